@@ -1,0 +1,45 @@
+"""Errors that a user can act on; the command line prints their text and exits with 1."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SHOWN_PROBLEMS = 20
+
+
+class ScenepaletteError(Exception):
+    """A foreseeable problem: what was received, what is required and what to do about it."""
+
+    def __init__(self, summary: str, problems: Sequence[str] = ()) -> None:
+        """Create the error.
+
+        Args:
+            summary: One sentence or two, complete in themselves.
+            problems: All problems found, one text each; the message shows the first 20.
+        """
+        self.summary = summary
+        self.problems = tuple(problems)
+        lines = [summary, *(f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS])]
+        if len(self.problems) > SHOWN_PROBLEMS:
+            lines.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS} more")
+        super().__init__("\n".join(lines))
+
+    def __reduce__(self) -> tuple[type[ScenepaletteError], tuple[str, tuple[str, ...]]]:
+        """Pickle with both arguments, so that the error survives a process boundary."""
+        return type(self), (self.summary, self.problems)
+
+
+class DataError(ScenepaletteError):
+    """A data set or shard that cannot be used as it is."""
+
+
+class ConfigError(ScenepaletteError):
+    """A configuration that cannot be run."""
+
+
+class CheckpointError(ScenepaletteError):
+    """Weights or a checkpoint that do not fit what they are loaded into."""
+
+
+class TrainingError(ScenepaletteError):
+    """A training that must not go on, such as one with a loss that is not finite."""

@@ -1,0 +1,122 @@
+"""Writing files so that a reader never sees half of one, and hashing them."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from data.errors import ScenepaletteError
+
+
+@contextlib.contextmanager
+def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
+    """Open a temporary file beside `path` that takes its name only if the block ends without an exception.
+
+    Args:
+        path: The final name; its folder is created.
+
+    Yields:
+        A binary file object.
+
+    Raises:
+        ScenepaletteError: The disk is full or the folder cannot be written; nothing is left behind.
+    """
+    path = Path(path)
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        temporary = Path(name)
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes private files; a run folder is meant to be read by others as far as the umask allows.
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise explain_write_error(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename durable where the system can (not on Windows)."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def explain_write_error(path: Path, error: OSError) -> ScenepaletteError:
+    """Turn a failed write into a message with its remedy.
+
+    Args:
+        path: The file that could not be written.
+        error: What the system said.
+    """
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "the disk is full. Free some space and give the same command again; finished work is kept."
+    elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+        remedy = "the folder cannot be written. Give a writable --out folder or change its permissions."
+    else:
+        remedy = f"{error.strerror or error}. Mend that and give the same command again; finished work is kept."
+    return ScenepaletteError(f"Could not write {path}: {remedy}")
+
+
+def write_atomically(path: Path | str, content: bytes | str) -> None:
+    """Write a whole file under a temporary name, then rename it.
+
+    Args:
+        path: The final name.
+        content: Bytes, or text that is encoded as UTF-8.
+
+    Raises:
+        ScenepaletteError: The file cannot be written; a previous version stays as it was.
+    """
+    with open_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
+def read_json(path: Path | str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        ScenepaletteError: The file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ScenepaletteError(f"Could not read {path}: {error.strerror or error}.") from error
+    except ValueError as error:
+        raise ScenepaletteError(f"{path} is not valid JSON ({error}). Remove it and run its stage again.") from error
+
+
+def write_json(path: Path | str, value: Any) -> None:
+    """Write JSON atomically, indented and with keys in the given order; NaN is refused with ValueError."""
+    write_atomically(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def sha256_of_file(path: Path | str) -> str:
+    """Return the hex SHA-256 of a file's bytes, read in bounded memory."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_json(value: Any) -> str:
+    """Return the hex SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

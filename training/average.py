@@ -1,0 +1,36 @@
+"""Exponential moving average of a network's weights, used for sampling."""
+
+from __future__ import annotations
+
+import copy
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def averaged_copy(module: Module) -> Module:
+    """Return a copy of the module that takes no gradients, as the start of an average."""
+    return copy.deepcopy(module).eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+    """Move the averaged parameters towards the trained ones; buffers are copied.
+
+    Args:
+        average: Result of `averaged_copy`, changed in place: average = decay * average + (1 - decay) * module.
+        module: The trained module.
+        decay: In [0, 1).
+    """
+    averaged, trained = list(average.parameters()), [p.detach() for p in module.parameters()]
+    torch._foreach_lerp_(averaged, trained, 1.0 - decay)
+    for buffer, current in zip(average.buffers(), module.buffers(), strict=True):
+        buffer.copy_(current)
+
+
+def decay_at(step: int, decay: float) -> float:
+    """Return the decay to use after `step` steps: short at first, so that the random start is forgotten soon."""
+    return min(decay, (1 + step) / (10 + step))

@@ -1,0 +1,26 @@
+"""Lightning Fabric as every training loop uses it."""
+
+from __future__ import annotations
+
+import torch
+from lightning_fabric import Fabric
+
+from data.errors import ConfigError
+
+
+def make_fabric(accelerator: str = "cpu", devices: int = 1, precision: str = "32-true") -> Fabric:
+    """Return a launched Fabric.
+
+    Args:
+        accelerator: "cpu", "cuda" or "auto".
+        devices: Number of devices; more than one when the process was started by `torchrun` or on one host.
+        precision: "32-true" or "bf16-mixed".
+
+    Raises:
+        ConfigError: A GPU is asked for and there is none.
+    """
+    if accelerator == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("compute.accelerator is cuda, but torch sees no GPU. Use compute.accelerator=cpu or auto.")
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
+    fabric.launch()
+    return fabric
