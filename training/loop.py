@@ -113,7 +113,7 @@ def require_finite(step: int, **losses: Tensor | float) -> None:
         TrainingError: Names the loss and the step.
     """
     for name, loss in losses.items():
-        value = float(loss)
+        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
         if not math.isfinite(value):
             raise TrainingError(
                 f"The loss {name} became {value} at step {step}; the weights of the step before are kept in the last "

@@ -1,0 +1,258 @@
+"""Decoded, resized data as .npy files that are memory-mapped, so that training reads pixels and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image
+
+from data.classes import IGNORE_ID, ClassTable
+from data.datasets import Sample, SegmentationDataset
+from data.errors import DataError, ScenepaletteError
+from data.files import open_atomically, read_json, write_json
+
+_SCHEMA = 1
+_SAMPLES_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Images and label maps of one size, in memory or memory-mapped.
+
+    Attributes:
+        images: uint8 [N, H, W, 3].
+        labels: uint8 [N, H, W], ids 0..K-1 or IGNORE_ID.
+        ids: N sample ids.
+        table: The classes.
+        name: Name of the data set.
+        licence: Terms of its publication.
+
+    Raises:
+        DataError: The shapes or types do not fit together.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    ids: list[str]
+    table: ClassTable
+    name: str
+    licence: str
+
+    def __post_init__(self) -> None:
+        """Check shapes and types."""
+        count = len(self.ids)
+        labels_fit = self.labels.ndim == 3 and self.labels.shape[0] == count
+        images_fit = self.images.ndim == 4 and self.images.shape == (*self.labels.shape, 3)
+        if not (labels_fit and images_fit and self.images.dtype == self.labels.dtype == np.uint8):
+            raise DataError(
+                f"The pairs of '{self.name}' do not fit together: images {self.images.dtype} {self.images.shape}, "
+                f"labels {self.labels.dtype} {self.labels.shape}, {count} ids; required are uint8 [N, H, W, 3], uint8 "
+                "[N, H, W] and N ids. Write the arrays anew."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of pairs N."""
+        return len(self.ids)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.labels.shape[1], self.labels.shape[2]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return pairs as tensors on the CPU.
+
+        Args:
+            indices: B indices, in any order, repeated ones included.
+
+        Returns:
+            Images float32 [B, 3, H, W] in [-1, 1] and labels int64 [B, H, W].
+        """
+        chosen = np.asarray(indices, dtype=np.int64)
+        image = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2).contiguous()
+        label = torch.from_numpy(self.labels[chosen].astype(np.int64))
+        return image.float().div_(127.5).sub_(1.0), label
+
+
+def write_arrays(
+    dataset: SegmentationDataset,
+    size: tuple[int, int],
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Decode and resize a whole data set: images-SPLIT.npy, labels-SPLIT.npy, and SPLIT.json, which is written last.
+
+    Images are resized bilinearly with antialiasing, labels to the nearest pixel, both straight to `size`: where the
+    aspect ratio differs the scene is stretched, nothing is cropped or padded. Memory stays bounded whatever the number
+    of samples; the files take N * H * W * 4 bytes.
+
+    Args:
+        dataset: An open data set.
+        size: Height and width in pixels.
+        folder: Where to write; created if needed.
+        progress: Called with (samples written, samples in all) as the work goes on.
+
+    Raises:
+        DataError: A sample can no longer be read, or its label loses all labelled pixels.
+        ScenepaletteError: The folder cannot be written; in either case no half-written file is left.
+    """
+    height, width = size
+    if min(size) < 1:
+        raise DataError(f"Arrays of {height} x {width} pixels were asked for; height and width must be 1 or more.")
+    total = len(dataset)
+
+    def load(index: int) -> Sample:
+        sample = resize_sample(dataset[index], size)
+        if (sample.label == IGNORE_ID).all():
+            raise DataError(
+                f"The label of '{sample.id}' has no labelled pixel left at {height} x {width} pixels. Remove the "
+                "pair, or choose a larger size."
+            )
+        return sample
+
+    # Taken before reading: if a file changes meanwhile, the arrays count as out of date.
+    fingerprint = dataset.fingerprint
+    # Without its index a split is unfinished, so an old index must not outlive the arrays it describes.
+    _index_path(folder, dataset.split).unlink(missing_ok=True)
+    with (
+        ThreadPoolExecutor() as executor,
+        open_atomically(_images_path(folder, dataset.split)) as images,
+        open_atomically(_labels_path(folder, dataset.split)) as labels,
+    ):
+        _write_header(images, (total, height, width, 3))
+        _write_header(labels, (total, height, width))
+        for start in range(0, total, _SAMPLES_AT_ONCE):
+            stop = min(start + _SAMPLES_AT_ONCE, total)
+            for sample in executor.map(load, range(start, stop)):
+                images.write(sample.image.tobytes())
+                labels.write(sample.label.tobytes())
+            if progress is not None:
+                progress(stop, total)
+    write_json(
+        _index_path(folder, dataset.split),
+        {
+            "schema": _SCHEMA,
+            "name": dataset.name,
+            "split": dataset.split,
+            "size": [height, width],
+            "licence": dataset.licence,
+            "fingerprint": fingerprint,
+            "table": dataset.table.to_dict(),
+            "ids": list(dataset.ids),
+        },
+    )
+
+
+def read_arrays(folder: Path, split: str) -> Pairs:
+    """Open what `write_arrays` wrote, memory-mapped and read-only.
+
+    Args:
+        folder: The folder given to `write_arrays`.
+        split: "train" or "val".
+
+    Returns:
+        The pairs; nothing is read before it is asked for.
+
+    Raises:
+        DataError: The arrays are missing, unfinished, or not as their index describes them.
+    """
+    path = _index_path(folder, split)
+    if not path.is_file():
+        raise DataError(
+            f"{folder} holds no finished arrays of the split '{split}' ({path.name} is missing). Write them."
+        )
+    index: dict[str, Any] = read_json(path)
+    if index.get("schema") != _SCHEMA:
+        raise DataError(
+            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays anew."
+        )
+    try:
+        images = np.load(_images_path(folder, split), mmap_mode="r", allow_pickle=False)
+        labels = np.load(_labels_path(folder, split), mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"The arrays of the split '{split}' in {folder} cannot be read ({error}). Write them anew."
+        ) from error
+    absent = {"ids", "table", "name", "licence", "size"} - index.keys()
+    if absent:
+        raise DataError(f"{path} lacks {', '.join(sorted(absent))}. Write the arrays anew.")
+    pairs = Pairs(
+        images=images,
+        labels=labels,
+        ids=list(index["ids"]),
+        table=ClassTable.from_dict(index["table"]),
+        name=index["name"],
+        licence=index["licence"],
+    )
+    if list(pairs.size) != index["size"]:
+        raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")
+    return pairs
+
+
+def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
+    """Resize a sample, images bilinearly with antialiasing and labels to the nearest pixel.
+
+    Args:
+        sample: A sample of any size.
+        size: Height and width in pixels; a different aspect ratio stretches the scene.
+
+    Returns:
+        The sample in that size; the same one if it has it already.
+    """
+    if sample.label.shape == tuple(size):
+        return sample
+    # Pillow's bilinear filter widens with the reduction, which is what antialiases.
+    image = Image.fromarray(sample.image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
+    # In integers, because libraries round differently where a centre falls between two pixels.
+    rows, columns = (_nearest(before, after) for before, after in zip(sample.label.shape, size, strict=True))
+    return Sample(id=sample.id, image=np.asarray(image), label=sample.label[np.ix_(rows, columns)])
+
+
+def images_to_uint8(images: torch.Tensor) -> np.ndarray:
+    """Turn image tensors into pictures, rounding to the nearest value and clipping.
+
+    Args:
+        images: Float [B, 3, H, W] in [-1, 1], on any device.
+
+    Returns:
+        uint8 [B, H, W, 3].
+
+    Raises:
+        ScenepaletteError: A value is not finite, which no picture can show.
+    """
+    values = images.detach().float()
+    if not torch.isfinite(values).all():
+        raise ScenepaletteError(
+            "Images hold values that are not finite. Their generator's weights or inputs are broken; use an earlier "
+            "checkpoint, or 32-bit precision."
+        )
+    pixels = values.add(1.0).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+    return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+
+
+def _nearest(before: int, after: int) -> np.ndarray:
+    """Return, for `after` pixels that share the length of `before`, the old pixel under each new one's centre."""
+    return (2 * np.arange(after) + 1) * before // (2 * after)
+
+
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _images_path(folder: Path, split: str) -> Path:
+    return Path(folder) / f"images-{split}.npy"
+
+
+def _labels_path(folder: Path, split: str) -> Path:
+    return Path(folder) / f"labels-{split}.npy"
+
+
+def _index_path(folder: Path, split: str) -> Path:
+    return Path(folder) / f"{split}.json"

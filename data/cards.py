@@ -1,0 +1,228 @@
+"""The data set card (README.md) of a folder of shards, as the Hugging Face Hub and a human read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.classes import IGNORE_ID, ClassTable
+from data.files import write_atomically
+from data.shards.manifest import make_manifest
+from data.shards.schema import ROW_GROUP
+from data.shards.writing import ShardInfo
+
+CARD_NAME = "README.md"
+
+# Identifiers that the Hub knows; any other licence is "other" with its name.
+_HUB_LICENCES = (
+    "apache-2.0",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "mit",
+)
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+
+_MAKING = {
+    "full": "Nothing in a row is real. A palette is drawn from a model of the palettes of the source data set; a "
+    "layout model arranges a label map with these class shares; an image model paints a picture for it.",
+    "partial": "A row starts from a real pair, named in `source_id`. Inside `edit_box` (top, left, height, width) a "
+    "layout model drew new labels for the palette that was asked for, and an image model painted them; outside it the "
+    "layout is that of the real pair.",
+    "semi": "The label map of a row is real: that of the sample named in `source_id`. The image was painted for it by "
+    "an image model.",
+}
+
+_COLUMNS = (
+    ("id", "string", "Name of the pair, unique in this folder."),
+    ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
+    ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
+    ("kind", "string", "`full`, `partial` or `semi`; the same in every row here."),
+    ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
+    ("palette_achieved", "list<float32>", "Class shares counted in `label`, in order of class id."),
+    ("source_id", "string or null", "Real sample behind a partial or semi row."),
+    ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
+    ("seed", "int64", "Seed of the run."),
+    ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
+    ("layout_model", "string or null", "Content hash of the layout model."),
+    ("image_model", "string or null", "Content hash of the image model."),
+)
+
+
+def write_card(
+    folder: Path | str,
+    shards: Sequence[ShardInfo],
+    *,
+    kind: str,
+    table: ClassTable,
+    config_hash: str,
+    models: Mapping[str, Any],
+    source: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write README.md for a folder of shards; takes what `write_manifest` takes and is called before it.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        DataError: The shards are not one complete set, or the source has no name or licence.
+        ScenepaletteError: The file cannot be written.
+    """
+    manifest = make_manifest(
+        shards, kind=kind, table=table, config_hash=config_hash, models=models, source=source, extra=extra
+    )
+    path = Path(folder) / CARD_NAME
+    write_atomically(path, card_text(manifest, table))
+    return path
+
+
+def card_text(manifest: Mapping[str, Any], table: ClassTable) -> str:
+    """Return the text of the card for a manifest and its class table."""
+    front_matter = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True)
+    return f"---\n{front_matter}---\n{_body(manifest, table)}"
+
+
+def _front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """YAML for the Hub. No `dataset_info`: the files carry their features, and readers count the rows themselves."""
+    licence = manifest["source"]["licence"]
+    known = licence.strip().lower().replace(" ", "-")
+    front: dict[str, Any] = {"license": known if known in _HUB_LICENCES else "other"}
+    if front["license"] == "other":
+        front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:64].strip("-.") or "other"
+    front["pretty_name"] = f"Synthetic pairs ({manifest['kind']}) after {manifest['source']['name']}"
+    front["task_categories"] = ["image-segmentation"]
+    front["task_ids"] = ["semantic-segmentation"]
+    front["tags"] = ["synthetic"]
+    front["size_categories"] = [next((name for limit, name in _SIZES if manifest["rows"] < limit), "100M<n<1B")]
+    front["configs"] = [
+        {"config_name": "default", "data_files": [{"split": "train", "path": "train-*.parquet"}]},
+    ]
+    return front
+
+
+def _body(manifest: Mapping[str, Any], table: ClassTable) -> str:
+    source = manifest["source"]
+    kind = manifest["kind"]
+    return f"""
+# Synthetic pairs ({kind}) after {source["name"]}
+
+{manifest["rows"]} pairs of an image and a label map for semantic segmentation, in {len(manifest["shards"])} Parquet
+file(s), {manifest["bytes"]} bytes. Made by scenepalette.
+
+## Columns
+
+{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in _COLUMNS])}
+
+The columns `image` and `label` are stored uncompressed, since pictures are compressed already. Row groups hold
+{ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
+
+## How the rows were made
+
+{_MAKING[kind]}
+
+- Config: `{manifest["config_hash"]}`
+{_items(manifest["models"], "Model")}
+
+A row is a function of the models, `seed` and `index`.
+
+## Palettes
+
+A palette is the share of each class among the labelled pixels of a label map: {table.num_classes} numbers of at least 0
+that sum to 1, number k for class id k. Pixels with value {IGNORE_ID} do not count. `palette_target` is what was asked
+for; `palette_achieved` is counted in the label of the row. The two differ by what the layout model missed.
+
+## Classes
+
+Class table `{table.name}`, {table.num_classes} classes. Classes that are not evaluated are left out of the mean IoU.
+
+{_table(("Id", "Name", "Colour (RGB)", "Evaluated"), _class_rows(table))}
+
+## Licence and lineage
+
+The models learned from **{_cell(source["name"])}**, whose licence is: {_cell(source["licence"])}. The rows derive
+from that data; what its licence asks of derived data applies to them.
+
+{_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}
+
+## Loading
+
+With `datasets`, which shows pictures and label maps as images:
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("FOLDER", split="train")
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+```
+
+With pyarrow:
+
+```python
+import io
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+table = pq.read_table("FOLDER/{manifest["shards"][0]["name"]}", page_checksum_verification=True)
+label = np.array(Image.open(io.BytesIO(table["label"][0]["bytes"].as_py())))  # uint8 [H, W]
+```
+
+With PyTorch, random access in bounded memory:
+
+```python
+from torch.utils.data import DataLoader
+
+from data.shards.pairs import ShardPairs
+
+loader = DataLoader(ShardPairs("FOLDER"), batch_size=8, shuffle=True)
+batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
+```
+
+`manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
+"""
+
+
+def _class_rows(table: ClassTable) -> list[tuple[str, ...]]:
+    return [
+        (str(number), item.name, ", ".join(map(str, item.color)), "yes" if item.evaluated else "no")
+        for number, item in enumerate(table.classes)
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Keep a text from breaking out of its table cell or paragraph."""
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _items(values: Mapping[str, Any], role: str) -> str:
+    """Return a Markdown list; nested values as dotted keys, absent ones left out."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines.append(_items({f"{key}.{inner}": item for inner, item in value.items()}, role))
+        elif value is not None:
+            lines.append(f"- {role} {key}: `{_cell(str(value))}`")
+    return "\n".join(line for line in lines if line)

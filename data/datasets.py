@@ -1,0 +1,191 @@
+"""Opening a labelled data set by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+import numpy as np
+
+from data.classes import ClassTable
+from data.errors import ConfigError
+
+SPLITS = ("train", "val")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its label map.
+
+    Attributes:
+        id: Unique in its data set and split; usable as a file name.
+        image: uint8 [H, W, 3], red, green, blue.
+        label: uint8 [H, W], ids 0..K-1 or IGNORE_ID.
+    """
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray
+
+
+class SegmentationDataset(Protocol):
+    """A checked, labelled data set of one split; sizes may differ between samples.
+
+    `__getitem__` depends on nothing but its index and may be called from several threads at once.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name of the data set, such as "camvid"."""
+        ...
+
+    @property
+    def split(self) -> str:
+        """Either "train" or "val"."""
+        ...
+
+    @property
+    def table(self) -> ClassTable:
+        """The classes of the labels."""
+        ...
+
+    @property
+    def licence(self) -> str:
+        """The terms under which the data was published, one line."""
+        ...
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """Sample ids in the order of the indices."""
+        ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash that changes when the samples change."""
+        ...
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Return a sample."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Request:
+    """The arguments of `open_dataset`, as an opener receives them."""
+
+    name: str
+    split: Literal["train", "val"]
+    root: Path | None
+    class_file: Path | None
+    count: int | None
+    size: tuple[int, int] | None
+    seed: int
+
+    def folder(self) -> Path:
+        """Return the root, or say that one is required."""
+        if self.root is None:
+            raise ConfigError(
+                f"The data set '{self.name}' needs the folder it lies in; no root was given. "
+                "Set data.root to that folder."
+            )
+        return Path(self.root)
+
+
+# Readers and the street scenes import Sample from this module, so the openers import them when they are called.
+
+
+def _open_streets(request: _Request) -> SegmentationDataset:
+    from data.streets import Streets
+
+    problems = []
+    if request.count is None or request.count < 1:
+        problems.append(f"count is {request.count}; the number of scenes to draw, 1 or more, is required")
+    if request.size is None or min(request.size) < 1:
+        problems.append(f"size is {request.size}; height and width in pixels are required")
+    if request.root is not None:
+        problems.append(f"root is {request.root}; street scenes are drawn, not read: leave root out")
+    if request.count is None or request.size is None or problems:
+        raise ConfigError("The data set 'streets' cannot be opened:", problems)
+    return Streets(split=request.split, count=request.count, size=request.size, seed=request.seed)
+
+
+def _open_camvid(request: _Request) -> SegmentationDataset:
+    from data.readers.camvid import open_camvid
+
+    return open_camvid(request.folder(), request.split)
+
+
+def _open_cityscapes(request: _Request) -> SegmentationDataset:
+    from data.readers.cityscapes import open_cityscapes
+
+    return open_cityscapes(request.folder(), request.split)
+
+
+def _open_idd(request: _Request) -> SegmentationDataset:
+    from data.readers.idd import open_idd
+
+    return open_idd(request.folder(), request.split)
+
+
+def _open_folder(request: _Request) -> SegmentationDataset:
+    from data.readers.folder import open_folder
+
+    return open_folder(request.folder(), request.split, class_file=request.class_file)
+
+
+_OPENERS: dict[str, Callable[[_Request], SegmentationDataset]] = {
+    "streets": _open_streets,
+    "camvid": _open_camvid,
+    "cityscapes": _open_cityscapes,
+    "idd": _open_idd,
+    "folder": _open_folder,
+}
+DATASET_NAMES = tuple(_OPENERS)
+
+
+def open_dataset(
+    name: str,
+    split: Literal["train", "val"],
+    root: Path | None,
+    *,
+    class_file: Path | None = None,
+    count: int | None = None,
+    size: tuple[int, int] | None = None,
+    seed: int = 0,
+) -> SegmentationDataset:
+    """Open one split of a data set and check every file of it.
+
+    Args:
+        name: One of DATASET_NAMES.
+        split: "train" or "val".
+        root: The folder of the data set in its published layout; None for "streets", which is drawn.
+        class_file: For "folder" only: the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml.
+        count: For "streets": number of scenes. Data sets on disk are read whole.
+        size: For "streets": height and width in pixels. Data sets on disk keep their files' sizes.
+        seed: For "streets": which scenes are drawn.
+
+    Returns:
+        The checked data set.
+
+    Raises:
+        ConfigError: An argument is missing, unknown, or would be without effect in a way that hides a mistake.
+        DataError: Something is wrong with the files; every problem is listed with its file.
+    """
+    if name not in _OPENERS:
+        raise ConfigError(f"There is no data set '{name}'; known are {', '.join(DATASET_NAMES)}.")
+    if split not in SPLITS:
+        raise ConfigError(f"There is no split '{split}'; known are {', '.join(SPLITS)}.")
+    if class_file is not None and name != "folder":
+        raise ConfigError(
+            f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
+            "data set 'folder'."
+        )
+    return _OPENERS[name](
+        _Request(name=name, split=split, root=root, class_file=class_file, count=count, size=size, seed=seed)
+    )

@@ -1,0 +1,111 @@
+"""Operations on label maps (class ids) and soft layouts (one share per class and pixel).
+
+K is the number of classes, B the batch, H x W the size. Label maps hold 0..K-1, or IGNORE_ID where there is no class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.ndimage import distance_transform_edt
+
+from data.classes import IGNORE_ID
+from data.errors import ScenepaletteError
+
+
+def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return each label map's palette: every class's share of the labelled pixels.
+
+    Args:
+        label: int64 [B, H, W] of ids 0..K-1, or IGNORE_ID; ignored pixels count in no share.
+        num_classes: K.
+
+    Returns:
+        float32 [B, K]; rows sum to 1.
+
+    Raises:
+        ScenepaletteError: A map has no labelled pixel, or holds an id outside 0..K-1.
+    """
+    labelled = _labelled_pixels(label, num_classes)
+    batch = label.shape[0]
+    # One histogram for the whole batch: map b counts in the bins b*K .. b*K + K-1.
+    first_bins = torch.arange(batch, device=label.device).view(batch, 1, 1) * num_classes
+    counts = torch.bincount((label + first_bins)[labelled], minlength=batch * num_classes).view(batch, num_classes)
+    totals = counts.sum(dim=1, keepdim=True)
+    empty = torch.nonzero(totals[:, 0] == 0)[:, 0].tolist()
+    if empty:
+        raise ScenepaletteError(
+            f"Label maps {empty} of a batch of {batch} have no labelled pixel (all are {IGNORE_ID}), so they have no "
+            "palette. Leave them out."
+        )
+    return (counts.double() / totals.double()).float()
+
+
+def one_hot(label: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+    """Turn class ids into a layout with a 1 at each pixel's class.
+
+    Args:
+        label: int64 [B, H, W] of ids 0..K-1, or IGNORE_ID.
+        num_classes: K.
+        dtype: Type of the result.
+
+    Returns:
+        [B, K, H, W] of 0 and 1; ignored pixels are 0 in every class.
+
+    Raises:
+        ScenepaletteError: An id is outside 0..K-1.
+    """
+    labelled = _labelled_pixels(label, num_classes)
+    batch, height, width = label.shape
+    layout = torch.zeros(batch, num_classes, height, width, dtype=dtype, device=label.device)
+    ids = label.masked_fill(~labelled, 0)
+    return layout.scatter_(1, ids[:, None], labelled[:, None].to(dtype))
+
+
+def soft_to_label(soft: torch.Tensor) -> torch.Tensor:
+    """Return the class with the largest share at each pixel, the lowest id among equals.
+
+    Args:
+        soft: [B, K, H, W], shares or logits.
+
+    Returns:
+        int64 [B, H, W] of 0..K-1.
+    """
+    return soft.argmax(dim=1)
+
+
+def fill_ignored(label: np.ndarray) -> np.ndarray:
+    """Give each ignored pixel the class of the nearest labelled pixel (Euclidean distance).
+
+    Args:
+        label: uint8 [H, W]; IGNORE_ID marks ignored pixels.
+
+    Returns:
+        A new uint8 [H, W] without ignored pixels.
+
+    Raises:
+        ScenepaletteError: The map has no labelled pixel.
+    """
+    ignored = label == IGNORE_ID
+    if ignored.all():
+        raise ScenepaletteError(
+            f"A label map of {label.shape[0]} x {label.shape[1]} pixels has no labelled pixel to fill the ignored ones "
+            "from. Leave it out."
+        )
+    if not ignored.any():
+        return label.copy()
+    nearest = np.asarray(distance_transform_edt(ignored, return_distances=False, return_indices=True))
+    return label[nearest[0], nearest[1]]
+
+
+def _labelled_pixels(label: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Return bool [B, H, W], true where there is a class; refuse ids that would crash deep in a kernel."""
+    labelled = label != IGNORE_ID
+    wrong = labelled & ((label < 0) | (label >= num_classes))
+    if wrong.any():
+        values = torch.unique(label[wrong]).tolist()
+        raise ScenepaletteError(
+            f"A label map holds the ids {values[:8]}; required are 0 to {num_classes - 1}, or {IGNORE_ID} for ignored "
+            "pixels. Check the class table or remap the labels."
+        )
+    return labelled

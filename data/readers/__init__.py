@@ -1,0 +1,1 @@
+"""Readers of published data sets, each in its own folder layout."""

@@ -1,0 +1,41 @@
+"""Cityscapes, fine annotations, in its published layout (Cordts et al. 2016)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.classes import CITYSCAPES
+from data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+
+LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
+
+
+def open_cityscapes(root: Path, split: str) -> PairedFiles:
+    """Open a split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png.
+
+    Label values are the published label ids, see data.classes.CITYSCAPES; 255 is ignored.
+
+    Args:
+        root: Folder with leftImg8bit/ and gtFine/.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set. Checking decodes every file: some minutes for the whole training split.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
+    require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
+    pairs, problems = pair_by_folders(
+        root, split, image_endings=["_leftImg8bit.png"], label_ending="_gtFine_labelIds.png"
+    )
+    return PairedFiles(
+        name="cityscapes",
+        split=split,
+        root=root,
+        table=CITYSCAPES,
+        licence=LICENCE,
+        pairs=pairs,
+        problems=problems,
+    )

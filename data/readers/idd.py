@@ -1,0 +1,48 @@
+"""The India Driving Dataset with prepared labels (Varma et al. 2019)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.classes import IDD
+from data.errors import DataError
+from data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+
+LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
+
+
+def open_idd(root: Path, split: str) -> PairedFiles:
+    """Open a split: leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.png or .jpg with gtFine/.../*_gtFine_labelids.png.
+
+    The data set is published with polygons; its makers' script `createLabels.py --id-type id` makes the label files.
+
+    Args:
+        root: Folder with leftImg8bit/ and gtFine/.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set; label values are ids of data.classes.IDD, 255 is ignored.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
+    require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
+    labels = root / "gtFine" / split
+    if not any(labels.glob("*/*_gtFine_labelids.png")) and any(labels.glob("*/*_gtFine_*")):
+        raise DataError(
+            f"{labels} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
+            "script: createLabels.py --datadir ROOT --id-type id (github.com/AutoNUE/public-code)."
+        )
+    pairs, problems = pair_by_folders(
+        root, split, image_endings=["_leftImg8bit.png", "_leftImg8bit.jpg"], label_ending="_gtFine_labelids.png"
+    )
+    return PairedFiles(
+        name="idd",
+        split=split,
+        root=root,
+        table=IDD,
+        licence=LICENCE,
+        pairs=pairs,
+        problems=problems,
+    )

@@ -1,0 +1,343 @@
+"""Image and label files that belong together: finding, checking and reading them. Every reader rests on this module."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from data.classes import IGNORE_ID, ClassTable
+from data.datasets import Sample
+from data.errors import DataError
+from data.files import sha256_of_json
+
+_EXIF_ORIENTATION = 0x0112
+_SHOWN_VALUES = 8
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """The files of one sample."""
+
+    id: str
+    image: Path
+    label: Path
+
+
+class PairedFiles:
+    """A data set on disk, checked file by file at construction; satisfies SegmentationDataset."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        split: str,
+        root: Path,
+        table: ClassTable,
+        licence: str,
+        pairs: Sequence[FilePair],
+        ignored_values: Collection[int] = (),
+        problems: Iterable[str] = (),
+    ) -> None:
+        """Read every file once and check it.
+
+        A pair is in order if both files decode completely, the label is a single-channel PNG as large as its image,
+        every label value is a class id or an ignored value, and at least one pixel has a class.
+
+        Args:
+            name: Name of the data set.
+            split: "train" or "val".
+            root: The data set's folder; messages name files relative to it.
+            table: Its classes; label values 0..K-1 are ids.
+            licence: Terms of its publication.
+            pairs: The files, in the order of the samples.
+            ignored_values: Label values that become IGNORE_ID; IGNORE_ID itself is always one.
+            problems: What the reader has already found wrong, reported together with what is found here.
+
+        Raises:
+            DataError: There is no pair, or any problem; every problem is listed with its file.
+        """
+        self.name = name
+        self.split = split
+        self.table = table
+        self.licence = licence
+        self.ids = tuple(pair.id for pair in pairs)
+        self._root = root
+        self._pairs = tuple(pairs)
+        self._ignored_values = tuple(sorted({IGNORE_ID, *ignored_values}))
+        self._lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
+        self._lookup[: table.num_classes] = np.arange(table.num_classes)
+        self._lookup[list(self._ignored_values)] = IGNORE_ID
+        self._allowed = np.zeros(256, dtype=bool)
+        self._allowed[: table.num_classes] = True
+        self._allowed[list(self._ignored_values)] = True
+
+        found = [*problems, *_repeated_ids(self._pairs)]
+        # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
+        with ThreadPoolExecutor() as executor:
+            for of_pair in executor.map(self._check, self._pairs):
+                found.extend(of_pair)
+        if not pairs and not found:
+            found.append("the split is empty: there is no image with a label")
+        if found:
+            noun = "problem" if len(found) == 1 else "problems"
+            raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._pairs)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Read a sample.
+
+        Raises:
+            DataError: A file was changed or removed since the data set was opened.
+        """
+        pair = self._pairs[index]
+        image = read_image(pair.image)
+        label = read_label(pair.label)
+        problems = self._problems_of(pair, image.shape[:2], label)
+        if problems:
+            raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
+        return Sample(id=pair.id, image=image, label=self._lookup[label])
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the class table and of each file's name, size and time of change, as they are now."""
+        files = []
+        for pair in self._pairs:
+            for path in (pair.image, pair.label):
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
+                files.append([self._relative(path), status.st_size, status.st_mtime_ns])
+        return sha256_of_json([self.name, self.split, self.table.to_dict(), self._ignored_values, files])
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _check(self, pair: FilePair) -> list[str]:
+        problems = []
+        image_size: tuple[int, ...] | None = None
+        label: np.ndarray | None = None
+        try:
+            image_size = read_image(pair.image).shape[:2]
+        except DataError as error:
+            problems.append(f"{self._relative(pair.image)}: {error.summary}")
+        try:
+            label = read_label(pair.label)
+        except DataError as error:
+            problems.append(f"{self._relative(pair.label)}: {error.summary}")
+        return [*problems, *self._problems_of(pair, image_size, label)]
+
+    def _problems_of(self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None) -> list[str]:
+        """Compare the two files of a pair; what could not be read is None."""
+        if label is None:
+            return []
+        problems = []
+        name = self._relative(pair.label)
+        if image_size is not None and label.shape != image_size:
+            problems.append(
+                f"{name}: {label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
+                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; both must be equal"
+            )
+        counts = np.bincount(label.ravel(), minlength=256)
+        wrong = np.flatnonzero(counts * ~self._allowed)
+        if wrong.size:
+            values = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
+            more = ", ..." if wrong.size > _SHOWN_VALUES else ""
+            ignored = ", ".join(str(value) for value in self._ignored_values)
+            problems.append(
+                f"{name}: label values {values}{more} in {counts[wrong].sum()} pixels; allowed are the class ids "
+                f"0 to {self.table.num_classes - 1} and, as ignored, {ignored}"
+            )
+        elif not counts[self._lookup != IGNORE_ID].any():
+            problems.append(f"{name}: every pixel is ignored; remove this label and its image")
+        return problems
+
+
+def read_image(path: Path) -> np.ndarray:
+    """Read a picture completely.
+
+    Args:
+        path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
+    """
+    with _open_checked(path) as image:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        if orientation not in (0, 1):
+            raise DataError(
+                f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
+                "unclear which of the two its label fits. Save it upright, without that tag"
+            )
+        if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
+            raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
+        return np.array(image.convert("RGB"))
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Read a label map completely; a palette PNG gives its indices, not its colours.
+
+    Args:
+        path: A single-channel PNG file of class ids.
+
+    Returns:
+        uint8 [H, W].
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
+            above 255.
+    """
+    with _open_checked(path) as image:
+        if image.format != "PNG":
+            raise DataError(f"it is a {image.format} file; labels must be PNG, which keeps ids exactly")
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+            raise DataError(
+                f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
+                "single channel with a class id per pixel. Convert the colours to ids"
+            )
+        label = np.asarray(image)
+    if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
+        raise DataError(f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255")
+    return label.astype(np.uint8)
+
+
+def match_names(
+    images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
+) -> tuple[list[FilePair], list[str]]:
+    """Put images and labels of the same id together.
+
+    Args:
+        images: Image file of each id.
+        labels: Label file of each id.
+        root: Folder that messages name files relative to.
+        wanted_label: Where the label of an image is looked for; "{id}" stands for the id.
+
+    Returns:
+        The pairs, sorted by id, and one text per file that has no counterpart.
+    """
+    pairs = [FilePair(id=key, image=images[key], label=labels[key]) for key in sorted(images.keys() & labels.keys())]
+    problems = [
+        f"{images[key].relative_to(root).as_posix()}: no label for it, {wanted_label.format(id=key)} is missing"
+        for key in sorted(images.keys() - labels.keys())
+    ]
+    problems += [
+        f"{labels[key].relative_to(root).as_posix()}: no image for it" for key in sorted(labels.keys() - images.keys())
+    ]
+    return pairs, problems
+
+
+def pair_by_folders(
+    root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
+) -> tuple[list[FilePair], list[str]]:
+    """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME<ending>, gtFine/SPLIT/FOLDER/NAME<ending>.
+
+    Args:
+        root: The data set's folder.
+        split: "train" or "val".
+        image_endings: What may follow NAME in an image's file name.
+        label_ending: What follows NAME in a label's file name.
+
+    Returns:
+        The pairs, sorted by id, and the problems. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
+    """
+    problems: list[str] = []
+
+    def find(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in sorted(folder.glob("*/*")):
+            ending = next((ending for ending in endings if path.name.endswith(ending)), None)
+            if ending is None:
+                continue
+            key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
+            if key in found:
+                problems.append(f"{path.relative_to(root).as_posix()}: a second file for {key}; keep one of them")
+            found[key] = path
+        return found
+
+    images = find(root / "leftImg8bit" / split, image_endings)
+    labels = find(root / "gtFine" / split, [label_ending])
+    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"gtFine/{split}/{{id}}{label_ending}")
+    named = [FilePair(id=_flat_name(pair.id), image=pair.image, label=pair.label) for pair in pairs]
+    return named, [*problems, *unmatched]
+
+
+def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) -> None:
+    """Check that a data set's folders are there.
+
+    Args:
+        name: Name of the data set.
+        root: Its folder.
+        folders: Required folders, relative to `root`.
+        layout: The published layout in words, for the message.
+
+    Raises:
+        DataError: The root or a folder is missing; every missing one is listed.
+    """
+    missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
+    if "." in missing:
+        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
+    if missing:
+        raise DataError(
+            f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
+            "completely. Missing are:",
+            [f"{folder}/" for folder in missing],
+        )
+
+
+def _open_checked(path: Path) -> Image.Image:
+    """Open and decode a picture file from one read of its bytes; every failure becomes a DataError."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror or error})") from error
+    _refuse_scaled_grey(content)
+    try:
+        # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
+        with Image.open(io.BytesIO(content)) as image:
+            pixels = image.width * image.height
+            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(f"{pixels} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded")
+            image.verify()
+        image = Image.open(io.BytesIO(content))
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"it is too large ({error}). Scale it down") from error
+    except Exception as error:
+        # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
+        raise DataError(f"it is damaged, cut off or not a picture ({error}). Copy it again from its source") from error
+    return image
+
+
+def _refuse_scaled_grey(content: bytes) -> None:
+    """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
+    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
+    if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
+        raise DataError(f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits")
+
+
+def _repeated_ids(pairs: Iterable[FilePair]) -> list[str]:
+    seen: set[str] = set()
+    repeated: list[str] = []
+    for pair in pairs:
+        if pair.id in seen:
+            repeated.append(f"{pair.image.name}: the id '{pair.id}' occurs twice; rename one of the files")
+        seen.add(pair.id)
+    return repeated
+
+
+def _flat_name(key: str) -> str:
+    """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER, else FOLDER_NAME."""
+    folder, name = key.split("/")
+    return name if name.startswith(f"{folder}_") else f"{folder}_{name}"

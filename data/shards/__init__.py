@@ -1,0 +1,1 @@
+"""Labelled pairs as Parquet shards: schema, writing, reading, checking."""

@@ -1,0 +1,194 @@
+"""The manifest of a folder of shards: written last, so a folder that has one is complete."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.classes import ClassTable
+from data.errors import DataError, ScenepaletteError
+from data.files import read_json, write_json
+from data.shards.schema import KINDS, SCHEMA_VERSION, shard_name
+from data.shards.writing import ShardInfo
+
+MANIFEST_NAME = "manifest.json"
+_SHARD_NAME = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
+
+
+class _Shard(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    rows: int = Field(ge=1)
+    bytes: int = Field(ge=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class _Manifest(BaseModel):
+    model_config = ConfigDict(strict=True)
+
+    schema_: int = Field(alias="schema")
+    kind: str
+    rows: int
+    bytes: int
+    shards: list[_Shard] = Field(min_length=1)
+    class_table: dict[str, Any]
+    config_hash: str
+    models: dict[str, Any]
+    source: dict[str, Any]
+    extra: dict[str, Any]
+
+
+def make_manifest(
+    shards: Sequence[ShardInfo],
+    *,
+    kind: str,
+    table: ClassTable,
+    config_hash: str,
+    models: Mapping[str, Any],
+    source: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the manifest as JSON values; the arguments are those of `write_manifest`.
+
+    Raises:
+        DataError: The shards are not one complete set of one kind, or the licence of the source is not named.
+    """
+    ordered = sorted(shards, key=lambda shard: shard.name)
+    manifest = {
+        "schema": SCHEMA_VERSION,
+        "kind": kind,
+        "rows": sum(shard.rows for shard in ordered),
+        "bytes": sum(shard.bytes for shard in ordered),
+        "shards": [shard.to_dict() for shard in ordered],
+        "class_table": table.to_dict(),
+        "config_hash": config_hash,
+        "models": dict(models),
+        "source": dict(source),
+        "extra": dict(extra or {}),
+    }
+    problems = manifest_problems(manifest)
+    if problems:
+        raise DataError("The shards do not make a complete data set.", problems)
+    return manifest
+
+
+def write_manifest(
+    folder: Path | str,
+    shards: Sequence[ShardInfo],
+    *,
+    kind: str,
+    table: ClassTable,
+    config_hash: str,
+    models: Mapping[str, Any],
+    source: Mapping[str, Any],
+    extra: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write `manifest.json`, the mark of a complete folder; call it after every shard and the card.
+
+    Args:
+        folder: Where the shards are.
+        shards: What `write_shard` returned, for all shards, in any order.
+        kind: "full", "partial" or "semi".
+        table: Classes of the labels.
+        config_hash: Hash of the config that made the rows.
+        models: Content hashes of the models that took part, by role.
+        source: Data set that the models learned from: at least "name" and "licence".
+        extra: Anything else worth keeping, as JSON values.
+
+    Returns:
+        The path of the manifest.
+
+    Raises:
+        DataError: A shard is missing from the set or from the folder, or the source has no name or licence.
+        ScenepaletteError: The file cannot be written.
+    """
+    folder = Path(folder)
+    manifest = make_manifest(
+        shards, kind=kind, table=table, config_hash=config_hash, models=models, source=source, extra=extra
+    )
+    problems = file_problems(folder, manifest)
+    if problems:
+        raise DataError(f"The shards in {folder} are not those of the manifest.", problems)
+    write_json(folder / MANIFEST_NAME, manifest)
+    return folder / MANIFEST_NAME
+
+
+def read_manifest(folder: Path | str) -> dict[str, Any]:
+    """Read and check `manifest.json`; `table_of_manifest` gives its classes.
+
+    Raises:
+        DataError: It is missing, damaged, of another schema, or names a file outside the folder.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    if not path.is_file():
+        raise DataError(
+            f"{folder} has no {MANIFEST_NAME}: it holds no shards, or generation did not finish. "
+            "Give the folder of one kind of shards, or run the generation again; it continues where it stopped."
+        )
+    try:
+        manifest = read_json(path)
+    except ScenepaletteError as error:
+        raise DataError(str(error)) from error
+    problems = manifest_problems(manifest)
+    if problems:
+        raise DataError(f"{path} is not a valid manifest of schema {SCHEMA_VERSION}.", problems)
+    return manifest
+
+
+def table_of_manifest(manifest: Mapping[str, Any]) -> ClassTable:
+    """Return the class table of a manifest."""
+    return ClassTable.from_dict(manifest["class_table"])
+
+
+def manifest_problems(manifest: Any) -> list[str]:
+    """Say everything that is wrong with a manifest in itself."""
+    try:
+        parsed = _Manifest.model_validate(manifest)
+    except ValidationError as error:
+        return [f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors()]
+    problems = []
+    if parsed.schema_ != SCHEMA_VERSION:
+        problems.append(f"schema is {parsed.schema_}; this version reads {SCHEMA_VERSION}")
+    if parsed.kind not in KINDS:
+        problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KINDS)}")
+    for shard in parsed.shards:
+        if not _SHARD_NAME.fullmatch(shard.name):
+            problems.append(f"{shard.name!r} is not the name of a shard in this folder (train-00000-of-000NN.parquet)")
+    names = [shard.name for shard in parsed.shards]
+    expected = [shard_name(index, len(names)) for index in range(len(names))]
+    problems += [f"{name} is not listed" for name in expected if name not in names]
+    problems += [f"{name} does not belong to a set of {len(names)}" for name in names if name not in expected]
+    if len(set(names)) < len(names):
+        problems.append("a shard is listed twice")
+    for total in ("rows", "bytes"):
+        summed = sum(getattr(shard, total) for shard in parsed.shards)
+        if getattr(parsed, total) != summed:
+            problems.append(f"{total} is {getattr(parsed, total)}, but the shards add up to {summed}")
+    for key in ("name", "licence"):
+        if not isinstance(parsed.source.get(key), str) or not parsed.source[key]:
+            problems.append(f"source.{key} is missing; readers of the shards must know where they come from")
+    try:
+        ClassTable.from_dict(parsed.class_table)
+    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError) as error:
+        problems.append(f"class_table cannot be read ({error!r})")
+    return problems
+
+
+def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Compare names and sizes of the files in a folder with its manifest, without reading them."""
+    problems = []
+    listed = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
+    for name, size in listed.items():
+        path = folder / name
+        if not path.is_file():
+            problems.append(f"{name} is missing")
+        elif path.stat().st_size != size:
+            problems.append(f"{name} has {path.stat().st_size} bytes, the manifest says {size}")
+    strays = sorted(path.name for path in folder.glob("*.parquet") if path.name not in listed)
+    problems += [f"{name} is in the folder but not in the manifest" for name in strays]
+    return problems

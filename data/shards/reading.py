@@ -1,0 +1,140 @@
+"""Reading shards row by row, in bounded memory."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from data.errors import DataError
+from data.shards.manifest import read_manifest, table_of_manifest
+from data.shards.schema import SCHEMA, Row, decode_row
+
+
+@contextlib.contextmanager
+def explained_read(path: Path, part: str = "") -> Iterator[None]:
+    """Turn what pyarrow raises for a damaged file into a `DataError` that names the file."""
+    try:
+        yield
+    except (pa.ArrowException, OSError, EOFError) as error:
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        raise DataError(
+            f"{path}{part} cannot be read ({reason}). The file is missing or damaged; `scenepalette shards verify` "
+            "names the rows. Copy or generate it again."
+        ) from error
+
+
+def open_shard(path: Path) -> pq.ParquetFile:
+    """Open a shard so that every page is checked against its checksum when it is read.
+
+    Raises:
+        DataError: It is missing, truncated, no Parquet file, or has other columns than schema 1.
+    """
+    with explained_read(path):
+        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+    if not file.schema_arrow.equals(SCHEMA):
+        file.close()
+        raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
+    return file
+
+
+def iterate_rows(folder: Path | str) -> Iterator[Row]:
+    """Yield the rows of all shards in order; one row group is held at a time.
+
+    Args:
+        folder: A folder with a manifest.
+
+    Raises:
+        DataError: The folder is not complete or a row cannot be read.
+    """
+    folder = Path(folder)
+    for shard in read_manifest(folder)["shards"]:
+        path = folder / shard["name"]
+        with open_shard(path) as file:
+            for group in range(file.num_row_groups):
+                with explained_read(path, f" row group {group}"):
+                    table = file.read_row_group(group, use_threads=False)
+                for position in range(table.num_rows):
+                    yield _row_of(table, position, path)
+
+
+def read_row(folder: Path | str, row_id: str) -> Row:
+    """Find one row by its id; only id columns and one row group are read.
+
+    Raises:
+        DataError: No row has this id, or it cannot be read.
+    """
+    folder = Path(folder)
+    for shard in read_manifest(folder)["shards"]:
+        path = folder / shard["name"]
+        with open_shard(path) as file:
+            for group in range(file.num_row_groups):
+                with explained_read(path, f" row group {group}"):
+                    ids = file.read_row_group(group, columns=["id"], use_threads=False)["id"].to_pylist()
+                    if row_id not in ids:
+                        continue
+                    table = file.read_row_group(group, use_threads=False)
+                return _row_of(table, ids.index(row_id), path)
+    raise DataError(f"No row in {folder} has the id {row_id!r}. `scenepalette shards show` lists some ids.")
+
+
+def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Image.Image:
+    """Return an RGB picture of evenly spaced pairs: each image with its coloured label map beneath.
+
+    Args:
+        folder: A folder with a manifest.
+        count: Most pairs to show, at least 1.
+        columns: Pairs side by side, at least 1.
+
+    Raises:
+        DataError: The folder is not complete, a row cannot be read, or a number is below 1.
+    """
+    if count < 1 or columns < 1:
+        raise DataError(f"A contact sheet of {count} pairs in {columns} columns is empty. Give numbers of at least 1.")
+    folder = Path(folder)
+    manifest = read_manifest(folder)
+    table = table_of_manifest(manifest)
+    wanted = np.unique(np.linspace(0, manifest["rows"] - 1, min(count, manifest["rows"])).astype(int))
+    tiles = []
+    first = 0
+    for shard in manifest["shards"]:
+        inside = wanted[(wanted >= first) & (wanted < first + shard["rows"])] - first
+        first += shard["rows"]
+        if inside.size:
+            rows = _rows_at(folder / shard["name"], inside.tolist())
+            tiles += [np.concatenate([row.image, table.colorize(row.label)]) for row in rows]
+    height = max(tile.shape[0] for tile in tiles)
+    width = max(tile.shape[1] for tile in tiles)
+    columns = min(columns, len(tiles))
+    gap = 4
+    lines = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, lines * (height + gap) + gap), "white")
+    for position, tile in enumerate(tiles):
+        line, column = divmod(position, columns)
+        sheet.paste(Image.fromarray(tile), (gap + column * (width + gap), gap + line * (height + gap)))
+    return sheet
+
+
+def _rows_at(path: Path, positions: list[int]) -> Iterator[Row]:
+    """Yield the rows at ascending positions of one shard; other row groups are not read."""
+    with open_shard(path) as file:
+        first = 0
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            inside = [position - first for position in positions if first <= position < first + count]
+            first += count
+            if inside:
+                with explained_read(path, f" row group {group}"):
+                    table = file.read_row_group(group, use_threads=False)
+                for position in inside:
+                    yield _row_of(table, position, path)
+
+
+def _row_of(table: pa.Table, position: int, path: Path) -> Row:
+    values = table.slice(position, 1).to_pylist()[0]
+    return decode_row(values, f"{path} row {values['id']!r}")

@@ -1,0 +1,302 @@
+"""The columns of a shard, the row they hold, and how a row becomes bytes and comes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from data.classes import IGNORE_ID
+from data.errors import DataError
+
+SCHEMA_VERSION = 1
+ROW_GROUP = 64
+KINDS = ("full", "partial", "semi")
+IMAGE_COLUMNS = ("image", "label")
+IMAGE_FORMATS = ("jpeg", "png")
+PALETTE_TOLERANCE = 1e-4
+
+ImageFormat = Literal["jpeg", "png"]
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One labelled pair.
+
+    Attributes:
+        id: Name of the pair, unique in its folder; relative, with forward slashes if any.
+        image: RGB picture, uint8 [H, W, 3].
+        label: Class ids, uint8 [H, W]; 255 where a pixel has no label.
+        kind: "full" (layout and image made), "partial" (a real pair edited inside `edit_box`) or "semi" (image made
+            for a real layout).
+        palette_target: The class shares that were asked for, K floats that sum to 1.
+        palette_achieved: The class shares among the labelled pixels of `label`, K floats that sum to 1.
+        source_id: The real sample behind a partial or semi row; None for a full one.
+        edit_box: (top, left, height, width) in pixels of the part that was made anew, or None.
+        seed: Seed of the run that made the row.
+        index: Number of the row in its run; with `seed` it fixes all of the row's randomness.
+        layout_model: Content hash of the layout model, or None where none took part.
+        image_model: Content hash of the image model, or None where none took part.
+    """
+
+    id: str
+    image: np.ndarray
+    label: np.ndarray
+    kind: str
+    palette_target: Sequence[float] | np.ndarray = field(repr=False)
+    palette_achieved: Sequence[float] | np.ndarray = field(repr=False)
+    source_id: str | None
+    edit_box: tuple[int, int, int, int] | None
+    seed: int
+    index: int
+    layout_model: str | None
+    image_model: str | None
+
+
+def _hugging_face_features() -> dict[str, Any]:
+    """Features of the `datasets` library; "Sequence" is the spelling that its old and new versions both read."""
+
+    def value(dtype: str) -> dict[str, str]:
+        return {"dtype": dtype, "_type": "Value"}
+
+    def values(dtype: str) -> dict[str, Any]:
+        return {"feature": value(dtype), "_type": "Sequence"}
+
+    return {
+        "id": value("string"),
+        "image": {"_type": "Image"},
+        "label": {"mode": "L", "_type": "Image"},
+        "kind": value("string"),
+        "palette_target": values("float32"),
+        "palette_achieved": values("float32"),
+        "source_id": value("string"),
+        "edit_box": values("int32"),
+        "seed": value("int64"),
+        "index": value("int64"),
+        "layout_model": value("string"),
+        "image_model": value("string"),
+    }
+
+
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+
+SCHEMA = pa.schema(
+    [
+        ("id", pa.string()),
+        ("image", _PICTURE),
+        ("label", _PICTURE),
+        ("kind", pa.string()),
+        ("palette_target", pa.list_(pa.float32())),
+        ("palette_achieved", pa.list_(pa.float32())),
+        ("source_id", pa.string()),
+        ("edit_box", pa.list_(pa.int32())),
+        ("seed", pa.int64()),
+        ("index", pa.int64()),
+        ("layout_model", pa.string()),
+        ("image_model", pa.string()),
+    ],
+    metadata={
+        "huggingface": json.dumps({"info": {"features": _hugging_face_features()}}),
+        "scenepalette_schema": str(SCHEMA_VERSION),
+    },
+)
+
+
+def shard_name(index: int, count: int) -> str:
+    """Return the file name of shard `index` of `count`, from which readers tell the split.
+
+    Raises:
+        ValueError: `index` is not in 0 .. count - 1, or five digits do not hold it.
+    """
+    if not 0 <= index < count <= 99_999:
+        raise ValueError(f"Shard {index} of {count}: the index must lie in 0 .. count - 1 and count at most 99999.")
+    return f"train-{index:05d}-of-{count:05d}.parquet"
+
+
+def palette_of_label(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the share of each class among the labelled pixels, float64 [num_classes]; nan if none is labelled.
+
+    Args:
+        label: uint8 [H, W], ids below `num_classes` or 255.
+        num_classes: K.
+    """
+    counts = np.bincount(label.reshape(-1), minlength=256)[:num_classes]
+    with np.errstate(invalid="ignore"):
+        return counts / counts.sum()
+
+
+def row_problems(row: Row) -> list[str]:
+    """Say everything that is wrong with a row, apart from what only the class table can tell."""
+    problems = []
+    if not is_safe_relative_path(row.id):
+        problems.append(f"the id {row.id!r} is empty, absolute or leaves its folder")
+    image_fits = row.image.dtype == np.uint8 and row.image.ndim == 3 and row.image.shape[2] == 3
+    label_fits = row.label.dtype == np.uint8 and row.label.ndim == 2
+    if not image_fits:
+        problems.append(f"the image is {row.image.dtype} {list(row.image.shape)}, not uint8 [H, W, 3]")
+    if not label_fits:
+        problems.append(f"the label is {row.label.dtype} {list(row.label.shape)}, not uint8 [H, W]")
+    height, width = row.label.shape[:2] if label_fits else (0, 0)
+    if image_fits and label_fits and row.image.shape[:2] != (height, width):
+        problems.append(f"the image is {list(row.image.shape[:2])} and the label {[height, width]}; sizes must agree")
+    problems += _palette_problems(row, label_fits)
+    if row.kind not in KINDS:
+        problems.append(f"kind is {row.kind!r}, not one of {', '.join(KINDS)}")
+    elif row.kind == "full" and (row.source_id is not None or row.edit_box is not None):
+        problems.append("a full row has no real sample behind it: source_id and edit_box must be null")
+    elif row.kind != "full" and not row.source_id:
+        problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
+    if row.edit_box is not None and label_fits:
+        box = list(row.edit_box)
+        inside = (
+            len(box) == 4
+            and min(box) >= 0
+            and min(box[2:]) >= 1
+            and box[0] + box[2] <= height
+            and box[1] + box[3] <= width
+        )
+        if not inside:
+            problems.append(f"edit_box {box} is not a (top, left, height, width) inside {[height, width]}")
+    return problems
+
+
+def _palette_problems(row: Row, label_fits: bool) -> list[str]:
+    problems = []
+    palettes = {"palette_target": row.palette_target, "palette_achieved": row.palette_achieved}
+    if len(row.palette_target) != len(row.palette_achieved):
+        problems.append(
+            f"palette_target has {len(row.palette_target)} classes and palette_achieved {len(row.palette_achieved)}"
+        )
+    for name, palette in palettes.items():
+        shares = np.asarray(palette, dtype=np.float64)
+        total = float(shares.sum())
+        if not math.isclose(total, 1.0, abs_tol=1e-3) or (shares < 0).any():
+            problems.append(f"{name} must hold shares that sum to 1; the sum is {total:.6g}")
+    if problems or not label_fits:
+        return problems
+    num_classes = len(row.palette_achieved)
+    strays = np.unique(row.label[(row.label >= num_classes) & (row.label != IGNORE_ID)])
+    if strays.size:
+        problems.append(
+            f"the label has ids {strays.tolist()}; allowed are 0 .. {num_classes - 1} and {IGNORE_ID} for no label"
+        )
+    elif (row.label == IGNORE_ID).all():
+        problems.append("no pixel of the label has a class")
+    else:
+        measured = palette_of_label(row.label, num_classes)
+        distance = float(np.abs(measured - np.asarray(row.palette_achieved, dtype=np.float64)).max())
+        if not distance <= PALETTE_TOLERANCE:
+            problems.append(f"palette_achieved differs by {distance:.4g} from the shares counted in the label")
+    return problems
+
+
+def is_safe_relative_path(path: str) -> bool:
+    """Tell whether a path stays inside the folder it is joined to, on any system."""
+    pure = PurePosixPath(path.replace("\\", "/"))
+    return bool(pure.parts) and not pure.is_absolute() and ".." not in pure.parts and ":" not in pure.parts[0]
+
+
+def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dict[str, Any]:
+    """Check a row and turn it into the values of one Parquet row; the same row always gives the same bytes.
+
+    Raises:
+        DataError: The row breaks the schema; every problem is listed.
+    """
+    problems = row_problems(row)
+    if problems:
+        raise DataError(f"Row {row.id!r} cannot be written.", problems)
+    image_bytes, label_bytes = io.BytesIO(), io.BytesIO()
+    picture = Image.fromarray(np.ascontiguousarray(row.image))
+    if image_format == "jpeg":
+        # 4:4:4: halved colour would bleed over the borders that the label marks.
+        picture.save(image_bytes, "JPEG", quality=jpeg_quality, subsampling=0)
+    else:
+        picture.save(image_bytes, "PNG")
+    # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
+    Image.fromarray(np.ascontiguousarray(row.label)).save(label_bytes, "PNG")
+    suffix = "jpg" if image_format == "jpeg" else "png"
+    return {
+        "id": row.id,
+        "image": {"bytes": image_bytes.getvalue(), "path": f"{row.id}.{suffix}"},
+        "label": {"bytes": label_bytes.getvalue(), "path": f"{row.id}.label.png"},
+        "kind": row.kind,
+        "palette_target": np.asarray(row.palette_target, dtype=np.float32),
+        "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),
+        "source_id": row.source_id,
+        "edit_box": None if row.edit_box is None else list(row.edit_box),
+        "seed": row.seed,
+        "index": row.index,
+        "layout_model": row.layout_model,
+        "image_model": row.image_model,
+    }
+
+
+def decode_image(content: bytes, where: str) -> np.ndarray:
+    """Decode a picture to uint8 [H, W, 3].
+
+    Raises:
+        DataError: It is damaged, no picture, or not RGB; `where` names it.
+    """
+    return _decode(content, "RGB", f"{where}: the image")
+
+
+def decode_label(content: bytes, where: str) -> np.ndarray:
+    """Decode a label map to uint8 [H, W], ids unchanged.
+
+    Raises:
+        DataError: It is damaged, no picture, or not 8-bit greyscale; `where` names it.
+    """
+    return _decode(content, "L", f"{where}: the label")
+
+
+def _decode(content: bytes, mode: str, where: str) -> np.ndarray:
+    try:
+        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            picture.load()
+            if picture.mode != mode:
+                raise DataError(f"{where} has mode {picture.mode}, not {mode}. Generate the shard again.")
+            return np.array(picture)
+    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+        raise DataError(f"{where} cannot be decoded ({error}). Generate the shard again.") from error
+
+
+def decode_row(values: Mapping[str, Any], where: str) -> Row:
+    """Turn the values of one Parquet row back into a `Row`.
+
+    Args:
+        values: One row as plain Python values, keyed by column.
+        where: Names the file and row in messages.
+
+    Raises:
+        DataError: A picture cannot be decoded or a column that must have a value is null.
+    """
+    missing = [
+        name
+        for name in ("id", "image", "label", "kind", "palette_target", "palette_achieved", "seed", "index")
+        if values[name] is None
+    ]
+    if missing:
+        raise DataError(f"{where}: null in {', '.join(missing)}. Generate the shard again.")
+    box = values["edit_box"]
+    return Row(
+        id=values["id"],
+        image=decode_image(values["image"]["bytes"], where),
+        label=decode_label(values["label"]["bytes"], where),
+        kind=values["kind"],
+        palette_target=np.asarray(values["palette_target"], dtype=np.float32),
+        palette_achieved=np.asarray(values["palette_achieved"], dtype=np.float32),
+        source_id=values["source_id"],
+        edit_box=None if box is None else tuple(box),
+        seed=values["seed"],
+        index=values["index"],
+        layout_model=values["layout_model"],
+        image_model=values["image_model"],
+    )

@@ -1,0 +1,187 @@
+"""Writing one shard: pictures are encoded in threads while the model goes on making rows."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from data.errors import ConfigError, DataError
+from data.files import open_atomically, sha256_of_file
+from data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row
+
+# Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
+ROWS_IN_FLIGHT = ROW_GROUP
+
+# Pictures are compressed already, so their columns are stored as they are; all others are listed here.
+_COMPRESSION = {
+    "id": "zstd",
+    "kind": "zstd",
+    "palette_target.list.element": "zstd",
+    "palette_achieved.list.element": "zstd",
+    "source_id": "zstd",
+    "edit_box.list.element": "zstd",
+    "seed": "zstd",
+    "index": "zstd",
+    "layout_model": "zstd",
+    "image_model": "zstd",
+    "image.bytes": "none",
+    "image.path": "none",
+    "label.bytes": "none",
+    "label.path": "none",
+}
+
+_PARQUET_OPTIONS: dict[str, Any] = {
+    "compression": _COMPRESSION,
+    "use_dictionary": ["kind", "source_id", "seed", "layout_model", "image_model"],
+    # Smallest and largest values help a query to skip row groups, except those of pictures, which cost room.
+    "write_statistics": ["id", "kind", "source_id", "seed", "index"],
+    "write_page_checksum": True,
+}
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """What the manifest says of one shard.
+
+    Attributes:
+        name: File name without folder.
+        rows: Number of rows, at least 1.
+        bytes: Size of the file.
+        sha256: Hex SHA-256 of the file.
+    """
+
+    name: str
+    rows: int
+    bytes: int
+    sha256: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def write_shard(
+    path: Path | str,
+    rows: Iterable[Row],
+    *,
+    image_format: ImageFormat = "jpeg",
+    jpeg_quality: int = 95,
+    encoders: int = 1,
+) -> ShardInfo:
+    """Write rows to one Parquet file that appears under its name only when it is whole.
+
+    Rows are encoded in threads while `rows` goes on producing. The producer is never more than `ROWS_IN_FLIGHT` rows
+    ahead of the encoders, so no more than 64 rows and one
+    row group of encoded rows are held (beside the ids, which must be unique). The bytes of the file depend on the rows
+    and the format alone, not on `encoders`.
+
+    Args:
+        path: The final name, see `shard_name`.
+        rows: Produced lazily, typically while a model generates them.
+        image_format: "jpeg" (no chroma subsampling) or "png" (lossless); labels are always PNG.
+        jpeg_quality: 1 to 95.
+        encoders: Number of encoder threads.
+
+    Returns:
+        Name, rows, bytes and hash of the file.
+
+    Raises:
+        DataError: A row breaks the schema, an id comes twice or there is no row.
+        ConfigError: A setting is out of range.
+        ScenepaletteError: The disk is full or the folder cannot be written.
+        Exception: Whatever `rows` raises comes through. No exception leaves a file behind.
+    """
+    path = Path(path)
+    problems = []
+    if image_format not in IMAGE_FORMATS:
+        problems.append(f"image_format is {image_format!r}, not one of {', '.join(IMAGE_FORMATS)}")
+    if not 1 <= jpeg_quality <= 95:
+        problems.append(f"jpeg_quality is {jpeg_quality}, not in 1 .. 95")
+    if encoders < 1:
+        problems.append(f"encoders is {encoders}, not at least 1")
+    if problems:
+        raise ConfigError(f"Cannot write {path.name} with these settings.", problems)
+
+    count = 0
+    try:
+        with (
+            open_atomically(path) as file,
+            _parquet_writer(file) as writer,
+            contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded,
+        ):
+            for group in _groups(encoded):
+                writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
+                count += len(group)
+            if count == 0:
+                raise DataError(f"{path.name} would have no rows. Ask for at least one row per shard.")
+    except _ProducerError as carrier:
+        raise carrier.error from carrier.error.__cause__
+    return ShardInfo(name=path.name, rows=count, bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
+@contextlib.contextmanager
+def _parquet_writer(file: BinaryIO) -> Iterator[pq.ParquetWriter]:
+    writer = pq.ParquetWriter(file, SCHEMA, **_PARQUET_OPTIONS)
+    try:
+        yield writer
+    except BaseException:
+        # Closing writes the footer, which may fail for the same reason; the first reason is the one to report.
+        with contextlib.suppress(Exception):
+            writer.close()
+        raise
+    writer.close()
+
+
+def _groups(encoded: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    group: list[dict[str, Any]] = []
+    for values in encoded:
+        group.append(values)
+        if len(group) == ROW_GROUP:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+class _ProducerError(Exception):
+    """Carries an OSError of the producer past the code that takes one for a failed write of the shard."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+def _shielded(rows: Iterable[Row]) -> Iterator[Row]:
+    try:
+        yield from rows
+    except OSError as error:
+        raise _ProducerError(error) from error
+
+
+def _encoded(
+    rows: Iterable[Row], image_format: ImageFormat, jpeg_quality: int, encoders: int
+) -> Generator[dict[str, Any], None, None]:
+    """Yield encoded rows in order; between two of them the producer advances by at most the room in the queue."""
+    seen: set[str] = set()
+    pending: deque[Future[dict[str, Any]]] = deque()
+    pool = ThreadPoolExecutor(encoders, thread_name_prefix="encoder")
+    try:
+        for row in rows:
+            if row.id in seen:
+                raise DataError(f"Row {row.id!r} comes twice. Ids must be unique.")
+            seen.add(row.id)
+            pending.append(pool.submit(encode_row, row, image_format=image_format, jpeg_quality=jpeg_quality))
+            while pending and (pending[0].done() or len(pending) >= ROWS_IN_FLIGHT):
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

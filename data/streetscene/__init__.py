@@ -1,0 +1,1 @@
+"""Geometry, materials and light behind the embedded street scenes of `data.streets`."""

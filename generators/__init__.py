@@ -1,0 +1,1 @@
+"""Palette sampler, layout and image models, their losses, training loops and inference."""

@@ -1,0 +1,66 @@
+"""Semantically-assisted activation (SAA) and the losses attached to it (Semantic Palette, sections 3.1 and 3.2)."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+LOG_EPSILON = 1e-12
+
+
+class ActivatedMask(NamedTuple):
+    """What one SAA module puts out.
+
+    Attributes:
+        mask: m of Eq. 2, BKHW in [0, 1], summing to 1 over classes at each pixel.
+        log_density: ln omega, BKHW: each class sums to its target share over the pixels; -inf for a class of share 0.
+    """
+
+    mask: Tensor
+    log_density: Tensor
+
+
+def semantically_assisted_activation(features: Tensor, palette: Tensor) -> ActivatedMask:
+    """Turn features into a soft layout that spends the palette (Eq. 1 and 2).
+
+    Computed on logarithms in float32: rho and omega of a large map would lose digits otherwise, and the normalisation
+    of Eq. 2 is exact without an epsilon.
+
+    Args:
+        features: f, BKHW.
+        palette: t, BK, rows summing to 1.
+    """
+    features = features.float()
+    log_rho = features - torch.logsumexp(features, dim=(2, 3), keepdim=True)  # Eq. 1
+    log_density = palette.float().log()[:, :, None, None] + log_rho  # omega_c = t_c * rho_c
+    return ActivatedMask(torch.softmax(log_density, dim=1), log_density)  # Eq. 2
+
+
+def entropy_loss(mask: Tensor) -> Tensor:
+    """Return L_ENT of Eq. 3: the mean over samples and pixels of the entropy of the classes, in nats.
+
+    Args:
+        mask: m, BKHW, summing to 1 over classes.
+    """
+    return -(mask * (mask + LOG_EPSILON).log()).sum(dim=1).mean()
+
+
+def spread_loss(log_density: Tensor) -> Tensor:
+    """Return L_SPR of Eq. 4: the mean over samples and pixels of (1 - HW * sum_c omega_c)^2.
+
+    Args:
+        log_density: ln omega, BKHW.
+    """
+    pixels = log_density.shape[2] * log_density.shape[3]
+    return (1.0 - pixels * torch.logsumexp(log_density, dim=1).exp()).square().mean()
+
+
+def conditional_loss(scales: list[ActivatedMask]) -> Tensor:
+    """Return L_COND = L_ENT + L_SPR, averaged over the given scales.
+
+    The sum over scales is divided by their number, so that the weight against the adversarial loss stays the same
+    while the network grows.
+    """
+    return torch.stack([entropy_loss(s.mask) + spread_loss(s.log_density) for s in scales]).mean()

@@ -1,0 +1,58 @@
+"""3D noise of OASIS: one vector for the image, a region or a pixel, and resampling of a part (App. A.7 and B.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+NoiseScheme = Literal["image", "region", "pixel", "mix"]
+
+
+def sample_noise(scheme: NoiseScheme, label: Tensor, channels: int, generators: Sequence[torch.Generator]) -> Tensor:
+    """Draw 3D noise for each label map.
+
+    Args:
+        scheme: "image": one vector for all pixels; "region": one vector per class; "pixel": one vector per pixel;
+            "mix": image or region by a fair coin per sample (Table I).
+        label: BHW class ids; only "region" and "mix" look at them.
+        channels: Z, 64 in the paper.
+        generators: One CPU generator per sample, so that a sample's noise does not depend on its batch.
+
+    Returns:
+        float32 BZHW on the label's device; an expanded view for "image".
+    """
+    assert len(generators) == len(label)
+    height, width = label.shape[1:]
+    samples = []
+    for ids, generator in zip(label, generators, strict=True):
+        kind = scheme
+        if scheme == "mix":
+            kind = "image" if torch.rand((), generator=generator) < 0.5 else "region"
+        if kind == "pixel":
+            samples.append(torch.randn(channels, height, width, generator=generator).to(label.device))
+        elif kind == "image":
+            vector = torch.randn(channels, generator=generator).to(label.device)
+            samples.append(vector[:, None, None].expand(channels, height, width))
+        else:
+            # A table for all 256 ids, so that a class's vector does not depend on which others occur.
+            table = torch.randn(256, channels, generator=generator).to(label.device)
+            samples.append(table[ids].permute(2, 0, 1))
+    return torch.stack(samples)
+
+
+def resample_noise(noise: Tensor, region: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+    """Give a region of each sample a new noise vector and keep the rest (App. B.2, local sampling).
+
+    Args:
+        noise: BZHW.
+        region: BHW bool: a class (`label == id`) or any shape.
+        generators: One CPU generator per sample.
+
+    Returns:
+        BZHW.
+    """
+    vectors = torch.stack([torch.randn(noise.shape[1], generator=generator) for generator in generators])
+    return torch.where(region[:, None], vectors.to(noise.device)[:, :, None, None], noise)

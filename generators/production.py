@@ -1,0 +1,147 @@
+"""Mass production of layout-image pairs: full, partial and semi-synthetic rows, each a function of (seed, index)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from data.arrays import Pairs, images_to_uint8
+from data.classes import IGNORE_ID
+from data.labels import one_hot, soft_to_label
+from data.randomness import numpy_generator, torch_generator
+from data.shards.schema import Row, palette_of_label
+from generators.crops import CropMode, EditBox, boxes_to_crop, sample_crop
+from generators.layout_models import LayoutGenerator, PartialLayoutGenerator, crop_layout, partial_budget
+from generators.layout_training import crop_palette
+from generators.noise import NoiseScheme, sample_noise
+from generators.oasis import OasisGenerator
+from generators.palettes import PaletteControls, PaletteSampler, Projection
+
+Kind = Literal["full", "partial", "semi"]
+
+
+@dataclass(frozen=True)
+class PairMaker:
+    """Makes the rows of one kind.
+
+    Attributes:
+        kind: "full", "partial" or "semi".
+        seed: The run's seed.
+        train: Real training pairs; their class table is that of the rows.
+        filled_labels: uint8 [N, H, W], their labels with ignored pixels filled.
+        sampler: Where the palettes of full layouts come from.
+        image_generator: Layout to image, in eval mode on the fabric's device.
+        image_model: Its content hash.
+        layout_generator: The generator of full or partial layouts; None for semi.
+        layout_model: Its content hash; None for semi.
+        fabric: Device and precision.
+        noise_scheme: How 3D noise is drawn.
+        projection: How palettes are put on the simplex.
+        controls: Wishes about the palettes of full layouts.
+        crop_mode: Where partial edits happen.
+    """
+
+    kind: Kind
+    seed: int
+    train: Pairs
+    filled_labels: np.ndarray
+    sampler: PaletteSampler
+    image_generator: OasisGenerator
+    image_model: str
+    layout_generator: LayoutGenerator | PartialLayoutGenerator | None
+    layout_model: str | None
+    fabric: Fabric
+    noise_scheme: NoiseScheme = "image"
+    projection: Projection = "clip"
+    controls: PaletteControls = field(default_factory=PaletteControls)
+    crop_mode: CropMode = "band"
+
+    def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
+        """Yield rows `first` to `first + count - 1`.
+
+        Args:
+            first: Index of the first row.
+            count: Number of rows.
+            batch_size: Rows generated at once.
+        """
+        for start in range(first, first + count, batch_size):
+            indices = list(range(start, min(start + batch_size, first + count)))
+            with torch.inference_mode(), self.fabric.autocast():
+                yield from self._batch(indices)
+
+    def _batch(self, indices: list[int]) -> list[Row]:
+        randoms = [numpy_generator(self.seed, "generate", self.kind, index) for index in indices]
+        boxes: list[EditBox | None] = [None] * len(indices)
+        sources: list[int | None] = [None] * len(indices)
+        if self.kind == "full":
+            layout, targets = self._full_layouts(randoms)
+            labels = layout
+        else:
+            # Each real layout is used equally often, in an order that goes through all of them.
+            chosen = [index % len(self.train) for index in indices]
+            sources = list(chosen)
+            labels = torch.from_numpy(self.train.labels[chosen].astype(np.int64))
+            layout = torch.from_numpy(self.filled_labels[chosen].astype(np.int64))
+            count = self.train.table.num_classes
+            targets = np.stack([palette_of_label(label, count) for label in self.train.labels[chosen]])
+            if self.kind == "partial":
+                edit_boxes = [sample_crop(random, self.train.size, self.crop_mode) for random in randoms]
+                edited = self._edited_layouts(layout, edit_boxes, randoms)
+                # Outside the edit nothing is known about pixels that the annotators left out.
+                labels = torch.where((labels == IGNORE_ID) & (edited == layout), IGNORE_ID, edited)
+                layout, boxes = edited, list(edit_boxes)
+        images = images_to_uint8(self._images(layout, indices))
+        labels_uint8 = labels.numpy().astype(np.uint8)
+        return [
+            Row(
+                id=f"{self.kind}-{index:08d}",
+                image=images[i],
+                label=labels_uint8[i],
+                kind=self.kind,
+                palette_target=targets[i],
+                palette_achieved=palette_of_label(labels_uint8[i], self.train.table.num_classes),
+                source_id=None if (source := sources[i]) is None else self.train.ids[source],
+                edit_box=boxes[i],
+                seed=self.seed,
+                index=index,
+                layout_model=self.layout_model,
+                image_model=self.image_model,
+            )
+            for i, index in enumerate(indices)
+        ]
+
+    def _full_layouts(self, randoms: list[np.random.Generator]) -> tuple[Tensor, np.ndarray]:
+        assert isinstance(self.layout_generator, LayoutGenerator)
+        device = self.fabric.device
+        palettes = np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
+        noise = self._vectors(randoms, self.layout_generator.noise_features)
+        layout = self.layout_generator(noise, torch.from_numpy(palettes).float().to(device)).layout
+        return soft_to_label(layout).cpu(), palettes
+
+    def _edited_layouts(
+        self, layout: Tensor, boxes: list[EditBox], randoms: list[np.random.Generator]
+    ) -> Tensor:
+        assert isinstance(self.layout_generator, PartialLayoutGenerator)
+        device, count = self.fabric.device, self.train.table.num_classes
+        crop = boxes_to_crop(boxes, self.train.size)
+        budget = partial_budget(crop_palette(layout, crop, count), crop).to(device)
+        cropped = crop_layout(one_hot(layout.to(device), count), crop.to(device))
+        noise = self._vectors(randoms, self.layout_generator.noise_features)
+        return soft_to_label(self.layout_generator(noise, budget, cropped).layout).cpu()
+
+    def _vectors(self, randoms: list[np.random.Generator], features: int) -> Tensor:
+        vectors = np.stack([random.standard_normal(features, np.float32) for random in randoms])
+        return torch.from_numpy(vectors).to(self.fabric.device)
+
+    def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
+        layout = layout.to(self.fabric.device)
+        generators = [torch_generator(self.seed, "generate", self.kind, "noise", index) for index in indices]
+        noise = sample_noise(self.noise_scheme, layout, self.image_generator.noise_channels, generators)
+        condition = one_hot(layout, self.train.table.num_classes)
+        return self.image_generator(condition, noise).float().cpu()

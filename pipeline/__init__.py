@@ -1,0 +1,1 @@
+"""Stages, configuration, run directory, report and command line."""

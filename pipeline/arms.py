@@ -1,0 +1,52 @@
+"""The arms of the comparison: what each segmenter is trained on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Adaptation = Literal["none", "advent"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to compose a segmenter's training data (Semantic Palette, tables 1 to 3).
+
+    Attributes:
+        description: What the arm trains on, in a few words.
+        real: How real pairs take part: with their labels, as unlabelled images, or not at all.
+        synthetic: Kind of generated pairs that take part, or None. An arm with both draws one batch of each a step.
+        adaptation: Domain adaptation between real and synthetic batches.
+        augmentation: Its own choice of augmentation, or None for the one that all arms share.
+    """
+
+    description: str
+    real: Literal["labelled", "unlabelled", "none"] = "labelled"
+    synthetic: Literal["full", "partial", "semi"] | None = None
+    adaptation: Adaptation = "none"
+    augmentation: Literal["flip", "standard"] | None = None
+
+
+ARMS: dict[str, Arm] = {
+    "real": Arm("real pairs"),
+    "real-flip": Arm("real pairs, flips only", augmentation="flip"),
+    "real-standard": Arm("real pairs, standard augmentation (flip, scale and crop, colour)", augmentation="standard"),
+    "semi": Arm("real pairs and images regenerated on real layouts", synthetic="semi"),
+    "semi-advent": Arm(
+        "real pairs and images regenerated on real layouts, AdvEnt", synthetic="semi", adaptation="advent"
+    ),
+    "syn": Arm("generated pairs alone (GAN-train)", real="none", synthetic="full"),
+    "syn-advent": Arm(
+        "generated pairs, and real images without labels by AdvEnt",
+        real="unlabelled",
+        synthetic="full",
+        adaptation="advent",
+    ),
+    "real+syn": Arm("real and generated pairs", synthetic="full"),
+    "real+syn-advent": Arm("real and generated pairs, AdvEnt", synthetic="full", adaptation="advent"),
+    "real+partial": Arm("real pairs and real layouts edited in part", synthetic="partial"),
+    "real+partial-advent": Arm(
+        "real pairs and real layouts edited in part, AdvEnt", synthetic="partial", adaptation="advent"
+    ),
+}
+DEFAULT_ARMS = tuple(name for name in ARMS if name != "real-flip")

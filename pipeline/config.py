@@ -1,0 +1,297 @@
+"""The configuration of a run: frozen sections, checked as a whole before anything starts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from data.errors import ConfigError
+from data.files import write_atomically
+from generators.grids import base_grid
+from generators.layout_training import LayoutSettings
+from generators.oasis_training import OasisSettings
+from generators.palettes import PaletteControls
+from pipeline.arms import ARMS, DEFAULT_ARMS
+
+Kind = Literal["full", "partial", "semi"]
+
+
+class Section(BaseModel):
+    """A part of the configuration: values cannot be changed, unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Which labelled data set is learned from."""
+
+    name: Literal["streets", "camvid", "cityscapes", "idd", "folder"] = Field("streets", description="Data set.")
+    root: Path | None = Field(None, description="Its folder in the published layout; not for streets.")
+    class_file: Path | None = Field(None, description="Class file of a data set of kind folder, if not in its root.")
+    size: tuple[int, int] = Field((64, 96), description="Height and width in pixels that everything works at.")
+    train_scenes: int = Field(400, ge=8, description="Streets only: training scenes to draw.")
+    val_scenes: int = Field(100, ge=2, description="Streets only: validation scenes to draw.")
+
+
+class PalettesConfig(Section):
+    """The palette sampler."""
+
+    max_components: int = Field(30, ge=1, description="Largest number of mixture components that AIC chooses among.")
+
+
+class LayoutConfig(Section):
+    """One layout generator and its training; lists have one entry per level of the growing network."""
+
+    noise_features: int = Field(512, ge=1, description="Length of the noise vector.")
+    max_width: int = Field(512, ge=1, description="Largest number of feature channels.")
+    base_width: int = Field(8192, ge=2, description="Level i has base_width / 2^(i+1) channels, up to max_width.")
+    hidden_channels: int = Field(128, ge=1, description="Width inside SPADE modulations (partial generator).")
+    fade_steps: tuple[int, ...] = Field(description="Steps of fading in, per level; the first is 0.")
+    stable_steps: tuple[int, ...] = Field(description="Steps after fading in, per level.")
+    batch_sizes: tuple[int, ...] = Field(description="Batch size per level.")
+    learning_rate: float = Field(1e-3, gt=0, description="Adam's.")
+    gradient_penalty_weight: float = Field(10.0, ge=0, description="Lambda of the improved Wasserstein loss.")
+    conditional_weight: float = Field(1.0, ge=0, description="Weight of L_COND against the adversarial loss.")
+    average_decay: float = Field(0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
+    crop_mode: Literal["rectangle", "band"] = Field("band", description="Where partial edits happen.")
+    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+
+    def settings(self) -> LayoutSettings:
+        """Return the numbers that the generator's training takes."""
+        return LayoutSettings(**self.model_dump())
+
+
+class LayoutsConfig(Section):
+    """The two layout generators."""
+
+    full: LayoutConfig
+    partial: LayoutConfig
+
+
+class ImagesConfig(Section):
+    """The layout-to-image generator (OASIS) and its training."""
+
+    width: int = Field(64, ge=1, description="Channels of the last block; the first have 16 times as many.")
+    noise_channels: int = Field(64, ge=1, description="Channels of the 3D noise.")
+    hidden_channels: int = Field(128, ge=1, description="Width inside each modulation.")
+    discriminator_width: int = Field(128, ge=2, description="Channels of the discriminator's first levels.")
+    steps: int = Field(30000, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(20, ge=1, description="Images per step.")
+    generator_learning_rate: float = Field(1e-4, gt=0, description="Adam's for the generator.")
+    discriminator_learning_rate: float = Field(4e-4, gt=0, description="Adam's for the discriminator.")
+    label_mix_weight: float = Field(5.0, ge=0, description="Weight of the LabelMix consistency.")
+    average_decay: float = Field(0.9999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
+    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field("image", description="3D noise in training.")
+    augment: bool = Field(False, description="Differentiable augmentation of the discriminator's input.")
+    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+
+    def settings(self) -> OasisSettings:
+        """Return the numbers that the generator's training takes."""
+        return OasisSettings(**self.model_dump())
+
+
+class GenerateConfig(Section):
+    """Mass production of pairs into shards."""
+
+    pairs: int = Field(1000, ge=1, description="Pairs of each kind.")
+    kinds: tuple[Kind, ...] = Field(("full", "partial", "semi"), description="Kinds of pairs to make.")
+    rows_per_shard: int = Field(1024, ge=1, description="Pairs per Parquet file.")
+    batch_size: int = Field(16, ge=1, description="Pairs generated at once.")
+    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field("image", description="3D noise of the images.")
+    image_format: Literal["jpeg", "png"] = Field("jpeg", description="Format of the images in the shards.")
+    jpeg_quality: int = Field(95, ge=1, le=95, description="Quality of JPEG images.")
+    projection: Literal["clip", "exact"] = Field("clip", description="How palettes are put on the simplex.")
+    ban: tuple[str, ...] = Field((), description="Classes that must not occur in full layouts.")
+    minimum: dict[str, float] = Field({}, description="Least share per class in full layouts.")
+    bias: dict[str, float] = Field({}, description="Shift per class in standard deviations, in full layouts.")
+
+    def controls(self) -> PaletteControls:
+        """Return the wishes about sampled palettes."""
+        return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias)
+
+
+class SegmentersConfig(Section):
+    """The segmenters that are compared; every arm takes the same number of optimizer steps."""
+
+    arms: tuple[str, ...] = Field(DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed.")
+    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Each arm is trained once per seed.")
+    steps: int = Field(2000, ge=1, description="Optimizer steps per training.")
+    batch_size: int = Field(16, ge=2, description="Images per domain and step.")
+    encoder: str = Field("resnet18", description="Encoder name in segmentation-models-pytorch.")
+    encoder_weights: str | None = Field(None, description="For example imagenet; none for random weights.")
+    decoder_channels: int = Field(256, ge=1, description="Channels of DeepLabV3's decoder.")
+    learning_rate: float = Field(0.01, gt=0, description="SGD's at the first step.")
+    augmentation: Literal["flip", "standard"] = Field(
+        "flip", description="Of all arms alike; the arms real-flip and real-standard name their own."
+    )
+    adversarial_weight: float = Field(0.001, ge=0, description="Weight of AdvEnt's loss.")
+    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+
+
+class ReportConfig(Section):
+    """The comparison."""
+
+    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind every interval.")
+    evaluated_pairs: int = Field(500, ge=2, description="Generated pairs that GAN-test and distances look at.")
+    inception_weights: Path | None = Field(None, description="Local Inception weights for FID; else downloaded.")
+
+
+class ComputeConfig(Section):
+    """Where and how numbers are computed; not part of what identifies a result."""
+
+    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device.")
+    precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
+        "auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
+    )
+    threads: int | None = Field(None, ge=1, description="CPU threads of torch; none for its own choice.")
+
+
+class RunConfig(Section):
+    """Everything that a run is made from."""
+
+    recipe: str = Field(description="Name of the recipe that this configuration began as.")
+    seed: int = Field(0, ge=0, lt=2**31, description="All randomness follows from it.")
+    data: DataConfig
+    palettes: PalettesConfig = PalettesConfig()
+    layouts: LayoutsConfig
+    images: ImagesConfig
+    generate: GenerateConfig = GenerateConfig()
+    segmenters: SegmentersConfig = SegmentersConfig()
+    report: ReportConfig = ReportConfig()
+    compute: ComputeConfig = ComputeConfig()
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        problems = [*self._data_problems(), *self._layout_problems(), *self._arm_problems()]
+        if problems:
+            raise ValueError("\n".join(problems))
+        return self
+
+    def _data_problems(self) -> list[str]:
+        if self.data.name == "streets":
+            return ["data.root: streets are drawn and have no folder; leave it out"] if self.data.root else []
+        if self.data.root is None:
+            return [f"data.root: {self.data.name} needs its folder; add --set data.root=FOLDER"]
+        return [] if self.data.root.is_dir() else [f"data.root: there is no folder {self.data.root}"]
+
+    def _layout_problems(self) -> list[str]:
+        try:
+            _, doublings = base_grid(self.data.size)
+        except ConfigError as error:
+            return [f"data.size: {error}"]
+        problems = []
+        for name, layout in (("full", self.layouts.full), ("partial", self.layouts.partial)):
+            lists = {
+                "fade_steps": layout.fade_steps,
+                "stable_steps": layout.stable_steps,
+                "batch_sizes": layout.batch_sizes,
+            }
+            for field, values in lists.items():
+                if len(values) != doublings + 1:
+                    problems.append(
+                        f"layouts.{name}.{field}: {len(values)} entries, but data.size {self.data.size} has "
+                        f"{doublings + 1} levels; give one entry a level"
+                    )
+                least = 2 if field == "batch_sizes" else 0
+                if any(value < least for value in values):
+                    problems.append(f"layouts.{name}.{field}: every entry must be at least {least}, got {values}")
+            if sum(layout.fade_steps) + sum(layout.stable_steps) < 1:
+                problems.append(f"layouts.{name}.stable_steps: the training has no steps")
+        return problems
+
+    def _arm_problems(self) -> list[str]:
+        arms, made = self.segmenters.arms, self.generate.kinds
+        problems = [
+            f"segmenters.arms: unknown arm {name!r}; arms are {', '.join(ARMS)}" for name in arms if name not in ARMS
+        ]
+        if "real" not in arms:
+            problems.append("segmenters.arms: the arm 'real' is missing; every other arm is set against it")
+        problems += [
+            f"generate.kinds: the arm {name!r} needs {ARMS[name].synthetic} pairs"
+            for name in arms
+            if name in ARMS and ARMS[name].synthetic not in (None, *made)
+        ]
+        problems += [
+            f"{field}: an entry comes twice"
+            for field, values in (
+                ("segmenters.arms", arms),
+                ("segmenters.seeds", self.segmenters.seeds),
+                ("generate.kinds", made),
+            )
+            if len(set(values)) != len(values)
+        ]
+        return problems
+
+
+def make_config(values: Mapping[str, Any]) -> RunConfig:
+    """Check nested values as a whole.
+
+    Raises:
+        ConfigError: All problems, each with its field.
+    """
+    try:
+        return RunConfig.model_validate(values)
+    except ValidationError as error:
+        problems: list[str] = []
+        for entry in error.errors():
+            field = ".".join(str(part) for part in entry["loc"])
+            message = entry["msg"].removeprefix("Value error, ")
+            if not field:
+                problems += message.split("\n")
+            elif entry["type"] == "extra_forbidden":
+                problems.append(f"{field}: there is no such key")
+            else:
+                problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {entry['input']!r}")
+        raise ConfigError("The configuration cannot be run.", problems) from error
+
+
+def with_overrides(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:
+    """Return nested values with `a.b=c` assignments applied; c is read as YAML.
+
+    Raises:
+        ConfigError: All assignments that are malformed or reach into something that is no section.
+    """
+    result = {key: dict(value) if isinstance(value, Mapping) else value for key, value in values.items()}
+    problems = []
+    for assignment in assignments:
+        path, equals, text = assignment.partition("=")
+        *sections, key = path.strip().split(".")
+        if not equals or not key or not all(sections):
+            problems.append(f"{assignment!r}: write it as section.key=value, for example generate.pairs=500")
+            continue
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            problems.append(f"{path}: {text!r} is not valid YAML; put text with special characters in quotes")
+            continue
+        target: Any = result
+        for section in sections:
+            if not isinstance(target, dict) or not isinstance(target.setdefault(section, {}), dict):
+                problems.append(f"{path}: {section} is no section")
+                break
+            target[section] = dict(target[section])
+            target = target[section]
+        else:
+            target[key] = value
+    if problems:
+        raise ConfigError("Some --set assignments cannot be applied.", problems)
+    return result
+
+
+def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested values with a nested mapping of changes laid over them."""
+    result = dict(values)
+    for key, change in changes.items():
+        before = result.get(key)
+        both = isinstance(before, Mapping) and isinstance(change, Mapping)
+        result[key] = merge(before, change) if both else change  # type: ignore[arg-type]
+    return result
+
+
+def write_config(path: Path, config: RunConfig) -> None:
+    """Write the resolved configuration as YAML, atomically; the file can be given in place of a recipe."""
+    write_atomically(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

@@ -1,0 +1,217 @@
+"""Recipes: functions that return a complete configuration; each says its command and what to expect of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.errors import ConfigError
+from pipeline.config import RunConfig, make_config, merge, with_overrides
+
+Values = dict[str, Any]
+
+
+def demo() -> Values:
+    """`scenepalette run demo --out runs/demo`: the whole product on embedded scenes, minutes on two cores."""
+    layout = {
+        "noise_features": 64,
+        "max_width": 128,
+        "base_width": 1024,
+        "hidden_channels": 32,
+        "average_decay": 0.99,
+        "checkpoint_every": 100,
+    }
+    return {
+        "recipe": "demo",
+        "data": {"name": "streets", "size": (64, 96), "train_scenes": 500, "val_scenes": 100},
+        "layouts": {
+            "full": {
+                **layout,
+                "fade_steps": (0, 40, 60, 60, 80),
+                "stable_steps": (60, 60, 60, 60, 120),
+                "batch_sizes": (64, 64, 32, 16, 12),
+            },
+            "partial": {
+                **layout,
+                "fade_steps": (0, 20, 30, 40, 40),
+                "stable_steps": (30, 30, 30, 40, 60),
+                "batch_sizes": (64, 64, 32, 16, 8),
+            },
+        },
+        "images": {
+            "width": 10,
+            "noise_channels": 16,
+            "hidden_channels": 24,
+            "discriminator_width": 24,
+            "steps": 450,
+            "batch_size": 8,
+            "generator_learning_rate": 4e-4,
+            "discriminator_learning_rate": 8e-4,
+            "average_decay": 0.99,
+            "augment": True,
+            "checkpoint_every": 100,
+        },
+        "generate": {"pairs": 300, "rows_per_shard": 100},
+        "segmenters": {
+            "steps": 120,
+            "batch_size": 8,
+            "learning_rate": 0.02,
+            "decoder_channels": 64,
+            "checkpoint_every": 60,
+        },
+        "report": {"evaluated_pairs": 200},
+    }
+
+
+def camvid_cpu() -> Values:
+    """`scenepalette run camvid-cpu --set data.root=CAMVID --out runs/camvid-cpu`: about an hour on two cores."""
+    layout = {
+        "noise_features": 128,
+        "max_width": 128,
+        "base_width": 2048,
+        "hidden_channels": 32,
+        "average_decay": 0.995,
+        "checkpoint_every": 100,
+    }
+    return {
+        "recipe": "camvid-cpu",
+        "data": {"name": "camvid", "size": (96, 128)},
+        "layouts": {
+            "full": {
+                **layout,
+                "fade_steps": (0, 60, 100, 120, 150, 150),
+                "stable_steps": (100, 100, 120, 150, 200, 250),
+                "batch_sizes": (64, 64, 32, 24, 12, 8),
+            },
+            "partial": {
+                **layout,
+                "fade_steps": (0, 30, 50, 60, 80, 80),
+                "stable_steps": (60, 60, 60, 80, 100, 120),
+                "batch_sizes": (64, 64, 32, 24, 12, 8),
+            },
+        },
+        "images": {
+            "width": 14,
+            "noise_channels": 32,
+            "hidden_channels": 32,
+            "discriminator_width": 32,
+            "steps": 2000,
+            "batch_size": 8,
+            "generator_learning_rate": 2e-4,
+            "discriminator_learning_rate": 4e-4,
+            "average_decay": 0.998,
+            "augment": True,
+            "checkpoint_every": 100,
+        },
+        "generate": {"pairs": 1200, "rows_per_shard": 400},
+        "segmenters": {"steps": 480, "batch_size": 8, "learning_rate": 0.02, "checkpoint_every": 120},
+        "report": {"evaluated_pairs": 400},
+    }
+
+
+def camvid() -> Values:
+    """`scenepalette run camvid --set data.root=CAMVID --out runs/camvid`: 192x256, hours on one GPU."""
+    layout = {
+        "fade_steps": (0, 1000, 1000, 1500, 2000, 3000, 4000),
+        "stable_steps": (1000, 1000, 1000, 1500, 2000, 3000, 6000),
+        "batch_sizes": (256, 256, 128, 64, 32, 16, 8),
+        "average_decay": 0.999,
+        "checkpoint_every": 1000,
+    }
+    return {
+        "recipe": "camvid",
+        "data": {"name": "camvid", "size": (192, 256)},
+        "layouts": {"full": layout, "partial": {**layout, "base_width": 4096, "max_width": 256}},
+        "images": {
+            "steps": 30000,
+            "batch_size": 16,
+            "average_decay": 0.9995,
+            "augment": True,
+            "checkpoint_every": 1000,
+        },
+        "generate": {"pairs": 4000, "batch_size": 32},
+        "segmenters": {
+            "seeds": (0, 1, 2),
+            "steps": 3000,
+            "batch_size": 16,
+            "encoder": "resnet50",
+            "checkpoint_every": 1000,
+        },
+    }
+
+
+def cityscapes() -> Values:
+    """`scenepalette run cityscapes --set data.root=CITYSCAPES --out runs/cityscapes`: the papers' settings, days.
+
+    Semantic Palette, appendix F: epochs 600 down to 150 at batch sizes 1024 down to 8 from 4x8 to 128x256 over 2,975
+    layouts; OASIS, appendix C.3: 200 epochs at batch size 20; segmenters for 300 epochs at batch size 16. Epochs are
+    given here as optimizer steps, half of each level's for fading in.
+    """
+    epochs = (600, 510, 420, 330, 240, 150)
+    batch_sizes = (1024, 512, 256, 64, 16, 8)
+    steps = tuple(round(e * 2975 / b) for e, b in zip(epochs, batch_sizes, strict=True))
+    layout = {
+        "fade_steps": (0, *(s // 2 for s in steps[1:])),
+        "stable_steps": (steps[0], *(s - s // 2 for s in steps[1:])),
+        "batch_sizes": batch_sizes,
+        "checkpoint_every": 2000,
+    }
+    return {
+        "recipe": "cityscapes",
+        "data": {"name": "cityscapes", "size": (128, 256)},
+        "layouts": {"full": layout, "partial": layout},
+        "images": {"steps": 200 * 2975 // 20, "batch_size": 20, "checkpoint_every": 2000},
+        "generate": {"pairs": 2975, "batch_size": 32},
+        "segmenters": {
+            "seeds": (0, 1, 2),
+            "steps": 300 * 2975 // 16,
+            "batch_size": 16,
+            "encoder": "resnet50",
+            "checkpoint_every": 5000,
+        },
+    }
+
+
+RECIPES: dict[str, Callable[[], Values]] = {
+    "demo": demo,
+    "camvid-cpu": camvid_cpu,
+    "camvid": camvid,
+    "cityscapes": cityscapes,
+}
+
+
+def load_config(recipe_or_yaml: str, assignments: Sequence[str] = ()) -> RunConfig:
+    """Resolve what a command line gives into a checked configuration.
+
+    Args:
+        recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
+        assignments: `section.key=value` changes.
+
+    Raises:
+        ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
+    """
+    if recipe_or_yaml in RECIPES:
+        values = RECIPES[recipe_or_yaml]()
+    else:
+        values = _read_yaml(recipe_or_yaml)
+    return make_config(with_overrides(values, assignments))
+
+
+def _read_yaml(name: str) -> Values:
+    path = Path(name)
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no recipe and no YAML file named {name!r}. Recipes are {', '.join(RECIPES)}; a file is given by "
+            "its path."
+        )
+    try:
+        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(changes, dict):
+        raise ConfigError(f"{path} must hold sections such as data: and images:, got {type(changes).__name__}.")
+    recipe = changes.get("recipe")
+    return merge(RECIPES[recipe](), changes) if recipe in RECIPES else changes

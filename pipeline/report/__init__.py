@@ -1,0 +1,1 @@
+"""The report: what generated pairs change for a segmenter, with its uncertainty."""

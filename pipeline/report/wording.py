@@ -1,0 +1,295 @@
+"""What the numbers of a report mean, in sentences; shared by the Markdown and the HTML form.
+
+Every function reads the document of `pipeline.report.document`, so that a report can be worded again from report.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.report.inputs import REAL_ARM
+
+NO_VALUE = "\N{EN DASH}"
+MINUS = "\N{MINUS SIGN}"
+# A class below this IoU is not found in any useful sense, and its changes say little.
+NOT_FOUND = 0.05
+# Below this mean absolute difference (of 255 grey levels) two images look the same.
+SAME_PICTURE = 2.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One line of the table of generator metrics: name, value, which direction is better, what it says."""
+
+    name: str
+    value: str
+    better: str
+    explanation: str
+
+
+def percent(fraction: float | None) -> str:
+    """0.4312 -> "43.1"; a dash where undefined."""
+    return NO_VALUE if fraction is None else f"{100 * fraction:.1f}"
+
+
+def points(fraction: float | None) -> str:
+    """A difference in percentage points with its sign and a true minus: 0.0123 -> "+1.2"."""
+    if fraction is None:
+        return NO_VALUE
+    text = f"{100 * fraction:+.1f}"
+    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+
+
+def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
+    """The 95 % interval in percent: "[41.0, 45.2]"."""
+    low, high = estimate["ci95"]
+    show = points if signed else percent
+    return f"[{show(low)}, {show(high)}]"
+
+
+def number(value: float | None) -> str:
+    """Three significant digits; a dash where undefined."""
+    return NO_VALUE if value is None else f"{value:.3g}"
+
+
+def duration(seconds: float | None) -> str:
+    """4000 -> "1 h 07 min"."""
+    if seconds is None:
+        return NO_VALUE
+    if seconds < 100:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def arm_named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The entry of an arm."""
+    return next(arm for arm in document["arms"] if arm["name"] == name)
+
+
+def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Arms set against real data: all but "real" itself and those of GAN-train, which see no real data."""
+    apart = {REAL_ARM, *document["gan_train_arms"].values()}
+    return [arm for arm in document["arms"] if arm["name"] not in apart]
+
+
+def has_excluded_classes(document: Mapping[str, Any]) -> bool:
+    """Whether mIoU and mIoU* differ in what they average."""
+    return len(document["dataset"]["classes"]) != len(document["dataset"]["eval_classes"])
+
+
+def direction(difference: Mapping[str, Any]) -> str:
+    """An arrow where the interval lies on one side of zero, else nothing."""
+    low, high = difference["ci95"]
+    if low is not None and low > 0:
+        return "▲"
+    return "▼" if high is not None and high < 0 else ""
+
+
+def headline(document: Mapping[str, Any]) -> str:
+    """The result in one sentence."""
+    arms = augmentation_arms(document)
+    name = document["dataset"]["name"]
+    real = arm_named(document, REAL_ARM)["miou"]
+    if not arms:
+        return f"On {name}, real data alone reach mIoU {percent(real['mean'])}; no other arm was set against them."
+    gains = [arm for arm in arms if arm["verdict"] == "gains"]
+    loses = [arm for arm in arms if arm["verdict"] == "loses"]
+    if len(arms) == 1:
+        arm = arms[0]
+        saying = {"gains": "gains over", "loses": "loses against"}.get(
+            arm["verdict"], "shows no difference that this evaluation can show from"
+        )
+        return (
+            f"On {name}, {arm['name']} {saying} real data alone: {points(arm['delta_vs_real']['mean'])} points of mIoU "
+            f"{interval(arm['delta_vs_real'], signed=True)}."
+        )
+    same = len(arms) - len(gains) - len(loses)
+    sentence = (
+        f"On {name}, of {len(arms)} arms set against real data alone (mIoU {percent(real['mean'])}), "
+        f"{_count(len(gains), 'gains', 'gain')}, {_count(len(loses), 'loses', 'lose')}, and for {same} this "
+        "evaluation can show no difference."
+    )
+    if gains:
+        best = max(gains, key=lambda arm: arm["delta_vs_real"]["mean"])
+        sentence += (
+            f" Largest gain: {best['name']}, {points(best['delta_vs_real']['mean'])} points "
+            f"{interval(best['delta_vs_real'], signed=True)}."
+        )
+    return sentence
+
+
+def findings(document: Mapping[str, Any]) -> list[str]:
+    """One sentence per arm, then what the generated data can do by themselves."""
+    sentences = []
+    for arm in augmentation_arms(document):
+        delta = arm["delta_vs_real"]
+        sentences.append(
+            f"{arm['name']}: {arm['verdict']} ({points(delta['mean'])} points of mIoU, "
+            f"95 % interval {interval(delta, signed=True)})."
+        )
+    real = arm_named(document, REAL_ARM)["miou"]["mean"]
+    for kind, estimate in document["gan_train"].items():
+        if not real or estimate["mean"] is None:
+            continue
+        share = estimate["mean"] / real
+        text = (
+            f"A segmenter that sees only {kind} pairs reaches {percent(estimate['mean'])} on real images, "
+            f"{100 * share:.0f} % of the real arm's {percent(real)}"
+        )
+        if share < 0.5:
+            text += ": less than half, so these pairs cannot stand in for real data"
+        elif share >= 1.0:
+            text += ": as much as real data or more"
+        sentences.append(text + ".")
+    test_real = document["gan_test_real"]["mean"]
+    for kind, estimate in document["gan_test"].items():
+        if test_real and estimate["mean"] is not None and estimate["mean"] < 0.5 * test_real:
+            sentences.append(
+                f"The segmenter trained on real data reaches {percent(estimate['mean'])} on {kind} pairs, less "
+                f"than half of its {percent(test_real)} on real images: these images often do not show what "
+                "their labels say."
+            )
+    difference = document["noise"]["mean_absolute_difference"]
+    if difference is not None and difference < SAME_PICTURE:
+        sentences.append(
+            f"Different noise changes an image by only {number(difference)} of 255 grey levels: one layout "
+            "gives nearly one image."
+        )
+    return sentences
+
+
+def cautions(document: Mapping[str, Any]) -> list[str]:
+    """What to keep in mind before acting on the verdicts."""
+    sentences = []
+    bootstrap = document["bootstrap"]
+    single = bootstrap["arms_with_one_seed"]
+    if single:
+        every = len(single) == len(document["arms"])
+        whom = "Every arm was" if every else f"{_listing(single)} {'was' if len(single) == 1 else 'were'}"
+        sentences.append(
+            f"{whom} trained with one seed: the interval holds the variation over validation images only, not "
+            "that of another training run, which is often 1 to 2 points of mIoU. Train more seeds before acting "
+            "on a small difference."
+        )
+    few = [arm["name"] for arm in document["arms"] if 1 < len(arm["seeds"]) < 5]
+    if few:
+        sentences.append(
+            f"{'Every arm' if len(few) == len(document['arms']) else _listing(few, limit=4)} has fewer than "
+            "five seeds: the variation between trainings is itself known only roughly."
+        )
+    sentences.append(
+        f"The {bootstrap['images']} validation images are resampled as if independent of each other; where they "
+        "are frames of the same drives, the true intervals are wider. Another place or day may differ more than "
+        "any interval here."
+    )
+    compared = augmentation_arms(document)
+    if len(compared) > 1:
+        sentences.append(
+            f"Each interval is taken alone at 95 %. Among {len(compared)} comparisons about "
+            f"{0.05 * len(compared):.1f} would leave out zero by chance if no arm differed, and the largest of several "
+            "gains is flattered by being picked."
+        )
+    real = arm_named(document, REAL_ARM)
+    unequal = [arm["name"] for arm in document["arms"] if arm["steps"] != real["steps"]]
+    if unequal:
+        sentences.append(
+            f"Not the same training budget: {_listing(unequal)} trained for other numbers of steps than real "
+            f"({real['steps']})."
+        )
+    lost = [
+        name
+        for name in document["dataset"]["eval_classes"]
+        if (real["per_class"][name]["mean"] is not None and real["per_class"][name]["mean"] < NOT_FOUND)
+    ]
+    if lost:
+        sentences.append(
+            f"The real arm hardly finds {_listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh "
+            "in mIoU as much as any other."
+        )
+    aic = document["palettes"]["aic"]
+    if len(aic) > 1 and document["palettes"]["components"] == len(aic):
+        sentences.append(
+            f"The palette mixture has the largest number of components that was tried ({len(aic)}): more might "
+            "fit better."
+        )
+    return sentences
+
+
+def measures(document: Mapping[str, Any]) -> list[Measure]:
+    """The metrics of palettes, layouts and images, each with what it says."""
+    palettes = document["palettes"]
+    rows = [
+        Measure(
+            "Palette components",
+            str(palettes["components"]),
+            "",
+            "Gaussians in the mixture of scene palettes, chosen by the Akaike criterion.",
+        )
+    ]
+    for kind, mean in palettes["kl"].items():
+        tail = palettes["kl_quantiles"][kind]["95%"]
+        rows.append(
+            Measure(
+                f"Palette KL, {kind}",
+                f"{number(mean)} (95 % of rows below {number(tail)})",
+                "lower",
+                "How far the class shares of the layouts are from those asked for; mean of "
+                f"{palettes['rows'][kind]} rows.",
+            )
+        )
+    images = document["images"]
+    rows += [
+        Measure(
+            "FSD",
+            number(document["layouts"]["fsd"]),
+            "lower",
+            "Fréchet segmentation distance: class shares of generated layouts against those of real training layouts.",
+        ),
+        Measure(
+            "FID",
+            number(images["fid"]) if images["fid"] is not None else "absent",
+            "lower",
+            "Fréchet Inception distance: generated against real images."
+            + (f" Absent: {images['fid_absent_because']}" if images["fid"] is None else ""),
+        ),
+        Measure(
+            "Segmenter Fréchet distance",
+            number(images["segmenter_frechet"]),
+            "lower",
+            "The same formula on features of the segmenter trained on real data; comparable within this report only, "
+            "not with any FID.",
+        ),
+        Measure(
+            "Noise difference",
+            number(document["noise"]["mean_absolute_difference"]),
+            "",
+            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; "
+            "near 0 means one image per layout.",
+        ),
+    ]
+    return rows
+
+
+def method(document: Mapping[str, Any]) -> str:
+    """How the intervals were made."""
+    bootstrap = document["bootstrap"]
+    return (
+        "mIoU is computed over all pixels of the validation split, once per seed; its mean over seeds is given. "
+        f"Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the "
+        f"{bootstrap['images']} images, the same ones for all arms, and of the seeds of each arm. An arm gains or "
+        "loses only where the interval of its difference from real leaves out zero."
+    )
+
+
+def _count(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"
+
+
+def _listing(names: Sequence[str], limit: int = 8) -> str:
+    shown = list(names[:limit])
+    if len(names) > limit:
+        return f"{', '.join(shown)} and {len(names) - limit} more"
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"

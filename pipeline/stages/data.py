@@ -1,0 +1,65 @@
+"""Stage data: read and check the labelled data set once, and keep it decoded and resized."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from data.arrays import Pairs, read_arrays, write_arrays
+from data.datasets import open_dataset
+from data.files import write_atomically
+from data.labels import fill_ignored
+from pipeline.config import DataConfig
+from training.loop import Progress
+
+VERSION = 1
+FILLED = "filled-labels-train.npy"
+
+
+def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress) -> None:
+    """Write both splits as arrays, and the training labels with ignored pixels filled.
+
+    Args:
+        folder: Output folder.
+        config: The data set.
+        seed: Seed of drawn scenes.
+        progress: Watches the samples.
+
+    Raises:
+        DataError: Anything that is wrong with the data set, all at once.
+    """
+    splits = [
+        open_dataset(
+            config.name,
+            split,
+            config.root,
+            class_file=config.class_file,
+            count=count if config.name == "streets" else None,
+            size=config.size if config.name == "streets" else None,
+            seed=seed,
+        )
+        for split, count in (("train", config.train_scenes), ("val", config.val_scenes))
+    ]
+    progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
+    for dataset in splits:
+        written = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal written
+            progress.advance(done - written)
+            written = done
+
+        write_arrays(dataset, config.size, folder, report)
+    progress.finish()
+    labels = read_arrays(folder, "train").labels
+    buffer = io.BytesIO()
+    np.save(buffer, np.stack([fill_ignored(np.asarray(label)) for label in labels]), allow_pickle=False)
+    write_atomically(folder / FILLED, buffer.getvalue())
+
+
+def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
+    """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped."""
+    filled = np.load(folder / FILLED, mmap_mode="r", allow_pickle=False)
+    return read_arrays(folder, "train"), read_arrays(folder, "val"), filled

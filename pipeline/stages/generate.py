@@ -1,0 +1,118 @@
+"""Stage generate: write pairs of one kind to Parquet shards, one shard at a time or many beside each other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from data.cards import write_card
+from data.files import read_json, sha256_of_file, sha256_of_json, write_json
+from data.shards.manifest import write_manifest
+from data.shards.schema import Row, shard_name
+from data.shards.writing import ShardInfo, write_shard
+from generators.production import PairMaker
+from pipeline.config import GenerateConfig
+from training.loop import NO_PROGRESS, Progress
+
+VERSION = 1
+RECEIPTS = ".finished"
+
+
+@dataclass(frozen=True)
+class ShardPlan:
+    """One shard to write: its file name and its rows."""
+
+    name: str
+    first: int
+    rows: int
+
+
+def plan_shards(config: GenerateConfig) -> list[ShardPlan]:
+    """Return the shards that hold all rows of a kind, as even as possible; no name depends on who writes them."""
+    count = -(-config.pairs // config.rows_per_shard)
+    ends = [config.pairs * (i + 1) // count for i in range(count)]
+    starts = [0, *ends[:-1]]
+    return [ShardPlan(shard_name(i, count), a, b - a) for i, (a, b) in enumerate(zip(starts, ends, strict=True))]
+
+
+def is_written(folder: Path, plan: ShardPlan) -> ShardInfo | None:
+    """Return the receipt of a shard that is on disk as it was written, or None.
+
+    The size is compared here; the content is hashed before the manifest is written.
+    """
+    receipt = folder / RECEIPTS / f"{plan.name}.json"
+    if not receipt.exists():
+        return None
+    info = ShardInfo(**read_json(receipt))
+    shard = folder / plan.name
+    whole = shard.exists() and shard.stat().st_size == info.bytes and info.rows == plan.rows
+    return info if whole else None
+
+
+def make_shard(
+    folder: Path, plan: ShardPlan, maker: PairMaker, config: GenerateConfig, progress: Progress
+) -> ShardInfo:
+    """Generate and write one shard, unless it is there; its bytes depend on (seed, kind, rows) and the models alone.
+
+    Args:
+        folder: Folder of the kind's shards.
+        plan: The shard.
+        maker: Makes the rows.
+        config: Batch size and image format.
+        progress: Watches the pairs.
+    """
+    written = is_written(folder, plan)
+    if written is None:
+
+        def counted() -> Iterator[Row]:
+            for row in maker.rows(plan.first, plan.rows, config.batch_size):
+                yield row
+                progress.advance()
+
+        with contextlib.closing(counted()) as rows:
+            written = write_shard(
+                folder / plan.name,
+                rows,
+                image_format=config.image_format,
+                jpeg_quality=config.jpeg_quality,
+                encoders=1,
+            )
+        write_json(folder / RECEIPTS / f"{plan.name}.json", written.to_dict())
+    else:
+        progress.advance(plan.rows)
+    return written
+
+
+def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identity: dict[str, object]) -> None:
+    """Check all shards against their receipts and write the card and, last, the manifest.
+
+    Args:
+        folder: Folder of the kind's shards.
+        maker: What made the rows.
+        config: Settings of the generation.
+        identity: Fields by which the run recognises the folder.
+    """
+    infos = []
+    for plan in plan_shards(config):
+        info = is_written(folder, plan)
+        if info is None or sha256_of_file(folder / plan.name) != info.sha256:
+            # Damaged between writing and finishing: made again rather than recorded.
+            (folder / RECEIPTS / f"{plan.name}.json").unlink(missing_ok=True)
+            info = make_shard(folder, plan, maker, config, NO_PROGRESS)
+        infos.append(info)
+    arguments = {
+        "kind": maker.kind,
+        "table": maker.train.table,
+        "config_hash": sha256_of_json(config.model_dump(mode="json")),
+        "models": {
+            role: value
+            for role, value in (("layout_model", maker.layout_model), ("image_model", maker.image_model))
+            if value is not None
+        },
+        "source": {"name": maker.train.name, "licence": maker.train.licence, "split": "train"},
+        "extra": identity,
+    }
+    write_card(folder, infos, **arguments)  # type: ignore[arg-type]
+    write_manifest(folder, infos, **arguments)  # type: ignore[arg-type]

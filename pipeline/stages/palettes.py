@@ -1,0 +1,67 @@
+"""Stage palettes: fit the palette sampler to the training layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import io
+
+import numpy as np
+import torch
+from matplotlib import pyplot
+
+from data.arrays import Pairs
+from data.files import write_atomically
+from data.labels import labels_to_palette
+from generators.palettes import PaletteSampler, fit_palette_sampler
+
+VERSION = 1
+SAMPLER = "sampler.json"
+LAYOUTS_AT_ONCE = 256
+
+
+def real_palettes(pairs: Pairs) -> np.ndarray:
+    """Return the class shares of all label maps, [N, K]."""
+    parts = [
+        labels_to_palette(
+            torch.from_numpy(pairs.labels[first : first + LAYOUTS_AT_ONCE].astype(np.int64)), pairs.table.num_classes
+        ).numpy()
+        for first in range(0, len(pairs), LAYOUTS_AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> None:
+    """Fit the sampler, save it, and plot the AIC of the numbers of components.
+
+    Args:
+        folder: Output folder.
+        max_components: Largest number of components tried.
+        train: Training pairs.
+        seed: The run's seed.
+    """
+    sampler = fit_palette_sampler(real_palettes(train), train.table.names, max_components, seed)
+    sampler.save(folder / SAMPLER)
+    write_atomically(folder / "aic.png", _plot_aic(sampler))
+
+
+def load_sampler(folder: Path) -> PaletteSampler:
+    """Load the sampler that `fit_palettes` saved."""
+    return PaletteSampler.load(folder / SAMPLER)
+
+
+def _plot_aic(sampler: PaletteSampler) -> bytes:
+    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
+    counts = range(1, len(sampler.aic) + 1)
+    axes.plot(counts, sampler.aic, marker="o", markersize=3)
+    axes.axvline(sampler.num_components, linestyle="--", color="gray", label=f"chosen: {sampler.num_components}")
+    axes.set(xlabel="mixture components", ylabel="AIC (less is better)", title="Choice of palette mixture")
+    axes.legend()
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    pyplot.close(figure)
+    return buffer.getvalue()

@@ -1,0 +1,231 @@
+"""Stage report: evaluate the generated pairs and write what every arm gains or loses."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from lightning_fabric import Fabric
+
+from data.arrays import Pairs, images_to_uint8
+from data.labels import one_hot
+from data.randomness import torch_generator
+from data.shards.manifest import read_manifest
+from data.shards.pairs import ShardPairs
+from data.shards.reading import iterate_rows
+from data.shards.schema import palette_of_label
+from generators.noise import sample_noise
+from generators.oasis import OasisGenerator
+from generators.palettes import PaletteSampler, palette_divergence
+from pipeline.arms import ARMS
+from pipeline.config import RunConfig
+from pipeline.report.document import write_report
+from pipeline.report.inputs import ArmRun, PairSample, ReportInputs
+from pipeline.stages.palettes import real_palettes
+from pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
+from segmenters.evaluate import confusion_per_image
+from segmenters.metrics import frechet_inception_distance, fsd, segmenter_frechet_distance
+from segmenters.train import METRICS_FILE, load_segmenter
+from training.loop import Progress
+
+VERSION = 1
+SHOWN_PAIRS = 8
+NOISE_LAYOUTS = 4
+NOISE_DRAWS = 4
+
+
+class FirstPairs:
+    """The first pairs of a larger set, for evaluations that need not look at all of them."""
+
+    def __init__(self, pairs: Pairs | ShardPairs, count: int) -> None:
+        """View the first `count` of `pairs`."""
+        self.pairs, self.count = pairs, min(count, len(pairs))
+        self.table, self.size = pairs.table, pairs.size
+
+    def __len__(self) -> int:
+        """Number of pairs in view."""
+        return self.count
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images B3HW in [-1, 1] and labels BHW."""
+        return self.pairs.batch(indices)
+
+
+def make_report(
+    folder: Path,
+    config: RunConfig,
+    *,
+    run_dir: Path,
+    train: Pairs,
+    validation: Pairs,
+    filled_labels: np.ndarray,
+    sampler: PaletteSampler,
+    image_generator: OasisGenerator,
+    durations: Mapping[str, float],
+    provenance: Mapping[str, Any],
+    fabric: Fabric,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Write report.json, report.md, report.html and the figures.
+
+    Args:
+        folder: Output folder.
+        config: The run's configuration.
+        run_dir: The run directory, whose finished folders are read.
+        train: Real training pairs.
+        validation: Real validation pairs.
+        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
+        sampler: The palette sampler.
+        image_generator: Layout to image, in eval mode on the fabric's device.
+        durations: Seconds per unit of the run.
+        provenance: Versions, hashes and hardware.
+        fabric: Device and precision.
+        progress: Watches the evaluations.
+
+    Returns:
+        The content of report.json.
+    """
+    segmenters = config.segmenters
+    arms = [
+        ArmRun(
+            name=arm,
+            description=ARMS[arm].description,
+            seed=seed,
+            steps=segmenters.steps,
+            confusion=read_confusion(run_dir / f"segmenters/{arm}/seed{seed}"),
+            metrics_path=run_dir / f"segmenters/{arm}/seed{seed}" / METRICS_FILE,
+        )
+        for arm in segmenters.arms
+        for seed in segmenters.seeds
+    ]
+    real_folder = run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
+    real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
+    count = config.report.evaluated_pairs
+    shards = {kind: ShardPairs(run_dir / "shards" / kind) for kind in config.generate.kinds}
+    gan_test = {
+        kind: confusion_per_image(real_segmenter, _view(pairs, count), EVALUATION_BATCH, fabric, progress)
+        for kind, pairs in shards.items()
+    }
+    palettes = {kind: _palettes(run_dir / "shards" / kind) for kind in shards}
+    shown = "full" if "full" in shards else config.generate.kinds[0]
+    fid, fid_absent_because = frechet_inception_distance(
+        _images(validation, count), _images(shards[shown], count), config.report.inception_weights, fabric.device
+    )
+    noise_samples, noise_difference = _noise_samples(
+        image_generator, filled_labels, train.table.num_classes, config.seed, fabric
+    )
+    inputs = ReportInputs(
+        dataset={
+            "name": train.name,
+            "train": len(train),
+            "val": len(validation),
+            "size": list(train.size),
+            "licence": train.licence,
+        },
+        table=train.table,
+        arms=arms,
+        gan_train={"full": "syn"} if "syn" in segmenters.arms else {},
+        gan_test=gan_test,
+        gan_test_real=read_confusion(real_folder),
+        palette_components=sampler.num_components,
+        aic=sampler.aic,
+        palette_kl={kind: palette_divergence(target, achieved) for kind, (target, achieved) in palettes.items()},
+        fsd=fsd(real_palettes(train), palettes[shown][1]),
+        fid=fid,
+        fid_absent_because=fid_absent_because,
+        segmenter_frechet=segmenter_frechet_distance(
+            real_segmenter, validation, _view(shards[shown], count), EVALUATION_BATCH, fabric, progress
+        ),
+        samples={kind: _samples(run_dir / "shards" / kind, train) for kind in shards},
+        real_samples=_real_samples(train),
+        noise_samples=noise_samples,
+        noise_difference=noise_difference,
+        class_shares={"real": real_palettes(train).mean(axis=0), shown: palettes[shown][1].mean(axis=0)},
+        training_curves={
+            path.parent.name: path
+            for part in ("layouts", "images")
+            for path in sorted((run_dir / part).glob("*/metrics.jsonl"))
+        },
+        durations=durations,
+        provenance=provenance,
+        bootstrap_samples=config.report.bootstrap_samples,
+        seed=config.seed,
+    )
+    return write_report(folder, inputs)
+
+
+def _view(pairs: Pairs | ShardPairs, count: int) -> Any:
+    return FirstPairs(pairs, count)
+
+
+def _images(pairs: Pairs | ShardPairs, count: int) -> Iterator[np.ndarray]:
+    view = FirstPairs(pairs, count)
+    for first in range(0, len(view), EVALUATION_BATCH):
+        yield images_to_uint8(view.batch(range(first, min(first + EVALUATION_BATCH, len(view))))[0])
+
+
+def _palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return requested and achieved palettes [M, K] of all rows, without decoding a picture."""
+    columns = ["palette_target", "palette_achieved"]
+    tables = [
+        pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
+        for shard in read_manifest(folder)["shards"]
+    ]
+    target, achieved = (np.array([row for table in tables for row in table[column].to_pylist()]) for column in columns)
+    return target, achieved
+
+
+def _samples(folder: Path, train: Pairs) -> list[PairSample]:
+    positions = {name: index for index, name in enumerate(train.ids)}
+    samples = []
+    for row in itertools.islice(iterate_rows(folder), SHOWN_PAIRS):
+        source = None if row.source_id is None else positions[row.source_id]
+        samples.append(
+            PairSample(
+                image=row.image,
+                label=row.label,
+                palette_target=np.asarray(row.palette_target),
+                palette_achieved=np.asarray(row.palette_achieved),
+                source_image=None if source is None else np.asarray(train.images[source]),
+                source_label=None if source is None else np.asarray(train.labels[source]),
+                edit_box=row.edit_box,
+            )
+        )
+    return samples
+
+
+def _real_samples(train: Pairs) -> list[PairSample]:
+    # Spread over the whole set, as neighbouring frames of a drive look alike.
+    chosen = np.linspace(0, len(train) - 1, min(SHOWN_PAIRS, len(train))).round().astype(int)
+    samples = []
+    for index in chosen:
+        label = np.asarray(train.labels[index])
+        palette = palette_of_label(label, train.table.num_classes)
+        samples.append(PairSample(np.asarray(train.images[index]), label, palette, palette))
+    return samples
+
+
+@torch.inference_mode()
+def _noise_samples(
+    generator: OasisGenerator, filled_labels: np.ndarray, num_classes: int, seed: int, fabric: Fabric
+) -> tuple[list[tuple[np.ndarray, list[np.ndarray]]], float]:
+    """Return images of the same layouts under different noise, and how much they differ on average (0 to 255)."""
+    chosen = np.linspace(0, len(filled_labels) - 1, min(NOISE_LAYOUTS, len(filled_labels))).round().astype(int)
+    samples, differences = [], []
+    for index in chosen:
+        label = np.asarray(filled_labels[index])
+        repeated = torch.from_numpy(label.astype(np.int64)).expand(NOISE_DRAWS, -1, -1).to(fabric.device)
+        random = [torch_generator(seed, "report noise", int(index), draw) for draw in range(NOISE_DRAWS)]
+        noise = sample_noise("image", repeated, generator.noise_channels, random)
+        with fabric.autocast():
+            generated = generator(one_hot(repeated, num_classes), noise)
+        images = images_to_uint8(generated.float().cpu())
+        samples.append((label, list(images)))
+        values = images.astype(np.float64)
+        differences += [np.abs(values[a] - values[b]).mean() for a, b in itertools.combinations(range(NOISE_DRAWS), 2)]
+    return samples, float(np.mean(differences))

@@ -1,0 +1,86 @@
+"""Stage segmenters: train one segmenter per arm and seed, and evaluate it on the real validation split."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+from lightning_fabric import Fabric
+
+from data.arrays import Pairs
+from data.files import write_atomically
+from data.shards.pairs import ShardPairs
+from pipeline.arms import ARMS
+from pipeline.config import SegmentersConfig
+from segmenters.evaluate import confusion_per_image
+from segmenters.train import SegmenterSettings, train_segmenter
+from training.loop import Progress
+
+VERSION = 1
+CONFUSION = "validation-confusion.npy"
+EVALUATION_BATCH = 16
+
+
+def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
+    """Return the numbers of an arm's training: the shared ones and what the arm names itself."""
+    return SegmenterSettings(
+        steps=config.steps,
+        batch_size=config.batch_size,
+        encoder=config.encoder,
+        encoder_weights=config.encoder_weights,
+        decoder_channels=config.decoder_channels,
+        learning_rate=config.learning_rate,
+        augmentation=ARMS[arm].augmentation or config.augmentation,
+        adaptation=ARMS[arm].adaptation,
+        adversarial_weight=config.adversarial_weight,
+        checkpoint_every=config.checkpoint_every,
+    )
+
+
+def train_arm(
+    folder: Path,
+    arm: str,
+    config: SegmentersConfig,
+    *,
+    train: Pairs,
+    validation: Pairs,
+    synthetic: ShardPairs | None,
+    seed: int,
+    fabric: Fabric,
+    progress: Progress,
+) -> None:
+    """Train an arm's segmenter and write its confusion matrix for each validation image.
+
+    Args:
+        folder: Output folder.
+        arm: Name of the arm.
+        config: Settings that all arms share.
+        train: Real training pairs.
+        validation: Real validation pairs; they choose nothing, the last weights are evaluated.
+        synthetic: Generated pairs, if the arm has any.
+        seed: Seed of the training.
+        fabric: Device and precision.
+        progress: Watches the steps.
+    """
+    choice = ARMS[arm]
+    model = train_segmenter(
+        folder,
+        arm_settings(config, arm),
+        real=train if choice.real != "none" else None,
+        synthetic=synthetic,
+        supervise_real=choice.real != "unlabelled",
+        table=train.table,
+        seed=seed,
+        fabric=fabric,
+        progress=progress,
+    )
+    confusion = confusion_per_image(model, validation, EVALUATION_BATCH, fabric, progress)
+    buffer = io.BytesIO()
+    np.save(buffer, confusion, allow_pickle=False)
+    write_atomically(folder / CONFUSION, buffer.getvalue())
+
+
+def read_confusion(folder: Path) -> np.ndarray:
+    """Return the confusion matrices [N, K, K] that `train_arm` wrote."""
+    return np.load(folder / CONFUSION, allow_pickle=False)

@@ -1,0 +1,223 @@
+"""Metrics of palettes, layouts and images: palette KL, FSD, FID and the segmenter Frechet distance."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import socket
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from numpy.typing import ArrayLike
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+
+from data.errors import DataError
+from segmenters.evaluate import apply_to_pairs
+from segmenters.model import pooled_features
+from training.loop import NO_PROGRESS, Progress
+
+if TYPE_CHECKING:
+    from data.arrays import Pairs
+    from data.shards.pairs import ShardPairs
+
+# Seconds without an answer after which the Inception network counts as out of reach.
+DOWNLOAD_TIMEOUT = 10.0
+INCEPTION_LAYER = "2048"
+
+
+def palette_kl(target: ArrayLike, achieved: ArrayLike, smoothing: float = 1e-5) -> np.ndarray:
+    """Return the Kullback-Leibler divergence of achieved from requested palettes (semantic-palette.txt, 5).
+
+    Args:
+        target: Requested shares [B, K], each row summing to 1; a share of 0 contributes nothing.
+        achieved: Shares of the hard layouts [B, K].
+        smoothing: Added to every achieved share before the row is normalised again, so that a class that is missing
+            altogether gives a large finite value.
+
+    Returns:
+        float64 [B], in nats; 0 where the palettes agree up to the smoothing.
+
+    Raises:
+        DataError: The shapes differ or a share is negative or not finite.
+    """
+    wanted = np.asarray(target, dtype=np.float64)
+    smoothed = np.asarray(achieved, dtype=np.float64)
+    if wanted.ndim != 2 or wanted.shape != smoothed.shape:
+        raise DataError(
+            f"Palettes to compare must both be [B, K]; received {wanted.shape} as target and {smoothed.shape} achieved."
+        )
+    for name, shares in (("target", wanted), ("achieved", smoothed)):
+        if not (np.isfinite(shares).all() and (shares >= 0).all()):
+            raise DataError(f"The {name} palettes hold shares that are negative or not finite; give fractions >= 0.")
+    smoothed = smoothed + smoothing
+    smoothed /= smoothed.sum(axis=1, keepdims=True)
+    ratio = np.divide(wanted, smoothed, out=np.ones_like(wanted), where=wanted > 0)
+    return (wanted * np.log(ratio)).sum(axis=1)
+
+
+def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
+    """Return the squared Frechet distance of two Gaussians fitted to features.
+
+    |mean_a - mean_b|^2 + tr(S_a) + tr(S_b) - 2 tr((S_a S_b)^(1/2)), with sample covariances S (divided by N - 1). As
+    with any Frechet distance, fewer samples than features bias it upwards: compare only equal numbers of samples.
+
+    Args:
+        features_a: [N, D], N >= 2.
+        features_b: [M, D], M >= 2.
+
+    Returns:
+        Distance >= 0, in squared units of the features.
+
+    Raises:
+        DataError: The shapes do not fit, there are fewer than 2 samples, or a value is not finite.
+    """
+    a, b = np.asarray(features_a, dtype=np.float64), np.asarray(features_b, dtype=np.float64)
+    if a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) < 2:
+        raise DataError(
+            f"A Frechet distance needs features [N, D] and [M, D] with at least 2 samples each; received {a.shape} "
+            f"and {b.shape}."
+        )
+    if not (np.isfinite(a).all() and np.isfinite(b).all()):
+        raise DataError("A Frechet distance needs finite features; received nan or infinity.")
+    mean_a, mean_b = a.mean(axis=0), b.mean(axis=0)
+    # With S = R'R of the centred samples' QR decomposition, tr((S_a S_b)^(1/2)) is the sum of the singular values of
+    # R_a R_b': no covariance is squared, no complex root is taken, and singular covariances are no special case.
+    root_a: np.ndarray = np.linalg.qr((a - mean_a) / np.sqrt(len(a) - 1)).R
+    root_b: np.ndarray = np.linalg.qr((b - mean_b) / np.sqrt(len(b) - 1)).R
+    cross = np.linalg.svd(root_a @ root_b.T, compute_uv=False).sum()
+    distance = ((mean_a - mean_b) ** 2).sum() + (root_a**2).sum() + (root_b**2).sum() - 2 * cross
+    return max(float(distance), 0.0)
+
+
+def fsd(palettes_real: ArrayLike, palettes_generated: ArrayLike) -> float:
+    """Return the Frechet segmentation distance of layouts from the shares of their classes.
+
+    Shares are taken in percent, the scale on which semantic-palette.txt, Tables 2 to 6, states its values.
+
+    Args:
+        palettes_real: Class shares of the real training layouts [N, K], rows summing to 1.
+        palettes_generated: Class shares of generated hard layouts [M, K], rows summing to 1.
+
+    Returns:
+        Squared Frechet distance in squared percentage points.
+    """
+    return frechet_distance(100 * np.asarray(palettes_real), 100 * np.asarray(palettes_generated))
+
+
+def segmenter_frechet_distance(
+    model: nn.Module,
+    real: Pairs | ShardPairs,
+    generated: Pairs | ShardPairs,
+    batch_size: int,
+    fabric: Fabric,
+    progress: Progress = NO_PROGRESS,
+) -> float:
+    """Return the Frechet distance between images in the features of a segmenter trained on real data.
+
+    It needs no downloaded network, but it is not FID and its values cannot be compared with any FID.
+
+    Args:
+        model: Result of `train_segmenter` on real pairs.
+        real: Real pairs; only their images are used.
+        generated: Generated pairs; only their images are used.
+        batch_size: Images at once.
+        fabric: Device and precision.
+        progress: Counts images.
+
+    Returns:
+        Squared Frechet distance of the pooled encoder features.
+    """
+
+    def features(pairs: Pairs | ShardPairs, description: str) -> np.ndarray:
+        def pool(image: Tensor, label: Tensor) -> Tensor:
+            return pooled_features(model, image).cpu()
+
+        batches = list(apply_to_pairs(model, pairs, pool, batch_size, fabric, progress, description))
+        return torch.cat(batches).numpy() if batches else np.zeros((0, 1))
+
+    return frechet_distance(
+        features(real, "Segmenter features of real images"),
+        features(generated, "Segmenter features of generated images"),
+    )
+
+
+@contextlib.contextmanager
+def _socket_timeout(seconds: float) -> Iterator[None]:
+    """Bound every network wait in the block; torch.hub offers no such option."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(seconds)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)
+
+
+def _inception_weights() -> Path:
+    """Return torch-fidelity's Inception weights from torch.hub's folder, downloaded there if they are missing."""
+    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _socket_timeout(DOWNLOAD_TIMEOUT):
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
+    return path
+
+
+def load_inception(weights_path: Path | None = None) -> tuple[nn.Module | None, str | None]:
+    """Load the Inception network of FID.
+
+    Args:
+        weights_path: File in torch-fidelity's format; None takes it from torch.hub's folder or downloads it there.
+
+    Returns:
+        The network (uint8 B3HW to a tuple with float32 [B, 2048]) and None, or None and the reason in one line.
+    """
+    try:
+        path = weights_path or _inception_weights()
+        # torch-fidelity unpickles the file as it is; this first reading refuses one that holds anything but tensors.
+        torch.load(path, weights_only=True)
+        return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path)), None
+    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        source = f"{weights_path} could not be loaded" if weights_path else "could not be downloaded"
+        file = URL_INCEPTION_V3.rpartition("/")[2]
+        return None, f"FID is absent: Inception weights {source} ({reason}); give the path of {file}."
+
+
+def frechet_inception_distance(
+    real_images: Iterable[np.ndarray],
+    generated_images: Iterable[np.ndarray],
+    weights_path: Path | None = None,
+    device: torch.device | str = "cpu",
+) -> tuple[float | None, str | None]:
+    """Return the Frechet inception distance, or the reason why it cannot be had.
+
+    The network is torch-fidelity's conversion of the original one; no other network ever takes its place.
+
+    Args:
+        real_images: Batches uint8 [B, H, W, 3]; not touched if the network cannot be loaded.
+        generated_images: Batches uint8 [B, H, W, 3].
+        weights_path: Local file of Inception weights, or None to find or download them.
+        device: Where the network runs.
+
+    Returns:
+        The distance and None, or None and the reason in one line.
+    """
+    network, reason = load_inception(weights_path)
+    if network is None:
+        return None, reason
+    inception = network.to(device)
+
+    def features(batches: Iterable[np.ndarray]) -> np.ndarray:
+        collected = []
+        for batch in batches:
+            image = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).to(device)  # B 3 H W
+            with torch.inference_mode():
+                collected.append(inception(image)[0].cpu().numpy())
+        return np.concatenate(collected) if collected else np.zeros((0, int(INCEPTION_LAYER)))
+
+    return frechet_distance(features(real_images), features(generated_images)), None

@@ -1,0 +1,475 @@
+"""Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (semantic-palette.txt, 5.2, App. C, F).
+
+Arms: real pairs alone, synthetic pairs alone, or both (`real+syn`, `semi`, `real+partial`: they differ in the synthetic
+pairs given). With both, each step draws one real and one synthetic batch. The two run through the network as one
+concatenated batch, so batch normalisation sees both domains together: training and the running statistics used in
+evaluation then normalise alike, which they would not with one pass per domain.
+
+Adaptation makes the predictions on one domain, the adapted one, look like those on the other, the reference:
+
+- Classic AdvEnt (`supervise_real=False`): the synthetic images are labelled, the real ones are not. The synthetic
+  domain is the reference (AdvEnt's source), the real one is adapted (its target).
+- Both domains labelled (Appendix C): the real domain is the reference, because its labels and images are the truth
+  that the segmenter is judged by; the predictions on synthetic images are adapted to it. The authors' public code
+  adapts the real domain here as well; `adapted_domain="real"` does that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from data.classes import IGNORE_ID, ClassTable
+from data.errors import CheckpointError, ConfigError, DataError
+from data.files import sha256_of_json
+from data.randomness import torch_generator
+from data.transforms import StandardAugmentation, flip_horizontally
+from segmenters.advent import (
+    ADAPTED_DOMAIN,
+    REFERENCE_DOMAIN,
+    SMALLEST_SIDE,
+    build_advent_discriminator,
+    domain_loss,
+    minimum_entropy_loss,
+    weighted_self_information,
+)
+from segmenters.model import build_deeplabv3
+from training.checkpoint import CheckpointFolder, load_weights, save_weights
+from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
+
+if TYPE_CHECKING:
+    from data.arrays import Pairs
+    from data.shards.pairs import ShardPairs
+
+Domain = Literal["real", "synthetic"]
+Batch = tuple[Tensor, Tensor]
+
+WEIGHTS_FILE = "weights.safetensors"
+METRICS_FILE = "metrics.jsonl"
+CHECKPOINT_FOLDER = "checkpoints"
+STAGE = "segmenter"
+
+
+@dataclass(frozen=True)
+class SegmenterSettings:
+    """Numbers of one segmenter training; the defaults are semantic-palette.txt's (Appendix F) and AdvEnt's.
+
+    Raises:
+        ConfigError: Names every field that is out of range.
+    """
+
+    steps: int  # optimizer steps
+    batch_size: int = 16  # images per domain and step, at least 2
+    encoder: str = "resnet18"  # name in segmentation-models-pytorch
+    encoder_weights: str | None = None  # None for random weights, or "imagenet"
+    decoder_channels: int = 256
+    atrous_rates: tuple[int, int, int] = (12, 24, 36)  # feature-map pixels
+    output_stride: Literal[8, 16] = 8  # image pixels per feature-map pixel
+    learning_rate: float = 0.01  # of SGD, at the first step
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    poly_power: float = 0.9  # learning rates fall as (1 - step / steps) ** poly_power
+    augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
+    adaptation: Literal["none", "advent", "minent"] = "none"
+    adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
+    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of semantic-palette.txt has 0.01
+    entropy_weight: float = 0.001  # of MinEnt's loss
+    discriminator_width: int = 64
+    discriminator_learning_rate: float = 1e-4  # of Adam, at the first step
+    discriminator_betas: tuple[float, float] = (0.9, 0.99)
+    checkpoint_every: int = 500  # steps
+    log_every: int = 10  # steps
+
+    def __post_init__(self) -> None:
+        """Check all fields and report every problem at once."""
+        problems = [
+            f"segmenters.{name} is {getattr(self, name)!r}; it must be at least {least}."
+            for name, least in {
+                "steps": 1,
+                "batch_size": 2,  # the ASPP's image-level branch normalises over the batch alone
+                "decoder_channels": 1,
+                "discriminator_width": 1,
+                "checkpoint_every": 1,
+                "log_every": 1,
+                "momentum": 0,
+                "weight_decay": 0,
+                "poly_power": 0,
+                "adversarial_weight": 0,
+                "entropy_weight": 0,
+            }.items()
+            if not getattr(self, name) >= least
+        ]
+        problems += [
+            f"segmenters.{name} is {getattr(self, name)!r}; it must be above 0."
+            for name in ("learning_rate", "discriminator_learning_rate")
+            if not getattr(self, name) > 0
+        ]
+        problems += [
+            f"segmenters.{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}."
+            for name, allowed in {
+                "augmentation": ("flip", "standard"),
+                "adaptation": ("none", "advent", "minent"),
+                "adapted_domain": (None, "real", "synthetic"),
+                "output_stride": (8, 16),
+            }.items()
+            if getattr(self, name) not in allowed
+        ]
+        if problems:
+            raise ConfigError("The settings of a segmenter cannot be used.", problems)
+
+
+def supervised_loss(logits: Tensor, label: Tensor) -> Tensor:
+    """Return the mean cross-entropy over labelled pixels.
+
+    Args:
+        logits: BKHW float32 class scores.
+        label: BHW int64; pixels of `IGNORE_ID` are left out.
+
+    Returns:
+        Scalar; 0, with zero gradients, if no pixel of the batch is labelled.
+    """
+    labelled = (label != IGNORE_ID).sum().clamp(min=1)
+    return F.cross_entropy(logits, label, ignore_index=IGNORE_ID, reduction="sum") / labelled
+
+
+def train_segmenter(
+    folder: Path,
+    settings: SegmenterSettings,
+    *,
+    real: Pairs | ShardPairs | None,
+    synthetic: Pairs | ShardPairs | None,
+    supervise_real: bool = True,
+    table: ClassTable,
+    seed: int,
+    fabric: Fabric,
+    progress: Progress = NO_PROGRESS,
+) -> nn.Module:
+    """Train a segmenter, going on from what an earlier call left in `folder`.
+
+    On the CPU a training that was interrupted and called again ends with the very bits of an uninterrupted one: the
+    randomness of a step is a function of (seed, step). Arms of equal seed start from the same weights and draw the
+    same real batches.
+
+    Args:
+        folder: Receives checkpoints, `metrics.jsonl` and `weights.safetensors`; if the weights of this very training
+            are there already, they are returned.
+        settings: Numbers of the training.
+        real: Real pairs, or None.
+        synthetic: Synthetic pairs, or None.
+        supervise_real: False uses real images as the unlabelled domain of classic AdvEnt or MinEnt.
+        table: Classes of all pairs.
+        seed: The run's seed.
+        fabric: One device and the precision.
+        progress: Counts steps.
+
+    Returns:
+        The trained network in evaluation mode, on the fabric's device.
+
+    Raises:
+        ConfigError: The arm makes no sense, such as AdvEnt with one domain, or the fabric has several devices.
+        DataError: Pairs are empty, of another class table, of differing or unsuitable sizes.
+        CheckpointError: The folder holds another training.
+        TrainingError: A loss is not finite; the step is not taken.
+    """
+    domains: dict[Domain, Pairs | ShardPairs] = {}
+    if real is not None:
+        domains["real"] = real
+    if synthetic is not None:
+        domains["synthetic"] = synthetic
+    _check_arm(settings, domains, supervise_real, table, fabric)
+    supervised = [domain for domain in domains if domain == "synthetic" or supervise_real]
+    adapted = _adapted_domain(settings, supervise_real)
+    reference: Domain = "real" if adapted == "synthetic" else "synthetic"
+    identity = _identity(settings, domains, supervise_real, table, seed)
+
+    seed_step(seed, f"{STAGE} weights", 0)
+    if (folder / WEIGHTS_FILE).exists():
+        model = _empty_segmenter(settings, table)
+        load_weights(folder / WEIGHTS_FILE, model, identity)
+        return _place(model, fabric).eval()
+
+    network = _build(settings, table, settings.encoder_weights)
+    segmenter = _set_up(
+        network,
+        torch.optim.SGD(
+            network.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        ),
+        fabric,
+    )
+    trained = {"segmenter": segmenter}
+    discriminator = None
+    if settings.adaptation == "advent":
+        seed_step(seed, f"{STAGE} discriminator weights", 0)
+        network = build_advent_discriminator(table.num_classes, settings.discriminator_width)
+        discriminator = trained["discriminator"] = _set_up(
+            network,
+            torch.optim.Adam(
+                network.parameters(),
+                lr=settings.discriminator_learning_rate,
+                betas=settings.discriminator_betas,
+            ),
+            fabric,
+        )
+    modules = {name: part.module for name, part in trained.items()}
+    optimizers = {name: part.optimizer for name, part in trained.items()}
+
+    checkpoints = CheckpointFolder(folder / CHECKPOINT_FOLDER)
+    finished, extra = checkpoints.load(modules, optimizers)
+    if finished:
+        _check_identity(folder, extra, identity)
+    log = MetricsLog(folder / METRICS_FILE, finished)
+    augment = flip_horizontally if settings.augmentation == "flip" else StandardAugmentation()
+
+    segmenter.module.train()
+    progress.start("Training the segmenter", settings.steps, finished)
+    with contextlib.closing(_batches(domains, settings, seed, finished)) as batches:
+        for step, batch in batches:
+            decay = (1 - step / settings.steps) ** settings.poly_power
+            seed_step(seed, STAGE, step)
+            images, labels = {}, {}
+            for domain, pair in batch.items():
+                image, label = fabric.to_device(pair)
+                generator = torch_generator(seed, STAGE, "augmentation", domain, step)
+                images[domain], labels[domain] = augment(image, label, generator)
+
+            # Segmenter: predict the labels of every supervised domain ...
+            joined = torch.cat(list(images.values())).contiguous(memory_format=torch.channels_last)
+            outputs = segmenter.forward(joined).float().split(settings.batch_size)  # one B K H W per domain
+            logits = dict(zip(images, outputs, strict=True))
+            losses = {f"{domain}_loss": supervised_loss(logits[domain], labels[domain]) for domain in supervised}
+            total = torch.stack(list(losses.values())).sum()
+
+            # ... and on the adapted domain be certain, or as certain in the same places as on the reference domain.
+            information: dict[str, Tensor] = {}
+            if settings.adaptation == "minent":
+                losses["entropy_loss"] = minimum_entropy_loss(logits[adapted].softmax(dim=1))
+                total = total + settings.entropy_weight * losses["entropy_loss"]
+            elif discriminator is not None:
+                information = {domain: weighted_self_information(logits[domain].softmax(dim=1)) for domain in logits}
+                discriminator.module.requires_grad_(False)
+                losses["adversarial_loss"] = domain_loss(discriminator.forward(information[adapted]), REFERENCE_DOMAIN)
+                discriminator.module.requires_grad_(True)
+                total = total + settings.adversarial_weight * losses["adversarial_loss"]
+
+            # Discriminator: tell the two domains apart by the same predictions.
+            if discriminator is not None:
+                losses["discriminator_loss"] = 0.5 * (
+                    domain_loss(discriminator.forward(information[reference].detach()), REFERENCE_DOMAIN)
+                    + domain_loss(discriminator.forward(information[adapted].detach()), ADAPTED_DOMAIN)
+                )
+
+            values = {name: loss.item() for name, loss in losses.items()}
+            require_finite(step, **values)
+            segmenter.step(total, settings.learning_rate * decay, fabric)
+            if discriminator is not None:
+                discriminator.step(losses["discriminator_loss"], settings.discriminator_learning_rate * decay, fabric)
+
+            finished = step + 1
+            if finished % settings.log_every == 0 or finished == settings.steps:
+                log.write(finished, learning_rate=settings.learning_rate * decay, **values)
+            if finished % settings.checkpoint_every == 0 and finished < settings.steps:
+                checkpoints.save(finished, modules, optimizers, {"identity": identity})
+            progress.advance(1, **values)
+    save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
+    checkpoints.clear()
+    progress.finish()
+    return segmenter.module.eval()
+
+
+def load_segmenter(folder: Path, settings: SegmenterSettings, table: ClassTable) -> nn.Module:
+    """Load what `train_segmenter` wrote.
+
+    Args:
+        folder: The training's folder.
+        settings: The settings that it was trained with.
+        table: The classes that it was trained on.
+
+    Returns:
+        The network in evaluation mode, on the CPU.
+
+    Raises:
+        CheckpointError: The weights are missing, damaged, or of other settings or classes.
+    """
+    model = _empty_segmenter(settings, table)
+    load_weights(folder / WEIGHTS_FILE, model, _model_identity(settings, table))
+    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+
+
+def _adapted_domain(settings: SegmenterSettings, supervise_real: bool) -> Domain:
+    return settings.adapted_domain or ("synthetic" if supervise_real else "real")
+
+
+def _build(settings: SegmenterSettings, table: ClassTable, encoder_weights: str | None) -> nn.Module:
+    return build_deeplabv3(
+        table.num_classes,
+        encoder=settings.encoder,
+        encoder_weights=encoder_weights,
+        decoder_channels=settings.decoder_channels,
+        atrous_rates=settings.atrous_rates,
+        output_stride=settings.output_stride,
+    )
+
+
+def _empty_segmenter(settings: SegmenterSettings, table: ClassTable) -> nn.Module:
+    """Build the network that trained weights are about to fill; no pre-trained ones are fetched for it."""
+    return _build(settings, table, None)
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """A network with its optimizer, plain for checkpoints and as wrapped by the fabric for work."""
+
+    module: nn.Module
+    optimizer: Optimizer
+    forward: Callable[[Tensor], Tensor]
+    wrapped_optimizer: Any
+
+    def step(self, loss: Tensor, learning_rate: float, fabric: Fabric) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.wrapped_optimizer.zero_grad()
+        fabric.backward(loss)
+        self.wrapped_optimizer.step()
+
+
+def _set_up(module: nn.Module, optimizer: Optimizer, fabric: Fabric) -> _Trained:
+    _place(module, fabric)
+    forward, wrapped_optimizer = fabric.setup(module, optimizer)
+    return _Trained(module, optimizer, forward, wrapped_optimizer)
+
+
+def _place(module: nn.Module, fabric: Fabric) -> nn.Module:
+    return module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def _batches(
+    domains: Mapping[Domain, Pairs | ShardPairs], settings: SegmenterSettings, seed: int, first_step: int
+) -> Generator[tuple[int, dict[Domain, Batch]], None, None]:
+    """Yield (step, one batch per domain), reading the next step's in a thread while the current one is trained on.
+
+    The thread only reads and decodes: what a fabric switches for the whole process, such as the default number
+    format, must not reach anything random.
+    """
+
+    def read(step: int) -> dict[Domain, Batch]:
+        batches = {}
+        for domain, pairs in domains.items():
+            indices = epoch_batch(len(pairs), settings.batch_size, step, seed, f"{STAGE} {domain}")
+            batches[domain] = pairs.batch(np.sort(indices).tolist())  # in the order of the file, which reads fastest
+        return batches
+
+    with ThreadPoolExecutor(max_workers=1, thread_name_prefix="segmenter-batches") as reader:
+        upcoming = reader.submit(read, first_step) if first_step < settings.steps else None
+        for step in range(first_step, settings.steps):
+            assert upcoming is not None
+            batch = upcoming.result()
+            upcoming = reader.submit(read, step + 1) if step + 1 < settings.steps else None
+            yield step, batch
+
+
+def _model_identity(settings: SegmenterSettings, table: ClassTable) -> dict[str, Any]:
+    """What decides whether weights fit a network."""
+    return {
+        "model": f"deeplabv3-{settings.encoder}",
+        "decoder_channels": settings.decoder_channels,
+        "atrous_rates": list(settings.atrous_rates),
+        "output_stride": settings.output_stride,
+        "classes": table.fingerprint,
+    }
+
+
+def _identity(
+    settings: SegmenterSettings,
+    domains: Mapping[Domain, Pairs | ShardPairs],
+    supervise_real: bool,
+    table: ClassTable,
+    seed: int,
+) -> dict[str, Any]:
+    """What decides the outcome of a training; how often it is logged or kept does not."""
+    numbers = asdict(settings)
+    for name in ("checkpoint_every", "log_every"):
+        del numbers[name]
+    pairs = {domain: sha256_of_json(list(given.ids)) for domain, given in domains.items()}
+    return {
+        **_model_identity(settings, table),
+        "training": sha256_of_json([numbers, pairs, supervise_real, seed]),
+        "seed": seed,
+        "steps": settings.steps,
+    }
+
+
+def _check_identity(folder: Path, extra: dict[str, Any], identity: dict[str, Any]) -> None:
+    found = extra.get("identity", {})
+    differing = [
+        f"{key}: the folder has {found.get(key)!r}, this run needs {value!r}"
+        for key, value in identity.items()
+        if found.get(key) != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{folder} holds checkpoints of another segmenter training. Use another folder, or remove its "
+            f"{CHECKPOINT_FOLDER} to start anew.",
+            differing,
+        )
+
+
+def _check_arm(
+    settings: SegmenterSettings,
+    domains: Mapping[Domain, Pairs | ShardPairs],
+    supervise_real: bool,
+    table: ClassTable,
+    fabric: Fabric,
+) -> None:
+    """Refuse a training that cannot work, with all reasons at once."""
+    arm = []
+    if not domains:
+        arm.append("Neither real nor synthetic pairs were given; give at least one.")
+    if settings.adaptation != "none" and len(domains) < 2:
+        arm.append(
+            f"segmenters.adaptation is {settings.adaptation!r}, which aligns two domains; give real and synthetic "
+            "pairs or use 'none'."
+        )
+    if not supervise_real and settings.adaptation == "none":
+        arm.append("Unlabelled real images are of use to 'advent' or 'minent' only; set segmenters.adaptation.")
+    if not supervise_real and settings.adapted_domain == "synthetic":
+        arm.append("Without real labels only the real domain can be adapted; leave segmenters.adapted_domain empty.")
+    if fabric.world_size > 1:
+        arm.append(
+            f"The fabric has {fabric.world_size} devices; a segmenter trains on one. Use one device per segmenter."
+        )
+    if arm:
+        raise ConfigError("This segmenter cannot be trained.", arm)
+
+    problems = []
+    sizes = {domain: tuple(pairs.size) for domain, pairs in domains.items()}
+    for domain, pairs in domains.items():
+        height, width = sizes[domain]
+        if len(pairs) == 0:
+            problems.append(f"There are no {domain} pairs.")
+        if pairs.table.fingerprint != table.fingerprint:
+            problems.append(f"The {domain} pairs have the class table {pairs.table.name!r}, not {table.name!r}.")
+        if height % settings.output_stride or width % settings.output_stride:
+            problems.append(
+                f"The {domain} pairs are {height}x{width}; both must be multiples of segmenters.output_stride, "
+                f"{settings.output_stride}."
+            )
+        if settings.adaptation == "advent" and min(height, width) < SMALLEST_SIDE:
+            problems.append(f"The {domain} pairs are {height}x{width}; AdvEnt needs at least {SMALLEST_SIDE} each way.")
+    if len(set(sizes.values())) > 1:
+        problems.append(f"Sizes differ: {', '.join(f'{d} {h}x{w}' for d, (h, w) in sizes.items())}; make them equal.")
+    if problems:
+        raise DataError("The pairs given do not suit this segmenter training.", problems)

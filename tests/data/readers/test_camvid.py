@@ -1,0 +1,76 @@
+"""CamVid's layout, and the real data set where it is at hand."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.errors import DataError
+from data.readers.camvid import open_camvid
+
+
+def test_pairs_are_sorted_and_value_11_becomes_ignored(camvid_root: Path) -> None:
+    dataset = open_camvid(camvid_root, "train")
+    assert dataset.ids == ("a", "b", "c")
+    for sample in (dataset[i] for i in range(3)):
+        stored = np.asarray(Image.open(camvid_root / "trainannot" / f"{sample.id}.png"))
+        assert (stored == 11).any()
+        assert np.array_equal(sample.label, np.where(stored == 11, 255, stored))
+        assert np.array_equal(sample.image, np.asarray(Image.open(camvid_root / "train" / f"{sample.id}.png")))
+
+
+def test_a_list_gives_members_and_order(camvid_root: Path) -> None:
+    lines = [f"/SegNet/CamVid/train/{name}.png /SegNet/CamVid/trainannot/{name}.png" for name in ("c", "a")]
+    (camvid_root / "train.txt").write_text("\n".join(lines) + "\n\n")
+    assert open_camvid(camvid_root, "train").ids == ("c", "a")
+    assert open_camvid(camvid_root, "val").ids == ("d", "e")
+
+
+def test_a_list_with_missing_repeated_or_broken_lines_is_refused(camvid_root: Path) -> None:
+    lines = ["/x/a.png /x/a.png", "/x/z.png /x/z.png", "/x/b.png", "/x/a.png /x/a.png"]
+    (camvid_root / "train.txt").write_text("\n".join(lines))
+    with pytest.raises(DataError) as caught:
+        open_camvid(camvid_root, "train")
+    assert caught.value.problems == (
+        "train.txt, line 2: train/z.png and trainannot/z.png listed, but missing",
+        "train.txt, line 3: 1 entries; an image and a label are required",
+        "a.png: the id 'a' occurs twice; rename one of the files",
+    )
+
+
+def test_missing_folders_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        open_camvid(tmp_path, "val")
+    assert caught.value.problems == ("val/", "valannot/")
+    with pytest.raises(DataError, match="which is not a folder"):
+        open_camvid(tmp_path / "nowhere", "val")
+
+
+def test_an_empty_split_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "trainannot").mkdir()
+    with pytest.raises(DataError, match="the split is empty"):
+        open_camvid(tmp_path, "train")
+
+
+@pytest.mark.skipif(
+    "SCENEPALETTE_CAMVID" not in os.environ,
+    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
+)
+@pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
+def test_the_published_data_set_passes_every_check(split: str, count: int) -> None:
+    dataset = open_camvid(Path(os.environ["SCENEPALETTE_CAMVID"]), split)
+    assert len(dataset) == count
+    values = np.zeros(256, dtype=np.int64)
+    for index in range(0, count, 25):
+        sample = dataset[index]
+        assert sample.image.shape == (*sample.label.shape, 3)
+        values += np.bincount(sample.label.ravel(), minlength=256)
+    assert set(np.flatnonzero(values)) == {*range(11), 255}
+    # Sky (0) lies above road (3) in every street scene: a check that ids mean what the table says.
+    rows = np.nonzero(dataset[0].label == 0)[0], np.nonzero(dataset[0].label == 3)[0]
+    assert rows[0].mean() < rows[1].mean()

@@ -1,0 +1,75 @@
+"""Opening data sets by name."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from data.classes import CAMVID
+from data.datasets import DATASET_NAMES, open_dataset
+from data.errors import ConfigError
+
+
+def test_names_are_the_published_ones() -> None:
+    assert set(DATASET_NAMES) == {"streets", "camvid", "cityscapes", "idd", "folder"}
+
+
+@pytest.mark.parametrize("name", ["camvid", "cityscapes", "idd", "folder"])
+def test_each_name_opens_its_own_reader(name: str, request: pytest.FixtureRequest) -> None:
+    dataset = open_dataset(name, "train", request.getfixturevalue(f"{name}_root"))
+    assert dataset.name == name
+    assert dataset.split == "train"
+    assert dataset.table.name == name
+    assert dataset.licence
+    assert len(dataset) == len(dataset.ids) == len(set(dataset.ids)) > 0
+    sample = dataset[0]
+    assert sample.id == dataset.ids[0]
+    assert sample.image.shape == (*sample.label.shape, 3)
+    assert set(sample.label.flatten().tolist()) <= {*range(dataset.table.num_classes), 255}
+
+
+def test_streets_receives_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
+    received: dict[str, Any] = {}
+    module: Any = ModuleType("data.streets")
+    module.Streets = lambda **arguments: received.update(arguments)
+    monkeypatch.setitem(sys.modules, "data.streets", module)
+    open_dataset("streets", "val", None, count=3, size=(16, 32), seed=7)
+    assert received == {"split": "val", "count": 3, "size": (16, 32), "seed": 7}
+
+
+def test_streets_lists_every_missing_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module: Any = ModuleType("data.streets")
+    module.Streets = None
+    monkeypatch.setitem(sys.modules, "data.streets", module)
+    with pytest.raises(ConfigError) as caught:
+        open_dataset("streets", "train", tmp_path, count=0)
+    assert [problem.split()[0] for problem in caught.value.problems] == ["count", "size", "root"]
+
+
+def test_unknown_names_and_splits_are_refused(camvid_root: Path) -> None:
+    with pytest.raises(ConfigError, match="no data set 'kitti'; known are streets, camvid"):
+        open_dataset("kitti", "train", camvid_root)
+    with pytest.raises(ConfigError, match="no split 'test'; known are train, val"):
+        open_dataset("camvid", "test", camvid_root)  # pyright: ignore[reportArgumentType]
+
+
+def test_a_root_is_required_and_a_class_file_only_for_folder(camvid_root: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no root was given.*data\.root"):
+        open_dataset("camvid", "train", None)
+    with pytest.raises(ConfigError, match="whose classes are fixed"):
+        open_dataset("camvid", "train", camvid_root, class_file=Path("classes.csv"))
+
+
+def test_fingerprint_follows_the_files(camvid_root: Path) -> None:
+    dataset = open_dataset("camvid", "train", camvid_root)
+    first = dataset.fingerprint
+    assert open_dataset("camvid", "train", camvid_root).fingerprint == first
+    assert open_dataset("camvid", "val", camvid_root).fingerprint != first
+    label = camvid_root / "trainannot" / "a.png"
+    label.write_bytes(label.read_bytes())
+    assert dataset.fingerprint != first
+    assert dataset.table == CAMVID

@@ -1,0 +1,108 @@
+"""What the report says: verdicts, and the cautions that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from pipeline.report import wording
+from pipeline.report.document import build_document
+from pipeline.report.inputs import ReportInputs
+from pipeline.report.statistics import compare_arms
+
+MakeInputs = Callable[..., ReportInputs]
+
+
+def _document(inputs: ReportInputs) -> dict[str, Any]:
+    arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
+    return build_document(inputs, arms, [])
+
+
+def _renamed(inputs: ReportInputs, names: dict[str, str]) -> ReportInputs:
+    return replace(inputs, arms=[replace(run, name=names.get(run.name, run.name)) for run in inputs.arms])
+
+
+def test_a_better_arm_gains(make_inputs: MakeInputs) -> None:
+    document = _document(make_inputs())
+    assert [arm["verdict"] for arm in document["arms"]] == ["reference", "gains", "loses"]
+    assert "real+full gains over real data alone" in wording.headline(document)
+    assert any(sentence.startswith("real+full: gains (+") for sentence in wording.findings(document))
+
+
+def test_the_same_data_the_other_way_round_lose(make_inputs: MakeInputs) -> None:
+    document = _document(_renamed(make_inputs(), {"real": "real+full", "real+full": "real"}))
+    assert "real+full loses against real data alone" in wording.headline(document)
+    assert "gains" not in " ".join(wording.findings(document))
+
+
+def test_an_arm_equal_to_real_shows_no_difference(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    real = [run for run in inputs.arms if run.name == "real"]
+    copies = [replace(run, name="copy") for run in real]
+    document = _document(replace(inputs, arms=[*inputs.arms, *copies]))
+    assert wording.arm_named(document, "copy")["verdict"] == "no difference that this evaluation can show"
+    headline = wording.headline(document)
+    assert "of 2 arms" in headline and "1 gains, 0 lose, and for 1" in headline
+    assert "Largest gain: real+full" in headline
+
+
+def test_arms_of_gan_train_are_not_counted_against_real(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    assert [arm["name"] for arm in wording.augmentation_arms(_document(inputs))] == ["real+full"]
+    only_real = replace(inputs, arms=[run for run in inputs.arms if run.name != "real+full"])
+    assert "no other arm was set against them" in wording.headline(_document(only_real))
+
+
+def test_weak_generated_data_are_called_weak(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    assert "less than half, so these pairs cannot stand in" in " ".join(wording.findings(_document(inputs)))
+    strong = " ".join(wording.findings(_document(replace(inputs, gan_train={"full": "real+full"}))))
+    assert "less than half" not in strong and "as much as real data or more" in strong
+    unreadable = replace(inputs, gan_test={"full": next(run for run in inputs.arms if run.name == "full").confusion})
+    assert "often do not show what their labels say" in " ".join(wording.findings(_document(unreadable)))
+    assert "one layout gives nearly one image" in " ".join(
+        wording.findings(_document(replace(inputs, noise_difference=0.4)))
+    )
+
+
+def test_cautions_name_single_seeds_unequal_budgets_and_lost_classes(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    usual = " ".join(wording.cautions(_document(inputs)))
+    assert "full was trained with one seed" in usual
+    assert "Not the same training budget" not in usual and "hardly finds" not in usual
+
+    single = replace(inputs, arms=[run for run in inputs.arms if run.seed == 0])
+    assert "Every arm was trained with one seed" in " ".join(wording.cautions(_document(single)))
+
+    longer = [replace(run, steps=900) if run.name == "real+full" else run for run in inputs.arms]
+    text = " ".join(wording.cautions(_document(replace(inputs, arms=longer))))
+    assert "Not the same training budget: real+full" in text
+
+    blind = []
+    for run in inputs.arms:
+        confusion = run.confusion.copy()
+        confusion[:, 2, 0] += confusion[:, 2, 2]
+        confusion[:, 2, 2] = 0
+        blind.append(replace(run, confusion=confusion))
+    assert "hardly finds car" in " ".join(wording.cautions(_document(replace(inputs, arms=blind))))
+    assert "largest number of components" in " ".join(
+        wording.cautions(_document(replace(inputs, palette_components=4)))
+    )
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.0123, "+1.2"), (-0.0123, "\N{MINUS SIGN}1.2"), (0.0001, "0.0"), (-0.0001, "0.0"), (None, wording.NO_VALUE)],
+)
+def test_points_have_a_sign(value: float | None, expected: str) -> None:
+    assert wording.points(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(5.25, "5.2 s"), (61.5, "62 s"), (600, "10 min"), (7000, "1 h 57 min")]
+)
+def test_durations_are_readable(seconds: float, expected: str) -> None:
+    assert wording.duration(seconds) == expected

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+from safetensors.torch import save_file
+
+from data.errors import ConfigError, ScenepaletteError
+from segmenters.model import build_deeplabv3, pooled_features
+
+
+def test_parameter_count_of_the_papers_layout() -> None:
+    # Counted by hand: ResNet-18 without its classifier, ASPP, one 3x3 layer, head.
+    resnet18 = 11_689_512 - (512 * 1000 + 1000)
+    norm = 2 * 256
+    aspp = 512 * 256 + norm + 3 * (512 * 256 * 9 + norm) + (512 * 256 + norm) + (5 * 256 * 256 + norm)
+    expected = resnet18 + aspp + (256 * 256 * 9 + norm) + (256 * 12 + 12)
+    assert sum(p.numel() for p in build_deeplabv3(12).parameters()) == expected
+
+
+def test_scores_have_one_channel_per_class_and_the_images_size() -> None:
+    model = build_deeplabv3(5, decoder_channels=8).eval()
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, 32, 48)).shape == (1, 5, 32, 48)
+        assert pooled_features(model, torch.zeros(2, 3, 32, 48)).shape == (2, 512)
+
+
+def test_images_reach_the_encoder_with_imagenet_statistics() -> None:
+    model = build_deeplabv3(3, decoder_channels=8).eval()
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
+    expected = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+    seen = []
+    first: Any = model.encoder.conv1
+    first.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0]))
+    with torch.no_grad():
+        model(image * 2 - 1)
+    torch.testing.assert_close(seen[0], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_pooled_features_are_the_mean_over_the_last_feature_map() -> None:
+    model = build_deeplabv3(3, decoder_channels=8).eval()
+    image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    with torch.no_grad():
+        last = model.encoder(image)[-1]
+        expected = torch.stack([last[:, channel].flatten(1).mean(1) for channel in range(last.shape[1])], dim=1)
+        torch.testing.assert_close(pooled_features(model, image), expected)
+
+
+def test_pretrained_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    torch.manual_seed(7)
+    donor = smp.encoders.get_encoder("resnet18", weights=None)
+    save_file(donor.state_dict(), tmp_path / "model.safetensors")
+    monkeypatch.setattr(
+        "segmentation_models_pytorch.encoders.hf_hub_download", lambda _, filename, **__: tmp_path / filename
+    )
+    model = build_deeplabv3(3, encoder_weights="imagenet", decoder_channels=8)
+    torch.testing.assert_close(dict(model.encoder.state_dict()), dict(donor.state_dict()), rtol=0, atol=0)
+
+
+def test_missing_pretrained_weights_say_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> str:
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", fail)
+    with pytest.raises(ScenepaletteError, match=r"no route to host.*leave segmenters\.encoder_weights empty"):
+        build_deeplabv3(3, encoder_weights="imagenet")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "weights", "message"),
+    [("resnet19", None, "resnet19.*resnet18"), ("resnet18", "imagenette", "imagenette.*imagenet")],
+)
+def test_unknown_names_are_answered_with_the_known_ones(encoder: str, weights: str | None, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        build_deeplabv3(3, encoder=encoder, encoder_weights=weights)

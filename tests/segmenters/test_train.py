@@ -1,0 +1,396 @@
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import segmentation_models_pytorch as smp
+import torch
+import torch.nn.functional as F
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from data.arrays import Pairs
+from data.classes import IGNORE_ID, ClassTable
+from data.errors import CheckpointError, ConfigError, DataError, TrainingError
+from segmenters import train as train_module
+from segmenters.evaluate import confusion_per_image, mean_iou
+from segmenters.train import SegmenterSettings, load_segmenter, supervised_loss, train_segmenter
+from training.fabric import make_fabric
+from training.loop import read_metrics
+
+MakePairs = Callable[..., Pairs]
+MakeSettings = Callable[..., SegmenterSettings]
+
+# Losses of ten steps, recorded once: a change of the loop that is meant to change nothing leaves them as they are.
+GOLDEN = json.loads((Path(__file__).parent / "golden_losses.json").read_text(encoding="utf-8"))
+ARMS: dict[str, dict[str, Any]] = {
+    "real-flip": {},
+    "mixed-advent": {"adaptation": "advent", "adversarial_weight": 0.1},
+}
+
+
+class StopAt:
+    """Progress that ends the work by an exception once `steps` steps are finished."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.done, self.first = steps, 0, 0
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.done = self.first = done
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        if self.done >= self.steps:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        pass
+
+
+def lines(folder: Path) -> list[dict[str, Any]]:
+    return read_metrics(folder / "metrics.jsonl")
+
+
+def assert_equal_weights(a: torch.nn.Module, b: torch.nn.Module) -> None:
+    torch.testing.assert_close(dict(a.state_dict()), dict(b.state_dict()), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_golden_losses(
+    arm: str, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable
+) -> None:
+    settings = make_settings(steps=10, **ARMS[arm])
+    synthetic = make_pairs(seed=1, brightness=40) if arm == "mixed-advent" else None
+    # In double precision, because batches of two images magnify single precision's rounding, which differs by CPU.
+    fabric = make_fabric(precision="64-true")
+    train_segmenter(tmp_path, settings, real=make_pairs(), synthetic=synthetic, table=table, seed=5, fabric=fabric)
+    measured = lines(tmp_path)
+    assert [line["step"] for line in measured] == list(range(1, 11))
+    for name, expected in GOLDEN[arm].items():
+        assert [line[name] for line in measured] == pytest.approx(expected, rel=1e-3), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"adaptation": "advent", "augmentation": "standard"}, {"adaptation": "minent"}],
+    ids=["flip", "advent-standard", "minent"],
+)
+@pytest.mark.parametrize("stop", [2, 3], ids=["at-a-checkpoint", "after-a-checkpoint"])
+def test_interrupted_training_ends_with_the_same_bits(
+    stop: int,
+    changes: dict[str, Any],
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+) -> None:
+    settings = make_settings(steps=5, checkpoint_every=2, **changes)
+    synthetic = make_pairs(seed=1, brightness=40) if changes else None
+
+    def run(folder: Path, **options: Any) -> torch.nn.Module:
+        return train_segmenter(
+            folder, settings, real=make_pairs(), synthetic=synthetic, table=table, seed=3, fabric=fabric, **options
+        )
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", progress=StopAt(stop))
+    torch.manual_seed(99)
+    going_on = StopAt(100)
+    parts = run(tmp_path / "parts", progress=going_on)
+    assert (going_on.first, going_on.done) == (2, 5)
+    assert_equal_weights(whole, parts)
+    assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+    weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts")]
+    assert weights[0] == weights[1]
+
+
+def test_the_discriminators_state_is_in_the_checkpoint(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    settings = make_settings(steps=4, checkpoint_every=2, adaptation="advent", discriminator_learning_rate=0.05)
+    data: dict[str, Any] = {"real": make_pairs(), "synthetic": make_pairs(seed=1), "table": table, "fabric": fabric}
+    train_segmenter(tmp_path / "whole", settings, seed=3, **data)
+    with pytest.raises(KeyboardInterrupt):
+        train_segmenter(tmp_path / "parts", settings, seed=3, progress=StopAt(2), **data)
+    train_segmenter(tmp_path / "parts", settings, seed=3, **data)
+    losses = [[line["discriminator_loss"] for line in lines(tmp_path / name)] for name in ("whole", "parts")]
+    assert losses[0] == losses[1]
+    assert len(set(losses[0])) == 4
+
+
+def test_a_training_learns_its_images(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    settings = make_settings(steps=40, batch_size=3, output_stride=8, decoder_channels=32)
+    pairs = make_pairs(count=3)
+    model = train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    confusion = confusion_per_image(model, pairs, batch_size=3, fabric=fabric)
+    assert mean_iou(confusion, range(3)) > 0.6
+    losses = [line["real_loss"] for line in lines(tmp_path)]
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:3])
+
+
+def test_finished_training_is_returned_and_loaded(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    settings = make_settings(steps=2)
+    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
+    model = train_segmenter(tmp_path, settings, **data)
+    again = train_segmenter(tmp_path, settings, progress=StopAt(1), **data)
+    loaded = load_segmenter(tmp_path, settings, table)
+    assert_equal_weights(model, again)
+    assert_equal_weights(model, loaded)
+    assert not (model.training or again.training or loaded.training)
+    assert not list((tmp_path / "checkpoints").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("finished", [True, False])
+def test_folder_of_another_training_is_refused(
+    finished: bool,
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+) -> None:
+    settings = make_settings(steps=4, checkpoint_every=2)
+    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "fabric": fabric}
+    if finished:
+        train_segmenter(tmp_path, settings, seed=0, **data)
+    else:
+        with pytest.raises(KeyboardInterrupt):
+            train_segmenter(tmp_path, settings, seed=0, progress=StopAt(2), **data)
+    with pytest.raises(CheckpointError, match=r"seed: .* 0, this run needs 1"):
+        train_segmenter(tmp_path, settings, seed=1, **data)
+    with pytest.raises(CheckpointError):
+        train_segmenter(tmp_path, replace(settings, weight_decay=0.1), seed=0, **data)
+    train_segmenter(tmp_path, replace(settings, log_every=3), seed=0, **data)
+
+
+def test_arms_of_one_seed_share_start_and_real_batches(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    batches = {}
+    for arm, synthetic in {"real": None, "mixed": make_pairs(seed=1)}.items():
+        domains: dict[Any, Pairs] = {"real": make_pairs(count=5)} | ({"synthetic": synthetic} if synthetic else {})
+        batches[arm] = list(train_module._batches(domains, make_settings(steps=6), 4, 0))
+    for (step, alone), (same_step, mixed) in zip(batches["real"], batches["mixed"], strict=True):
+        assert step == same_step
+        torch.testing.assert_close(alone["real"], mixed["real"], rtol=0, atol=0)
+    later = list(train_module._batches({"real": make_pairs(count=5)}, make_settings(steps=6), 4, 3))
+    assert [step for step, _ in later] == [3, 4, 5]
+    torch.testing.assert_close(later[0][1]["real"], batches["real"][3][1]["real"], rtol=0, atol=0)
+
+
+@contextlib.contextmanager
+def recorded_forwards() -> Iterator[dict[str, list[Tensor]]]:
+    """Record what the segmenter puts out and what the discriminator is given."""
+    seen: dict[str, list[Tensor]] = {"segmenter outputs": [], "discriminator inputs": []}
+
+    def record(module: torch.nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, smp.DeepLabV3):
+            seen["segmenter outputs"].append(output.detach())
+        elif isinstance(module, torch.nn.Sequential) and getattr(module[0], "kernel_size", None) == (4, 4):
+            seen["discriminator inputs"].append(arguments[0].detach())
+
+    hook = torch.nn.modules.module.register_module_forward_hook(record)
+    try:
+        yield seen
+    finally:
+        hook.remove()
+
+
+@pytest.mark.parametrize(
+    ("supervise_real", "adapted_domain", "expected"),
+    [(True, None, "synthetic"), (True, "real", "real"), (False, None, "real")],
+    ids=["both-labelled", "as-the-reference-code", "classic"],
+)
+def test_which_domain_fools_the_discriminator(
+    supervise_real: bool,
+    adapted_domain: Any,
+    expected: str,
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[float] = []
+    original = train_module.domain_loss
+
+    def ask(scores: Tensor, domain: float) -> Tensor:
+        asked.append(domain)
+        return original(scores, domain)
+
+    monkeypatch.setattr(train_module, "domain_loss", ask)
+    with recorded_forwards() as seen:
+        train_segmenter(
+            tmp_path,
+            make_settings(steps=1, adaptation="advent", adapted_domain=adapted_domain),
+            real=make_pairs(),
+            synthetic=make_pairs(seed=1, brightness=90),
+            supervise_real=supervise_real,
+            table=table,
+            seed=0,
+            fabric=fabric,
+        )
+    probabilities = seen["segmenter outputs"][0].softmax(dim=1)
+    real, synthetic = (-probabilities * probabilities.log() / np.log(3)).split(2)
+    adapted, reference = (synthetic, real) if expected == "synthetic" else (real, synthetic)
+    # The segmenter asks for the reference's answer (0) on the adapted domain; then the discriminator learns 0 and 1.
+    assert asked == [0.0, 0.0, 1.0]
+    for given, independent in zip(seen["discriminator inputs"], [adapted, reference, adapted], strict=True):
+        torch.testing.assert_close(given, independent)
+    assert ("real_loss" in lines(tmp_path)[0]) is supervise_real
+
+
+@pytest.mark.parametrize("adaptation", ["advent", "minent"])
+def test_unlabelled_real_images_change_the_segmenter_but_their_labels_do_not(
+    adaptation: Any,
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+) -> None:
+    settings = make_settings(steps=2, adaptation=adaptation, adversarial_weight=1.0, entropy_weight=1.0)
+    real = make_pairs()
+    relabelled = replace(real, labels=np.zeros_like(real.labels))
+    models = [
+        train_segmenter(
+            tmp_path / str(index),
+            changed,
+            real=pairs,
+            synthetic=make_pairs(seed=1, brightness=40),
+            supervise_real=False,
+            table=table,
+            seed=0,
+            fabric=fabric,
+        )
+        for index, (changed, pairs) in enumerate(
+            [
+                (settings, real),
+                (settings, relabelled),
+                (replace(settings, adversarial_weight=0, entropy_weight=0), real),
+            ]
+        )
+    ]
+    assert_equal_weights(models[0], models[1])
+    with pytest.raises(AssertionError):
+        assert_equal_weights(models[0], models[2])
+
+
+def test_first_loss_equals_an_independent_calculation(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    """With every image the same, no flip and no order of drawing can change the first loss."""
+    pairs = make_pairs(count=1)
+    mirrored = np.concatenate([pairs.images, pairs.images[:, :, ::-1]], axis=2)
+    labels = np.concatenate([pairs.labels, pairs.labels[:, :, ::-1]], axis=2)
+    pairs = replace(pairs, images=mirrored, labels=labels)
+    settings = make_settings(steps=1)
+    with recorded_forwards() as seen:
+        train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    label = torch.from_numpy(labels.astype(np.int64)).repeat(2, 1, 1)
+    log_probabilities = seen["segmenter outputs"][0].log_softmax(dim=1)
+    chosen = [
+        -log_probabilities[image, label[image, row, column], row, column].item()
+        for image, row, column in (label != IGNORE_ID).nonzero().tolist()
+    ]
+    assert lines(tmp_path)[0]["real_loss"] == pytest.approx(np.mean(chosen), rel=1e-5)
+
+
+def test_learning_rate_falls_polynomially(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    train_segmenter(
+        tmp_path, make_settings(steps=4), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
+    )
+    rates = [line["learning_rate"] for line in lines(tmp_path)]
+    assert rates == pytest.approx([0.01, 0.01 * 0.75**0.9, 0.01 * 0.5**0.9, 0.01 * 0.25**0.9])
+
+
+def test_loss_that_is_not_finite_stops_before_the_step(
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: steps.append(1))
+    losses = iter([1.0, float("nan")])
+    original = train_module.supervised_loss
+    monkeypatch.setattr(train_module, "supervised_loss", lambda *arguments: original(*arguments) * next(losses))
+    with pytest.raises(TrainingError, match=r"real_loss became nan at step 1"):
+        train_segmenter(
+            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
+        )
+    assert len(steps) == 1
+
+
+def test_bf16(tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable) -> None:
+    model = train_segmenter(
+        tmp_path,
+        make_settings(steps=2, adaptation="advent"),
+        real=make_pairs(),
+        synthetic=make_pairs(seed=1),
+        table=table,
+        seed=0,
+        fabric=make_fabric(precision="bf16-mixed"),
+    )
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+    assert all(np.isfinite(list(line.values())).all() for line in lines(tmp_path))
+
+
+def test_supervised_loss() -> None:
+    logits = torch.randn(2, 3, 4, 5, generator=torch.Generator().manual_seed(0))
+    label = torch.randint(0, 3, (2, 4, 5), generator=torch.Generator().manual_seed(1))
+    label[0, 0] = IGNORE_ID
+    torch.testing.assert_close(supervised_loss(logits, label), F.cross_entropy(logits, label, ignore_index=IGNORE_ID))
+    assert supervised_loss(logits, torch.full_like(label, IGNORE_ID)) == 0
+
+
+def test_settings_report_all_problems_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        SegmenterSettings(steps=0, batch_size=1, learning_rate=float("nan"), augmentation="crop")  # type: ignore[arg-type]
+    assert len(caught.value.problems) == 4
+    assert all(name in str(caught.value) for name in ("steps", "batch_size", "learning_rate", "augmentation"))
+
+
+def test_arms_that_make_no_sense(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    def run(settings: SegmenterSettings, real: Pairs | None, synthetic: Pairs | None, **options: Any) -> None:
+        train_segmenter(
+            tmp_path, settings, real=real, synthetic=synthetic, table=table, seed=0, fabric=fabric, **options
+        )
+
+    with pytest.raises(ConfigError, match="at least one"):
+        run(make_settings(), None, None)
+    with pytest.raises(ConfigError, match="aligns two domains"):
+        run(make_settings(adaptation="advent"), make_pairs(), None)
+    with pytest.raises(ConfigError, match=r"set segmenters\.adaptation"):
+        run(make_settings(), make_pairs(), make_pairs(seed=1), supervise_real=False)
+    with pytest.raises(DataError, match=r"32x40; both must be multiples") as caught:
+        run(make_settings(), make_pairs(size=(32, 40)), make_pairs(seed=1))
+    assert "Sizes differ: real 32x40, synthetic 32x48" in str(caught.value)
+    with pytest.raises(DataError, match="at least 32"):
+        run(make_settings(adaptation="advent"), make_pairs(size=(16, 16)), make_pairs(size=(16, 16)))
+    with pytest.raises(DataError, match="no real pairs"):
+        run(make_settings(), make_pairs(count=0), None)
+    other = ClassTable("other", table.classes[:2])
+    with pytest.raises(DataError, match="class table 'three', not 'other'"):
+        train_segmenter(
+            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=other, seed=0, fabric=fabric
+        )
