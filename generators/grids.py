@@ -5,6 +5,7 @@ from __future__ import annotations
 from data.errors import ConfigError
 
 SMALLEST_SIDE = 3
+LARGEST_SIDE = 32
 
 
 def base_grid(size: tuple[int, int], smallest_side: int = SMALLEST_SIDE) -> tuple[tuple[int, int], int]:
@@ -27,10 +28,14 @@ def base_grid(size: tuple[int, int], smallest_side: int = SMALLEST_SIDE) -> tupl
     doublings = 0
     while height % 2 == 0 and width % 2 == 0 and min(height, width) // 2 >= smallest_side:
         height, width, doublings = height // 2, width // 2, doublings + 1
-    if doublings < 1 or max(height, width) > 32:
-        near = tuple(max(32, round(side / 32) * 32) for side in size)
+    if doublings < 1 or max(height, width) > LARGEST_SIDE:
+        factor = 2
+        while round(max(size) / factor) > LARGEST_SIDE:
+            factor *= 2
+        near = [max(smallest_side, round(side / factor)) * factor for side in size]
         raise ConfigError(
             f"The size {size[0]}x{size[1]} is not reached by doubling a small base grid: both sides must be a number "
-            f"of at most 32 times the same power of two. The nearest that always works is {near[0]}x{near[1]}."
+            f"from {smallest_side} to {LARGEST_SIDE} times the same power of two. A near one that works is "
+            f"{near[0]}x{near[1]}."
         )
     return (height, width), doublings

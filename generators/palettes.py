@@ -178,7 +178,8 @@ class PaletteSampler:
         above = np.maximum(palettes - floor, 0.0)
         total = above.sum(axis=1, keepdims=True)
         spare = np.where(total > 0, above / np.where(total > 0, total, 1.0), 1.0 / len(floor))
-        return floor + (1.0 - floor.sum()) * spare
+        # Minima that sum to 1 may be added up to a little more.
+        return floor + max(0.0, 1.0 - floor.sum()) * spare
 
     def _deviations(self) -> np.ndarray:
         """Standard deviation of each class's share in the whole mixture, [K]."""
@@ -201,7 +202,7 @@ class PaletteSampler:
         if set(controls.ban) >= set(self.class_names):
             problems.append("ban: every class is banned; leave at least one")
         problems += [f"minimum: {name} is also banned" for name in controls.minimum if name in controls.ban]
-        if any(value < 0 for value in controls.minimum.values()) or sum(controls.minimum.values()) > 1:
+        if any(value < 0 for value in controls.minimum.values()) or sum(controls.minimum.values()) > 1 + 1e-9:
             problems.append(f"minimum: shares must be in [0, 1] and sum to at most 1, got {controls.minimum}")
         count = len(controls.component_weights)
         if count and (count != self.num_components or min(controls.component_weights) < 0):
@@ -245,7 +246,7 @@ class PaletteSampler:
             )
         except (KeyError, TypeError, ValueError) as error:
             raise ScenepaletteError(f"{path} is not a palette sampler ({error}). Fit the palettes anew.") from error
-        count, classes = len(sampler.weights), len(sampler.class_names)
+        count, classes = sampler.weights.size, len(sampler.class_names)
         shapes = (sampler.weights.shape, sampler.means.shape, sampler.covariances.shape)
         if shapes != ((count,), (count, classes), (count, classes, classes)) or not all(
             np.all(np.isfinite(array)) for array in (sampler.weights, sampler.means, sampler.covariances)
@@ -312,11 +313,13 @@ def palette_divergence(target: np.ndarray, achieved: np.ndarray, smoothing: floa
     Args:
         target: [..., K], rows summing to 1.
         achieved: [..., K], the shares in the hard layout.
-        smoothing: Least share assumed for an achieved class, so that a missing class costs a finite amount.
+        smoothing: Added to every achieved share before they are normalised again, so that a missing class costs a
+            finite amount.
 
     Returns:
-        [...], at least about 0.
+        [...], 0 where the palettes agree up to the smoothing.
     """
     target, achieved = np.asarray(target, dtype=np.float64), np.asarray(achieved, dtype=np.float64)
-    ratio = np.where(target > 0, target, 1.0) / np.maximum(achieved, smoothing)
-    return np.sum(np.where(target > 0, target * np.log(ratio), 0.0), axis=-1)
+    smoothed = achieved + smoothing
+    smoothed = smoothed / smoothed.sum(axis=-1, keepdims=True)
+    return np.sum(np.where(target > 0, target * np.log(np.where(target > 0, target, 1.0) / smoothed), 0.0), axis=-1)

@@ -28,7 +28,7 @@ from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import LayoutConfig, RunConfig, write_config
 from pipeline.stages import data, generate, palettes, report, segment
-from pipeline.units import Unit, begin, exclusive, finish, fingerprint_of, identity, is_finished, seconds_spent, timed
+from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
 from training.checkpoint import weights_hash
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, Progress
@@ -142,8 +142,10 @@ class Run:
             ScenepaletteError: Anything that a user can mend; finished units stay.
         """
         with exclusive(self.run_dir):
+            # Refused here if the folder holds another run, before its config is touched.
+            missing = self.missing(names)
             self.write_config()
-            for name in self.missing(names):
+            for name in missing:
                 self.make_one(name)
 
     def write_config(self) -> None:

@@ -1,4 +1,4 @@
-"""Metrics of palettes, layouts and images: palette KL, FSD, FID and the segmenter Frechet distance."""
+"""Metrics of layouts and images: FSD, FID and the segmenter Frechet distance."""
 
 from __future__ import annotations
 
@@ -28,36 +28,6 @@ if TYPE_CHECKING:
 # Seconds without an answer after which the Inception network counts as out of reach.
 DOWNLOAD_TIMEOUT = 10.0
 INCEPTION_LAYER = "2048"
-
-
-def palette_kl(target: ArrayLike, achieved: ArrayLike, smoothing: float = 1e-5) -> np.ndarray:
-    """Return the Kullback-Leibler divergence of achieved from requested palettes (semantic-palette.txt, 5).
-
-    Args:
-        target: Requested shares [B, K], each row summing to 1; a share of 0 contributes nothing.
-        achieved: Shares of the hard layouts [B, K].
-        smoothing: Added to every achieved share before the row is normalised again, so that a class that is missing
-            altogether gives a large finite value.
-
-    Returns:
-        float64 [B], in nats; 0 where the palettes agree up to the smoothing.
-
-    Raises:
-        DataError: The shapes differ or a share is negative or not finite.
-    """
-    wanted = np.asarray(target, dtype=np.float64)
-    smoothed = np.asarray(achieved, dtype=np.float64)
-    if wanted.ndim != 2 or wanted.shape != smoothed.shape:
-        raise DataError(
-            f"Palettes to compare must both be [B, K]; received {wanted.shape} as target and {smoothed.shape} achieved."
-        )
-    for name, shares in (("target", wanted), ("achieved", smoothed)):
-        if not (np.isfinite(shares).all() and (shares >= 0).all()):
-            raise DataError(f"The {name} palettes hold shares that are negative or not finite; give fractions >= 0.")
-    smoothed = smoothed + smoothing
-    smoothed /= smoothed.sum(axis=1, keepdims=True)
-    ratio = np.divide(wanted, smoothed, out=np.ones_like(wanted), where=wanted > 0)
-    return (wanted * np.log(ratio)).sum(axis=1)
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import io
-
 import numpy as np
 import torch
-from matplotlib import pyplot
 
 from data.arrays import Pairs
 from data.files import write_atomically
 from data.labels import labels_to_palette
 from generators.palettes import PaletteSampler, fit_palette_sampler
+from pipeline.report.figures import draw_aic, figure_to_png
 
 VERSION = 1
 SAMPLER = "sampler.json"
@@ -46,22 +40,9 @@ def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> 
     """
     sampler = fit_palette_sampler(real_palettes(train), train.table.names, max_components, seed)
     sampler.save(folder / SAMPLER)
-    write_atomically(folder / "aic.png", _plot_aic(sampler))
+    write_atomically(folder / "aic.png", figure_to_png(draw_aic(sampler.aic, sampler.num_components)))
 
 
 def load_sampler(folder: Path) -> PaletteSampler:
     """Load the sampler that `fit_palettes` saved."""
     return PaletteSampler.load(folder / SAMPLER)
-
-
-def _plot_aic(sampler: PaletteSampler) -> bytes:
-    figure, axes = pyplot.subplots(figsize=(6, 3.5), layout="constrained")
-    counts = range(1, len(sampler.aic) + 1)
-    axes.plot(counts, sampler.aic, marker="o", markersize=3)
-    axes.axvline(sampler.num_components, linestyle="--", color="gray", label=f"chosen: {sampler.num_components}")
-    axes.set(xlabel="mixture components", ylabel="AIC (less is better)", title="Choice of palette mixture")
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    pyplot.close(figure)
-    return buffer.getvalue()

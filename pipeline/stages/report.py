@@ -145,7 +145,11 @@ def make_report(
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
         noise_difference=noise_difference,
-        class_shares={"real": real_palettes(train).mean(axis=0), shown: palettes[shown][1].mean(axis=0)},
+        class_shares=(
+            {"real": real_palettes(train).mean(axis=0), "full": palettes["full"][1].mean(axis=0)}
+            if "full" in palettes
+            else {}
+        ),
         training_curves={
             path.parent.name: path
             for part in ("layouts", "images")

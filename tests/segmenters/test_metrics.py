@@ -21,32 +21,9 @@ from segmenters.metrics import (
     frechet_inception_distance,
     fsd,
     load_inception,
-    palette_kl,
     segmenter_frechet_distance,
 )
 from segmenters.model import build_deeplabv3, pooled_features
-
-
-def test_palette_kl_against_scipy() -> None:
-    generator = np.random.default_rng(0)
-    target, achieved = generator.dirichlet(np.ones(6), 4), generator.dirichlet(np.ones(6), 4)
-    expected = entropy(target, achieved + 1e-5, axis=1)  # scipy normalises both
-    np.testing.assert_allclose(palette_kl(target, achieved), expected, rtol=1e-12)
-
-
-def test_palette_kl_limits() -> None:
-    target = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-    achieved = torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    values = palette_kl(target, achieved)
-    assert values[:2] == pytest.approx([0.0, 0.0], abs=5e-5)
-    assert values[2] == pytest.approx(np.log((1 + 3e-5) / 1e-5), rel=1e-9)
-
-
-def test_palette_kl_refuses_what_are_no_palettes() -> None:
-    with pytest.raises(DataError, match=r"\(2, 3\)"):
-        palette_kl(np.zeros((2, 3)), np.zeros((2, 4)))
-    with pytest.raises(DataError, match="negative"):
-        palette_kl([[1.5, -0.5]], [[0.5, 0.5]])
 
 
 def exact_gaussian(count: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> np.ndarray:

@@ -1,0 +1,42 @@
+# make demo    the whole product on embedded street scenes: runs/demo/report/report.html
+# make test    all tests
+# make lint    style, types, and who imports whom
+# make clean   remove what these made, except runs/
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test lint clean
+.DELETE_ON_ERROR:
+
+demo: $(VENV)/.installed
+	$(BIN)/python -m flows.local augment demo --out runs/demo
+
+test: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+
+# Stamp files, so that nothing is installed twice; a change of what is needed installs again.
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit("scenepalette needs Python 3.11 or newer, and $(PYTHON) is " \
+	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing into $(VENV); torch is large, so that this takes some minutes the first time."
+	$(INSTALL) -e .
+	@touch $@
+
+$(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed-%: $(VENV)/.installed
+	$(INSTALL) -e '.[$*]'
+	@touch $@

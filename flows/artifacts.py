@@ -1,0 +1,68 @@
+"""The report as artifacts of a flow run, pictures included, readable in Prefect's UI without the run directory."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+from PIL import Image
+from prefect.artifacts import create_link_artifact, create_markdown_artifact
+
+# Artifacts are rows of the server's database and are sent whole to every browser that opens them.
+FIGURES_BYTES = 1_000_000
+COLORS = 128
+SHRINK = 0.8
+SMALLEST_WIDTH = 240
+_FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)")
+
+
+def publish_report(folder: Path) -> None:
+    """Make the finished report an artifact of the current run, and link its files.
+
+    Args:
+        folder: Folder with report.md, report.html and figures.
+    """
+    markdown = inline_figures((folder / "report.md").read_text(encoding="utf-8"), folder)
+    create_markdown_artifact(markdown, key="report", description=f"Report of {folder.parent}")
+    page = (folder / "report.html").absolute()
+    create_link_artifact(page.as_uri(), link_text=str(page), key="report-file", description="On the worker's disk")
+
+
+def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:
+    """Replace links to figures by the figures themselves, made smaller where they are too large together.
+
+    Args:
+        markdown: Text with `![title](figures/name.png)`.
+        folder: What the links are relative to.
+        limit: Most characters that all figures may take.
+
+    Returns:
+        The text with data URIs; a figure that cannot be made small enough is named instead.
+    """
+    count = len(_FIGURE.findall(markdown))
+
+    def replace(match: re.Match[str]) -> str:
+        content = _shrunk(folder / match["file"], limit // count)
+        if content is None:
+            return f"*{match['title']}: {match['file']} in the run directory*"
+        return f"![{match['title']}](data:image/png;base64,{base64.b64encode(content).decode('ascii')})"
+
+    return _FIGURE.sub(replace, markdown)
+
+
+def _shrunk(path: Path, limit: int) -> bytes | None:
+    """Return a PNG whose base64 form has at most `limit` characters, or None if only a thumbnail would."""
+    content = path.read_bytes()
+    with Image.open(path) as opened:
+        picture = opened.convert("RGB")
+    width = picture.width
+    while 4 * -(-len(content) // 3) > limit:
+        if width < SMALLEST_WIDTH:
+            return None
+        size = (width, max(1, round(picture.height * width / picture.width)))
+        buffer = io.BytesIO()
+        picture.resize(size, Image.Resampling.LANCZOS).quantize(COLORS).save(buffer, "PNG", optimize=True)
+        content, width = buffer.getvalue(), int(width * SHRINK)
+    return content

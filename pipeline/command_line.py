@@ -1,0 +1,414 @@
+"""The command line `scenepalette`: each stage is a verb, and every verb takes the same arguments.
+
+Whatever brings torch with it is imported inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from data.errors import ConfigError, ScenepaletteError
+from pipeline.request import Request
+
+FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
+SHOWN_IDS = 5
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM); handled as Ctrl-C is, so that files are closed and locks released."""
+
+
+@contextlib.contextmanager
+def problems_in_words() -> Iterator[None]:
+    """Tell foreseeable problems in words in place of a traceback, and after an interruption how to go on.
+
+    Raises:
+        typer.Exit: With 1 for a problem, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    with _termination_as_interrupt():
+        try:
+            yield
+        except ScenepaletteError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt as interrupt:
+            typer.echo("Stopped; finished work is kept. Give the same command again to continue.", err=True)
+            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose foreseeable problems are told in words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with problems_in_words():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    # Signals reach the main thread alone, and only there may handlers be set.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+shards_app = typer.Typer(no_args_is_help=True, help="Look at and check folders of finished shards.")
+recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
+app.add_typer(shards_app, name="shards", rich_help_panel="Results")
+app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
+
+RecipeArgument = Annotated[
+    str, typer.Argument(metavar="RECIPE_OR_YAML", help="Name of a recipe (see `recipes`), or a YAML file.")
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Change a value, for example generate.pairs=500. May be given many times."
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="RUN_DIR", help="Where the run is kept.", show_default="runs/RECIPE"),
+]
+
+
+@app.callback()
+def main_help() -> None:
+    """Make labelled training data for semantic segmentation, and measure whether it helps.
+
+    Start with [bold]scenepalette demo[/bold]: the whole path on embedded street scenes, in minutes. Then give your own
+    data:
+
+        scenepalette run camvid-cpu --set data.root=CAMVID --out runs/camvid
+
+    The same command again continues where an earlier one stopped; finished work is not repeated.
+    """
+
+
+def _make(request: Request, stage: str, verb: str) -> Path:
+    """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory."""
+    config = request.config()
+    from pipeline.progress import choose_progress
+    from pipeline.run import Run
+
+    progress = choose_progress()
+    run = Run(config, request.run_dir, progress, command=request.command(verb))
+    try:
+        run.make(run.names_of(stage))
+    finally:
+        progress.finish()
+    return request.run_dir
+
+
+@app.command(rich_help_panel="The whole path")
+def run(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Make everything, from the data set to the report.
+
+    For example:
+
+        scenepalette run demo
+
+        scenepalette run camvid-cpu --set data.root=CAMVID --set generate.pairs=2000 --out runs/camvid
+    """
+    print_summary(_make(Request(recipe, tuple(changes or ()), out), "report", "run"))
+
+
+@app.command(rich_help_panel="The whole path")
+def demo(changes: SetOption = None, out: OutOption = None) -> None:
+    """Make everything on embedded street scenes; nothing has to be downloaded. The same as `run demo`.
+
+    For example:
+
+        scenepalette demo --out runs/first
+    """
+    print_summary(_make(Request("demo", tuple(changes or ()), out), "report", "run"))
+
+
+@app.command("fit-palettes", rich_help_panel="One stage, with all that it needs")
+def fit_palettes(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Learn which scenes occur: fit the sampler of class shares to the training layouts.
+
+    For example:
+
+        scenepalette fit-palettes demo --set palettes.max_components=10
+    """
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "palettes", "fit-palettes"), "palettes")
+
+
+@app.command("train-layouts", rich_help_panel="One stage, with all that it needs")
+def train_layouts(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Learn how scenes are arranged: train the generators of layouts.
+
+    For example:
+
+        scenepalette train-layouts demo --out runs/demo
+    """
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "layouts", "train-layouts"), "layouts")
+
+
+@app.command("train-images", rich_help_panel="One stage, with all that it needs")
+def train_images(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Learn what scenes look like: train the generator of images for layouts.
+
+    For example:
+
+        scenepalette train-images demo --set images.steps=1000 --out runs/longer
+    """
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "images", "train-images"), "images")
+
+
+@app.command(rich_help_panel="One stage, with all that it needs")
+def generate(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Write layout-image pairs to Parquet shards.
+
+    For example:
+
+        scenepalette generate demo --set generate.pairs=5000 --out runs/more
+    """
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "shards", "generate"), "shards")
+
+
+@app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")
+def train_segmenter(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Train a segmenter per arm and seed, with and without generated pairs.
+
+    For example:
+
+        scenepalette train-segmenter demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/three-seeds
+    """
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "segmenters", "train-segmenter"), "segmenters")
+
+
+@app.command(rich_help_panel="One stage, with all that it needs")
+def report(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Compare the arms and write the report.
+
+    For example:
+
+        scenepalette report demo --out runs/demo
+    """
+    print_summary(_make(Request(recipe, tuple(changes or ()), out), "report", "report"))
+
+
+@app.command(rich_help_panel="What there is")
+def systems(
+    classes: Annotated[int, typer.Option(min=2, max=255, help="Number of classes.")] = 12,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width in pixels.")] = "128x256",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the generators that can be trained, with their papers and parameter counts at the papers' settings.
+
+    For example:
+
+        scenepalette systems --classes 19 --size 256x512 --json
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if match is None:
+        raise ConfigError(f"--size is {size!r}; write height and width in pixels as HxW, for example 128x256.")
+    from pipeline.systems import systems as all_systems
+
+    entries = all_systems(classes, (int(match[1]), int(match[2])))
+    if as_json:
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, ensure_ascii=False))
+        return
+    rows = [
+        [entry.name, entry.kind, _millions(entry.generator_parameters), _millions(entry.discriminator_parameters)]
+        for entry in entries
+    ]
+    _print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator"], rows)
+    for entry in entries:
+        typer.echo(f"{entry.name}: {entry.paper}")
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context) -> None:
+    """List the recipes, each with its command and what to expect of it."""
+    if context.invoked_subcommand is None:
+        from pipeline.recipes import RECIPES
+
+        for name, recipe in RECIPES.items():
+            typer.echo(f"{name:12} {(recipe.__doc__ or '').strip().splitlines()[0]}")
+
+
+@recipes_app.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe.")]) -> None:
+    """Print a recipe as YAML; saved to a file and changed, it can be given in its place.
+
+    For example:
+
+        scenepalette recipes show demo > mine.yaml
+    """
+    import yaml
+
+    from pipeline.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
+    # Through JSON, which turns tuples into the lists that YAML has.
+    typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
+
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
+]
+
+
+@shards_app.command()
+def verify(folder: FolderArgument) -> None:
+    """Check every file, row, picture and palette against the manifest and the schema.
+
+    For example:
+
+        scenepalette shards verify runs/demo/shards/full
+    """
+    from data.errors import DataError
+    from data.shards.checking import verify_shards
+    from data.shards.manifest import read_manifest
+
+    problems = verify_shards(folder)
+    if problems:
+        raise DataError(f"{folder} has {len(problems)} problem(s).", problems)
+    manifest = read_manifest(folder)
+    typer.echo(f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written.")
+
+
+@shards_app.command()
+def show(
+    folder: FolderArgument,
+    row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this picture.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs in the picture.")] = 16,
+) -> None:
+    """Say what a folder of shards holds, and draw some of its pairs.
+
+    For example:
+
+        scenepalette shards show runs/demo/shards/full --picture full.png
+
+        scenepalette shards show runs/demo/shards/full --id full-00000003
+    """
+    from data.shards.manifest import read_manifest, table_of_manifest
+
+    manifest = read_manifest(folder)
+    table = table_of_manifest(manifest)
+    if row is None:
+        _show_folder(folder, manifest, table.names)
+    else:
+        _show_row(folder, row, table.names)
+    if picture is not None:
+        from data.files import write_atomically
+        from data.shards.reading import contact_sheet, read_row
+
+        if row is None:
+            sheet = contact_sheet(folder, count)
+        else:
+            import numpy as np
+            from PIL import Image
+
+            pair = read_row(folder, row)
+            sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
+        import io
+
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        write_atomically(picture, buffer.getvalue())
+        typer.echo(f"picture: {picture}")
+
+
+def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
+    import itertools
+
+    from data.shards.reading import iterate_rows
+
+    source = manifest["source"]
+    typer.echo(
+        f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
+    )
+    typer.echo(f"source: {source['name']} ({source['licence']})")
+    typer.echo(f"classes: {', '.join(names)}")
+    ids = [pair.id for pair in itertools.islice(iterate_rows(folder), SHOWN_IDS)]
+    typer.echo(f"first ids: {', '.join(ids)}")
+
+
+def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
+    from data.shards.reading import read_row
+
+    pair = read_row(folder, row)
+    typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
+    if pair.source_id is not None:
+        typer.echo(f"real sample: {pair.source_id}")
+    if pair.edit_box is not None:
+        typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
+    shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
+    _print_table(
+        ["class", "asked for, %", "achieved, %"],
+        [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
+    )
+
+
+def _say_where(run_dir: Path, stage: str) -> None:
+    typer.echo(f"Done: {run_dir / stage}")
+
+
+def print_summary(run_dir: Path) -> None:
+    """Print the arms of a finished run, and where its report lies."""
+    from data.files import read_json
+    from pipeline.report.wording import interval, percent, points
+
+    folder = run_dir / "report"
+    rows = []
+    for arm in read_json(folder / "report.json")["arms"]:
+        delta = arm["delta_vs_real"]
+        against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
+        rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
+    _print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
+    typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+
+
+def _print_table(head: list[str], rows: list[list[str]]) -> None:
+    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
+    for line in [head, *rows]:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def main() -> None:
+    """Entry point of the command `scenepalette`."""
+    app(prog_name="scenepalette")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""The generators that can be trained, by name: their papers and sizes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from generators.grids import base_grid
+from generators.layout_models import LayoutDiscriminator
+from generators.layout_training import LayoutKind, LayoutSettings, build_layout_generator
+from generators.oasis import OasisDiscriminator
+from generators.oasis_training import OasisSettings, build_oasis_generator
+
+SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
+OASIS = "You Only Need Adversarial Supervision for Semantic Image Synthesis (Schönfeld et al., ICLR 2021)"
+
+
+@dataclass(frozen=True)
+class System:
+    """A generator that can be trained.
+
+    Attributes:
+        name: Name in run directories and tables.
+        kind: "layout" (noise and palette to label map) or "image" (label map to picture).
+        paper: Where it comes from.
+        generator_parameters: Of the generator at the paper's settings.
+        discriminator_parameters: Of the network that it is trained against.
+    """
+
+    name: str
+    kind: str
+    paper: str
+    generator_parameters: int
+    discriminator_parameters: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
+    """Return all systems with their parameter counts at the papers' settings.
+
+    Args:
+        num_classes: K.
+        size: Height and width, pixels.
+
+    Raises:
+        ConfigError: No base grid reaches the size.
+    """
+    base, doublings = base_grid(size)
+    layout, image = LayoutSettings(), OasisSettings()
+    layouts: list[tuple[LayoutKind, str]] = [
+        ("semantic-palette", f"{SEMANTIC_PALETTE}, sections 3.1 and 3.2"),
+        ("semantic-palette-partial", f"{SEMANTIC_PALETTE}, section 4.2"),
+    ]
+    # Nothing is computed: on the meta device networks have shapes and no memory.
+    with torch.device("meta"):
+        critic = LayoutDiscriminator(num_classes, base, doublings, layout.max_width, layout.base_width)
+        entries = [
+            System(
+                name,
+                "layout",
+                paper,
+                _parameters(build_layout_generator(name, num_classes, size, layout)),
+                _parameters(critic),
+            )
+            for name, paper in layouts
+        ]
+        generator = build_oasis_generator(num_classes, size, image)
+        discriminator = OasisDiscriminator(num_classes, size, image.discriminator_width)
+    return [*entries, System("oasis", "image", OASIS, _parameters(generator), _parameters(discriminator))]
+
+
+def _parameters(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())

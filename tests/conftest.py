@@ -1,0 +1,107 @@
+"""A whole run in seconds, shared by the tests that need finished folders."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data.files import sha256_of_file
+from pipeline.config import RunConfig
+from pipeline.recipes import load_config
+from pipeline.run import Run
+
+LAYOUT = {
+    "noise_features": 4,
+    "max_width": 8,
+    "base_width": 64,
+    "hidden_channels": 4,
+    "fade_steps": [0, 1, 1, 1],
+    "stable_steps": [1, 1, 1, 1],
+    "batch_sizes": [4, 4, 4, 4],
+    "checkpoint_every": 2,
+}
+TINY: dict[str, Any] = {
+    "recipe": "demo",
+    "data": {"size": [32, 48], "train_scenes": 16, "val_scenes": 4},
+    "palettes": {"max_components": 2},
+    "layouts": {"full": LAYOUT, "partial": LAYOUT},
+    "images": {
+        "width": 2,
+        "noise_channels": 2,
+        "hidden_channels": 4,
+        "discriminator_width": 4,
+        "steps": 3,
+        "batch_size": 2,
+        "checkpoint_every": 2,
+    },
+    "generate": {"pairs": 10, "rows_per_shard": 4, "batch_size": 2},
+    "segmenters": {
+        "arms": ["real", "real+syn-advent", "real+partial", "syn", "semi"],
+        "steps": 2,
+        "batch_size": 2,
+        "decoder_channels": 8,
+        "checkpoint_every": 1,
+    },
+    # A file that is not there: no test waits for a download.
+    "report": {"bootstrap_samples": 100, "evaluated_pairs": 4, "inception_weights": "no-inception-weights.pth"},
+    "compute": {"accelerator": "cpu", "precision": "32-true", "threads": 1},
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A YAML file that turns the recipe demo into a run of seconds: 32x48, 16 and 4 scenes, a step or two a level."""
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(yaml.safe_dump(TINY))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tiny_recipe: Path) -> RunConfig:
+    return load_config(str(tiny_recipe))
+
+
+@pytest.fixture(scope="session")
+def finished_run(tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of the tiny recipe, made without interruption; tests must not change it."""
+    folder = tmp_path_factory.mktemp("finished") / "run"
+    run = Run(tiny_config, folder)
+    run.make(run.names_of("report"))
+    return folder
+
+
+@pytest.fixture
+def copy_of_run(finished_run: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Copy the finished run without the named units, as if these had not been begun."""
+
+    def copy(*without: str) -> Path:
+        folder = tmp_path / "copy"
+        shutil.copytree(finished_run, folder)
+        for name in without:
+            shutil.rmtree(folder / name)
+        return folder
+
+    return copy
+
+
+def _results(run_dir: Path) -> dict[str, Any]:
+    """Content hashes of weights, shards and cards, and the report without times and provenance."""
+    names = ("*.parquet", "weights.safetensors", "sampler.json", "*.npy", "README.md", "aic.png", "final.png")
+    paths = sorted(path for name in names for path in run_dir.rglob(name))
+    results: dict[str, Any] = {str(path.relative_to(run_dir)): sha256_of_file(path) for path in paths}
+    report = run_dir / "report" / "report.json"
+    if report.exists():
+        document = json.loads(report.read_text())
+        results["report"] = {key: value for key, value in document.items() if key not in ("provenance", "durations")}
+    return results
+
+
+@pytest.fixture
+def results_of() -> Callable[[Path], dict[str, Any]]:
+    return _results

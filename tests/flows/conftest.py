@@ -1,0 +1,20 @@
+"""A temporary Prefect server for all tests of flows."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from prefect.testing.utilities import prefect_test_harness
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[None]:
+    """A server with an empty database, in this process's environment."""
+    with prefect_test_harness(server_startup_timeout=60):
+        yield

@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import importlib
+import tomllib
+from importlib.metadata import entry_points
+from logging import getLogger
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.plugins import HookContext
+
+from flows import deployment_names
+from flows.deployment_names import accept_short_names, full_name, setup_environment
+from flows.stages import generate_dataset
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_deployment_has_its_flows_name(deployment: dict[str, Any]) -> None:
+    file, _, function = deployment["entrypoint"].partition(":")
+    assert (ROOT / file).is_file()
+    chosen = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), function)
+    assert isinstance(chosen, Flow) and chosen.name == deployment["name"]
+    chosen.validate_parameters(deployment["parameters"])
+    assert deployment["concurrency_limit"]["limit"] == 1
+
+
+def test_every_flow_is_deployed_and_schedules_are_off() -> None:
+    assert {deployment["name"] for deployment in DEPLOYMENTS} == {
+        "augment",
+        "fit-palettes",
+        "train-layouts",
+        "train-images",
+        "generate-dataset",
+        "train-segmenter",
+        "report",
+    }
+    scheduled = {deployment["name"]: deployment["schedules"] for deployment in DEPLOYMENTS if "schedules" in deployment}
+    assert scheduled.keys() == {"augment", "generate-dataset"}
+    assert all(schedule["active"] is False for schedules in scheduled.values() for schedule in schedules)
+
+
+def test_a_name_without_slash_is_flow_and_deployment() -> None:
+    assert full_name("generate-dataset") == "generate-dataset/generate-dataset"
+    assert full_name("generate-dataset/nightly") == "generate-dataset/nightly"
+
+
+def test_a_client_learns_short_names() -> None:
+    class Client:
+        async def read_deployment_by_name(self, name: str, extra: int = 0) -> tuple[str, int]:
+            return name, extra
+
+    assert accept_short_names(Client)
+    assert anyio.run(Client().read_deployment_by_name, "augment", 3) == ("augment/augment", 3)
+    assert anyio.run(Client().read_deployment_by_name, "augment/weekly") == ("augment/weekly", 0)
+
+
+def test_a_client_without_the_method_is_left_alone() -> None:
+    assert not accept_short_names(type("Other", (), {}))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["prefect", "deployment", "run", "x"], True),
+        (["prefect", "--no-prompt", "deployment", "run"], True),
+        (["prefect", "server", "start"], False),
+        (["python"], False),
+    ],
+)
+def test_the_plugin_acts_on_the_deployment_command_alone(
+    arguments: list[str], expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed: list[Any] = []
+    monkeypatch.setattr(deployment_names.sys, "argv", arguments)
+    monkeypatch.setattr(deployment_names, "accept_short_names", lambda client: changed.append(client) is None)
+    assert setup_environment(ctx=HookContext("3", None, getLogger)) is None
+    assert changed == ([PrefectClient] if expected else [])
+
+
+def test_prefect_finds_and_enables_the_plugin() -> None:
+    (entry,) = [entry for entry in entry_points(group="prefect.plugins") if entry.name == "scenepalette"]
+    assert entry.load() is deployment_names
+    assert tomllib.loads((ROOT / "prefect.toml").read_text())["plugins"]["enabled"] is True
+
+
+@pytest.mark.usefixtures("server")
+def test_the_real_client_finds_a_deployment_by_its_short_name() -> None:
+    class Client(PrefectClient):
+        """Changed in place of the real class, which other tests use."""
+
+    assert accept_short_names(Client)
+
+    async def find() -> str:
+        async with get_client() as client:
+            flow_id = await client.create_flow(generate_dataset)
+            deployment_id = await client.create_deployment(flow_id, "generate-dataset")
+            found = await Client.read_deployment_by_name(client, "generate-dataset")  # type: ignore[arg-type]
+            assert found.id == deployment_id
+            return found.name
+
+    assert anyio.run(find) == "generate-dataset"

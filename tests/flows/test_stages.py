@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.exceptions import ParameterTypeError
+
+from data.errors import ConfigError, ScenepaletteError
+from flows import shards, stages
+from flows.augment import augment
+from flows.shards import shared_pair_maker
+from pipeline.config import RunConfig
+from pipeline.run import Run
+
+Results = Callable[[Path], dict[str, Any]]
+FLOWS = {
+    "fit-palettes": "palettes",
+    "train-layouts": "layouts",
+    "train-images": "images",
+    "generate-dataset": "shards",
+    "train-segmenter": "segmenters",
+    "report": "report",
+}
+
+
+def task_runs(flow_run_id: UUID) -> dict[str, Any]:
+    """Task runs of a flow run by name."""
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return {run.name: run for run in runs}
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_augment_makes_what_the_command_line_makes(
+    finished_run: Path, tiny_recipe: Path, tiny_config: RunConfig, tmp_path: Path, results_of: Results
+) -> None:
+    run_dir = tmp_path / "run"
+    state = augment(str(tiny_recipe), str(run_dir), shard_workers=2, return_state=True)
+    assert state.result() == str(run_dir / "report")
+    assert results_of(run_dir) == results_of(finished_run)
+
+    assert state.state_details.flow_run_id is not None
+    runs = task_runs(state.state_details.flow_run_id)
+    assert all(run.state_type == "COMPLETED" for run in runs.values())
+    shard_names = {
+        f"generate {k} train-0000{i}-of-00003.parquet" for k in ("full", "partial", "semi") for i in range(3)
+    }
+    other = {"data", "fit-palettes", "train-layouts semantic-palette", "train-images oasis", "generate semi finish"}
+    assert shard_names | other | {"train-segmenter real+partial/seed0", "report"} <= runs.keys()
+    assert len(runs) == len(Run(tiny_config, run_dir).units) + len(shard_names)
+
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "data:image/png;base64," in artifacts["report"].data  # type: ignore[operator]
+    assert "](figures/" not in artifacts["report"].data  # type: ignore[operator]
+    assert artifacts["shards-full"].data == 100.0
+    assert str(run_dir / "report/report.html") in str(artifacts["report-file"].data)
+
+
+@pytest.mark.usefixtures("server")
+def test_generate_dataset_makes_missing_shards_only(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, results_of: Results
+) -> None:
+    run_dir = copy_of_run("report")
+    before = results_of(run_dir)
+    (run_dir / "shards/full/manifest.json").unlink()
+    kept, made, _ = sorted((run_dir / "shards/full").glob("*.parquet"))
+    stamp = kept.stat().st_mtime_ns
+    made.unlink()
+    state = stages.generate_dataset(str(tiny_recipe), str(run_dir), return_state=True)
+    assert results_of(run_dir) == before and kept.stat().st_mtime_ns == stamp
+    assert state.state_details.flow_run_id is not None
+    expected = {"generate full train-00001-of-00003.parquet", "generate full finish"}
+    assert task_runs(state.state_details.flow_run_id).keys() == expected
+
+
+@pytest.mark.usefixtures("server")
+def test_a_finished_run_starts_no_task(finished_run: Path, tiny_recipe: Path) -> None:
+    for name, stage in FLOWS.items():
+        state = getattr(stages, name.replace("-", "_"))(str(tiny_recipe), str(finished_run), return_state=True)
+        assert state.result() == str(finished_run / stage)
+        assert task_runs(state.state_details.flow_run_id) == {}, name
+
+
+@pytest.mark.usefixtures("server")
+def test_what_a_user_must_mend_is_not_tried_again(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("palettes")
+    calls: list[str] = []
+
+    def fail(self: Run, name: str) -> None:
+        calls.append(name)
+        raise ScenepaletteError("the disk is full")
+
+    monkeypatch.setattr(Run, "make_one", fail)
+    with pytest.raises(ScenepaletteError, match="the disk is full"):
+        stages.fit_palettes(str(tiny_recipe), str(run_dir))
+    assert calls == ["palettes"]
+
+
+@pytest.mark.usefixtures("server")
+def test_passing_trouble_with_files_is_tried_again(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("palettes")
+    make_one, calls = Run.make_one, []
+
+    def fail_once(self: Run, name: str) -> None:
+        calls.append(name)
+        if len(calls) == 1:
+            raise OSError("Stale file handle")
+        make_one(self, name)
+
+    monkeypatch.setattr(Run, "make_one", fail_once)
+    monkeypatch.setattr(stages, "make_unit", stages.make_unit.with_options(retry_delay_seconds=0))
+    stages.fit_palettes(str(tiny_recipe), str(run_dir))
+    assert calls == ["palettes", "palettes"] and (run_dir / "palettes/manifest.json").exists()
+
+
+@pytest.mark.usefixtures("server")
+def test_a_failing_shard_leaves_a_folder_that_the_same_flow_finishes(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch, results_of: Results
+) -> None:
+    run_dir = copy_of_run("report")
+    before = results_of(run_dir)
+    for path in (run_dir / "shards/full").iterdir():
+        if path.is_file():
+            path.unlink()
+    make_shard = shards.make_shard
+
+    def fail_in_second(folder: Path, plan: Any, *arguments: Any) -> Any:
+        if plan.first:
+            raise ScenepaletteError("stopped here")
+        return make_shard(folder, plan, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "make_shard", fail_in_second)
+        with pytest.raises(ScenepaletteError, match="stopped here"):
+            stages.generate_dataset(str(tiny_recipe), str(run_dir))
+    assert (run_dir / "shards/full/train-00000-of-00003.parquet").exists()
+    assert not (run_dir / "shards/full/manifest.json").exists()
+    stages.generate_dataset(str(tiny_recipe), str(run_dir))
+    assert results_of(run_dir) == before
+
+
+@pytest.mark.usefixtures("server")
+def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path) -> None:
+    with pytest.raises(ParameterTypeError):
+        stages.generate_dataset("demo", str(tmp_path / "run"), ["generate.pairs"])
+    with pytest.raises(ParameterTypeError):
+        stages.generate_dataset("demo", str(tmp_path / "run"), shard_workers=0)
+    with pytest.raises(ConfigError, match=r"images\.stepz"):
+        stages.generate_dataset("demo", str(tmp_path / "run"), ["images.stepz=1"])
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["augment", *FLOWS])
+def test_parameters_make_a_form_with_explanations(name: str) -> None:
+    chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
+    assert chosen.name == name
+    properties = chosen.parameters.model_dump()["properties"]
+    assert {"recipe", "out", "overrides"} <= properties.keys() == inspect.signature(chosen.fn).parameters.keys()
+    assert all(field.get("description") for field in properties.values())
+    assert "generate" in str(properties["overrides"]) or "=" in properties["overrides"]["description"]
+
+
+def test_threads_share_one_pair_maker_until_weights_change(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run = Run(tiny_config, copy_of_run())
+    first = shared_pair_maker(run, "full")
+    assert shared_pair_maker(Run(tiny_config, run.run_dir), "full") is first
+    assert not first.image_generator.training
+    assert not any(parameter.requires_grad for parameter in first.image_generator.parameters())
+    (run.run_dir / "images/oasis/weights.safetensors").touch()
+    assert shared_pair_maker(run, "full") is not first
+
+
+@pytest.mark.usefixtures("server")
+def test_stages_speak_to_the_flow_runs_log(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_dir = copy_of_run("palettes", "layouts", "shards", "segmenters", "report")
+    stages.train_layouts(str(tiny_recipe), str(run_dir))
+    logged = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.task_runs")]
+    assert any(message.startswith("train-layouts semantic-palette-partial: done in") for message in logged)

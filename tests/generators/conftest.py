@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from data.arrays import Pairs
+from data.classes import IGNORE_ID, ClassTable, SemanticClass
+from training.fabric import make_fabric
+
+GOLDEN = Path(__file__).parent / "golden_losses.json"
+# Losses of ten steps, recorded once. After a change that is meant to alter them, record them anew with
+#   SCENEPALETTE_RECORD_GOLDEN=1 pytest tests/generators -k golden
+# and look at the difference before committing it.
+RECORD = "SCENEPALETTE_RECORD_GOLDEN"
+
+TABLE = ClassTable(
+    "three",
+    (
+        SemanticClass("ground", (90, 60, 40)),
+        SemanticClass("wall", (40, 90, 200)),
+        SemanticClass("sky", (200, 220, 250)),
+    ),
+)
+
+
+class StopAt:
+    """Progress that keeps the reported values and ends the work by an exception once `steps` steps are finished."""
+
+    def __init__(self, steps: int = 10**9) -> None:
+        self.steps, self.done, self.first, self.total = steps, 0, 0, 0
+        self.values: list[dict[str, float]] = []
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.done = self.first = done
+        self.total = total
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        self.values.append(values)
+        if self.done >= self.steps:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        pass
+
+
+@pytest.fixture
+def stop_at() -> type[StopAt]:
+    return StopAt
+
+
+@pytest.fixture
+def table() -> ClassTable:
+    return TABLE
+
+
+@pytest.fixture
+def other_table() -> ClassTable:
+    """As many classes, one of another name."""
+    return ClassTable("other", (*TABLE.classes[:2], SemanticClass("water", (0, 0, 255))))
+
+
+@pytest.fixture
+def make_labels() -> Callable[..., np.ndarray]:
+    """Bands of sky, wall and ground of random heights, and a piece of wall on the left."""
+
+    def make(count: int = 6, size: tuple[int, int] = (12, 16), seed: int = 0) -> np.ndarray:
+        generator = np.random.default_rng(seed)
+        labels = np.zeros((count, *size), dtype=np.uint8)
+        for label in labels:
+            first, second = sorted(generator.integers(1, size[0] - 1, 2))
+            label[:first], label[first:second] = 2, 1
+            label[:, : generator.integers(1, size[1] // 3)] = 1
+        return labels
+
+    return make
+
+
+@pytest.fixture
+def make_pairs(make_labels: Callable[..., np.ndarray]) -> Callable[..., Pairs]:
+    """Images in the colours of their classes, with noise and some ignored pixels."""
+
+    def make(count: int = 6, size: tuple[int, int] = (12, 16), seed: int = 0) -> Pairs:
+        labels = make_labels(count, size, seed)
+        noise = np.random.default_rng(seed).integers(-20, 20, (*labels.shape, 3))
+        images = (TABLE.colors[labels].astype(np.int64) + noise).clip(0, 255).astype(np.uint8)
+        labels[:, :2, :3] = IGNORE_ID
+        return Pairs(images, labels, [str(index) for index in range(count)], TABLE, "bands", "CC0-1.0")
+
+    return make
+
+
+@pytest.fixture
+def fabric() -> Fabric:
+    torch.set_num_threads(1)
+    return make_fabric()
+
+
+@pytest.fixture
+def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None]:
+    """Compare loss curves with the recorded ones; other processors round differently, hence the tolerance."""
+
+    def compare(name: str, measured: Sequence[Mapping[str, float]]) -> None:
+        curves = {key: [values[key] for values in measured] for key in measured[0]}
+        golden = json.loads(GOLDEN.read_text(encoding="utf-8")) if GOLDEN.exists() else {}
+        if os.environ.get(RECORD):
+            GOLDEN.write_text(json.dumps(golden | {name: curves}, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+            pytest.skip("recorded")
+        assert curves.keys() == golden[name].keys()
+        for key, curve in curves.items():
+            assert curve == pytest.approx(golden[name][key], rel=2e-3, abs=2e-4), key
+
+    return compare

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from data.errors import ConfigError
+from pipeline.config import RunConfig, make_config, merge, with_overrides, write_config
+from pipeline.recipes import RECIPES, load_config
+
+
+def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        make_config(with_overrides(values, assignments))
+    return caught.value.problems
+
+
+def test_unknown_key_is_named() -> None:
+    assert problems_of(RECIPES["demo"](), "images.stepz=3", "sead=1") == (
+        "images.stepz: there is no such key",
+        "sead: there is no such key",
+    )
+
+
+def test_all_wrong_values_are_reported_at_once_with_their_fields() -> None:
+    problems = problems_of(RECIPES["demo"](), "seed=-1", "generate.pairs=0", "data.name=kitti", "images.steps=many")
+    assert [problem.split(":")[0] for problem in problems] == ["seed", "data.name", "images.steps", "generate.pairs"]
+    assert problems[3].endswith("got 0") and problems[2].endswith("got 'many'")
+
+
+def test_all_contradictions_are_reported_at_once() -> None:
+    problems = problems_of(
+        RECIPES["demo"](),
+        "data.root=/somewhere",
+        "layouts.full.batch_sizes=[4, 4]",
+        "layouts.partial.batch_sizes=[4, 4, 4, 4, 1]",
+        "segmenters.arms=[syn, magic, syn]",
+        "generate.kinds=[semi]",
+    )
+    starts = [problem.split(":")[0] for problem in problems]
+    assert starts == [
+        "data.root",
+        "layouts.full.batch_sizes",
+        "layouts.partial.batch_sizes",
+        "segmenters.arms",
+        "segmenters.arms",
+        "generate.kinds",
+        "generate.kinds",
+        "segmenters.arms",
+    ]
+    assert "'magic'" in problems[3] and "'real' is missing" in problems[4] and "comes twice" in problems[7]
+
+
+@pytest.mark.parametrize("size", [(33, 48), (2, 2), (1000, 1000)])
+def test_impossible_size_names_one_that_works(size: tuple[int, int]) -> None:
+    (problem,) = problems_of(RECIPES["demo"](), f"data.size={list(size)}")
+    assert problem.startswith("data.size:") and f"{size[0]}x{size[1]}" in problem
+    height, width = map(int, problem.rpartition("works is ")[2].rstrip(".").split("x"))
+    # Another size has another number of levels, which is then all that is wrong.
+    assert all("levels" in each for each in problems_of(RECIPES["camvid"](), f"data.size=[{height}, {width}]")[1:])
+
+
+def test_missing_root_says_what_to_add(tmp_path: Path) -> None:
+    assert problems_of(RECIPES["camvid"]()) == ("data.root: camvid needs its folder; add --set data.root=FOLDER",)
+    (problem,) = problems_of(RECIPES["camvid"](), f"data.root={tmp_path / 'nowhere'}")
+    assert "there is no folder" in problem
+
+
+def test_overrides_reach_into_sections_and_are_read_as_yaml() -> None:
+    before = {"a": {"b": 1, "c": 2}, "d": 3}
+    after = with_overrides(before, ["a.b=[1, x]", "d=null", "e.f.g=text=more"])
+    assert after == {"a": {"b": [1, "x"], "c": 2}, "d": None, "e": {"f": {"g": "text=more"}}}
+    assert before == {"a": {"b": 1, "c": 2}, "d": 3}
+
+
+def test_all_malformed_overrides_are_reported_at_once() -> None:
+    with pytest.raises(ConfigError) as caught:
+        with_overrides({"seed": 1}, ["seed", "=3", "seed.x=1", "a=[", "fine=1"])
+    assert len(caught.value.problems) == 4
+    assert "generate.pairs=500" in caught.value.problems[0]
+    assert "seed is no section" in caught.value.problems[2]
+    assert "not valid YAML" in caught.value.problems[3]
+
+
+def test_merge_lays_changes_over_sections() -> None:
+    assert merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"c": 4}, "d": 5}) == {"a": {"b": 1, "c": 4}, "d": 5}
+
+
+def test_written_config_reads_back_equal(tiny_config: RunConfig, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    write_config(path, tiny_config)
+    assert load_config(str(path)) == tiny_config
+
+
+def test_values_cannot_be_changed(tiny_config: RunConfig) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        tiny_config.seed = 3  # type: ignore[misc]

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from data.classes import SemanticClass
+from data.errors import CheckpointError, DataError, ScenepaletteError
+from data.shards.checking import verify_shards
+from generators.layout_training import load_layout_generator
+from generators.oasis_training import load_oasis_generator
+from pipeline.config import RunConfig
+from pipeline.recipes import load_config
+from pipeline.run import STAGES, Run, run_stage
+from pipeline.stages.data import read_data
+from pipeline.stages.generate import is_written, make_shard, plan_shards
+from training.loop import NoProgress
+
+ROOT = Path(__file__).parents[2]
+
+
+class StopIn(NoProgress):
+    """Progress that ends the work by an exception the first time a piece of work of a given name advances."""
+
+    def __init__(self, description: str, advances: int = 2) -> None:
+        self.description, self.left, self.inside = description, advances, False
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.inside = self.description in description
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        if self.inside:
+            self.left -= 1
+            if self.left == 0:
+                raise KeyboardInterrupt
+
+
+def modification_times(folder: Path) -> dict[str, int]:
+    kept = ("config.yaml", ".lock")
+    return {
+        str(path.relative_to(folder)): path.stat().st_mtime_ns
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in kept
+    }
+
+
+def test_units_come_after_what_they_read(tiny_config: RunConfig, tmp_path: Path) -> None:
+    units = list(Run(tiny_config, tmp_path).units.values())
+    names = [unit.name for unit in units]
+    assert all(names.index(other) < names.index(unit.name) for unit in units for other in unit.inputs)
+    assert {name.partition("/")[0] for name in names} == set(STAGES)
+
+
+def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
+    generate = tiny_config.generate.model_copy(update={"kinds": ("semi",)})
+    segmenters = tiny_config.segmenters.model_copy(update={"arms": ("real", "semi")})
+    config = tiny_config.model_copy(update={"generate": generate, "segmenters": segmenters})
+    assert Run(config, tmp_path).names_of("layouts") == []
+
+
+def test_a_run_has_every_folder_of_a_run_directory(finished_run: Path, tiny_config: RunConfig) -> None:
+    for name in Run(tiny_config, finished_run).units:
+        assert (finished_run / name / "manifest.json").is_file(), name
+    for file in ("report.json", "report.md", "report.html", "figures/arms.png"):
+        assert (finished_run / "report" / file).is_file()
+    assert (finished_run / "layouts/semantic-palette/metrics.jsonl").is_file()
+    assert [verify_shards(finished_run / "shards" / kind) for kind in ("full", "partial", "semi")] == [[], [], []]
+    assert load_config(str(finished_run / "config.yaml")) == tiny_config
+
+
+def test_finished_units_are_not_made_again(
+    finished_run: Path, tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = modification_times(finished_run)
+    monkeypatch.setattr(Run, "make_one", lambda self, name: pytest.fail(f"{name} was made again"))
+    assert run_stage("report", tiny_config, finished_run) == finished_run / "report"
+    assert modification_times(finished_run) == before
+
+
+def test_a_new_number_of_pairs_leaves_the_models_alone(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("shards", "segmenters", "report")
+    config = tiny_config.model_copy(update={"generate": tiny_config.generate.model_copy(update={"pairs": 3})})
+    run = Run(config, run_dir)
+    assert run.missing(run.names_of("shards")) == ["shards/full", "shards/partial", "shards/semi"]
+
+
+def test_a_folder_of_another_run_is_refused_and_left_as_it_is(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    before = (run_dir / "config.yaml").read_text()
+    with pytest.raises(ScenepaletteError, match="made with other settings") as caught:
+        run_stage("report", tiny_config.model_copy(update={"seed": 1}), run_dir)
+    assert (run_dir / "config.yaml").read_text() == before
+    assert any("seed: 0 there, 1 now" in problem for problem in caught.value.problems)
+
+
+def test_an_unknown_stage_is_refused(tiny_config: RunConfig, tmp_path: Path) -> None:
+    with pytest.raises(ScenepaletteError, match="stages are data, palettes"):
+        run_stage("layout", tiny_config, tmp_path)
+
+
+@pytest.mark.slow
+def test_interruption_in_every_stage_changes_nothing(
+    finished_run: Path, tiny_config: RunConfig, tmp_path: Path, results_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    run_dir = tmp_path / "run"
+    pieces = [
+        "data streets",
+        "train-layouts semantic-palette",
+        "train-layouts semantic-palette-partial",
+        "train-images oasis",
+        "generate full",
+        "generate partial",
+        "Training the segmenter",
+        "Segmenter features of real images",
+    ]
+    for piece in pieces:
+        run = Run(tiny_config, run_dir, StopIn(piece, 1 if "features" in piece else 2))
+        with pytest.raises(KeyboardInterrupt):
+            run.make(run.names_of("report"))
+    run = Run(tiny_config, run_dir)
+    run.make(run.names_of("report"))
+    assert results_of(run_dir) == results_of(finished_run)
+
+
+@pytest.mark.slow
+def test_killed_process_continues_to_the_same_results(
+    finished_run: Path, tiny_recipe: Path, tmp_path: Path, results_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    run_dir = tmp_path / "run"
+    command = [sys.executable, "-m", "pipeline.command_line", "run", str(tiny_recipe), "--out", str(run_dir)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first_receipt = run_dir / "shards/full/.finished/train-00000-of-00003.parquet.json"
+    deadline = time.monotonic() + 300
+    while not first_receipt.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert first_receipt.exists() and not (run_dir / "report/manifest.json").exists()
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert str(run_dir / "report" / "report.html") in finished.stdout
+    assert results_of(run_dir) == results_of(finished_run)
+
+
+def test_truncated_and_altered_shards_are_made_again(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, results_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    run_dir = copy_of_run("report")
+    before = results_of(run_dir)
+    folder = run_dir / "shards" / "full"
+    # As if the process had been killed before the folder was finished, and the disk had then lost some blocks.
+    (folder / "manifest.json").unlink()
+    first, second, _ = sorted(folder.glob("*.parquet"))
+    first.write_bytes(first.read_bytes()[:-100])
+    content = bytearray(second.read_bytes())
+    content[1000] ^= 1
+    second.write_bytes(content)
+    assert is_written(folder, plan_shards(tiny_config.generate)[0]) is None
+    run = Run(tiny_config, run_dir)
+    run.make(run.names_of("shards"))
+    assert results_of(run_dir) == before
+    assert verify_shards(folder) == []
+
+
+def test_shards_do_not_depend_on_who_makes_them(finished_run: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
+    run = Run(tiny_config, finished_run)
+    plans = plan_shards(tiny_config.generate)
+    for plan in reversed(plans):
+        make_shard(tmp_path, plan, run.pair_maker("partial"), tiny_config.generate, NoProgress())
+        assert (tmp_path / plan.name).read_bytes() == (finished_run / "shards/partial" / plan.name).read_bytes()
+
+
+def test_plan_covers_all_pairs_once(tiny_config: RunConfig) -> None:
+    for pairs, rows in [(10, 4), (1, 4), (8, 4), (1000, 7)]:
+        plans = plan_shards(tiny_config.generate.model_copy(update={"pairs": pairs, "rows_per_shard": rows}))
+        assert [index for plan in plans for index in range(plan.first, plan.first + plan.rows)] == list(range(pairs))
+        assert max(plan.rows for plan in plans) <= rows
+
+
+def test_a_full_disk_is_told_and_the_work_continues_later(
+    copy_of_run: Callable[..., Path],
+    tiny_config: RunConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    results_of: Callable[[Path], dict[str, Any]],
+) -> None:
+    run_dir = copy_of_run("report")
+    before = results_of(run_dir)
+    shutil.rmtree(run_dir / "shards/semi")
+    written: list[int] = []
+
+    def full(handle: int) -> None:
+        written.append(handle)
+        if len(written) > 4:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(ScenepaletteError, match=r"the disk is full\. Free some space"):
+            run_stage("shards", tiny_config, run_dir)
+    assert not list(run_dir.rglob("*.tmp"))
+    run_stage("shards", tiny_config, run_dir)
+    assert results_of(run_dir) == before
+
+
+def test_a_palette_that_does_not_sum_to_one_is_never_written(
+    finished_run: Path, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    maker = Run(tiny_config, finished_run).pair_maker("full")
+    sample = type(maker.sampler).sample
+    monkeypatch.setattr(type(maker.sampler), "sample", lambda *arguments: np.asarray(sample(*arguments)) * 1.1)
+    plan = plan_shards(tiny_config.generate)[0]
+    with pytest.raises(DataError, match=r"palette_target must hold shares that sum to 1; the sum is 1\.1"):
+        make_shard(tmp_path, plan, maker, tiny_config.generate, NoProgress())
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_weights_of_another_class_table_are_refused(finished_run: Path, tiny_config: RunConfig) -> None:
+    train, _, _ = read_data(finished_run / "data")
+    table = replace(train.table, classes=(*train.table.classes[:-1], SemanticClass("unicorn", (1, 2, 3))))
+    with pytest.raises(CheckpointError, match="another set-up") as caught:
+        load_oasis_generator(finished_run / "images/oasis", table, train.size, tiny_config.images.settings())
+    assert "class_table" in str(caught.value)
+    settings = tiny_config.layouts.full.settings()
+    with pytest.raises(CheckpointError, match="class_table"):
+        load_layout_generator(
+            finished_run / "layouts/semantic-palette", "semantic-palette", table, train.size, settings
+        )

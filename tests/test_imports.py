@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_imports_point_down_and_only_flows_know_prefect() -> None:
+    command = [sys.executable, "-c", "from importlinter.cli import lint_imports_command as c; c()", "--no-cache"]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "3 kept, 0 broken" in finished.stdout
+
+
+@pytest.mark.parametrize("module", ["pipeline.run", "pipeline.command_line", "pipeline.progress"])
+def test_everything_but_flows_imports_without_prefect(module: str) -> None:
+    code = f"import sys; sys.modules['prefect'] = None; import {module}"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr

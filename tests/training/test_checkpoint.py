@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from data.errors import CheckpointError
+from training.checkpoint import CheckpointFolder, load_weights, save_weights, weights_hash
+
+
+def make_training(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    network = nn.Sequential(nn.Linear(2, width), nn.BatchNorm1d(width), nn.Linear(width, 1))
+    return network, torch.optim.Adam(network.parameters(), lr=0.01, betas=(0.5, 0.9))
+
+
+def take_steps(network: nn.Module, optimizer: torch.optim.Optimizer, steps: range) -> None:
+    for step in steps:
+        torch.manual_seed(step)
+        optimizer.zero_grad()
+        network(torch.randn(8, 2)).square().mean().backward()
+        optimizer.step()
+
+
+def assert_equal_state(first: nn.Module, second: nn.Module) -> None:
+    torch.testing.assert_close(dict(first.state_dict()), dict(second.state_dict()), rtol=0, atol=0)
+
+
+def test_weights_and_metadata_come_back(tmp_path: Path) -> None:
+    network, _ = make_training()
+    path = tmp_path / "new" / "weights.safetensors"
+    metadata = {"system": "oasis", "size": [12, 16], "nested": {"kl": 0.25}}
+    save_weights(path, network, metadata)
+    other, _ = make_training(seed=1)
+    assert load_weights(path, other, {"system": "oasis", "size": [12, 16]}) == metadata
+    assert_equal_state(network, other)
+    assert weights_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
+    with pytest.raises(pickle.UnpicklingError):
+        pickle.loads(path.read_bytes())
+
+
+def test_weights_in_another_memory_format_are_the_same_file(tmp_path: Path) -> None:
+    conv = nn.Conv2d(3, 4, 3)
+    save_weights(tmp_path / "a", conv)
+    save_weights(tmp_path / "b", conv.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+
+
+def test_weights_made_for_something_else_are_refused_untouched(tmp_path: Path) -> None:
+    network, _ = make_training()
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, network, {"class_table": "abc", "size": [1, 2]})
+    other, _ = make_training(seed=1)
+    before = {name: value.clone() for name, value in other.state_dict().items()}
+    with pytest.raises(CheckpointError) as raised:
+        load_weights(path, other, {"class_table": "xyz", "size": [3, 4], "system": "oasis"})
+    assert raised.value.problems == (
+        "class_table: the file has 'abc', this run needs 'xyz'",
+        "size: the file has [1, 2], this run needs [3, 4]",
+        "system: the file has None, this run needs 'oasis'",
+    )
+    torch.testing.assert_close(dict(other.state_dict()), before, rtol=0, atol=0)
+
+
+def test_weights_of_another_architecture_are_refused_with_the_layers(tmp_path: Path) -> None:
+    save_weights(tmp_path / "weights.safetensors", make_training()[0])
+    with pytest.raises(CheckpointError, match=r"(?s)does not fit the network.*0\.weight"):
+        load_weights(tmp_path / "weights.safetensors", make_training(width=4)[0])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: content[: len(content) // 2],
+        lambda content: content[:4],
+        lambda content: b"",
+        lambda content: b"\xff" * len(content),
+        lambda content: pickle.dumps({"weight": 1}),
+    ],
+    ids=["last byte gone", "half", "head", "empty", "garbage", "pickle"],
+)
+def test_damaged_weights_are_refused_with_their_name(damage: object, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, make_training()[0])
+    assert callable(damage)
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors cannot be read as safetensors"):
+        load_weights(path, make_training()[0])
+
+
+def test_missing_weights_are_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors cannot be read"):
+        load_weights(tmp_path / "weights.safetensors", make_training()[0])
+
+
+@pytest.mark.parametrize("kind", ["adam", "momentum"])
+def test_training_goes_on_with_the_same_bits(kind: str, tmp_path: Path) -> None:
+    def begin(seed: int) -> tuple[nn.Module, torch.optim.Optimizer]:
+        network, optimizer = make_training(seed=seed)
+        if kind == "momentum":
+            optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.01)
+        return network, optimizer
+
+    whole, optimizer = begin(0)
+    take_steps(whole, optimizer, range(3))
+    optimizer.param_groups[0]["lr"] = 0.004
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(3, {"net": whole}, {"opt": optimizer}, {"best": 0.5, "names": ["a"]})
+    assert path.name == "checkpoint-00000003.safetensors"
+    take_steps(whole, optimizer, range(3, 6))
+
+    parts, optimizer = begin(9)
+    assert folder.load({"net": parts}, {"opt": optimizer}) == (3, {"best": 0.5, "names": ["a"]})
+    assert optimizer.param_groups[0]["lr"] == 0.004
+    take_steps(parts, optimizer, range(3, 6))
+    assert_equal_state(whole, parts)
+
+
+def test_several_modules_and_optimizers_are_kept_apart(tmp_path: Path) -> None:
+    first, first_optimizer = make_training(seed=0)
+    second, second_optimizer = make_training(width=5, seed=1)
+    take_steps(first, first_optimizer, range(2))
+    take_steps(second, second_optimizer, range(4))
+    folder = CheckpointFolder(tmp_path)
+    folder.save(4, {"a": first, "b": second}, {"a": first_optimizer, "b": second_optimizer})
+    loaded = [make_training(seed=7), make_training(width=5, seed=8)]
+    folder.load({"a": loaded[0][0], "b": loaded[1][0]}, {"a": loaded[0][1], "b": loaded[1][1]})
+    assert_equal_state(loaded[0][0], first)
+    assert_equal_state(loaded[1][0], second)
+    steps = [int(next(iter(optimizer.state.values()))["step"]) for _, optimizer in loaded]
+    assert steps == [2, 4]
+
+
+def test_an_empty_folder_starts_from_nothing(tmp_path: Path) -> None:
+    network, optimizer = make_training()
+    (tmp_path / "checkpoint-3.safetensors.tmp").write_bytes(b"")
+    assert CheckpointFolder(tmp_path).load({"net": network}, {"opt": optimizer}) == (0, {})
+    assert CheckpointFolder(tmp_path / "missing").load({"net": network}, {"opt": optimizer}) == (0, {})
+
+
+def test_the_newest_are_kept(tmp_path: Path) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path, keep=2)
+    (tmp_path / "weights.safetensors").write_bytes(b"mine")
+    for step in (5, 50, 500, 10_000):
+        folder.save(step, {"net": network}, {"opt": optimizer})
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-00000500.safetensors", "checkpoint-00010000.safetensors", "weights.safetensors"]
+    assert folder.load({"net": network}, {"opt": optimizer})[0] == 10_000
+    folder.clear()
+    assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda content: content[:-8], lambda content: b"", lambda content: content[8:]],
+    ids=["cut short", "empty", "no head"],
+)
+def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
+    damage: object, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    take_steps(network, optimizer, range(1))
+    folder.save(1, {"net": network}, {"opt": optimizer})
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    take_steps(network, optimizer, range(1, 2))
+    newest = folder.save(2, {"net": network}, {"opt": optimizer})
+    assert callable(damage)
+    newest.write_bytes(damage(newest.read_bytes()))
+
+    loaded, optimizer = make_training(seed=5)
+    assert folder.load({"net": loaded}, {"opt": optimizer})[0] == 1
+    torch.testing.assert_close(dict(loaded.state_dict()), before, rtol=0, atol=0)
+    message = capsys.readouterr().err
+    assert "Skipping a damaged checkpoint" in message and newest.name in message
+
+
+def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    folder.save(1, {"net": network}, {"opt": optimizer})
+    wider, its_optimizer = make_training(width=4)
+    with pytest.raises(CheckpointError, match="does not fit the network"):
+        folder.load({"net": wider}, {"opt": its_optimizer})
+    with pytest.raises(CheckpointError, match="does not fit the network"):
+        folder.load({"other": network}, {"opt": optimizer})
+
+
+def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    folder.save(1, {"net": network}, {"opt": optimizer})
+    monkeypatch.setattr("data.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(Exception, match="the disk is full"):
+        folder.save(2, {"net": network}, {"opt": optimizer})
+    monkeypatch.undo()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.safetensors"]
+    assert folder.load({"net": network}, {"opt": optimizer})[0] == 1
