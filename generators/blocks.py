@@ -20,7 +20,9 @@ SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 class EqualizedConv2d(nn.Module):
     """Convolution with equalised learning rate (ProGAN, 4.1): unit-variance weights, scaled when used."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0
+    ) -> None:
         """Create the layer.
 
         Args:

@@ -95,8 +95,13 @@ def _as_json(value: Any) -> Any:
 
 
 def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
-    """Mark a unit's folder as begun with its fingerprint, unless it is already."""
+    """Mark a unit's folder as begun with its fingerprint, unless it is already.
+
+    Temporary files that a killed process left in it are removed; call this before any work on the unit starts.
+    """
     path = run_dir / unit.name / UNFINISHED
+    for leftover in path.parent.rglob(".*.tmp"):
+        leftover.unlink(missing_ok=True)
     if not path.exists():
         write_json(
             path, {"fingerprint": fingerprint_of(unit, units), "settings": _as_json(unit.settings), "seconds": 0.0}

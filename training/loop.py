@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from data.errors import TrainingError
-from data.files import write_atomically
+from data.files import explain_write_error, write_atomically
 from data.randomness import derive_seed, numpy_generator
 
 
@@ -65,9 +65,16 @@ class MetricsLog:
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
 
     def write(self, step: int, **values: float | str) -> None:
-        """Append the values reached after `step` steps."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+        """Append the values reached after `step` steps.
+
+        Raises:
+            ScenepaletteError: The file cannot be written, for example because the disk is full.
+        """
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+        except OSError as error:
+            raise explain_write_error(self.path, error) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -35,7 +35,7 @@ class Row:
         id: Name of the pair, unique in its folder; relative, with forward slashes if any.
         image: RGB picture, uint8 [H, W, 3].
         label: Class ids, uint8 [H, W]; 255 where a pixel has no label.
-        kind: "full" (layout and image made), "partial" (a real pair edited inside `edit_box`) or "semi" (image made
+        kind: "full" (layout and image made), "partial" (a real layout edited inside `edit_box`) or "semi" (image made
             for a real layout).
         palette_target: The class shares that were asked for, K floats that sum to 1.
         palette_achieved: The class shares among the labelled pixels of `label`, K floats that sum to 1.

@@ -70,7 +70,8 @@ def test_shifts_and_boxes_have_the_published_reach() -> None:
     heights, widths = cut.any(dim=2).sum(dim=1), cut.any(dim=1).sum(dim=1)
     assert heights.max() == 8 and widths.max() == 10  # a third of 24 and 32, rounded down
     assert (cut.sum(dim=(1, 2)) == heights * widths).all()  # a box
-    assert (cut.sum(dim=(1, 2)) == 80).float().mean() > 0.3  # most boxes lie inside the frame
+    # 17 of 31 rows and 23 of 41 columns for its corner leave a box whole, and a shift may take some of it.
+    assert 0.2 < (cut.sum(dim=(1, 2)) == 80).float().mean() < 17 / 31 * 23 / 41
 
 
 def test_colour_by_hand() -> None:
