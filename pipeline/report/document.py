@@ -164,6 +164,7 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...]) -> dict[str, Any]:
         "description": arm.description,
         "seeds": arm.seeds,
         "steps": arm.steps,
+        "images_per_step": arm.images_per_step,
         "miou": _estimate(arm.miou),
         "miou_all": _estimate(arm.miou_all),
         "per_class": {

@@ -27,6 +27,7 @@ class ArmRun:
         steps: Optimizer steps of this training, equal for all seeds of an arm.
         confusion: int64 [N, K, K], pixel counts per validation image; rows are the truth, columns the prediction.
         metrics_path: JSON lines with "step" and losses, or None.
+        images_per_step: Images of all kinds together in one optimizer step; None where it is not known.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ArmRun:
     steps: int
     confusion: np.ndarray
     metrics_path: Path | None = None
+    images_per_step: int | None = None
 
 
 @dataclass(frozen=True)

@@ -50,6 +50,7 @@ class ArmStatistics:
         description: What it trains on.
         seeds: Its seeds, in the order of `Estimate.values`.
         steps: Optimizer steps of each seed.
+        images_per_step: Images in one step, or None where it is not known.
         miou: Mean IoU over the evaluated classes.
         miou_all: Mean IoU over all classes (mIoU* of the papers).
         per_class: IoU of each of the K classes: of an evaluated class as in `miou`, of another as in `miou_all`.
@@ -62,6 +63,7 @@ class ArmStatistics:
     description: str
     seeds: tuple[int, ...]
     steps: int
+    images_per_step: int | None
     miou: Estimate
     miou_all: Estimate
     per_class: tuple[Estimate, ...]
@@ -167,6 +169,7 @@ def compare_arms(
                 description=first.description,
                 seeds=tuple(runs[index].seed for index in members[name]),
                 steps=first.steps,
+                images_per_step=first.images_per_step,
                 miou=estimates[0],
                 miou_all=estimates[1],
                 per_class=tuple(estimates[2:]),

@@ -199,6 +199,17 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
             f"Not the same training budget: {_listing(unequal)} trained for other numbers of steps than real "
             f"({real['steps']})."
         )
+    more = [
+        arm["name"]
+        for arm in document["arms"]
+        if None not in (arm["images_per_step"], real["images_per_step"])
+        and arm["images_per_step"] > real["images_per_step"]
+    ]
+    if more:
+        sentences.append(
+            f"Steps are equal, images are not: {_listing(more)} draw a real and a generated batch per step, more "
+            f"images than the {real['images_per_step']} of real. A part of a gain may come from that alone."
+        )
     lost = [
         name
         for name in document["dataset"]["eval_classes"]

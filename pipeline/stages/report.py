@@ -99,6 +99,7 @@ def make_report(
             steps=segmenters.steps,
             confusion=read_confusion(run_dir / f"segmenters/{arm}/seed{seed}"),
             metrics_path=run_dir / f"segmenters/{arm}/seed{seed}" / METRICS_FILE,
+            images_per_step=segmenters.batch_size * ((ARMS[arm].real != "none") + (ARMS[arm].synthetic is not None)),
         )
         for arm in segmenters.arms
         for seed in segmenters.seeds

@@ -105,7 +105,10 @@ def fabric() -> Fabric:
 
 @pytest.fixture
 def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None]:
-    """Compare loss curves with the recorded ones; other processors round differently, hence the tolerance."""
+    """Compare loss curves with the recorded ones; other processors round differently, hence the tolerance.
+
+    With SSE alone instead of AVX-512 they differ by 1e-6 after ten steps.
+    """
 
     def compare(name: str, measured: Sequence[Mapping[str, float]]) -> None:
         curves = {key: [values[key] for values in measured] for key in measured[0]}
@@ -115,6 +118,6 @@ def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None
             pytest.skip("recorded")
         assert curves.keys() == golden[name].keys()
         for key, curve in curves.items():
-            assert curve == pytest.approx(golden[name][key], rel=2e-3, abs=2e-4), key
+            assert curve == pytest.approx(golden[name][key], rel=1e-3, abs=2e-5), key
 
     return compare

@@ -30,6 +30,8 @@ SMALL = OasisSettings(
     discriminator_width=4,
     steps=10,
     batch_size=3,
+    generator_learning_rate=2e-3,
+    discriminator_learning_rate=4e-3,
     checkpoint_every=3,
 )
 

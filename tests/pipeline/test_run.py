@@ -146,10 +146,12 @@ def test_killed_process_continues_to_the_same_results(
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first_receipt = run_dir / "shards/full/.finished/train-00000-of-00003.parquet.json"
     deadline = time.monotonic() + 300
-    while not first_receipt.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    try:
+        while not first_receipt.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
     assert first_receipt.exists() and not (run_dir / "report/manifest.json").exists()
     finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -9,7 +9,6 @@ import pytest
 import torch
 from lightning_fabric import Fabric
 from scipy.linalg import sqrtm
-from scipy.stats import entropy
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance

@@ -106,3 +106,13 @@ def test_points_have_a_sign(value: float | None, expected: str) -> None:
 )
 def test_durations_are_readable(seconds: float, expected: str) -> None:
     assert wording.duration(seconds) == expected
+
+
+def test_arms_that_see_more_images_a_step_are_named(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    sizes = {"real": 8, "real+full": 16}
+    known = [replace(run, images_per_step=sizes.get(run.name, 8)) for run in inputs.arms]
+    words = " ".join(wording.cautions(_document(replace(inputs, arms=known))))
+    assert "Steps are equal, images are not: real+full draw" in words and "than the 8 of real" in words
+    equal = [replace(run, images_per_step=8) for run in inputs.arms]
+    assert "images are not" not in " ".join(wording.cautions(_document(replace(inputs, arms=equal))))
