@@ -43,8 +43,9 @@ _MAKING = {
     "full": "Nothing in a row is real. A palette is drawn from a model of the palettes of the source data set; a "
     "layout model arranges a label map with these class shares; an image model paints a picture for it.",
     "partial": "A row starts from a real layout, that of the sample named in `source_id`. Inside `edit_box` (top, "
-    "left, height, width) a layout model drew new labels for the class shares that the real layout has there; outside it the "
-    "layout is kept, up to a smooth seam. The whole image was painted by an image model: no pixel of it is real.",
+    "left, height, width) a layout model drew new labels for the class shares that the real layout has there; outside "
+    "it the layout is kept, up to a smooth seam. The whole image was painted by an image model: no pixel of it is "
+    "real.",
     "semi": "The label map of a row is real: that of the sample named in `source_id`. The image was painted for it by "
     "an image model.",
 }

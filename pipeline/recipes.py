@@ -36,8 +36,8 @@ def demo() -> Values:
             },
             "partial": {
                 **layout,
-                "fade_steps": (0, 20, 30, 40, 40),
-                "stable_steps": (30, 30, 30, 40, 60),
+                "fade_steps": (0, 30, 40, 60, 60),
+                "stable_steps": (60, 40, 40, 80, 160),
                 "batch_sizes": (64, 64, 32, 16, 8),
             },
         },
