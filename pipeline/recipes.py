@@ -30,14 +30,14 @@ def demo() -> Values:
         "layouts": {
             "full": {
                 **layout,
-                "fade_steps": (0, 60, 80, 80, 80),
-                "stable_steps": (100, 80, 80, 80, 140),
+                "fade_steps": (0, 50, 60, 60, 60),
+                "stable_steps": (80, 60, 60, 70, 140),
                 "batch_sizes": (64, 64, 32, 16, 8),
             },
             "partial": {
                 **layout,
-                "fade_steps": (0, 30, 40, 60, 60),
-                "stable_steps": (60, 40, 40, 80, 160),
+                "fade_steps": (0, 30, 40, 50, 50),
+                "stable_steps": (50, 40, 40, 60, 140),
                 "batch_sizes": (64, 64, 32, 16, 8),
             },
         },

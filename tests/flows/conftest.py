@@ -15,6 +15,6 @@ from prefect.testing.utilities import prefect_test_harness
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[None]:
-    """A server with an empty database, in this process's environment."""
-    with prefect_test_harness(server_startup_timeout=60):
+    """A server with an empty database; it is up in seconds, unless the machine is busy."""
+    with prefect_test_harness(server_startup_timeout=180):
         yield
