@@ -93,7 +93,7 @@ class PairMaker:
             if self.kind == "partial":
                 edit_boxes = [sample_crop(random, self.train.size, self.crop_mode) for random in randoms]
                 edited = self._edited_layouts(layout, edit_boxes, randoms)
-                # Outside the edit nothing is known about pixels that the annotators left out.
+                # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
                 labels = torch.where((labels == IGNORE_ID) & (edited == layout), IGNORE_ID, edited)
                 layout, boxes = edited, list(edit_boxes)
         images = images_to_uint8(self._images(layout, indices))
