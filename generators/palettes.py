@@ -97,12 +97,43 @@ class PaletteControls:
         minimum: Least share per class, in [0, 1]; together at most 1.
         bias: Shift of a class by this many standard deviations of its share in the mixture.
         component_weights: Factors on the mixture's component weights, one a component; empty for none.
+        fixed: Shares that sum to 1, by class name, in place of sampled ones; classes left out get 0. Empty for none.
     """
 
     ban: tuple[str, ...] = ()
     minimum: dict[str, float] = field(default_factory=dict)
     bias: dict[str, float] = field(default_factory=dict)
     component_weights: tuple[float, ...] = ()
+    fixed: dict[str, float] = field(default_factory=dict)
+
+
+def control_problems(controls: PaletteControls, class_names: tuple[str, ...]) -> list[str]:
+    """Return what is wrong with wishes about palettes of the given classes, one text per problem."""
+    named = {
+        "ban": controls.ban,
+        "minimum": controls.minimum,
+        "bias": controls.bias,
+        "palette": controls.fixed,
+    }
+    problems = [
+        f"{kind}: unknown class {name!r}; classes are {', '.join(class_names)}"
+        for kind, names in named.items()
+        for name in names
+        if name not in class_names
+    ]
+    if set(controls.ban) >= set(class_names):
+        problems.append("ban: every class is banned; leave at least one")
+    problems += [f"minimum: {name} is also banned" for name in controls.minimum if name in controls.ban]
+    if any(value < 0 for value in controls.minimum.values()) or sum(controls.minimum.values()) > 1 + 1e-9:
+        problems.append(f"minimum: shares must be in [0, 1] and sum to at most 1, got {controls.minimum}")
+    if controls.fixed and (controls.ban or controls.minimum or controls.bias):
+        problems.append("palette: it leaves nothing to choose; give it without ban, minimum and bias")
+    total = sum(controls.fixed.values())
+    if controls.fixed and not (abs(total - 1.0) <= 1e-3 and min(controls.fixed.values()) >= 0):
+        problems.append(
+            f"palette: shares must not be negative and must sum to 1, got {controls.fixed}, which sums to {total:.4f}"
+        )
+    return problems
 
 
 @dataclass(frozen=True)
@@ -151,6 +182,9 @@ class PaletteSampler:
         """
         controls = controls or PaletteControls()
         self.check_controls(controls)
+        if controls.fixed:
+            shares = np.array([controls.fixed.get(name, 0.0) for name in self.class_names])
+            return np.tile(check_palette(shares, len(self.class_names)), (count, 1))
         weights = self.weights
         if controls.component_weights:
             weights = weights * np.asarray(controls.component_weights)
@@ -193,17 +227,7 @@ class PaletteSampler:
         Raises:
             ConfigError: All problems at once.
         """
-        problems = [
-            f"{kind}: unknown class {name!r}; classes are {', '.join(self.class_names)}"
-            for kind, names in (("ban", controls.ban), ("minimum", controls.minimum), ("bias", controls.bias))
-            for name in names
-            if name not in self.class_names
-        ]
-        if set(controls.ban) >= set(self.class_names):
-            problems.append("ban: every class is banned; leave at least one")
-        problems += [f"minimum: {name} is also banned" for name in controls.minimum if name in controls.ban]
-        if any(value < 0 for value in controls.minimum.values()) or sum(controls.minimum.values()) > 1 + 1e-9:
-            problems.append(f"minimum: shares must be in [0, 1] and sum to at most 1, got {controls.minimum}")
+        problems = control_problems(controls, self.class_names)
         count = len(controls.component_weights)
         if count and (count != self.num_components or min(controls.component_weights) < 0):
             problems.append(

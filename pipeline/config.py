@@ -109,9 +109,13 @@ class GenerateConfig(Section):
     minimum: dict[str, float] = Field({}, description="Least share per class in full layouts.")
     bias: dict[str, float] = Field({}, description="Shift per class in standard deviations, in full layouts.")
 
+    palette: dict[str, float] = Field(
+        {}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
+    )
+
     def controls(self) -> PaletteControls:
-        """Return the wishes about sampled palettes."""
-        return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias)
+        """Return the wishes about the palettes of full layouts."""
+        return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
 
 
 class SegmentersConfig(Section):

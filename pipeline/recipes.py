@@ -46,7 +46,7 @@ def demo() -> Values:
             "noise_channels": 32,
             "hidden_channels": 24,
             "discriminator_width": 32,
-            "steps": 1400,
+            "steps": 1200,
             "batch_size": 4,
             "generator_learning_rate": 4e-4,
             "discriminator_learning_rate": 1e-3,
@@ -55,11 +55,11 @@ def demo() -> Values:
         },
         "generate": {"pairs": 300, "rows_per_shard": 100},
         "segmenters": {
-            "steps": 160,
+            "steps": 120,
             "batch_size": 8,
             "learning_rate": 0.02,
             "decoder_channels": 64,
-            "checkpoint_every": 80,
+            "checkpoint_every": 60,
         },
         "report": {"evaluated_pairs": 200},
     }

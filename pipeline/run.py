@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from data.errors import ScenepaletteError
+from data.errors import ConfigError, ScenepaletteError
 from data.shards.pairs import ShardPairs
 from generators.layout_training import LayoutKind, load_layout_generator, train_layout_generator
 from generators.oasis_training import load_oasis_generator, train_oasis
+from generators.palettes import control_problems
 from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import LayoutConfig, RunConfig, write_config
@@ -122,7 +123,13 @@ class Run:
         return is_finished(self.run_dir, self.units[name], self.units)
 
     def missing(self, names: list[str]) -> list[str]:
-        """Return the unfinished units among `names` and among all that they are made from, in order."""
+        """Return the unfinished units among `names` and among all that they are made from, in order.
+
+        Raises:
+            ScenepaletteError: A folder holds something else, or the configuration names classes that there are not.
+        """
+        if self.is_finished("data"):
+            self.check_classes()
         needed: set[str] = set()
 
         def visit(name: str) -> None:
@@ -148,6 +155,19 @@ class Run:
             for name in missing:
                 self.make_one(name)
 
+    def check_classes(self) -> None:
+        """Check wishes about classes against the prepared data set, before anything is trained.
+
+        Raises:
+            ConfigError: All problems at once.
+        """
+        train, _, _ = data.read_data(self.run_dir / "data")
+        problems = control_problems(self.config.generate.controls(), train.table.names)
+        if problems:
+            raise ConfigError(
+                f"The palettes asked for cannot be made for {train.name}.", [f"generate.{text}" for text in problems]
+            )
+
     def write_config(self) -> None:
         """Write the resolved configuration into the run directory."""
         write_config(self.run_dir / "config.yaml", self.config)
@@ -172,6 +192,8 @@ class Run:
             self.finish_shards(rest)
         else:
             finish(self.run_dir, unit, self.units)
+        if kind == "data":
+            self.check_classes()
 
     def pair_maker(self, kind: Kind) -> PairMaker:
         """Return what makes the pairs of one kind from finished models."""

@@ -292,6 +292,10 @@ def test_component_weights_choose_components() -> None:
         (PaletteControls(ban=("car",), minimum={"car": 0.1}), "car is also banned"),
         (PaletteControls(minimum={"car": 0.6, "sky": 0.6}), "sum to at most 1"),
         (PaletteControls(minimum={"car": -0.1}), "must be in"),
+        (PaletteControls(fixed={"boat": 1.0}), "palette: unknown class 'boat'"),
+        (PaletteControls(fixed={"road": 0.5, "sky": 0.4}), "sums to 0.9000"),
+        (PaletteControls(fixed={"road": 1.5, "sky": -0.5}), "must not be negative"),
+        (PaletteControls(fixed={"road": 1.0}, ban=("sky",)), "without ban, minimum and bias"),
         (PaletteControls(component_weights=(1.0,)), "2 non-negative factors are required, got 1"),
         (PaletteControls(component_weights=(1.0, -1.0)), "non-negative"),
         (PaletteControls(component_weights=(0.0, 0.0)), "at least one must be above 0"),
@@ -300,6 +304,13 @@ def test_component_weights_choose_components() -> None:
 def test_controls_that_cannot_be_met_are_refused(controls: PaletteControls, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         draw(controls=controls)
+
+
+def test_a_fixed_palette_takes_the_place_of_sampled_ones() -> None:
+    palettes = draw(controls=PaletteControls(fixed={"sky": 0.75, "road": 0.25}))
+    expected = [{"sky": 0.75, "road": 0.25}.get(name, 0.0) for name in NAMES]
+    assert len(palettes) > 1
+    np.testing.assert_allclose(palettes, np.tile(expected, (len(palettes), 1)))
 
 
 def test_all_problems_of_controls_are_named_at_once() -> None:
