@@ -118,8 +118,7 @@ class OasisDiscriminator(nn.Module):
         )
         skips = [0, *down[:-1][::-1]]
         self.up = nn.ModuleList(
-            _DiscriminatorBlock(a + skip, b, "up")
-            for a, skip, b in zip([down[-1], *up[:-1]], skips, up, strict=True)
+            _DiscriminatorBlock(a + skip, b, "up") for a, skip, b in zip([down[-1], *up[:-1]], skips, up, strict=True)
         )
         self.to_logits = nn.Conv2d(up[-1], num_classes + 1, 1)
 

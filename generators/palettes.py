@@ -230,9 +230,7 @@ class PaletteSampler:
         problems = control_problems(controls, self.class_names)
         count = len(controls.component_weights)
         if count and (count != self.num_components or min(controls.component_weights) < 0):
-            problems.append(
-                f"component_weights: {self.num_components} non-negative factors are required, got {count}"
-            )
+            problems.append(f"component_weights: {self.num_components} non-negative factors are required, got {count}")
         elif count and not sum(controls.component_weights) > 0:
             problems.append("component_weights: at least one must be above 0")
         if problems:

@@ -124,9 +124,7 @@ class PairMaker:
         layout = self.layout_generator(noise, torch.from_numpy(palettes).float().to(device)).layout
         return soft_to_label(layout).cpu(), palettes
 
-    def _edited_layouts(
-        self, layout: Tensor, boxes: list[EditBox], randoms: list[np.random.Generator]
-    ) -> Tensor:
+    def _edited_layouts(self, layout: Tensor, boxes: list[EditBox], randoms: list[np.random.Generator]) -> Tensor:
         assert isinstance(self.layout_generator, PartialLayoutGenerator)
         device, count = self.fabric.device, self.train.table.num_classes
         crop = boxes_to_crop(boxes, self.train.size)

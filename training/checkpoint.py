@@ -146,9 +146,7 @@ class CheckpointFolder:
                 old.unlink()
         return path
 
-    def load(
-        self, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]
-    ) -> tuple[int, dict[str, Any]]:
+    def load(self, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> tuple[int, dict[str, Any]]:
         """Load the newest intact checkpoint, or nothing.
 
         Returns:

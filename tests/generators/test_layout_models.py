@@ -250,9 +250,7 @@ def test_critics_score_each_layout_by_its_parts(level: int) -> None:
         first, second = critic.convs[i]  # type: ignore[misc]
         x = activated(second, activated(first, x))
         x = x.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
-    deviation = torch.tensor(
-        [math.sqrt(((v - v.mean()) ** 2).mean().item() + 1e-8) for v in x.flatten(1).T]
-    ).mean()
+    deviation = torch.tensor([math.sqrt(((v - v.mean()) ** 2).mean().item() + 1e-8) for v in x.flatten(1).T]).mean()
     x = torch.cat([x, torch.full((3, 1, *x.shape[2:]), deviation.item())], dim=1)
     x = activated(critic.to_point, activated(critic.last, x))
     assert x.shape == (3, 8, 1, 1)

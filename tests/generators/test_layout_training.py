@@ -184,9 +184,7 @@ def test_the_result_is_a_function_of_the_seed(kind: LayoutKind, train: Train) ->
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_are_loaded_as_the_average_in_eval_mode(
-    kind: LayoutKind, train: Train, table: ClassTable
-) -> None:
+def test_weights_are_loaded_as_the_average_in_eval_mode(kind: LayoutKind, train: Train, table: ClassTable) -> None:
     folder = train("run", kind)
     network = load_layout_generator(folder, kind, table, (12, 16), SMALL)
     assert not network.training

@@ -39,9 +39,7 @@ Train = Callable[..., Path]
 
 
 @pytest.fixture
-def train(
-    tmp_path: Path, make_pairs: Callable[..., Pairs], fabric: Fabric, monkeypatch: pytest.MonkeyPatch
-) -> Train:
+def train(tmp_path: Path, make_pairs: Callable[..., Pairs], fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train on pairs of 12x16 pixels in a folder of the given name."""
     monkeypatch.setattr(oasis_training, "STATISTICS_BATCHES", 4)
 

@@ -244,9 +244,7 @@ def test_weights_of_another_class_table_are_refused(finished_run: Path, tiny_con
         )
 
 
-def test_classes_that_there_are_not_are_told_before_anything_is_trained(
-    tiny_config: RunConfig, tmp_path: Path
-) -> None:
+def test_classes_that_there_are_not_are_told_before_anything_is_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
     wishes = tiny_config.generate.model_copy(update={"ban": ("boat",), "palette": {"road": 0.5}})
     run = Run(tiny_config.model_copy(update={"generate": wishes}), tmp_path / "run")
     for _ in range(2):  # the data set is prepared by the first and found by the second

@@ -157,7 +157,8 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [lambda content: content[:-8], lambda content: b"", lambda content: content[8:]],
+    "damage",
+    [lambda content: content[:-8], lambda content: b"", lambda content: content[8:]],
     ids=["cut short", "empty", "no head"],
 )
 def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
