@@ -7,7 +7,7 @@ Names of the parts follow Figure 2: ToMask, FromMask, residual conditional fusio
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -278,7 +278,7 @@ class LayoutDiscriminator(nn.Module):
         """
         x = F.leaky_relu(self.from_mask[level](layout), SLOPE)
         for i in range(level - 1, -1, -1):
-            for conv in self.convs[i]:
+            for conv in cast(nn.ModuleList, self.convs[i]):
                 x = F.leaky_relu(conv(x), SLOPE)
             x = F.avg_pool2d(x, 2)
             if i == level - 1 and fade < 1:

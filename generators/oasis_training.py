@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.arrays import Pairs, images_to_uint8
 from data.classes import ClassTable
@@ -230,7 +230,7 @@ def train_oasis(
 
 @torch.no_grad()
 def _sheet(
-    network: OasisGenerator, settings: OasisSettings, pairs: Pairs, filled_labels: np.ndarray, seed: int
+    network: nn.Module, settings: OasisSettings, pairs: Pairs, filled_labels: np.ndarray, seed: int
 ) -> list[np.ndarray]:
     """Return rows of layout, real image and three generated images with different noise."""
     device = next(network.parameters()).device

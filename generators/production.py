@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -77,7 +77,7 @@ class PairMaker:
 
     def _batch(self, indices: list[int]) -> list[Row]:
         randoms = [numpy_generator(self.seed, "generate", self.kind, index) for index in indices]
-        boxes: list[EditBox | None] = [None] * len(indices)
+        boxes: Sequence[EditBox | None] = [None] * len(indices)
         sources: list[int | None] = [None] * len(indices)
         if self.kind == "full":
             layout, targets = self._full_layouts(randoms)
@@ -95,7 +95,7 @@ class PairMaker:
                 edited = self._edited_layouts(layout, edit_boxes, randoms)
                 # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
                 labels = torch.where((labels == IGNORE_ID) & (edited == layout), IGNORE_ID, edited)
-                layout, boxes = edited, list(edit_boxes)
+                layout, boxes = edited, edit_boxes
         images = images_to_uint8(self._images(layout, indices))
         labels_uint8 = labels.numpy().astype(np.uint8)
         return [

@@ -29,36 +29,44 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
-    name: Literal["streets", "camvid", "cityscapes", "idd", "folder"] = Field("streets", description="Data set.")
-    root: Path | None = Field(None, description="Its folder in the published layout; not for streets.")
-    class_file: Path | None = Field(None, description="Class file of a data set of kind folder, if not in its root.")
-    size: tuple[int, int] = Field((64, 96), description="Height and width in pixels that everything works at.")
-    train_scenes: int = Field(400, ge=8, description="Streets only: training scenes to draw.")
-    val_scenes: int = Field(100, ge=2, description="Streets only: validation scenes to draw.")
+    name: Literal["streets", "camvid", "cityscapes", "idd", "folder"] = Field(
+        default="streets", description="Data set."
+    )
+    root: Path | None = Field(default=None, description="Its folder in the published layout; not for streets.")
+    class_file: Path | None = Field(
+        default=None, description="Class file of a data set of kind folder, if not in its root."
+    )
+    size: tuple[int, int] = Field(default=(64, 96), description="Height and width in pixels that everything works at.")
+    train_scenes: int = Field(default=400, ge=8, description="Streets only: training scenes to draw.")
+    val_scenes: int = Field(default=100, ge=2, description="Streets only: validation scenes to draw.")
 
 
 class PalettesConfig(Section):
     """The palette sampler."""
 
-    max_components: int = Field(30, ge=1, description="Largest number of mixture components that AIC chooses among.")
+    max_components: int = Field(
+        default=30, ge=1, description="Largest number of mixture components that AIC chooses among."
+    )
 
 
 class LayoutConfig(Section):
     """One layout generator and its training; lists have one entry per level of the growing network."""
 
-    noise_features: int = Field(512, ge=1, description="Length of the noise vector.")
-    max_width: int = Field(512, ge=1, description="Largest number of feature channels.")
-    base_width: int = Field(8192, ge=2, description="Level i has base_width / 2^(i+1) channels, up to max_width.")
-    hidden_channels: int = Field(128, ge=1, description="Width inside SPADE modulations (partial generator).")
+    noise_features: int = Field(default=512, ge=1, description="Length of the noise vector.")
+    max_width: int = Field(default=512, ge=1, description="Largest number of feature channels.")
+    base_width: int = Field(
+        default=8192, ge=2, description="Level i has base_width / 2^(i+1) channels, up to max_width."
+    )
+    hidden_channels: int = Field(default=128, ge=1, description="Width inside SPADE modulations (partial generator).")
     fade_steps: tuple[int, ...] = Field(description="Steps of fading in, per level; the first is 0.")
     stable_steps: tuple[int, ...] = Field(description="Steps after fading in, per level.")
     batch_sizes: tuple[int, ...] = Field(description="Batch size per level.")
-    learning_rate: float = Field(1e-3, gt=0, description="Adam's.")
-    gradient_penalty_weight: float = Field(10.0, ge=0, description="Lambda of the improved Wasserstein loss.")
-    conditional_weight: float = Field(1.0, ge=0, description="Weight of L_COND against the adversarial loss.")
-    average_decay: float = Field(0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
-    crop_mode: Literal["rectangle", "band"] = Field("band", description="Where partial edits happen.")
-    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's.")
+    gradient_penalty_weight: float = Field(default=10.0, ge=0, description="Lambda of the improved Wasserstein loss.")
+    conditional_weight: float = Field(default=1.0, ge=0, description="Weight of L_COND against the adversarial loss.")
+    average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
+    crop_mode: Literal["rectangle", "band"] = Field(default="band", description="Where partial edits happen.")
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
     def settings(self) -> LayoutSettings:
         """Return the numbers that the generator's training takes."""
@@ -75,19 +83,21 @@ class LayoutsConfig(Section):
 class ImagesConfig(Section):
     """The layout-to-image generator (OASIS) and its training."""
 
-    width: int = Field(64, ge=1, description="Channels of the last block; the first have 16 times as many.")
-    noise_channels: int = Field(64, ge=1, description="Channels of the 3D noise.")
-    hidden_channels: int = Field(128, ge=1, description="Width inside each modulation.")
-    discriminator_width: int = Field(128, ge=2, description="Channels of the discriminator's first levels.")
-    steps: int = Field(30000, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(20, ge=1, description="Images per step.")
-    generator_learning_rate: float = Field(1e-4, gt=0, description="Adam's for the generator.")
-    discriminator_learning_rate: float = Field(4e-4, gt=0, description="Adam's for the discriminator.")
-    label_mix_weight: float = Field(5.0, ge=0, description="Weight of the LabelMix consistency.")
-    average_decay: float = Field(0.9999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
-    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field("image", description="3D noise in training.")
-    augment: bool = Field(False, description="Differentiable augmentation of the discriminator's input.")
-    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    width: int = Field(default=64, ge=1, description="Channels of the last block; the first have 16 times as many.")
+    noise_channels: int = Field(default=64, ge=1, description="Channels of the 3D noise.")
+    hidden_channels: int = Field(default=128, ge=1, description="Width inside each modulation.")
+    discriminator_width: int = Field(default=128, ge=2, description="Channels of the discriminator's first levels.")
+    steps: int = Field(default=30000, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(default=20, ge=1, description="Images per step.")
+    generator_learning_rate: float = Field(default=1e-4, gt=0, description="Adam's for the generator.")
+    discriminator_learning_rate: float = Field(default=4e-4, gt=0, description="Adam's for the discriminator.")
+    label_mix_weight: float = Field(default=5.0, ge=0, description="Weight of the LabelMix consistency.")
+    average_decay: float = Field(default=0.9999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
+    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field(
+        default="image", description="3D noise in training."
+    )
+    augment: bool = Field(default=False, description="Differentiable augmentation of the discriminator's input.")
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
     def settings(self) -> OasisSettings:
         """Return the numbers that the generator's training takes."""
@@ -97,20 +107,22 @@ class ImagesConfig(Section):
 class GenerateConfig(Section):
     """Mass production of pairs into shards."""
 
-    pairs: int = Field(1000, ge=1, description="Pairs of each kind.")
-    kinds: tuple[Kind, ...] = Field(("full", "partial", "semi"), description="Kinds of pairs to make.")
-    rows_per_shard: int = Field(1024, ge=1, description="Pairs per Parquet file.")
-    batch_size: int = Field(16, ge=1, description="Pairs generated at once.")
-    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field("image", description="3D noise of the images.")
-    image_format: Literal["jpeg", "png"] = Field("jpeg", description="Format of the images in the shards.")
-    jpeg_quality: int = Field(95, ge=1, le=95, description="Quality of JPEG images.")
-    projection: Literal["clip", "exact"] = Field("clip", description="How palettes are put on the simplex.")
-    ban: tuple[str, ...] = Field((), description="Classes that must not occur in full layouts.")
-    minimum: dict[str, float] = Field({}, description="Least share per class in full layouts.")
-    bias: dict[str, float] = Field({}, description="Shift per class in standard deviations, in full layouts.")
+    pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
+    kinds: tuple[Kind, ...] = Field(default=("full", "partial", "semi"), description="Kinds of pairs to make.")
+    rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
+    batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
+    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field(
+        default="image", description="3D noise of the images."
+    )
+    image_format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the images in the shards.")
+    jpeg_quality: int = Field(default=95, ge=1, le=95, description="Quality of JPEG images.")
+    projection: Literal["clip", "exact"] = Field(default="clip", description="How palettes are put on the simplex.")
+    ban: tuple[str, ...] = Field(default=(), description="Classes that must not occur in full layouts.")
+    minimum: dict[str, float] = Field(default={}, description="Least share per class in full layouts.")
+    bias: dict[str, float] = Field(default={}, description="Shift per class in standard deviations, in full layouts.")
 
     palette: dict[str, float] = Field(
-        {}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
+        default={}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
     )
 
     def controls(self) -> PaletteControls:
@@ -121,44 +133,46 @@ class GenerateConfig(Section):
 class SegmentersConfig(Section):
     """The segmenters that are compared; every arm takes the same number of optimizer steps."""
 
-    arms: tuple[str, ...] = Field(DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed.")
-    seeds: tuple[int, ...] = Field((0,), min_length=1, description="Each arm is trained once per seed.")
-    steps: int = Field(2000, ge=1, description="Optimizer steps per training.")
-    batch_size: int = Field(16, ge=2, description="Images per domain and step.")
-    encoder: str = Field("resnet18", description="Encoder name in segmentation-models-pytorch.")
-    encoder_weights: str | None = Field(None, description="For example imagenet; none for random weights.")
-    decoder_channels: int = Field(256, ge=1, description="Channels of DeepLabV3's decoder.")
-    learning_rate: float = Field(0.01, gt=0, description="SGD's at the first step.")
+    arms: tuple[str, ...] = Field(default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed.")
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Each arm is trained once per seed.")
+    steps: int = Field(default=2000, ge=1, description="Optimizer steps per training.")
+    batch_size: int = Field(default=16, ge=2, description="Images per domain and step.")
+    encoder: str = Field(default="resnet18", description="Encoder name in segmentation-models-pytorch.")
+    encoder_weights: str | None = Field(default=None, description="For example imagenet; none for random weights.")
+    decoder_channels: int = Field(default=256, ge=1, description="Channels of DeepLabV3's decoder.")
+    learning_rate: float = Field(default=0.01, gt=0, description="SGD's at the first step.")
     augmentation: Literal["flip", "standard"] = Field(
-        "flip", description="Of all arms alike; the arms real-flip and real-standard name their own."
+        default="flip", description="Of all arms alike; the arms real-flip and real-standard name their own."
     )
-    adversarial_weight: float = Field(0.001, ge=0, description="Weight of AdvEnt's loss.")
-    checkpoint_every: int = Field(500, ge=1, description="Steps between checkpoints.")
+    adversarial_weight: float = Field(default=0.001, ge=0, description="Weight of AdvEnt's loss.")
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
 
 class ReportConfig(Section):
     """The comparison."""
 
-    bootstrap_samples: int = Field(2000, ge=100, description="Resamples behind every interval.")
-    evaluated_pairs: int = Field(500, ge=2, description="Generated pairs that GAN-test and distances look at.")
-    inception_weights: Path | None = Field(None, description="Local Inception weights for FID; else downloaded.")
+    bootstrap_samples: int = Field(default=2000, ge=100, description="Resamples behind every interval.")
+    evaluated_pairs: int = Field(default=500, ge=2, description="Generated pairs that GAN-test and distances look at.")
+    inception_weights: Path | None = Field(
+        default=None, description="Local Inception weights for FID; else downloaded."
+    )
 
 
 class ComputeConfig(Section):
     """Where and how numbers are computed; not part of what identifies a result."""
 
-    accelerator: Literal["auto", "cpu", "cuda"] = Field("auto", description="Device.")
+    accelerator: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Device.")
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
-        "auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
+        default="auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
     )
-    threads: int | None = Field(None, ge=1, description="CPU threads of torch; none for its own choice.")
+    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none for its own choice.")
 
 
 class RunConfig(Section):
     """Everything that a run is made from."""
 
     recipe: str = Field(description="Name of the recipe that this configuration began as.")
-    seed: int = Field(0, ge=0, lt=2**31, description="All randomness follows from it.")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="All randomness follows from it.")
     data: DataConfig
     palettes: PalettesConfig = PalettesConfig()
     layouts: LayoutsConfig

@@ -205,7 +205,7 @@ class Run:
             layout_generator = load_layout_generator(
                 folder, layout, train.table, train.size, self._layout_config(layout).settings()
             )
-            layout_generator = self.fabric.to_device(layout_generator)
+            layout_generator = layout_generator.to(self.fabric.device)
             layout_model = weights_hash(folder / "weights.safetensors")
         generation = self.config.generate
         return PairMaker(
@@ -250,7 +250,7 @@ class Run:
     def _make_data(self, folder: Path, _: str) -> None:
         data.prepare_data(folder, self.config.data, self.config.seed, self.progress)
 
-    def _make_palettes(self, folder: Path, _: str) -> None:
+    def _make_palettes(self, folder: Path, rest: str) -> None:
         train, _, _ = data.read_data(self.run_dir / "data")
         palettes.fit_palettes(folder, self.config.palettes.max_components, train, self.config.seed)
 
@@ -269,7 +269,7 @@ class Run:
             progress=self.progress,
         )
 
-    def _make_images(self, folder: Path, _: str) -> None:
+    def _make_images(self, folder: Path, rest: str) -> None:
         train, _, filled = data.read_data(self.run_dir / "data")
         train_oasis(
             folder,

@@ -25,8 +25,8 @@ def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
         module: The trained module.
         decay: In [0, 1).
     """
-    averaged, trained = list(average.parameters()), [p.detach() for p in module.parameters()]
-    torch._foreach_lerp_(averaged, trained, 1.0 - decay)
+    for averaged, trained in zip(average.parameters(), module.parameters(), strict=True):
+        averaged.lerp_(trained, 1.0 - decay)
     for buffer, current in zip(average.buffers(), module.buffers(), strict=True):
         buffer.copy_(current)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -30,6 +31,10 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once.
     """
+    counts: tuple[tuple[Literal["train", "val"], int], ...] = (
+        ("train", config.train_scenes),
+        ("val", config.val_scenes),
+    )
     splits = [
         open_dataset(
             config.name,
@@ -40,7 +45,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
             size=config.size if config.name == "streets" else None,
             seed=seed,
         )
-        for split, count in (("train", config.train_scenes), ("val", config.val_scenes))
+        for split, count in counts
     ]
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
     for dataset in splits:

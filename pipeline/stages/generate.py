@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -66,7 +66,7 @@ def make_shard(
     written = is_written(folder, plan)
     if written is None:
 
-        def counted() -> Iterator[Row]:
+        def counted() -> Generator[Row, None, None]:
             for row in maker.rows(plan.first, plan.rows, config.batch_size):
                 yield row
                 progress.advance()
