@@ -46,7 +46,7 @@ def demo() -> Values:
             "noise_channels": 32,
             "hidden_channels": 24,
             "discriminator_width": 32,
-            "steps": 1200,
+            "steps": 1000,
             "batch_size": 4,
             "generator_learning_rate": 4e-4,
             "discriminator_learning_rate": 1e-3,
