@@ -121,7 +121,12 @@ def test_interruption_says_how_to_continue(
 
     monkeypatch.setattr(Run, "make", make)
     before = signal.getsignal(signal.SIGTERM)
-    output, errors = invoke("run", "demo", "--out", str(tmp_path), expected=expected)
+    # A process in the background of a script starts with Ctrl-C ignored.
+    interrupt = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        output, errors = invoke("run", "demo", "--out", str(tmp_path), expected=expected)
+    finally:
+        signal.signal(signal.SIGINT, interrupt)
     assert "Give the same command again to continue" in errors and "Traceback" not in output + errors
     assert cleaned == [True] and signal.getsignal(signal.SIGTERM) == before
 
