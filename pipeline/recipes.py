@@ -55,6 +55,7 @@ def demo() -> Values:
         },
         "generate": {"pairs": 300, "rows_per_shard": 100},
         "segmenters": {
+            "arms": ("real", "real-standard", "semi", "syn", "real+syn", "real+syn-advent", "real+partial"),
             "steps": 120,
             "batch_size": 8,
             "learning_rate": 0.02,
