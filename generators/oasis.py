@@ -5,15 +5,60 @@ Shapes: B batch, K classes, Z noise channels, H x W pixels, w base width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from generators.augmentation import augment_image, augment_label
 from generators.blocks import SLOPE, SpadeResidualBlock
+from generators.grids import base_grid
+from generators.image_contract import (
+    Count,
+    Decay,
+    FeatureNetwork,
+    Forward,
+    ImageBatch,
+    ImageGenerator,
+    ImageObjective,
+    ImageSettings,
+    ImageSystem,
+    Loss,
+    Rate,
+    Weight,
+)
+from generators.noise import NoiseScheme, sample_noise
+from generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
+
+DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
 
-class OasisGenerator(nn.Module):
+@dataclass(frozen=True)
+class OasisSettings(ImageSettings):
+    """Numbers of OASIS and its training; the defaults are the paper's for Cityscapes.
+
+    Attributes:
+        noise_channels: Z.
+        hidden_channels: Width inside each modulation.
+        discriminator_width: Channels of the discriminator's first two levels.
+        label_mix_weight: Lambda of the LabelMix consistency.
+    """
+
+    batch_size: Count = 20
+    generator_learning_rate: Rate = 1e-4
+    discriminator_learning_rate: Rate = 4e-4
+    betas: tuple[float, float] = (0.0, 0.999)
+    average_decay: Decay = 0.9999
+    noise_channels: Count = 64
+    hidden_channels: Count = 128
+    discriminator_width: Count = 128
+    label_mix_weight: Weight = 5.0
+
+
+class OasisGenerator(ImageGenerator):
     """Generator of Table M: a label map and 3D noise, at the input and in every normalisation, to an image.
 
     With width 64 and 5 doublings its blocks have 1024, 1024, 512, 256, 128 and 64 channels. At 12 classes it has
@@ -41,6 +86,7 @@ class OasisGenerator(nn.Module):
         """
         super().__init__()
         self.num_classes, self.base, self.noise_channels = num_classes, base, noise_channels
+        self.noise_schemes = ("image", "region", "pixel", "mix")
         condition = num_classes + noise_channels
         outputs = [width * min(16, 2 ** (doublings - i)) for i in range(doublings + 1)]
         inputs = [16 * width if doublings >= 4 else outputs[0], *outputs[:-1]]
@@ -49,6 +95,10 @@ class OasisGenerator(nn.Module):
             SpadeResidualBlock(a, b, condition, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
+
+    def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw 3D noise BZHW; see `generators.noise.sample_noise`."""
+        return sample_noise(self.choose_scheme(scheme) or "image", label, self.noise_channels, generators)
 
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
         """Generate images.
@@ -134,3 +184,72 @@ class OasisDiscriminator(nn.Module):
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
         return self.to_logits(x)
+
+
+class OasisObjective(ImageObjective):
+    """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2)."""
+
+    critic: OasisDiscriminator
+
+    def __init__(self, discriminator: OasisDiscriminator, label_mix_weight: float) -> None:
+        """Train against `discriminator`, with the given lambda of LabelMix."""
+        self.critic, self.label_mix_weight = discriminator, label_mix_weight
+
+    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+        """Each pixel is to be taken for a real pixel of its class (Eq. 4)."""
+        assert critic is not None
+        fake = generator(batch.label_map, batch.noise)
+        seen, label = fake, batch.label
+        if batch.augmentation is not None:
+            seen, label = augment_image(fake, batch.augmentation), augment_label(batch.label, batch.augmentation)
+        total = real_loss(critic(seen), label)
+        return fake, Loss(total, {"generator": total})
+
+    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Real pixels have their class, generated ones the fake class, mixtures are told apart alike (Eq. 1 and 3)."""
+        real, label = batch.image, batch.label
+        visible = torch.ones_like(label, dtype=torch.bool)
+        if batch.augmentation is not None:
+            real, fake = augment_image(real, batch.augmentation), augment_image(fake, batch.augmentation)
+            label, visible = augment_label(label, batch.augmentation), batch.augmentation.kept
+        choices = (torch.rand(len(real), 256) < 0.5).to(real.device)
+        mask = label_mix_mask(label, choices)
+        stacked = torch.cat([real, fake, label_mix(real, fake, mask)])
+        real_logits, fake_logits, mixed_logits = critic(stacked).chunk(3)
+        loss_real = real_loss(real_logits, label)
+        loss_fake = fake_loss(fake_logits, visible)
+        loss_mix = label_mix_loss(mixed_logits, real_logits, fake_logits, mask)
+        total = loss_real + loss_fake + self.label_mix_weight * loss_mix
+        return Loss(total, {"real": loss_real, "fake": loss_fake, "label_mix": loss_mix})
+
+
+def build_oasis_generator(num_classes: int, size: tuple[int, int], settings: OasisSettings) -> OasisGenerator:
+    """Return the untrained generator for K classes and H x W.
+
+    Raises:
+        ConfigError: No base grid reaches the size.
+    """
+    _, reachable = base_grid(size, smallest_side=1)
+    doublings = min(DOUBLINGS, reachable)
+    base = (size[0] >> doublings, size[1] >> doublings)
+    return OasisGenerator(
+        num_classes, base, doublings, settings.width, settings.noise_channels, settings.hidden_channels
+    )
+
+
+def build_oasis_objective(
+    num_classes: int, size: tuple[int, int], settings: OasisSettings, features: FeatureNetwork | None
+) -> OasisObjective:
+    """Return the losses with an untrained discriminator; no features are needed."""
+    discriminator = OasisDiscriminator(num_classes, size, settings.discriminator_width)
+    return OasisObjective(discriminator, settings.label_mix_weight)
+
+
+OASIS = ImageSystem(
+    name="oasis",
+    paper="You Only Need Adversarial Supervision for Semantic Image Synthesis (Schönfeld et al., ICLR 2021)",
+    settings=OasisSettings,
+    build_generator=build_oasis_generator,
+    build_objective=build_oasis_objective,
+    augmentable=True,
+)

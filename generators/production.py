@@ -17,10 +17,10 @@ from data.labels import one_hot, soft_to_label
 from data.randomness import numpy_generator, torch_generator
 from data.shards.schema import Row, palette_of_label
 from generators.crops import CropMode, EditBox, boxes_to_crop, sample_crop
+from generators.image_contract import ImageGenerator
 from generators.layout_models import LayoutGenerator, PartialLayoutGenerator, crop_layout, partial_budget
 from generators.layout_training import crop_palette
-from generators.noise import NoiseScheme, sample_noise
-from generators.oasis import OasisGenerator
+from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls, PaletteSampler, Projection
 
 Kind = Literal["full", "partial", "semi"]
@@ -41,7 +41,7 @@ class PairMaker:
         layout_generator: The generator of full or partial layouts; None for semi.
         layout_model: Its content hash; None for semi.
         fabric: Device and precision.
-        noise_scheme: How 3D noise is drawn.
+        noise_scheme: How the images' noise is drawn; None for the image system's usual way.
         projection: How palettes are put on the simplex.
         controls: Wishes about the palettes of full layouts.
         crop_mode: Where partial edits happen.
@@ -52,12 +52,12 @@ class PairMaker:
     train: Pairs
     filled_labels: np.ndarray
     sampler: PaletteSampler
-    image_generator: OasisGenerator
+    image_generator: ImageGenerator
     image_model: str
     layout_generator: LayoutGenerator | PartialLayoutGenerator | None
     layout_model: str | None
     fabric: Fabric
-    noise_scheme: NoiseScheme = "image"
+    noise_scheme: NoiseScheme | None = None
     projection: Projection = "clip"
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
@@ -140,6 +140,6 @@ class PairMaker:
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         layout = layout.to(self.fabric.device)
         generators = [torch_generator(self.seed, "generate", self.kind, "noise", index) for index in indices]
-        noise = sample_noise(self.noise_scheme, layout, self.image_generator.noise_channels, generators)
+        noise = self.image_generator.sample_noise(self.noise_scheme, layout, generators)
         condition = one_hot(layout, self.train.table.num_classes)
         return self.image_generator(condition, noise).float().cpu()

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
+import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
 
 from data.errors import ConfigError
 from data.files import write_atomically
 from generators.grids import base_grid
+from generators.image_contract import ImageSettings
+from generators.image_systems import IMAGE_SYSTEMS, find_image_system
 from generators.layout_training import LayoutSettings
-from generators.oasis_training import OasisSettings
+from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls
 from pipeline.arms import ARMS, DEFAULT_ARMS
 
 Kind = Literal["full", "partial", "semi"]
+Settings = TypeVar("Settings")
 
 
 class Section(BaseModel):
@@ -81,27 +86,55 @@ class LayoutsConfig(Section):
 
 
 class ImagesConfig(Section):
-    """The layout-to-image generator (OASIS) and its training."""
+    """The layout-to-image generator and its training."""
 
-    width: int = Field(default=64, ge=1, description="Channels of the last block; the first have 16 times as many.")
-    noise_channels: int = Field(default=64, ge=1, description="Channels of the 3D noise.")
-    hidden_channels: int = Field(default=128, ge=1, description="Width inside each modulation.")
-    discriminator_width: int = Field(default=128, ge=2, description="Channels of the discriminator's first levels.")
+    system: str = Field(default="oasis", description="Which one, by name; `scenepalette systems` lists them.")
     steps: int = Field(default=30000, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(default=20, ge=1, description="Images per step.")
-    generator_learning_rate: float = Field(default=1e-4, gt=0, description="Adam's for the generator.")
-    discriminator_learning_rate: float = Field(default=4e-4, gt=0, description="Adam's for the discriminator.")
-    label_mix_weight: float = Field(default=5.0, ge=0, description="Weight of the LabelMix consistency.")
-    average_decay: float = Field(default=0.9999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
-    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field(
-        default="image", description="3D noise in training."
+    batch_size: int = Field(default=16, ge=1, description="Images per step.")
+    noise_scheme: NoiseScheme | None = Field(
+        default=None, description="How noise is drawn in training; none for the system's usual way."
     )
     augment: bool = Field(default=False, description="Differentiable augmentation of the discriminator's input.")
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+    vgg_weights: Path | None = Field(
+        default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
+    )
+    systems: dict[str, dict[str, Any]] = Field(
+        default={}, description="Numbers of single systems by name, for example systems.oasis.width; else the papers'."
+    )
 
-    def settings(self) -> OasisSettings:
-        """Return the numbers that the generator's training takes."""
-        return OasisSettings(**self.model_dump())
+    def settings(self, system: str | None = None) -> ImageSettings:
+        """Return the numbers that a system's training takes, by default those of the chosen system.
+
+        Raises:
+            ConfigError: There is no such system, or its numbers cannot be used; all problems at once.
+        """
+        name = system or self.system
+        shared = self.model_dump(include={"steps", "batch_size", "noise_scheme", "augment", "checkpoint_every"})
+        return read_settings(find_image_system(name).settings, shared | self.systems.get(name, {}), name)
+
+
+def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
+    """Check values against a class of settings and return its instance.
+
+    Args:
+        kind: A dataclass.
+        values: Values by field; fields left out keep their defaults.
+        name: What the settings belong to, for messages.
+
+    Raises:
+        ConfigError: Unknown fields and values of the wrong type or range, all at once.
+    """
+    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    problems = [f"{key}: there is no such key; keys are {', '.join(known)}" for key in values if key not in known]
+    settings = None
+    try:
+        settings = TypeAdapter(kind).validate_python({key: values[key] for key in values if key in known})
+    except ValidationError as error:
+        problems += _problems_of(error)
+    if settings is None or problems:
+        raise ConfigError(f"The numbers of {name} cannot be used.", problems)
+    return settings
 
 
 class GenerateConfig(Section):
@@ -111,8 +144,8 @@ class GenerateConfig(Section):
     kinds: tuple[Kind, ...] = Field(default=("full", "partial", "semi"), description="Kinds of pairs to make.")
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
-    noise_scheme: Literal["image", "region", "pixel", "mix"] = Field(
-        default="image", description="3D noise of the images."
+    noise_scheme: NoiseScheme | None = Field(
+        default=None, description="How the images' noise is drawn; none for the image system's usual way."
     )
     image_format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the images in the shards.")
     jpeg_quality: int = Field(default=95, ge=1, le=95, description="Quality of JPEG images.")
@@ -184,7 +217,12 @@ class RunConfig(Section):
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
-        problems = [*self._data_problems(), *self._layout_problems(), *self._arm_problems()]
+        problems = [
+            *self._data_problems(),
+            *self._layout_problems(),
+            *self._image_problems(),
+            *self._arm_problems(),
+        ]
         if problems:
             raise ValueError("\n".join(problems))
         return self
@@ -221,6 +259,42 @@ class RunConfig(Section):
                 problems.append(f"layouts.{name}.stable_steps: the training has no steps")
         return problems
 
+    def _image_problems(self) -> list[str]:
+        names = list(self.images.systems)
+        problems = [
+            f"images.systems.{name}: there is no such image system; image systems are {', '.join(IMAGE_SYSTEMS)}"
+            for name in names
+            if name not in IMAGE_SYSTEMS
+        ]
+        if self.images.system not in IMAGE_SYSTEMS:
+            problems.append(f"images.system: got {self.images.system!r}; image systems are {', '.join(IMAGE_SYSTEMS)}")
+            return problems
+        for name in {self.images.system: None} | dict.fromkeys(names):
+            if name in IMAGE_SYSTEMS:
+                try:
+                    self.images.settings(name)
+                except ConfigError as error:
+                    problems += [f"images.systems.{name}.{text}" for text in error.problems]
+        if problems:
+            return problems
+        system, size = IMAGE_SYSTEMS[self.images.system], self.data.size
+        if self.images.augment and not system.augmentable:
+            problems.append(f"images.augment: {system.name} compares images pixel by pixel; leave it out")
+        try:
+            with torch.device("meta"):
+                generator = system.build_generator(2, size, self.images.settings())
+        except ConfigError as error:
+            return [*problems, f"data.size: {error}"]
+        for field, scheme in (
+            ("images.noise_scheme", self.images.noise_scheme),
+            ("generate.noise_scheme", self.generate.noise_scheme),
+        ):
+            try:
+                generator.choose_scheme(scheme)
+            except ConfigError as error:
+                problems.append(f"{field}: {error}")
+        return problems
+
     def _arm_problems(self) -> list[str]:
         arms, made = self.segmenters.arms, self.generate.kinds
         problems = [
@@ -254,17 +328,21 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(values)
     except ValidationError as error:
-        problems: list[str] = []
-        for entry in error.errors():
-            field = ".".join(str(part) for part in entry["loc"])
-            message = entry["msg"].removeprefix("Value error, ")
-            if not field:
-                problems += message.split("\n")
-            elif entry["type"] == "extra_forbidden":
-                problems.append(f"{field}: there is no such key")
-            else:
-                problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {entry['input']!r}")
-        raise ConfigError("The configuration cannot be run.", problems) from error
+        raise ConfigError("The configuration cannot be run.", _problems_of(error)) from error
+
+
+def _problems_of(error: ValidationError) -> list[str]:
+    problems: list[str] = []
+    for entry in error.errors():
+        field = ".".join(str(part) for part in entry["loc"])
+        message = entry["msg"].removeprefix("Value error, ")
+        if not field:
+            problems += message.split("\n")
+        elif entry["type"] == "extra_forbidden":
+            problems.append(f"{field}: there is no such key")
+        else:
+            problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {entry['input']!r}")
+    return problems
 
 
 def with_overrides(values: Mapping[str, Any], assignments: Sequence[str]) -> dict[str, Any]:

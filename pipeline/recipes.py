@@ -42,16 +42,20 @@ def demo() -> Values:
             },
         },
         "images": {
-            "width": 10,
-            "noise_channels": 32,
-            "hidden_channels": 24,
-            "discriminator_width": 32,
             "steps": 1000,
             "batch_size": 4,
-            "generator_learning_rate": 4e-4,
-            "discriminator_learning_rate": 1e-3,
-            "average_decay": 0.99,
             "checkpoint_every": 200,
+            "systems": {
+                "oasis": {
+                    "width": 10,
+                    "noise_channels": 32,
+                    "hidden_channels": 24,
+                    "discriminator_width": 32,
+                    "generator_learning_rate": 4e-4,
+                    "discriminator_learning_rate": 1e-3,
+                    "average_decay": 0.99,
+                },
+            },
         },
         "generate": {"pairs": 300, "rows_per_shard": 100},
         "segmenters": {
@@ -95,16 +99,20 @@ def camvid_cpu() -> Values:
         },
         # The discriminator sees each image too rarely here to learn it by heart, so its input is not augmented.
         "images": {
-            "width": 12,
-            "noise_channels": 64,
-            "hidden_channels": 32,
-            "discriminator_width": 32,
             "steps": 3400,
             "batch_size": 4,
-            "generator_learning_rate": 4e-4,
-            "discriminator_learning_rate": 1e-3,
-            "average_decay": 0.995,
             "checkpoint_every": 200,
+            "systems": {
+                "oasis": {
+                    "width": 12,
+                    "noise_channels": 64,
+                    "hidden_channels": 32,
+                    "discriminator_width": 32,
+                    "generator_learning_rate": 4e-4,
+                    "discriminator_learning_rate": 1e-3,
+                    "average_decay": 0.995,
+                },
+            },
         },
         "generate": {"pairs": 1200, "rows_per_shard": 400},
         "segmenters": {"steps": 400, "batch_size": 8, "learning_rate": 0.02, "checkpoint_every": 120},
@@ -128,9 +136,9 @@ def camvid() -> Values:
         "images": {
             "steps": 30000,
             "batch_size": 16,
-            "average_decay": 0.9995,
             "augment": True,
             "checkpoint_every": 1000,
+            "systems": {"oasis": {"average_decay": 0.9995}},
         },
         "generate": {"pairs": 4000, "batch_size": 32},
         "segmenters": {

@@ -11,8 +11,9 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,16 +21,21 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from data.classes import ClassTable
 from data.errors import ConfigError, ScenepaletteError
 from data.shards.pairs import ShardPairs
+from generators.image_contract import FeatureNetwork, ImageGenerator
+from generators.image_systems import find_image_system
+from generators.image_training import WEIGHTS, load_image_generator, train_image_generator
 from generators.layout_training import LayoutKind, load_layout_generator, train_layout_generator
-from generators.oasis_training import load_oasis_generator, train_oasis
 from generators.palettes import control_problems
 from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import LayoutConfig, RunConfig, write_config
+from pipeline.perceptual import choose_features
 from pipeline.stages import data, generate, palettes, report, segment
 from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
+from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, Progress
@@ -40,9 +46,8 @@ LAYOUT_OF_KIND: dict[Kind, LayoutKind | None] = {
     "partial": "semantic-palette-partial",
     "semi": None,
 }
-IMAGE_SYSTEM = "oasis"
 LAYOUT_VERSION = 1
-OASIS_VERSION = 1
+IMAGES_VERSION = 1
 
 STAGES = ("data", "palettes", "layouts", "images", "shards", "segmenters", "report")
 
@@ -61,11 +66,16 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
         for name, section in LAYOUTS.items()
         if name in used
     ]
-    units.append(Unit(f"images/{IMAGE_SYSTEM}", OASIS_VERSION, {**dump["images"], **seed}, ("data",)))
+    image_system = find_image_system(config.images.system)
+    images = f"images/{image_system.name}"
+    # A perceptual loss may fall back on the features of the segmenter that is trained on real pairs.
+    judge = f"segmenters/real/seed{config.segmenters.seeds[0]}"
+    inputs = ("data", judge) if image_system.perceptual else ("data",)
+    units.append(Unit(images, IMAGES_VERSION, {**asdict(config.images.settings()), **seed}, inputs))
     making = {key: value for key, value in dump["generate"].items() if key != "kinds"}
     for kind in config.generate.kinds:
         layout = LAYOUT_OF_KIND[kind]
-        inputs = ("data", "palettes", *([f"layouts/{layout}"] if layout else []), f"images/{IMAGE_SYSTEM}")
+        inputs = ("data", "palettes", *([f"layouts/{layout}"] if layout else []), images)
         crop_mode = {"crop_mode": config.layouts.partial.crop_mode} if kind == "partial" else {}
         units.append(Unit(f"shards/{kind}", generate.VERSION, {**making, **crop_mode, **seed}, inputs))
     training = {key: value for key, value in dump["segmenters"].items() if key not in ("arms", "seeds")}
@@ -76,7 +86,9 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
             for k in config.segmenters.seeds
         ]
     units.append(Unit("report", report.VERSION, {**dump["report"], **seed}, tuple(unit.name for unit in units)))
-    return {unit.name: unit for unit in units}
+    by_name = {unit.name: unit for unit in units}
+    order = TopologicalSorter({unit.name: unit.inputs for unit in units}).static_order()
+    return {name: by_name[name] for name in order}
 
 
 @dataclass
@@ -215,7 +227,7 @@ class Run:
             filled_labels=filled,
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
             image_generator=self.image_generator(),
-            image_model=weights_hash(self.run_dir / "images" / IMAGE_SYSTEM / "weights.safetensors"),
+            image_model=weights_hash(self._image_weights),
             layout_generator=layout_generator,
             layout_model=layout_model,
             fabric=self.fabric,
@@ -225,11 +237,15 @@ class Run:
             crop_mode=self.config.layouts.partial.crop_mode,
         )
 
-    def image_generator(self) -> Any:
+    @property
+    def _image_weights(self) -> Path:
+        return self.run_dir / "images" / self.config.images.system / WEIGHTS
+
+    def image_generator(self) -> ImageGenerator:
         """Return the finished image generator on the fabric's device."""
         train, _, _ = data.read_data(self.run_dir / "data")
-        settings = self.config.images.settings()
-        network = load_oasis_generator(self.run_dir / "images" / IMAGE_SYSTEM, train.table, train.size, settings)
+        images = self.config.images
+        network = load_image_generator(self._image_weights, images.system, train.table, train.size, images.settings())
         return self.fabric.to_device(network).to(memory_format=torch.channels_last)
 
     def finish_shards(self, kind: str) -> None:
@@ -269,17 +285,28 @@ class Run:
             progress=self.progress,
         )
 
-    def _make_images(self, folder: Path, rest: str) -> None:
+    def _make_images(self, folder: Path, name: str) -> None:
         train, _, filled = data.read_data(self.run_dir / "data")
-        train_oasis(
+        train_image_generator(
             folder,
+            name,
             self.config.images.settings(),
             pairs=train,
             filled_labels=filled,
+            features=self._features(name, train.table),
             seed=self.config.seed,
             fabric=self.fabric,
             progress=self.progress,
         )
+
+    def _features(self, system: str, table: ClassTable) -> FeatureNetwork | None:
+        """Return the network of a system's perceptual loss, or None if it has none."""
+        if not find_image_system(system).perceptual:
+            return None
+        segmenters = self.config.segmenters
+        folder = self.run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
+        segmenter = load_segmenter(folder, segment.arm_settings(segmenters, "real"), table)
+        return choose_features(self.config.images.vgg_weights, segmenter)
 
     def _make_shards(self, folder: Path, kind: str) -> None:
         maker = self.pair_maker(kind)  # type: ignore[arg-type]

@@ -9,13 +9,11 @@ import torch
 from torch import nn
 
 from generators.grids import base_grid
+from generators.image_systems import IMAGE_SYSTEMS
 from generators.layout_models import LayoutDiscriminator
 from generators.layout_training import LayoutKind, LayoutSettings, build_layout_generator
-from generators.oasis import OasisDiscriminator
-from generators.oasis_training import OasisSettings, build_oasis_generator
 
 SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
-OASIS = "You Only Need Adversarial Supervision for Semantic Image Synthesis (Schönfeld et al., ICLR 2021)"
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class System:
         kind: "layout" (noise and palette to label map) or "image" (label map to picture).
         paper: Where it comes from.
         generator_parameters: Of the generator at the paper's settings.
-        discriminator_parameters: Of the network that it is trained against.
+        discriminator_parameters: Of the network that it is trained against; 0 if there is none.
     """
 
     name: str
@@ -52,7 +50,7 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
         ConfigError: No base grid reaches the size.
     """
     base, doublings = base_grid(size)
-    layout, image = LayoutSettings(), OasisSettings()
+    layout = LayoutSettings()
     layouts: list[tuple[LayoutKind, str]] = [
         ("semantic-palette", f"{SEMANTIC_PALETTE}, sections 3.1 and 3.2"),
         ("semantic-palette-partial", f"{SEMANTIC_PALETTE}, section 4.2"),
@@ -70,10 +68,15 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
             )
             for name, paper in layouts
         ]
-        generator = build_oasis_generator(num_classes, size, image)
-        discriminator = OasisDiscriminator(num_classes, size, image.discriminator_width)
-    return [*entries, System("oasis", "image", OASIS, _parameters(generator), _parameters(discriminator))]
+        for system in IMAGE_SYSTEMS.values():
+            settings = system.settings()
+            generator = system.build_generator(num_classes, size, settings)
+            discriminator = system.build_objective(num_classes, size, settings, None).critic
+            entries.append(
+                System(system.name, "image", system.paper, _parameters(generator), _parameters(discriminator))
+            )
+    return entries
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _parameters(module: nn.Module | None) -> int:
+    return sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0

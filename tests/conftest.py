@@ -32,13 +32,10 @@ TINY: dict[str, Any] = {
     "palettes": {"max_components": 2},
     "layouts": {"full": LAYOUT, "partial": LAYOUT},
     "images": {
-        "width": 2,
-        "noise_channels": 2,
-        "hidden_channels": 4,
-        "discriminator_width": 4,
         "steps": 3,
         "batch_size": 2,
         "checkpoint_every": 2,
+        "systems": {"oasis": {"width": 2, "noise_channels": 2, "hidden_channels": 4, "discriminator_width": 4}},
     },
     "generate": {"pairs": 10, "rows_per_shard": 4, "batch_size": 2},
     "segmenters": {

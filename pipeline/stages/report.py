@@ -19,8 +19,7 @@ from data.shards.manifest import read_manifest
 from data.shards.pairs import ShardPairs
 from data.shards.reading import iterate_rows
 from data.shards.schema import palette_of_label
-from generators.noise import sample_noise
-from generators.oasis import OasisGenerator
+from generators.image_contract import ImageGenerator
 from generators.palettes import PaletteSampler, palette_divergence
 from pipeline.arms import ARMS
 from pipeline.config import RunConfig
@@ -65,7 +64,7 @@ def make_report(
     validation: Pairs,
     filled_labels: np.ndarray,
     sampler: PaletteSampler,
-    image_generator: OasisGenerator,
+    image_generator: ImageGenerator,
     durations: Mapping[str, float],
     provenance: Mapping[str, Any],
     fabric: Fabric,
@@ -217,7 +216,7 @@ def _real_samples(train: Pairs) -> list[PairSample]:
 
 @torch.inference_mode()
 def _noise_samples(
-    generator: OasisGenerator, filled_labels: np.ndarray, num_classes: int, seed: int, fabric: Fabric
+    generator: ImageGenerator, filled_labels: np.ndarray, num_classes: int, seed: int, fabric: Fabric
 ) -> tuple[list[tuple[np.ndarray, list[np.ndarray]]], float]:
     """Return images of the same layouts under different noise, and how much they differ on average (0 to 255)."""
     chosen = np.linspace(0, len(filled_labels) - 1, min(NOISE_LAYOUTS, len(filled_labels))).round().astype(int)
@@ -226,7 +225,7 @@ def _noise_samples(
         label = np.asarray(filled_labels[index])
         repeated = torch.from_numpy(label.astype(np.int64)).expand(NOISE_DRAWS, -1, -1).to(fabric.device)
         random = [torch_generator(seed, "report noise", int(index), draw) for draw in range(NOISE_DRAWS)]
-        noise = sample_noise("image", repeated, generator.noise_channels, random)
+        noise = generator.sample_noise(None, repeated, random)
         with fabric.autocast():
             generated = generator(one_hot(repeated, num_classes), noise)
         images = images_to_uint8(generated.float().cpu())

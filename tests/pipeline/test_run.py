@@ -19,7 +19,7 @@ from data.classes import SemanticClass
 from data.errors import CheckpointError, DataError, ScenepaletteError
 from data.shards.checking import verify_shards
 from generators.layout_training import load_layout_generator
-from generators.oasis_training import load_oasis_generator
+from generators.image_training import load_image_generator
 from pipeline.config import RunConfig
 from pipeline.recipes import load_config
 from pipeline.run import STAGES, Run, run_stage
@@ -235,7 +235,9 @@ def test_weights_of_another_class_table_are_refused(finished_run: Path, tiny_con
     train, _, _ = read_data(finished_run / "data")
     table = replace(train.table, classes=(*train.table.classes[:-1], SemanticClass("unicorn", (1, 2, 3))))
     with pytest.raises(CheckpointError, match="another set-up") as caught:
-        load_oasis_generator(finished_run / "images/oasis", table, train.size, tiny_config.images.settings())
+        load_image_generator(
+            finished_run / "images/oasis/weights.safetensors", "oasis", table, train.size, tiny_config.images.settings()
+        )
     assert "class_table" in str(caught.value)
     settings = tiny_config.layouts.full.settings()
     with pytest.raises(CheckpointError, match="class_table"):

@@ -17,9 +17,10 @@ from data.arrays import Pairs
 from data.classes import ClassTable
 from data.errors import CheckpointError, ConfigError, TrainingError
 from data.labels import fill_ignored, one_hot
-from generators import oasis_training
+from generators import image_training, oasis
+from generators.image_training import load_image_critic, load_image_generator, train_image_generator
 from generators.noise import NoiseScheme
-from generators.oasis_training import OasisSettings, build_oasis_generator, load_oasis_generator, train_oasis
+from generators.oasis import OasisDiscriminator, OasisGenerator, OasisSettings, build_oasis_generator
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, read_metrics
 
@@ -41,7 +42,7 @@ Train = Callable[..., Path]
 @pytest.fixture
 def train(tmp_path: Path, make_pairs: Callable[..., Pairs], fabric: Fabric, monkeypatch: pytest.MonkeyPatch) -> Train:
     """Train on pairs of 12x16 pixels in a folder of the given name."""
-    monkeypatch.setattr(oasis_training, "STATISTICS_BATCHES", 4)
+    monkeypatch.setattr(image_training, "STATISTICS_BATCHES", 4)
 
     def run(
         name: str, settings: OasisSettings = SMALL, seed: int = 3, progress: Any = NO_PROGRESS, **changes: Any
@@ -49,10 +50,16 @@ def train(tmp_path: Path, make_pairs: Callable[..., Pairs], fabric: Fabric, monk
         pairs = changes.pop("pairs", None) or make_pairs()
         options = {"pairs": pairs, "filled_labels": np.stack([fill_ignored(label) for label in pairs.labels])}
         options |= {"fabric": fabric} | changes
-        train_oasis(tmp_path / name, settings, seed=seed, progress=progress, **options)
+        train_image_generator(tmp_path / name, "oasis", settings, seed=seed, progress=progress, **options)
         return tmp_path / name
 
     return run
+
+
+def load_oasis(folder: Path, table: ClassTable, size: tuple[int, int], settings: OasisSettings) -> OasisGenerator:
+    network = load_image_generator(folder / "weights.safetensors", "oasis", table, size, settings)
+    assert isinstance(network, OasisGenerator)
+    return network
 
 
 def weights(folder: Path) -> bytes:
@@ -160,7 +167,7 @@ def test_every_noise_scheme_trains_and_changes_the_result(scheme: NoiseScheme, t
 
 def test_weights_are_loaded_as_the_average_in_eval_mode(train: Train, table: ClassTable) -> None:
     folder = train("run")
-    network = load_oasis_generator(folder, table, (12, 16), SMALL)
+    network = load_oasis(folder, table, (12, 16), SMALL)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     with safe_open(folder / "checkpoint-00000010.safetensors", "pt") as file:
@@ -175,7 +182,7 @@ def test_weights_are_loaded_as_the_average_in_eval_mode(train: Train, table: Cla
 
 
 def test_a_loaded_generator_makes_different_images_from_different_noise(train: Train, table: ClassTable) -> None:
-    network = load_oasis_generator(train("run"), table, (12, 16), SMALL)
+    network = load_oasis(train("run"), table, (12, 16), SMALL)
     label_map = one_hot(torch.zeros(1, 12, 16, dtype=torch.int64), 3)
     torch.manual_seed(0)
     first, second = (network(label_map, torch.randn(1, 5, 1, 1).expand(-1, -1, 12, 16)) for _ in range(2))
@@ -187,14 +194,14 @@ def test_weights_of_another_class_table_or_size_are_refused(
 ) -> None:
     folder = train("run")
     with pytest.raises(CheckpointError, match="class_table"):
-        load_oasis_generator(folder, other_table, (12, 16), SMALL)
+        load_oasis(folder, other_table, (12, 16), SMALL)
     with pytest.raises(CheckpointError, match=r"size: the file has \[12, 16\]"):
-        load_oasis_generator(folder, table, (24, 32), SMALL)
+        load_oasis(folder, table, (24, 32), SMALL)
     with pytest.raises(CheckpointError, match="does not fit the network"):
-        load_oasis_generator(folder, table, (12, 16), replace(SMALL, width=8))
+        load_oasis(folder, table, (12, 16), replace(SMALL, width=8))
     (folder / "weights.safetensors").write_bytes(weights(folder)[:1000])
     with pytest.raises(CheckpointError, match="cannot be read as safetensors"):
-        load_oasis_generator(folder, table, (12, 16), SMALL)
+        load_oasis(folder, table, (12, 16), SMALL)
 
 
 def test_a_loss_that_is_not_finite_stops_the_training_before_a_step(
@@ -206,7 +213,7 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_a_step(
         calls.append(1)
         return logits.mean() * (float("inf") if len(calls) == 5 else 1.0)
 
-    monkeypatch.setattr(oasis_training, "fake_loss", broken)
+    monkeypatch.setattr(oasis, "fake_loss", broken)
     with pytest.raises(TrainingError, match=r"loss discriminator became (inf|-inf) at step 4"):
         train("run")
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000003.safetensors"]
@@ -241,7 +248,7 @@ def test_training_finds_the_colours_of_the_classes(train: Train, make_pairs: Cal
         checkpoint_every=1000,
     )
     pairs = make_pairs()
-    network = load_oasis_generator(train("run", settings), pairs.table, pairs.size, settings)
+    network = load_oasis(train("run", settings), pairs.table, pairs.size, settings)
     labels = torch.from_numpy(np.stack([fill_ignored(label) for label in pairs.labels]).astype(np.int64))
     with torch.no_grad():
         image = network(one_hot(labels, 3), torch.randn(len(labels), 5, 1, 1).expand(-1, -1, 12, 16))

@@ -1,0 +1,23 @@
+"""The registry of layout-to-image systems: a new one adds its file and its line here."""
+
+from __future__ import annotations
+
+from data.errors import ConfigError
+from generators.image_contract import ImageSystem
+from generators.oasis import OASIS
+
+IMAGE_SYSTEMS: dict[str, ImageSystem] = {
+    system.name: system
+    for system in (OASIS,)
+}
+
+
+def find_image_system(name: str) -> ImageSystem:
+    """Return a system by name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in IMAGE_SYSTEMS:
+        raise ConfigError(f"There is no image system {name!r}. Image systems are {', '.join(IMAGE_SYSTEMS)}.")
+    return IMAGE_SYSTEMS[name]

@@ -1,0 +1,85 @@
+"""The fixed VGG-19 whose features perceptual losses compare, and the comparison itself."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.models import VGG19_Weights, vgg19
+
+from data.downloads import published_weights
+from generators.image_contract import FeatureNetwork
+
+# conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs: positions in torchvision's `features` (CRN, Eq. 1).
+VGG_LAYERS = (3, 8, 13, 22, 31)
+_MEAN = (0.485, 0.456, 0.406)
+_DEVIATION = (0.229, 0.224, 0.225)
+
+
+class Vgg19Features(FeatureNetwork):
+    """ImageNet's VGG-19 up to conv5_2 (Simonyan and Zisserman, 2015), as torchvision publishes it."""
+
+    description = "VGG-19 trained on ImageNet"
+
+    def __init__(self) -> None:
+        """Create the network with random weights."""
+        super().__init__()
+        self.features = vgg19(weights=None).features[: VGG_LAYERS[-1] + 1]
+        # Activations are needed again in the backward pass of the layer before.
+        for module in self.features:
+            if isinstance(module, nn.ReLU):
+                module.inplace = False
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map B3HW in [-1, 1] to five feature maps."""
+        x = ((image + 1) / 2 - self.mean) / self.deviation
+        maps = []
+        for position, module in enumerate(self.features):
+            x = module(x)
+            if position in VGG_LAYERS:
+                maps.append(x)
+        return maps
+
+
+def load_vgg19(path: Path | None = None) -> tuple[Vgg19Features | None, str | None]:
+    """Load VGG-19 from a file, torch.hub's folder or the network.
+
+    Args:
+        path: torchvision's weights file, or None to find or download it.
+
+    Returns:
+        The network and None, or None and the reason in one line.
+    """
+    network = Vgg19Features()
+    try:
+        state = torch.load(path or published_weights(VGG19_Weights.IMAGENET1K_V1.url), weights_only=True)
+        network.load_state_dict({key: state[key] for key in network.state_dict()})
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return None, f"{path} could not be loaded ({reason})" if path else f"could not be downloaded ({reason})"
+    return network.eval().requires_grad_(False), None
+
+
+def feature_distances(generated: list[Tensor], real: list[Tensor], weight: Tensor | None = None) -> list[Tensor]:
+    """Return the mean absolute difference of features, per layer and sample.
+
+    Args:
+        generated: Feature maps BCHW.
+        real: Feature maps of the same shapes; no gradient reaches them.
+        weight: Weight of each pixel, B1HW at any size, averaged down to each layer's; None for 1.
+
+    Returns:
+        One [B] per layer.
+    """
+    distances = []
+    for a, b in zip(generated, real, strict=True):
+        difference = (a - b.detach()).abs().mean(dim=1, keepdim=True)
+        if weight is not None:
+            difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[2:])
+        distances.append(difference.mean(dim=(1, 2, 3)))
+    return distances
