@@ -96,6 +96,25 @@ class ImageGenerator(nn.Module, ABC):
             B3HW in [-1, 1].
         """
 
+    def replace_noise(self, noise: Tensor, other: Tensor, region: Tensor, label: Tensor) -> Tensor:
+        """Take another draw of noise inside a region.
+
+        Args:
+            noise: Result of `sample_noise`, kept outside the region.
+            other: Another result for the same layouts, used inside it.
+            region: BHW bool.
+            label: BHW class ids.
+
+        Raises:
+            ConfigError: The network's noise belongs to the whole image.
+        """
+        if noise.ndim != 4 or noise.shape[2:] != region.shape[1:]:
+            raise ConfigError(
+                f"New noise for a part of the image was asked of a {type(self).__name__}, whose noise belongs to the "
+                "whole image. Choose the whole image, or an image system with noise per pixel, such as oasis."
+            )
+        return torch.where(region[:, None], other, noise)
+
     def choose_scheme(self, scheme: NoiseScheme | None) -> NoiseScheme | None:
         """Return the noise scheme to use: the wanted one, or the usual one, which is None for networks without noise.
 

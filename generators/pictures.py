@@ -1,4 +1,4 @@
-"""Sample sheets: pictures side by side in one PNG."""
+"""Sample sheets, strips and animations."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from data.errors import ConfigError
 from data.files import write_atomically
 
 SHORTEST_SIDE = 64
+FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}
 
 
 def tile_pictures(path: Path, pictures: Sequence[np.ndarray], columns: int = 0) -> None:
@@ -34,4 +36,30 @@ def tile_pictures(path: Path, pictures: Sequence[np.ndarray], columns: int = 0) 
         sheet[top : top + height, left : left + width] = picture.repeat(factor, axis=0).repeat(factor, axis=1)
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
+    """Write frames as a strip (PNG) or as an animation that goes forth and back (GIF, WebP), by the file's ending.
+
+    Args:
+        path: File to write, atomically.
+        frames: uint8 HW3, all of one size.
+        milliseconds: Duration of a frame of an animation.
+
+    Raises:
+        ConfigError: The ending is none of these.
+    """
+    ending = path.suffix.lower()
+    if ending not in FRAME_FORMATS:
+        raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
+    if ending == ".png":
+        tile_pictures(path, frames, columns=len(frames))
+        return
+    factor = max(1, math.ceil(SHORTEST_SIDE / min(frames[0].shape[:2])))
+    forth = [Image.fromarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]
+    pictures = [*forth, *forth[-2:0:-1]]
+    buffer = io.BytesIO()
+    options = {"save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0}
+    pictures[0].save(buffer, format=FRAME_FORMATS[ending], **options)
     write_atomically(path, buffer.getvalue())

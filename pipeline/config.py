@@ -284,7 +284,8 @@ class RunConfig(Section):
             with torch.device("meta"):
                 generator = system.build_generator(2, size, self.images.settings())
         except ConfigError as error:
-            return [*problems, f"data.size: {error}"]
+            text = f"data.size: {error}"
+            return problems if text in self._layout_problems() else [*problems, text]
         for field, scheme in (
             ("images.noise_scheme", self.images.noise_scheme),
             ("generate.noise_scheme", self.generate.noise_scheme),
