@@ -7,7 +7,10 @@ from pathlib import Path
 from data.class_files import packaged_table
 from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
 
-LICENCE = "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: https://groups.csail.mit.edu/vision/datasets/ADE20K/terms/"
+LICENCE = (
+    "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: "
+    "https://groups.csail.mit.edu/vision/datasets/ADE20K/terms/"
+)
 UNLABELLED = 0
 """The label files' value for pixels of none of the 150 classes."""
 FOLDERS = {"train": "training", "val": "validation"}
@@ -21,8 +24,7 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         split: "train" or "val".
 
     Returns:
-        The checked data set; label value v is class v - 1 of 150, 0 is ignored. Checking decodes every file: some
-        minutes for the whole training split.
+        The checked data set; label value v is class v - 1 of 150, 0 is ignored.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.

@@ -1,7 +1,7 @@
 """ADE-Indoor: the indoor part of ADE20K with 95 classes (Azadi et al. 2019, SB-GAN, section 4).
 
-Its authors publish the file names of its 4,377 training and 433 validation images, which lie in ten indoor scene
-categories, but no list of its 95 classes. Therefore the classes are read from a file in the data set's folder.
+Its authors publish the file names of its 4,377 training and 433 validation images, which are of ten indoor scene
+categories, but not which 95 of ADE20K's classes it has. Therefore these are read from a file in the data set's folder.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
     SB-GAN, is there: a path and the number of a scene category per line; of the path, only the file name is used.
     Otherwise they are all whose category in ROOT/sceneCategories.txt, published with ADE20K, is one of SCENES; these
-    are somewhat more. The class list has one class of ADE20K per line, by its name in data/ade20k.csv or by its number
+    may be more. The class list has one class of ADE20K per line, by its name in data/ade20k.csv or by its number
     from 1 to 150; the line order gives the ids. Pixels of other classes are ignored.
 
     Args:

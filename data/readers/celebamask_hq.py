@@ -13,7 +13,10 @@ from data.classes import CELEBAMASK_HQ
 from data.errors import DataError
 from data.readers.pairs import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
 
-LICENCE = "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
+LICENCE = (
+    "CelebAMask-HQ, non-commercial research, no redistribution; terms: "
+    "https://github.com/switchablenorms/CelebAMask-HQ"
+)
 IMAGES = "CelebA-HQ-img"
 MASKS = "CelebAMask-HQ-mask-anno"
 MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
@@ -95,7 +98,7 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
         split: "train" or "val".
 
     Returns:
-        The checked data set. Checking decodes every file: some hours of one core for the whole training split.
+        The checked data set.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.

@@ -40,8 +40,7 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
         split: "train" or "val".
 
     Returns:
-        The checked data set; `label_origins` says which samples have machine-made labels. Checking decodes every file:
-        about an hour of one core for the training split.
+        The checked data set; `label_origins` says which samples have machine-made labels.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.

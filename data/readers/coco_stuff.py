@@ -8,7 +8,10 @@ from pathlib import Path
 from data.class_files import packaged_table
 from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
 
-LICENCE = "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: https://github.com/nightrome/cocostuff#licensing"
+LICENCE = (
+    "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: "
+    "https://github.com/nightrome/cocostuff#licensing"
+)
 IMAGE_FOLDERS = ("images", ".")
 LABEL_FOLDERS = ("annotations", "stuffthingmaps_trainval2017", "stuffthingmaps")
 
@@ -25,7 +28,6 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
 
     Returns:
         The checked data set; label value v is the published class index v + 1 of 182, 255 ("unlabeled") is ignored.
-        Checking decodes every file: about an hour of one core for the whole training split.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.

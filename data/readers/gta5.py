@@ -11,7 +11,10 @@ from data.classes import CITYSCAPES
 from data.errors import DataError
 from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
 
-LICENCE = "GTA-5 (Playing for Data), rendered by a game, for research and education; terms: https://download.visinf.tu-darmstadt.de/data/from_games/"
+LICENCE = (
+    "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "
+    "https://download.visinf.tu-darmstadt.de/data/from_games/"
+)
 SPLIT_FILE = "split.mat"
 SPLIT_KEYS = {"train": "trainIds", "val": "valIds", "test": "testIds"}
 VALIDATION_PART = 4
@@ -26,15 +29,15 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     the last quarter of the images, by number, is for validation and the rest for training: neighbouring frames look
     alike, so that a cut at one place mixes least.
 
-    A few labels are published in another size than their images (15188 and some around 20803 to 20860): they are
-    listed as problems; move both files of each elsewhere.
+    Some labels were published in another size than their images, reportedly 15188, 20803 to 20834 and 20858 to 20860.
+    They are listed as problems like any other; move both files of each elsewhere.
 
     Args:
         root: Folder with images/ and labels/.
         split: "train" or "val".
 
     Returns:
-        The checked data set; 255 is ignored. Checking decodes every file: about an hour of one core for all images.
+        The checked data set; 255 is ignored.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
