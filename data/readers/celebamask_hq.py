@@ -14,8 +14,7 @@ from data.errors import DataError
 from data.readers.pairs import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
 
 LICENCE = (
-    "CelebAMask-HQ, non-commercial research, no redistribution; terms: "
-    "https://github.com/switchablenorms/CelebAMask-HQ"
+    "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
 )
 IMAGES = "CelebA-HQ-img"
 MASKS = "CelebAMask-HQ-mask-anno"

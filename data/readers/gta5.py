@@ -42,10 +42,14 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
-    require_folders("gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat")
+    require_folders(
+        "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
+    )
     images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
     names = sorted(images.keys() | labels.keys())
-    problems = [f"{name}.png: the name is not a number, as all published ones are" for name in names if not name.isdecimal()]
+    problems = [
+        f"{name}.png: the name is not a number, as all published ones are" for name in names if not name.isdecimal()
+    ]
     numbered = [name for name in names if name.isdecimal()]
     if (root / SPLIT_FILE).is_file():
         members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
@@ -81,9 +85,7 @@ def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str]
             f"{path} cannot be used ({type(error).__name__}: {error}). Required is the published MATLAB file with "
             f"{', '.join(SPLIT_KEYS.values())}; copy it again, or remove it to split by number."
         ) from error
-    parts_of = {
-        name: [part for part, members in numbers.items() if int(name) in members] for name in names
-    }
+    parts_of = {name: [part for part, members in numbers.items() if int(name) in members] for name in names}
     problems = [
         f"{name}.png: {path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required"
         for name, parts in parts_of.items()

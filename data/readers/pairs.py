@@ -234,9 +234,7 @@ class PairedFiles:
         if wrong.size:
             shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
             more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            problems.append(
-                f"{name}: label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
-            )
+            problems.append(f"{name}: label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}")
         elif not counts[values.lookup != IGNORE_ID].any():
             problems.append(f"{name}: every pixel is ignored; remove this label and its image")
         return problems

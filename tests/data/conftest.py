@@ -105,7 +105,9 @@ def ade_indoor_root(ade20k_root: Path) -> Path:
     """ADE20K's layout with scene categories (2 and 4 are indoor) and the classes 150, 149, ... 56 as a list."""
     scenes = {1: "abbey", 2: "bathroom", 3: "bathroom_outdoor", 4: "office"}
     lines = [f"ADE_train_{number:08d} {scene}" for number, scene in scenes.items()]
-    (ade20k_root / "sceneCategories.txt").write_text("\n".join([*lines, "ADE_val_00000001 kitchen", "ADE_val_00000002 x"]))
+    (ade20k_root / "sceneCategories.txt").write_text(
+        "\n".join([*lines, "ADE_val_00000001 kitchen", "ADE_val_00000002 x"])
+    )
     (ade20k_root / "ade_indoor_classes.txt").write_text("\n".join(str(number) for number in range(150, 55, -1)))
     return ade20k_root
 

@@ -47,10 +47,11 @@ def test_every_kind_of_damage_is_listed_with_its_file(ade20k_root: Path, write: 
     image.write_bytes(image.read_bytes()[:-200])
     *others, last = problems_of(ade20k_root)
     assert others == [
-        "images/training/ADE_train_00000001.jpg: no label for it, annotations/training/ADE_train_00000001.png is missing",
+        "images/training/ADE_train_00000001.jpg: no label for it, "
+        "annotations/training/ADE_train_00000001.png is missing",
         "annotations/training/ADE_train_00000009.png: no image for it",
-        "annotations/training/ADE_train_00000002.png: label values 151 in 160 pixels; allowed are the class ids 1 to 150 "
-        "and, as ignored, 0, 255",
+        "annotations/training/ADE_train_00000002.png: label values 151 in 160 pixels; allowed are the class ids 1 to "
+        "150 and, as ignored, 0, 255",
         "annotations/training/ADE_train_00000003.png: 20 x 8 pixels (height x width), but its image "
         "images/training/ADE_train_00000003.jpg has 8 x 20; both must be equal",
     ]

@@ -94,7 +94,9 @@ def test_misplaced_and_unmatched_files_are_listed(celebamask_hq_root: Path, writ
     (root / MASKS / "0/00001_skin.png").unlink()
     (root / "CelebA-HQ-img/2.jpg").unlink()
     problems = problems_of(root)
-    assert problems[0].startswith(f"{MASKS}/0/00000_beard.png: the name is not NUMBER_PART.png with one of the parts skin,")
+    assert problems[0].startswith(
+        f"{MASKS}/0/00000_beard.png: the name is not NUMBER_PART.png with one of the parts skin,"
+    )
     assert problems[1:] == (
         f"{MASKS}/1/00000_nose.png: it belongs into the folder 0",
         f"CelebA-HQ-img/1.jpg: no mask for it, {MASKS}/0/00001_*.png is missing",
@@ -113,13 +115,16 @@ def test_damaged_coloured_and_differently_large_masks_are_all_listed(celebamask_
     cut.write_bytes(cut.read_bytes()[:-14])
     write(root / MASKS / "0/00001_skin.png", np.full((8, 12), 255, dtype=np.uint8))
     problems = problems_of(root)
-    assert problems[0] == f"{MASKS}/0/00000_nose.png: it is coloured; a mask must be black and white, white where its part is"
+    assert (
+        problems[0]
+        == f"{MASKS}/0/00000_nose.png: it is coloured; a mask must be black and white, white where its part is"
+    )
     assert problems[1].startswith(f"{MASKS}/0/00000_hair.png: it is damaged, cut off")
     assert problems[2:] == (
         f"{MASKS}/0/00000_hat.png: 8 x 12 pixels (height x width), but another mask of the face has 4 x 6; all must be "
         "equal",
-        f"{MASKS}/0/00001_*.png: 8 x 12 pixels (height x width), but its image CelebA-HQ-img/1.jpg has 8 x 12; the image "
-        "must be 2 times as high and as wide",
+        f"{MASKS}/0/00001_*.png: 8 x 12 pixels (height x width), but its image CelebA-HQ-img/1.jpg has 8 x 12; the "
+        "image must be 2 times as high and as wide",
     )
 
 

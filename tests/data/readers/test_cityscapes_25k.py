@@ -67,7 +67,8 @@ def test_labels_without_an_image_and_the_archives_scratch_folder_are_passed_over
 ) -> None:
     for place in ("tmp/bad-honnef_000000_000000", "troisdorf/troisdorf_000000_000073"):
         write(
-            cityscapes_25k_root / f"refinement_final/train_extra/{place}_leftImg8bit.png", np.zeros((1, 1), dtype=np.uint8)
+            cityscapes_25k_root / f"refinement_final/train_extra/{place}_leftImg8bit.png",
+            np.zeros((1, 1), dtype=np.uint8),
         )
     assert len(open_cityscapes_25k(cityscapes_25k_root, "train")) == 5
 

@@ -54,8 +54,8 @@ def test_every_kind_of_damage_is_listed_with_its_file(coco_stuff_root: Path, wri
         "annotations/train2017/000000000002.png: no image for it",
         "annotations/train2017/000000000009.png: 6 x 7 pixels (height x width), but its image "
         "images/train2017/000000000009.jpg has 6 x 8; both must be equal",
-        "annotations/train2017/000000000009.png: label values 182 in 42 pixels; allowed are the class ids 0 to 181 and, "
-        "as ignored, 255",
+        "annotations/train2017/000000000009.png: label values 182 in 42 pixels; allowed are the class ids 0 to 181 "
+        "and, as ignored, 255",
     ]
     assert last.startswith("annotations/train2017/000000000030.png: it is damaged, cut off")
 

@@ -17,7 +17,9 @@ def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: P
     for folder, part in [("training", "train"), ("validation", "val")]:
         for kind in ("images", "annotations"):
             (tmp_path / "ade" / kind / folder).mkdir(parents=True)
-        Image.fromarray(np.full((2, 4, 3), 90, np.uint8)).save(tmp_path / f"ade/images/{folder}/ADE_{part}_00000001.jpg")
+        Image.fromarray(np.full((2, 4, 3), 90, np.uint8)).save(
+            tmp_path / f"ade/images/{folder}/ADE_{part}_00000001.jpg"
+        )
         Image.fromarray(stored).save(tmp_path / f"ade/annotations/{folder}/ADE_{part}_00000001.png")
     config = DataConfig(name="ade20k", root=tmp_path / "ade", size=(2, 4))
     prepare_data(tmp_path / "out", config, 0, NO_PROGRESS)
