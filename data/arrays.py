@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -32,6 +32,7 @@ class Pairs:
         table: The classes.
         name: Name of the data set.
         licence: Terms of its publication.
+        label_origins: How the labels came about, by part of the data set, where parts differ.
 
     Raises:
         DataError: The shapes or types do not fit together.
@@ -43,6 +44,7 @@ class Pairs:
     table: ClassTable
     name: str
     licence: str
+    label_origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check shapes and types."""
@@ -142,11 +144,29 @@ def write_arrays(
             "split": dataset.split,
             "size": [height, width],
             "licence": dataset.licence,
+            "label_origins": dict(dataset.label_origins),
             "fingerprint": fingerprint,
             "table": dataset.table.to_dict(),
             "ids": list(dataset.ids),
         },
     )
+
+
+def write_label_array(path: Path, labels: Iterable[np.ndarray], shape: tuple[int, int, int]) -> None:
+    """Write label maps one by one as a .npy file, so that memory does not grow with their number.
+
+    Args:
+        path: The file.
+        labels: N times uint8 [H, W].
+        shape: N, H, W.
+
+    Raises:
+        ScenepaletteError: The file cannot be written; no half-written one is left.
+    """
+    with open_atomically(path) as file:
+        _write_header(file, shape)
+        for label in labels:
+            file.write(label.tobytes())
 
 
 def read_arrays(folder: Path, split: str) -> Pairs:
@@ -189,6 +209,8 @@ def read_arrays(folder: Path, split: str) -> Pairs:
         table=ClassTable.from_dict(index["table"]),
         name=index["name"],
         licence=index["licence"],
+        # Arrays of earlier versions do not state it; theirs were all of one kind.
+        label_origins=index.get("label_origins", {}),
     )
     if list(pairs.size) != index["size"]:
         raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")

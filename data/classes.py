@@ -254,3 +254,32 @@ IDD = ClassTable(
 
 Evaluated are the 31 classes that the published label table does not mark as ignored in evaluation.
 """
+
+CELEBAMASK_HQ = ClassTable(
+    name="celebamask-hq",
+    classes=(
+        SemanticClass("background", (0, 0, 0)),
+        SemanticClass("skin", (204, 0, 0)),
+        SemanticClass("nose", (76, 153, 0)),
+        SemanticClass("eye_g", (204, 204, 0)),
+        SemanticClass("l_eye", (51, 51, 255)),
+        SemanticClass("r_eye", (204, 0, 204)),
+        SemanticClass("l_brow", (0, 255, 255)),
+        SemanticClass("r_brow", (255, 204, 204)),
+        SemanticClass("l_ear", (102, 51, 0)),
+        SemanticClass("r_ear", (255, 0, 0)),
+        SemanticClass("mouth", (102, 204, 0)),
+        SemanticClass("u_lip", (255, 255, 0)),
+        SemanticClass("l_lip", (0, 0, 153)),
+        SemanticClass("hair", (0, 0, 204)),
+        SemanticClass("hat", (255, 51, 153)),
+        SemanticClass("ear_r", (0, 204, 204)),
+        SemanticClass("neck_l", (0, 51, 0)),
+        SemanticClass("neck", (255, 153, 51)),
+        SemanticClass("cloth", (0, 204, 0)),
+    ),
+)
+"""CelebAMask-HQ's 19 classes in the order and colours of its face parsing code (Lee et al. 2020).
+
+The names are those in the mask files' names: eye_g are glasses, ear_r is an earring, neck_l a necklace.
+"""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
@@ -54,6 +54,11 @@ class SegmentationDataset(Protocol):
     @property
     def licence(self) -> str:
         """The terms under which the data was published, one line."""
+        ...
+
+    @property
+    def label_origins(self) -> Mapping[str, str]:
+        """How the labels came about, by part of the data set; empty where all of them came about alike."""
         ...
 
     @property
@@ -133,6 +138,42 @@ def _open_idd(request: _Request) -> SegmentationDataset:
     return open_idd(request.folder(), request.split)
 
 
+def _open_cityscapes_25k(request: _Request) -> SegmentationDataset:
+    from data.readers.cityscapes_25k import open_cityscapes_25k
+
+    return open_cityscapes_25k(request.folder(), request.split)
+
+
+def _open_ade20k(request: _Request) -> SegmentationDataset:
+    from data.readers.ade20k import open_ade20k
+
+    return open_ade20k(request.folder(), request.split)
+
+
+def _open_ade_indoor(request: _Request) -> SegmentationDataset:
+    from data.readers.ade_indoor import open_ade_indoor
+
+    return open_ade_indoor(request.folder(), request.split, class_list=request.class_file)
+
+
+def _open_coco_stuff(request: _Request) -> SegmentationDataset:
+    from data.readers.coco_stuff import open_coco_stuff
+
+    return open_coco_stuff(request.folder(), request.split)
+
+
+def _open_celebamask_hq(request: _Request) -> SegmentationDataset:
+    from data.readers.celebamask_hq import open_celebamask_hq
+
+    return open_celebamask_hq(request.folder(), request.split)
+
+
+def _open_gta5(request: _Request) -> SegmentationDataset:
+    from data.readers.gta5 import open_gta5
+
+    return open_gta5(request.folder(), request.split)
+
+
 def _open_folder(request: _Request) -> SegmentationDataset:
     from data.readers.folder import open_folder
 
@@ -143,10 +184,17 @@ _OPENERS: dict[str, Callable[[_Request], SegmentationDataset]] = {
     "streets": _open_streets,
     "camvid": _open_camvid,
     "cityscapes": _open_cityscapes,
+    "cityscapes-25k": _open_cityscapes_25k,
     "idd": _open_idd,
+    "ade20k": _open_ade20k,
+    "ade-indoor": _open_ade_indoor,
+    "coco-stuff": _open_coco_stuff,
+    "celebamask-hq": _open_celebamask_hq,
+    "gta5": _open_gta5,
     "folder": _open_folder,
 }
 DATASET_NAMES = tuple(_OPENERS)
+_WITH_CLASS_FILE = ("folder", "ade-indoor")
 
 
 def open_dataset(
@@ -165,7 +213,8 @@ def open_dataset(
         name: One of DATASET_NAMES.
         split: "train" or "val".
         root: The folder of the data set in its published layout; None for "streets", which is drawn.
-        class_file: For "folder" only: the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml.
+        class_file: For "folder": the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml. For
+            "ade-indoor": the class list, where it is not ROOT/ade_indoor_classes.txt.
         count: For "streets": number of scenes. Data sets on disk are read whole.
         size: For "streets": height and width in pixels. Data sets on disk keep their files' sizes.
         seed: For "streets": which scenes are drawn.
@@ -181,7 +230,7 @@ def open_dataset(
         raise ConfigError(f"There is no data set '{name}'; known are {', '.join(DATASET_NAMES)}.")
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'; known are {', '.join(SPLITS)}.")
-    if class_file is not None and name != "folder":
+    if class_file is not None and name not in _WITH_CLASS_FILE:
         raise ConfigError(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from data.classes import ClassTable, SemanticClass
 from data.datasets import Sample
@@ -51,6 +53,7 @@ class Streets:
     name = "streets"
     table = STREETS
     licence = LICENCE
+    label_origins: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self, split: str, count: int, size: tuple[int, int], seed: int = 0) -> None:
         """Describes `count` scenes; none is drawn before it is asked for.

@@ -34,12 +34,22 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
-    name: Literal["streets", "camvid", "cityscapes", "idd", "folder"] = Field(
-        default="streets", description="Data set."
-    )
+    name: Literal[
+        "streets",
+        "camvid",
+        "cityscapes",
+        "cityscapes-25k",
+        "idd",
+        "ade20k",
+        "ade-indoor",
+        "coco-stuff",
+        "celebamask-hq",
+        "gta5",
+        "folder",
+    ] = Field(default="streets", description="Data set.")
     root: Path | None = Field(default=None, description="Its folder in the published layout; not for streets.")
     class_file: Path | None = Field(
-        default=None, description="Class file of a data set of kind folder, if not in its root."
+        default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
     )
     size: tuple[int, int] = Field(default=(64, 96), description="Height and width in pixels that everything works at.")
     train_scenes: int = Field(default=400, ge=8, description="Streets only: training scenes to draw.")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from data.classes import CAMVID
-from data.readers.pairs import FilePair, PairedFiles, match_names, require_folders
+from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11
@@ -34,8 +34,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     if listing.is_file():
         pairs, problems = _listed_pairs(root, split, listing)
     else:
-        images = {path.stem: path for path in (root / split).glob("*.png")}
-        labels = {path.stem: path for path in (root / f"{split}annot").glob("*.png")}
+        images, labels = files_by_stem(root / split, ".png"), files_by_stem(root / f"{split}annot", ".png")
         pairs, problems = match_names(images, labels, root=root, wanted_label=f"{split}annot/{{id}}.png")
     return PairedFiles(
         name="camvid",
@@ -44,7 +43,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         table=CAMVID,
         licence=LICENCE,
         pairs=pairs,
-        ignored_values=[UNLABELLED],
+        values=LabelValues.class_ids(CAMVID.num_classes, ignored=[UNLABELLED]),
         problems=problems,
     )
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -21,12 +24,80 @@ _SHOWN_VALUES = 8
 
 
 @dataclass(frozen=True)
+class LabelValues:
+    """What the values in label files mean.
+
+    Attributes:
+        ids: Class id of each value, 0 to 254, that stands for a class.
+        ignored: Values without a class; they win over `ids`, and IGNORE_ID is always one of them.
+    """
+
+    ids: Mapping[int, int]
+    ignored: frozenset[int] = frozenset()
+
+    @classmethod
+    def class_ids(cls, num_classes: int, *, ignored: Iterable[int] = ()) -> LabelValues:
+        """Return the plain reading: the values 0..K-1 are class ids."""
+        return cls(ids={value: value for value in range(num_classes)}, ignored=frozenset(ignored))
+
+    @cached_property
+    def lookup(self) -> np.ndarray:
+        """Class id of every value: uint8 [256], IGNORE_ID where there is none."""
+        lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
+        lookup[list(self.ids)] = list(self.ids.values())
+        lookup[sorted(self.ignored)] = IGNORE_ID
+        return lookup
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Whether a value may occur: bool [256]."""
+        allowed = np.zeros(256, dtype=bool)
+        allowed[[*self.ids, *self.ignored, IGNORE_ID]] = True
+        return allowed
+
+    def __str__(self) -> str:
+        """Say which values are allowed."""
+        ignored = {*self.ignored, IGNORE_ID}
+        return f"the class ids {_ranges(self.ids.keys() - ignored)} and, as ignored, {_ranges(ignored)}"
+
+
+class LabelFiles(Protocol):
+    """A label map that is put together from several files."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, relative to the data set's folder."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """Every file it is read from."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """Return the label map, uint8 [H, W].
+
+        Raises:
+            DataError: A file cannot be used; `problems` has one text per file, beginning with its name.
+        """
+        ...
+
+
+@dataclass(frozen=True)
 class FilePair:
-    """The files of one sample."""
+    """The files of one sample.
+
+    Attributes:
+        id: Unique in its data set and split; usable as a file name.
+        image: The picture.
+        label: Its label map.
+        values: What the label's values mean, where that differs from the rest of the data set.
+    """
 
     id: str
     image: Path
-    label: Path
+    label: Path | LabelFiles
+    values: LabelValues | None = None
 
 
 class PairedFiles:
@@ -41,7 +112,9 @@ class PairedFiles:
         table: ClassTable,
         licence: str,
         pairs: Sequence[FilePair],
-        ignored_values: Collection[int] = (),
+        values: LabelValues | None = None,
+        label_scale: int = 1,
+        label_origins: Mapping[str, str] | None = None,
         problems: Iterable[str] = (),
     ) -> None:
         """Read every file once and check it.
@@ -53,10 +126,12 @@ class PairedFiles:
             name: Name of the data set.
             split: "train" or "val".
             root: The data set's folder; messages name files relative to it.
-            table: Its classes; label values 0..K-1 are ids.
+            table: Its classes.
             licence: Terms of its publication.
             pairs: The files, in the order of the samples.
-            ignored_values: Label values that become IGNORE_ID; IGNORE_ID itself is always one.
+            values: What the label files' values mean; by default 0..K-1 are class ids.
+            label_scale: Image pixels per label pixel, each way; samples repeat every label pixel so often.
+            label_origins: How the labels came about, by part of the data set, where parts differ.
             problems: What the reader has already found wrong, reported together with what is found here.
 
         Raises:
@@ -66,16 +141,12 @@ class PairedFiles:
         self.split = split
         self.table = table
         self.licence = licence
+        self.label_origins = dict(label_origins or {})
         self.ids = tuple(pair.id for pair in pairs)
         self._root = root
         self._pairs = tuple(pairs)
-        self._ignored_values = tuple(sorted({IGNORE_ID, *ignored_values}))
-        self._lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
-        self._lookup[: table.num_classes] = np.arange(table.num_classes)
-        self._lookup[list(self._ignored_values)] = IGNORE_ID
-        self._allowed = np.zeros(256, dtype=bool)
-        self._allowed[: table.num_classes] = True
-        self._allowed[list(self._ignored_values)] = True
+        self._values = LabelValues.class_ids(table.num_classes) if values is None else values
+        self._label_scale = label_scale
 
         found = [*problems, *_repeated_ids(self._pairs)]
         # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
@@ -100,24 +171,34 @@ class PairedFiles:
         """
         pair = self._pairs[index]
         image = read_image(pair.image)
-        label = read_label(pair.label)
+        label = _read_label_of(pair)
         problems = self._problems_of(pair, image.shape[:2], label)
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        return Sample(id=pair.id, image=image, label=self._lookup[label])
+        ids = self._values_of(pair).lookup[label]
+        if self._label_scale > 1:
+            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
+        return Sample(id=pair.id, image=image, label=ids)
 
     @property
     def fingerprint(self) -> str:
         """Hash of the class table and of each file's name, size and time of change, as they are now."""
         files = []
         for pair in self._pairs:
-            for path in (pair.image, pair.label):
+            for path in (pair.image, *_label_paths(pair)):
                 try:
                     status = path.stat()
                 except OSError as error:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), self._ignored_values, files])
+        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
+        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+
+    def _values_of(self, pair: FilePair) -> LabelValues:
+        return self._values if pair.values is None else pair.values
+
+    def _label_name(self, pair: FilePair) -> str:
+        return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
 
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
@@ -131,9 +212,9 @@ class PairedFiles:
         except DataError as error:
             problems.append(f"{self._relative(pair.image)}: {error.summary}")
         try:
-            label = read_label(pair.label)
+            label = _read_label_of(pair)
         except DataError as error:
-            problems.append(f"{self._relative(pair.label)}: {error.summary}")
+            problems.extend(error.problems or [f"{self._label_name(pair)}: {error.summary}"])
         return [*problems, *self._problems_of(pair, image_size, label)]
 
     def _problems_of(self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None) -> list[str]:
@@ -141,23 +222,20 @@ class PairedFiles:
         if label is None:
             return []
         problems = []
-        name = self._relative(pair.label)
-        if image_size is not None and label.shape != image_size:
+        name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
+        if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
+            rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
             problems.append(
                 f"{name}: {label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
-                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; both must be equal"
+                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
             )
         counts = np.bincount(label.ravel(), minlength=256)
-        wrong = np.flatnonzero(counts * ~self._allowed)
+        wrong = np.flatnonzero(counts * ~values.allowed)
         if wrong.size:
-            values = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
+            shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
             more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            ignored = ", ".join(str(value) for value in self._ignored_values)
-            problems.append(
-                f"{name}: label values {values}{more} in {counts[wrong].sum()} pixels; allowed are the class ids "
-                f"0 to {self.table.num_classes - 1} and, as ignored, {ignored}"
-            )
-        elif not counts[self._lookup != IGNORE_ID].any():
+            problems.append(f"{name}: label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}")
+        elif not counts[values.lookup != IGNORE_ID].any():
             problems.append(f"{name}: every pixel is ignored; remove this label and its image")
         return problems
 
@@ -213,6 +291,34 @@ def read_label(path: Path) -> np.ndarray:
     return label.astype(np.uint8)
 
 
+def read_mask(path: Path) -> np.ndarray:
+    """Read a black-and-white mask completely.
+
+    Args:
+        path: A PNG file with 8 bits per channel; several channels must be equal.
+
+    Returns:
+        bool [H, W], true where the mask is not black.
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
+    """
+    with _open_checked(path) as image:
+        if image.format != "PNG":
+            raise DataError(f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly")
+        if image.mode not in ("1", "L", "P", "RGB"):
+            raise DataError(f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel")
+        channels = np.asarray(image.convert("RGB"))
+    if (channels != channels[:, :, :1]).any():
+        raise DataError("it is coloured; a mask must be black and white, white where its part is")
+    return channels[:, :, 0] > 0
+
+
+def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
+    return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
+
+
 def match_names(
     images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
 ) -> tuple[list[FilePair], list[str]]:
@@ -238,6 +344,30 @@ def match_names(
     return pairs, problems
 
 
+def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Find files ROOT/FOLDER/SUBFOLDER/NAME<ending>.
+
+    Args:
+        root: The data set's folder.
+        folder: Folder below it.
+        endings: What may follow NAME in a file name.
+
+    Returns:
+        The file of each SUBFOLDER/NAME, and one text per file that has the name of another.
+    """
+    found: dict[str, Path] = {}
+    problems: list[str] = []
+    for path in sorted((root / folder).glob("*/*")):
+        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
+        if ending is None:
+            continue
+        key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
+        if key in found:
+            problems.append(f"{path.relative_to(root).as_posix()}: a second file for {key}; keep one of them")
+        found[key] = path
+    return found, problems
+
+
 def pair_by_folders(
     root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
 ) -> tuple[list[FilePair], list[str]]:
@@ -252,25 +382,11 @@ def pair_by_folders(
     Returns:
         The pairs, sorted by id, and the problems. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
     """
-    problems: list[str] = []
-
-    def find(folder: Path, endings: Sequence[str]) -> dict[str, Path]:
-        found: dict[str, Path] = {}
-        for path in sorted(folder.glob("*/*")):
-            ending = next((ending for ending in endings if path.name.endswith(ending)), None)
-            if ending is None:
-                continue
-            key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
-            if key in found:
-                problems.append(f"{path.relative_to(root).as_posix()}: a second file for {key}; keep one of them")
-            found[key] = path
-        return found
-
-    images = find(root / "leftImg8bit" / split, image_endings)
-    labels = find(root / "gtFine" / split, [label_ending])
+    images, image_problems = files_by_folder(root, f"leftImg8bit/{split}", image_endings)
+    labels, label_problems = files_by_folder(root, f"gtFine/{split}", [label_ending])
     pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"gtFine/{split}/{{id}}{label_ending}")
-    named = [FilePair(id=_flat_name(pair.id), image=pair.image, label=pair.label) for pair in pairs]
-    return named, [*problems, *unmatched]
+    named = [replace(pair, id=flat_name(pair.id)) for pair in pairs]
+    return named, [*image_problems, *label_problems, *unmatched]
 
 
 def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) -> None:
@@ -320,6 +436,24 @@ def _open_checked(path: Path) -> Image.Image:
     return image
 
 
+def _label_paths(pair: FilePair) -> Sequence[Path]:
+    return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
+
+
+def _read_label_of(pair: FilePair) -> np.ndarray:
+    return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """Write numbers in order, with runs of them as "a to b"."""
+    ordered = sorted(values)
+    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
+    return ", ".join(
+        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
+    )
+
+
 def _refuse_scaled_grey(content: bytes) -> None:
     """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
     is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
@@ -337,7 +471,7 @@ def _repeated_ids(pairs: Iterable[FilePair]) -> list[str]:
     return repeated
 
 
-def _flat_name(key: str) -> str:
+def flat_name(key: str) -> str:
     """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER, else FOLDER_NAME."""
     folder, name = key.split("/")
     return name if name.startswith(f"{folder}_") else f"{folder}_{name}"

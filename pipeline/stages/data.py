@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from data.arrays import Pairs, read_arrays, write_arrays
+from data.arrays import Pairs, read_arrays, write_arrays, write_label_array
 from data.datasets import open_dataset
-from data.files import write_atomically
 from data.labels import fill_ignored
 from pipeline.config import DataConfig
 from training.loop import Progress
@@ -59,9 +57,8 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         write_arrays(dataset, config.size, folder, report)
     progress.finish()
     labels = read_arrays(folder, "train").labels
-    buffer = io.BytesIO()
-    np.save(buffer, np.stack([fill_ignored(np.asarray(label)) for label in labels]), allow_pickle=False)
-    write_atomically(folder / FILLED, buffer.getvalue())
+    count, height, width = labels.shape
+    write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
 
 
 def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:

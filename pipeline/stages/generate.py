@@ -111,7 +111,12 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
             for role, value in (("layout_model", maker.layout_model), ("image_model", maker.image_model))
             if value is not None
         },
-        "source": {"name": maker.train.name, "licence": maker.train.licence, "split": "train"},
+        "source": {
+            "name": maker.train.name,
+            "licence": maker.train.licence,
+            "split": "train",
+            "label_origins": dict(maker.train.label_origins),
+        },
         "extra": identity,
     }
     write_card(folder, infos, **arguments)  # type: ignore[arg-type]

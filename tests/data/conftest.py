@@ -76,6 +76,86 @@ def folder_root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def cityscapes_25k_root(cityscapes_root: Path) -> Path:
+    """Cityscapes' layout with two additional scenes and their predicted labels, which hold 7, 26, 0 and 255."""
+    for name in ["bad-honnef_000000_000000", "konigswinter_000000_000001"]:
+        city = name.split("_")[0]
+        label = np.full((6, 8), 7, dtype=np.uint8)
+        label[0, :4] = [26, 0, 255, 33]
+        write_picture(cityscapes_root / f"leftImg8bit/train_extra/{city}/{name}_leftImg8bit.png", random_image(5))
+        write_picture(cityscapes_root / f"refinement_final/train_extra/{city}/{name}_leftImg8bit.png", label)
+    return cityscapes_root
+
+
+@pytest.fixture
+def ade20k_root(tmp_path: Path) -> Path:
+    """ADE20K's layout: four training and two validation images; label values 0 to 150."""
+    for folder, part, numbers in [("training", "train", (4, 1, 3, 2)), ("validation", "val", (1, 2))]:
+        for number in numbers:
+            name = f"ADE_{part}_{number:08d}"
+            write_picture(tmp_path / f"images/{folder}/{name}.jpg", random_image(number, 8, 20))
+            label = random_label(number, 151, 8, 20)
+            label[0, :3] = [0, 1, 150]
+            write_picture(tmp_path / f"annotations/{folder}/{name}.png", label)
+    return tmp_path
+
+
+@pytest.fixture
+def ade_indoor_root(ade20k_root: Path) -> Path:
+    """ADE20K's layout with scene categories (2 and 4 are indoor) and the classes 150, 149, ... 56 as a list."""
+    scenes = {1: "abbey", 2: "bathroom", 3: "bathroom_outdoor", 4: "office"}
+    lines = [f"ADE_train_{number:08d} {scene}" for number, scene in scenes.items()]
+    (ade20k_root / "sceneCategories.txt").write_text(
+        "\n".join([*lines, "ADE_val_00000001 kitchen", "ADE_val_00000002 x"])
+    )
+    (ade20k_root / "ade_indoor_classes.txt").write_text("\n".join(str(number) for number in range(150, 55, -1)))
+    return ade20k_root
+
+
+@pytest.fixture
+def coco_stuff_root(tmp_path: Path) -> Path:
+    """COCO-Stuff's layout: two training images, one validation image; label values 0 to 181 and 255."""
+    for split, numbers in {"train": (30, 9), "val": (139,)}.items():
+        for number in numbers:
+            label = random_label(number, 182)
+            label[0, :3] = [0, 181, 255]
+            write_picture(tmp_path / f"images/{split}2017/{number:012d}.jpg", random_image(number))
+            write_picture(tmp_path / f"annotations/{split}2017/{number:012d}.png", label)
+    return tmp_path
+
+
+@pytest.fixture
+def celebamask_hq_root(tmp_path: Path) -> Path:
+    """CelebAMask-HQ's layout: faces 0, 1, 2 and 2001 of 8 x 12 pixels with masks of 4 x 6, stored as RGB.
+
+    Face 0 has skin on the left four columns and hair on the right four; the others have skin everywhere.
+    """
+    rows = {0: 119614, 1: 162770, 2: 162771, 2001: 182638}
+    for number in rows:
+        write_picture(tmp_path / f"CelebA-HQ-img/{number}.jpg", random_image(number, 8, 12))
+        masks = {"skin": slice(0, 4), "hair": slice(2, 6)} if number == 0 else {"skin": slice(0, 6)}
+        for part, columns in masks.items():
+            mask = np.zeros((4, 6, 3), dtype=np.uint8)
+            mask[:, columns] = 255
+            write_picture(tmp_path / f"CelebAMask-HQ-mask-anno/{number // 2000}/{number:05d}_{part}.png", mask)
+    lines = [f"{number}     {original - 1}    {original:06d}.jpg" for number, original in rows.items()]
+    (tmp_path / "CelebA-HQ-to-CelebA-mapping.txt").write_text("\n".join(["idx     orig_idx    orig_file", *lines]))
+    return tmp_path
+
+
+@pytest.fixture
+def gta5_root(tmp_path: Path) -> Path:
+    """GTA-5's layout: nine images with palette labels, whose indices are below 35."""
+    for number in range(1, 10):
+        write_picture(tmp_path / f"images/{number:05d}.png", random_image(number))
+        label = Image.fromarray(random_label(number, 35)).convert("P")
+        label.putpalette([255 - value // 3 for value in range(768)])
+        (tmp_path / "labels").mkdir(exist_ok=True)
+        label.save(tmp_path / f"labels/{number:05d}.png")
+    return tmp_path
+
+
+@pytest.fixture
 def write() -> Callable[[Path, np.ndarray], None]:
     """Return the function that writes an array as a picture."""
     return write_picture

@@ -14,7 +14,7 @@ import torch
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from data.arrays import Pairs, images_to_uint8, read_arrays, resize_sample, write_arrays
+from data.arrays import Pairs, images_to_uint8, read_arrays, resize_sample, write_arrays, write_label_array
 from data.classes import CAMVID
 from data.datasets import Sample, open_dataset
 from data.errors import DataError, ScenepaletteError
@@ -34,6 +34,25 @@ def test_samples_of_the_wanted_size_are_stored_as_they_are(camvid_root: Path, tm
         assert np.array_equal(pairs.labels[i], dataset[i].label)
     index = json.loads((tmp_path / "arrays" / "train.json").read_text())
     assert index["fingerprint"] == dataset.fingerprint
+
+
+def test_where_labels_come_from_is_kept(cityscapes_25k_root: Path, tmp_path: Path) -> None:
+    dataset = open_dataset("cityscapes-25k", "train", cityscapes_25k_root)
+    write_arrays(dataset, (6, 8), tmp_path / "arrays")
+    assert read_arrays(tmp_path / "arrays", "train").label_origins == dataset.label_origins
+    assert "machine-made" in dataset.label_origins["train_extra"]
+    path = tmp_path / "arrays" / "train.json"
+    index = json.loads(path.read_text())
+    del index["label_origins"]
+    path.write_text(json.dumps(index))
+    assert read_arrays(tmp_path / "arrays", "train").label_origins == {}
+
+
+def test_label_maps_written_one_by_one_are_an_ordinary_array(tmp_path: Path) -> None:
+    labels = np.random.default_rng(0).integers(0, 9, (3, 4, 5), dtype=np.uint8)
+    write_label_array(tmp_path / "one.npy", iter(labels), (3, 4, 5))
+    np.save(tmp_path / "all.npy", labels)
+    assert (tmp_path / "one.npy").read_bytes() == (tmp_path / "all.npy").read_bytes()
 
 
 def test_mixed_sizes_become_one_size(folder_root: Path, tmp_path: Path) -> None:

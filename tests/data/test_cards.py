@@ -85,6 +85,14 @@ def test_card_explains_columns_classes_and_lineage():
     assert "None" not in text
 
 
+def test_card_says_which_labels_of_the_source_are_machine_made():
+    origins = {"train": "2 samples, annotated by people", "train_extra": "3 samples: machine-made labels"}
+    source = {"name": "cityscapes-25k", "licence": "L", "label_origins": origins}
+    lineage = card_text(manifest_of(5, source=source), TABLE).split("## Licence and lineage")[1].split("## ")[0]
+    assert "- Source label_origins.train_extra: `3 samples: machine-made labels`" in lineage
+    assert "label_origins" not in card_text(manifest_of(5, source={**source, "label_origins": {}}), TABLE)
+
+
 @pytest.mark.parametrize(
     ("kind", "phrase"), [("full", "Nothing in a row is real"), ("partial", "`edit_box`"), ("semi", "is real")]
 )

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from data.classes import CAMVID, CITYSCAPES, IDD, ClassTable, SemanticClass
+from data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable, SemanticClass
 from data.errors import ConfigError
 
 TWO = ClassTable("two", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (4, 5, 6), evaluated=False)))
@@ -38,6 +38,12 @@ def test_idd_evaluates_all_but_the_ids_marked_as_ignored() -> None:
     assert [IDD.names[i] for i in (0, 11, 28, 33)] == ["road", "autorickshaw", "obs-str-bar-fallback", "sky"]
 
 
+def test_celebamask_hq_has_the_order_in_which_parts_cover_each_other() -> None:
+    assert CELEBAMASK_HQ.num_classes == 19
+    assert [CELEBAMASK_HQ.names[i] for i in (0, 1, 3, 13, 18)] == ["background", "skin", "eye_g", "hair", "cloth"]
+    assert CELEBAMASK_HQ.eval_ids == tuple(range(19))
+
+
 def test_colorize_paints_ids_and_leaves_ignored_pixels_black() -> None:
     label = np.array([[0, 1], [255, 200]], dtype=np.uint8)
     painted = TWO.colorize(label)
@@ -51,7 +57,7 @@ def test_color_lookup_cannot_be_written() -> None:
         TWO.colors[0, 0] = 9
 
 
-@pytest.mark.parametrize("table", [TWO, CAMVID, CITYSCAPES, IDD], ids=lambda table: table.name)
+@pytest.mark.parametrize("table", [TWO, CAMVID, CITYSCAPES, IDD, CELEBAMASK_HQ], ids=lambda table: table.name)
 def test_dict_and_back_is_the_same_table(table: ClassTable) -> None:
     again = ClassTable.from_dict(table.to_dict())
     assert again == table

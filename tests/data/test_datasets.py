@@ -13,17 +13,30 @@ from data.classes import CAMVID
 from data.datasets import DATASET_NAMES, open_dataset
 from data.errors import ConfigError
 
+ON_DISK = (
+    "camvid",
+    "cityscapes",
+    "cityscapes-25k",
+    "idd",
+    "ade20k",
+    "ade-indoor",
+    "coco-stuff",
+    "celebamask-hq",
+    "gta5",
+    "folder",
+)
+
 
 def test_names_are_the_published_ones() -> None:
-    assert set(DATASET_NAMES) == {"streets", "camvid", "cityscapes", "idd", "folder"}
+    assert set(DATASET_NAMES) == {"streets", *ON_DISK}
 
 
-@pytest.mark.parametrize("name", ["camvid", "cityscapes", "idd", "folder"])
+@pytest.mark.parametrize("name", ON_DISK)
 def test_each_name_opens_its_own_reader(name: str, request: pytest.FixtureRequest) -> None:
-    dataset = open_dataset(name, "train", request.getfixturevalue(f"{name}_root"))
+    dataset = open_dataset(name, "train", request.getfixturevalue(f"{name.replace('-', '_')}_root"))
     assert dataset.name == name
     assert dataset.split == "train"
-    assert dataset.table.name == name
+    assert dataset.table.name == ("cityscapes" if name in ("cityscapes-25k", "gta5") else name)
     assert dataset.licence
     assert len(dataset) == len(dataset.ids) == len(set(dataset.ids)) > 0
     sample = dataset[0]
@@ -62,6 +75,13 @@ def test_a_root_is_required_and_a_class_file_only_for_folder(camvid_root: Path) 
         open_dataset("camvid", "train", None)
     with pytest.raises(ConfigError, match="whose classes are fixed"):
         open_dataset("camvid", "train", camvid_root, class_file=Path("classes.csv"))
+
+
+def test_a_class_list_may_lie_elsewhere_for_ade_indoor(ade_indoor_root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "elsewhere.txt"
+    (ade_indoor_root / "ade_indoor_classes.txt").rename(elsewhere)
+    dataset = open_dataset("ade-indoor", "train", ade_indoor_root, class_file=elsewhere)
+    assert dataset.table.num_classes == 95
 
 
 def test_fingerprint_follows_the_files(camvid_root: Path) -> None:

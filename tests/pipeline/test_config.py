@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
+from data.datasets import DATASET_NAMES
 from data.errors import ConfigError
-from pipeline.config import RunConfig, make_config, merge, with_overrides, write_config
+from pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from pipeline.recipes import RECIPES, load_config
 
 
@@ -21,6 +22,10 @@ def test_unknown_key_is_named() -> None:
         "images.stepz: there is no such key",
         "sead: there is no such key",
     )
+
+
+def test_every_data_set_can_be_named() -> None:
+    assert get_args(DataConfig.model_fields["name"].annotation) == DATASET_NAMES
 
 
 def test_all_wrong_values_are_reported_at_once_with_their_fields() -> None:

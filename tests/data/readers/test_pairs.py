@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.classes import CAMVID
 from data.errors import DataError
 from data.readers.camvid import open_camvid
-from data.readers.pairs import read_image, read_label
+from data.readers.pairs import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
 
 Write = Callable[[Path, np.ndarray], None]
 
@@ -166,3 +167,44 @@ def test_a_file_that_changes_after_the_check_is_an_error_when_read(camvid_root: 
     (camvid_root / "trainannot" / "a.png").unlink()
     with pytest.raises(DataError, match="can no longer be read"):
         _ = dataset.fingerprint
+
+
+def test_the_meaning_of_label_values_is_part_of_the_fingerprint(tmp_path: Path, write: Write) -> None:
+    write(tmp_path / "image.png", np.zeros((2, 2, 3), np.uint8))
+    write(tmp_path / "label.png", np.array([[0, 1], [2, 3]], dtype=np.uint8))
+    plain = LabelValues.class_ids(11)
+    shifted = LabelValues(ids={value: value + 1 for value in range(4)})
+    datasets = [
+        PairedFiles(
+            name="made",
+            split="train",
+            root=tmp_path,
+            table=CAMVID,
+            licence="none",
+            pairs=[FilePair("x", tmp_path / "image.png", tmp_path / "label.png", of_pair)],
+            values=values,
+        )
+        for values, of_pair in [(None, None), (plain, None), (shifted, None), (plain, shifted)]
+    ]
+    assert [dataset[0].label.tolist() for dataset in datasets] == [[[0, 1], [2, 3]]] * 2 + [[[1, 2], [3, 4]]] * 2
+    first, second, third, fourth = (dataset.fingerprint for dataset in datasets)
+    assert first == second
+    assert third == fourth != first
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_mask_is_true_where_it_is_not_black(tmp_path: Path, mode: str) -> None:
+    wanted = np.array([[True, False, True], [False, False, True]])
+    Image.fromarray(wanted).convert(mode).save(tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as stored:
+        assert stored.mode == mode
+    assert np.array_equal(read_mask(tmp_path / "x.png"), wanted)
+
+
+def test_a_mask_that_is_no_png_or_transparent_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png", format="JPEG")
+    with pytest.raises(DataError, match="a JPEG file; masks must be PNG"):
+        read_mask(tmp_path / "x.png")
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="mode RGBA"):
+        read_mask(tmp_path / "x.png")

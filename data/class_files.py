@@ -1,0 +1,131 @@
+"""Class files: class tables as CSV or YAML, written by users or shipped with this package."""
+
+from __future__ import annotations
+
+import csv
+import io
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from data.classes import ClassTable, SemanticClass
+from data.errors import ConfigError, DataError
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+class _ClassRow(BaseModel):
+    """One class as a class file states it; the row's position is the class's id."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: Annotated[str, Field(min_length=1)]
+    red: _Byte
+    green: _Byte
+    blue: _Byte
+    evaluated: bool = True
+
+
+class ClassFile(BaseModel):
+    """A whole class file.
+
+    Attributes:
+        classes: The classes in the order of their ids.
+        name: Name of the class table.
+        ignore_ids: Label values to ignore besides 255.
+        licence: Licence of the data.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    classes: list[_ClassRow]
+    name: str = "folder"
+    ignore_ids: list[_Byte] = []
+    licence: str = "not stated"
+
+
+def read_class_file(path: Path) -> ClassFile:
+    """Read and validate a class file.
+
+    Args:
+        path: A CSV file with a header, or a YAML list of the same keys; the row order gives the ids:
+
+                name,red,green,blue,evaluated
+                road,128,64,128,true
+
+            "evaluated" may be left out (true). A YAML file may instead be a mapping with the keys "classes" (that
+            list), "ignore_ids", "name" and "licence".
+
+    Returns:
+        What the file states.
+
+    Raises:
+        DataError: It cannot be read or used; every problem is listed with its row and key.
+    """
+    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
+        raise DataError(f"The class file {path} ends in '{path.suffix}'; required is .csv, .yaml or .yml.")
+    try:
+        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"The class file {path} cannot be read ({error}). It must be text in UTF-8.") from error
+    try:
+        content = _parse_csv(text) if path.suffix.lower() == ".csv" else yaml.safe_load(text)
+    except (csv.Error, yaml.YAMLError) as error:
+        raise DataError(f"The class file {path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    try:
+        return ClassFile.model_validate({"classes": content} if isinstance(content, list) else content)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(str(part) for part in detail['loc']) or 'file'}: {detail['msg']}, received {detail['input']!r}"
+            for detail in error.errors()
+        ]
+        raise DataError(
+            f"The class file {path} cannot be used. Required are the columns name, red, green, blue (0 to 255) and, if "
+            "wanted, evaluated (true or false); classes are counted from 0. Correct:",
+            problems,
+        ) from error
+
+
+def _parse_csv(text: str) -> list[dict[str, Any]]:
+    rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, restkey="too many values", strict=True)
+    # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
+    return [{key.strip(): value for key, value in row.items() if value not in (None, "")} for row in rows]
+
+
+def table_of_class_file(path: Path, declared: ClassFile) -> ClassTable:
+    """Return the class table that a class file declares.
+
+    Args:
+        path: The file, for messages.
+        declared: What it states.
+
+    Raises:
+        DataError: The classes do not make a table, or an ignored value is also a class id.
+    """
+    classes = tuple(
+        SemanticClass(name=row.name.strip(), color=(row.red, row.green, row.blue), evaluated=row.evaluated)
+        for row in declared.classes
+    )
+    conflicting = [value for value in declared.ignore_ids if value < len(classes)]
+    if conflicting:
+        raise DataError(
+            f"The class file {path} lists {conflicting} both as class ids and as ignored. Ids count from 0 in the "
+            "order of the classes; remove the values from 'ignore_ids' or move those classes out."
+        )
+    try:
+        return ClassTable(name=declared.name, classes=classes)
+    except ConfigError as error:
+        raise DataError(f"The class file {path} cannot be used. Correct:", error.problems) from error
+
+
+@cache
+def packaged_table(name: str) -> ClassTable:
+    """Return a class table that is shipped as NAME.csv beside this module.
+
+    Args:
+        name: "ade20k" or "coco-stuff".
+    """
+    path = Path(__file__).with_name(f"{name}.csv")
+    return table_of_class_file(path, read_class_file(path).model_copy(update={"name": name}))

@@ -1,0 +1,70 @@
+"""ADE20K in the layout of the scene parsing benchmark SceneParse150 (Zhou et al. 2017)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.class_files import packaged_table
+from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
+
+LICENCE = (
+    "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: "
+    "https://groups.csail.mit.edu/vision/datasets/ADE20K/terms/"
+)
+UNLABELLED = 0
+"""The label files' value for pixels of none of the 150 classes."""
+FOLDERS = {"train": "training", "val": "validation"}
+
+
+def open_ade20k(root: Path, split: str) -> PairedFiles:
+    """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
+
+    Args:
+        root: Folder with images/ and annotations/, such as ADEChallengeData2016.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set; label value v is class v - 1 of 150, 0 is ignored.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    table = packaged_table("ade20k")
+    pairs, problems = pair_ade20k("ade20k", root, split)
+    return PairedFiles(
+        name="ade20k",
+        split=split,
+        root=root,
+        table=table,
+        licence=LICENCE,
+        pairs=pairs,
+        values=LabelValues(
+            ids={class_id + 1: class_id for class_id in range(table.num_classes)}, ignored=frozenset({UNLABELLED})
+        ),
+        problems=problems,
+    )
+
+
+def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[str]]:
+    """Pair the files of a split of ADE20K.
+
+    Args:
+        name: Name of the data set, for messages.
+        root: Folder with images/ and annotations/.
+        split: "train" or "val".
+
+    Returns:
+        The pairs, sorted by id, and one text per file that has no counterpart.
+
+    Raises:
+        DataError: A folder is missing.
+    """
+    folder = FOLDERS[split]
+    layout = "images/(training|validation)/NAME.jpg and annotations/(training|validation)/NAME.png"
+    require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
+    return match_names(
+        files_by_stem(root / "images" / folder, ".jpg"),
+        files_by_stem(root / "annotations" / folder, ".png"),
+        root=root,
+        wanted_label=f"annotations/{folder}/{{id}}.png",
+    )

@@ -1,0 +1,135 @@
+"""ADE-Indoor: the indoor part of ADE20K with 95 classes (Azadi et al. 2019, SB-GAN, section 4).
+
+Its authors publish the file names of its 4,377 training and 433 validation images, which are of ten indoor scene
+categories, but not which 95 of ADE20K's classes it has. Therefore these are read from a file in the data set's folder.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from data.class_files import packaged_table
+from data.classes import ClassTable
+from data.errors import DataError
+from data.readers.ade20k import LICENCE, pair_ade20k
+from data.readers.pairs import FilePair, LabelValues, PairedFiles
+
+NUM_CLASSES = 95
+CLASS_LIST = "ade_indoor_classes.txt"
+SCENE_LIST = "sceneCategories.txt"
+SCENES = (
+    "airport_terminal",
+    "bathroom",
+    "bedroom",
+    "conference_room",
+    "corridor",
+    "dining_room",
+    "hotel_room",
+    "kitchen",
+    "living_room",
+    "office",
+)
+"""The scene categories of the published images."""
+
+
+def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -> PairedFiles:
+    """Open a split of the indoor images in ADE20K's folders.
+
+    The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
+    SB-GAN, is there: a path and the number of a scene category per line; of the path, only the file name is used.
+    Otherwise they are all whose category in ROOT/sceneCategories.txt, published with ADE20K, is one of SCENES; these
+    may be more. The class list has one class of ADE20K per line, by its name in data/ade20k.csv or by its number
+    from 1 to 150; the line order gives the ids. Pixels of other classes are ignored.
+
+    Args:
+        root: Folder with images/ and annotations/, such as ADEChallengeData2016.
+        split: "train" or "val".
+        class_list: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
+
+    Returns:
+        The checked data set.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    all_pairs, problems = pair_ade20k("ade-indoor", root, split)
+    chosen = _read_class_list(root / CLASS_LIST if class_list is None else Path(class_list))
+    listing, scenes = root / f"ade_indoor_im_info_{split}.txt", root / SCENE_LIST
+    if listing.is_file():
+        pairs, of_list = _listed_pairs(listing, all_pairs)
+    elif scenes.is_file():
+        pairs, of_list = _pairs_of_scenes(scenes, all_pairs)
+    else:
+        raise DataError(
+            f"{root} has neither {listing.name}, the published list of ADE-Indoor's images, nor {SCENE_LIST}, ADE20K's "
+            "list of scene categories. Put one of them there; the latter comes with ADEChallengeData2016."
+        )
+    ade20k = packaged_table("ade20k")
+    return PairedFiles(
+        name="ade-indoor",
+        split=split,
+        root=root,
+        table=ClassTable(name="ade-indoor", classes=tuple(ade20k.classes[number - 1] for number in chosen)),
+        licence=LICENCE,
+        pairs=pairs,
+        values=LabelValues(
+            ids={number: class_id for class_id, number in enumerate(chosen)},
+            ignored=frozenset(range(ade20k.num_classes + 1)) - set(chosen),
+        ),
+        problems=[*problems, *of_list],
+    )
+
+
+def _read_class_list(path: Path) -> list[int]:
+    """Return ADE20K's numbers, 1 to 150, of the classes in a list."""
+    numbers = {name: number for number, name in enumerate(packaged_table("ade20k").names, start=1)}
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"The class list {path} cannot be read ({error}). Which 95 of ADE20K's 150 classes ADE-Indoor has was not "
+            "published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its number "
+            "from 1 to 150."
+        ) from error
+    chosen: list[int] = []
+    problems: list[str] = []
+    for place, line in enumerate(lines, start=1):
+        text = line.strip()
+        if not text:
+            continue
+        number = int(text) if text.isdecimal() else numbers.get(text, 0)
+        if number not in numbers.values():
+            problems.append(f"line {place}: '{text}' is neither a class of ADE20K nor a number from 1 to 150")
+        elif number in chosen:
+            problems.append(f"line {place}: '{text}' is listed before")
+        else:
+            chosen.append(number)
+    if len(chosen) != NUM_CLASSES:
+        problems.append(f"{len(chosen)} different classes; {NUM_CLASSES} are required")
+    if problems:
+        raise DataError(f"The class list {path} cannot be used. Correct:", problems)
+    return chosen
+
+
+def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+    by_id = {pair.id: pair for pair in pairs}
+    listed: list[FilePair] = []
+    problems: list[str] = []
+    for place, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name = Path(line.split()[0]).stem
+        if name in by_id:
+            listed.append(by_id[name])
+        else:
+            problems.append(f"{listing.name}, line {place}: {name} listed, but its image or label is missing")
+    return listed, problems
+
+
+def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+    lines = scenes.read_text(encoding="utf-8", errors="replace").splitlines()
+    scene_of = {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
+    problems = [
+        f"{pair.image.name}: {scenes.name} states no scene category for it" for pair in pairs if pair.id not in scene_of
+    ]
+    return [pair for pair in pairs if scene_of.get(pair.id) in SCENES], problems

@@ -1,0 +1,212 @@
+"""CelebAMask-HQ: faces with a mask file per part (Lee et al. 2020)."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from data.classes import CELEBAMASK_HQ
+from data.errors import DataError
+from data.readers.pairs import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
+
+LICENCE = (
+    "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
+)
+IMAGES = "CelebA-HQ-img"
+MASKS = "CelebAMask-HQ-mask-anno"
+MAPPING = "CelebA-HQ-to-CelebA-mapping.txt"
+PARTITION = "list_eval_partition.txt"
+MASKS_PER_FOLDER = 2000
+"""The masks of the images 0 to 1999 lie in the folder 0, and so on."""
+LAST_TRAIN, LAST_VAL = 162770, 182637
+"""Last number of a training and of a validation image in CelebA's partition, whose splits are consecutive."""
+SPLIT_CODES = {"0": "train", "1": "val", "2": "test"}
+
+_MASK_NAME = re.compile(r"(\d{5})_(\w+)")
+_PART_IDS = {name: class_id for class_id, name in enumerate(CELEBAMASK_HQ.names) if name != "background"}
+
+
+@dataclass(frozen=True)
+class PartMasks:
+    """The masks of one face; satisfies data.readers.pairs.LabelFiles.
+
+    Attributes:
+        root: The data set's folder; messages name files relative to it.
+        name: What messages call all of them together.
+        masks: Class id and file of each part, in the order of the ids.
+    """
+
+    root: Path
+    name: str
+    masks: tuple[tuple[int, Path], ...]
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every mask file."""
+        return tuple(path for _, path in self.masks)
+
+    def read(self) -> np.ndarray:
+        """Merge the masks as published: in the order of the class ids, a later part covers an earlier one.
+
+        Returns:
+            uint8 [H, W] of class ids; 0, "background", where no mask is white.
+
+        Raises:
+            DataError: A mask cannot be read or is not as large as the first; every problem is listed with its file.
+        """
+        problems: list[str] = []
+        merged: np.ndarray | None = None
+        for class_id, path in self.masks:
+            name = path.relative_to(self.root).as_posix()
+            try:
+                mask = read_mask(path)
+            except DataError as error:
+                problems.append(f"{name}: {error.summary}")
+                continue
+            if merged is None:
+                merged = np.zeros(mask.shape, dtype=np.uint8)
+            if mask.shape != merged.shape:
+                problems.append(
+                    f"{name}: {mask.shape[0]} x {mask.shape[1]} pixels (height x width), but another mask of the face "
+                    f"has {merged.shape[0]} x {merged.shape[1]}; all must be equal"
+                )
+                continue
+            merged[mask] = class_id
+        if problems or merged is None:
+            raise DataError(f"{self.name} cannot be used:", problems)
+        return merged
+
+
+def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
+    """Open a split: CelebA-HQ-img/NUMBER.jpg with CelebAMask-HQ-mask-anno/FOLDER/NUMBER_PART.png for each part.
+
+    The number of a mask has five digits; FOLDER is the number divided by 2000, rounded down. A part that a face does
+    not have has no file. Masks are half as high and wide as their image (512 and 1024 as published), so each label
+    pixel covers 2 x 2 image pixels and nothing is resampled.
+
+    CelebA-HQ-to-CelebA-mapping.txt names the image of CelebA behind each face. If CelebA's list_eval_partition.txt is
+    there too, then it says which split that belongs to; otherwise CelebA's published partition is taken by number: up
+    to 162770 training, up to 182637 validation. Test images are left out, and lines without files are passed over.
+
+    Args:
+        root: Folder with CelebA-HQ-img/, CelebAMask-HQ-mask-anno/ and CelebA-HQ-to-CelebA-mapping.txt.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    layout = f"{IMAGES}/NUMBER.jpg, {MASKS}/FOLDER/NUMBER_PART.png and {MAPPING}"
+    require_folders("celebamask-hq", root, [IMAGES, MASKS], layout)
+    if not (root / MAPPING).is_file():
+        raise DataError(
+            f"{root} has no {MAPPING}, which says which split a face belongs to. Copy it from the data set's archive."
+        )
+    masks, problems = _find_masks(root)
+    images: dict[int, Path] = {}
+    for name, path in files_by_stem(root / IMAGES, ".jpg").items():
+        if name.isdecimal():
+            images[int(name)] = path
+        else:
+            problems.append(f"{IMAGES}/{path.name}: the name is not a number, as all published ones are")
+    split_of, split_problems = _splits(root, images)
+    problems += split_problems
+
+    pairs: list[FilePair] = []
+    for number in sorted(images):
+        if split_of.get(number) != split:
+            continue
+        name = _mask_name(number)
+        if number in masks:
+            label = PartMasks(root=root, name=name, masks=tuple(sorted(masks[number])))
+            pairs.append(FilePair(id=f"{number:05d}", image=images[number], label=label))
+        else:
+            problems.append(f"{IMAGES}/{images[number].name}: no mask for it, {name} is missing")
+    problems += [
+        f"{_mask_name(number)}: no image for it, {IMAGES}/{number}.jpg is missing"
+        for number in sorted(masks.keys() - images.keys())
+    ]
+    return PairedFiles(
+        name="celebamask-hq",
+        split=split,
+        root=root,
+        table=CELEBAMASK_HQ,
+        licence=LICENCE,
+        pairs=pairs,
+        label_scale=2,
+        problems=problems,
+    )
+
+
+def _mask_name(number: int) -> str:
+    return f"{MASKS}/{number // MASKS_PER_FOLDER}/{number:05d}_*.png"
+
+
+def _find_masks(root: Path) -> tuple[dict[int, list[tuple[int, Path]]], list[str]]:
+    """Return class id and file of each mask, by image number, and one text per file that is not where it belongs."""
+    found: dict[int, list[tuple[int, Path]]] = defaultdict(list)
+    problems: list[str] = []
+    for folder in sorted(path for path in (root / MASKS).iterdir() if path.is_dir()):
+        for stem, path in files_by_stem(folder, ".png").items():
+            name = f"{MASKS}/{folder.name}/{path.name}"
+            match = _MASK_NAME.fullmatch(stem)
+            if match is None or match[2] not in _PART_IDS:
+                problems.append(f"{name}: the name is not NUMBER_PART.png with one of the parts {', '.join(_PART_IDS)}")
+                continue
+            number = int(match[1])
+            if folder.name != str(number // MASKS_PER_FOLDER):
+                problems.append(f"{name}: it belongs into the folder {number // MASKS_PER_FOLDER}")
+                continue
+            found[number].append((_PART_IDS[match[2]], path))
+    return found, problems
+
+
+def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[str]]:
+    """Return the split of each face by CelebA's partition, and what is wrong with the two lists."""
+    problems: list[str] = []
+    originals: dict[int, str] = {}
+    for place, words in _lines(root / MAPPING):
+        if place == 1 and words[0] == "idx":
+            continue
+        if len(words) == 3 and words[0].isdecimal():
+            originals[int(words[0])] = words[2]
+        else:
+            problems.append(f"{MAPPING}, line {place}: required are a number, a number and the name of a file")
+    partition: dict[str, str] | None = None
+    if (root / PARTITION).is_file():
+        partition = {}
+        for place, words in _lines(root / PARTITION):
+            if len(words) == 2 and words[1] in SPLIT_CODES:
+                partition[words[0]] = SPLIT_CODES[words[1]]
+            else:
+                problems.append(f"{PARTITION}, line {place}: required are the name of a file and 0, 1 or 2")
+    split_of: dict[int, str] = {}
+    for number, path in sorted(numbers.items()):
+        original = originals.get(number)
+        found = None
+        if original is None:
+            problems.append(f"{IMAGES}/{path.name}: {MAPPING} does not list it")
+        elif partition is not None:
+            found = partition.get(original)
+            if found is None:
+                problems.append(f"{IMAGES}/{path.name}: {PARTITION} does not list its original {original}")
+        elif Path(original).stem.isdecimal():
+            place = int(Path(original).stem)
+            found = "train" if place <= LAST_TRAIN else "val" if place <= LAST_VAL else "test"
+        else:
+            problems.append(f"{IMAGES}/{path.name}: its original {original} in {MAPPING} has no number")
+        if found is not None:
+            split_of[number] = found
+    return split_of, problems
+
+
+def _lines(path: Path) -> list[tuple[int, list[str]]]:
+    """Return the words of each line that has any, with its number."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [(place, line.split()) for place, line in enumerate(lines, start=1) if line.split()]

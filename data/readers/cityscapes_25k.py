@@ -1,0 +1,85 @@
+"""Cityscapes-25k: Cityscapes with 19,998 more training scenes, whose labels a pretrained network predicted."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from data.classes import CITYSCAPES
+from data.readers import cityscapes
+from data.readers.pairs import (
+    FilePair,
+    LabelValues,
+    PairedFiles,
+    files_by_folder,
+    flat_name,
+    match_names,
+    pair_by_folders,
+    require_folders,
+)
+
+LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predicted by a pretrained network"
+EXTRA = "train_extra"
+"""Folder of the additional scenes, and what the ids of their samples begin with."""
+EXTRA_LABELS = "refinement_final/train_extra"
+"""Where the predicted labels lie, as their archive refinement_final_v0.zip unpacks (Tao et al. 2020)."""
+EXTRA_VALUES = LabelValues(ids={value: value for value in CITYSCAPES.eval_ids}, ignored=frozenset({0}))
+"""Predicted are the 19 evaluated classes, as published label ids; 0 says that nothing was predicted."""
+
+
+def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
+    """Open a split: that of Cityscapes, and for "train" also the scenes leftImg8bit/train_extra.
+
+    The label of leftImg8bit/train_extra/CITY/NAME_leftImg8bit.png is a file of the same name in
+    refinement_final/train_extra/CITY/. It may hold the published label ids of the 19 evaluated classes and, ignored, 0
+    and 255; other values, such as train ids, are refused. Labels without an image are passed over, because the
+    published archive has some. The additional samples come last, and their ids begin with "train_extra_".
+
+    Args:
+        root: Folder with leftImg8bit/, gtFine/ and refinement_final/.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set; `label_origins` says which samples have machine-made labels.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    extra_images = f"leftImg8bit/{EXTRA}"
+    layout = (
+        "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png and, for training, "
+        f"{extra_images}/CITY/*_leftImg8bit.png with {EXTRA_LABELS}/CITY/*_leftImg8bit.png"
+    )
+    extra_folders = [extra_images, EXTRA_LABELS] if split == "train" else []
+    require_folders("cityscapes-25k", root, [f"leftImg8bit/{split}", f"gtFine/{split}", *extra_folders], layout)
+    pairs, problems = pair_by_folders(
+        root, split, image_endings=["_leftImg8bit.png"], label_ending="_gtFine_labelIds.png"
+    )
+    origins = {split: f"{len(pairs)} samples, annotated by people"}
+    if split == "train":
+        extra, extra_problems = _machine_labelled(root, extra_images)
+        pairs += extra
+        problems += extra_problems
+        origins[EXTRA] = (
+            f"{len(extra)} samples, ids {EXTRA}_*: machine-made labels, predicted by a pretrained network; only the "
+            f"{len(CITYSCAPES.eval_ids)} evaluated classes are annotated"
+        )
+    return PairedFiles(
+        name="cityscapes-25k",
+        split=split,
+        root=root,
+        table=CITYSCAPES,
+        licence=LICENCE,
+        pairs=pairs,
+        label_origins=origins,
+        problems=problems,
+    )
+
+
+def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[str]]:
+    ending = "_leftImg8bit.png"
+    images, _ = files_by_folder(root, image_folder, [ending])
+    labels, _ = files_by_folder(root, EXTRA_LABELS, [ending])
+    used = {key: path for key, path in labels.items() if key in images}
+    pairs, problems = match_names(images, used, root=root, wanted_label=f"{EXTRA_LABELS}/{{id}}{ending}")
+    return [replace(pair, id=f"{EXTRA}_{flat_name(pair.id)}", values=EXTRA_VALUES) for pair in pairs], problems

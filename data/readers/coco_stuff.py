@@ -1,0 +1,61 @@
+"""COCO-Stuff with its "stuffthingmaps" on COCO 2017 (Caesar et al. 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from data.class_files import packaged_table
+from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
+
+LICENCE = (
+    "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: "
+    "https://github.com/nightrome/cocostuff#licensing"
+)
+IMAGE_FOLDERS = ("images", ".")
+LABEL_FOLDERS = ("annotations", "stuffthingmaps_trainval2017", "stuffthingmaps")
+
+
+def open_coco_stuff(root: Path, split: str) -> PairedFiles:
+    """Open a split: images/train2017/NUMBER.jpg with annotations/train2017/NUMBER.png, the same for val2017.
+
+    Images may also lie in ROOT/train2017/, and labels in a folder stuffthingmaps_trainval2017/ or stuffthingmaps/
+    instead of annotations/. Other files beside the labels are passed over.
+
+    Args:
+        root: Folder with the unpacked archives train2017, val2017 and stuffthingmaps_trainval2017.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set; label value v is the published class index v + 1 of 182, 255 ("unlabeled") is ignored.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    images = _first_folder(root, IMAGE_FOLDERS, f"{split}2017")
+    annotations = _first_folder(root, LABEL_FOLDERS, f"{split}2017")
+    layout = "images/SPLIT2017/NUMBER.jpg and annotations/SPLIT2017/NUMBER.png"
+    require_folders("coco-stuff", root, [images, annotations], layout)
+    labels = files_by_stem(root / annotations, ".png")
+    pairs, problems = match_names(
+        files_by_stem(root / images, ".jpg"),
+        # Converters for other libraries leave files such as 000000000009_labelTrainIds.png beside the labels.
+        {name: path for name, path in labels.items() if name.isdecimal()},
+        root=root,
+        wanted_label=f"{annotations}/{{id}}.png",
+    )
+    return PairedFiles(
+        name="coco-stuff",
+        split=split,
+        root=root,
+        table=packaged_table("coco-stuff"),
+        licence=LICENCE,
+        pairs=pairs,
+        problems=problems,
+    )
+
+
+def _first_folder(root: Path, parents: Sequence[str], name: str) -> str:
+    """Return the first of the folders PARENT/NAME that is there, or the first of all if there is none."""
+    folders = [(Path(parent) / name).as_posix() for parent in parents]
+    return next((folder for folder in folders if (root / folder).is_dir()), folders[0])

@@ -1,0 +1,94 @@
+"""GTA-5, "Playing for Data" (Richter et al. 2016)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from scipy.io import loadmat
+
+from data.classes import CITYSCAPES
+from data.errors import DataError
+from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
+
+LICENCE = (
+    "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "
+    "https://download.visinf.tu-darmstadt.de/data/from_games/"
+)
+SPLIT_FILE = "split.mat"
+SPLIT_KEYS = {"train": "trainIds", "val": "valIds", "test": "testIds"}
+VALIDATION_PART = 4
+"""Without the split file, the last 1 of so many images is for validation."""
+
+
+def open_gta5(root: Path, split: str) -> PairedFiles:
+    """Open a split: images/NUMBER.png with labels/NUMBER.png, whose palette indices are Cityscapes' label ids.
+
+    If ROOT/split.mat is there, as published with the data set's label mapping, then it says which images are for
+    training and validation; its test images are left out, and its entries without files are passed over. Otherwise
+    the last quarter of the images, by number, is for validation and the rest for training: neighbouring frames look
+    alike, so that a cut at one place mixes least.
+
+    Some labels were published in another size than their images, reportedly 15188, 20803 to 20834 and 20858 to 20860.
+    They are listed as problems like any other; move both files of each elsewhere.
+
+    Args:
+        root: Folder with images/ and labels/.
+        split: "train" or "val".
+
+    Returns:
+        The checked data set; 255 is ignored.
+
+    Raises:
+        DataError: Something is missing or wrong; every problem is listed with its file.
+    """
+    require_folders(
+        "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
+    )
+    images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
+    names = sorted(images.keys() | labels.keys())
+    problems = [
+        f"{name}.png: the name is not a number, as all published ones are" for name in names if not name.isdecimal()
+    ]
+    numbered = [name for name in names if name.isdecimal()]
+    if (root / SPLIT_FILE).is_file():
+        members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
+        problems += split_problems
+    else:
+        first_validation = len(numbered) - len(numbered) // VALIDATION_PART
+        members = set(numbered[:first_validation] if split == "train" else numbered[first_validation:])
+    pairs, unmatched = match_names(
+        {name: path for name, path in images.items() if name in members},
+        {name: path for name, path in labels.items() if name in members},
+        root=root,
+        wanted_label="labels/{id}.png",
+    )
+    return PairedFiles(
+        name="gta5",
+        split=split,
+        root=root,
+        table=CITYSCAPES,
+        licence=LICENCE,
+        pairs=pairs,
+        problems=[*problems, *unmatched],
+    )
+
+
+def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[str]]:
+    """Return the names that belong to a split, and what is wrong with the split file."""
+    try:
+        content = loadmat(path, variable_names=list(SPLIT_KEYS.values()))
+        numbers = {part: {int(value) for value in np.ravel(content[key])} for part, key in SPLIT_KEYS.items()}
+    except Exception as error:
+        # SciPy raises errors of many types on broken or foreign files; each of them means that this file is unusable.
+        raise DataError(
+            f"{path} cannot be used ({type(error).__name__}: {error}). Required is the published MATLAB file with "
+            f"{', '.join(SPLIT_KEYS.values())}; copy it again, or remove it to split by number."
+        ) from error
+    parts_of = {name: [part for part, members in numbers.items() if int(name) in members] for name in names}
+    problems = [
+        f"{name}.png: {path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required"
+        for name, parts in parts_of.items()
+        if len(parts) != 1
+    ]
+    return {name for name, parts in parts_of.items() if split in parts}, problems

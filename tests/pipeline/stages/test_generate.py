@@ -1,0 +1,49 @@
+"""What the stage generate writes beside the shards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from data.arrays import Pairs
+from data.classes import ClassTable, SemanticClass
+from data.shards.manifest import read_manifest
+from data.shards.schema import Row
+from pipeline.config import GenerateConfig
+from pipeline.stages.generate import finish_shards
+
+
+def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
+    origins = {"train": "1 sample, annotated by people", "train_extra": "1 sample: machine-made labels"}
+    label = np.array([[0, 1]] * 8, dtype=np.uint8).repeat(4, axis=1)
+    image = np.zeros((8, 8, 3), dtype=np.uint8)
+    train = Pairs(
+        images=image[None],
+        labels=label[None],
+        ids=["train_extra_x"],
+        table=ClassTable("two", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (4, 5, 6)))),
+        name="cityscapes-25k",
+        licence="for tests",
+        label_origins=origins,
+    )
+
+    def rows(first: int, count: int, batch_size: int) -> Iterator[Row]:
+        for index in range(first, first + count):
+            share = np.array([0.5, 0.5], dtype=np.float32)
+            yield Row(
+                f"semi-{index}", image, label, "semi", share, share, "train_extra_x", None, 0, index, None, "a" * 64
+            )
+
+    maker: Any = SimpleNamespace(kind="semi", train=train, rows=rows, layout_model=None, image_model="a" * 64)
+    finish_shards(tmp_path, maker, GenerateConfig(pairs=2, kinds=("semi",)), {})
+    assert read_manifest(tmp_path)["source"] == {
+        "name": "cityscapes-25k",
+        "licence": "for tests",
+        "split": "train",
+        "label_origins": origins,
+    }
+    assert "- Source label_origins.train_extra: `1 sample: machine-made labels`" in (tmp_path / "README.md").read_text()
