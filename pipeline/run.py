@@ -13,7 +13,6 @@ import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from graphlib import TopologicalSorter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -86,9 +85,23 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
             for k in config.segmenters.seeds
         ]
     units.append(Unit("report", report.VERSION, {**dump["report"], **seed}, tuple(unit.name for unit in units)))
+    return _in_order(units)
+
+
+def _in_order(units: list[Unit]) -> dict[str, Unit]:
+    """Return units by name, each moved behind those that it reads and otherwise as given."""
     by_name = {unit.name: unit for unit in units}
-    order = TopologicalSorter({unit.name: unit.inputs for unit in units}).static_order()
-    return {name: by_name[name] for name in order}
+    ordered: dict[str, Unit] = {}
+
+    def place(unit: Unit) -> None:
+        if unit.name not in ordered:
+            for name in unit.inputs:
+                place(by_name[name])
+            ordered[unit.name] = unit
+
+    for unit in units:
+        place(unit)
+    return ordered
 
 
 @dataclass

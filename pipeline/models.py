@@ -1,0 +1,123 @@
+"""Which models a run has: the folder, system and settings of each, and which of them make which pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from generators.image_contract import ImageSettings
+from generators.image_training import CRITIC_WEIGHTS, WEIGHTS
+from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.production import Kind
+from pipeline.config import RunConfig
+from pipeline.rows import Row
+
+LAYOUT_OF_KIND = {"full": "full", "partial": "partial"}
+
+
+@dataclass(frozen=True)
+class LayoutModel:
+    """A layout generator of a run.
+
+    Attributes:
+        unit: Its folder in the run directory.
+        system: Name of its system.
+        settings: Numbers of its training.
+    """
+
+    unit: str
+    system: str
+    settings: LayoutSettings
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """An image generator of a run; the fields are those of LayoutModel."""
+
+    unit: str
+    system: str
+    settings: ImageSettings
+
+
+@dataclass(frozen=True)
+class PairModels:
+    """The models that make pairs of one kind.
+
+    Attributes:
+        kind: Kind of pairs.
+        layout: Makes or edits layouts; None where the layouts are real or predicted.
+        image: Makes images.
+        finetuned: Folder of the end-to-end fine-tuning of both, or None.
+    """
+
+    kind: Kind
+    layout: LayoutModel | None
+    image: ImageModel
+    finetuned: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Units that the pairs are made from, beside data and palettes."""
+        if self.finetuned is not None:
+            return (self.finetuned,)
+        return (*([self.layout.unit] if self.layout else []), self.image.unit)
+
+    def layout_weights(self, run_dir: Path) -> Path | None:
+        """Return the weights of the layout generator, or None."""
+        if self.layout is None:
+            return None
+        return run_dir / self.finetuned / LAYOUT_WEIGHTS if self.finetuned else run_dir / self.layout.unit / WEIGHTS
+
+    def image_weights(self, run_dir: Path) -> Path:
+        """Return the weights of the image generator."""
+        return run_dir / self.finetuned / IMAGE_WEIGHTS if self.finetuned else run_dir / self.image.unit / WEIGHTS
+
+    def critic_weights(self, run_dir: Path) -> Path:
+        """Return the weights of the discriminator that the image generator was trained against."""
+        return run_dir / self.image.unit / CRITIC_WEIGHTS
+
+
+def layout_model(config: RunConfig, section: str) -> LayoutModel:
+    """Return the layout generator of a section, "full" or "partial"."""
+    layout = getattr(config.layouts, section)
+    return LayoutModel(f"layouts/{layout.system}", layout.system, layout.settings())
+
+
+def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
+    """Return the run's image generator, or another one of its configuration by the name of its system."""
+    name = system or config.images.system
+    return ImageModel(f"images/{name}", name, config.images.settings(name))
+
+
+def pair_models(config: RunConfig, kind: Kind) -> PairModels:
+    """Return what makes a kind of pairs."""
+    section = LAYOUT_OF_KIND.get(kind)
+    return PairModels(
+        kind,
+        layout_model(config, section) if section else None,
+        image_model(config),
+        f"finetuned/{kind}" if kind in config.finetune.kinds else None,
+    )
+
+
+def row_models(config: RunConfig, name: str, row: Row) -> PairModels:
+    """Return what makes the pairs of a row of the comparison.
+
+    All layout systems are trained with the numbers of `layouts.full`, as far as these mean something to them.
+    """
+    image = image_model(config, row.images)
+    if row.layouts is None:
+        return PairModels("semi", None, image)
+    full = layout_model(config, "full")
+    system = LAYOUT_SYSTEMS[row.layouts]
+    optional = frozenset[str]().union(*(other.options for other in LAYOUT_SYSTEMS.values()))
+    standard = LayoutSettings()
+    idle = {field: getattr(standard, field) for field in optional - system.options}
+    layout = LayoutModel(
+        f"layouts/{name}" if row.changes else f"layouts/{row.layouts}",
+        row.layouts,
+        replace(full.settings, **{**idle, **row.changes}),
+    )
+    return PairModels("full", layout, image, f"finetuned/{name}" if row.end_to_end else None)
