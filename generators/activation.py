@@ -22,7 +22,7 @@ class ActivatedMask(NamedTuple):
     log_density: Tensor
 
 
-def semantically_assisted_activation(features: Tensor, palette: Tensor) -> ActivatedMask:
+def semantically_assisted_activation(features: Tensor, palette: Tensor, iterations: int = 1) -> ActivatedMask:
     """Turn features into a soft layout that spends the palette (Eq. 1 and 2).
 
     Computed on logarithms in float32: rho and omega of a large map would lose digits otherwise, and the normalisation
@@ -31,11 +31,22 @@ def semantically_assisted_activation(features: Tensor, palette: Tensor) -> Activ
     Args:
         features: f, BKHW.
         palette: t, BK, rows summing to 1.
+        iterations: Sinkhorn iterations (appendix A, Eq. 9 and 10), at least 1, as in the paper; each further one brings
+            the shares of the mask closer to the palette.
     """
-    features = features.float()
-    log_rho = features - torch.logsumexp(features, dim=(2, 3), keepdim=True)  # Eq. 1
-    log_density = palette.float().log()[:, :, None, None] + log_rho  # omega_c = t_c * rho_c
+    assert iterations >= 1
+    features, log_palette = features.float(), palette.float().log()[:, :, None, None]
+    log_density = log_palette + _over_pixels(features)  # omega_c = t_c * rho_c
+    for _ in range(iterations - 1):
+        # Eq. 10 scales the features, not omega: those of a class without a share stay finite.
+        features = features - torch.logsumexp(log_density, dim=1, keepdim=True)
+        log_density = log_palette + _over_pixels(features)  # Eq. 9
     return ActivatedMask(torch.softmax(log_density, dim=1), log_density)  # Eq. 2
+
+
+def _over_pixels(features: Tensor) -> Tensor:
+    """Return ln rho of Eq. 1."""
+    return features - torch.logsumexp(features, dim=(2, 3), keepdim=True)
 
 
 def entropy_loss(mask: Tensor) -> Tensor:

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from data.labels import one_hot
+
 CropMode = Literal["rectangle", "band"]
 EditBox = tuple[int, int, int, int]
 
@@ -41,3 +43,18 @@ def boxes_to_crop(boxes: list[EditBox], size: tuple[int, int]) -> Tensor:
     for sample, (top, left, height, width) in enumerate(boxes):
         crop[sample, top : top + height, left : left + width] = True
     return crop
+
+
+def crop_palette(label: Tensor, crop: Tensor, num_classes: int) -> Tensor:
+    """Return each layout's class shares inside its crop.
+
+    Args:
+        label: BHW class ids without ignored pixels.
+        crop: BHW bool, true somewhere in each sample.
+        num_classes: K.
+
+    Returns:
+        BK, rows summing to 1.
+    """
+    inside = one_hot(label, num_classes) * crop[:, None]
+    return inside.sum(dim=(2, 3)) / crop.sum(dim=(1, 2))[:, None]

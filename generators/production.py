@@ -13,13 +13,19 @@ from torch import Tensor
 
 from data.arrays import Pairs, images_to_uint8
 from data.classes import IGNORE_ID
-from data.labels import one_hot, soft_to_label
+from data.labels import labels_to_palette, one_hot, soft_to_label
 from data.randomness import numpy_generator, torch_generator
 from data.shards.schema import Row, palette_of_label
-from generators.crops import CropMode, EditBox, boxes_to_crop, sample_crop
+from generators.crops import CropMode, EditBox, boxes_to_crop, crop_palette, sample_crop
 from generators.image_contract import ImageGenerator
-from generators.layout_models import LayoutGenerator, PartialLayoutGenerator, crop_layout, partial_budget
-from generators.layout_training import crop_palette
+from generators.layout_models import (
+    FullLayoutGenerator,
+    PartialLayoutGenerator,
+    addition_budget,
+    crop_layout,
+    partial_budget,
+)
+from generators.layout_settings import Edits
 from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls, PaletteSampler, Projection
 
@@ -35,7 +41,7 @@ class PairMaker:
         seed: The run's seed.
         train: Real training pairs; their class table is that of the rows.
         filled_labels: uint8 [N, H, W], their labels with ignored pixels filled.
-        sampler: Where the palettes of full layouts come from.
+        sampler: Where the palettes of full layouts, and of layouts that are added to, come from.
         image_generator: Layout to image, in eval mode on the fabric's device.
         image_model: Its content hash.
         layout_generator: The generator of full or partial layouts; None for semi.
@@ -43,8 +49,9 @@ class PairMaker:
         fabric: Device and precision.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
         projection: How palettes are put on the simplex.
-        controls: Wishes about the palettes of full layouts.
-        crop_mode: Where partial edits happen.
+        controls: Wishes about the sampled palettes.
+        crop_mode: Where partial edits happen, if they replace.
+        edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
     """
 
     kind: Kind
@@ -54,13 +61,14 @@ class PairMaker:
     sampler: PaletteSampler
     image_generator: ImageGenerator
     image_model: str
-    layout_generator: LayoutGenerator | PartialLayoutGenerator | None
+    layout_generator: FullLayoutGenerator | PartialLayoutGenerator | None
     layout_model: str | None
     fabric: Fabric
     noise_scheme: NoiseScheme | None = None
     projection: Projection = "clip"
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
+    edits: Edits = "replace"
 
     def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
         """Yield rows `first` to `first + count - 1`.
@@ -73,14 +81,15 @@ class PairMaker:
         for start in range(first, first + count, batch_size):
             indices = list(range(start, min(start + batch_size, first + count)))
             with torch.inference_mode(), self.fabric.autocast():
-                yield from self._batch(indices)
+                rows = self._batch(indices)
+            yield from rows  # outside: whoever takes them must not find gradients switched off
 
     def _batch(self, indices: list[int]) -> list[Row]:
         randoms = [numpy_generator(self.seed, "generate", self.kind, index) for index in indices]
         boxes: Sequence[EditBox | None] = [None] * len(indices)
         sources: list[int | None] = [None] * len(indices)
         if self.kind == "full":
-            layout, targets = self._full_layouts(randoms)
+            layout, targets = self._full_layouts(indices, randoms)
             labels = layout
         else:
             # Each real layout is used equally often, in an order that goes through all of them.
@@ -91,11 +100,14 @@ class PairMaker:
             count = self.train.table.num_classes
             targets = np.stack([palette_of_label(label, count) for label in self.train.labels[chosen]])
             if self.kind == "partial":
-                edit_boxes = [sample_crop(random, self.train.size, self.crop_mode) for random in randoms]
-                edited = self._edited_layouts(layout, edit_boxes, randoms)
+                if self.edits == "add":
+                    edited, targets = self._added_layouts(layout, indices, randoms)
+                else:
+                    boxes = edit_boxes = [sample_crop(random, self.train.size, self.crop_mode) for random in randoms]
+                    edited = self._edited_layouts(layout, edit_boxes, indices, randoms)
                 # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
                 labels = torch.where((labels == IGNORE_ID) & (edited == layout), IGNORE_ID, edited)
-                layout, boxes = edited, edit_boxes
+                layout = edited
         images = images_to_uint8(self._images(layout, indices))
         labels_uint8 = labels.numpy().astype(np.uint8)
         return [
@@ -116,22 +128,40 @@ class PairMaker:
             for i, index in enumerate(indices)
         ]
 
-    def _full_layouts(self, randoms: list[np.random.Generator]) -> tuple[Tensor, np.ndarray]:
-        assert isinstance(self.layout_generator, LayoutGenerator)
-        device = self.fabric.device
-        palettes = np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
-        noise = self._vectors(randoms, self.layout_generator.noise_features)
-        layout = self.layout_generator(noise, torch.from_numpy(palettes).float().to(device)).layout
-        return soft_to_label(layout).cpu(), palettes
+    def _full_layouts(self, indices: list[int], randoms: list[np.random.Generator]) -> tuple[Tensor, np.ndarray]:
+        assert isinstance(self.layout_generator, FullLayoutGenerator)
+        palettes = self._palettes(randoms)
+        target = torch.from_numpy(palettes).float().to(self.fabric.device)
+        return self._generated(indices, randoms, target), palettes
 
-    def _edited_layouts(self, layout: Tensor, boxes: list[EditBox], randoms: list[np.random.Generator]) -> Tensor:
+    def _edited_layouts(
+        self, layout: Tensor, boxes: list[EditBox], indices: list[int], randoms: list[np.random.Generator]
+    ) -> Tensor:
         assert isinstance(self.layout_generator, PartialLayoutGenerator)
         device, count = self.fabric.device, self.train.table.num_classes
         crop = boxes_to_crop(boxes, self.train.size)
         budget = partial_budget(crop_palette(layout, crop, count), crop).to(device)
         cropped = crop_layout(one_hot(layout.to(device), count), crop.to(device))
+        return self._generated(indices, randoms, budget, cropped)
+
+    def _added_layouts(
+        self, layout: Tensor, indices: list[int], randoms: list[np.random.Generator]
+    ) -> tuple[Tensor, np.ndarray]:
+        assert isinstance(self.layout_generator, PartialLayoutGenerator)
+        device, count = self.fabric.device, self.train.table.num_classes
+        palettes = self._palettes(randoms)
+        budget = addition_budget(torch.from_numpy(palettes).float(), labels_to_palette(layout, count))
+        return self._generated(indices, randoms, budget.to(device), one_hot(layout.to(device), count)), palettes
+
+    def _palettes(self, randoms: list[np.random.Generator]) -> np.ndarray:
+        return np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
+
+    def _generated(self, indices: list[int], randoms: list[np.random.Generator], *condition: Tensor) -> Tensor:
+        """Return label maps from the layout generator, each from its own sources of noise and drawn classes."""
+        assert self.layout_generator is not None
         noise = self._vectors(randoms, self.layout_generator.noise_features)
-        return soft_to_label(self.layout_generator(noise, budget, cropped).layout).cpu()
+        generators = [torch_generator(self.seed, "generate", self.kind, "classes", index) for index in indices]
+        return soft_to_label(self.layout_generator(noise, *condition, generators=generators).layout).cpu()
 
     def _vectors(self, randoms: list[np.random.Generator], features: int) -> Tensor:
         vectors = np.stack([random.standard_normal(features, np.float32) for random in randoms])

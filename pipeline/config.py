@@ -67,6 +67,7 @@ class PalettesConfig(Section):
 class LayoutConfig(Section):
     """One layout generator and its training; lists have one entry per level of the growing network."""
 
+    system: str | None = Field(default=None, description="Layout system by name; none for Semantic Palette's.")
     noise_features: int = Field(default=512, ge=1, description="Length of the noise vector.")
     max_width: int = Field(default=512, ge=1, description="Largest number of feature channels.")
     base_width: int = Field(
@@ -82,10 +83,31 @@ class LayoutConfig(Section):
     average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
     crop_mode: Literal["rectangle", "band"] = Field(default="band", description="Where partial edits happen.")
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+    residual_fusion: bool = Field(
+        default=True, description="Whether a level's mask is added to the features that the next level grows from."
+    )
+    multi_scale: bool = Field(
+        default=True, description="Whether L_COND is taken at every level, or at the active one alone."
+    )
+    soft_layouts: bool = Field(
+        default=True, description="Whether real layouts are softened; else classes are drawn by Gumbel-softmax."
+    )
+    palettes: Literal["sampled", "real"] = Field(
+        default="sampled", description="Target palettes in training: from the sampler, or of real layouts."
+    )
+    sinkhorn_iterations: int = Field(
+        default=1, ge=1, description="Of each semantically-assisted activation; more keep closer to the palette."
+    )
+    matching_weight: float = Field(default=1.0, ge=0, description="Weight of L_MATCH (baseline-1).")
+    edits: Literal["replace", "add"] = Field(
+        default="replace",
+        description="Partial edits replace a crop, or add to a whole layout what its target has more of.",
+    )
+    novelty_weight: float = Field(default=1.0, ge=0, description="Weight of L_NOV, where partial edits add.")
 
     def settings(self) -> LayoutSettings:
         """Return the numbers that the generator's training takes."""
-        return LayoutSettings(**self.model_dump())
+        return LayoutSettings(**self.model_dump(exclude={"system"}))
 
 
 class LayoutsConfig(Section):

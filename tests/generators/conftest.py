@@ -4,6 +4,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 
 from data.arrays import Pairs
 from data.classes import IGNORE_ID, ClassTable, SemanticClass
+from generators.layout_systems import LAYOUT_SYSTEMS
 from training.fabric import make_fabric
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
@@ -28,6 +30,22 @@ TABLE = ClassTable(
         SemanticClass("sky", (200, 220, 250)),
     ),
 )
+
+
+# Every layout system as its paper has it, and with its switches turned: name, system, changed settings.
+LAYOUT_CASES: list[tuple[str, str, dict[str, Any]]] = [
+    *((name, name, {}) for name in LAYOUT_SYSTEMS),
+    (
+        "semantic-palette-bare",  # the first row of Table 4: SAA alone
+        "semantic-palette",
+        {"residual_fusion": False, "multi_scale": False, "soft_layouts": False, "palettes": "real"},
+    ),
+    ("semantic-palette-sinkhorn", "semantic-palette", {"sinkhorn_iterations": 3}),
+    ("semantic-palette-partial-drawn", "semantic-palette-partial", {"soft_layouts": False, "crop_mode": "rectangle"}),
+    ("semantic-palette-partial-add", "semantic-palette-partial", {"edits": "add", "novelty_weight": 2.0}),
+    ("semantic-palette-partial-add-real", "semantic-palette-partial", {"edits": "add", "palettes": "real"}),
+    ("baseline-1-drawn", "baseline-1", {"soft_layouts": False, "matching_weight": 3.0}),
+]
 
 
 class StopAt:
@@ -65,6 +83,11 @@ def table() -> ClassTable:
 def other_table() -> ClassTable:
     """As many classes, one of another name."""
     return ClassTable("other", (*TABLE.classes[:2], SemanticClass("water", (0, 0, 255))))
+
+
+@pytest.fixture(params=LAYOUT_CASES, ids=lambda case: case[0])
+def layout_case(request: pytest.FixtureRequest) -> tuple[str, str, dict[str, Any]]:
+    return request.param
 
 
 @pytest.fixture

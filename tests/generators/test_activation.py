@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -83,6 +84,66 @@ def test_it_is_one_step_of_the_sinkhorn_algorithm() -> None:
     plan = plan @ torch.diag((1 / pixels) / plan.sum(dim=0))
     mask = semantically_assisted_activation(features, palette).mask
     torch.testing.assert_close(mask[0].flatten(1).double(), pixels * plan, rtol=1e-5, atol=1e-7)
+
+
+def sinkhorn_by_loops(features: np.ndarray, palette: np.ndarray, iterations: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return m and the last omega, [K, N], by appendix A: scale each row to its share, then each column to 1 / N."""
+    plan = np.exp(features.astype(np.float64))
+    classes, pixels = plan.shape
+    density = plan
+    for _ in range(iterations):
+        for c in range(classes):
+            plan[c] *= palette[c] / plan[c].sum()
+        density = plan.copy()
+        for n in range(pixels):
+            plan[:, n] *= (1 / pixels) / plan[:, n].sum()
+    return pixels * plan, density
+
+
+@pytest.mark.parametrize("iterations", [1, 2, 5])
+def test_sinkhorn_iterations_equal_plain_loops(iterations: int) -> None:
+    features, palette = random_case(7)
+    result = semantically_assisted_activation(features, palette, iterations)
+    for sample in range(2):
+        mask, density = sinkhorn_by_loops(features[sample].flatten(1).numpy(), palette[sample].numpy(), iterations)
+        np.testing.assert_allclose(result.mask[sample].flatten(1).numpy(), mask, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(result.log_density[sample].flatten(1).exp().numpy(), density, rtol=1e-4, atol=1e-7)
+
+
+def test_one_iteration_is_the_activation_of_the_paper_to_the_bit() -> None:
+    features, palette = random_case(8, height=16, width=32)
+    density = palette.log()[:, :, None, None] + (features - torch.logsumexp(features, dim=(2, 3), keepdim=True))
+    for result in (
+        semantically_assisted_activation(features, palette),
+        semantically_assisted_activation(features, palette, 1),
+    ):
+        assert torch.equal(result.log_density, density)
+        assert torch.equal(result.mask, torch.softmax(density, dim=1))
+
+
+def test_further_iterations_bring_the_shares_of_the_mask_to_the_palette() -> None:
+    features, palette = random_case(9, height=8, width=8)
+    gaps = []
+    for iterations in (1, 2, 4, 200):
+        result = semantically_assisted_activation(features, palette, iterations)
+        torch.testing.assert_close(result.log_density.exp().sum(dim=(2, 3)), palette)
+        torch.testing.assert_close(result.mask.sum(dim=1), torch.ones(2, 8, 8))
+        gaps.append((result.mask.mean(dim=(2, 3)) - palette).abs().max().item())
+    assert gaps == sorted(gaps, reverse=True)
+    assert gaps[0] > 0.01 and gaps[-1] < 1e-5
+    assert spread_loss(result.log_density).item() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_further_iterations_leave_out_a_class_without_a_share_and_harm_no_gradient() -> None:
+    features, _ = random_case(2)
+    features.requires_grad_(True)
+    palette = torch.tensor([[0.5, 0.0, 0.5, 0.0], [0.0, 0.0, 1.0, 0.0]])
+    result = semantically_assisted_activation(features, palette, 3)
+    assert result.mask[:, [1, 3]].abs().max().item() == 0.0
+    conditional_loss([result]).backward()
+    assert features.grad is not None
+    assert torch.isfinite(features.grad).all()
+    assert features.grad[0, [0, 2]].abs().max().item() > 0.0
 
 
 def test_low_losses_mean_that_the_palette_is_met() -> None:

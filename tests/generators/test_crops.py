@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators.crops import CropMode, boxes_to_crop, sample_crop
+from generators.crops import CropMode, boxes_to_crop, crop_palette, sample_crop
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,9 @@ def test_a_crop_covers_its_box_alone() -> None:
             expected[0, row, column] = True
     expected[1] = True
     assert torch.equal(crop, expected)
+
+
+def test_shares_inside_a_crop_by_hand() -> None:
+    label = torch.tensor([[[0, 0, 1], [2, 1, 1]], [[2, 2, 2], [0, 0, 0]]])
+    crop = torch.tensor([[[0, 1, 1], [0, 1, 1]], [[1, 1, 1], [1, 0, 0]]]) > 0
+    torch.testing.assert_close(crop_palette(label, crop, 3), torch.tensor([[0.25, 0.75, 0.0], [0.25, 0.0, 0.75]]))

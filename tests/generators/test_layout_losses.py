@@ -14,7 +14,10 @@ from generators.layout_losses import (
     critic_loss,
     generator_loss,
     gradient_penalty,
+    hard_layout_at_level,
     layout_at_level,
+    matching_loss,
+    novelty_loss,
     soften_layout,
 )
 from generators.layout_models import LayoutDiscriminator
@@ -161,3 +164,48 @@ def test_layouts_of_every_level_sum_to_one(size: tuple[int, int]) -> None:
     small = layout_at_level(layout, size, 1.0, 1 / 64)
     assert small.shape == (2, 3, *size)
     torch.testing.assert_close(small.sum(dim=1), torch.ones(2, *size))
+
+
+def test_matching_loss_by_hand() -> None:
+    # Shares 1/2 and 1/2 of the first sample, 3/4 and 1/4 of the second; nothing is wanted of its second class.
+    soft = torch.tensor([[[[0.9, 0.1]], [[0.1, 0.9]]], [[[1.0, 0.5]], [[0.0, 0.5]]]], requires_grad=True)
+    palette = torch.tensor([[0.25, 0.75], [1.0, 0.0]])
+    first = 0.25 * math.log(0.25 / 0.5) + 0.75 * math.log(0.75 / 0.5)
+    second = math.log(1 / 0.75)
+    loss = matching_loss(soft, palette)
+    assert loss.item() == pytest.approx((first + second) / 2, rel=1e-6)
+    loss.backward()
+    # d/dm of -t_c ln(mean of m_c) is -t_c / share / pixels, here for half of the mean over samples.
+    assert soft.grad is not None
+    assert soft.grad[0, 1].flatten().tolist() == pytest.approx([-0.75 / 0.5 / 2 / 2] * 2)
+
+
+def test_matching_is_met_by_a_layout_that_never_shows_a_class() -> None:
+    # Section 3.2: why the paper does without this loss. The second class has its share and no pixel.
+    soft = torch.tensor([[0.7, 0.3]])[:, :, None, None].expand(1, 2, 4, 4)
+    assert matching_loss(soft, torch.tensor([[0.7, 0.3]])).item() == pytest.approx(0.0, abs=1e-6)
+    assert soft.argmax(dim=1).max() == 0
+    assert matching_loss(one_hot(torch.zeros(1, 4, 4, dtype=torch.int64), 2), torch.tensor([[0.7, 0.3]])) > 5
+
+
+def test_novelty_loss_by_hand() -> None:
+    layout = one_hot(torch.tensor([[[0, 1, 1]], [[2, 2, 0]], [[0, 0, 0]]]), 3)
+    soft = torch.zeros(3, 3, 1, 3)
+    soft[0, :, 0] = torch.tensor([[0.2, 0.3, 0.5], [0.6, 0.1, 0.3], [0.5, 0.4, 0.1]]).T
+    soft[1, :, 0] = torch.tensor([[0.1, 0.2, 0.7], [0.0, 0.0, 1.0], [0.9, 0.1, 0.0]]).T
+    soft[2] = layout[2]
+    edited = torch.tensor([[[1, 1, 0]], [[0, 1, 0]], [[0, 0, 0]]]) > 0
+    # First: (0.2 + 0.1) / 2; second: 1.0 / 1; third: nothing was edited.
+    assert novelty_loss(soft, layout, edited).item() == pytest.approx((0.15 + 1.0 + 0.0) / 3)
+    assert novelty_loss(1 - layout, layout, edited).item() == 0.0
+
+
+def test_hard_layouts_of_a_level_are_picked_from_both_resolutions_while_it_fades_in() -> None:
+    label = torch.randint(0, 3, (2, 24, 32), generator=torch.Generator().manual_seed(0))
+    layout, uniform = one_hot(label, 3), torch.rand(2, 1, 12, 16, generator=torch.Generator().manual_seed(1))
+    full = one_hot(label[:, 1::2, 1::2], 3)
+    half = one_hot(label[:, 2::4, 2::4], 3).repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert torch.equal(hard_layout_at_level(layout, (12, 16), 1.0, uniform), full)
+    mixed = hard_layout_at_level(layout, (12, 16), 0.25, uniform)
+    assert torch.equal(mixed, torch.where(uniform < 0.25, full, half))
+    assert set(mixed.unique().tolist()) == {0.0, 1.0}

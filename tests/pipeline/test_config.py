@@ -7,6 +7,7 @@ import pytest
 
 from data.datasets import DATASET_NAMES
 from data.errors import ConfigError
+from generators.layout_settings import LayoutSettings
 from pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from pipeline.recipes import RECIPES, load_config
 
@@ -101,3 +102,28 @@ def test_written_config_reads_back_equal(tiny_config: RunConfig, tmp_path: Path)
 def test_values_cannot_be_changed(tiny_config: RunConfig) -> None:
     with pytest.raises(ValueError, match="frozen"):
         tiny_config.seed = 3  # type: ignore[misc]
+
+
+def test_layout_switches_are_set_by_name_and_default_to_the_papers() -> None:
+    switches = [
+        "residual_fusion",
+        "multi_scale",
+        "soft_layouts",
+        "palettes",
+        "sinkhorn_iterations",
+        "matching_weight",
+        "edits",
+        "novelty_weight",
+    ]
+    config = make_config(RECIPES["demo"]()).layouts.full
+    assert config.system is None
+    assert {name: getattr(config.settings(), name) for name in switches} == {
+        name: getattr(LayoutSettings(), name) for name in switches
+    }
+    assignments = ["layouts.full.system=sb-gan", "layouts.full.soft_layouts=false", "layouts.full.palettes=real"]
+    changed = make_config(with_overrides(RECIPES["demo"](), assignments)).layouts.full
+    assert changed.system == "sb-gan"
+    assert (changed.settings().soft_layouts, changed.settings().palettes) == (False, "real")
+    wrong = ["layouts.full.sinkhorn_iterations=0", "layouts.full.palettes=guessed", "layouts.full.novelty_weight=-1"]
+    problems = problems_of(RECIPES["demo"](), *wrong)
+    assert sorted(problem.split(":")[0] for problem in problems) == sorted(text.split("=")[0] for text in wrong)

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from data.arrays import Pairs
+from data.labels import fill_ignored, labels_to_palette
+from data.shards.schema import Row
+from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.oasis import OasisGenerator
+from generators.palettes import PaletteControls, fit_palette_sampler
+from generators.production import PairMaker
+
+SIZE = (12, 16)
+SMALL = LayoutSettings(noise_features=6, max_width=8, base_width=32, hidden_channels=6)
+
+
+@pytest.fixture
+def make_maker(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Callable[..., PairMaker]:
+    """Untrained generators of 3 classes and 12x16 pixels."""
+
+    def make(system: str, changes: dict[str, Any] | None = None, **options: Any) -> PairMaker:
+        pairs = make_pairs()
+        filled = np.stack([fill_ignored(label) for label in pairs.labels])
+        palettes = labels_to_palette(torch.from_numpy(filled.astype(np.int64)), 3).numpy()
+        torch.manual_seed(0)
+        generator = LAYOUT_SYSTEMS[system].build_generator(3, SIZE, replace(SMALL, **(changes or {})))
+        return PairMaker(
+            kind="partial" if LAYOUT_SYSTEMS[system].partial else "full",
+            seed=5,
+            train=pairs,
+            filled_labels=filled,
+            sampler=fit_palette_sampler(palettes, pairs.table.names, max_components=2),
+            image_generator=OasisGenerator(3, (3, 4), 2, 4, 5, 6).eval(),
+            image_model="image",
+            layout_generator=generator.eval(),
+            layout_model="layout",
+            fabric=fabric,
+            **options,
+        )
+
+    return make
+
+
+def equal(first: Row, second: Row) -> bool:
+    return (
+        first.id == second.id
+        and np.array_equal(first.label, second.label)
+        and np.array_equal(first.palette_target, second.palette_target)
+        and first.edit_box == second.edit_box
+    )
+
+
+CASES: list[tuple[str, dict[str, Any]]] = [
+    *((name, {}) for name in LAYOUT_SYSTEMS),
+    ("semantic-palette", {"soft_layouts": False}),
+    ("semantic-palette-partial", {"edits": "add"}),
+]
+
+
+@pytest.mark.parametrize(("system", "changes"), CASES)
+def test_layouts_of_every_system_are_functions_of_seed_and_index(
+    system: str, changes: dict[str, Any], make_maker: Callable[..., PairMaker]
+) -> None:
+    options = {"edits": changes["edits"]} if "edits" in changes else {}
+    maker = make_maker(system, changes, **options)
+    rows = list(maker.rows(0, 6, batch_size=6))
+    torch.manual_seed(99)
+    again = [*maker.rows(3, 3, batch_size=2), *maker.rows(0, 3, batch_size=1)]
+    assert all(equal(row, rows[row.index]) for row in again)
+    assert len({row.label.tobytes() for row in rows}) == 6
+    assert all(row.label.shape == SIZE for row in rows)
+
+
+def test_taking_rows_leaves_gradients_switched_on(make_maker: Callable[..., PairMaker]) -> None:
+    first, second = make_maker("sb-gan").rows(0, 4, 2), make_maker("sb-gan").rows(0, 4, 2)
+    for _ in zip(first, second, strict=True):
+        assert torch.is_grad_enabled() and not torch.is_inference_mode_enabled()
+
+
+def test_classes_of_sb_gan_are_drawn_and_those_of_an_ablation_are_the_largest_shares(
+    make_maker: Callable[..., PairMaker],
+) -> None:
+    for system, changes, drawn in (("sb-gan", {}, True), ("semantic-palette", {"soft_layouts": False}, False)):
+        maker, bare = make_maker(system, changes), make_maker(system, changes)
+        assert bare.layout_generator is not None
+        bare.layout_generator.drawn_classes = "never"
+        pairs = zip(maker.rows(0, 3, 3), bare.rows(0, 3, 3), strict=True)
+        assert all(np.array_equal(a.label, b.label) != drawn for a, b in pairs)
+
+
+def test_rows_that_are_added_to_have_a_sampled_target_and_no_box(make_maker: Callable[..., PairMaker]) -> None:
+    controls = PaletteControls(fixed={"ground": 0.2, "sky": 0.8})
+    maker = make_maker("semantic-palette-partial", {"edits": "add"}, edits="add", controls=controls)
+    rows = list(maker.rows(0, 6, 4))
+    for row in rows:
+        assert row.edit_box is None
+        assert row.source_id == maker.train.ids[row.index % 6]
+        np.testing.assert_allclose(row.palette_target, [0.2, 0.0, 0.8], atol=1e-6)
+    sources = maker.filled_labels
+    # There is nothing to add of the wall, so that it grows nowhere.
+    assert all(not np.any((row.label == 1) & (sources[row.index] != 1)) for row in rows)
+    assert any(np.any((row.label != 255) & (row.label != sources[row.index])) for row in rows)
