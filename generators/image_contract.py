@@ -96,6 +96,9 @@ class ImageGenerator(nn.Module, ABC):
             B3HW in [-1, 1].
         """
 
+    def finish(self, source: BatchSource) -> None:
+        """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""
+
     def choose_scheme(self, scheme: NoiseScheme | None) -> NoiseScheme | None:
         """Return the noise scheme to use: the wanted one, or the usual one, which is None for networks without noise.
 
@@ -217,6 +220,7 @@ class ImageSystem:
         build_generator: Makes the untrained generator from K, (H, W) and settings.
         build_objective: Makes losses and critic from K, (H, W), settings and the features of the perceptual loss.
         perceptual: Whether its losses need a feature network.
+        perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
         augmentable: Whether its critic looks at images that may be augmented.
     """
 
@@ -226,4 +230,5 @@ class ImageSystem:
     build_generator: Callable[[int, tuple[int, int], Any], ImageGenerator]
     build_objective: Callable[[int, tuple[int, int], Any, FeatureNetwork | None], ImageObjective]
     perceptual: bool = False
+    perceptual_layers: tuple[int, ...] | None = None
     augmentable: bool = False

@@ -240,7 +240,10 @@ def train_image_generator(
 
 
 def finish_average(average: nn.Module, source: TrainingBatches, stream: str, batch_size: int) -> None:
-    """Estimate the averaged generator's batch statistics from real layouts, and leave it in eval mode."""
+    """Let the averaged generator take what it needs and estimate its batch statistics; leave it in eval mode."""
+    assert isinstance(average, ImageGenerator)
+    average.finish(source)
+    source.generator = average  # noise may come from what it has just taken
 
     def run(step: int) -> None:
         indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)

@@ -29,6 +29,7 @@ from generators.image_systems import find_image_system
 from generators.image_training import WEIGHTS, load_image_generator, train_image_generator
 from generators.layout_training import LayoutKind, load_layout_generator, train_layout_generator
 from generators.palettes import control_problems
+from generators.perceptual import VGG_LAYERS
 from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import LayoutConfig, RunConfig, write_config
@@ -301,12 +302,14 @@ class Run:
 
     def _features(self, system: str, table: ClassTable) -> FeatureNetwork | None:
         """Return the network of a system's perceptual loss, or None if it has none."""
-        if not find_image_system(system).perceptual:
+        image_system = find_image_system(system)
+        if not image_system.perceptual:
             return None
         segmenters = self.config.segmenters
         folder = self.run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
         segmenter = load_segmenter(folder, segment.arm_settings(segmenters, "real"), table)
-        return choose_features(self.config.images.vgg_weights, segmenter)
+        layers = image_system.perceptual_layers or VGG_LAYERS
+        return choose_features(self.config.images.vgg_weights, segmenter, layers)
 
     def _make_shards(self, folder: Path, kind: str) -> None:
         maker = self.pair_maker(kind)  # type: ignore[arg-type]
