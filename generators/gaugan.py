@@ -112,12 +112,12 @@ class SpadeBlocks(nn.Module):
             hidden_channels: Width inside each modulation.
         """
         super().__init__()
-        outputs = [width * min(16, 2 ** (doublings - i)) for i in range(doublings + 1)]
-        inputs = [outputs[0], *outputs]
+        widths = [width * min(16, 2 ** (doublings - i)) for i in range(doublings + 1)]
+        outputs = [widths[0], *widths]
+        inputs = [widths[0], *outputs[:-1]]
         self.in_channels = inputs[0]
         self.blocks = nn.ModuleList(
-            SpadeResidualBlock(a, b, condition_channels, hidden_channels)
-            for a, b in zip(inputs, [outputs[0], *outputs], strict=True)
+            SpadeResidualBlock(a, b, condition_channels, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
 

@@ -171,7 +171,7 @@ class ImageObjective(ABC):
     critic: nn.Module | None = None
     memory: nn.Module | None = None
 
-    def begin(self, source: BatchSource, device: torch.device) -> None:
+    def begin(self, source: BatchSource, device: torch.device) -> None:  # noqa: B027 (optional)
         """Look at the training set before the first step; does nothing unless a system needs it."""
 
     def batch(self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward) -> ImageBatch:

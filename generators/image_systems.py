@@ -9,10 +9,7 @@ from generators.oasis import OASIS
 from generators.pix2pixhd import PIX2PIXHD
 from generators.sean import SEAN
 
-IMAGE_SYSTEMS: dict[str, ImageSystem] = {
-    system.name: system
-    for system in (OASIS, GAUGAN, SPADE_PLUS, PIX2PIXHD, SEAN)
-}
+IMAGE_SYSTEMS: dict[str, ImageSystem] = {system.name: system for system in (OASIS, GAUGAN, SPADE_PLUS, PIX2PIXHD, SEAN)}
 
 
 def find_image_system(name: str) -> ImageSystem:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from data.arrays import Pairs, images_to_uint8
 from data.classes import ClassTable
@@ -72,9 +72,7 @@ class TrainingBatches:
         )
         image = image.contiguous(memory_format=torch.channels_last)
         image, label, layout, noise = (x.to(self.device) for x in (image, label, layout, noise))
-        augmentation = (
-            draw_augmentation(len(image), self.pairs.size, self.device) if self.settings.augment else None
-        )
+        augmentation = draw_augmentation(len(image), self.pairs.size, self.device) if self.settings.augment else None
         label_map = one_hot(layout, self.pairs.table.num_classes)
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation)
 

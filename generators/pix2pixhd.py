@@ -7,6 +7,7 @@ Shapes: B batch, K classes, H x W pixels, w width.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -73,7 +74,7 @@ class GlobalGenerator(ImageGenerator):
         widths = [width * 2**i for i in range(doublings + 1)]
         self.from_label_map = nn.Conv2d(num_classes, width, 7, padding=3, padding_mode="reflect", bias=False)
         self.down = nn.ModuleList(
-            nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in zip(widths[:-1], widths[1:], strict=True)
+            nn.Conv2d(a, b, 3, stride=2, padding=1, bias=False) for a, b in itertools.pairwise(widths)
         )
         self.blocks = nn.ModuleList(_ResidualBlock(widths[-1]) for _ in range(residual_blocks))
         self.up = nn.ModuleList(
@@ -107,9 +108,7 @@ class GlobalGenerator(ImageGenerator):
         return torch.tanh(self.to_image(x))
 
 
-def build_pix2pixhd_generator(
-    num_classes: int, size: tuple[int, int], settings: Pix2PixHdSettings
-) -> GlobalGenerator:
+def build_pix2pixhd_generator(num_classes: int, size: tuple[int, int], settings: Pix2PixHdSettings) -> GlobalGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:

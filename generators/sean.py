@@ -100,7 +100,7 @@ class StyleEncoder(nn.Module):
             x = F.leaky_relu(F.instance_norm(conv(x)), SLOPE)
         style = torch.tanh(self.to_style(x))
         # Averaged down, a small region still has a share where nearest pixels might miss it.
-        region = F.adaptive_avg_pool2d(label_map, style.shape[2:]).flatten(2)
+        region = F.adaptive_avg_pool2d(label_map, (style.shape[2], style.shape[3])).flatten(2)
         total = torch.einsum("bkp,bsp->bks", region, style.flatten(2))
         return total / region.sum(dim=2)[..., None].clamp(min=1e-6)
 
@@ -211,7 +211,9 @@ class SeanGenerator(ImageGenerator):
         if not isinstance(classes, Tensor):
             wrong = [index for index in classes if not 0 <= index < self.num_classes]
             if wrong:
-                raise ConfigError(f"Codes of the classes {wrong} were to be replaced; ids are 0 to {self.num_classes - 1}.")
+                raise ConfigError(
+                    f"Codes of the classes {wrong} were to be replaced; ids are 0 to {self.num_classes - 1}."
+                )
             chosen = torch.zeros(codes.shape[:2], dtype=torch.bool, device=codes.device)
             chosen[:, list(classes)] = True
             classes = chosen

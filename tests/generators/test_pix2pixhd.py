@@ -6,7 +6,12 @@ from torch import nn
 
 from data.errors import ConfigError
 from generators.patch_losses import least_squares_discriminator_loss, least_squares_generator_loss
-from generators.pix2pixhd import GlobalGenerator, Pix2PixHdSettings, build_pix2pixhd_generator, build_pix2pixhd_objective
+from generators.pix2pixhd import (
+    GlobalGenerator,
+    Pix2PixHdSettings,
+    build_pix2pixhd_generator,
+    build_pix2pixhd_objective,
+)
 
 
 def count_parameters(module: nn.Module) -> int:
