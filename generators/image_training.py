@@ -217,7 +217,7 @@ def train_image_generator(
 
         finished = step + 1
         values = {key: float(part.detach()) for key, part in parts.items()}
-        progress.advance(**values)
+        progress.advance(1, **values)
         if finished % 20 == 0:
             log.write(finished, **values)
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,8 @@ class Vgg19Features(FeatureNetwork):
     """ImageNet's VGG-19 up to its fifth block (Simonyan and Zisserman, 2015), as torchvision publishes it."""
 
     description = "VGG-19 trained on ImageNet"
+    mean: Tensor
+    deviation: Tensor
 
     def __init__(self, layers: Sequence[int] = VGG_LAYERS) -> None:
         """Create the network with random weights.
@@ -33,7 +36,7 @@ class Vgg19Features(FeatureNetwork):
         """
         super().__init__()
         self.layers = tuple(layers)
-        self.features = vgg19(weights=None).features[: layers[-1] + 1]
+        self.features = cast(nn.Sequential, vgg19(weights=None).features)[: layers[-1] + 1]
         # Activations are needed again in the backward pass of the layer before.
         for module in self.features:
             if isinstance(module, nn.ReLU):
@@ -87,6 +90,6 @@ def feature_distances(generated: list[Tensor], real: list[Tensor], weight: Tenso
     for a, b in zip(generated, real, strict=True):
         difference = (a - b.detach()).abs().mean(dim=1, keepdim=True)
         if weight is not None:
-            difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[2:])
+            difference = difference * F.adaptive_avg_pool2d(weight, (difference.shape[2], difference.shape[3]))
         distances.append(difference.mean(dim=(1, 2, 3)))
     return distances

@@ -285,10 +285,11 @@ class RunConfig(Section):
                 generator = system.build_generator(2, size, self.images.settings())
         except ConfigError as error:
             return [*problems, f"data.size: {error}"]
-        for field, scheme in (
-            ("images.noise_scheme", self.images.noise_scheme),
-            ("generate.noise_scheme", self.generate.noise_scheme),
-        ):
+        schemes: dict[str, NoiseScheme | None] = {
+            "images.noise_scheme": self.images.noise_scheme,
+            "generate.noise_scheme": self.generate.noise_scheme,
+        }
+        for field, scheme in schemes.items():
             try:
                 generator.choose_scheme(scheme)
             except ConfigError as error:

@@ -247,7 +247,8 @@ class Run:
         train, _, _ = data.read_data(self.run_dir / "data")
         images = self.config.images
         network = load_image_generator(self._image_weights, images.system, train.table, train.size, images.settings())
-        return self.fabric.to_device(network).to(memory_format=torch.channels_last)
+        self.fabric.to_device(network)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def finish_shards(self, kind: str) -> None:
         """Write card and manifest of a kind whose shards are all written."""
