@@ -133,11 +133,13 @@ def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[],
 
     Args:
         network: Changed in place, left in eval mode.
-        batches: Calls that each run the network on one batch.
+        batches: Calls that each run the network on one batch; none is made if there is no batch norm.
     """
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
+    if not norms:
+        return
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative mean

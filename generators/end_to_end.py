@@ -188,7 +188,11 @@ def fine_tune(
     trains_layouts, trains_images = settings.train != "images", settings.train != "layouts"
     checkpoints = CheckpointFolder(folder)
     done, _ = checkpoints.load(modules, optimizers)
+    if not done:
+        raw_image.finish(source)
     log = MetricsLog(folder / "metrics.jsonl", done)
+    raw_layout.requires_grad_(trains_layouts)
+    raw_image.requires_grad_(trains_images)
 
     def step_with(loss: Tensor, names: list[str]) -> None:
         for name in names:
@@ -215,8 +219,6 @@ def fine_tune(
         for frozen in (objective.critic, raw_judge):
             if frozen is not None:
                 frozen.requires_grad_(False)
-        raw_layout.requires_grad_(trains_layouts)
-        raw_image.requires_grad_(trains_images)
         loss_layout, layout_parts, generated = layout_objective.generator_loss(step, last)
         image = painted(generated.layout, step, "paint", ready["image"][0])
         adversarial = hinge_generator_loss([output.scores for output in ready["judge"][0](image)])

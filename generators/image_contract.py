@@ -115,6 +115,9 @@ class ImageGenerator(nn.Module, ABC):
             )
         return torch.where(region[:, None], other, noise)
 
+    def finish(self, source: BatchSource) -> None:
+        """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""
+
     def choose_scheme(self, scheme: NoiseScheme | None) -> NoiseScheme | None:
         """Return the noise scheme to use: the wanted one, or the usual one, which is None for networks without noise.
 
@@ -187,7 +190,7 @@ class ImageObjective(ABC):
     critic: nn.Module | None = None
     memory: nn.Module | None = None
 
-    def begin(self, source: BatchSource, device: torch.device) -> None:
+    def begin(self, source: BatchSource, device: torch.device) -> None:  # noqa: B027 (optional)
         """Look at the training set before the first step; does nothing unless a system needs it."""
 
     def batch(self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward) -> ImageBatch:
@@ -236,6 +239,7 @@ class ImageSystem:
         build_generator: Makes the untrained generator from K, (H, W) and settings.
         build_objective: Makes losses and critic from K, (H, W), settings and the features of the perceptual loss.
         perceptual: Whether its losses need a feature network.
+        perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
         augmentable: Whether its critic looks at images that may be augmented.
     """
 
@@ -245,4 +249,5 @@ class ImageSystem:
     build_generator: Callable[[int, tuple[int, int], Any], ImageGenerator]
     build_objective: Callable[[int, tuple[int, int], Any, FeatureNetwork | None], ImageObjective]
     perceptual: bool = False
+    perceptual_layers: tuple[int, ...] | None = None
     augmentable: bool = False

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from data.errors import ConfigError
+from generators.gaugan import GAUGAN, SPADE_PLUS
 from generators.image_contract import ImageSystem
 from generators.oasis import OASIS
+from generators.pix2pixhd import PIX2PIXHD
+from generators.sean import SEAN
 
-IMAGE_SYSTEMS: dict[str, ImageSystem] = {
-    system.name: system
-    for system in (OASIS,)
-}
+IMAGE_SYSTEMS: dict[str, ImageSystem] = {system.name: system for system in (OASIS, GAUGAN, SPADE_PLUS, PIX2PIXHD, SEAN)}
 
 
 def find_image_system(name: str) -> ImageSystem:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import nn
 
 from data.arrays import Pairs, images_to_uint8
 from data.classes import ClassTable
@@ -72,9 +72,7 @@ class TrainingBatches:
         )
         image = image.contiguous(memory_format=torch.channels_last)
         image, label, layout, noise = (x.to(self.device) for x in (image, label, layout, noise))
-        augmentation = (
-            draw_augmentation(len(image), self.pairs.size, self.device) if self.settings.augment else None
-        )
+        augmentation = draw_augmentation(len(image), self.pairs.size, self.device) if self.settings.augment else None
         label_map = one_hot(layout, self.pairs.table.num_classes)
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation)
 
@@ -219,7 +217,7 @@ def train_image_generator(
 
         finished = step + 1
         values = {key: float(part.detach()) for key, part in parts.items()}
-        progress.advance(**values)
+        progress.advance(1, **values)
         if finished % 20 == 0:
             log.write(finished, **values)
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:
@@ -240,7 +238,10 @@ def train_image_generator(
 
 
 def finish_average(average: nn.Module, source: TrainingBatches, stream: str, batch_size: int) -> None:
-    """Estimate the averaged generator's batch statistics from real layouts, and leave it in eval mode."""
+    """Let the averaged generator take what it needs and estimate its batch statistics; leave it in eval mode."""
+    assert isinstance(average, ImageGenerator)
+    average.finish(source)
+    source.generator = average  # noise may come from what it has just taken
 
     def run(step: int) -> None:
         indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)

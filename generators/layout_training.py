@@ -79,11 +79,11 @@ def load_layout_generator(
         CheckpointError: The weights are damaged or of another class table, kind or size.
     """
     network = build_layout_generator(kind, table.num_classes, size, settings)
-    load_weights(folder / "weights.safetensors", network, _identity(kind, table, size))
+    load_weights(folder / "weights.safetensors", network, layout_identity(kind, table, size))
     return network.eval().requires_grad_(False)
 
 
-def _identity(kind: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
+def layout_identity(kind: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
     return {"system": kind, "class_table": table.fingerprint, "size": list(size)}
 
 
@@ -312,5 +312,5 @@ def train_layout_generator(
         )
     pictures, divergence = objective.inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
-    identity = _identity(kind, table, size)
+    identity = layout_identity(kind, table, size)
     save_weights(folder / "weights.safetensors", average, {**identity, "settings": asdict(settings), "kl": divergence})

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -20,14 +22,21 @@ _DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Vgg19Features(FeatureNetwork):
-    """ImageNet's VGG-19 up to conv5_2 (Simonyan and Zisserman, 2015), as torchvision publishes it."""
+    """ImageNet's VGG-19 up to its fifth block (Simonyan and Zisserman, 2015), as torchvision publishes it."""
 
     description = "VGG-19 trained on ImageNet"
+    mean: Tensor
+    deviation: Tensor
 
-    def __init__(self) -> None:
-        """Create the network with random weights."""
+    def __init__(self, layers: Sequence[int] = VGG_LAYERS) -> None:
+        """Create the network with random weights.
+
+        Args:
+            layers: Ascending positions, in torchvision's `features`, of the layers whose outputs are returned.
+        """
         super().__init__()
-        self.features = vgg19(weights=None).features[: VGG_LAYERS[-1] + 1]
+        self.layers = tuple(layers)
+        self.features = cast(nn.Sequential, vgg19(weights=None).features)[: layers[-1] + 1]
         # Activations are needed again in the backward pass of the layer before.
         for module in self.features:
             if isinstance(module, nn.ReLU):
@@ -36,26 +45,27 @@ class Vgg19Features(FeatureNetwork):
         self.register_buffer("deviation", torch.tensor(_DEVIATION).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Map B3HW in [-1, 1] to five feature maps."""
+        """Map B3HW in [-1, 1] to one feature map per layer."""
         x = ((image + 1) / 2 - self.mean) / self.deviation
         maps = []
         for position, module in enumerate(self.features):
             x = module(x)
-            if position in VGG_LAYERS:
+            if position in self.layers:
                 maps.append(x)
         return maps
 
 
-def load_vgg19(path: Path | None = None) -> tuple[Vgg19Features | None, str | None]:
+def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> tuple[Vgg19Features | None, str | None]:
     """Load VGG-19 from a file, torch.hub's folder or the network.
 
     Args:
         path: torchvision's weights file, or None to find or download it.
+        layers: See `Vgg19Features`.
 
     Returns:
         The network and None, or None and the reason in one line.
     """
-    network = Vgg19Features()
+    network = Vgg19Features(layers)
     try:
         state = torch.load(path or published_weights(VGG19_Weights.IMAGENET1K_V1.url), weights_only=True)
         network.load_state_dict({key: state[key] for key in network.state_dict()})
@@ -80,6 +90,6 @@ def feature_distances(generated: list[Tensor], real: list[Tensor], weight: Tenso
     for a, b in zip(generated, real, strict=True):
         difference = (a - b.detach()).abs().mean(dim=1, keepdim=True)
         if weight is not None:
-            difference = difference * F.adaptive_avg_pool2d(weight, difference.shape[2:])
+            difference = difference * F.adaptive_avg_pool2d(weight, (difference.shape[2], difference.shape[3]))
         distances.append(difference.mean(dim=(1, 2, 3)))
     return distances

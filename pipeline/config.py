@@ -318,10 +318,11 @@ class RunConfig(Section):
         except ConfigError as error:
             text = f"data.size: {error}"
             return problems if text in self._layout_problems() else [*problems, text]
-        for field, scheme in (
-            ("images.noise_scheme", self.images.noise_scheme),
-            ("generate.noise_scheme", self.generate.noise_scheme),
-        ):
+        schemes: dict[str, NoiseScheme | None] = {
+            "images.noise_scheme": self.images.noise_scheme,
+            "generate.noise_scheme": self.generate.noise_scheme,
+        }
+        for field, scheme in schemes.items():
             try:
                 generator.choose_scheme(scheme)
             except ConfigError as error:

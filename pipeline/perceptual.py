@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from generators.image_contract import FeatureNetwork
-from generators.perceptual import load_vgg19
+from generators.perceptual import VGG_LAYERS, load_vgg19
 
 
 class SegmenterFeatures(FeatureNetwork):
@@ -27,14 +28,17 @@ class SegmenterFeatures(FeatureNetwork):
         return list(self.encoder(image)[1:])
 
 
-def choose_features(vgg_weights: Path | None, segmenter: nn.Module) -> FeatureNetwork:
+def choose_features(
+    vgg_weights: Path | None, segmenter: nn.Module, layers: Sequence[int] = VGG_LAYERS
+) -> FeatureNetwork:
     """Return VGG-19, or say in one line why it cannot be had and return the segmenter's features.
 
     Args:
         vgg_weights: Local weights file, or None to find or download it.
         segmenter: Trained on the real pairs.
+        layers: Positions of VGG-19's layers; the segmenter's encoder has its own.
     """
-    network, reason = load_vgg19(vgg_weights)
+    network, reason = load_vgg19(vgg_weights, layers)
     if network is not None:
         return network
     print(

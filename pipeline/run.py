@@ -28,6 +28,7 @@ from generators.image_systems import find_image_system
 from generators.image_training import WEIGHTS, load_image_generator, train_image_generator
 from generators.layout_training import LayoutKind, load_layout_generator, train_layout_generator
 from generators.palettes import control_problems
+from generators.perceptual import VGG_LAYERS
 from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import LayoutConfig, RunConfig, write_config
@@ -259,7 +260,8 @@ class Run:
         train, _, _ = data.read_data(self.run_dir / "data")
         images = self.config.images
         network = load_image_generator(self._image_weights, images.system, train.table, train.size, images.settings())
-        return self.fabric.to_device(network).to(memory_format=torch.channels_last)
+        self.fabric.to_device(network)
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def finish_shards(self, kind: str) -> None:
         """Write card and manifest of a kind whose shards are all written."""
@@ -314,12 +316,14 @@ class Run:
 
     def _features(self, system: str, table: ClassTable) -> FeatureNetwork | None:
         """Return the network of a system's perceptual loss, or None if it has none."""
-        if not find_image_system(system).perceptual:
+        image_system = find_image_system(system)
+        if not image_system.perceptual:
             return None
         segmenters = self.config.segmenters
         folder = self.run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
         segmenter = load_segmenter(folder, segment.arm_settings(segmenters, "real"), table)
-        return choose_features(self.config.images.vgg_weights, segmenter)
+        layers = image_system.perceptual_layers or VGG_LAYERS
+        return choose_features(self.config.images.vgg_weights, segmenter, layers)
 
     def _make_shards(self, folder: Path, kind: str) -> None:
         maker = self.pair_maker(kind)  # type: ignore[arg-type]

@@ -18,9 +18,9 @@ from data.classes import ClassTable
 from data.errors import CheckpointError, ConfigError, TrainingError
 from data.labels import fill_ignored, one_hot
 from generators import image_training, oasis
-from generators.image_training import load_image_critic, load_image_generator, train_image_generator
+from generators.image_training import load_image_generator, train_image_generator
 from generators.noise import NoiseScheme
-from generators.oasis import OasisDiscriminator, OasisGenerator, OasisSettings, build_oasis_generator
+from generators.oasis import OasisGenerator, OasisSettings, build_oasis_generator
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, read_metrics
 

@@ -18,8 +18,8 @@ import pytest
 from data.classes import SemanticClass
 from data.errors import CheckpointError, DataError, ScenepaletteError
 from data.shards.checking import verify_shards
-from generators.layout_training import load_layout_generator
 from generators.image_training import load_image_generator
+from generators.layout_training import load_layout_generator
 from pipeline.config import RunConfig
 from pipeline.recipes import load_config
 from pipeline.run import STAGES, Run, run_stage
