@@ -18,16 +18,17 @@ SMALLEST_WIDTH = 240
 _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)")
 
 
-def publish_report(folder: Path) -> None:
-    """Make the finished report an artifact of the current run, and link its files.
+def publish_report(folder: Path, name: str = "report") -> None:
+    """Make a finished report an artifact of the current run, and link its files.
 
     Args:
-        folder: Folder with report.md, report.html and figures.
+        folder: Folder with NAME.md, NAME.html and figures.
+        name: Name of the files and of the artifact.
     """
-    markdown = inline_figures((folder / "report.md").read_text(encoding="utf-8"), folder)
-    create_markdown_artifact(markdown, key="report", description=f"Report of {folder.parent}")
-    page = (folder / "report.html").absolute()
-    create_link_artifact(page.as_uri(), link_text=str(page), key="report-file", description="On the worker's disk")
+    markdown = inline_figures((folder / f"{name}.md").read_text(encoding="utf-8"), folder)
+    create_markdown_artifact(markdown, key=name, description=f"The {name} of {folder.parent}")
+    page = (folder / f"{name}.html").absolute()
+    create_link_artifact(page.as_uri(), link_text=str(page), key=f"{name}-file", description="On the worker's disk")
 
 
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:

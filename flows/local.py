@@ -14,7 +14,15 @@ from pipeline.command_line import OutOption, RecipeArgument, SetOption, print_su
 from pipeline.request import Request
 
 FlowName = Literal[
-    "augment", "fit-palettes", "train-layouts", "train-images", "generate-dataset", "train-segmenter", "report"
+    "augment",
+    "fit-palettes",
+    "train-layouts",
+    "train-images",
+    "finetune",
+    "generate-dataset",
+    "train-segmenter",
+    "report",
+    "compare",
 ]
 
 

@@ -19,9 +19,9 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from flows.retries import RETRIES
-from generators.production import Kind, PairMaker
+from generators.production import PairMaker
 from pipeline.config import RunConfig
-from pipeline.run import IMAGE_SYSTEM, LAYOUT_OF_KIND, Run
+from pipeline.run import Run
 from pipeline.stages.generate import ShardPlan, is_written, make_shard, plan_shards
 from pipeline.units import begin, timed
 from training.loop import PlainProgress
@@ -35,31 +35,34 @@ TASK_RUNNERS: dict[RunnerName, Callable[[int], TaskRunner[Any]]] = {
 }
 
 
-def generate_kind(run: Run, kind: Kind, task_runner: RunnerName, workers: int) -> None:
-    """Make the shards of one kind whose models are finished; called inside a flow.
+def generate_pairs(run: Run, name: str, task_runner: RunnerName, workers: int) -> None:
+    """Make the shards of a unit of pairs whose models are finished; called inside a flow.
 
     Args:
         run: The run, whose directory is held by the caller.
-        kind: Kind of pairs.
+        name: The unit, for example "shards/full".
         task_runner: Where the tasks run.
         workers: Shards that are made at once.
     """
-    unit = run.units[f"shards/{kind}"]
-    plans = plan_shards(run.config.generate)
+    unit, label = run.units[name], name.removeprefix("shards/")
+    generation = run.generation_of(name)
+    plans = plan_shards(generation)
     config, folder = run.config.model_dump_json(), str(run.run_dir)
     threads = run.config.compute.threads or torch.get_num_threads()
     shared = run.config.compute.model_copy(update={"threads": max(1, threads // workers)})
     shard_config = run.config.model_copy(update={"compute": shared}).model_dump_json()
     begin(run.run_dir, unit, run.units)
     progress = create_progress_artifact(
-        0.0, key=f"shards-{kind}", description=f"{run.config.generate.pairs} {kind} pairs in {len(plans)} shard(s)"
+        0.0,
+        key=f"shards-{label.replace('/', '-')}",
+        description=f"{generation.pairs} {label} pairs in {len(plans)} shard(s)",
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     with timed(run.run_dir, unit), _kept_threads(), TASK_RUNNERS[task_runner](workers) as runner:
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
                 make_one_shard,
-                {"label": f"generate {kind} {plan.name}", "config": shard_config, "run_dir": folder, "kind": kind}
+                {"label": f"generate {label} {plan.name}", "config": shard_config, "run_dir": folder, "unit": name}
                 | {"name": plan.name, "first": plan.first, "rows": plan.rows},
             )
             for plan in missing
@@ -67,18 +70,18 @@ def generate_kind(run: Run, kind: Kind, task_runner: RunnerName, workers: int) -
         for done, future in enumerate(as_completed(futures), start=len(plans) - len(missing) + 1):
             future.result()
             update_progress_artifact(progress, 100.0 * done / len(plans))  # type: ignore[arg-type]
-    finish_kind(f"generate {kind} finish", config, folder, kind)
+    finish_pairs(f"generate {label} finish", config, folder, name)
 
 
 @task(name="generate-shard", task_run_name="{label}", log_prints=True, **RETRIES)
-def make_one_shard(label: str, config: str, run_dir: str, kind: Kind, name: str, first: int, rows: int) -> str:
+def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, first: int, rows: int) -> str:
     """Make one shard, unless it is there.
 
     Args:
         label: Name of the task run.
         config: The run's configuration as JSON.
         run_dir: The run directory.
-        kind: Kind of pairs.
+        unit: The unit of pairs.
         name: File name of the shard.
         first: Index of its first row.
         rows: Number of its rows.
@@ -88,41 +91,41 @@ def make_one_shard(label: str, config: str, run_dir: str, kind: Kind, name: str,
     """
     run = Run(RunConfig.model_validate_json(config), Path(run_dir))
     progress = PlainProgress(LOG_SECONDS)
-    folder = run.run_dir / "shards" / kind
+    folder = run.run_dir / unit
     progress.start(label, rows)
-    make_shard(folder, ShardPlan(name, first, rows), shared_pair_maker(run, kind), run.config.generate, progress)
+    make_shard(folder, ShardPlan(name, first, rows), shared_pair_maker(run, unit), run.generation_of(unit), progress)
     progress.finish()
     return str(folder / name)
 
 
 @task(name="finish-shards", task_run_name="{label}", log_prints=True, **RETRIES)
-def finish_kind(label: str, config: str, run_dir: str, kind: Kind) -> str:
-    """Check all shards of a kind and write its card and, last, its manifest; returns the folder."""
+def finish_pairs(label: str, config: str, run_dir: str, unit: str) -> str:
+    """Check all shards of a unit of pairs and write its card and, last, its manifest; returns the folder."""
     run = Run(RunConfig.model_validate_json(config), Path(run_dir))
-    run.finish_shards(kind)
-    return str(run.run_dir / "shards" / kind)
+    run.finish_pairs(unit)
+    return str(run.run_dir / unit)
 
 
 _makers: dict[tuple[Any, ...], PairMaker] = {}
 _makers_lock = threading.Lock()
 
 
-def shared_pair_maker(run: Run, kind: Kind) -> PairMaker:
-    """Return the pair maker of a kind; a process loads its models once and all its threads share them.
+def shared_pair_maker(run: Run, unit: str) -> PairMaker:
+    """Return the pair maker of a unit; a process loads its models once and all its threads share them.
 
     They may: networks are in eval mode and take no gradients, random numbers come from generators of each row, and
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
-    layout = LAYOUT_OF_KIND[kind]
-    folders = [run.run_dir / "images" / IMAGE_SYSTEM, *([run.run_dir / "layouts" / layout] if layout else [])]
+    models = run.models_of(unit)
+    files = [models.image_weights(run.run_dir), models.layout_weights(run.run_dir)]
     # Weights that were trained anew in the same place are other weights.
-    stamps = tuple((folder / "weights.safetensors").stat().st_mtime_ns for folder in folders)
-    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), kind, stamps)
+    stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None)
+    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, stamps)
     with _makers_lock:
         if key not in _makers:
-            # Kinds are made one after the other: models of the one before are not needed again.
+            # Units are made one after the other: models of the one before are not needed again.
             _makers.clear()
-            _makers[key] = run.pair_maker(kind)
+            _makers[key] = run.pair_maker(unit)
         return _makers[key]
 
 

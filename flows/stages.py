@@ -14,11 +14,10 @@ from pydantic import Field
 
 from flows.artifacts import publish_report
 from flows.retries import RETRIES
-from flows.shards import LOG_SECONDS, RunnerName, Workers, generate_kind
-from generators.production import Kind
+from flows.shards import LOG_SECONDS, RunnerName, Workers, generate_pairs
 from pipeline.config import RunConfig
 from pipeline.request import Request
-from pipeline.run import Run
+from pipeline.run import COMPARISON, Run
 from pipeline.units import exclusive
 from training.loop import PlainProgress
 
@@ -30,6 +29,8 @@ VERBS = {
     "images": "train-images",
     "segmenters": "train-segmenter",
     "palettes": "fit-palettes",
+    "finetuned": "finetune",
+    "comparison": "compare",
 }
 
 
@@ -51,14 +52,15 @@ def make_stage(
         run.write_config()
         for name in missing:
             kind, _, rest = name.partition("/")
-            if kind == "shards":
-                shard_kind: Kind = rest  # type: ignore[assignment]
-                generate_kind(run, shard_kind, task_runner, shard_workers)
+            if kind == "shards" or rest.endswith("/pairs"):
+                generate_pairs(run, name, task_runner, shard_workers)
             else:
                 label = f"{VERBS.get(kind, kind)} {rest}".strip()
                 make_unit(label, config, str(run.run_dir), name, run.command)
         if stage == "report":
             publish_report(run.run_dir / "report")
+        elif stage == COMPARISON:
+            publish_report(run.run_dir / COMPARISON / "report", "comparison")
     return str(run.run_dir / stage)
 
 
@@ -119,6 +121,40 @@ def train_images(recipe: Recipe = "demo", out: str | None = None, overrides: lis
         overrides: Changes to the recipe as section.key=value, for example images.steps=1000.
     """
     return make_stage("images", recipe, out, list(overrides or ()))
+
+
+@flow(name="finetune", flow_run_name="finetune {recipe}", **FLOW)
+def finetune(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+    """Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.
+
+    Args:
+        recipe: Name of a recipe, or a YAML file.
+        out: Run directory; runs/RECIPE if it is left out.
+        overrides: Changes to the recipe as section.key=value, for example finetune.kinds=[full].
+    """
+    return make_stage("finetuned", recipe, out, list(overrides or ()))
+
+
+@flow(name="compare", flow_run_name="compare {recipe}", **FLOW)
+def compare(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    task_runner: RunnerName = "threads",
+    shard_workers: Workers = 1,
+) -> str:
+    """Train and measure systems under one budget, and write the table that compares them.
+
+    Args:
+        recipe: Name of a recipe, or a YAML file.
+        out: Run directory; runs/RECIPE if it is left out.
+        overrides: Changes to the recipe as section.key=value, for example compare.rows=[sb-gan, semantic-palette].
+        task_runner: Where shards are made.
+        shard_workers: Shards that are made at once.
+    """
+    return make_stage(
+        COMPARISON, recipe, out, list(overrides or ()), task_runner=task_runner, shard_workers=shard_workers
+    )
 
 
 @flow(name="generate-dataset", flow_run_name="generate-dataset {recipe}", **FLOW)

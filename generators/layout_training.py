@@ -70,16 +70,16 @@ def build_layout_generator(
 
 
 def load_layout_generator(
-    folder: Path, kind: str, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
+    path: Path, kind: str, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
 ) -> LayoutNetwork:
-    """Load the averaged generator that `train_layout_generator` wrote, in eval mode.
+    """Load the averaged generator that a training wrote to a weights file, in eval mode.
 
     Raises:
         ConfigError: There is no such system, or the settings do not fit it.
         CheckpointError: The weights are damaged or of another class table, kind or size.
     """
     network = build_layout_generator(kind, table.num_classes, size, settings)
-    load_weights(folder / "weights.safetensors", network, layout_identity(kind, table, size))
+    load_weights(path, network, layout_identity(kind, table, size))
     return network.eval().requires_grad_(False)
 
 

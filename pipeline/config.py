@@ -14,12 +14,15 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 from data.errors import ConfigError
 from data.files import write_atomically
 from generators.grids import base_grid
+from generators.end_to_end import FineTuneSettings
 from generators.image_contract import ImageSettings
 from generators.image_systems import IMAGE_SYSTEMS, find_image_system
-from generators.layout_training import LayoutSettings
+from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS, settings_problems
 from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls
 from pipeline.arms import ARMS, DEFAULT_ARMS
+from pipeline.rows import DEFAULT_ROWS, ROWS
 
 Kind = Literal["full", "partial", "semi"]
 Settings = TypeVar("Settings")
@@ -67,7 +70,7 @@ class PalettesConfig(Section):
 class LayoutConfig(Section):
     """One layout generator and its training; lists have one entry per level of the growing network."""
 
-    system: str | None = Field(default=None, description="Layout system by name; none for Semantic Palette's.")
+    system: str = Field(description="Which one, by name; `scenepalette systems` lists them.")
     noise_features: int = Field(default=512, ge=1, description="Length of the noise vector.")
     max_width: int = Field(default=512, ge=1, description="Largest number of feature channels.")
     base_width: int = Field(
@@ -110,11 +113,23 @@ class LayoutConfig(Section):
         return LayoutSettings(**self.model_dump(exclude={"system"}))
 
 
+class FullLayoutConfig(LayoutConfig):
+    """The generator of whole layouts."""
+
+    system: str = Field(default="semantic-palette", description="Layout system that makes whole layouts, by name.")
+
+
+class PartialLayoutConfig(LayoutConfig):
+    """The generator that edits layouts in part."""
+
+    system: str = Field(default="semantic-palette-partial", description="Layout system that edits layouts, by name.")
+
+
 class LayoutsConfig(Section):
     """The two layout generators."""
 
-    full: LayoutConfig
-    partial: LayoutConfig
+    full: FullLayoutConfig
+    partial: PartialLayoutConfig
 
 
 class ImagesConfig(Section):
@@ -195,6 +210,28 @@ class GenerateConfig(Section):
         return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
 
 
+class FinetuneConfig(Section):
+    """End-to-end fine-tuning of a layout and an image generator; by default none."""
+
+    kinds: tuple[Literal["full", "partial"], ...] = Field(
+        default=(), description="Kinds of pairs whose two generators are fine-tuned together before pairs are made."
+    )
+    steps: int = Field(default=10000, ge=1, description="Optimizer steps.")
+    batch_size: int = Field(default=8, ge=2, description="Real pairs, and generated layouts, per step.")
+    train: Literal["both", "layouts", "images"] = Field(default="both", description="Which generators go on learning.")
+    layout_learning_rate: float = Field(default=1e-5, gt=0, description="Adam's for the layout generator.")
+    image_learning_rate: float = Field(default=1e-4, gt=0, description="Adam's for the image generator.")
+    discriminator_learning_rate: float = Field(default=4e-4, gt=0, description="Adam's for image discriminators.")
+    layout_weight: float = Field(default=10.0, ge=0, description="Weight of the layout generator's own losses.")
+    width: int = Field(default=64, ge=1, description="Channels of the further discriminator's first layer.")
+    average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generators.")
+    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+
+    def settings(self) -> FineTuneSettings:
+        """Return the numbers that the fine-tuning takes."""
+        return FineTuneSettings(**self.model_dump(exclude={"kinds"}))
+
+
 class SegmentersConfig(Section):
     """The segmenters that are compared; every arm takes the same number of optimizer steps."""
 
@@ -223,6 +260,17 @@ class ReportConfig(Section):
     )
 
 
+class CompareConfig(Section):
+    """The comparison of systems; every row is trained with the steps and batch sizes of layouts, images and finetune."""
+
+    rows: tuple[str, ...] = Field(default=DEFAULT_ROWS, min_length=1, description="Rows of the table, by name.")
+    pairs: int = Field(default=400, ge=8, description="Pairs that each row makes.")
+    segmenter_steps: int = Field(default=400, ge=1, description="Optimizer steps of each row's segmenter (GAN-train).")
+    layouts: int = Field(default=10, ge=1, description="Real layouts that the diversity of images is measured on.")
+    draws: int = Field(default=20, ge=2, description="Images per layout for it.")
+    alexnet_weights: Path | None = Field(default=None, description="Local AlexNet weights for LPIPS; else downloaded.")
+
+
 class ComputeConfig(Section):
     """Where and how numbers are computed; not part of what identifies a result."""
 
@@ -242,9 +290,11 @@ class RunConfig(Section):
     palettes: PalettesConfig = PalettesConfig()
     layouts: LayoutsConfig
     images: ImagesConfig
+    finetune: FinetuneConfig = FinetuneConfig()
     generate: GenerateConfig = GenerateConfig()
     segmenters: SegmentersConfig = SegmentersConfig()
     report: ReportConfig = ReportConfig()
+    compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
@@ -254,6 +304,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *self._comparison_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -289,6 +340,14 @@ class RunConfig(Section):
                     problems.append(f"layouts.{name}.{field}: every entry must be at least {least}, got {values}")
             if sum(layout.fade_steps) + sum(layout.stable_steps) < 1:
                 problems.append(f"layouts.{name}.stable_steps: the training has no steps")
+            fitting = [system.name for system in LAYOUT_SYSTEMS.values() if system.partial == (name == "partial")]
+            if layout.system in fitting:
+                problems += [f"layouts.{name}.{text}" for text in settings_problems(layout.system, layout.settings())]
+            else:
+                what = "edit layouts" if name == "partial" else "make whole layouts"
+                problems.append(
+                    f"layouts.{name}.system: got {layout.system!r}; systems that {what} are {', '.join(fitting)}"
+                )
         return problems
 
     def _image_problems(self) -> list[str]:
@@ -327,6 +386,21 @@ class RunConfig(Section):
                 generator.choose_scheme(scheme)
             except ConfigError as error:
                 problems.append(f"{field}: {error}")
+        return problems
+
+    def _comparison_problems(self) -> list[str]:
+        problems = [
+            f"compare.rows: unknown row {name!r}; rows are {', '.join(ROWS)}"
+            for name in self.compare.rows
+            if name not in ROWS
+        ]
+        if len(set(self.compare.rows)) != len(self.compare.rows):
+            problems.append("compare.rows: an entry comes twice")
+        problems += [
+            f"finetune.kinds: {kind!r} is not among generate.kinds"
+            for kind in self.finetune.kinds
+            if kind not in self.generate.kinds
+        ]
         return problems
 
     def _arm_problems(self) -> list[str]:

@@ -29,16 +29,16 @@ class SegmenterFeatures(FeatureNetwork):
 
 
 def choose_features(
-    vgg_weights: Path | None, segmenter: nn.Module, layers: Sequence[int] = VGG_LAYERS
+    vgg_weights: Path | None, segmenter: nn.Module, layers: Sequence[int] | None = None
 ) -> FeatureNetwork:
     """Return VGG-19, or say in one line why it cannot be had and return the segmenter's features.
 
     Args:
         vgg_weights: Local weights file, or None to find or download it.
         segmenter: Trained on the real pairs.
-        layers: Positions of VGG-19's layers; the segmenter's encoder has its own.
+        layers: Positions of VGG-19's layers, None for conv1_2 to conv5_2; the segmenter's encoder has its own.
     """
-    network, reason = load_vgg19(vgg_weights, layers)
+    network, reason = load_vgg19(vgg_weights, layers or VGG_LAYERS)
     if network is not None:
         return network
     print(

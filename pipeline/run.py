@@ -10,7 +10,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -19,37 +19,35 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
-from data.classes import ClassTable
 from data.errors import ConfigError, ScenepaletteError
 from data.shards.pairs import ShardPairs
+from generators.end_to_end import TrainedPart, fine_tune
 from generators.image_contract import FeatureNetwork, ImageGenerator
 from generators.image_systems import find_image_system
-from generators.image_training import WEIGHTS, load_image_generator, train_image_generator
-from generators.layout_training import LayoutKind, load_layout_generator, train_layout_generator
+from generators.image_training import load_image_generator, train_image_generator
+from generators.layout_training import load_layout_generator, train_layout_generator
 from generators.palettes import control_problems
-from generators.perceptual import VGG_LAYERS
 from generators.production import Kind, PairMaker
 from pipeline.arms import ARMS
-from pipeline.config import LayoutConfig, RunConfig, write_config
+from pipeline.config import GenerateConfig, RunConfig, write_config
+from pipeline.models import PairModels, image_model, pair_models, row_models
 from pipeline.perceptual import choose_features
-from pipeline.stages import data, generate, palettes, report, segment
+from pipeline.rows import ROWS
+from pipeline.stages import compare, data, generate, palettes, report, segment
 from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
 from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, Progress
 
-LAYOUTS: dict[LayoutKind, str] = {"semantic-palette": "full", "semantic-palette-partial": "partial"}
-LAYOUT_OF_KIND: dict[Kind, LayoutKind | None] = {
-    "full": "semantic-palette",
-    "partial": "semantic-palette-partial",
-    "semi": None,
-}
 LAYOUT_VERSION = 1
 IMAGES_VERSION = 1
+FINETUNE_VERSION = 1
 
-STAGES = ("data", "palettes", "layouts", "images", "shards", "segmenters", "report")
+STAGES = ("data", "palettes", "layouts", "images", "finetuned", "shards", "segmenters", "report")
+COMPARISON = "comparison"
 
 
 def units_of(config: RunConfig) -> dict[str, Unit]:
@@ -60,33 +58,88 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
         Unit("data", data.VERSION, {**dump["data"], **(seed if config.data.name == "streets" else {})}),
         Unit("palettes", palettes.VERSION, {**dump["palettes"], **seed}, ("data",)),
     ]
-    used = [LAYOUT_OF_KIND[kind] for kind in config.generate.kinds]
-    units += [
-        Unit(f"layouts/{name}", LAYOUT_VERSION, {**dump["layouts"][section], **seed}, ("data", "palettes"))
-        for name, section in LAYOUTS.items()
-        if name in used
-    ]
-    image_system = find_image_system(config.images.system)
-    images = f"images/{image_system.name}"
-    # A perceptual loss may fall back on the features of the segmenter that is trained on real pairs.
-    judge = f"segmenters/real/seed{config.segmenters.seeds[0]}"
-    inputs = ("data", judge) if image_system.perceptual else ("data",)
-    units.append(Unit(images, IMAGES_VERSION, {**asdict(config.images.settings()), **seed}, inputs))
+    models = {kind: pair_models(config, kind) for kind in config.generate.kinds}
+    units += _model_units(config, models.values())
     making = {key: value for key, value in dump["generate"].items() if key != "kinds"}
-    for kind in config.generate.kinds:
-        layout = LAYOUT_OF_KIND[kind]
-        inputs = ("data", "palettes", *([f"layouts/{layout}"] if layout else []), images)
+    for kind, made_by in models.items():
         crop_mode = {"crop_mode": config.layouts.partial.crop_mode} if kind == "partial" else {}
+        inputs = ("data", "palettes", *made_by.inputs)
         units.append(Unit(f"shards/{kind}", generate.VERSION, {**making, **crop_mode, **seed}, inputs))
-    training = {key: value for key, value in dump["segmenters"].items() if key not in ("arms", "seeds")}
     for arm in config.segmenters.arms:
         inputs = ("data", *([f"shards/{ARMS[arm].synthetic}"] if ARMS[arm].synthetic else []))
-        units += [
-            Unit(f"segmenters/{arm}/seed{k}", segment.VERSION, {**training, "arm": arm, "seed": k}, inputs)
-            for k in config.segmenters.seeds
-        ]
+        units += [segmenter_unit(config, f"segmenters/{arm}/seed{k}", arm, k, inputs) for k in config.segmenters.seeds]
     units.append(Unit("report", report.VERSION, {**dump["report"], **seed}, tuple(unit.name for unit in units)))
     return _in_order(units)
+
+
+def comparison_units_of(config: RunConfig) -> dict[str, Unit]:
+    """Return the units of the comparison of systems, by name, each after those that it reads.
+
+    Models that a run has as well are the same units, made once for both.
+    """
+    dump = config.model_dump(mode="json")
+    seed = {"seed": config.seed}
+    rows = {name: row_models(config, name, ROWS[name]) for name in config.compare.rows}
+    judge = judge_of(config)
+    units = [
+        *(unit for unit in units_of(config).values() if unit.name in ("data", "palettes", judge)),
+        *_model_units(config, rows.values()),
+    ]
+    making = {**dump["generate"], "pairs": config.compare.pairs}
+    del making["kinds"]
+    measuring = {key: dump["compare"][key] for key in ("layouts", "draws", "alexnet_weights")}
+    for name, models in rows.items():
+        pairs, segmenter = f"{COMPARISON}/{name}/pairs", f"{COMPARISON}/{name}/segmenter"
+        units += [
+            Unit(pairs, generate.VERSION, {**making, **seed}, ("data", "palettes", *models.inputs)),
+            segmenter_unit(config, segmenter, "syn", config.segmenters.seeds[0], ("data", pairs), comparison=True),
+            Unit(
+                f"{COMPARISON}/{name}/metrics",
+                compare.VERSION,
+                {**measuring, "inception_weights": dump["report"]["inception_weights"], **seed},
+                ("data", pairs, segmenter, judge, *models.inputs),
+            ),
+        ]
+    metrics = tuple(f"{COMPARISON}/{name}/metrics" for name in rows)
+    units.append(
+        Unit(f"{COMPARISON}/report", compare.VERSION, {"rows": list(rows), **dump["report"], **seed}, (judge, *metrics))
+    )
+    return _in_order(units)
+
+
+def segmenter_unit(
+    config: RunConfig, name: str, arm: str, seed: int, inputs: tuple[str, ...], comparison: bool = False
+) -> Unit:
+    """Return the unit of one segmenter training."""
+    settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds"})
+    if comparison:
+        settings["steps"] = config.compare.segmenter_steps
+    return Unit(name, segment.VERSION, {**settings, "arm": arm, "seed": seed}, inputs)
+
+
+def judge_of(config: RunConfig) -> str:
+    """Return the unit of the segmenter trained on real pairs whose features and predictions judge generated ones."""
+    return f"segmenters/real/seed{config.segmenters.seeds[0]}"
+
+
+def _model_units(config: RunConfig, models: Iterable[PairModels]) -> list[Unit]:
+    """Return the units of the models that pairs are made with, each once."""
+    seed = {"seed": config.seed}
+    units: dict[str, Unit] = {}
+    for made_by in models:
+        layout, image = made_by.layout, made_by.image
+        if layout is not None:
+            settings = {**asdict(layout.settings), "system": layout.system, **seed}
+            units[layout.unit] = Unit(layout.unit, LAYOUT_VERSION, settings, ("data", "palettes"))
+        # A perceptual loss may fall back on the features of the segmenter that is trained on real pairs.
+        judge = (judge_of(config),) if find_image_system(image.system).perceptual else ()
+        units[image.unit] = Unit(image.unit, IMAGES_VERSION, {**asdict(image.settings), **seed}, ("data", *judge))
+        if made_by.finetuned is not None:
+            assert layout is not None
+            inputs = ("data", "palettes", layout.unit, image.unit, *judge)
+            settings = {**asdict(config.finetune.settings()), **seed}
+            units[made_by.finetuned] = Unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
+    return list(units.values())
 
 
 def _in_order(units: list[Unit]) -> dict[str, Unit]:
@@ -123,8 +176,8 @@ class Run:
 
     @cached_property
     def units(self) -> dict[str, Unit]:
-        """All units by name."""
-        return units_of(self.config)
+        """All units by name, those of the comparison behind those of the run."""
+        return units_of(self.config) | comparison_units_of(self.config)
 
     @cached_property
     def fabric(self) -> Fabric:
@@ -141,8 +194,9 @@ class Run:
         return make_fabric(accelerator, 1, precision)
 
     def names_of(self, stage: str) -> list[str]:
-        """Return the names of a stage's units, for example of "layouts" or "shards"."""
-        return [name for name in self.units if name == stage or name.startswith(f"{stage}/")]
+        """Return the names of a stage's units, for example of "layouts", "shards" or "comparison"."""
+        units = comparison_units_of(self.config) if stage == COMPARISON else units_of(self.config)
+        return [name for name in units if name == stage or name.startswith(f"{stage}/")]
 
     def is_finished(self, name: str) -> bool:
         """Tell whether a unit is finished; raises if its folder holds something else."""
@@ -206,77 +260,93 @@ class Run:
             "palettes": self._make_palettes,
             "layouts": self._make_layouts,
             "images": self._make_images,
+            "finetuned": self._make_finetuned,
             "shards": self._make_shards,
             "segmenters": self._make_segmenters,
             "report": self._make_report,
+            COMPARISON: self._make_comparison,
         }
         unit = self.units[name]
         begin(self.run_dir, unit, self.units)
         with timed(self.run_dir, unit):
             work[kind](self.run_dir / name, rest)
-        if kind == "shards":
-            self.finish_shards(rest)
+        if kind == "shards" or rest.endswith("/pairs"):
+            self.finish_pairs(name)
         else:
             finish(self.run_dir, unit, self.units)
         if kind == "data":
             self.check_classes()
 
-    def pair_maker(self, kind: Kind) -> PairMaker:
-        """Return what makes the pairs of one kind from finished models."""
+    def models_of(self, name: str) -> PairModels:
+        """Return what makes the pairs of a unit, "shards/KIND" or "comparison/ROW/pairs"."""
+        stage, _, rest = name.partition("/")
+        if stage == COMPARISON:
+            row = rest.partition("/")[0]
+            return row_models(self.config, row, ROWS[row])
+        kind: Kind = rest  # type: ignore[assignment]
+        return pair_models(self.config, kind)
+
+    def pair_maker(self, name: str) -> PairMaker:
+        """Return what makes the pairs of a unit from finished models."""
         train, _, filled = data.read_data(self.run_dir / "data")
-        layout = LAYOUT_OF_KIND[kind]
+        models = self.models_of(name)
         layout_generator, layout_model = None, None
-        if layout is not None:
-            folder = self.run_dir / "layouts" / layout
+        weights = models.layout_weights(self.run_dir)
+        if models.layout is not None and weights is not None:
             layout_generator = load_layout_generator(
-                folder, layout, train.table, train.size, self._layout_config(layout).settings()
+                weights, models.layout.system, train.table, train.size, models.layout.settings
             )
             layout_generator = layout_generator.to(self.fabric.device)
-            layout_model = weights_hash(folder / "weights.safetensors")
+            layout_model = weights_hash(weights)
         generation = self.config.generate
+        partial = self.config.layouts.partial
         return PairMaker(
-            kind=kind,
+            kind=models.kind,
             seed=self.config.seed,
             train=train,
             filled_labels=filled,
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
-            image_generator=self.image_generator(),
-            image_model=weights_hash(self._image_weights),
+            image_generator=self.image_generator(models),
+            image_model=weights_hash(models.image_weights(self.run_dir)),
             layout_generator=layout_generator,
             layout_model=layout_model,
             fabric=self.fabric,
-            noise_scheme=generation.noise_scheme,
+            # Rows of a comparison have other image systems, each with its usual noise.
+            noise_scheme=None if name.startswith(COMPARISON) else generation.noise_scheme,
             projection=generation.projection,
             controls=generation.controls(),
-            crop_mode=self.config.layouts.partial.crop_mode,
+            crop_mode=partial.crop_mode,
+            edits=partial.edits,
         )
 
-    @property
-    def _image_weights(self) -> Path:
-        return self.run_dir / "images" / self.config.images.system / WEIGHTS
-
-    def image_generator(self) -> ImageGenerator:
-        """Return the finished image generator on the fabric's device."""
+    def image_generator(self, models: PairModels | None = None) -> ImageGenerator:
+        """Return a finished image generator on the fabric's device, by default the run's own."""
         train, _, _ = data.read_data(self.run_dir / "data")
-        images = self.config.images
-        network = load_image_generator(self._image_weights, images.system, train.table, train.size, images.settings())
-        self.fabric.to_device(network)
-        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        chosen = models or PairModels("semi", None, image_model(self.config))
+        network = load_image_generator(
+            chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
+        )
+        return self.fabric.to_device(network).to(memory_format=torch.channels_last)
 
-    def finish_shards(self, kind: str) -> None:
-        """Write card and manifest of a kind whose shards are all written."""
-        unit = self.units[f"shards/{kind}"]
-        maker = self.pair_maker(kind)  # type: ignore[arg-type]
-        folder = self.run_dir / unit.name
+    def finish_pairs(self, name: str) -> None:
+        """Write card and manifest of a unit of pairs whose shards are all written."""
+        unit = self.units[name]
+        maker, folder = self.pair_maker(name), self.run_dir / name
         finish(
             self.run_dir,
             unit,
             self.units,
-            lambda content: generate.finish_shards(folder, maker, self.config.generate, content),
+            lambda content: generate.finish_shards(folder, maker, self.generation_of(name), content),
         )
 
-    def _layout_config(self, name: LayoutKind) -> LayoutConfig:
-        return getattr(self.config.layouts, LAYOUTS[name])
+    def generation_of(self, name: str) -> GenerateConfig:
+        """Return the settings by which the pairs of a unit are made."""
+        generation = self.config.generate
+        return (
+            generation.model_copy(update={"pairs": self.config.compare.pairs})
+            if name.startswith(COMPARISON)
+            else generation
+        )
 
     def _make_data(self, folder: Path, _: str) -> None:
         data.prepare_data(folder, self.config.data, self.config.seed, self.progress)
@@ -285,13 +355,18 @@ class Run:
         train, _, _ = data.read_data(self.run_dir / "data")
         palettes.fit_palettes(folder, self.config.palettes.max_components, train, self.config.seed)
 
+    def _all_models(self) -> Iterator[PairModels]:
+        yield from (pair_models(self.config, kind) for kind in self.config.generate.kinds)
+        yield from (row_models(self.config, name, ROWS[name]) for name in self.config.compare.rows)
+
     def _make_layouts(self, folder: Path, name: str) -> None:
         train, _, filled = data.read_data(self.run_dir / "data")
-        system: LayoutKind = name  # type: ignore[assignment]
+        wanted = f"layouts/{name}"
+        model = next(m.layout for m in self._all_models() if m.layout is not None and m.layout.unit == wanted)
         train_layout_generator(
             folder,
-            system,
-            self._layout_config(system).settings(),
+            model.system,
+            model.settings,
             labels=filled,
             table=train.table,
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
@@ -305,51 +380,80 @@ class Run:
         train_image_generator(
             folder,
             name,
-            self.config.images.settings(),
+            self.config.images.settings(name),
             pairs=train,
             filled_labels=filled,
-            features=self._features(name, train.table),
+            features=self._features(name),
             seed=self.config.seed,
             fabric=self.fabric,
             progress=self.progress,
         )
 
-    def _features(self, system: str, table: ClassTable) -> FeatureNetwork | None:
+    def _make_finetuned(self, folder: Path, name: str) -> None:
+        train, _, filled = data.read_data(self.run_dir / "data")
+        models = next(m for m in self._all_models() if m.finetuned == f"finetuned/{name}")
+        layout, image = models.layout, models.image
+        assert layout is not None
+        fine_tune(
+            folder,
+            TrainedPart(layout.system, layout.settings, self.run_dir / layout.unit),
+            TrainedPart(image.system, image.settings, self.run_dir / image.unit),
+            self.config.finetune.settings(),
+            pairs=train,
+            filled_labels=filled,
+            sampler=palettes.load_sampler(self.run_dir / "palettes"),
+            features=self._features(image.system),
+            seed=self.config.seed,
+            fabric=self.fabric,
+            progress=self.progress,
+        )
+
+    def _judge(self) -> nn.Module:
+        """Return the segmenter trained on the real pairs."""
+        train, _, _ = data.read_data(self.run_dir / "data")
+        settings = segment.arm_settings(self.config.segmenters, "real")
+        return load_segmenter(self.run_dir / judge_of(self.config), settings, train.table)
+
+    def _features(self, system: str) -> FeatureNetwork | None:
         """Return the network of a system's perceptual loss, or None if it has none."""
-        image_system = find_image_system(system)
-        if not image_system.perceptual:
+        chosen = find_image_system(system)
+        if not chosen.perceptual:
             return None
-        segmenters = self.config.segmenters
-        folder = self.run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
-        segmenter = load_segmenter(folder, segment.arm_settings(segmenters, "real"), table)
-        layers = image_system.perceptual_layers or VGG_LAYERS
-        return choose_features(self.config.images.vgg_weights, segmenter, layers)
+        return choose_features(self.config.images.vgg_weights, self._judge(), chosen.perceptual_layers)
 
     def _make_shards(self, folder: Path, kind: str) -> None:
-        maker = self.pair_maker(kind)  # type: ignore[arg-type]
-        self.progress.start(f"generate {kind}", self.config.generate.pairs)
-        for plan in generate.plan_shards(self.config.generate):
-            generate.make_shard(folder, plan, maker, self.config.generate, self.progress)
+        self._make_pairs(folder, f"shards/{kind}")
+
+    def _make_pairs(self, folder: Path, name: str) -> None:
+        maker, generation = self.pair_maker(name), self.generation_of(name)
+        self.progress.start(f"generate {name.removeprefix('shards/')}", generation.pairs)
+        for plan in generate.plan_shards(generation):
+            generate.make_shard(folder, plan, maker, generation, self.progress)
         self.progress.finish()
 
     def _make_segmenters(self, folder: Path, name: str) -> None:
         arm, _, seed = name.partition("/seed")
-        train, validation, _ = data.read_data(self.run_dir / "data")
         kind = ARMS[arm].synthetic
+        self._train_arm(folder, arm, int(seed), self.run_dir / "shards" / kind if kind else None)
+
+    def _train_arm(self, folder: Path, arm: str, seed: int, shards: Path | None, steps: int | None = None) -> None:
+        train, validation, _ = data.read_data(self.run_dir / "data")
+        segmenters = self.config.segmenters
         segment.train_arm(
             folder,
             arm,
-            self.config.segmenters,
+            segmenters.model_copy(update={"steps": steps}) if steps else segmenters,
             train=train,
             validation=validation,
-            synthetic=ShardPairs(self.run_dir / "shards" / kind) if kind else None,
-            seed=int(seed),
+            synthetic=ShardPairs(shards) if shards else None,
+            seed=seed,
             fabric=self.fabric,
             progress=self.progress,
         )
 
     def _make_report(self, folder: Path, _: str) -> None:
         train, validation, filled = data.read_data(self.run_dir / "data")
+        names = [name for name in units_of(self.config) if name != "report"]
         report.make_report(
             folder,
             self.config,
@@ -359,10 +463,56 @@ class Run:
             filled_labels=filled,
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
             image_generator=self.image_generator(),
-            durations={name: seconds_spent(self.run_dir, name) for name in self.units if name != "report"},
+            durations={name: seconds_spent(self.run_dir, name) for name in names},
             provenance=self.provenance(),
             fabric=self.fabric,
             progress=self.progress,
+        )
+
+    def _make_comparison(self, folder: Path, rest: str) -> None:
+        row, _, part = rest.partition("/")
+        if part == "pairs":
+            self._make_pairs(folder, f"{COMPARISON}/{rest}")
+        elif part == "segmenter":
+            config = self.config
+            steps = config.compare.segmenter_steps
+            self._train_arm(folder, "syn", config.segmenters.seeds[0], folder.parent / "pairs", steps)
+        elif part == "metrics":
+            self._measure_row(folder, row)
+        else:
+            self._write_comparison(folder)
+
+    def _measure_row(self, folder: Path, row: str) -> None:
+        train, validation, filled = data.read_data(self.run_dir / "data")
+        models = row_models(self.config, row, ROWS[row])
+        compare.measure_row(
+            folder,
+            models,
+            self.config,
+            run_dir=self.run_dir,
+            pairs=ShardPairs(folder.parent / "pairs"),
+            train=train,
+            validation=validation,
+            filled_labels=filled,
+            image_generator=self.image_generator(models),
+            judge=self._judge(),
+            confusion=segment.read_confusion(folder.parent / "segmenter"),
+            fabric=self.fabric,
+            progress=self.progress,
+        )
+
+    def _write_comparison(self, folder: Path) -> None:
+        train, validation, _ = data.read_data(self.run_dir / "data")
+        names = [name for name in comparison_units_of(self.config) if name != f"{COMPARISON}/report"]
+        compare.write_comparison(
+            folder,
+            self.config,
+            run_dir=self.run_dir,
+            train=train,
+            validation=validation,
+            real_confusion=segment.read_confusion(self.run_dir / judge_of(self.config)),
+            durations={name: seconds_spent(self.run_dir, name) for name in names},
+            provenance=self.provenance(),
         )
 
     def provenance(self) -> dict[str, Any]:
@@ -385,7 +535,7 @@ def run_stage(stage: str, config: RunConfig, run_dir: Path, progress: Progress =
     """Make one stage of a run and whatever it needs that is not finished.
 
     Args:
-        stage: One of STAGES.
+        stage: One of STAGES, or "comparison".
         config: The configuration.
         run_dir: The run directory.
         progress: Watches long work.
@@ -396,8 +546,8 @@ def run_stage(stage: str, config: RunConfig, run_dir: Path, progress: Progress =
     Raises:
         ScenepaletteError: Anything that a user can mend; finished work stays.
     """
-    if stage not in STAGES:
-        raise ScenepaletteError(f"There is no stage {stage!r}; stages are {', '.join(STAGES)}.")
+    if stage not in (*STAGES, COMPARISON):
+        raise ScenepaletteError(f"There is no stage {stage!r}; stages are {', '.join((*STAGES, COMPARISON))}.")
     run = Run(config, run_dir, progress)
     run.make(run.names_of(stage))
     return run_dir / stage

@@ -8,12 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from generators.grids import base_grid
 from generators.image_systems import IMAGE_SYSTEMS
-from generators.layout_models import LayoutDiscriminator
-from generators.layout_training import LayoutKind, LayoutSettings, build_layout_generator
-
-SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
+from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS
 
 
 @dataclass(frozen=True)
@@ -49,25 +46,14 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     Raises:
         ConfigError: No base grid reaches the size.
     """
-    base, doublings = base_grid(size)
-    layout = LayoutSettings()
-    layouts: list[tuple[LayoutKind, str]] = [
-        ("semantic-palette", f"{SEMANTIC_PALETTE}, sections 3.1 and 3.2"),
-        ("semantic-palette-partial", f"{SEMANTIC_PALETTE}, section 4.2"),
-    ]
+    entries = []
     # Nothing is computed: on the meta device networks have shapes and no memory.
     with torch.device("meta"):
-        critic = LayoutDiscriminator(num_classes, base, doublings, layout.max_width, layout.base_width)
-        entries = [
-            System(
-                name,
-                "layout",
-                paper,
-                _parameters(build_layout_generator(name, num_classes, size, layout)),
-                _parameters(critic),
-            )
-            for name, paper in layouts
-        ]
+        for layout in LAYOUT_SYSTEMS.values():
+            numbers = LayoutSettings()
+            generator = layout.build_generator(num_classes, size, numbers)
+            critic = layout.build_critic(num_classes, size, numbers)
+            entries.append(System(layout.name, "layout", layout.paper, _parameters(generator), _parameters(critic)))
         for system in IMAGE_SYSTEMS.values():
             settings = system.settings()
             generator = system.build_generator(num_classes, size, settings)

@@ -176,12 +176,12 @@ def test_threads_share_one_pair_maker_until_weights_change(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:
     run = Run(tiny_config, copy_of_run())
-    first = shared_pair_maker(run, "full")
-    assert shared_pair_maker(Run(tiny_config, run.run_dir), "full") is first
+    first = shared_pair_maker(run, "shards/full")
+    assert shared_pair_maker(Run(tiny_config, run.run_dir), "shards/full") is first
     assert not first.image_generator.training
     assert not any(parameter.requires_grad for parameter in first.image_generator.parameters())
     (run.run_dir / "images/oasis/weights.safetensors").touch()
-    assert shared_pair_maker(run, "full") is not first
+    assert shared_pair_maker(run, "shards/full") is not first
 
 
 @pytest.mark.usefixtures("server")

@@ -183,7 +183,7 @@ def test_shards_do_not_depend_on_who_makes_them(finished_run: Path, tiny_config:
     run = Run(tiny_config, finished_run)
     plans = plan_shards(tiny_config.generate)
     for plan in reversed(plans):
-        make_shard(tmp_path, plan, run.pair_maker("partial"), tiny_config.generate, NoProgress())
+        make_shard(tmp_path, plan, run.pair_maker("shards/partial"), tiny_config.generate, NoProgress())
         assert (tmp_path / plan.name).read_bytes() == (finished_run / "shards/partial" / plan.name).read_bytes()
 
 
@@ -222,7 +222,7 @@ def test_a_full_disk_is_told_and_the_work_continues_later(
 def test_a_palette_that_does_not_sum_to_one_is_never_written(
     finished_run: Path, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    maker = Run(tiny_config, finished_run).pair_maker("full")
+    maker = Run(tiny_config, finished_run).pair_maker("shards/full")
     sample = type(maker.sampler).sample
     monkeypatch.setattr(type(maker.sampler), "sample", lambda *arguments: np.asarray(sample(*arguments)) * 1.1)
     plan = plan_shards(tiny_config.generate)[0]
