@@ -18,10 +18,9 @@ from data.arrays import images_to_uint8
 from data.errors import ConfigError
 from data.labels import labels_to_palette, one_hot, soft_to_label
 from data.randomness import numpy_generator, torch_generator
-from generators.crops import EditBox, boxes_to_crop
+from generators.crops import EditBox, boxes_to_crop, crop_palette
 from generators.image_contract import ImageGenerator
-from generators.layout_models import LayoutGenerator, PartialLayoutGenerator, crop_layout, partial_budget
-from generators.layout_training import crop_palette
+from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator, crop_layout, partial_budget
 from generators.noise import NoiseScheme
 from generators.palettes import interpolate_palettes
 
@@ -69,7 +68,7 @@ class Painter:
 
 @torch.inference_mode()
 def palette_interpolation(
-    layout_generator: LayoutGenerator,
+    layout_generator: FullLayoutGenerator,
     painter: Painter,
     first: np.ndarray,
     second: np.ndarray,
@@ -144,7 +143,9 @@ def resampling(
     for draw in range(1, draws):
         noise = painter.noise(layout, seed, "edit", "draw", draw)
         if region is not None:
-            noise = painter.generator.replace_noise(first, noise, torch.from_numpy(region)[None].to(noise.device), layout)
+            noise = painter.generator.replace_noise(
+                first, noise, torch.from_numpy(region)[None].to(noise.device), layout
+            )
         noises.append(noise)
     repeated = layout.expand(draws, -1, -1)
     return _scenes(repeated, painter.paint(repeated, torch.cat(noises)))

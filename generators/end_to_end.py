@@ -134,6 +134,7 @@ def fine_tune(
     """
     assert isinstance(layouts.settings, LayoutSettings) and isinstance(images.settings, ImageSettings)
     size, count = pairs.size, pairs.table.num_classes
+    noise_scheme = images.settings.noise_scheme
     seed_step(seed, STAGE, -1)
     layout_kind, image_kind = layout_system(layouts.system), find_image_system(images.system)
     raw_layout = layout_kind.build_generator(count, size, layouts.settings)
@@ -203,7 +204,7 @@ def fine_tune(
 
     def painted(layout: Tensor, step: int, stream: str, generator: nn.Module) -> Tensor:
         randoms = [torch_generator(seed, STAGE, stream, step, sample) for sample in range(len(layout))]
-        noise = raw_image.sample_noise(images.settings.noise_scheme, soft_to_label(layout), randoms)
+        noise = raw_image.sample_noise(noise_scheme, soft_to_label(layout), randoms)
         return generator(straight_through(layout), noise)
 
     progress.start(f"finetune {layouts.system} {images.system}", settings.steps, done)
@@ -296,5 +297,6 @@ def _load_part(folder: Path, modules: dict[str, nn.Module]) -> None:
     steps, _ = CheckpointFolder(folder).load(modules, {})
     if not steps:
         raise CheckpointError(
-            f"{folder} has no checkpoint to go on from. Train that part first, or give back its checkpoint-*.safetensors."
+            f"{folder} has no checkpoint to go on from. Train that part first, or put back its "
+            "checkpoint-*.safetensors."
         )

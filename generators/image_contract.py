@@ -241,6 +241,7 @@ class ImageSystem:
         perceptual: Whether its losses need a feature network.
         perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
         augmentable: Whether its critic looks at images that may be augmented.
+        predict_labels: For a critic that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW; else None.
     """
 
     name: str
@@ -251,3 +252,4 @@ class ImageSystem:
     perceptual: bool = False
     perceptual_layers: tuple[int, ...] | None = None
     augmentable: bool = False
+    predict_labels: Callable[[nn.Module, Tensor], Tensor] | None = None

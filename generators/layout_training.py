@@ -84,6 +84,7 @@ def load_layout_generator(
 
 
 def layout_identity(kind: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
+    """Return the metadata by which weights of a layout system are recognised."""
     return {"system": kind, "class_table": table.fingerprint, "size": list(size)}
 
 

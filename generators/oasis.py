@@ -245,6 +245,19 @@ def build_oasis_objective(
     return OasisObjective(discriminator, settings.label_mix_weight)
 
 
+def predict_labels(discriminator: nn.Module, image: Tensor) -> Tensor:
+    """Use the discriminator as a segmenter: the likeliest real class of each pixel (oasis.txt, App. B.4).
+
+    Args:
+        discriminator: A trained OasisDiscriminator.
+        image: B3HW in [-1, 1].
+
+    Returns:
+        BHW class ids.
+    """
+    return discriminator(image)[:, :-1].argmax(dim=1)
+
+
 OASIS = ImageSystem(
     name="oasis",
     paper="You Only Need Adversarial Supervision for Semantic Image Synthesis (Schönfeld et al., ICLR 2021)",
@@ -252,4 +265,5 @@ OASIS = ImageSystem(
     build_generator=build_oasis_generator,
     build_objective=build_oasis_objective,
     augmentable=True,
+    predict_labels=predict_labels,
 )

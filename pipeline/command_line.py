@@ -196,6 +196,23 @@ def generate(recipe: RecipeArgument, changes: SetOption = None, out: OutOption =
     _say_where(_make(Request(recipe, tuple(changes or ()), out), "shards", "generate"), "shards")
 
 
+@app.command(rich_help_panel="One stage, with all that it needs")
+def finetune(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Train a layout and an image generator together, end to end; pairs made afterwards come from the result.
+
+    For example:
+
+        scenepalette finetune demo --set 'finetune.kinds=[full]' --set finetune.steps=200
+    """
+    request = Request(recipe, tuple(changes or ()), out)
+    if not request.config().finetune.kinds:
+        raise ConfigError(
+            "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "
+            "--set 'finetune.kinds=[full]', [partial] or both."
+        )
+    _say_where(_make(request, "finetuned", "finetune"), "finetuned")
+
+
 @app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")
 def train_segmenter(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
     """Train a segmenter per arm and seed, with and without generated pairs.
@@ -216,6 +233,20 @@ def report(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = N
         scenepalette report demo --out runs/demo
     """
     print_summary(_make(Request(recipe, tuple(changes or ()), out), "report", "report"))
+
+
+@app.command(rich_help_panel="The whole path")
+def compare(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+    """Train and measure systems under one budget, and write the table that compares them.
+
+    For example:
+
+        scenepalette compare demo --set 'compare.rows=[sb-gan, semantic-palette]'
+
+        scenepalette compare camvid-cpu --set data.root=CAMVID --out runs/systems
+    """
+    run_dir = _make(Request(recipe, tuple(changes or ()), out), "comparison", "compare")
+    _print_comparison(run_dir / "comparison" / "report")
 
 
 @app.command(rich_help_panel="What there is")
@@ -393,6 +424,18 @@ def print_summary(run_dir: Path) -> None:
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
     _print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
     typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+
+
+def _print_comparison(folder: Path) -> None:
+    from data.files import read_json
+    from pipeline.report.comparison import show_metric
+
+    document = read_json(folder / "comparison.json")
+    shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
+    columns = [column for column in document["columns"] if column["key"] in shown]
+    rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
+    _print_table(["row", *(column["title"] for column in columns)], rows)
+    typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
 
 
 def _print_table(head: list[str], rows: list[list[str]]) -> None:

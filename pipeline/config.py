@@ -13,8 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from data.errors import ConfigError
 from data.files import write_atomically
-from generators.grids import base_grid
 from generators.end_to_end import FineTuneSettings
+from generators.grids import base_grid
 from generators.image_contract import ImageSettings
 from generators.image_systems import IMAGE_SYSTEMS, find_image_system
 from generators.layout_settings import LayoutSettings
@@ -261,7 +261,7 @@ class ReportConfig(Section):
 
 
 class CompareConfig(Section):
-    """The comparison of systems; every row is trained with the steps and batch sizes of layouts, images and finetune."""
+    """The comparison of systems; its rows are trained with the steps of layouts.full, images and finetune."""
 
     rows: tuple[str, ...] = Field(default=DEFAULT_ROWS, min_length=1, description="Rows of the table, by name.")
     pairs: int = Field(default=400, ge=8, description="Pairs that each row makes.")

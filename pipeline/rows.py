@@ -1,4 +1,4 @@
-"""The rows of the comparison of systems: which layout generator meets which image generator, and how they are trained."""
+"""The rows of the comparison of systems: which layout generator meets which image generator."""
 
 from __future__ import annotations
 

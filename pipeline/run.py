@@ -326,7 +326,8 @@ class Run:
         network = load_image_generator(
             chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
         )
-        return self.fabric.to_device(network).to(memory_format=torch.channels_last)
+        self.fabric.to_device(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from data.arrays import Pairs
 from data.classes import IGNORE_ID, ClassTable
 from data.errors import DataError
 from data.shards.manifest import file_problems, read_manifest, table_of_manifest
@@ -211,3 +212,20 @@ class ShardPairs(Dataset[dict[str, Any]]):
         while self._cached_bytes > self._cache_bytes and len(self._groups) > 1:
             self._cached_bytes -= self._groups.popitem(last=False)[1].nbytes
         return table
+
+
+class FirstPairs:
+    """The first pairs of a larger set, for evaluations that need not look at all of them."""
+
+    def __init__(self, pairs: Pairs | ShardPairs, count: int) -> None:
+        """View the first `count` of `pairs`."""
+        self.pairs, self.count = pairs, min(count, len(pairs))
+        self.table, self.size = pairs.table, pairs.size
+
+    def __len__(self) -> int:
+        """Number of pairs in view."""
+        return self.count
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images B3HW in [-1, 1] and labels BHW."""
+        return self.pairs.batch(indices)

@@ -45,7 +45,7 @@ def render_markdown(document: Mapping[str, Any]) -> str:
         "",
         *_gan_tables(document),
         "",
-        *_table(
+        *markdown_table(
             ["Metric", "Value", "Better", "What it says"],
             [[each.name, each.value, each.better, each.explanation] for each in wording.measures(document)],
         ),
@@ -63,12 +63,14 @@ def render_markdown(document: Mapping[str, Any]) -> str:
         *_figures(document, "samples"),
         "## Provenance",
         "",
-        *_table(["Field", "Value"], [[key, show_value(value)] for key, value in document["provenance"].items()]),
+        *markdown_table(
+            ["Field", "Value"], [[key, show_value(value)] for key, value in document["provenance"].items()]
+        ),
         "",
     ]
     if document["durations"]:
         lines += [
-            *_table(
+            *markdown_table(
                 ["Stage", "Time"], [[name, wording.duration(each)] for name, each in document["durations"].items()]
             ),
             "",
@@ -109,7 +111,7 @@ def _arms(document: Mapping[str, Any]) -> list[str]:
         "Verdict",
     ]
     note = ["", _escape("mIoU* averages over all classes, mIoU over the evaluated ones.")] if both else []
-    return [*_table(head, rows), *note]
+    return [*markdown_table(head, rows), *note]
 
 
 def _gan_tables(document: Mapping[str, Any]) -> list[str]:
@@ -134,7 +136,7 @@ def _gan_tables(document: Mapping[str, Any]) -> list[str]:
         "GAN-test: the segmenter trained on real images, tested on generated pairs; near its value on real "
         "images is good.",
         "",
-        *_table(["Pairs", "GAN-train, mIoU % [95 %]", "GAN-test, mIoU % [95 %]"], rows),
+        *markdown_table(["Pairs", "GAN-train, mIoU % [95 %]", "GAN-test, mIoU % [95 %]"], rows),
     ]
 
 
@@ -151,7 +153,7 @@ def _classes(document: Mapping[str, Any]) -> list[str]:
             mark = "" if arm["name"] == REAL_ARM else wording.direction(estimate["delta_vs_real"])
             cells.append(f"{percent(estimate['mean'])} {mark}".strip())
         rows.append(cells)
-    return _table(["Class", "Pixels, %", *(arm["name"] for arm in document["arms"])], rows)
+    return markdown_table(["Class", "Pixels, %", *(arm["name"] for arm in document["arms"])], rows)
 
 
 def _figures(document: Mapping[str, Any], section: str) -> list[str]:
@@ -178,7 +180,8 @@ def _bullets(sentences: Sequence[str]) -> list[str]:
     return [f"- {_escape(sentence)}" for sentence in sentences]
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table whose cells are plain text."""
     return [
         f"| {' | '.join(_escape(cell) for cell in head)} |",
         f"|{'|'.join(' --- ' for _ in head)}|",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import torch
 
 from data.arrays import Pairs
 from data.files import write_atomically
 from data.labels import labels_to_palette
+from data.shards.manifest import read_manifest
 from generators.palettes import PaletteSampler, fit_palette_sampler
 from pipeline.report.figures import draw_aic, figure_to_png
 
@@ -46,3 +48,14 @@ def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> 
 def load_sampler(folder: Path) -> PaletteSampler:
     """Load the sampler that `fit_palettes` saved."""
     return PaletteSampler.load(folder / SAMPLER)
+
+
+def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return requested and achieved palettes [M, K] of all rows of a folder of shards, without decoding a picture."""
+    columns = ["palette_target", "palette_achieved"]
+    tables = [
+        pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
+        for shard in read_manifest(folder)["shards"]
+    ]
+    target, achieved = (np.array([row for table in tables for row in table[column].to_pylist()]) for column in columns)
+    return target, achieved

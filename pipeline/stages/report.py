@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 from lightning_fabric import Fabric
 
 from data.arrays import Pairs, images_to_uint8
 from data.labels import one_hot
 from data.randomness import torch_generator
-from data.shards.manifest import read_manifest
-from data.shards.pairs import ShardPairs
+from data.shards.pairs import FirstPairs, ShardPairs
 from data.shards.reading import iterate_rows
 from data.shards.schema import palette_of_label
 from generators.image_contract import ImageGenerator
@@ -25,7 +23,7 @@ from pipeline.arms import ARMS
 from pipeline.config import RunConfig
 from pipeline.report.document import write_report
 from pipeline.report.inputs import ArmRun, PairSample, ReportInputs
-from pipeline.stages.palettes import real_palettes
+from pipeline.stages.palettes import real_palettes, stored_palettes
 from pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
 from segmenters.evaluate import confusion_per_image
 from segmenters.metrics import frechet_inception_distance, fsd, segmenter_frechet_distance
@@ -36,23 +34,6 @@ VERSION = 1
 SHOWN_PAIRS = 8
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
-
-
-class FirstPairs:
-    """The first pairs of a larger set, for evaluations that need not look at all of them."""
-
-    def __init__(self, pairs: Pairs | ShardPairs, count: int) -> None:
-        """View the first `count` of `pairs`."""
-        self.pairs, self.count = pairs, min(count, len(pairs))
-        self.table, self.size = pairs.table, pairs.size
-
-    def __len__(self) -> int:
-        """Number of pairs in view."""
-        return self.count
-
-    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images B3HW in [-1, 1] and labels BHW."""
-        return self.pairs.batch(indices)
 
 
 def make_report(
@@ -111,7 +92,7 @@ def make_report(
         kind: confusion_per_image(real_segmenter, _view(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
     }
-    palettes = {kind: _palettes(run_dir / "shards" / kind) for kind in shards}
+    palettes = {kind: stored_palettes(run_dir / "shards" / kind) for kind in shards}
     shown = "full" if "full" in shards else config.generate.kinds[0]
     fid, fid_absent_because = frechet_inception_distance(
         _images(validation, count), _images(shards[shown], count), config.report.inception_weights, fabric.device
@@ -171,17 +152,6 @@ def _images(pairs: Pairs | ShardPairs, count: int) -> Iterator[np.ndarray]:
     view = FirstPairs(pairs, count)
     for first in range(0, len(view), EVALUATION_BATCH):
         yield images_to_uint8(view.batch(range(first, min(first + EVALUATION_BATCH, len(view))))[0])
-
-
-def _palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return requested and achieved palettes [M, K] of all rows, without decoding a picture."""
-    columns = ["palette_target", "palette_achieved"]
-    tables = [
-        pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
-        for shard in read_manifest(folder)["shards"]
-    ]
-    target, achieved = (np.array([row for table in tables for row in table[column].to_pylist()]) for column in columns)
-    return target, achieved
 
 
 def _samples(folder: Path, train: Pairs) -> list[PairSample]:

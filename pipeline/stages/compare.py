@@ -1,0 +1,167 @@
+"""Stage compare: measure the pairs of every row, and write the table that sets the systems against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from data.arrays import Pairs
+from data.files import read_json, write_json
+from data.labels import one_hot
+from data.randomness import torch_generator
+from data.shards.pairs import FirstPairs, ShardPairs
+from generators.image_contract import ImageGenerator
+from generators.image_systems import IMAGE_SYSTEMS
+from generators.image_training import load_image_critic
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.palettes import palette_divergence
+from pipeline.config import RunConfig
+from pipeline.models import PairModels
+from pipeline.report.comparison import ComparisonInputs, RowResult, write_comparison_report
+from pipeline.rows import ROWS
+from pipeline.stages.palettes import real_palettes, stored_palettes
+from pipeline.stages.segment import EVALUATION_BATCH, read_confusion
+from segmenters.evaluate import confusion_of_batch, mean_iou
+from segmenters.image_quality import ImageMetrics, evaluate_images
+from segmenters.metrics import fsd
+from training.loop import Progress
+
+VERSION = 1
+METRICS = "metrics.json"
+
+
+def measure_row(
+    folder: Path,
+    models: PairModels,
+    config: RunConfig,
+    *,
+    run_dir: Path,
+    pairs: ShardPairs,
+    train: Pairs,
+    validation: Pairs,
+    filled_labels: np.ndarray,
+    image_generator: ImageGenerator,
+    judge: nn.Module,
+    confusion: np.ndarray,
+    fabric: Fabric,
+    progress: Progress,
+) -> None:
+    """Measure one row and write metrics.json.
+
+    Args:
+        folder: Output folder.
+        models: What made the pairs.
+        config: The run's configuration.
+        run_dir: The run directory.
+        pairs: The row's pairs; as many as there are validation images are compared with these.
+        train: Real training pairs.
+        validation: Real validation pairs.
+        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
+        image_generator: The row's image generator, in eval mode on the fabric's device.
+        judge: Segmenter trained on real pairs.
+        confusion: Confusion matrices [N, K, K] of the segmenter that was trained on the row's pairs (GAN-train).
+        fabric: Device and precision.
+        progress: Watches the evaluations.
+    """
+    count = train.table.num_classes
+    chosen = np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
+
+    def images_of_layouts(label: Tensor, draw: int) -> Tensor:
+        # Noise follows from draw and layout alone, whatever the batch.
+        randoms = [
+            torch_generator(config.seed, "compare", draw, int(ids.sum()), int(ids[::3, ::3].sum())) for ids in label
+        ]
+        noise = image_generator.sample_noise(None, label, randoms)
+        return image_generator(one_hot(label, count), noise).float()
+
+    metrics: ImageMetrics = evaluate_images(
+        images_of_layouts,
+        np.asarray(filled_labels[chosen]),
+        validation,
+        FirstPairs(pairs, len(validation)),  # type: ignore[arg-type]
+        judge,
+        batch_size=EVALUATION_BATCH,
+        fabric=fabric,
+        draws=config.compare.draws,
+        inception_weights=config.report.inception_weights,
+        alexnet_weights=config.compare.alexnet_weights,
+        seed=config.seed,
+        progress=progress,
+    )
+    if models.layout is not None:
+        target, achieved = stored_palettes(folder.parent / "pairs")
+        metrics["fsd"] = fsd(real_palettes(train), achieved)
+        if LAYOUT_SYSTEMS[models.layout.system].conditional:
+            metrics["palette_kl"] = float(palette_divergence(target, achieved).mean())
+    metrics["gan_train_miou"] = mean_iou(confusion, train.table.eval_ids)
+    metrics["gan_train_miou_all"] = mean_iou(confusion, range(count))
+    if models.layout is None and IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
+        critic = load_image_critic(
+            models.critic_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
+        )
+        metrics["discriminator_miou"] = discriminator_miou(critic, models.image.system, validation, fabric)
+    write_json(folder / METRICS, metrics)
+
+
+def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:
+    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (oasis.txt, App. B.4).
+
+    Args:
+        critic: The trained discriminator.
+        system: Name of its image system.
+        validation: Real validation pairs.
+        fabric: Device and precision.
+    """
+    predict = IMAGE_SYSTEMS[system].predict_labels
+    assert predict is not None
+    critic = fabric.to_device(critic)
+    total = np.zeros((validation.table.num_classes,) * 2, dtype=np.int64)
+    for first in range(0, len(validation), EVALUATION_BATCH):
+        image, label = validation.batch(range(first, min(first + EVALUATION_BATCH, len(validation))))
+        with torch.inference_mode(), fabric.autocast():
+            prediction = predict(critic, image.to(fabric.device)).cpu()
+        total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
+    return mean_iou(total, validation.table.eval_ids)
+
+
+def write_comparison(
+    folder: Path,
+    config: RunConfig,
+    *,
+    run_dir: Path,
+    train: Pairs,
+    validation: Pairs,
+    real_confusion: np.ndarray,
+    durations: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write comparison.json, comparison.md, comparison.html and the sample strips."""
+    rows = []
+    for name in config.compare.rows:
+        base = run_dir / "comparison" / name
+        row = ROWS[name]
+        rows.append(
+            RowResult(
+                name=name,
+                row=row,
+                metrics=read_json(base / "metrics" / METRICS),
+                gan_train=read_confusion(base / "segmenter"),
+                pairs=base / "pairs",
+            )
+        )
+    inputs = ComparisonInputs(
+        config=config,
+        rows=rows,
+        real_confusion=real_confusion,
+        train=train,
+        validation=validation,
+        durations=durations,
+        provenance=provenance,
+    )
+    write_comparison_report(folder, inputs)
