@@ -13,6 +13,7 @@ from generators.layout_models import (
     LayoutDiscriminator,
     LayoutGenerator,
     PartialLayoutGenerator,
+    addition_budget,
     crop_layout,
     partial_budget,
     progressive_widths,
@@ -154,6 +155,31 @@ def test_budget_of_a_crop_by_hand() -> None:
     torch.testing.assert_close(budget, torch.tensor([[0.05, 0.2, 0.75], [0.5, 0.5, 0.0]]))
 
 
+def test_budget_of_additions_by_hand() -> None:
+    target = torch.tensor([[0.5, 0.3, 0.2], [0.0, 1.0, 0.0], [0.2, 0.2, 0.6]])
+    current = torch.tensor([[0.7, 0.3, 0.0], [1.0, 0.0, 0.0], [0.2, 0.2, 0.6]])
+    expected = torch.tensor([[0.0, 0.0, 0.2, 0.8], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    torch.testing.assert_close(addition_budget(target, current), expected)
+
+
+def test_nothing_is_added_to_a_layout_that_has_its_target() -> None:
+    noise, _ = make_inputs()
+    layout, _, _ = make_cropped()
+    current = layout.mean(dim=(2, 3))
+    batch = make_partial()(noise, addition_budget(current, current), layout)
+    assert torch.equal(batch.layout, layout)
+    assert batch.edited is not None and not batch.edited.any()
+
+
+def test_where_the_mask_is_no_background_the_layout_counts_as_edited() -> None:
+    noise, _ = make_inputs()
+    layout, crop, budget = make_cropped()
+    network = make_partial()
+    network.to_mask[-1] = DecidedMask(crop)
+    edited = network(noise, budget, crop_layout(layout, crop)).edited
+    assert edited is not None and torch.equal(edited, crop)
+
+
 def test_a_crop_is_marked_by_equal_shares() -> None:
     layout, crop, _ = make_cropped()
     cropped = crop_layout(layout, crop)
@@ -264,6 +290,18 @@ def test_a_level_of_the_critic_fades_in_from_the_one_before(level: int) -> None:
     torch.testing.assert_close(critic(layout, level, 0.0), lower)
     assert (critic(layout, level, 1.0) - lower).abs().max() > 1e-4
     assert (critic(layout, level, 0.5) - lower).abs().max() > 1e-5
+
+
+@pytest.mark.parametrize("fade", [0.3, 1.0])
+def test_a_conditional_critic_sees_the_palette_as_planes_beside_the_layout(fade: float) -> None:
+    torch.manual_seed(0)
+    critic, layout = LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32, conditional=True), make_layout(2)
+    palette = make_inputs()[1]
+    # The same weights in a critic of twice as many classes.
+    plain = LayoutDiscriminator(2 * CLASSES, (3, 4), 2, 8, 32)
+    plain.load_state_dict(critic.state_dict())
+    planes = torch.ones(3, CLASSES, 12, 16) * palette.view(3, CLASSES, 1, 1)
+    torch.testing.assert_close(critic(layout, 2, fade, palette), plain(torch.cat([layout, planes], dim=1), 2, fade))
 
 
 def test_the_critic_sees_how_much_a_batch_varies() -> None:

@@ -180,7 +180,7 @@ def test_a_class_without_a_share_gets_no_pixel_where_the_activation_promises_it(
     inputs = draw(objective)
     wanted = torch.tensor([[0.5, 0.0, 0.3, 0.2]] if objective.system.partial else [[0.6, 0.0, 0.4]]).expand(4, -1)
     batch = run(objective, replace(inputs, condition=(wanted, *inputs.condition[1:])), fade=0.5)
-    assert bool(batch.scales) == objective.system.name.startswith("semantic-palette")
+    assert bool(batch.scales) == ("conditional" in objective.losses)
     for scale in batch.scales:
         assert scale.mask[:, 1].max() == 0.0
         assert scale.mask[:, 0].max() > 0.0
@@ -262,13 +262,14 @@ def test_another_stage_sees_other_batches(make_objective: MakeObjective) -> None
 
 def test_the_systems_of_the_papers_are_there() -> None:
     kinds = {name: (system.conditional, system.partial) for name, system in LAYOUT_SYSTEMS.items()}
-    assert kinds == {
+    expected = {
         "semantic-palette": (True, False),
         "semantic-palette-partial": (True, True),
         "sb-gan": (False, False),
         "baseline-1": (True, False),
         "baseline-2": (True, False),
     }
+    assert expected.items() <= kinds.items()
     assert all("section" in system.paper for system in LAYOUT_SYSTEMS.values())
     assert all(settings_problems(name, LayoutSettings()) == [] for name in LAYOUT_SYSTEMS)
 
@@ -363,13 +364,14 @@ def test_the_losses_of_the_systems(make_objective: MakeObjective) -> None:
     losses = {
         kind: {name: term.weight for name, term in make_objective(kind).losses.items()} for kind in LAYOUT_SYSTEMS
     }
-    assert losses == {
+    expected = {
         "semantic-palette": {"conditional": 1.0},
         "semantic-palette-partial": {"conditional": 1.0},
         "sb-gan": {},
         "baseline-1": {"matching": 1.0},
         "baseline-2": {},
     }
+    assert {kind: losses[kind] for kind in expected} == expected
     terms = make_objective("semantic-palette-partial", added).losses
     assert {name: term.weight for name, term in terms.items()} == {"conditional": 0.5, "novelty": 2.0}
 

@@ -13,11 +13,12 @@ from lightning_fabric import Fabric
 from safetensors import safe_open
 
 from data.classes import ClassTable
-from data.errors import CheckpointError, TrainingError
+from data.errors import CheckpointError, ConfigError, TrainingError
 from data.labels import labels_to_palette
 from generators import layout_systems, layout_training
 from generators.layout_models import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
 from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.layout_training import (
     Moment,
     build_layout_generator,
@@ -113,11 +114,11 @@ def test_golden_losses(
     ends = read_metrics(folder / "metrics.jsonl")
     assert [line["step"] for line in ends] == [2, 6, 10]
     assert [line["level"] for line in ends] == [0, 1, 2]
-    if kind == "sb-gan":
-        assert not any("palette_kl" in line for line in ends)  # there is no palette to keep to
-    else:
+    if LAYOUT_SYSTEMS[kind].conditional:
         # Untrained networks do not meet their palettes.
         assert all(line["palette_kl"] > 0.01 for line in ends)
+    else:
+        assert not any("palette_kl" in line for line in ends)  # there is no palette to keep to
     # What is logged at the end of a level is what the progress was told.
     assert [line["critic"] for line in ends] == [watcher.values[step - 1]["critic"] for step in (2, 6, 10)]
     extras = {f"{name}-{line['step']}": line[name] for line in ends for name in ("penalty", "adversarial")}
@@ -275,7 +276,21 @@ def test_the_critic_takes_no_gradients_from_the_generators_step(train: Train, mo
     assert all(p.requires_grad for p in critics[0].parameters())
 
 
-def test_training_brings_layouts_closer_to_their_palettes(train: Train, stop_at: Any) -> None:
+def test_settings_of_another_system_are_refused_before_anything_is_written(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="edits: 'add' means nothing to sb-gan"):
+        train("run", "sb-gan", replace(SMALL, edits="add"))
+    with pytest.raises(ConfigError, match="There is no layout system 'stylegan'"):
+        train("run", "stylegan")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "remaining", "divergence"),
+    [("semantic-palette", "conditional", 0.7, 0.08), ("baseline-1", "matching", 0.5, 0.3)],
+)
+def test_training_brings_layouts_closer_to_their_palettes(
+    kind: str, loss: str, remaining: float, divergence: float, train: Train, stop_at: Any
+) -> None:
     settings = replace(
         SMALL,
         max_width=16,
@@ -288,16 +303,21 @@ def test_training_brings_layouts_closer_to_their_palettes(train: Train, stop_at:
         average_decay=0.9,
     )
     watcher = stop_at()
-    folder = train("run", settings=settings, progress=watcher)
-    assert watcher.values[-1]["conditional"] < 0.7 * watcher.values[0]["conditional"]
-    assert read_metrics(folder / "metrics.jsonl")[-1]["palette_kl"] < 0.08
+    folder = train("run", kind, settings, progress=watcher)
+    first, last = (np.mean([values[loss] for values in part]) for part in (watcher.values[:10], watcher.values[-10:]))
+    assert last < remaining * first
+    assert read_metrics(folder / "metrics.jsonl")[-1]["palette_kl"] < divergence
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LAYOUT_SYSTEMS)
 def test_mixed_precision_stays_near_the_losses_of_single_precision(kind: str, train: Train, stop_at: Any) -> None:
     single, mixed = stop_at(), stop_at()
     train("single", kind, progress=single)
     train("mixed", kind, progress=mixed, fabric=make_fabric(precision="bf16-mixed"))
     for first, second in zip(single.values[:4], mixed.values[:4], strict=True):
-        assert second["conditional"] == pytest.approx(first["conditional"], rel=0.1)
+        # The critic's value is a small difference of scores, and may rest on classes drawn otherwise.
+        assert {name: second[name] for name in second if name != "critic"} == pytest.approx(
+            {name: first[name] for name in first if name != "critic"}, rel=0.1
+        )
+        assert second["critic"] == pytest.approx(first["critic"], abs=0.2)
     assert single.values != mixed.values
