@@ -5,14 +5,14 @@ Every function is a pure function of networks, inputs and a seed. Shapes: H x W 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.arrays import images_to_uint8
 from data.errors import ConfigError
@@ -149,6 +149,30 @@ def resampling(
         noises.append(noise)
     repeated = layout.expand(draws, -1, -1)
     return _scenes(repeated, painter.paint(repeated, torch.cat(noises)))
+
+
+@torch.inference_mode()
+def autoencoding(
+    painter: Painter,
+    critic: nn.Module,
+    predict_labels: Callable[[nn.Module, Tensor], Tensor],
+    image: Tensor,
+    draws: int,
+    seed: int,
+) -> list[Scene]:
+    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (oasis.txt, App. B.4).
+
+    Args:
+        painter: Paints the layout.
+        critic: A discriminator that labels pixels, in eval mode on the fabric's device.
+        predict_labels: Maps it and images to class ids, as the image system says.
+        image: [1, 3, H, W] in [-1, 1].
+        draws: Number of new images.
+        seed: Chooses their noise.
+    """
+    with painter.fabric.autocast():
+        layout = predict_labels(critic, image.to(painter.fabric.device)).cpu()
+    return resampling(painter, layout[0].numpy().astype(np.uint8), draws, seed)
 
 
 def changed_palette(palette: np.ndarray, factors: Mapping[int, float]) -> np.ndarray:

@@ -21,6 +21,7 @@ from data.errors import CheckpointError
 from data.labels import soft_to_label
 from data.randomness import torch_generator
 from generators.blocks import estimate_batch_statistics
+from generators.categorical import straight_through
 from generators.image_contract import FeatureNetwork, ImageSettings
 from generators.image_systems import find_image_system
 from generators.image_training import TrainingBatches, image_identity
@@ -84,16 +85,6 @@ class TrainedPart:
     system: str
     settings: LayoutSettings | ImageSettings
     folder: Path
-
-
-def straight_through(layout: Tensor) -> Tensor:
-    """Return the one-hot layout of the largest shares, with the gradient of the shares (SB-GAN, section 3.1).
-
-    Args:
-        layout: BKHW, summing to 1 over classes.
-    """
-    hard = torch.zeros_like(layout).scatter_(1, layout.argmax(dim=1, keepdim=True), 1.0)
-    return hard + layout - layout.detach()
 
 
 def fine_tune(

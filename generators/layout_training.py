@@ -33,7 +33,6 @@ from training.average import averaged_copy, decay_at, update_average
 from training.checkpoint import CheckpointFolder, load_weights, save_weights
 from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
 
-LayoutKind = str  # a name in LAYOUT_SYSTEMS
 STATISTICS_BATCHES = 16
 
 

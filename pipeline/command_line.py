@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import ConfigError, ScenepaletteError
+from pipeline.edit_commands import edit_app
 from pipeline.request import Request
 
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
@@ -82,6 +83,7 @@ app = typer.Typer(
 )
 shards_app = typer.Typer(no_args_is_help=True, help="Look at and check folders of finished shards.")
 recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
+app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
 

@@ -1,0 +1,267 @@
+"""Edits of scenes with the finished models of a run, written as strips or animations.
+
+Each function is one command of `scenepalette edit` and one choice of the flow `edit`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from data.classes import ClassTable
+from data.errors import ConfigError
+from data.labels import labels_to_palette, one_hot
+from generators.crops import EditBox
+from generators.editing import (
+    Painter,
+    Scene,
+    autoencoding,
+    noise_interpolation,
+    palette_interpolation,
+    partial_edit,
+    resampling,
+)
+from generators.image_systems import IMAGE_SYSTEMS
+from generators.image_training import load_image_critic
+from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.layout_training import load_layout_generator
+from generators.pictures import write_frames
+from generators.sean import SeanGenerator
+from pipeline.models import PairModels, image_model, layout_model
+from pipeline.recipes import load_config
+from pipeline.run import Run
+from pipeline.stages import data
+
+CONFIG = "config.yaml"
+
+
+class Editor:
+    """The models of a run directory, ready to edit scenes."""
+
+    def __init__(self, run_dir: Path) -> None:
+        """Open a run directory.
+
+        Raises:
+            ConfigError: It holds no run.
+        """
+        if not (run_dir / CONFIG).is_file():
+            raise ConfigError(f"{run_dir} holds no run ({CONFIG} is missing). Give the --out folder of a run.")
+        self.run = Run(load_config(str(run_dir / CONFIG)), run_dir)
+        self._require("data")
+        self.train, self.validation, self.filled_labels = data.read_data(run_dir / "data")
+        self.table: ClassTable = self.train.table
+
+    def palettes(self, first: str, second: str, frames: int, seed: int) -> list[Scene]:
+        """Draw the scenes between the palettes of two training samples.
+
+        Raises:
+            ConfigError: The layout system takes no palette, a model is not trained, or there is no such sample.
+        """
+        model = layout_model(self.run.config, "full")
+        if not LAYOUT_SYSTEMS[model.system].conditional:
+            fitting = [name for name, system in LAYOUT_SYSTEMS.items() if system.conditional and not system.partial]
+            raise ConfigError(
+                f"Palettes cannot be asked of {model.system}, which takes none. Systems that do are "
+                f"{', '.join(fitting)}."
+            )
+        self._require(model.unit)
+        weights = self.run.run_dir / model.unit / "weights.safetensors"
+        generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
+        assert isinstance(generator, FullLayoutGenerator)
+        ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
+        palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
+        return palette_interpolation(
+            self.run.fabric.to_device(generator), self.painter(), palettes[0], palettes[1], frames, seed
+        )
+
+    def noise(self, sample: str, frames: int, seed: int, class_name: str | None, box: EditBox | None) -> list[Scene]:
+        """Draw the layout of a training sample under noise between two draws, everywhere or in a part.
+
+        Raises:
+            ConfigError: The image system has no such noise, or there is no such sample, class or part.
+        """
+        label = self.label(sample)
+        region = region_of(label, class_name, box, self.table)
+        return noise_interpolation(self.painter(), label, frames, seed, region)
+
+    def resample(self, sample: str, draws: int, seed: int, class_name: str | None, box: EditBox | None) -> list[Scene]:
+        """Draw the layout of a training sample several times, with new noise everywhere or in a part.
+
+        Raises:
+            ConfigError: The image system has no such noise, or there is no such sample, class or part.
+        """
+        label = self.label(sample)
+        region = region_of(label, class_name, box, self.table)
+        return resampling(self.painter(), label, draws, seed, region)
+
+    def partial(
+        self, sample: str, changes: Mapping[str, float], variants: int, seed: int, box: EditBox | None
+    ) -> list[Scene]:
+        """Make a part of a training sample anew with changed shares of classes, after the real pair.
+
+        With the image system `sean`, the images keep the appearance of the real one.
+
+        Raises:
+            ConfigError: The factors cannot be met, or there is no such sample, class or part.
+        """
+        model = layout_model(self.run.config, "partial")
+        if model.settings.edits != "replace":
+            raise ConfigError(
+                "This run's partial generator adds to whole layouts (layouts.partial.edits is 'add'); a part can be "
+                "made anew by one that replaces. Train with --set layouts.partial.edits=replace."
+            )
+        label = self.label(sample)
+        height, width = label.shape
+        box = box or (0, width // 4, height, width // 2)
+        check_box(box, label.shape)
+        factors = factors_by_id(changes, self.table)
+        self._require(model.unit)
+        weights = self.run.run_dir / model.unit / "weights.safetensors"
+        generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
+        assert isinstance(generator, PartialLayoutGenerator)
+        painter = self.painter()
+        noise = self._style(painter, sample)
+        scenes = partial_edit(
+            self.run.fabric.to_device(generator), painter, label, box, factors, variants, seed, noise
+        )
+        real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
+        return [real, *scenes]
+
+    def autoencode(self, sample: str, draws: int, seed: int) -> list[Scene]:
+        """Predict the layout of a validation image by the discriminator and paint it anew, after the real pair.
+
+        Raises:
+            ConfigError: The image system's discriminator does not label pixels, or there is no such sample.
+        """
+        model = image_model(self.run.config)
+        predict = IMAGE_SYSTEMS[model.system].predict_labels
+        if predict is None:
+            fitting = [name for name, system in IMAGE_SYSTEMS.items() if system.predict_labels is not None]
+            raise ConfigError(
+                f"The discriminator of {model.system} does not label pixels. Image systems whose does: "
+                f"{', '.join(fitting)}."
+            )
+        painter = self.painter()
+        models = PairModels("semi", None, model)
+        critic = load_image_critic(
+            models.critic_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
+        )
+        index = sample_index(sample, self.validation.ids)
+        image, _ = self.validation.batch([index])
+        scenes = autoencoding(painter, self.run.fabric.to_device(critic), predict, image, draws, seed)
+        real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
+        return [real, *scenes]
+
+    def painter(self) -> Painter:
+        """Return the run's image generator, ready to paint layouts."""
+        self._require(image_model(self.run.config).unit)
+        return Painter(self.run.image_generator(), self.table.num_classes, self.run.fabric)
+
+    def label(self, sample: str) -> np.ndarray:
+        """Return the layout of a training sample without ignored pixels, uint8 [H, W]."""
+        return np.asarray(self.filled_labels[sample_index(sample, self.train.ids)])
+
+    def write(self, path: Path, scenes: Sequence[Scene]) -> None:
+        """Write scenes, layouts above images, as a strip (.png) or an animation (.gif, .webp)."""
+        write_frames(path, [np.concatenate([self.table.colorize(scene.label), scene.image]) for scene in scenes])
+
+    def _style(self, painter: Painter, sample: str) -> torch.Tensor | None:
+        """Return the style codes of a training image, for an image system that has codes; else None."""
+        generator = painter.generator
+        if not isinstance(generator, SeanGenerator):
+            return None
+        index, device = sample_index(sample, self.train.ids), self.run.fabric.device
+        layout = torch.from_numpy(self.label(sample).astype(np.int64))[None].to(device)
+        image = self.train.batch([index])[0].to(device)
+        label_map = one_hot(layout, self.table.num_classes)
+        with torch.inference_mode():
+            codes = generator.encode(image, label_map)
+            drawn = painter.noise(layout, self.run.config.seed, "edit", "style")
+            return generator.replace_codes(codes, drawn, generator.is_absent(label_map))
+
+    def _require(self, unit: str) -> None:
+        if unit not in self.run.units or not self.run.is_finished(unit):
+            raise ConfigError(
+                f"{self.run.run_dir / unit} is not finished. Run `scenepalette run` with this --out folder first, or "
+                "the verb that makes it."
+            )
+
+
+def class_ids(names: Sequence[str], table: ClassTable) -> list[int]:
+    """Return the ids of classes by name.
+
+    Raises:
+        ConfigError: All unknown names at once.
+    """
+    unknown = [name for name in names if name not in table.names]
+    if unknown:
+        raise ConfigError(f"There is no class {', '.join(map(repr, unknown))}. Classes are {', '.join(table.names)}.")
+    return [table.names.index(name) for name in names]
+
+
+def factors_by_id(changes: Mapping[str, float], table: ClassTable) -> dict[int, float]:
+    """Return factors on shares by class id.
+
+    Raises:
+        ConfigError: An unknown class, or a factor below 0.
+    """
+    negative = [name for name, factor in changes.items() if not factor >= 0]
+    if negative:
+        raise ConfigError(f"The factor of {', '.join(negative)} is below 0; 0 removes a class, 2 doubles its share.")
+    return dict(zip(class_ids(list(changes), table), changes.values(), strict=True))
+
+
+def sample_index(sample: str, ids: Sequence[str]) -> int:
+    """Return the position of a sample given by its id or its number from 0.
+
+    Raises:
+        ConfigError: There is no such sample.
+    """
+    if sample in ids:
+        return list(ids).index(sample)
+    if sample.isdecimal() and int(sample) < len(ids):
+        return int(sample)
+    raise ConfigError(
+        f"There is no sample {sample!r}. Give a number from 0 to {len(ids) - 1}, or an id such as {ids[0]!r}."
+    )
+
+
+def region_of(label: np.ndarray, class_name: str | None, box: EditBox | None, table: ClassTable) -> np.ndarray | None:
+    """Return the pixels of a class or a box as bool [H, W], or None where neither is given.
+
+    Raises:
+        ConfigError: Both are given, or there is no such pixel.
+    """
+    if class_name is not None and box is not None:
+        raise ConfigError("A class and a box were given; give one of them.")
+    if class_name is not None:
+        region = label == class_ids([class_name], table)[0]
+        if not region.any():
+            present = ", ".join(table.names[i] for i in np.unique(label))
+            raise ConfigError(f"The sample has no {class_name}; its classes are {present}.")
+        return region
+    if box is not None:
+        check_box(box, label.shape)
+        region = np.zeros(label.shape, dtype=bool)
+        top, left, height, width = box
+        region[top : top + height, left : left + width] = True
+        return region
+    return None
+
+
+def check_box(box: EditBox, shape: tuple[int, ...]) -> None:
+    """Check that a box lies inside the image.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    top, left, height, width = box
+    if min(top, left) < 0 or min(height, width) < 1 or top + height > shape[0] or left + width > shape[1]:
+        raise ConfigError(
+            f"The box {top},{left},{height},{width} (top, left, height, width) does not lie inside the image, which "
+            f"is {shape[0]} high and {shape[1]} wide."
+        )
