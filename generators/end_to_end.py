@@ -173,7 +173,7 @@ def fine_tune(
         table=pairs.table,
         sampler=sampler,
         seed=seed,
-        device=fabric.device,
+        fabric=fabric,
         stage=STAGE,
     )
     last = Moment(layout_objective.doublings, 1.0, settings.batch_size, False)

@@ -26,6 +26,7 @@ class LayoutSettings:
         learning_rate: Of both Adam optimizers.
         betas: Of both Adam optimizers.
         gradient_penalty_weight: Lambda of the improved Wasserstein loss.
+        penalty_share: Part of each batch that the gradient penalty is taken on, in (0, 1].
         conditional_weight: Weight of L_COND against the adversarial loss.
         average_decay: Of the averaged generator that is used for sampling.
         relative_sigma: Blur of softened real layouts as a fraction of the height.
@@ -53,6 +54,7 @@ class LayoutSettings:
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.0, 0.99)
     gradient_penalty_weight: float = 10.0
+    penalty_share: float = 1.0
     conditional_weight: float = 1.0
     average_decay: float = 0.999
     relative_sigma: float = 1 / 64

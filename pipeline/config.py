@@ -82,6 +82,9 @@ class LayoutConfig(Section):
     batch_sizes: tuple[int, ...] = Field(description="Batch size per level.")
     learning_rate: float = Field(default=1e-3, gt=0, description="Adam's.")
     gradient_penalty_weight: float = Field(default=10.0, ge=0, description="Lambda of the improved Wasserstein loss.")
+    penalty_share: float = Field(
+        default=1.0, gt=0, le=1, description="Part of each batch that the gradient penalty is taken on."
+    )
     conditional_weight: float = Field(default=1.0, ge=0, description="Weight of L_COND against the adversarial loss.")
     average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
     crop_mode: Literal["rectangle", "band"] = Field(default="band", description="Where partial edits happen.")

@@ -25,6 +25,7 @@ from generators.layout_systems import LAYOUT_SYSTEMS, layout_system, settings_pr
 from generators.layout_training import LayoutObjective, Moment
 from generators.palettes import PaletteSampler, fit_palette_sampler
 from training.checkpoint import load_weights, save_weights
+from training.fabric import make_fabric
 
 SIZE, TOP = (12, 16), 2
 SMALL = LayoutSettings(
@@ -63,7 +64,7 @@ def make_objective(table: ClassTable, make_labels: Callable[..., np.ndarray]) ->
             table=table,
             sampler=fit_palette_sampler(palettes, table.names, max_components=2),
             seed=3,
-            device=CPU,
+            fabric=make_fabric(),
             stage=stage,
         )
 

@@ -116,14 +116,44 @@ def test_layout_switches_are_set_by_name_and_default_to_the_papers() -> None:
         "novelty_weight",
     ]
     config = make_config(RECIPES["demo"]()).layouts.full
-    assert config.system is None
+    assert config.system == "semantic-palette"
     assert {name: getattr(config.settings(), name) for name in switches} == {
         name: getattr(LayoutSettings(), name) for name in switches
     }
-    assignments = ["layouts.full.system=sb-gan", "layouts.full.soft_layouts=false", "layouts.full.palettes=real"]
+    assignments = ["layouts.full.system=baseline-1", "layouts.full.soft_layouts=false", "layouts.full.palettes=real"]
     changed = make_config(with_overrides(RECIPES["demo"](), assignments)).layouts.full
-    assert changed.system == "sb-gan"
+    assert changed.system == "baseline-1"
     assert (changed.settings().soft_layouts, changed.settings().palettes) == (False, "real")
     wrong = ["layouts.full.sinkhorn_iterations=0", "layouts.full.palettes=guessed", "layouts.full.novelty_weight=-1"]
     problems = problems_of(RECIPES["demo"](), *wrong)
     assert sorted(problem.split(":")[0] for problem in problems) == sorted(text.split("=")[0] for text in wrong)
+
+
+def test_layout_systems_are_refused_where_they_do_not_fit() -> None:
+    demo = RECIPES["demo"]()
+    (problem,) = problems_of(demo, "layouts.full.system=semantic-palette-partial")
+    assert problem.startswith("layouts.full.system") and "sb-gan" in problem
+    (problem,) = problems_of(demo, "layouts.partial.system=sb-gan")
+    assert problem.endswith("systems that edit layouts are semantic-palette-partial")
+    (problem,) = problems_of(demo, "layouts.full.system=sb-gan", "layouts.full.sinkhorn_iterations=2")
+    assert problem.startswith("layouts.full.sinkhorn_iterations: 2 means nothing to sb-gan")
+
+
+def test_image_systems_are_checked_with_their_numbers() -> None:
+    demo = RECIPES["demo"]()
+    (problem,) = problems_of(demo, "images.system=oasiss")
+    assert problem.startswith("images.system: got 'oasiss'; image systems are oasis")
+    problems = problems_of(demo, "images.systems.oasis.widht=3", "images.systems.oasis.width=0", "images.systems.x.y=1")
+    assert [problem.partition(":")[0] for problem in problems] == [
+        "images.systems.x",
+        "images.systems.oasis.widht",
+        "images.systems.oasis.width",
+    ]
+    (problem,) = problems_of(demo, "images.system=pix2pixhd", "images.noise_scheme=region")
+    assert problem.startswith("images.noise_scheme") and "takes no noise" in problem
+
+
+def test_rows_of_the_comparison_and_fine_tuned_kinds_are_checked() -> None:
+    problems = problems_of(RECIPES["demo"](), "compare.rows=[sb-gan, nothing]", "finetune.kinds=[partial]", "generate.kinds=[full, semi]")
+    assert any(problem.startswith("compare.rows: unknown row 'nothing'") for problem in problems)
+    assert any(problem.startswith("finetune.kinds: 'partial'") for problem in problems)
