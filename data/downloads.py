@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
+import pickle
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+
+Network = TypeVar("Network")
 
 # Seconds without an answer after which a download counts as out of reach.
 TIMEOUT = 10.0
@@ -39,3 +44,38 @@ def published_weights(url: str) -> Path:
         with _socket_timeout(TIMEOUT):
             torch.hub.download_url_to_file(url, str(path), progress=False)
     return path
+
+
+def load_published(
+    url: str, build: Callable[[Path], Network], path: Path | None = None
+) -> tuple[Network | None, str | None]:
+    """Build a network from published weights, or say why it cannot be had.
+
+    Args:
+        url: Address of the weights file.
+        build: Makes the network from a file, which holds nothing but tensors and plain values.
+        path: Local file in place of the published one, or None to find or download that.
+
+    Returns:
+        The network and None; or None and the reason in one line, which goes on after the name of the weights, such as
+        "could not be downloaded (timed out)".
+    """
+    try:
+        file = path or published_weights(url)
+        # Libraries unpickle the file as it is; this first reading refuses one that holds anything that could be run.
+        torch.load(file, map_location="cpu", weights_only=True)
+        return build(file), None
+    except (
+        OSError,
+        RuntimeError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        LookupError,
+        EOFError,
+        pickle.UnpicklingError,
+        http.client.HTTPException,
+    ) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        failed = f"{path} could not be loaded" if path else "could not be downloaded"
+        return None, f"{failed} ({reason})"

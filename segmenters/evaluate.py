@@ -150,6 +150,17 @@ def mean_iou(confusion: np.ndarray, class_ids: Sequence[int]) -> float:
     chosen = list(class_ids)
     counted = np.zeros_like(total)
     counted[chosen] = total[chosen]
-    values = intersection_over_union(counted)[chosen]
+    return mean_over_classes(intersection_over_union(counted)[chosen])
+
+
+def mean_over_classes(values: np.ndarray) -> float:
+    """Return the mean of the classes that have a value.
+
+    Args:
+        values: [K], nan for classes without a value.
+
+    Returns:
+        The mean, nan if no class has a value.
+    """
     present = values[~np.isnan(values)]
     return float(present.mean()) if len(present) else float("nan")

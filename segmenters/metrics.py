@@ -1,11 +1,8 @@
-"""Metrics of layouts and images: FSD, FID and the segmenter Frechet distance."""
+"""Frechet distances of layouts and images: FSD, FID and the segmenter Frechet distance."""
 
 from __future__ import annotations
 
-import contextlib
-import pickle
-import socket
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,21 +10,15 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from numpy.typing import ArrayLike
-from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torch import nn
 
 from data.errors import DataError
-from segmenters.evaluate import apply_to_pairs
-from segmenters.model import pooled_features
+from segmenters.features import inception_features, load_inception, segmenter_features
 from training.loop import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
     from data.arrays import Pairs
     from data.shards.pairs import ShardPairs
-
-# Seconds without an answer after which the Inception network counts as out of reach.
-DOWNLOAD_TIMEOUT = 10.0
-INCEPTION_LAYER = "2048"
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
@@ -102,60 +93,10 @@ def segmenter_frechet_distance(
     Returns:
         Squared Frechet distance of the pooled encoder features.
     """
-
-    def features(pairs: Pairs | ShardPairs, description: str) -> np.ndarray:
-        def pool(image: Tensor, label: Tensor) -> Tensor:
-            return pooled_features(model, image).cpu()
-
-        batches = list(apply_to_pairs(model, pairs, pool, batch_size, fabric, progress, description))
-        return torch.cat(batches).numpy() if batches else np.zeros((0, 1))
-
     return frechet_distance(
-        features(real, "Segmenter features of real images"),
-        features(generated, "Segmenter features of generated images"),
+        segmenter_features(model, real, batch_size, fabric, progress, "Segmenter features of real images"),
+        segmenter_features(model, generated, batch_size, fabric, progress, "Segmenter features of generated images"),
     )
-
-
-@contextlib.contextmanager
-def _socket_timeout(seconds: float) -> Iterator[None]:
-    """Bound every network wait in the block; torch.hub offers no such option."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)
-
-
-def _inception_weights() -> Path:
-    """Return torch-fidelity's Inception weights from torch.hub's folder, downloaded there if they are missing."""
-    path = Path(torch.hub.get_dir()) / "checkpoints" / URL_INCEPTION_V3.rpartition("/")[2]
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with _socket_timeout(DOWNLOAD_TIMEOUT):
-            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
-    return path
-
-
-def load_inception(weights_path: Path | None = None) -> tuple[nn.Module | None, str | None]:
-    """Load the Inception network of FID.
-
-    Args:
-        weights_path: File in torch-fidelity's format; None takes it from torch.hub's folder or downloads it there.
-
-    Returns:
-        The network (uint8 B3HW to a tuple with float32 [B, 2048]) and None, or None and the reason in one line.
-    """
-    try:
-        path = weights_path or _inception_weights()
-        # torch-fidelity unpickles the file as it is; this first reading refuses one that holds anything but tensors.
-        torch.load(path, weights_only=True)
-        return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path)), None
-    except (OSError, RuntimeError, ValueError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        source = f"{weights_path} could not be loaded" if weights_path else "could not be downloaded"
-        file = URL_INCEPTION_V3.rpartition("/")[2]
-        return None, f"FID is absent: Inception weights {source} ({reason}); give the path of {file}."
 
 
 def frechet_inception_distance(
@@ -179,15 +120,6 @@ def frechet_inception_distance(
     """
     network, reason = load_inception(weights_path)
     if network is None:
-        return None, reason
-    inception = network.to(device)
-
-    def features(batches: Iterable[np.ndarray]) -> np.ndarray:
-        collected = []
-        for batch in batches:
-            image = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).to(device)  # B 3 H W
-            with torch.inference_mode():
-                collected.append(inception(image)[0].cpu().numpy())
-        return np.concatenate(collected) if collected else np.zeros((0, int(INCEPTION_LAYER)))
-
-    return frechet_distance(features(real_images), features(generated_images)), None
+        return None, f"FID is absent: {reason}"
+    real = inception_features(network, real_images, device)
+    return frechet_distance(real, inception_features(network, generated_images, device)), None
