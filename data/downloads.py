@@ -58,7 +58,7 @@ def load_published(
 
     Returns:
         The network and None; or None and the reason in one line, which goes on after the name of the weights, such as
-        "could not be downloaded (no answer); give the path of vgg19-dcbb9e9d.pth".
+        "could not be downloaded (timed out)".
     """
     try:
         file = path or published_weights(url)
@@ -78,4 +78,4 @@ def load_published(
     ) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         failed = f"{path} could not be loaded" if path else "could not be downloaded"
-        return None, f"{failed} ({reason}); give the path of {url.rpartition('/')[2]}"
+        return None, f"{failed} ({reason})"

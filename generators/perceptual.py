@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-from data.downloads import published_weights
+from data.downloads import load_published
 from generators.image_contract import FeatureNetwork
 
 # conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs: positions in torchvision's `features` (CRN, Eq. 1).
@@ -65,14 +64,14 @@ def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> 
     Returns:
         The network and None, or None and the reason in one line.
     """
-    network = Vgg19Features(layers)
-    try:
-        state = torch.load(path or published_weights(VGG19_Weights.IMAGENET1K_V1.url), weights_only=True)
+
+    def build(file: Path) -> Vgg19Features:
+        network = Vgg19Features(layers)
+        state = torch.load(file, map_location="cpu", weights_only=True)
         network.load_state_dict({key: state[key] for key in network.state_dict()})
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        return None, f"{path} could not be loaded ({reason})" if path else f"could not be downloaded ({reason})"
-    return network.eval().requires_grad_(False), None
+        return network.eval().requires_grad_(False)
+
+    return load_published(VGG19_Weights.IMAGENET1K_V1.url, build, path)
 
 
 def feature_distances(generated: list[Tensor], real: list[Tensor], weight: Tensor | None = None) -> list[Tensor]:

@@ -33,6 +33,7 @@ WINDOW = 11
 # Below this size AlexNet's last pooling has nothing left to look at.
 LPIPS_SMALLEST_SIDE = 31
 ALEXNET_URL: str = AlexNet_Weights.IMAGENET1K_V1.url
+ALEXNET_FILE = ALEXNET_URL.rpartition("/")[2]
 PAIRS_AT_ONCE = 32
 
 
@@ -114,7 +115,7 @@ def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str 
         What `mean_pairwise_lpips` takes and None, or None and the reason in one line.
     """
     network, reason = load_published(ALEXNET_URL, _build_lpips, weights_path)
-    return network, None if reason is None else f"AlexNet weights {reason}."
+    return network, None if reason is None else f"AlexNet weights {reason}; give the path of {ALEXNET_FILE}."
 
 
 def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
@@ -279,7 +280,7 @@ def _build_lpips(path: Path) -> nn.Module:
     folder_before = torch.hub.get_dir()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        shutil.copyfile(path, Path(folder) / "checkpoints" / ALEXNET_URL.rpartition("/")[2])
+        shutil.copyfile(path, Path(folder) / "checkpoints" / ALEXNET_FILE)
         torch.hub.set_dir(folder)
         try:
             return LearnedPerceptualImagePatchSimilarity(net_type="alex")

@@ -38,7 +38,8 @@ def load_inception(weights_path: Path | None = None) -> tuple[nn.Module | None, 
         return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path))
 
     network, reason = load_published(URL_INCEPTION_V3, build, weights_path)
-    return network, None if reason is None else f"Inception weights {reason}."
+    file = URL_INCEPTION_V3.rpartition("/")[2]
+    return network, None if reason is None else f"Inception weights {reason}; give the path of {file}."
 
 
 def inception_features(
