@@ -138,6 +138,8 @@ def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[],
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     network.eval()
+    if not norms:
+        return
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # cumulative mean

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from data.errors import ConfigError
+from generators.crn import CRN, CRN_IMLE
 from generators.image_contract import ImageSystem
 from generators.oasis import OASIS
 
 IMAGE_SYSTEMS: dict[str, ImageSystem] = {
     system.name: system
-    for system in (OASIS,)
+    for system in (OASIS, CRN, CRN_IMLE)
 }
 
 

@@ -4,15 +4,22 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from data.arrays import Pairs
 from data.classes import IGNORE_ID, ClassTable, SemanticClass
+from data.labels import fill_ignored
+from generators.image_contract import FeatureNetwork, ImageSettings
+from generators.image_training import train_image_generator
 from training.fabric import make_fabric
+from training.loop import NO_PROGRESS
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 # Losses of ten steps, recorded once. After a change that is meant to alter them, record them anew with
@@ -121,3 +128,42 @@ def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None
             assert curve == pytest.approx(golden[name][key], rel=1e-3, abs=2e-5), key
 
     return compare
+
+
+class TinyFeatures(FeatureNetwork):
+    """Two layers of random filters, the second at half the size."""
+
+    description = "random filters"
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        self.register_buffer("first", torch.randn(6, 3, 3, 3, generator=generator) / 5)
+        self.register_buffer("second", torch.randn(8, 6, 3, 3, generator=generator) / 7)
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        first = F.relu(F.conv2d(image, self.get_buffer("first"), padding=1))
+        return [first, F.relu(F.conv2d(first, self.get_buffer("second"), stride=2, padding=1))]
+
+
+@pytest.fixture
+def tiny_features() -> FeatureNetwork:
+    return TinyFeatures()
+
+
+@pytest.fixture
+def train_perceptual(
+    tmp_path: Path, make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork, fabric: Fabric
+) -> Callable[..., Path]:
+    """Train a system with a perceptual loss on pairs of 12x16 pixels in a folder of the given name."""
+
+    def run(
+        folder: str, system: str, settings: ImageSettings, seed: int = 3, progress: Any = NO_PROGRESS, **changes: Any
+    ) -> Path:
+        pairs = changes.pop("pairs", None) or make_pairs()
+        options = {"pairs": pairs, "filled_labels": np.stack([fill_ignored(label) for label in pairs.labels])}
+        options |= {"fabric": fabric, "features": tiny_features} | changes
+        train_image_generator(tmp_path / folder, system, settings, seed=seed, progress=progress, **options)
+        return tmp_path / folder
+
+    return run
