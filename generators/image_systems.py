@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from data.errors import ConfigError
+from generators.crn import CRN, CRN_IMLE
 from generators.gaugan import GAUGAN, SPADE_PLUS
 from generators.image_contract import ImageSystem
 from generators.oasis import OASIS
 from generators.pix2pixhd import PIX2PIXHD
 from generators.sean import SEAN
 
-IMAGE_SYSTEMS: dict[str, ImageSystem] = {system.name: system for system in (OASIS, GAUGAN, SPADE_PLUS, PIX2PIXHD, SEAN)}
+IMAGE_SYSTEMS: dict[str, ImageSystem] = {
+    system.name: system
+    for system in (
+        OASIS,
+        GAUGAN,
+        SPADE_PLUS,
+        PIX2PIXHD,
+        CRN,
+        CRN_IMLE,
+        SEAN,
+    )
+}
 
 
 def find_image_system(name: str) -> ImageSystem:

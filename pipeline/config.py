@@ -375,6 +375,10 @@ class RunConfig(Section):
         if self.images.augment and not system.augmentable:
             problems.append(f"images.augment: {system.name} compares images pixel by pixel; leave it out")
         try:
+            base_grid(size)
+        except ConfigError:
+            return problems  # the size is reported with the layouts
+        try:
             with torch.device("meta"):
                 generator = system.build_generator(2, size, self.images.settings())
         except ConfigError as error:
