@@ -20,6 +20,7 @@ from data.errors import ConfigError
 from data.labels import fill_ignored, one_hot
 from data.randomness import torch_generator
 from generators import image_training
+from generators.crn import CrnImleSettings, CrnSettings
 from generators.gaugan import GauganSettings, SpadePlusSettings
 from generators.image_contract import FeatureNetwork, ImageGenerator, ImageObjective, ImageSettings
 from generators.image_systems import IMAGE_SYSTEMS, find_image_system
@@ -55,6 +56,19 @@ CASES: dict[str, Case] = {
     "gaugan-vae": Case("gaugan", GauganSettings(**SPADE, vae=True, latent_features=5)),
     "spade+": Case("spade+", SpadePlusSettings(**SPADE)),
     "pix2pixhd": Case("pix2pixhd", Pix2PixHdSettings(**TRAINING, discriminator_width=4, residual_blocks=2)),
+    "crn": Case("crn", CrnSettings(**{**TRAINING, "width": 1})),
+    "crn-3": Case("crn", CrnSettings(**{**TRAINING, "width": 1}, outputs=3)),
+    "crn-imle": Case(
+        "crn-imle",
+        CrnImleSettings(
+            **{**TRAINING, "width": 1},
+            noise_channels=4,
+            encoder_channels=6,
+            round_size=5,
+            candidates=3,
+            round_steps=4,
+        ),
+    ),
     "sean": Case("sean", SeanSettings(**SPADE, style_channels=5, encoder_width=4, bank_images=4)),
 }
 
