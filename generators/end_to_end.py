@@ -232,8 +232,12 @@ def fine_tune(
         for frozen in (objective.critic, raw_judge):
             if frozen is not None:
                 frozen.requires_grad_(True)
-        update_average(layout_average, raw_layout, settings.average_decay)
-        update_average(image_average, raw_image, settings.average_decay)
+        for trained, averaged, module in (
+            (trains_layouts, layout_average, raw_layout),
+            (trains_images, image_average, raw_image),
+        ):
+            if trained:
+                update_average(averaged, module, settings.average_decay)
 
         if batch is not None and fake is not None and objective.critic is not None:
             loss_image_critic = objective.critic_loss(ready["image_critic"][0], batch, fake.detach())

@@ -14,6 +14,31 @@ from pipeline.config import RunConfig, make_config, merge, with_overrides
 Values = dict[str, Any]
 
 
+def small_systems(width: int, average_decay: float) -> Values:
+    """Return numbers of the image systems beside OASIS that two cores can train.
+
+    Args:
+        width: Of the generators.
+        average_decay: Of the averaged generators of those systems that sample from one.
+    """
+    patch = {"width": width, "discriminator_width": 16}
+    spade = {
+        **patch,
+        "hidden_channels": 24,
+        "generator_learning_rate": 4e-4,
+        "discriminator_learning_rate": 1e-3,
+    }
+    crn = {"width": 2, "generator_learning_rate": 2e-3, "average_decay": average_decay}
+    return {
+        "gaugan": spade,
+        "spade+": {**spade, "average_decay": average_decay},
+        "pix2pixhd": {**patch, "generator_learning_rate": 6e-4, "discriminator_learning_rate": 6e-4},
+        "crn": crn,
+        "crn-imle": {**crn, "encoder_channels": 16, "round_size": 40, "candidates": 6, "round_steps": 50},
+        "sean": {**spade, "style_channels": 16, "encoder_width": 8, "bank_images": 128},
+    }
+
+
 def demo() -> Values:
     """`scenepalette run demo --out runs/demo`: the whole product on embedded scenes, minutes on two cores."""
     layout = {
@@ -55,6 +80,7 @@ def demo() -> Values:
                     "discriminator_learning_rate": 1e-3,
                     "average_decay": 0.99,
                 },
+                **small_systems(width=8, average_decay=0.99),
             },
         },
         "generate": {"pairs": 300, "rows_per_shard": 100},
@@ -112,6 +138,7 @@ def camvid_cpu() -> Values:
                     "discriminator_learning_rate": 1e-3,
                     "average_decay": 0.995,
                 },
+                **small_systems(width=10, average_decay=0.995),
             },
         },
         "generate": {"pairs": 1200, "rows_per_shard": 400},

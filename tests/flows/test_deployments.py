@@ -41,6 +41,8 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "generate-dataset",
         "train-segmenter",
         "report",
+        "finetune",
+        "compare",
     }
     scheduled = {deployment["name"]: deployment["schedules"] for deployment in DEPLOYMENTS if "schedules" in deployment}
     assert scheduled.keys() == {"augment", "generate-dataset"}

@@ -16,7 +16,7 @@ from flows import shards, stages
 from flows.augment import augment
 from flows.shards import shared_pair_maker
 from pipeline.config import RunConfig
-from pipeline.run import Run
+from pipeline.run import Run, units_of
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {
@@ -54,7 +54,7 @@ def test_augment_makes_what_the_command_line_makes(
     }
     other = {"data", "fit-palettes", "train-layouts semantic-palette", "train-images oasis", "generate semi finish"}
     assert shard_names | other | {"train-segmenter real+partial/seed0", "report"} <= runs.keys()
-    assert len(runs) == len(Run(tiny_config, run_dir).units) + len(shard_names)
+    assert len(runs) == len(units_of(tiny_config)) + len(shard_names)
 
     with get_client(sync_client=True) as client:
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}

@@ -14,6 +14,8 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from generators.image_systems import IMAGE_SYSTEMS
+from generators.layout_systems import LAYOUT_SYSTEMS
 from pipeline.command_line import app
 from pipeline.recipes import RECIPES, load_config
 from pipeline.request import Request
@@ -48,7 +50,7 @@ def test_help_needs_no_heavy_import() -> None:
     assert output.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "demo", "systems", "recipes", "shards"])
+@pytest.mark.parametrize("verb", [*VERBS, "demo", "finetune", "compare", "systems", "recipes", "shards", "edit"])
 def test_help_of_every_verb_says_what_it_does(verb: str) -> None:
     output, _ = invoke(verb, "--help")
     assert "Usage" in output and verb in output
@@ -143,12 +145,15 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 def test_systems_have_the_papers_sizes() -> None:
     output, _ = invoke("systems", "--classes", "12", "--size", "128x256", "--json")
     entries = {entry["name"]: entry for entry in json.loads(output)}
-    assert list(entries) == ["semantic-palette", "semantic-palette-partial", "oasis"]
+    assert list(entries) == [*LAYOUT_SYSTEMS, *IMAGE_SYSTEMS]
     assert entries["semantic-palette"]["generator_parameters"] / 1e6 == pytest.approx(27.6, abs=0.05)
     assert entries["oasis"]["generator_parameters"] / 1e6 == pytest.approx(70.47, abs=0.005)
     assert entries["oasis"]["kind"] == "image" and "ICLR 2021" in entries["oasis"]["paper"]
     output, _ = invoke("systems", "--classes", "151", "--size", "256x256", "--json")
-    oasis = json.loads(output)[2]
+    larger = {entry["name"]: entry for entry in json.loads(output)}
+    oasis = larger["oasis"]
+    assert larger["gaugan"]["generator_parameters"] / 1e6 == pytest.approx(96, rel=0.01)
+    assert larger["crn"]["discriminator_parameters"] == 0
     # The paper counts 72 M, 2 M for the 3D noise, and 22 M for the discriminator.
     assert oasis["generator_parameters"] / 1e6 == pytest.approx(74, abs=1)
     assert oasis["discriminator_parameters"] / 1e6 == pytest.approx(22, abs=1)
@@ -163,6 +168,11 @@ def test_systems_table_names_all_and_their_papers() -> None:
 def test_systems_refuse_a_size_that_is_none(size: str) -> None:
     _, errors = invoke("systems", "--size", size, expected=1)
     assert "HxW" in errors or "33x33" in errors
+
+
+def test_a_fine_tuning_of_nothing_is_refused() -> None:
+    _, errors = invoke("finetune", "demo", expected=1)
+    assert "finetune.kinds=[full]" in errors
 
 
 def test_recipes_are_listed_and_shown_as_yaml(tmp_path: Path) -> None:

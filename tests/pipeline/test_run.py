@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import signal
@@ -20,11 +21,12 @@ from data.errors import CheckpointError, DataError, ScenepaletteError
 from data.shards.checking import verify_shards
 from generators.image_training import load_image_generator
 from generators.layout_training import load_layout_generator
-from pipeline.config import RunConfig
+from pipeline.config import FinetuneConfig, RunConfig
 from pipeline.recipes import load_config
 from pipeline.run import STAGES, Run, run_stage
 from pipeline.stages.data import read_data
 from pipeline.stages.generate import is_written, make_shard, plan_shards
+from training.checkpoint import weights_hash
 from training.loop import NoProgress
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +61,7 @@ def test_units_come_after_what_they_read(tiny_config: RunConfig, tmp_path: Path)
     units = list(Run(tiny_config, tmp_path).units.values())
     names = [unit.name for unit in units]
     assert all(names.index(other) < names.index(unit.name) for unit in units for other in unit.inputs)
-    assert {name.partition("/")[0] for name in names} == set(STAGES)
+    assert {name.partition("/")[0] for name in names} == {*STAGES} - {"finetuned"}
 
 
 def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -106,6 +108,23 @@ def test_a_folder_of_another_run_is_refused_and_left_as_it_is(
         run_stage("report", tiny_config.model_copy(update={"seed": 1}), run_dir)
     assert (run_dir / "config.yaml").read_text() == before
     assert any("seed: 0 there, 1 now" in problem for problem in caught.value.problems)
+
+
+@pytest.mark.slow
+def test_fine_tuned_generators_make_the_pairs_of_their_kind(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("report", "segmenters", "shards")
+    tuning = FinetuneConfig(kinds=("full",), steps=2, batch_size=2, width=4, checkpoint_every=1)
+    run = Run(tiny_config.model_copy(update={"finetune": tuning}), run_dir)
+    assert run.missing(run.names_of("shards")) == ["finetuned/full", "shards/full", "shards/partial", "shards/semi"]
+    run.make(run.names_of("shards"))
+    full, partial = (json.loads((run_dir / f"shards/{kind}/manifest.json").read_text()) for kind in ("full", "partial"))
+    assert full["models"] == {
+        "layout_model": weights_hash(run_dir / "finetuned/full/layouts.safetensors"),
+        "image_model": weights_hash(run_dir / "finetuned/full/images.safetensors"),
+    }
+    assert partial["models"]["image_model"] == weights_hash(run_dir / "images/oasis/weights.safetensors")
 
 
 def test_an_unknown_stage_is_refused(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -242,7 +261,11 @@ def test_weights_of_another_class_table_are_refused(finished_run: Path, tiny_con
     settings = tiny_config.layouts.full.settings()
     with pytest.raises(CheckpointError, match="class_table"):
         load_layout_generator(
-            finished_run / "layouts/semantic-palette", "semantic-palette", table, train.size, settings
+            finished_run / "layouts/semantic-palette/weights.safetensors",
+            "semantic-palette",
+            table,
+            train.size,
+            settings,
         )
 
 
