@@ -43,27 +43,28 @@ def demo() -> Values:
     """`scenepalette run demo --out runs/demo`: the whole product on embedded scenes, minutes on two cores."""
     layout = {
         "noise_features": 64,
-        "max_width": 128,
-        "base_width": 1024,
+        "max_width": 96,
+        "base_width": 384,
         "hidden_channels": 32,
         "average_decay": 0.99,
+        "penalty_share": 0.5,
         "checkpoint_every": 100,
     }
     return {
         "recipe": "demo",
-        "data": {"name": "streets", "size": (64, 96), "train_scenes": 500, "val_scenes": 100},
+        "data": {"name": "streets", "size": (48, 72), "train_scenes": 500, "val_scenes": 100},
         "layouts": {
             "full": {
                 **layout,
-                "fade_steps": (0, 50, 60, 60, 60),
-                "stable_steps": (80, 60, 60, 70, 140),
-                "batch_sizes": (64, 64, 32, 16, 8),
+                "fade_steps": (0, 50, 70, 80),
+                "stable_steps": (100, 60, 80, 260),
+                "batch_sizes": (64, 16, 8, 8),
             },
             "partial": {
                 **layout,
-                "fade_steps": (0, 30, 40, 50, 50),
-                "stable_steps": (50, 40, 40, 60, 140),
-                "batch_sizes": (64, 64, 32, 16, 8),
+                "fade_steps": (0, 40, 40, 60),
+                "stable_steps": (60, 40, 60, 180),
+                "batch_sizes": (64, 16, 8, 8),
             },
         },
         "images": {
@@ -72,9 +73,9 @@ def demo() -> Values:
             "checkpoint_every": 200,
             "systems": {
                 "oasis": {
-                    "width": 10,
+                    "width": 16,
                     "noise_channels": 32,
-                    "hidden_channels": 24,
+                    "hidden_channels": 32,
                     "discriminator_width": 32,
                     "generator_learning_rate": 4e-4,
                     "discriminator_learning_rate": 1e-3,
@@ -86,11 +87,12 @@ def demo() -> Values:
         "generate": {"pairs": 300, "rows_per_shard": 100},
         "segmenters": {
             "arms": ("real", "real-standard", "semi", "syn", "real+syn", "real+syn-advent", "real+partial"),
-            "steps": 120,
+            "steps": 100,
             "batch_size": 8,
+            "encoder": "tu-resnet10t",
             "learning_rate": 0.02,
             "decoder_channels": 64,
-            "checkpoint_every": 60,
+            "checkpoint_every": 50,
         },
         "report": {"evaluated_pairs": 200},
     }

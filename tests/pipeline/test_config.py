@@ -40,7 +40,7 @@ def test_all_contradictions_are_reported_at_once() -> None:
         RECIPES["demo"](),
         "data.root=/somewhere",
         "layouts.full.batch_sizes=[4, 4]",
-        "layouts.partial.batch_sizes=[4, 4, 4, 4, 1]",
+        "layouts.partial.batch_sizes=[4, 4, 4, 1]",
         "segmenters.arms=[syn, magic, syn]",
         "generate.kinds=[semi]",
     )

@@ -23,7 +23,7 @@ from generators.image_training import load_image_generator
 from generators.layout_training import load_layout_generator
 from pipeline.config import FinetuneConfig, RunConfig
 from pipeline.recipes import load_config
-from pipeline.run import STAGES, Run, run_stage
+from pipeline.run import STAGES, Run, run_stage, units_of
 from pipeline.stages.data import read_data
 from pipeline.stages.generate import is_written, make_shard, plan_shards
 from training.checkpoint import weights_hash
@@ -61,7 +61,7 @@ def test_units_come_after_what_they_read(tiny_config: RunConfig, tmp_path: Path)
     units = list(Run(tiny_config, tmp_path).units.values())
     names = [unit.name for unit in units]
     assert all(names.index(other) < names.index(unit.name) for unit in units for other in unit.inputs)
-    assert {name.partition("/")[0] for name in names} == {*STAGES} - {"finetuned"}
+    assert {name.partition("/")[0] for name in names} == {*STAGES, "comparison"}
 
 
 def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_pat
 
 
 def test_a_run_has_every_folder_of_a_run_directory(finished_run: Path, tiny_config: RunConfig) -> None:
-    for name in Run(tiny_config, finished_run).units:
+    for name in units_of(tiny_config):
         assert (finished_run / name / "manifest.json").is_file(), name
     for file in ("report.json", "report.md", "report.html", "figures/arms.png"):
         assert (finished_run / "report" / file).is_file()
