@@ -139,7 +139,8 @@ def _model_units(config: RunConfig, models: Iterable[PairModels]) -> list[Unit]:
             inputs = ("data", "palettes", layout.unit, image.unit, *judge)
             settings = {**asdict(config.finetune.settings()), **seed}
             units[made_by.finetuned] = Unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
-    return list(units.values())
+    stages = ("layouts", "images", "finetuned")
+    return sorted(units.values(), key=lambda unit: stages.index(unit.name.partition("/")[0]))
 
 
 def _in_order(units: list[Unit]) -> dict[str, Unit]:
