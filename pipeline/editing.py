@@ -74,9 +74,8 @@ class Editor:
         assert isinstance(generator, FullLayoutGenerator)
         ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
-        return palette_interpolation(
-            self.run.fabric.to_device(generator), self.painter(), palettes[0], palettes[1], frames, seed
-        )
+        generator.to(self.run.fabric.device)
+        return palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed)
 
     def noise(self, sample: str, frames: int, seed: int, class_name: str | None, box: EditBox | None) -> list[Scene]:
         """Draw the layout of a training sample under noise between two draws, everywhere or in a part.
@@ -125,9 +124,8 @@ class Editor:
         assert isinstance(generator, PartialLayoutGenerator)
         painter = self.painter()
         noise = self._style(painter, sample)
-        scenes = partial_edit(
-            self.run.fabric.to_device(generator), painter, label, box, factors, variants, seed, noise
-        )
+        generator.to(self.run.fabric.device)
+        scenes = partial_edit(generator, painter, label, box, factors, variants, seed, noise)
         real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
         return [real, *scenes]
 

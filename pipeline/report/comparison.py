@@ -252,7 +252,7 @@ def render_comparison_markdown(document: Mapping[str, Any]) -> str:
         [row["name"], row["layouts"], row["images"], *(show_metric(row, column) for column in columns)]
         for row in document["rows"]
     ]
-    real = document["real"]["miou"]
+    real, provenance = document["real"]["miou"], document["provenance"]
     lines = [
         f"# Systems compared on {dataset['name']}",
         "",
@@ -291,7 +291,7 @@ def render_comparison_markdown(document: Mapping[str, Any]) -> str:
         "",
         "## Provenance",
         "",
-        *markdown_table(["Field", "Value"], [[k, show_value(each)] for k, each in document["provenance"].items()]),
+        *markdown_table(["Field", "Value"], [[key, show_value(v)] for key, v in provenance.items()]),
         "",
     ]
     return "\n".join(lines)

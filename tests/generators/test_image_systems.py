@@ -323,10 +323,13 @@ def test_a_usual_size_can_be_made_and_others_are_refused(case: Case, make_pairs:
 
 
 @pytest.mark.slow
+# Of several outputs only the nearest is drawn towards a pair; the others show their own pictures.
+@pytest.mark.parametrize("name", [name for name in CASES if name != "crn-3"])
 def test_training_finds_the_colours_of_the_classes(
-    case: Case, train_perceptual: Train, make_pairs: Callable[..., Pairs]
+    name: str, train_perceptual: Train, make_pairs: Callable[..., Pairs]
 ) -> None:
-    settings = replace(case.settings, width=8, steps=150, batch_size=6, average_decay=0.9, checkpoint_every=1000)
+    case = CASES[name]
+    settings = replace(case.settings, width=8, steps=240, batch_size=6, average_decay=0.9, checkpoint_every=1000)
     pairs = make_pairs()
     folder = train_perceptual("run", case.system, settings)
     network = load_image_generator(folder / "weights.safetensors", case.system, pairs.table, SIZE, settings)

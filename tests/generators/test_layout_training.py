@@ -204,7 +204,7 @@ def test_the_result_is_a_function_of_the_seed(kind: str, train: Train) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_weights_are_loaded_as_the_average_in_eval_mode(kind: str, train: Train, table: ClassTable) -> None:
     folder = train("run", kind)
-    network = load_layout_generator(folder, kind, table, (12, 16), SMALL)
+    network = load_layout_generator(folder / "weights.safetensors", kind, table, (12, 16), SMALL)
     assert not network.training
     assert not any(parameter.requires_grad for parameter in network.parameters())
     with safe_open(folder / "checkpoint-00000010.safetensors", "pt") as file:
@@ -224,13 +224,19 @@ def test_weights_of_another_class_table_kind_or_size_are_refused(
 ) -> None:
     folder = train("run")
     with pytest.raises(CheckpointError, match="class_table"):
-        load_layout_generator(folder, "semantic-palette", other_table, (12, 16), SMALL)
+        load_layout_generator(folder / "weights.safetensors", "semantic-palette", other_table, (12, 16), SMALL)
     with pytest.raises(CheckpointError, match=r"size: the file has \[12, 16\], this run needs \[24, 32\]"):
-        load_layout_generator(folder, "semantic-palette", table, (24, 32), SMALL)
+        load_layout_generator(folder / "weights.safetensors", "semantic-palette", table, (24, 32), SMALL)
     with pytest.raises(CheckpointError, match="system: the file has 'semantic-palette'"):
-        load_layout_generator(folder, "semantic-palette-partial", table, (12, 16), SMALL)
+        load_layout_generator(folder / "weights.safetensors", "semantic-palette-partial", table, (12, 16), SMALL)
     with pytest.raises(CheckpointError, match="does not fit the network"):
-        load_layout_generator(folder, "semantic-palette", table, (12, 16), replace(SMALL, max_width=16, base_width=64))
+        load_layout_generator(
+            folder / "weights.safetensors",
+            "semantic-palette",
+            table,
+            (12, 16),
+            replace(SMALL, max_width=16, base_width=64),
+        )
 
 
 def test_a_checkpoint_of_other_settings_is_refused(train: Train) -> None:

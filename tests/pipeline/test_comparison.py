@@ -70,7 +70,9 @@ def test_rows_share_models_with_each_other_and_with_the_run() -> None:
     assert {"data", "palettes", "layouts/semantic-palette", "images/oasis", "segmenters/real/seed0"} <= shared
     assert all(main[name] == comparison[name] for name in shared)
     assert sum(name == "images/gaugan" for name in comparison) == 1
-    assert [row_models(config, name, ROWS[name]).image.unit for name in ("sb-gan", "baseline-1")] == ["images/gaugan"] * 2
+    assert [row_models(config, name, ROWS[name]).image.unit for name in ("sb-gan", "baseline-1")] == [
+        "images/gaugan"
+    ] * 2
 
 
 def test_all_layout_systems_get_the_budget_of_the_full_one() -> None:

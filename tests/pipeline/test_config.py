@@ -154,6 +154,8 @@ def test_image_systems_are_checked_with_their_numbers() -> None:
 
 
 def test_rows_of_the_comparison_and_fine_tuned_kinds_are_checked() -> None:
-    problems = problems_of(RECIPES["demo"](), "compare.rows=[sb-gan, nothing]", "finetune.kinds=[partial]", "generate.kinds=[full, semi]")
+    problems = problems_of(
+        RECIPES["demo"](), "compare.rows=[sb-gan, nothing]", "finetune.kinds=[partial]", "generate.kinds=[full, semi]"
+    )
     assert any(problem.startswith("compare.rows: unknown row 'nothing'") for problem in problems)
     assert any(problem.startswith("finetune.kinds: 'partial'") for problem in problems)
