@@ -93,3 +93,11 @@ def test_a_local_file_that_cannot_be_used(content: str, tmp_path: Path) -> None:
     network, reason = load_published(URL, build, path)
     assert network is None
     assert reason is not None and reason.startswith(f"{path} could not be loaded (") and "\n" not in reason
+
+
+def test_a_file_with_code_does_not_reach_the_library(tmp_path: Path) -> None:
+    torch.save({"weight": Malicious()}, tmp_path / "mine.pth")
+    reached: list[Path] = []
+    network, reason = load_published(URL, reached.append, tmp_path / "mine.pth")
+    assert network is None and reason is not None
+    assert not reached

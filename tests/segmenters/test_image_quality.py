@@ -18,7 +18,7 @@ from data.randomness import torch_generator
 from segmenters.appearance import appearance_histograms, color_distance, texture_distance
 from segmenters.diversity import ClassVariance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
 from segmenters.evaluate import confusion_per_image, mean_iou
-from segmenters.features import segmenter_features
+from segmenters.features import inception_features, load_inception, segmenter_features
 from segmenters.image_quality import evaluate_images
 from segmenters.manifold import precision_recall
 from segmenters.metrics import frechet_inception_distance, segmenter_frechet_distance
@@ -42,6 +42,14 @@ def layouts(make_pairs: Callable[..., Pairs]) -> np.ndarray:
 
 
 @pytest.fixture
+def generated(make_pairs: Callable[..., Pairs]) -> Pairs:
+    """Every other image is as the real ones are, the others are far too bright."""
+    pairs = make_pairs(count=6, seed=1)
+    pairs.images[::2] = make_pairs(count=6, seed=1, brightness=200).images[::2]
+    return pairs
+
+
+@pytest.fixture
 def segmenter() -> nn.Module:
     torch.manual_seed(0)
     return build_deeplabv3(3, decoder_channels=8)
@@ -49,14 +57,18 @@ def segmenter() -> nn.Module:
 
 @pytest.fixture
 def evaluate(
-    layouts: np.ndarray, make_pairs: Callable[..., Pairs], segmenter: nn.Module, fabric: Fabric
+    layouts: np.ndarray,
+    make_pairs: Callable[..., Pairs],
+    generated: Pairs,
+    segmenter: nn.Module,
+    fabric: Fabric,
 ) -> Callable[..., dict[str, Any]]:
     def call(**changes: Any) -> dict[str, Any]:
         arguments: dict[str, Any] = {
             "images_of_layouts": painted,
             "layouts": layouts,
             "real": make_pairs(count=6),
-            "generated": make_pairs(count=6, seed=1, brightness=30),
+            "generated": generated,
             "segmenter": segmenter,
             "batch_size": 2,
             "fabric": fabric,
@@ -73,17 +85,19 @@ def test_all_metrics_are_those_of_the_single_functions(
     evaluate: Callable[..., dict[str, Any]],
     layouts: np.ndarray,
     make_pairs: Callable[..., Pairs],
+    generated: Pairs,
     segmenter: nn.Module,
     fabric: Fabric,
     alexnet_weights: Path,
     table: ClassTable,
 ) -> None:
-    real, generated = make_pairs(count=6), make_pairs(count=6, seed=1, brightness=30)
+    real = make_pairs(count=6)
     metrics = evaluate(alexnet_weights=alexnet_weights)
     assert metrics["segmenter_frechet"] == segmenter_frechet_distance(segmenter, real, generated, 2, fabric)
     of_real, of_generated = (segmenter_features(segmenter, pairs, 2, fabric) for pairs in (real, generated))
     shares = precision_recall(of_real, of_generated)
     assert (metrics["segmenter_precision"], metrics["segmenter_recall"]) == shares
+    assert shares.precision != shares.recall
     confusion = confusion_per_image(segmenter, generated, 2, fabric)
     assert metrics["gan_test_miou"] == mean_iou(confusion, (0, 1))  # "sky" is not evaluated
     assert metrics["gan_test_miou_all"] == mean_iou(confusion, (0, 1, 2))
@@ -128,13 +142,22 @@ def test_what_needs_missing_weights_is_absent_with_its_reason(evaluate: Callable
 
 @pytest.mark.slow
 def test_inception_metrics(
-    evaluate: Callable[..., dict[str, Any]], make_pairs: Callable[..., Pairs], inception_weights: Path
+    evaluate: Callable[..., dict[str, Any]],
+    make_pairs: Callable[..., Pairs],
+    generated: Pairs,
+    inception_weights: Path,
 ) -> None:
     metrics = evaluate(inception_weights=inception_weights)
-    real, generated = make_pairs(count=6), make_pairs(count=6, seed=1, brightness=30)
+    real = make_pairs(count=6)
     fid, _ = frechet_inception_distance([real.images], [generated.images], inception_weights)
+    assert fid is not None and fid > 1
     assert metrics["fid"] == pytest.approx(fid, rel=1e-3)
-    assert 0 <= metrics["precision"] <= 1 and 0 <= metrics["recall"] <= 1
+    network, _ = load_inception(inception_weights)
+    assert network is not None
+    of_real, of_generated = (inception_features(network, [pairs.images]) for pairs in (real, generated))
+    shares = precision_recall(of_real, of_generated)
+    assert (metrics["precision"], metrics["recall"]) == shares
+    assert shares.precision != shares.recall
     assert not any(f"{name}_absent_because" in metrics for name in ("fid", "precision", "recall"))
     same = evaluate(inception_weights=inception_weights, generated=real)
     assert same["fid"] == pytest.approx(0, abs=1e-3 * metrics["fid"])
