@@ -41,6 +41,9 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "generate-dataset",
         "train-segmenter",
         "report",
+        "finetune",
+        "compare",
+        "edit",
     }
     scheduled = {deployment["name"]: deployment["schedules"] for deployment in DEPLOYMENTS if "schedules" in deployment}
     assert scheduled.keys() == {"augment", "generate-dataset"}
