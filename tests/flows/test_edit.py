@@ -47,9 +47,7 @@ def test_a_large_strip_is_shrunk_and_a_large_animation_linked(
     ending: str, shown: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     published: dict[str, str] = {}
-    monkeypatch.setattr(
-        artifacts, "create_markdown_artifact", lambda text, key, description: published.update({key: text})
-    )
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, key, **_: published.update({key: text}))
     monkeypatch.setattr(artifacts, "create_link_artifact", lambda link, key, **_: published.update({key: link}))
     monkeypatch.setattr(artifacts, "FIGURES_BYTES", 400_000)
     path = tmp_path / f"large{ending}"

@@ -22,7 +22,6 @@ from generators.editing import (
     partial_edit,
     resampling,
 )
-from generators.gaugan import GAUGAN
 from generators.image_contract import ImageGenerator
 from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
 from generators.layout_settings import LayoutSettings
@@ -108,14 +107,25 @@ def test_a_longer_strip_begins_with_the_shorter_one(painter: Painter, label: np.
     assert len({frame.image.tobytes() for frame in long}) == 5
 
 
-def test_different_noise_is_refused_of_a_generator_without(fabric: Fabric, label: np.ndarray) -> None:
-    settings = GAUGAN.settings(width=2)
-    generator = GAUGAN.build_generator(3, (32, 48), settings).eval()
-    if generator.noise_schemes:
-        pytest.skip("this system takes noise")
+def test_noise_is_refused_of_generators_without_it(fabric: Fabric, label: np.ndarray) -> None:
+    class Still(Blur):
+        """Takes no noise."""
+
+        noise_schemes = ()
+
+    class Global(Blur):
+        """Its noise belongs to the whole image."""
+
+        def sample_noise(
+            self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]
+        ) -> Tensor:
+            return torch.stack([torch.randn(4, generator=generator) for generator in generators])
+
     for edit in (noise_interpolation, resampling):
-        with pytest.raises(ConfigError, match="takes none"):
-            edit(Painter(generator, 3, fabric), np.zeros((32, 48), np.uint8), 2, 0)
+        with pytest.raises(ConfigError, match="asked of a Still, which takes none"):
+            edit(Painter(Still(), 3, fabric), label, 2, 0)
+        with pytest.raises(ConfigError, match="asked of a Global, whose noise belongs to the whole image"):
+            edit(Painter(Global(), 3, fabric), label, 2, 0, label == 1)
 
 
 def test_palettes_go_from_one_end_to_the_other(painter: Painter) -> None:

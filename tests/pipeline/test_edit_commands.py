@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -74,18 +75,28 @@ def test_every_edit_writes_a_strip_and_animations(
         assert str(path) in output
         with Image.open(path) as picture:
             if ending == ".png":
-                assert picture.size == (pictures * (WIDTH // 2 + 2) - 2, HEIGHT // 2)
+                assert picture.size == (pictures * (WIDTH + 2) - 2, HEIGHT)
             else:
-                assert picture.size == (WIDTH // 2, HEIGHT // 2)
+                assert picture.size == (WIDTH, HEIGHT)
                 assert 1 < picture.n_frames <= 2 * pictures - 2
 
 
-def test_animations_have_every_frame_there_and_back(finished_run: Path, tmp_path: Path) -> None:
+def test_animations_have_every_frame_there_and_back(editor: Editor, finished_run: Path, tmp_path: Path) -> None:
+    frames = [scene.label.tobytes() + scene.image.tobytes() for scene in editor.palettes("0", "1", 4)]
+    there_and_back = [*frames, *frames[-2:0:-1]]
+    # Frames that show the same thing are one frame that lasts longer.
+    expected = 1 + sum(before != after for before, after in pairwise(there_and_back))
+    assert expected > 2
     for ending in (".gif", ".webp"):
-        path = tmp_path / f"draws{ending}"
-        invoke("partial", str(finished_run), "--variants", "3", "--picture", str(path))
+        path = tmp_path / f"palettes{ending}"
+        invoke("palettes", str(finished_run), "--frames", "4", "--picture", str(path))
         with Image.open(path) as picture:
-            assert picture.n_frames == 8  # five scenes forth, three of them back
+            assert picture.n_frames == expected
+            durations = []
+            for index in range(expected):
+                picture.seek(index)
+                durations.append(picture.info["duration"])
+            assert sum(durations) == 250 * len(there_and_back)
 
 
 def test_palettes_at_both_ends_are_those_of_the_samples(editor: Editor) -> None:
