@@ -77,9 +77,7 @@ class Pairs:
             Images float32 [B, 3, H, W] in [-1, 1] and labels int64 [B, H, W].
         """
         chosen = np.asarray(indices, dtype=np.int64)
-        image = torch.from_numpy(self.images[chosen]).permute(0, 3, 1, 2).contiguous()
-        label = torch.from_numpy(self.labels[chosen].astype(np.int64))
-        return image.float().div_(127.5).sub_(1.0), label
+        return images_from_uint8(self.images[chosen]), torch.from_numpy(self.labels[chosen].astype(np.int64))
 
 
 def write_arrays(
@@ -127,8 +125,8 @@ def write_arrays(
         open_atomically(_images_path(folder, dataset.split)) as images,
         open_atomically(_labels_path(folder, dataset.split)) as labels,
     ):
-        _write_header(images, (total, height, width, 3))
-        _write_header(labels, (total, height, width))
+        write_header(images, (total, height, width, 3))
+        write_header(labels, (total, height, width))
         for start in range(0, total, _SAMPLES_AT_ONCE):
             stop = min(start + _SAMPLES_AT_ONCE, total)
             for sample in executor.map(load, range(start, stop)):
@@ -164,7 +162,7 @@ def write_label_array(path: Path, labels: Iterable[np.ndarray], shape: tuple[int
         ScenepaletteError: The file cannot be written; no half-written one is left.
     """
     with open_atomically(path) as file:
-        _write_header(file, shape)
+        write_header(file, shape)
         for label in labels:
             file.write(label.tobytes())
 
@@ -229,11 +227,30 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """
     if sample.label.shape == tuple(size):
         return sample
-    # Pillow's bilinear filter widens with the reduction, which is what antialiases.
-    image = Image.fromarray(sample.image).resize((size[1], size[0]), Image.Resampling.BILINEAR)
     # In integers, because libraries round differently where a centre falls between two pixels.
     rows, columns = (_nearest(before, after) for before, after in zip(sample.label.shape, size, strict=True))
-    return Sample(id=sample.id, image=np.asarray(image), label=sample.label[np.ix_(rows, columns)])
+    return Sample(id=sample.id, image=resize_image(sample.image, size), label=sample.label[np.ix_(rows, columns)])
+
+
+def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a picture bilinearly with antialiasing.
+
+    Args:
+        image: uint8 [H, W, 3].
+        size: Height and width in pixels; a different aspect ratio stretches the scene.
+
+    Returns:
+        uint8 of that size; the same array if it has it already.
+    """
+    if image.shape[:2] == tuple(size):
+        return image
+    # Pillow's bilinear filter widens with the reduction, which is what antialiases.
+    return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+def images_from_uint8(pictures: np.ndarray) -> torch.Tensor:
+    """Turn pictures uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the CPU."""
+    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
 
 
 def images_to_uint8(images: torch.Tensor) -> np.ndarray:
@@ -263,7 +280,8 @@ def _nearest(before: int, after: int) -> np.ndarray:
     return (2 * np.arange(after) + 1) * before // (2 * after)
 
 
-def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+def write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write the header of a .npy file of uint8 values, whose bytes in C order follow."""
     header = {"descr": np.lib.format.dtype_to_descr(np.dtype(np.uint8)), "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, header)
 

@@ -48,20 +48,28 @@ _MAKING = {
     "real.",
     "semi": "The label map of a row is real: that of the sample named in `source_id`. The image was painted for it by "
     "an image model.",
+    "pseudo": "The labels are predicted: nobody drew or checked them. The discriminator of an image model, used as a "
+    "segmenter, predicted the label map from a real image without labels, which `source_id` names; the image was "
+    "painted for this label map by the image model. No pixel of the original image is in a row. `palette_target` "
+    "equals `palette_achieved`, as nothing was asked for.",
 }
 
 _COLUMNS = (
     ("id", "string", "Name of the pair, unique in this folder."),
     ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
     ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
-    ("kind", "string", "`full`, `partial` or `semi`; the same in every row here."),
+    ("kind", "string", "`full`, `partial`, `semi` or `pseudo`; the same in every row here."),
     ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
     ("palette_achieved", "list<float32>", "Class shares counted in `label`, in order of class id."),
-    ("source_id", "string or null", "Real sample behind a partial or semi row."),
+    ("source_id", "string or null", "Real sample behind a partial or semi row; unlabelled image behind a pseudo row."),
     ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
     ("seed", "int64", "Seed of the run."),
     ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
-    ("layout_model", "string or null", "Content hash of the layout model."),
+    (
+        "layout_model",
+        "string or null",
+        "Content hash of the layout model; in pseudo rows of what predicted the label.",
+    ),
     ("image_model", "string or null", "Content hash of the image model."),
 )
 

@@ -1,4 +1,4 @@
-"""The report as artifacts of a flow run, pictures included, readable in Prefect's UI without the run directory."""
+"""Reports and pictures as artifacts of a flow run, readable in Prefect's UI without the run directory."""
 
 from __future__ import annotations
 
@@ -31,6 +31,26 @@ def publish_report(folder: Path, name: str = "report") -> None:
     create_link_artifact(page.as_uri(), link_text=str(page), key=f"{name}-file", description="On the worker's disk")
 
 
+def publish_picture(path: Path, title: str) -> None:
+    """Make a picture an artifact of the current run, and link its file.
+
+    Args:
+        path: PNG, GIF or WebP. A strip that is too large is shrunk, an animation that is too large is only linked.
+        title: What it shows.
+    """
+    ending = path.suffix.lower()
+    content = path.read_bytes()
+    if 4 * -(-len(content) // 3) > FIGURES_BYTES:
+        small = _shrunk(path, FIGURES_BYTES) if ending == ".png" else None
+    else:
+        small = content
+    shown = f"*{path.name}: on the worker's disk*" if small is None else _inline(title, ending.removeprefix("."), small)
+    create_markdown_artifact(shown, key="edit", description=title)
+    create_link_artifact(
+        path.absolute().as_uri(), link_text=str(path.absolute()), key="edit-file", description="On the worker's disk"
+    )
+
+
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:
     """Replace links to figures by the figures themselves, made smaller where they are too large together.
 
@@ -48,9 +68,14 @@ def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> s
         content = _shrunk(folder / match["file"], limit // count)
         if content is None:
             return f"*{match['title']}: {match['file']} in the run directory*"
-        return f"![{match['title']}](data:image/png;base64,{base64.b64encode(content).decode('ascii')})"
+        return _inline(match["title"], "png", content)
 
     return _FIGURE.sub(replace, markdown)
+
+
+def _inline(title: str, kind: str, content: bytes) -> str:
+    """Return a picture as Markdown that needs no other file; `kind` is png, gif or webp."""
+    return f"![{title}](data:image/{kind};base64,{base64.b64encode(content).decode('ascii')})"
 
 
 def _shrunk(path: Path, limit: int) -> bytes | None:

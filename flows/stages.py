@@ -1,4 +1,4 @@
-"""One flow per verb of the command line; each makes its stage and whatever the stage needs that is not finished.
+"""One flow per verb of the command line; those of stages make whatever the stage needs that is not finished.
 
 Flows and tasks give and take paths and plain values only. What is finished is decided by the run directory, not by
 Prefect's cache: running a flow again continues where an earlier one, or the command line, stopped.
@@ -12,10 +12,11 @@ from typing import Annotated, Any
 from prefect import flow, task
 from pydantic import Field
 
-from flows.artifacts import publish_report
+from flows.artifacts import publish_picture, publish_report
 from flows.retries import RETRIES
 from flows.shards import LOG_SECONDS, RunnerName, Workers, generate_pairs
 from pipeline.config import RunConfig
+from pipeline.editing import Edit, write_edit
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
 from pipeline.units import exclusive
@@ -202,3 +203,18 @@ def report(recipe: Recipe = "demo", out: str | None = None, overrides: list[Over
         overrides: Changes to the recipe as section.key=value, for example report.bootstrap_samples=500.
     """
     return make_stage("report", recipe, out, list(overrides or ()))
+
+
+@flow(name="edit", flow_run_name="edit {what}", **FLOW)
+def edit(what: Edit, run_dir: str, picture: str, options: dict[str, Any] | None = None) -> str:
+    """Edit scenes with the models of a finished run, and show the picture as an artifact.
+
+    Args:
+        what: The edit.
+        run_dir: Folder of a run.
+        picture: File to write: .png for a strip, .gif or .webp for an animation.
+        options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/editing.md.
+    """
+    write_edit(what, Path(run_dir), Path(picture), options or {})
+    publish_picture(Path(picture), f"edit {what} of {run_dir}")
+    return picture

@@ -24,6 +24,8 @@ from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
 from generators.noise import NoiseScheme
 from generators.palettes import interpolate_palettes
 
+ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
+
 
 class Scene(NamedTuple):
     """One frame of an edit.
@@ -194,14 +196,14 @@ def changed_palette(palette: np.ndarray, factors: Mapping[int, float]) -> np.nda
     fixed = np.zeros(len(changed), dtype=bool)
     fixed[list(factors)] = True
     wanted, others = changed[fixed].sum(), changed[~fixed].sum()
-    if wanted > 1 or (others == 0 and wanted < 1):
+    if not wanted <= 1 + ROUNDING or (others == 0 and wanted < 1 - ROUNDING):
         raise ConfigError(
             f"The changed classes would take {100 * wanted:.1f} % of the edited part and the others have "
             f"{100 * others:.1f} % to share the rest. Use smaller factors, or change fewer classes."
         )
     if others > 0:
-        changed[~fixed] *= (1 - wanted) / others
-    return changed
+        changed[~fixed] *= max(0.0, 1 - wanted) / others
+    return changed / changed.sum()
 
 
 @torch.inference_mode()

@@ -39,6 +39,18 @@ def tile_pictures(path: Path, pictures: Sequence[np.ndarray], columns: int = 0) 
     write_atomically(path, buffer.getvalue())
 
 
+def check_ending(path: Path) -> str:
+    """Return the ending, in small letters, of a file that `write_frames` can write.
+
+    Raises:
+        ConfigError: It can write none with this ending.
+    """
+    ending = path.suffix.lower()
+    if ending not in FRAME_FORMATS:
+        raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
+    return ending
+
+
 def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
     """Write frames as a strip (PNG) or as an animation that goes forth and back (GIF, WebP), by the file's ending.
 
@@ -50,9 +62,7 @@ def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 2
     Raises:
         ConfigError: The ending is none of these.
     """
-    ending = path.suffix.lower()
-    if ending not in FRAME_FORMATS:
-        raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
+    ending = check_ending(path)
     if ending == ".png":
         tile_pictures(path, frames, columns=len(frames))
         return

@@ -1,8 +1,8 @@
-"""Mass production of layout-image pairs: full, partial and semi-synthetic rows, each a function of (seed, index)."""
+"""Mass production of layout-image pairs: full, partial, semi and pseudo rows, each a function of (seed, index)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +16,7 @@ from data.classes import IGNORE_ID
 from data.labels import labels_to_palette, one_hot, soft_to_label
 from data.randomness import numpy_generator, torch_generator
 from data.shards.schema import Row, palette_of_label
+from data.unlabelled import UnlabelledImages
 from generators.crops import CropMode, EditBox, boxes_to_crop, crop_palette, sample_crop
 from generators.image_contract import ImageGenerator
 from generators.layout_models import (
@@ -29,7 +30,8 @@ from generators.layout_settings import Edits
 from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls, PaletteSampler, Projection
 
-Kind = Literal["full", "partial", "semi"]
+Kind = Literal["full", "partial", "semi", "pseudo"]
+Labeller = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -37,21 +39,23 @@ class PairMaker:
     """Makes the rows of one kind.
 
     Attributes:
-        kind: "full", "partial" or "semi".
+        kind: "full", "partial", "semi" or "pseudo".
         seed: The run's seed.
         train: Real training pairs; their class table is that of the rows.
         filled_labels: uint8 [N, H, W], their labels with ignored pixels filled.
         sampler: Where the palettes of full layouts, and of layouts that are added to, come from.
         image_generator: Layout to image, in eval mode on the fabric's device.
         image_model: Its content hash.
-        layout_generator: The generator of full or partial layouts; None for semi.
-        layout_model: Its content hash; None for semi.
+        layout_generator: The generator of full or partial layouts; None for semi and pseudo.
+        layout_model: Its content hash, for pseudo that of the network that labels; None for semi.
         fabric: Device and precision.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
         projection: How palettes are put on the simplex.
         controls: Wishes about the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
+        unlabelled: Images whose layouts are predicted; for pseudo only.
+        labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
     """
 
     kind: Kind
@@ -69,6 +73,8 @@ class PairMaker:
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
     edits: Edits = "replace"
+    unlabelled: UnlabelledImages | None = None
+    labeller: Labeller | None = None
 
     def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
         """Yield rows `first` to `first + count - 1`.
@@ -87,14 +93,18 @@ class PairMaker:
     def _batch(self, indices: list[int]) -> list[Row]:
         randoms = [numpy_generator(self.seed, "generate", self.kind, index) for index in indices]
         boxes: Sequence[EditBox | None] = [None] * len(indices)
-        sources: list[int | None] = [None] * len(indices)
+        sources: Sequence[str | None] = [None] * len(indices)
         if self.kind == "full":
             layout, targets = self._full_layouts(indices, randoms)
             labels = layout
+        elif self.kind == "pseudo":
+            labels, sources = self._predicted_layouts(indices)
+            layout, count = labels, self.train.table.num_classes
+            targets = np.stack([palette_of_label(label, count) for label in labels.numpy().astype(np.uint8)])
         else:
             # Each real layout is used equally often, in an order that goes through all of them.
             chosen = [index % len(self.train) for index in indices]
-            sources = list(chosen)
+            sources = [self.train.ids[position] for position in chosen]
             labels = torch.from_numpy(self.train.labels[chosen].astype(np.int64))
             layout = torch.from_numpy(self.filled_labels[chosen].astype(np.int64))
             count = self.train.table.num_classes
@@ -118,7 +128,7 @@ class PairMaker:
                 kind=self.kind,
                 palette_target=targets[i],
                 palette_achieved=palette_of_label(labels_uint8[i], self.train.table.num_classes),
-                source_id=None if (source := sources[i]) is None else self.train.ids[source],
+                source_id=sources[i],
                 edit_box=boxes[i],
                 seed=self.seed,
                 index=index,
@@ -133,6 +143,14 @@ class PairMaker:
         palettes = self._palettes(randoms)
         target = torch.from_numpy(palettes).float().to(self.fabric.device)
         return self._generated(indices, randoms, target), palettes
+
+    def _predicted_layouts(self, indices: list[int]) -> tuple[Tensor, list[str]]:
+        """Return the predicted layouts of unlabelled images and the images' ids (oasis.txt, App. B.4)."""
+        assert self.unlabelled is not None and self.labeller is not None
+        # Each image is used equally often, in an order that goes through all of them.
+        chosen = [index % len(self.unlabelled) for index in indices]
+        layout = self.labeller(self.unlabelled.batch(chosen).to(self.fabric.device)).cpu()
+        return layout, [self.unlabelled.ids[position] for position in chosen]
 
     def _edited_layouts(
         self, layout: Tensor, boxes: list[EditBox], indices: list[int], randoms: list[np.random.Generator]

@@ -22,7 +22,7 @@ class Arm:
 
     description: str
     real: Literal["labelled", "unlabelled", "none"] = "labelled"
-    synthetic: Literal["full", "partial", "semi"] | None = None
+    synthetic: Literal["full", "partial", "semi", "pseudo"] | None = None
     adaptation: Adaptation = "none"
     augmentation: Literal["flip", "standard"] | None = None
 
@@ -48,5 +48,6 @@ ARMS: dict[str, Arm] = {
     "real+partial-advent": Arm(
         "real pairs and real layouts edited in part, AdvEnt", synthetic="partial", adaptation="advent"
     ),
+    "real+pseudo": Arm("real pairs and images painted on predicted layouts of unlabelled images", synthetic="pseudo"),
 }
-DEFAULT_ARMS = tuple(name for name in ARMS if name != "real-flip")
+DEFAULT_ARMS = tuple(name for name in ARMS if name not in ("real-flip", "real+pseudo"))

@@ -24,7 +24,7 @@ from generators.palettes import PaletteControls
 from pipeline.arms import ARMS, DEFAULT_ARMS
 from pipeline.rows import DEFAULT_ROWS, ROWS
 
-Kind = Literal["full", "partial", "semi"]
+Kind = Literal["full", "partial", "semi", "pseudo"]
 Settings = TypeVar("Settings")
 
 
@@ -53,6 +53,9 @@ class DataConfig(Section):
     root: Path | None = Field(default=None, description="Its folder in the published layout; not for streets.")
     class_file: Path | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
+    )
+    unlabelled: Path | None = Field(
+        default=None, description="Folder of JPEG and PNG images of any size, for pairs of the kind pseudo."
     )
     size: tuple[int, int] = Field(default=(64, 96), description="Height and width in pixels that everything works at.")
     train_scenes: int = Field(default=400, ge=8, description="Streets only: training scenes to draw.")
@@ -304,6 +307,7 @@ class RunConfig(Section):
     def _check_together(self) -> Self:
         problems = [
             *self._data_problems(),
+            *self._pseudo_problems(),
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
@@ -319,6 +323,22 @@ class RunConfig(Section):
         if self.data.root is None:
             return [f"data.root: {self.data.name} needs its folder; add --set data.root=FOLDER"]
         return [] if self.data.root.is_dir() else [f"data.root: there is no folder {self.data.root}"]
+
+    def _pseudo_problems(self) -> list[str]:
+        problems = []
+        folder, wanted = self.data.unlabelled, "pseudo" in self.generate.kinds
+        if folder is not None and not folder.is_dir():
+            problems.append(f"data.unlabelled: there is no folder {folder}")
+        if wanted and folder is None:
+            problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
+        system = IMAGE_SYSTEMS.get(self.images.system)
+        if wanted and system is not None and system.predict_labels is None:
+            fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
+            problems.append(
+                f"generate.kinds: pseudo pairs need a discriminator that labels pixels, which {system.name} has not; "
+                f"image systems that have one are {', '.join(fitting)}"
+            )
+        return problems
 
     def _layout_problems(self) -> list[str]:
         try:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pipeline.editing import Edit
 
 edit_app = typer.Typer(
     no_args_is_help=True,
@@ -47,17 +50,20 @@ def read_changes(texts: list[str]) -> dict[str, float]:
     """Read factors on shares of classes.
 
     Raises:
-        ConfigError: All texts that are not NAME=FACTOR.
+        ConfigError: All texts that are not NAME=FACTOR, or name a class again.
     """
     changes: dict[str, float] = {}
     problems = []
     for text in texts:
         name, equals, factor = text.partition("=")
+        name = name.strip()
+        if name in changes:
+            problems.append(f"{text!r}: {name} is changed twice")
         try:
-            changes[name.strip()] = float(factor)
+            changes[name] = float(factor)
         except ValueError:
             equals = ""
-        if not equals or not name.strip():
+        if not equals or not name:
             problems.append(f"{text!r}: write it as class=factor, for example pedestrian=2")
     if problems:
         raise ConfigError("Some --change options cannot be read.", problems)
@@ -79,10 +85,7 @@ def palettes(
 
         scenepalette edit palettes runs/demo --from 3 --to 40 --picture palettes.gif
     """
-    from pipeline.editing import Editor
-
-    editor = Editor(run_dir)
-    _write(editor, picture, editor.palettes(first, second, frames, seed))
+    _write("palettes", run_dir, picture, first=first, second=second, frames=frames, seed=seed)
 
 
 @edit_app.command()
@@ -101,10 +104,8 @@ def noise(
 
         scenepalette edit noise runs/demo --sample 5 --class road --picture road.webp
     """
-    from pipeline.editing import Editor
-
-    editor = Editor(run_dir)
-    _write(editor, picture, editor.noise(sample, frames, seed, class_name, read_box(box)))
+    region = {"class_name": class_name, "box": read_box(box)}
+    _write("noise", run_dir, picture, sample=sample, frames=frames, seed=seed, **region)
 
 
 @edit_app.command()
@@ -123,10 +124,8 @@ def resample(
 
         scenepalette edit resample runs/demo --sample 5 --class sky --picture skies.png
     """
-    from pipeline.editing import Editor
-
-    editor = Editor(run_dir)
-    _write(editor, picture, editor.resample(sample, draws, seed, class_name, read_box(box)))
+    region = {"class_name": class_name, "box": read_box(box)}
+    _write("resample", run_dir, picture, sample=sample, draws=draws, seed=seed, **region)
 
 
 @edit_app.command()
@@ -148,10 +147,8 @@ def partial(
 
         scenepalette edit partial runs/demo --sample 5 --change pedestrian=2 --change road=0.7 --picture edit.png
     """
-    from pipeline.editing import Editor
-
-    editor = Editor(run_dir)
-    _write(editor, picture, editor.partial(sample, read_changes(change or []), variants, seed, read_box(box)))
+    changes = read_changes(change or [])
+    _write("partial", run_dir, picture, sample=sample, changes=changes, variants=variants, seed=seed, box=read_box(box))
 
 
 @edit_app.command()
@@ -168,15 +165,11 @@ def autoencode(
 
         scenepalette edit autoencode runs/demo --sample 5 --picture again.png
     """
-    from pipeline.editing import Editor
-
-    editor = Editor(run_dir)
-    _write(editor, picture, editor.autoencode(sample, draws, seed))
+    _write("autoencode", run_dir, picture, sample=sample, draws=draws, seed=seed)
 
 
-def _write(editor: object, picture: Path, scenes: object) -> None:
-    from pipeline.editing import Editor
+def _write(what: Edit, run_dir: Path, picture: Path, **options: Any) -> None:
+    from pipeline.editing import write_edit
 
-    assert isinstance(editor, Editor) and isinstance(scenes, list)
-    editor.write(picture, scenes)
+    write_edit(what, run_dir, picture, options)
     typer.echo(f"picture: {picture}")

@@ -1,15 +1,17 @@
 """Edits of scenes with the finished models of a run, written as strips or animations.
 
-Each function is one command of `scenepalette edit` and one choice of the flow `edit`.
+Each method of Editor that returns scenes is one command of `scenepalette edit` and one choice of the flow `edit`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 import torch
+from pydantic import ConfigDict, Field, ValidationError, validate_call
 
 from data.classes import ClassTable
 from data.errors import ConfigError
@@ -29,7 +31,7 @@ from generators.image_training import load_image_critic
 from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
 from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.layout_training import load_layout_generator
-from generators.pictures import write_frames
+from generators.pictures import check_ending, write_frames
 from generators.sean import SeanGenerator
 from pipeline.models import PairModels, image_model, layout_model
 from pipeline.recipes import load_config
@@ -37,6 +39,11 @@ from pipeline.run import Run
 from pipeline.stages import data
 
 CONFIG = "config.yaml"
+
+Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
+Frames = Annotated[int, Field(ge=2, le=200)]
+Variants = Annotated[int, Field(ge=1, le=100)]
+Seed = Annotated[int, Field(ge=0)]
 
 
 class Editor:
@@ -55,7 +62,7 @@ class Editor:
         self.train, self.validation, self.filled_labels = data.read_data(run_dir / "data")
         self.table: ClassTable = self.train.table
 
-    def palettes(self, first: str, second: str, frames: int, seed: int) -> list[Scene]:
+    def palettes(self, first: str = "0", second: str = "1", frames: Frames = 8, seed: Seed = 0) -> list[Scene]:
         """Draw the scenes between the palettes of two training samples.
 
         Raises:
@@ -77,7 +84,14 @@ class Editor:
         generator.to(self.run.fabric.device)
         return palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed)
 
-    def noise(self, sample: str, frames: int, seed: int, class_name: str | None, box: EditBox | None) -> list[Scene]:
+    def noise(
+        self,
+        sample: str = "0",
+        frames: Frames = 8,
+        seed: Seed = 0,
+        class_name: str | None = None,
+        box: EditBox | None = None,
+    ) -> list[Scene]:
         """Draw the layout of a training sample under noise between two draws, everywhere or in a part.
 
         Raises:
@@ -87,7 +101,14 @@ class Editor:
         region = region_of(label, class_name, box, self.table)
         return noise_interpolation(self.painter(), label, frames, seed, region)
 
-    def resample(self, sample: str, draws: int, seed: int, class_name: str | None, box: EditBox | None) -> list[Scene]:
+    def resample(
+        self,
+        sample: str = "0",
+        draws: Frames = 6,
+        seed: Seed = 0,
+        class_name: str | None = None,
+        box: EditBox | None = None,
+    ) -> list[Scene]:
         """Draw the layout of a training sample several times, with new noise everywhere or in a part.
 
         Raises:
@@ -98,7 +119,12 @@ class Editor:
         return resampling(self.painter(), label, draws, seed, region)
 
     def partial(
-        self, sample: str, changes: Mapping[str, float], variants: int, seed: int, box: EditBox | None
+        self,
+        sample: str = "0",
+        changes: Mapping[str, float] | None = None,
+        variants: Variants = 4,
+        seed: Seed = 0,
+        box: EditBox | None = None,
     ) -> list[Scene]:
         """Make a part of a training sample anew with changed shares of classes, after the real pair.
 
@@ -117,7 +143,7 @@ class Editor:
         height, width = label.shape
         box = box or (0, width // 4, height, width // 2)
         check_box(box, label.shape)
-        factors = factors_by_id(changes, self.table)
+        factors = factors_by_id(changes or {}, self.table)
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
@@ -129,7 +155,7 @@ class Editor:
         real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
         return [real, *scenes]
 
-    def autoencode(self, sample: str, draws: int, seed: int) -> list[Scene]:
+    def autoencode(self, sample: str = "0", draws: Frames = 4, seed: Seed = 0) -> list[Scene]:
         """Predict the layout of a validation image by the discriminator and paint it anew, after the real pair.
 
         Raises:
@@ -189,6 +215,32 @@ class Editor:
             )
 
 
+def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, Any]) -> None:
+    """Make an edit by name and write its scenes.
+
+    Args:
+        what: Name of the method of Editor that makes it.
+        run_dir: Folder of a run.
+        picture: .png for a strip, .gif or .webp for an animation.
+        options: The method's arguments by name; those left out keep their defaults.
+
+    Raises:
+        ConfigError: There is no such edit or option, a value cannot be used, or what the edit itself says.
+    """
+    if what not in get_args(Edit):
+        raise ConfigError(f"There is no edit {what!r}; edits are {', '.join(get_args(Edit))}.")
+    check_ending(picture)
+    editor = Editor(run_dir)
+    try:
+        scenes = validate_call(config=ConfigDict(coerce_numbers_to_str=True))(getattr(editor, what))(**options)
+    except ValidationError as error:
+        problems = [
+            f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}, got {entry['input']!r}" for entry in error.errors()
+        ]
+        raise ConfigError(f"The edit {what} cannot be made with these options.", problems) from error
+    editor.write(picture, scenes)
+
+
 def class_ids(names: Sequence[str], table: ClassTable) -> list[int]:
     """Return the ids of classes by name.
 
@@ -205,11 +257,13 @@ def factors_by_id(changes: Mapping[str, float], table: ClassTable) -> dict[int, 
     """Return factors on shares by class id.
 
     Raises:
-        ConfigError: An unknown class, or a factor below 0.
+        ConfigError: An unknown class, or a factor that is not a number from 0.
     """
-    negative = [name for name, factor in changes.items() if not factor >= 0]
-    if negative:
-        raise ConfigError(f"The factor of {', '.join(negative)} is below 0; 0 removes a class, 2 doubles its share.")
+    wrong = [name for name, factor in changes.items() if not 0 <= factor < float("inf")]
+    if wrong:
+        raise ConfigError(
+            f"The factor of {', '.join(wrong)} is no number from 0; 0 removes a class, 2 doubles its share."
+        )
     return dict(zip(class_ids(list(changes), table), changes.values(), strict=True))
 
 

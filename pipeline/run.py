@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ from torch import nn
 
 from data.errors import ConfigError, ScenepaletteError
 from data.shards.pairs import ShardPairs
+from data.unlabelled import UnlabelledImages, read_unlabelled
 from generators.end_to_end import TrainedPart, fine_tune
 from generators.image_contract import FeatureNetwork, ImageGenerator
 from generators.image_systems import find_image_system
-from generators.image_training import load_image_generator, train_image_generator
+from generators.image_training import load_image_critic, load_image_generator, train_image_generator
 from generators.layout_training import load_layout_generator, train_layout_generator
 from generators.palettes import control_problems
-from generators.production import Kind, PairMaker
+from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import GenerateConfig, RunConfig, write_config
 from pipeline.models import PairModels, image_model, pair_models, row_models
@@ -54,8 +55,10 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
     """Return all units of a run by name, each after those that it reads."""
     dump = config.model_dump(mode="json")
     seed = {"seed": config.seed}
+    labelled = {key: value for key, value in dump["data"].items() if key != "unlabelled"}
     units = [
-        Unit("data", data.VERSION, {**dump["data"], **(seed if config.data.name == "streets" else {})}),
+        Unit("data", data.VERSION, {**labelled, **(seed if config.data.name == "streets" else {})}),
+        *([_unlabelled_unit(config)] if "pseudo" in config.generate.kinds else []),
         Unit("palettes", palettes.VERSION, {**dump["palettes"], **seed}, ("data",)),
     ]
     models = {kind: pair_models(config, kind) for kind in config.generate.kinds}
@@ -63,13 +66,18 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
     making = {key: value for key, value in dump["generate"].items() if key != "kinds"}
     for kind, made_by in models.items():
         crop_mode = {"crop_mode": config.layouts.partial.crop_mode} if kind == "partial" else {}
-        inputs = ("data", "palettes", *made_by.inputs)
+        inputs = ("data", *(["unlabelled"] if kind == "pseudo" else []), "palettes", *made_by.inputs)
         units.append(Unit(f"shards/{kind}", generate.VERSION, {**making, **crop_mode, **seed}, inputs))
     for arm in config.segmenters.arms:
         inputs = ("data", *([f"shards/{ARMS[arm].synthetic}"] if ARMS[arm].synthetic else []))
         units += [segmenter_unit(config, f"segmenters/{arm}/seed{k}", arm, k, inputs) for k in config.segmenters.seeds]
     units.append(Unit("report", report.VERSION, {**dump["report"], **seed}, tuple(unit.name for unit in units)))
     return _in_order(units)
+
+
+def _unlabelled_unit(config: RunConfig) -> Unit:
+    settings = {"folder": str(config.data.unlabelled), "size": config.data.size}
+    return Unit("unlabelled", data.UNLABELLED_VERSION, settings)
 
 
 def comparison_units_of(config: RunConfig) -> dict[str, Unit]:
@@ -258,6 +266,7 @@ class Run:
         kind, _, rest = name.partition("/")
         work: dict[str, Callable[[Path, str], None]] = {
             "data": self._make_data,
+            "unlabelled": self._make_unlabelled,
             "palettes": self._make_palettes,
             "layouts": self._make_layouts,
             "images": self._make_images,
@@ -299,8 +308,13 @@ class Run:
             )
             layout_generator = layout_generator.to(self.fabric.device)
             layout_model = weights_hash(weights)
+        unlabelled, labeller = None, None
+        if models.kind == "pseudo":
+            unlabelled = self._unlabelled()
+            labeller = self.labeller(models)
+            layout_model = weights_hash(models.critic_weights(self.run_dir))
         generation = self.config.generate
-        partial = self.config.layouts.partial
+        editing = self.config.layouts.partial
         return PairMaker(
             kind=models.kind,
             seed=self.config.seed,
@@ -316,9 +330,26 @@ class Run:
             noise_scheme=None if name.startswith(COMPARISON) else generation.noise_scheme,
             projection=generation.projection,
             controls=generation.controls(),
-            crop_mode=partial.crop_mode,
-            edits=partial.edits,
+            crop_mode=editing.crop_mode,
+            edits=editing.edits,
+            unlabelled=unlabelled,
+            labeller=labeller,
         )
+
+    def labeller(self, models: PairModels) -> Labeller:
+        """Return what predicts the label maps of images: the discriminator of an image system, as a segmenter.
+
+        Raises:
+            ConfigError: The image system's discriminator does not label pixels.
+        """
+        train, _, _ = data.read_data(self.run_dir / "data")
+        image = models.image
+        predict = find_image_system(image.system).predict_labels
+        if predict is None:
+            raise ConfigError(f"The discriminator of {image.system} does not label pixels. Choose another system.")
+        weights = models.critic_weights(self.run_dir)
+        critic = load_image_critic(weights, image.system, train.table, train.size, image.settings)
+        return partial(predict, self.fabric.to_device(critic))
 
     def image_generator(self, models: PairModels | None = None) -> ImageGenerator:
         """Return a finished image generator on the fabric's device, by default the run's own."""
@@ -353,9 +384,15 @@ class Run:
     def _make_data(self, folder: Path, _: str) -> None:
         data.prepare_data(folder, self.config.data, self.config.seed, self.progress)
 
+    def _make_unlabelled(self, folder: Path, _: str) -> None:
+        data.prepare_unlabelled(folder, self.config.data, self.progress)
+
     def _make_palettes(self, folder: Path, rest: str) -> None:
         train, _, _ = data.read_data(self.run_dir / "data")
         palettes.fit_palettes(folder, self.config.palettes.max_components, train, self.config.seed)
+
+    def _unlabelled(self) -> UnlabelledImages | None:
+        return read_unlabelled(self.run_dir / "unlabelled") if "pseudo" in self.config.generate.kinds else None
 
     def _all_models(self) -> Iterator[PairModels]:
         yield from (pair_models(self.config, kind) for kind in self.config.generate.kinds)
@@ -464,6 +501,7 @@ class Run:
             validation=validation,
             filled_labels=filled,
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
+            unlabelled=self._unlabelled(),
             image_generator=self.image_generator(),
             durations={name: seconds_spent(self.run_dir, name) for name in names},
             provenance=self.provenance(),

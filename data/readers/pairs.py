@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from data.classes import IGNORE_ID, ClassTable
 from data.datasets import Sample
@@ -240,11 +240,12 @@ class PairedFiles:
         return problems
 
 
-def read_image(path: Path) -> np.ndarray:
+def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
     """Read a picture completely.
 
     Args:
         path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
+        upright: Whether a picture that is marked as rotated is turned as viewers show it; else it is refused.
 
     Returns:
         uint8 [H, W, 3].
@@ -254,14 +255,14 @@ def read_image(path: Path) -> np.ndarray:
     """
     with _open_checked(path) as image:
         orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-        if orientation not in (0, 1):
+        if orientation not in (0, 1) and not upright:
             raise DataError(
                 f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
                 "unclear which of the two its label fits. Save it upright, without that tag"
             )
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
             raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
-        return np.array(image.convert("RGB"))
+        return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
 
 
 def read_label(path: Path) -> np.ndarray:

@@ -93,7 +93,7 @@ def write_manifest(
     Args:
         folder: Where the shards are.
         shards: What `write_shard` returned, for all shards, in any order.
-        kind: "full", "partial" or "semi".
+        kind: "full", "partial", "semi" or "pseudo".
         table: Classes of the labels.
         config_hash: Hash of the config that made the rows.
         models: Content hashes of the models that took part, by role.

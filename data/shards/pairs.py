@@ -36,7 +36,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         folder: Absolute path of the folder.
         name: Name of the source data set and the kind of rows.
         licence: Licence of the source data set.
-        kind: "full", "partial" or "semi".
+        kind: "full", "partial", "semi" or "pseudo".
         table: Classes of the labels.
     """
 

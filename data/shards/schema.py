@@ -19,7 +19,7 @@ from data.errors import DataError
 
 SCHEMA_VERSION = 1
 ROW_GROUP = 64
-KINDS = ("full", "partial", "semi")
+KINDS = ("full", "partial", "semi", "pseudo")
 IMAGE_COLUMNS = ("image", "label")
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
@@ -35,15 +35,17 @@ class Row:
         id: Name of the pair, unique in its folder; relative, with forward slashes if any.
         image: RGB picture, uint8 [H, W, 3].
         label: Class ids, uint8 [H, W]; 255 where a pixel has no label.
-        kind: "full" (layout and image made), "partial" (a real layout edited inside `edit_box`) or "semi" (image made
-            for a real layout).
+        kind: "full" (layout and image made), "partial" (a real layout edited inside `edit_box`), "semi" (image made
+            for a real layout) or "pseudo" (layout predicted from an unlabelled image, image made for it).
         palette_target: The class shares that were asked for, K floats that sum to 1.
         palette_achieved: The class shares among the labelled pixels of `label`, K floats that sum to 1.
-        source_id: The real sample behind a partial or semi row; None for a full one.
+        source_id: The real sample behind a partial or semi row, the unlabelled image behind a pseudo row; None for a
+            full one.
         edit_box: (top, left, height, width) in pixels of the part that was made anew, or None.
         seed: Seed of the run that made the row.
         index: Number of the row in its run; with `seed` it fixes all of the row's randomness.
-        layout_model: Content hash of the layout model, or None where none took part.
+        layout_model: Content hash of the layout model, for pseudo rows of the discriminator that predicted the
+            layout; None where none took part.
         image_model: Content hash of the image model, or None where none took part.
     """
 
@@ -154,6 +156,8 @@ def row_problems(row: Row) -> list[str]:
         problems.append("a full row has no real sample behind it: source_id and edit_box must be null")
     elif row.kind != "full" and not row.source_id:
         problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
+    if row.kind == "pseudo" and (row.layout_model is None or row.edit_box is not None):
+        problems.append("a pseudo row must name what predicted its label in layout_model; its edit_box must be null")
     if row.edit_box is not None and label_fits:
         box = list(row.edit_box)
         inside = (

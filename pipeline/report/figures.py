@@ -101,6 +101,7 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
         "partial": "A box of a real layout drawn anew, then the image generated. Bars: achieved class shares; "
         "black lines: the shares asked for.",
         "semi": "Real layouts with newly generated images.",
+        "pseudo": "Layouts predicted from real images without labels, with newly generated images.",
     }
     for kind, samples in inputs.samples.items():
         if not samples:

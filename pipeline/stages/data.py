@@ -1,4 +1,4 @@
-"""Stage data: read and check the labelled data set once, and keep it decoded and resized."""
+"""Stage data: read and check the labelled data set, and unlabelled images, once; keep both decoded and resized."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ import numpy as np
 from data.arrays import Pairs, read_arrays, write_arrays, write_label_array
 from data.datasets import open_dataset
 from data.labels import fill_ignored
+from data.unlabelled import find_images, write_unlabelled
 from pipeline.config import DataConfig
 from training.loop import Progress
 
 VERSION = 1
+UNLABELLED_VERSION = 1
 FILLED = "filled-labels-train.npy"
 
 
@@ -59,6 +61,30 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     labels = read_arrays(folder, "train").labels
     count, height, width = labels.shape
     write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
+
+
+def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> None:
+    """Write the unlabelled images of a configuration as an array.
+
+    Args:
+        folder: Output folder.
+        config: Names their folder and the size.
+        progress: Watches the images.
+
+    Raises:
+        DataError: There is no image, or images cannot be read; every one is listed.
+    """
+    assert config.unlabelled is not None
+    progress.start("unlabelled images", len(find_images(config.unlabelled)))
+    written = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal written
+        progress.advance(done - written)
+        written = done
+
+    write_unlabelled(config.unlabelled, config.size, folder, report)
+    progress.finish()
 
 
 def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:

@@ -102,6 +102,10 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
             (folder / RECEIPTS / f"{plan.name}.json").unlink(missing_ok=True)
             info = make_shard(folder, plan, maker, config, NO_PROGRESS)
         infos.append(info)
+    images = {}
+    if maker.unlabelled is not None:
+        count, name = len(maker.unlabelled), maker.unlabelled.name
+        images = {"images": f"{count} unlabelled images of the folder {name}, under their own terms"}
     arguments = {
         "kind": maker.kind,
         "table": maker.train.table,
@@ -116,6 +120,7 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
             "licence": maker.train.licence,
             "split": "train",
             "label_origins": dict(maker.train.label_origins),
+            **images,
         },
         "extra": identity,
     }

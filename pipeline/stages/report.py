@@ -17,6 +17,7 @@ from data.randomness import torch_generator
 from data.shards.pairs import FirstPairs, ShardPairs
 from data.shards.reading import iterate_rows
 from data.shards.schema import palette_of_label
+from data.unlabelled import UnlabelledImages
 from generators.image_contract import ImageGenerator
 from generators.palettes import PaletteSampler, palette_divergence
 from pipeline.arms import ARMS
@@ -45,6 +46,7 @@ def make_report(
     validation: Pairs,
     filled_labels: np.ndarray,
     sampler: PaletteSampler,
+    unlabelled: UnlabelledImages | None,
     image_generator: ImageGenerator,
     durations: Mapping[str, float],
     provenance: Mapping[str, Any],
@@ -61,6 +63,7 @@ def make_report(
         validation: Real validation pairs.
         filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
         sampler: The palette sampler.
+        unlabelled: Images behind pseudo pairs, if there are any.
         image_generator: Layout to image, in eval mode on the fabric's device.
         durations: Seconds per unit of the run.
         provenance: Versions, hashes and hardware.
@@ -122,7 +125,7 @@ def make_report(
         segmenter_frechet=segmenter_frechet_distance(
             real_segmenter, validation, _view(shards[shown], count), EVALUATION_BATCH, fabric, progress
         ),
-        samples={kind: _samples(run_dir / "shards" / kind, train) for kind in shards},
+        samples={kind: _samples(run_dir / "shards" / kind, train, unlabelled) for kind in shards},
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
         noise_difference=noise_difference,
@@ -154,19 +157,24 @@ def _images(pairs: Pairs | ShardPairs, count: int) -> Iterator[np.ndarray]:
         yield images_to_uint8(view.batch(range(first, min(first + EVALUATION_BATCH, len(view))))[0])
 
 
-def _samples(folder: Path, train: Pairs) -> list[PairSample]:
-    positions = {name: index for index, name in enumerate(train.ids)}
+def _samples(folder: Path, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:
     samples = []
     for row in itertools.islice(iterate_rows(folder), SHOWN_PAIRS):
-        source = None if row.source_id is None else positions[row.source_id]
+        source_image, source_label = None, None
+        if row.kind == "pseudo":
+            assert unlabelled is not None and row.source_id is not None
+            source_image = np.asarray(unlabelled.images[unlabelled.ids.index(row.source_id)])
+        elif row.source_id is not None:
+            source = train.ids.index(row.source_id)
+            source_image, source_label = np.asarray(train.images[source]), np.asarray(train.labels[source])
         samples.append(
             PairSample(
                 image=row.image,
                 label=row.label,
                 palette_target=np.asarray(row.palette_target),
                 palette_achieved=np.asarray(row.palette_achieved),
-                source_image=None if source is None else np.asarray(train.images[source]),
-                source_label=None if source is None else np.asarray(train.labels[source]),
+                source_image=source_image,
+                source_label=source_label,
                 edit_box=row.edit_box,
             )
         )

@@ -94,7 +94,13 @@ def test_card_says_which_labels_of_the_source_are_machine_made():
 
 
 @pytest.mark.parametrize(
-    ("kind", "phrase"), [("full", "Nothing in a row is real"), ("partial", "`edit_box`"), ("semi", "is real")]
+    ("kind", "phrase"),
+    [
+        ("full", "Nothing in a row is real"),
+        ("partial", "`edit_box`"),
+        ("semi", "is real"),
+        ("pseudo", "labels are predicted"),
+    ],
 )
 def test_card_tells_how_rows_of_a_kind_were_made(kind, phrase):
     section = card_text(manifest_of(1, kind=kind), TABLE).split("## How the rows were made")[1].split("##")[0]

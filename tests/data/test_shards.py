@@ -671,3 +671,14 @@ def test_verify_reports_broken_json(tmp_path):
     make_folder(tmp_path, (2,))
     (tmp_path / "manifest.json").write_text("{")
     assert "not valid JSON" in verify_shards(tmp_path)[0]
+
+
+def test_a_pseudo_row_names_its_image_and_what_predicted_its_label(tmp_path):
+    good = make_row(0, kind="pseudo", source_id="drives/a.jpg")
+    assert schema_module.row_problems(good) == []
+    write_shard(tmp_path / shard_name(0, 1), [good])
+    with pytest.raises(DataError, match="pseudo row must name the real sample"):
+        write_shard(tmp_path / shard_name(0, 1), [replace(good, source_id=None)])
+    for changes in ({"layout_model": None}, {"edit_box": (0, 0, 2, 2)}):
+        with pytest.raises(DataError, match="must name what predicted its label in layout_model"):
+            write_shard(tmp_path / shard_name(0, 1), [replace(good, **changes)])

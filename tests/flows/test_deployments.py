@@ -43,6 +43,7 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "report",
         "finetune",
         "compare",
+        "edit",
     }
     scheduled = {deployment["name"]: deployment["schedules"] for deployment in DEPLOYMENTS if "schedules" in deployment}
     assert scheduled.keys() == {"augment", "generate-dataset"}

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 
 from data.arrays import Pairs
 from data.labels import fill_ignored, labels_to_palette
-from data.shards.schema import Row
+from data.shards.schema import Row, row_problems
+from data.unlabelled import UnlabelledImages
 from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.oasis import OasisGenerator
@@ -108,3 +110,34 @@ def test_rows_that_are_added_to_have_a_sampled_target_and_no_box(make_maker: Cal
     # There is nothing to add of the wall, so that it grows nowhere.
     assert all(not np.any((row.label == 1) & (sources[row.index] != 1)) for row in rows)
     assert any(np.any((row.label != 255) & (row.label != sources[row.index])) for row in rows)
+
+
+def brightness_labels(image: Tensor) -> Tensor:
+    """Class 0, 1 or 2 by the brightness of each pixel, as a labeller may look."""
+    return ((image.mean(dim=1) + 1) * 1.5).long().clamp(0, 2)
+
+
+def test_pseudo_rows_are_predicted_from_unlabelled_images_in_order(make_maker: Callable[..., PairMaker]) -> None:
+    pictures = np.random.default_rng(4).integers(0, 256, (4, *SIZE, 3), dtype=np.uint8)
+    unlabelled = UnlabelledImages(pictures, ["a.png", "b.png", "c/d.jpg", "e.png"], "drives")
+    maker = replace(
+        make_maker("semantic-palette"),
+        kind="pseudo",
+        layout_generator=None,
+        layout_model="critic",
+        unlabelled=unlabelled,
+        labeller=brightness_labels,
+    )
+    rows = list(maker.rows(0, 6, batch_size=6))
+    again = [*maker.rows(4, 2, batch_size=1), *maker.rows(0, 4, batch_size=3)]
+    assert all(equal(row, rows[row.index]) for row in again)
+    assert all(np.abs(row.image.astype(int) - rows[row.index].image).max() <= 1 for row in again)
+    for index, row in enumerate(rows):
+        assert (row.id, row.kind, row.layout_model) == (f"pseudo-{index:08d}", "pseudo", "critic")
+        assert row.source_id == unlabelled.ids[index % 4] and row.edit_box is None
+        np.testing.assert_array_equal(row.label, brightness_labels(unlabelled.batch([index % 4]))[0].numpy())
+        np.testing.assert_allclose(row.palette_achieved, [(row.label == k).mean() for k in range(3)], atol=1e-9)
+        np.testing.assert_array_equal(row.palette_target, row.palette_achieved)
+        assert row_problems(row) == []
+    # The same layout under other noise: rows of one image differ.
+    assert np.array_equal(rows[0].label, rows[4].label) and not np.array_equal(rows[0].image, rows[4].image)

@@ -38,7 +38,9 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
                 f"semi-{index}", image, label, "semi", share, share, "train_extra_x", None, 0, index, None, "a" * 64
             )
 
-    maker: Any = SimpleNamespace(kind="semi", train=train, rows=rows, layout_model=None, image_model="a" * 64)
+    maker: Any = SimpleNamespace(
+        kind="semi", train=train, rows=rows, layout_model=None, image_model="a" * 64, unlabelled=None
+    )
     finish_shards(tmp_path, maker, GenerateConfig(pairs=2, kinds=("semi",)), {})
     assert read_manifest(tmp_path)["source"] == {
         "name": "cityscapes-25k",

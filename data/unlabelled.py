@@ -1,0 +1,173 @@
+"""Images without labels: a folder of pictures of any size, decoded and resized once and kept memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from data.arrays import images_from_uint8, resize_image, write_header
+from data.errors import DataError
+from data.files import open_atomically, read_json, write_json
+from data.readers.pairs import read_image
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
+_SCHEMA = 1
+_ARRAY = "images.npy"
+_INDEX = "images.json"
+_AT_ONCE = 32
+
+
+@dataclass(frozen=True)
+class UnlabelledImages:
+    """Images of one size, in memory or memory-mapped.
+
+    Attributes:
+        images: uint8 [N, H, W, 3].
+        ids: N image ids: paths relative to their folder, with forward slashes.
+        name: Name of their folder.
+
+    Raises:
+        DataError: Images and ids do not fit together.
+    """
+
+    images: np.ndarray
+    ids: list[str]
+    name: str
+
+    def __post_init__(self) -> None:
+        """Check shape and type."""
+        shape = self.images.shape
+        if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] != len(self.ids):
+            raise DataError(
+                f"The images of '{self.name}' are {self.images.dtype} {list(shape)} with {len(self.ids)} ids; required "
+                "are uint8 [N, H, W, 3] and N ids. Write them anew."
+            )
+
+    def __len__(self) -> int:
+        """Return the number of images N."""
+        return len(self.ids)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.images.shape[1], self.images.shape[2]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> torch.Tensor:
+        """Return the images at B indices as float32 [B, 3, H, W] in [-1, 1] on the CPU."""
+        return images_from_uint8(self.images[np.asarray(indices, dtype=np.int64)])
+
+
+def find_images(root: Path) -> list[Path]:
+    """Return all JPEG and PNG files below a folder, in the order of their relative paths.
+
+    Hidden files and folders are left out. Links are not followed: what one inside the folder points to is found in its
+    own place, and one that leads out of the folder is a problem.
+
+    Args:
+        root: The folder; it may itself be a link.
+
+    Raises:
+        DataError: There is no such folder, it holds no image, a link leads out of it, or a folder in it cannot be
+            read; all problems at once.
+    """
+    if not root.is_dir():
+        raise DataError(f"Unlabelled images were looked for in {root}, which is not a folder. Correct data.unlabelled.")
+    problems: list[str] = []
+    found: list[Path] = []
+    inside = os.path.realpath(root)
+
+    def cannot_list(error: OSError) -> None:
+        problems.append(f"{Path(error.filename).relative_to(root).as_posix()}: it cannot be read ({error.strerror})")
+
+    for parent, folders, files in os.walk(root, onerror=cannot_list):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        pictures = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+        for name in [*links, *pictures]:
+            path = Path(parent, name)
+            if not path.is_symlink():
+                found.append(path)
+            elif os.path.commonpath([inside, os.path.realpath(path)]) != inside:
+                problems.append(
+                    f"{path.relative_to(root).as_posix()}: a link out of the folder; put a copy in its place, or "
+                    "remove it"
+                )
+    if not found and not problems:
+        problems.append("there is no .jpg, .jpeg or .png file in it")
+    if problems:
+        raise DataError(f"The unlabelled images in {root} cannot be used:", problems)
+    return sorted(found, key=lambda path: path.relative_to(root).as_posix())
+
+
+def write_unlabelled(
+    root: Path, size: tuple[int, int], folder: Path, progress: Callable[[int, int], None] | None = None
+) -> None:
+    """Decode and resize all images below a folder: images.npy, and images.json, which is written last.
+
+    Images are stretched to the size, as those of labelled pairs are. A picture that its EXIF tag turns is turned: no
+    label can contradict it. Memory stays bounded whatever the number of images; the file takes N * H * W * 3 bytes.
+
+    Args:
+        root: Folder of JPEG and PNG files of any size.
+        size: Height and width in pixels.
+        folder: Where to write; created if needed.
+        progress: Called with (images read, images in all) as the work goes on.
+
+    Raises:
+        DataError: There is no image, or images cannot be read; every one is listed.
+        ScenepaletteError: The folder cannot be written; no half-written file is left.
+    """
+    paths = find_images(root)
+    names = [path.relative_to(root).as_posix() for path in paths]
+    problems: list[str] = []
+
+    def load(path: Path) -> np.ndarray | DataError:
+        try:
+            return resize_image(read_image(path, upright=True), size)
+        except DataError as error:
+            return error
+
+    # Without its index an array is unfinished, so an old index must not outlive the array it describes.
+    (folder / _INDEX).unlink(missing_ok=True)
+    with ThreadPoolExecutor() as executor, open_atomically(folder / _ARRAY) as file:
+        write_header(file, (len(paths), *size, 3))
+        for start in range(0, len(paths), _AT_ONCE):
+            chosen = slice(start, start + _AT_ONCE)
+            for name, image in zip(names[chosen], executor.map(load, paths[chosen]), strict=True):
+                if isinstance(image, DataError):
+                    problems.append(f"{name}: {image.summary}")
+                elif not problems:
+                    file.write(image.tobytes())
+            if progress is not None:
+                progress(min(start + _AT_ONCE, len(paths)), len(paths))
+        if problems:
+            raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
+    write_json(folder / _INDEX, {"schema": _SCHEMA, "name": root.resolve().name, "size": list(size), "ids": names})
+
+
+def read_unlabelled(folder: Path) -> UnlabelledImages:
+    """Open what `write_unlabelled` wrote, memory-mapped and read-only.
+
+    Raises:
+        DataError: The images are missing, unfinished, or not as their index describes them.
+    """
+    path = folder / _INDEX
+    if not path.is_file():
+        raise DataError(f"{folder} holds no finished unlabelled images ({_INDEX} is missing). Write them.")
+    index: dict[str, Any] = read_json(path)
+    if index.get("schema") != _SCHEMA:
+        raise DataError(
+            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the images anew."
+        )
+    try:
+        images = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"The unlabelled images in {folder} cannot be read ({error}). Write them anew.") from error
+    return UnlabelledImages(images, list(index["ids"]), index["name"])
