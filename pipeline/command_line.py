@@ -206,13 +206,7 @@ def finetune(recipe: RecipeArgument, changes: SetOption = None, out: OutOption =
 
         scenepalette finetune demo --set 'finetune.kinds=[full]' --set finetune.steps=200
     """
-    request = Request(recipe, tuple(changes or ()), out)
-    if not request.config().finetune.kinds:
-        raise ConfigError(
-            "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "
-            "--set 'finetune.kinds=[full]', [partial] or both."
-        )
-    _say_where(_make(request, "finetuned", "finetune"), "finetuned")
+    _say_where(_make(Request(recipe, tuple(changes or ()), out), "finetuned", "finetune"), "finetuned")
 
 
 @app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")

@@ -203,9 +203,19 @@ class Run:
         return make_fabric(accelerator, 1, precision)
 
     def names_of(self, stage: str) -> list[str]:
-        """Return the names of a stage's units, for example of "layouts", "shards" or "comparison"."""
+        """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
+
+        Raises:
+            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
+        """
         units = comparison_units_of(self.config) if stage == COMPARISON else units_of(self.config)
-        return [name for name in units if name == stage or name.startswith(f"{stage}/")]
+        names = [name for name in units if name == stage or name.startswith(f"{stage}/")]
+        if stage == "finetuned" and not names:
+            raise ConfigError(
+                "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "
+                "--set 'finetune.kinds=[full]', [partial] or both."
+            )
+        return names
 
     def is_finished(self, name: str) -> bool:
         """Tell whether a unit is finished; raises if its folder holds something else."""
