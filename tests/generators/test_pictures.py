@@ -58,6 +58,7 @@ def test_an_animation_goes_forth_and_back_for_ever(ending: str, count: int, show
         assert animation.info["loop"] == 0
         for position, index in enumerate(shown):
             animation.seek(position)
+            animation.load()
             assert animation.info["duration"] == 120
             difference = np.asarray(animation.convert("RGB")).astype(int) - frames[index][0, 0]
             assert np.abs(difference).max() <= 8
