@@ -258,7 +258,8 @@ def render_comparison_markdown(document: Mapping[str, Any]) -> str:
         "",
         f"{dataset['train']} training and {dataset['val']} validation images, {dataset['size'][0]}x"
         f"{dataset['size'][1]} (height x width), {len(dataset['classes'])} classes. The segmenter trained on real "
-        f"pairs for {document['real']['steps']} steps reaches mIoU {wording.percent(real['mean'])} {wording.interval(real)}.",
+        f"pairs for {document['real']['steps']} steps reaches mIoU {wording.percent(real['mean'])} "
+        f"{wording.interval(real)}.",
         "",
         budget_sentence(document),
         "",
