@@ -118,14 +118,15 @@ class RefinementCascade(nn.Module):
 
     def forward(self, condition: Tensor) -> Tensor:
         """Map the condition, B and its channels at H x W, to features BCHW."""
-        x = condition[:, :0]
+        x: Tensor | None = None
         for i, stage in enumerate(self.stages):
             size = (self.base[0] << i, self.base[1] << i)
             seen = F.interpolate(condition, size=size, mode="bilinear", align_corners=False)
-            if i:
+            if x is not None:
                 x = F.interpolate(x, size=size, mode="bilinear", align_corners=False)
                 seen = torch.cat([seen, x], dim=1)
             x = stage(seen)
+        assert x is not None
         return x
 
 

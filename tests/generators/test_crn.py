@@ -337,8 +337,7 @@ def test_noise_of_imle_covers_both_appearances(train_perceptual: Train, make_pai
     pairs = two_appearances(make_pairs)
     settings = replace(
         SMALL_IMLE,
-        width=1,
-        steps=300,
+        steps=150,
         batch_size=8,
         generator_learning_rate=2e-3,
         round_size=8,
