@@ -23,7 +23,8 @@ from generators.patch_losses import least_squares_discriminator_loss, least_squa
 from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
 
 DOUBLINGS = 4
-SMALLEST_SIDE = 2  # of the residual blocks' grid, whose padding mirrors one pixel
+# Shorter side of the residual blocks' grid, where all of the layout must pass: 8x16 at 128x256, the size of PCGAN.
+SMALLEST_SIDE = 8
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,10 @@ def build_pix2pixhd_generator(num_classes: int, size: tuple[int, int], settings:
     Raises:
         ConfigError: No base grid reaches the size.
     """
-    _, reachable = base_grid(size, SMALLEST_SIDE)
-    return GlobalGenerator(num_classes, min(DOUBLINGS, reachable), settings.width, settings.residual_blocks)
+    _, reachable = base_grid(size, smallest_side=2)  # their padding mirrors one pixel
+    sensible = max(1, (min(size) // SMALLEST_SIDE).bit_length() - 1)
+    doublings = min(DOUBLINGS, reachable, sensible)
+    return GlobalGenerator(num_classes, doublings, settings.width, settings.residual_blocks)
 
 
 def build_pix2pixhd_objective(

@@ -32,7 +32,12 @@ def small_systems(width: int, average_decay: float) -> Values:
     return {
         "gaugan": spade,
         "spade+": {**spade, "average_decay": average_decay},
-        "pix2pixhd": {**patch, "generator_learning_rate": 6e-4, "discriminator_learning_rate": 6e-4},
+        "pix2pixhd": {
+            **patch,
+            "width": width * 3 // 2,
+            "generator_learning_rate": 1e-3,
+            "discriminator_learning_rate": 6e-4,
+        },
         "crn": crn,
         # The rarity mask leaves roads a twentieth of the weight of signs: it needs more steps than there are here.
         "crn-imle": {

@@ -37,7 +37,7 @@ def test_the_layers_are_the_papers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "doublings"), [((128, 256), 4), ((64, 96), 4), ((12, 16), 2), ((10, 14), 1), ((8, 8), 2)]
+    ("size", "doublings"), [((128, 256), 4), ((64, 96), 3), ((48, 72), 2), ((36, 34), 1), ((12, 16), 1), ((4, 6), 1)]
 )
 def test_the_size_limits_the_doublings(size: tuple[int, int], doublings: int) -> None:
     network = build_pix2pixhd_generator(3, size, Pix2PixHdSettings(width=2, residual_blocks=1))
