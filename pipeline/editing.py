@@ -131,7 +131,8 @@ class Editor:
         With the image system `sean`, the images keep the appearance of the real one.
 
         Raises:
-            ConfigError: The factors cannot be met, or there is no such sample, class or part.
+            ConfigError: The factors cannot be met, the part has no pixel of a class whose share is to be multiplied, or
+                there is no such sample, class or part.
         """
         model = layout_model(self.run.config, "partial")
         if model.settings.edits != "replace":
@@ -144,6 +145,7 @@ class Editor:
         box = box or (0, width // 4, height, width // 2)
         check_box(box, label.shape)
         factors = factors_by_id(changes or {}, self.table)
+        check_present(factors, label, box, self.table)
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
@@ -265,6 +267,22 @@ def factors_by_id(changes: Mapping[str, float], table: ClassTable) -> dict[int, 
             f"The factor of {', '.join(wrong)} is no number from 0; 0 removes a class, 2 doubles its share."
         )
     return dict(zip(class_ids(list(changes), table), changes.values(), strict=True))
+
+
+def check_present(factors: Mapping[int, float], label: np.ndarray, box: EditBox, table: ClassTable) -> None:
+    """Check that a part of a layout has the classes whose shares in it are to be multiplied.
+
+    Raises:
+        ConfigError: It lacks some: a multiple of nothing would silently be nothing.
+    """
+    top, left, height, width = box
+    present = np.unique(label[top : top + height, left : left + width])
+    absent = [table.names[class_id] for class_id, factor in factors.items() if factor > 0 and class_id not in present]
+    if absent:
+        raise ConfigError(
+            f"The part to be made anew has no {' and no '.join(absent)} whose share could be multiplied; its classes "
+            f"are {', '.join(table.names[i] for i in present)}. Choose another --box or --sample."
+        )
 
 
 def sample_index(sample: str, ids: Sequence[str]) -> int:

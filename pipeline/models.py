@@ -5,14 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
+from data.errors import ConfigError
 from generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
 from generators.image_contract import ImageSettings
+from generators.image_systems import IMAGE_SYSTEMS
 from generators.image_training import CRITIC_WEIGHTS, WEIGHTS
 from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.production import Kind
 from pipeline.config import RunConfig
-from pipeline.rows import Row
+from pipeline.rows import ROWS, Row
 
 LAYOUT_OF_KIND = {"full": "full", "partial": "partial"}
 
@@ -121,3 +125,35 @@ def row_models(config: RunConfig, name: str, row: Row) -> PairModels:
         replace(full.settings, **{**idle, **row.changes}),
     )
     return PairModels("full", layout, image, f"finetuned/{name}" if row.end_to_end else None)
+
+
+def row_problems(config: RunConfig) -> list[str]:
+    """Return what keeps rows of the comparison from being made, so that it is said before anything is trained.
+
+    Each model is built once, without memory, at the size of the data; one text for each that cannot be.
+    """
+    problems: dict[str, str] = {}
+    for row in config.compare.rows:
+        models = row_models(config, row, ROWS[row])
+        for model in (models.layout, models.image):
+            if model is not None and model.unit not in problems:
+                problems[model.unit] = f"compare.rows: {row}: {text}" if (text := _problem_of(model, config)) else ""
+    return [problem for problem in problems.values() if problem]
+
+
+def _problem_of(model: LayoutModel | ImageModel, config: RunConfig) -> str | None:
+    size = config.data.size
+    try:
+        with torch.device("meta"):
+            if isinstance(model, LayoutModel):
+                layout_system = LAYOUT_SYSTEMS[model.system]
+                layout_system.build_generator(2, size, model.settings)
+                layout_system.build_critic(2, size, model.settings)
+            else:
+                image_system = IMAGE_SYSTEMS[model.system]
+                image_system.build_generator(2, size, model.settings).choose_scheme(model.settings.noise_scheme)
+                if model.settings.augment and not image_system.augmentable:
+                    return f"images.augment: {model.system} compares images pixel by pixel; leave it out"
+    except ConfigError as error:
+        return f"{model.system}: {error}"
+    return None

@@ -33,7 +33,7 @@ from generators.palettes import control_problems
 from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import GenerateConfig, RunConfig, write_config
-from pipeline.models import PairModels, image_model, pair_models, row_models
+from pipeline.models import PairModels, image_model, pair_models, row_models, row_problems
 from pipeline.perceptual import choose_features
 from pipeline.rows import ROWS
 from pipeline.stages import compare, data, generate, palettes, report, segment
@@ -206,8 +206,11 @@ class Run:
         """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
 
         Raises:
-            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
+            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune, or rows of the
+                comparison cannot be made with these numbers; all problems at once.
         """
+        if stage == COMPARISON and (problems := row_problems(self.config)):
+            raise ConfigError("The systems cannot be compared; nothing was trained.", problems)
         units = comparison_units_of(self.config) if stage == COMPARISON else units_of(self.config)
         names = [name for name in units if name == stage or name.startswith(f"{stage}/")]
         if stage == "finetuned" and not names:

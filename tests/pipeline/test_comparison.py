@@ -10,6 +10,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from data.errors import ConfigError
 from data.shards.checking import verify_shards
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.layout_systems import LAYOUT_SYSTEMS
@@ -149,3 +150,14 @@ def test_a_comparison_is_continued_and_a_row_can_be_added(
     after = results_of(folder)
     assert {name: after[name] for name in before} == before
     assert [row["name"] for row in document_of(folder)["rows"]] == ["real-layouts-gaugan", *CHOSEN]
+
+
+def test_rows_that_cannot_be_made_are_refused_before_anything_is_trained(config: RunConfig, tmp_path: Path) -> None:
+    images = config.images.model_copy(update={"noise_scheme": "pixel"})
+    rows = config.compare.model_copy(update={"rows": ("real-layouts-oasis", "real-layouts-crn", "pcgan")})
+    run = Run(config.model_copy(update={"images": images, "compare": rows}), tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        run.names_of("comparison")
+    assert [problem.split(":")[1].strip() for problem in caught.value.problems] == ["real-layouts-crn", "pcgan"]
+    assert "noise scheme" in caught.value.problems[0]
+    assert not list(tmp_path.iterdir())

@@ -8,15 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
 from data.errors import ConfigError
+from data.labels import one_hot
 from data.shards.schema import palette_of_label
+from generators.editing import Painter
+from generators.sean import SeanGenerator
 from pipeline.command_line import app
 from pipeline.edit_commands import read_box, read_changes
-from pipeline.editing import Editor, factors_by_id, region_of, sample_index, write_edit
+from pipeline.editing import Editor, check_present, factors_by_id, region_of, sample_index, write_edit
+from pipeline.recipes import load_config
+from pipeline.run import Run
 
 EDITS = ("palettes", "noise", "resample", "partial", "autoencode")
 HEIGHT, WIDTH = 2 * 2 * 32, 2 * 48  # layouts above images of 32x48 pixels; 48 is enlarged to at least 64
@@ -248,3 +254,39 @@ def test_options_by_name_are_checked_all_at_once(finished_run: Path, tmp_path: P
         write_edit("write", finished_run, tmp_path / "x.png", {})  # type: ignore[arg-type]
     write_edit("resample", finished_run, tmp_path / "x.png", {"draws": 2, "sample": 3, "box": [0, 0, 8, 8]})
     assert (tmp_path / "x.png").is_file()
+
+
+def test_edits_with_sean_keep_the_styles_of_the_real_image(
+    finished_run: Path, changed_run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = {"width": 2, "hidden_channels": 4, "discriminator_width": 4, "style_channels": 4, "encoder_width": 2}
+    folder = changed_run("images", system="sean", systems={"sean": small | {"bank_images": 4}}, steps=1)
+    shutil.copytree(finished_run / "segmenters", folder / "segmenters")
+    Run(load_config(str(folder / "config.yaml")), folder).make(["images/sean"])
+    painted = []
+
+    def watched(self: Painter, label: torch.Tensor, noise: torch.Tensor) -> np.ndarray:
+        painted.append(noise)
+        return paint(self, label, noise)
+
+    paint = Painter.paint
+    monkeypatch.setattr(Painter, "paint", watched)
+    editor = Editor(folder)
+    editor.partial("1", variants=2)
+    generator, label = editor.painter().generator, torch.from_numpy(editor.label("1").astype(np.int64))[None]
+    assert isinstance(generator, SeanGenerator)
+    with torch.inference_mode():
+        codes = generator.encode(editor.train.batch([1])[0], one_hot(label, editor.table.num_classes))
+    present = torch.unique(label)
+    assert codes[0, present].abs().amax(dim=1).all()
+    for noise in painted[0]:
+        torch.testing.assert_close(noise[present], codes[0, present])
+
+
+def test_a_share_of_a_class_that_the_part_has_not_is_not_multiplied_in_silence(editor: Editor) -> None:
+    label, names = np.zeros((32, 48), dtype=np.uint8), editor.table.names
+    label[:, :8] = 1
+    with pytest.raises(ConfigError, match=f"no {names[1]} whose share.* are {names[0]}[.] Choose another"):
+        check_present({0: 0.5, 1: 2.0}, label, (0, 8, 32, 8), editor.table)
+    check_present({0: 0.5, 1: 0.0}, label, (0, 8, 32, 8), editor.table)
+    check_present({1: 2.0}, label, (0, 0, 32, 9), editor.table)
