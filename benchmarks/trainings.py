@@ -1,0 +1,195 @@
+"""Training steps as they run here against the same steps in contiguous fp32.
+
+Usage: python benchmarks/trainings.py [--systems oasis semantic-palette] [--size 128x256] [--batch 2] [--steps 2]
+
+Each system is trained for some steps on embedded scenes with the papers' networks: all losses, both optimizers. The
+ways take turns, a few steps each; the first step of every turn is left out, and medians are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.measure import machine, markdown_table
+from data.arrays import Pairs
+from generators.grids import base_grid
+from generators.image_systems import IMAGE_SYSTEMS
+from generators.image_training import train_image_generator
+from generators.layout_settings import LayoutSettings
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.layout_training import build_layout_generator, train_layout_generator
+from generators.palettes import PaletteSampler
+from generators.perceptual import VGG_LAYERS, Vgg19Features
+from pipeline.config import DataConfig
+from pipeline.stages.data import prepare_data, read_data
+from pipeline.stages.palettes import fit_palettes, load_sampler
+from training.fabric import make_fabric
+from training.loop import NO_PROGRESS
+
+WAYS = {
+    "contiguous fp32": ("32-true", True),
+    "as trained, fp32": ("32-true", False),
+    "as trained, bf16": ("bf16-mixed", False),
+}
+
+
+class _EnoughError(Exception):
+    """Ends a training from inside."""
+
+
+class _StepTimes:
+    """Progress that times steps and ends the training after some."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.seconds, self.began = steps, [], 0.0
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.began = time.perf_counter()
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self.began)
+        if len(self.seconds) == self.steps:
+            raise _EnoughError
+        self.began = now
+
+    def finish(self) -> None:
+        raise AssertionError("the training was to be ended before")
+
+
+def step_seconds(
+    training: Callable[..., None], precision: str, contiguous: bool, steps: int, folder: Path
+) -> list[float]:
+    """Return the wall times of the steps of a training, without its first."""
+    times = _StepTimes(steps + 1)
+    fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", 1, precision)
+    try:
+        if contiguous:
+            with patch.object(torch, "channels_last", torch.contiguous_format):
+                training(folder, fabric=fabric, progress=times)
+        else:
+            training(folder, fabric=fabric, progress=times)
+    except _EnoughError:
+        pass
+    return times.seconds[1:]
+
+
+def trainings(
+    folder: Path, size: tuple[int, int], batch: int, width: float
+) -> dict[str, tuple[Callable[..., None], str]]:
+    """Return the trainings by name of the system, and what is trained.
+
+    Args:
+        folder: Where the embedded scenes are kept.
+        size: Height and width, pixels.
+        batch: Samples per step.
+        width: Factor on the papers' widths.
+    """
+    config = DataConfig(name="streets", size=size, train_scenes=32, val_scenes=2)
+    prepare_data(folder / "data", config, 0, NO_PROGRESS)
+    pairs, _, labels = read_data(folder / "data")
+    fit_palettes(folder / "palettes", 4, pairs, 0)
+    sampler = load_sampler(folder / "palettes")
+    return {
+        **{name: _layout_training(name, pairs, labels, sampler, batch, width) for name in LAYOUT_SYSTEMS},
+        **{name: _image_training(name, pairs, labels, batch, width) for name in IMAGE_SYSTEMS},
+    }
+
+
+def _layout_training(
+    name: str, pairs: Pairs, labels: np.ndarray, sampler: PaletteSampler, batch: int, width: float
+) -> tuple[Callable[..., None], str]:
+    _, doublings = base_grid(pairs.size)
+    settings = LayoutSettings(
+        max_width=round(512 * width),
+        base_width=round(8192 * width),
+        fade_steps=(0,) * (doublings + 1),
+        stable_steps=(*(0,) * doublings, 10**6),
+        batch_sizes=(batch,) * (doublings + 1),
+        checkpoint_every=10**6,
+    )
+    network = build_layout_generator(name, pairs.table.num_classes, pairs.size, settings)
+    training = partial(
+        train_layout_generator,
+        kind=name,
+        settings=settings,
+        labels=labels,
+        table=pairs.table,
+        sampler=sampler,
+        seed=0,
+    )
+    return training, _millions(network)
+
+
+def _image_training(
+    name: str, pairs: Pairs, labels: np.ndarray, batch: int, width: float
+) -> tuple[Callable[..., None], str]:
+    system = IMAGE_SYSTEMS[name]
+    standard = system.settings()
+    widths = {
+        field: max(1, round(getattr(standard, field) * width))
+        for field in ("width", "hidden_channels", "discriminator_width")
+        if hasattr(standard, field)
+    }
+    settings = replace(standard, steps=10**6, batch_size=batch, checkpoint_every=10**6, **widths)
+    with torch.device("meta"):
+        network = system.build_generator(pairs.table.num_classes, pairs.size, settings)
+    training = partial(
+        train_image_generator,
+        name=name,
+        settings=settings,
+        pairs=pairs,
+        filled_labels=labels,
+        # Random weights cost what trained ones do.
+        features=Vgg19Features(system.perceptual_layers or VGG_LAYERS) if system.perceptual else None,
+        seed=0,
+    )
+    return training, _millions(network)
+
+
+def _millions(network: nn.Module) -> str:
+    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M"
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    known = [*LAYOUT_SYSTEMS, *IMAGE_SYSTEMS]
+    parser.add_argument("--systems", nargs="+", default=["semantic-palette", "oasis", "gaugan"], choices=known)
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(128, 256))
+    parser.add_argument("--batch", type=int, default=2, help="samples per step")
+    parser.add_argument("--steps", type=int, default=2, help="timed steps per turn")
+    parser.add_argument("--turns", type=int, default=2, help="turns of each way")
+    parser.add_argument("--width", type=float, default=1.0, help="factor on the papers' widths")
+    arguments = parser.parse_args()
+    print(machine())
+    print(f"{arguments.size[0]}x{arguments.size[1]}, {arguments.batch} samples per step, seconds per step\n")
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = trainings(Path(folder), arguments.size, arguments.batch, arguments.width)
+        for name in arguments.systems:
+            training, parameters = chosen[name]
+            seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+            for turn in range(arguments.turns):
+                for way, (precision, contiguous) in WAYS.items():
+                    out = Path(folder) / f"{name}-{turn}-{precision}-{contiguous}"
+                    seconds[way] += step_seconds(training, precision, contiguous, arguments.steps, out)
+            plain, *others = (median(values) for values in seconds.values())
+            rows.append([name, parameters, f"{plain:.2f}", *(f"{s:.2f} ({plain / s:.1f} x)" for s in others)])
+    print(markdown_table(["system", "generator", *WAYS], rows))
+
+
+if __name__ == "__main__":
+    main()
