@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
+from generators.patches import Patches, convolve_patches, per_symbol, per_tap
+
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 
 
@@ -79,10 +81,21 @@ class SpatiallyAdaptiveNorm(nn.Module):
         self.hidden = nn.Conv2d(condition_channels, hidden_channels, 3, padding=1)
         self.scale_and_shift = nn.Conv2d(hidden_channels, 2 * channels, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Modulate x (BCHW) by the condition (BLHW, of the same H x W)."""
-        scale, shift = self.scale_and_shift(F.relu(self.hidden(condition))).chunk(2, dim=1)
+    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
+        """Modulate x (BCHW) by the condition (BLHW, of the same H x W, or its patches)."""
+        scale, shift = self._modulation(condition).chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
+
+    def _modulation(self, condition: Tensor | Patches) -> Tensor:
+        """Return scale and shift, B2CHW."""
+        if isinstance(condition, Patches):
+            if not condition.is_dense:
+                first, second = self.hidden, self.scale_and_shift
+                assert first.bias is not None and second.bias is not None
+                weights = (per_symbol(first.weight), first.bias, per_tap(second.weight), second.bias)
+                return condition.to_pixels(convolve_patches(condition, *weights))
+            condition = condition.condition
+        return self.scale_and_shift(F.relu(self.hidden(condition)))
 
 
 class SpadeResidualBlock(nn.Module):
@@ -117,8 +130,8 @@ class SpadeResidualBlock(nn.Module):
             self.norm_shortcut = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
             self.shortcut = wrap(nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
-    def forward(self, x: Tensor, condition: Tensor) -> Tensor:
-        """Map x (B in HW) to B out HW under the condition (BLHW, of the same H x W)."""
+    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
+        """Map x (B in HW) to B out HW under the condition (BLHW, of the same H x W, or its patches)."""
         skip = x if self.shortcut is None else self.shortcut(self.norm_shortcut(x, condition))
         x = self.conv_0(F.leaky_relu(self.norm_0(x, condition), SLOPE))
         x = self.conv_1(F.leaky_relu(self.norm_1(x, condition), SLOPE))

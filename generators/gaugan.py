@@ -31,12 +31,14 @@ from generators.noise import NoiseScheme
 from generators.patch_discriminator import PatchDiscriminator
 from generators.patch_losses import kl_divergence
 from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
+from generators.patches import Conditions, Patches, class_symbols, layout_ids
 
 DOUBLINGS = 5  # 256x256 from 8x8
 ENCODER_LAYERS = 6  # 256x256 to 4x4
 ENCODER_SIDE = 4  # shorter side of the encoder's last map, pixels
 
-ConditionAt = Callable[[tuple[int, int]], Tensor]  # from height and width to the condition BLhw of that size
+# From height and width to the condition of that size, BLhw or its patches.
+ConditionAt = Callable[[tuple[int, int]], Tensor | Patches]
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,7 @@ class SpadeBlocks(nn.Module):
 
         Args:
             x: Features of the base grid, B in_channels h0 w0.
-            condition_at: Returns the condition BLhw of a height and width.
+            condition_at: Returns the condition of a height and width, BLhw or its patches.
 
         Returns:
             B3HW in [-1, 1].
@@ -243,7 +245,9 @@ class GauganGenerator(ImageGenerator):
             x = self.from_latent(latent).view(len(latent), self.blocks.in_channels, *self.base)
         else:
             x = self.from_label_map(F.interpolate(label_map, size=self.base, mode="nearest"))
-        return self.blocks(x, lambda size: F.interpolate(label_map, size=size, mode="nearest"))
+        ids = layout_ids(label_map)
+        symbols = None if ids is None else class_symbols(ids, self.num_classes)
+        return self.blocks(x, Conditions(symbols, lambda size: F.interpolate(label_map, size=size, mode="nearest")))
 
 
 class GauganObjective(PatchObjective):

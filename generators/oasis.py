@@ -32,6 +32,7 @@ from generators.image_contract import (
 )
 from generators.noise import NoiseScheme, sample_noise
 from generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
+from generators.patches import Conditions, layout_ids, noise_symbols
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
@@ -110,12 +111,17 @@ class OasisGenerator(ImageGenerator):
         Returns:
             B3HW in [-1, 1].
         """
-        condition = torch.cat([noise, label_map], dim=1)
-        x = self.from_condition(F.interpolate(condition, size=self.base, mode="nearest"))
+
+        def dense(size: tuple[int, int]) -> Tensor:
+            return torch.cat([F.interpolate(part, size=size, mode="nearest") for part in (noise, label_map)], dim=1)
+
+        ids = layout_ids(label_map)
+        conditions = Conditions(None if ids is None else noise_symbols(ids, self.num_classes, noise), dense)
+        x = self.from_condition(dense(self.base))
         for i, block in enumerate(self.blocks):
             if i:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(x, F.interpolate(condition, size=x.shape[2:], mode="nearest"))
+            x = block(x, conditions((x.shape[2], x.shape[3])))
         return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)))
 
 

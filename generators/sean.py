@@ -38,6 +38,7 @@ from generators.image_contract import (
 from generators.noise import NoiseScheme
 from generators.patch_discriminator import PatchDiscriminator
 from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
+from generators.patches import Conditions, image_class_symbols, layout_ids
 
 ENCODED_AT_ONCE = 16
 
@@ -182,12 +183,13 @@ class SeanGenerator(ImageGenerator):
         """
         codes = noise if image is None else self.encoder(image, label_map)
 
-        def condition_at(size: tuple[int, int]) -> Tensor:
+        def dense(size: tuple[int, int]) -> Tensor:
             regions = F.interpolate(label_map, size=size, mode="nearest")
             return torch.cat([regions, torch.einsum("bkhw,bks->bshw", regions, codes.to(regions.dtype))], dim=1)
 
+        ids = layout_ids(label_map)
         x = self.from_label_map(F.interpolate(label_map, size=self.base, mode="nearest"))
-        return self.blocks(x, condition_at)
+        return self.blocks(x, Conditions(None if ids is None else image_class_symbols(ids, codes), dense))
 
     def encode(self, image: Tensor, label_map: Tensor) -> Tensor:
         """Return the codes BKS of images B3HW in [-1, 1] with label maps BKHW; 0 for classes that do not occur."""

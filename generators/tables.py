@@ -1,0 +1,205 @@
+"""SPADE for inference: one gather, multiplication and addition per pixel and modulation.
+
+Scale and shift come from `generators.patches`; normalisation, the 1 of `1 + scale` and spectral norm are folded into
+their weights. Nothing of it is an approximation.
+
+Shapes: B batch, C features, H x W pixels, P = BHW pixels in a row, M hidden channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from generators.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
+from generators.patches import Patches, SymbolMap, convolve_patches, image_rows, per_symbol, per_tap
+
+# Features of a pass that stay in a core's second-level cache while they are multiplied, shifted and activated.
+PASS_NUMBERS = 2**16
+# Large levels go through their blocks one image at a time, so that tables stay in cache.
+PIXELS_AT_ONCE = 2**13
+
+
+class ModulationTable(nn.Module):
+    """Scale and shift of a SPADE normalisation with everything folded in: y = x * scale + shift."""
+
+    hidden_weight: Tensor
+    hidden_bias: Tensor
+    weight: Tensor
+    bias: Tensor
+    symbol_weight: Tensor
+    tap_weight: Tensor
+
+    def __init__(self, norm: SpatiallyAdaptiveNorm, dtype: torch.dtype) -> None:
+        """Take the weights of a normalisation whose batch statistics are fixed.
+
+        Args:
+            norm: The trained layer.
+            dtype: Of all numbers but the statistics that are folded.
+        """
+        super().__init__()
+        statistics, last = norm.norm, norm.scale_and_shift
+        assert statistics.running_mean is not None and statistics.running_var is not None and last.bias is not None
+        rate = torch.rsqrt(statistics.running_var + statistics.eps)
+        offset = -statistics.running_mean * rate
+        scale, shift = last.weight.chunk(2)
+        scale_bias, shift_bias = last.bias.chunk(2)
+        weight = torch.cat([scale * rate[:, None, None, None], shift + scale * offset[:, None, None, None]])
+        bias = torch.cat([(1 + scale_bias) * rate, shift_bias + (1 + scale_bias) * offset])
+        hidden = norm.hidden
+        assert hidden.bias is not None
+        buffers = {
+            "hidden_weight": hidden.weight,
+            "hidden_bias": hidden.bias,
+            "weight": weight,
+            "bias": bias,
+            "symbol_weight": per_symbol(hidden.weight),
+            "tap_weight": per_tap(weight),
+        }
+        for name, value in buffers.items():
+            self.register_buffer(name, value.detach().clone().to(dtype), persistent=False)
+
+    def forward(self, patches: Patches) -> tuple[Tensor, Tensor | None]:
+        """Return rows [N, 2C] of scale and shift, and the row of each pixel, int64 [P]; None for one row a pixel."""
+        if patches.is_dense:
+            condition = patches.condition.to(self.weight.dtype)
+            hidden = F.relu(F.conv2d(condition, self.hidden_weight, self.hidden_bias, padding=1))
+            return image_rows(F.conv2d(hidden, self.weight, self.bias, padding=1)), None
+        rows = convolve_patches(patches, self.symbol_weight, self.hidden_bias, self.tap_weight, self.bias)
+        return rows, patches.index
+
+
+def _modulated(x: Tensor, source: Tensor | None, rows: Tensor, index: Tensor | None, slope: float) -> Tensor:
+    """Return x * scale + shift, activated.
+
+    Args:
+        x: [P', C], the features.
+        source: int64 [P], the feature row of each pixel; None if they are the pixels'.
+        rows: [N, 2C] of scale and shift.
+        index: int64 [P], the row of each pixel; None if they are the pixels'.
+        slope: Of the leaky ReLU; 1 for none.
+
+    Returns:
+        [P, C].
+    """
+    channels = x.shape[1]
+    pixels = len(x) if source is None else len(source)
+    result = x.new_empty(pixels, channels)
+    step = max(1, PASS_NUMBERS // channels)
+    for first in range(0, pixels, step):
+        part = slice(first, first + step)
+        both = rows[part] if index is None else rows.index_select(0, index[part])
+        features = x[part] if source is None else x.index_select(0, source[part])
+        out = torch.addcmul(both[:, channels:], features, both[:, :channels], out=result[part])
+        if slope != 1:
+            F.leaky_relu_(out, slope)
+    return result
+
+
+class TabulatedSpadeBlock(nn.Module):
+    """A SPADE residual block for inference; the same function as the block that it was made from."""
+
+    def __init__(self, block: SpadeResidualBlock, dtype: torch.dtype) -> None:
+        """Take the weights of a block whose batch statistics are fixed.
+
+        Args:
+            block: The trained block, in eval mode.
+            dtype: Of features and weights.
+        """
+        super().__init__()
+        self.table_0, self.table_1 = ModulationTable(block.norm_0, dtype), ModulationTable(block.norm_1, dtype)
+        self.conv_0, self.conv_1 = _plain_conv(block.conv_0, dtype), _plain_conv(block.conv_1, dtype)
+        self.table_shortcut: ModulationTable | None = None
+        if block.shortcut is not None:
+            self.table_shortcut = ModulationTable(block.norm_shortcut, dtype)
+            self.shortcut = _plain_conv(block.shortcut, dtype)
+
+    def forward(self, x: Tensor, patches: Patches) -> Tensor:
+        """Map x (BCHW, or half as high and wide: then its pixels are repeated) to B out HW."""
+        batch, height, width = patches.symbols.ids.shape
+        rows, source = image_rows(x), None
+        if x.shape[2:] != (height, width):
+            source = _repeated_rows(batch, (x.shape[2], x.shape[3]), x.device)
+
+        def image(pixels: Tensor) -> Tensor:
+            return pixels.view(batch, height, width, -1).permute(0, 3, 1, 2)
+
+        if self.table_shortcut is not None:
+            skip = self.shortcut(image(_modulated(rows, source, *self.table_shortcut(patches), slope=1)))
+        else:
+            skip = x if source is None else F.interpolate(x, scale_factor=2, mode="nearest")
+        x = self.conv_0(image(_modulated(rows, source, *self.table_0(patches), slope=SLOPE)))
+        x = self.conv_1(image(_modulated(image_rows(x), None, *self.table_1(patches), slope=SLOPE)))
+        return x.add_(skip)
+
+
+def _plain_conv(module: nn.Module, dtype: torch.dtype) -> nn.Conv2d:
+    """Return a copy of a convolution without parametrization."""
+    assert isinstance(module, nn.Conv2d)
+    copy = nn.Conv2d(
+        module.in_channels,
+        module.out_channels,
+        (module.kernel_size[0], module.kernel_size[1]),
+        padding=module.padding,
+        bias=module.bias is not None,
+    )
+    copy.load_state_dict({"weight": module.weight} | ({} if module.bias is None else {"bias": module.bias}))
+    return copy.to(module.weight.device, dtype, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+
+
+def _repeated_rows(batch: int, size: tuple[int, int], device: torch.device) -> Tensor:
+    """Return int64 [4BHW]: the pixel that stands at each place after doubling a map B x H x W."""
+    pixels = torch.arange(batch * size[0] * size[1], device=device).view(batch, *size)
+    return pixels.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).flatten()
+
+
+class TabulatedBlocks(nn.Module):
+    """A chain of SPADE blocks from features of the base grid to an image, for inference."""
+
+    def __init__(
+        self, blocks: Sequence[nn.Module], doubled: Sequence[bool], to_image: nn.Module, dtype: torch.dtype
+    ) -> None:
+        """Take the weights of trained blocks, in eval mode.
+
+        Args:
+            blocks: The chain, of SpadeResidualBlock.
+            doubled: Whether the size doubles before each block.
+            to_image: The convolution to three channels.
+            dtype: Of features and weights: float32, or bfloat16 where the processor computes it.
+        """
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            TabulatedSpadeBlock(block, dtype) for block in blocks if isinstance(block, SpadeResidualBlock)
+        )
+        assert len(self.blocks) == len(blocks) == len(doubled)
+        self.doubled, self.to_image, self.dtype = tuple(doubled), _plain_conv(to_image, dtype), dtype
+
+    @torch.no_grad()
+    def forward(self, x: Tensor, symbols: SymbolMap) -> Tensor:
+        """Generate images.
+
+        Args:
+            x: Features of the base grid, BChw.
+            symbols: The condition at full size.
+
+        Returns:
+            float32 B3HW in [-1, 1].
+        """
+        with torch.autocast(x.device.type, enabled=False):
+            x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
+            patches: dict[tuple[int, int, int], Patches] = {}
+            for block, double in zip(self.blocks, self.doubled, strict=True):
+                height, width = (side * 2 if double else side for side in x.shape[2:])
+                count = max(1, PIXELS_AT_ONCE // (height * width))
+                parts = []
+                for first in range(0, len(x), count):
+                    key = (height, width, first)
+                    if key not in patches:
+                        here = symbols.of_images(first, first + count)
+                        patches[key] = Patches(here.resized((height, width)))
+                    parts.append(block(x[first : first + count], patches[key]))
+                x = torch.cat(parts) if len(parts) > 1 else parts[0]
+            return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)).float()).contiguous()
