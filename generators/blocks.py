@@ -40,6 +40,12 @@ class EqualizedConv2d(nn.Module):
         self.scale = math.sqrt(2.0 / (in_channels * height * width))
         self.padding = padding
 
+    @torch.no_grad()
+    def fold_scale(self) -> None:
+        """Multiply the weights once and for all, for inference."""
+        self.weight.mul_(self.scale)
+        self.scale = 1.0
+
     def forward(self, x: Tensor) -> Tensor:
         """Convolve BCHW."""
         return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
@@ -54,6 +60,12 @@ class EqualizedLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_features, in_features))
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.scale = gain / math.sqrt(in_features)
+
+    @torch.no_grad()
+    def fold_scale(self) -> None:
+        """Multiply the weights once and for all, for inference."""
+        self.weight.mul_(self.scale)
+        self.scale = 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_features] to [B, out_features]."""

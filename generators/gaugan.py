@@ -5,7 +5,7 @@ Shapes: B batch, K classes, L condition channels, Z latent, H x W pixels, w base
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -31,14 +31,12 @@ from generators.noise import NoiseScheme
 from generators.patch_discriminator import PatchDiscriminator
 from generators.patch_losses import kl_divergence
 from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
-from generators.patches import Conditions, Patches, class_symbols, layout_ids
+from generators.patches import Conditions, class_symbols, layout_ids
+from generators.tables import TabulatedBlocks
 
 DOUBLINGS = 5  # 256x256 from 8x8
 ENCODER_LAYERS = 6  # 256x256 to 4x4
 ENCODER_SIDE = 4  # shorter side of the encoder's last map, pixels
-
-# From height and width to the condition of that size, BLhw or its patches.
-ConditionAt = Callable[[tuple[int, int]], Tensor | Patches]
 
 
 @dataclass(frozen=True)
@@ -122,21 +120,29 @@ class SpadeBlocks(nn.Module):
             SpadeResidualBlock(a, b, condition_channels, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
+        self.doubled = [i not in (0, 2) for i in range(len(self.blocks))]
+        self.tables: TabulatedBlocks | None = None
 
-    def forward(self, x: Tensor, condition_at: ConditionAt) -> Tensor:
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare the blocks for conditions that take few distinct vectors."""
+        self.tables = TabulatedBlocks(self.blocks, self.doubled, self.to_image, dtype)
+
+    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
         """Generate images.
 
         Args:
             x: Features of the base grid, B in_channels h0 w0.
-            condition_at: Returns the condition of a height and width, BLhw or its patches.
+            conditions: The condition.
 
         Returns:
             B3HW in [-1, 1].
         """
-        for i, block in enumerate(self.blocks):
-            if i not in (0, 2):
+        if self.tables is not None and conditions.symbols is not None:
+            return self.tables(x, conditions.symbols)
+        for block, double in zip(self.blocks, self.doubled, strict=True):
+            if double:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(x, condition_at((x.shape[2], x.shape[3])))
+            x = block(x, conditions((x.shape[2], x.shape[3])))
         return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)))
 
 
@@ -214,6 +220,10 @@ class GauganGenerator(ImageGenerator):
             self.from_latent = nn.Linear(latent_features, first * base[0] * base[1])
         else:
             self.from_label_map = nn.Conv2d(num_classes, first, 3, padding=1)
+
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare the blocks for hard layouts."""
+        self.blocks.tabulate(dtype)
 
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw standard normal latents BZ; without a VAE there is nothing to draw and Z is 0."""

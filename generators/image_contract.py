@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from data.arrays import Pairs
 from data.errors import ConfigError
 from generators.augmentation import Augmentation
 from generators.noise import NoiseScheme
+from generators.tables import fold_parametrizations
 
 Count = Annotated[int, Ge(1)]
 Rate = Annotated[float, Gt(0)]
@@ -114,6 +115,27 @@ class ImageGenerator(nn.Module, ABC):
                 "whole image. Choose the whole image, or an image system with noise per pixel, such as oasis."
             )
         return torch.where(region[:, None], other, noise)
+
+    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
+        """Make the network ready for images alone, in place: the same function, computed in less time.
+
+        Weights can no longer be trained or saved afterwards. Systems override `tabulate` to do more than fold spectral
+        norms and put channels last in memory.
+
+        Args:
+            dtype: float32, or bfloat16 where the processor computes it.
+
+        Returns:
+            The network itself, in eval mode.
+        """
+        self.eval().requires_grad_(False)
+        fold_parametrizations(self)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tabulate(dtype)
+        return self
+
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare what a system can compute faster from fixed weights; does nothing unless overridden."""
 
     def finish(self, source: BatchSource) -> None:
         """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""

@@ -26,6 +26,9 @@ def sample_noise(scheme: NoiseScheme, label: Tensor, channels: int, generators: 
     """
     assert len(generators) == len(label)
     height, width = label.shape[1:]
+    if scheme == "image":
+        vectors = torch.stack([torch.randn(channels, generator=generator) for generator in generators])
+        return vectors.to(label.device)[:, :, None, None].expand(-1, -1, height, width)
     samples = []
     for ids, generator in zip(label, generators, strict=True):
         kind = scheme

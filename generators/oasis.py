@@ -33,6 +33,7 @@ from generators.image_contract import (
 from generators.noise import NoiseScheme, sample_noise
 from generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
 from generators.patches import Conditions, layout_ids, noise_symbols
+from generators.tables import TabulatedBlocks
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
@@ -96,6 +97,11 @@ class OasisGenerator(ImageGenerator):
             SpadeResidualBlock(a, b, condition, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
+        self.tables: TabulatedBlocks | None = None
+
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare the blocks for noise that does not differ between pixels of a class."""
+        self.tables = TabulatedBlocks(self.blocks, [i > 0 for i in range(len(self.blocks))], self.to_image, dtype)
 
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw 3D noise BZHW; see `generators.noise.sample_noise`."""
@@ -116,8 +122,11 @@ class OasisGenerator(ImageGenerator):
             return torch.cat([F.interpolate(part, size=size, mode="nearest") for part in (noise, label_map)], dim=1)
 
         ids = layout_ids(label_map)
-        conditions = Conditions(None if ids is None else noise_symbols(ids, self.num_classes, noise), dense)
+        symbols = None if ids is None else noise_symbols(ids, self.num_classes, noise)
         x = self.from_condition(dense(self.base))
+        if self.tables is not None and symbols is not None:
+            return self.tables(x, symbols)
+        conditions = Conditions(symbols, dense)
         for i, block in enumerate(self.blocks):
             if i:
                 x = F.interpolate(x, scale_factor=2, mode="nearest")

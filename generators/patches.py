@@ -72,6 +72,24 @@ def class_symbols(ids: Tensor, num_classes: int) -> SymbolMap:
     return SymbolMap(ids, torch.eye(num_classes, device=ids.device))
 
 
+def cropped_symbols(layout: Tensor) -> SymbolMap | None:
+    """Return the map of one-hot classes and of pixels that are marked by 1/K for all classes, or None if others occur.
+
+    Args:
+        layout: BKHW.
+    """
+    num_classes = layout.shape[1]
+    marked = (layout == 1 / num_classes).all(dim=1)
+    first = torch.zeros_like(layout)
+    first[:, 0] = 1.0
+    ids = None if layout.requires_grad else layout_ids(torch.where(marked[:, None], first, layout))
+    if ids is None:
+        return None
+    classes = torch.eye(num_classes, device=ids.device)
+    mark = classes.new_full((1, num_classes), 1 / num_classes)
+    return SymbolMap(torch.where(marked, num_classes, ids), torch.cat([classes, mark]))
+
+
 def image_class_symbols(ids: Tensor, codes: Tensor) -> SymbolMap:
     """Return the map of one-hot class and the code of image and class, in this order.
 

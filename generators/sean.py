@@ -156,6 +156,10 @@ class SeanGenerator(ImageGenerator):
         self.register_buffer("bank", torch.zeros(bank_images, num_classes, style_channels))
         self.register_buffer("in_bank", torch.zeros(bank_images, num_classes, dtype=torch.bool))
 
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare the blocks for hard layouts."""
+        self.blocks.tabulate(dtype)
+
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw codes BKS from the bank; classes that no image of the bank shows get 0. The layout does not matter."""
         scheme = self.choose_scheme(scheme)

@@ -8,19 +8,29 @@ Shapes: B batch, C features, H x W pixels, P = BHW pixels in a row, M hidden cha
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from generators.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
 from generators.patches import Patches, SymbolMap, convolve_patches, image_rows, per_symbol, per_tap
 
-# Features of a pass that stay in a core's second-level cache while they are multiplied, shifted and activated.
+# Numbers of a pass that stay in a core's second-level cache while they are multiplied, shifted and activated.
 PASS_NUMBERS = 2**16
 # Large levels go through their blocks one image at a time, so that tables stay in cache.
 PIXELS_AT_ONCE = 2**13
+
+
+def fold_parametrizations(network: nn.Module) -> None:
+    """Make every parametrized weight, such as a spectrally normalised one, a plain one of its present value."""
+    for module in network.modules():
+        if is_parametrized(module):
+            for name in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
+                remove_parametrizations(module, name)
 
 
 class ModulationTable(nn.Module):
@@ -110,15 +120,17 @@ class TabulatedSpadeBlock(nn.Module):
             dtype: Of features and weights.
         """
         super().__init__()
+        self.dtype = dtype
         self.table_0, self.table_1 = ModulationTable(block.norm_0, dtype), ModulationTable(block.norm_1, dtype)
-        self.conv_0, self.conv_1 = _plain_conv(block.conv_0, dtype), _plain_conv(block.conv_1, dtype)
+        self.conv_0, self.conv_1 = _converted(block.conv_0, dtype), _converted(block.conv_1, dtype)
         self.table_shortcut: ModulationTable | None = None
         if block.shortcut is not None:
             self.table_shortcut = ModulationTable(block.norm_shortcut, dtype)
-            self.shortcut = _plain_conv(block.shortcut, dtype)
+            self.shortcut = _converted(block.shortcut, dtype)
 
     def forward(self, x: Tensor, patches: Patches) -> Tensor:
-        """Map x (BCHW, or half as high and wide: then its pixels are repeated) to B out HW."""
+        """Map x (BCHW, or half as high and wide: then its pixels are repeated) to B out HW, of the block's type."""
+        x = x.to(self.dtype)
         batch, height, width = patches.symbols.ids.shape
         rows, source = image_rows(x), None
         if x.shape[2:] != (height, width):
@@ -136,18 +148,12 @@ class TabulatedSpadeBlock(nn.Module):
         return x.add_(skip)
 
 
-def _plain_conv(module: nn.Module, dtype: torch.dtype) -> nn.Conv2d:
-    """Return a copy of a convolution without parametrization."""
-    assert isinstance(module, nn.Conv2d)
-    copy = nn.Conv2d(
-        module.in_channels,
-        module.out_channels,
-        (module.kernel_size[0], module.kernel_size[1]),
-        padding=module.padding,
-        bias=module.bias is not None,
-    )
-    copy.load_state_dict({"weight": module.weight} | ({} if module.bias is None else {"bias": module.bias}))
-    return copy.to(module.weight.device, dtype, memory_format=torch.channels_last).requires_grad_(False)  # type: ignore[call-overload]
+def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    """Return a convolution with its channels last in memory, itself if it has the type already."""
+    assert not is_parametrized(module), "spectral norm has to be folded into the weights before"
+    same = next(module.parameters()).dtype == dtype
+    converted = module if same else copy.deepcopy(module).to(dtype)
+    return converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def _repeated_rows(batch: int, size: tuple[int, int], device: torch.device) -> Tensor:
@@ -159,9 +165,7 @@ def _repeated_rows(batch: int, size: tuple[int, int], device: torch.device) -> T
 class TabulatedBlocks(nn.Module):
     """A chain of SPADE blocks from features of the base grid to an image, for inference."""
 
-    def __init__(
-        self, blocks: Sequence[nn.Module], doubled: Sequence[bool], to_image: nn.Module, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, blocks: nn.ModuleList, doubled: Sequence[bool], to_image: nn.Module, dtype: torch.dtype) -> None:
         """Take the weights of trained blocks, in eval mode.
 
         Args:
@@ -175,7 +179,7 @@ class TabulatedBlocks(nn.Module):
             TabulatedSpadeBlock(block, dtype) for block in blocks if isinstance(block, SpadeResidualBlock)
         )
         assert len(self.blocks) == len(blocks) == len(doubled)
-        self.doubled, self.to_image, self.dtype = tuple(doubled), _plain_conv(to_image, dtype), dtype
+        self.doubled, self.to_image, self.dtype = tuple(doubled), _converted(to_image, dtype), dtype
 
     @torch.no_grad()
     def forward(self, x: Tensor, symbols: SymbolMap) -> Tensor:

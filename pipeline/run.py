@@ -319,7 +319,7 @@ class Run:
             layout_generator = load_layout_generator(
                 weights, models.layout.system, train.table, train.size, models.layout.settings
             )
-            layout_generator = layout_generator.to(self.fabric.device)
+            layout_generator = layout_generator.to(self.fabric.device).prepare_for_inference(self.inference_type)
             layout_model = weights_hash(weights)
         unlabelled, labeller = None, None
         if models.kind == "pseudo":
@@ -371,8 +371,12 @@ class Run:
         network = load_image_generator(
             chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
         )
-        self.fabric.to_device(network).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
+        return self.fabric.to_device(network).prepare_for_inference(self.inference_type)  # type: ignore[return-value]
+
+    @property
+    def inference_type(self) -> torch.dtype:
+        """Type of the numbers that generators compute with when they are not trained."""
+        return torch.bfloat16 if str(self.fabric._precision.precision).startswith("bf16") else torch.float32
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""
