@@ -40,7 +40,7 @@ from pipeline.stages import compare, data, generate, palettes, report, segment
 from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
 from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
-from training.fabric import make_fabric
+from training.fabric import computes_bfloat16, make_fabric
 from training.loop import NO_PROGRESS, Progress
 
 LAYOUT_VERSION = 1
@@ -199,7 +199,7 @@ class Run:
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"
         precision = compute.precision
         if precision == "auto":
-            precision = "bf16-mixed" if _computes_bfloat16(accelerator) else "32-true"
+            precision = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
         return make_fabric(accelerator, 1, precision)
 
     def names_of(self, stage: str) -> list[str]:
@@ -608,16 +608,6 @@ def run_stage(stage: str, config: RunConfig, run_dir: Path, progress: Progress =
     run = Run(config, run_dir, progress)
     run.make(run.names_of(stage))
     return run_dir / stage
-
-
-def _computes_bfloat16(accelerator: str) -> bool:
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        capable = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in capable or "amx_bf16" in capable
 
 
 def _processor() -> str:

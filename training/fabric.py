@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from lightning_fabric import Fabric
 
@@ -24,3 +26,18 @@ def make_fabric(accelerator: str = "cpu", devices: int = 1, precision: str = "32
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
+
+
+def computes_bfloat16(accelerator: str) -> bool:
+    """Tell whether a device computes bfloat16 in hardware, where it is faster than float32.
+
+    Args:
+        accelerator: "cpu" or "cuda".
+    """
+    if accelerator == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    try:
+        capable = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return "avx512_bf16" in capable or "amx_bf16" in capable
