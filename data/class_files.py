@@ -90,7 +90,8 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
         return ClassFile.model_validate({"classes": content} if isinstance(content, list) else content)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in detail['loc']) or 'file'}: {detail['msg']}, received {short(repr(detail['input']))}"
+            f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
+            f"received {short(repr(detail['input']))}"
             for detail in error.errors()
         ]
         raise DataError(

@@ -146,7 +146,7 @@ class _BoundedLoader(yaml.SafeLoader):
             self._expanded += 1
             if isinstance(node, ScalarNode):
                 self._expanded += len(node.value)
-                if "\0" in node.value or not node.value.isascii() and not _is_unicode(node.value):
+                if "\0" in node.value or not _is_unicode(node.value):
                     raise ComposerError(None, None, "it holds a character that is no text", event.start_mark)
             self._sizes[id(node)] = self._expanded - before
         if self._expanded > MAX_EXPANDED:

@@ -444,8 +444,8 @@ class RunConfig(Section):
         if shards <= LARGEST_SHARDS:
             return []
         return [
-            f"generate.rows_per_shard: {short(repr(self.generate.pairs))} pairs would make {short(repr(shards))} shards "
-            f"of each kind, at most {LARGEST_SHARDS} are named; raise it"
+            f"generate.rows_per_shard: {short(repr(self.generate.pairs))} pairs would make {short(repr(shards))} "
+            f"shards of each kind, at most {LARGEST_SHARDS} are named; raise it"
         ]
 
     def _comparison_problems(self) -> list[str]:

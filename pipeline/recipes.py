@@ -254,8 +254,8 @@ def _read_yaml(name: str) -> Values:
         exists = False
     if not exists:
         raise ConfigError(
-            f"There is no recipe and no YAML file named {short(repr(name))}. Recipes are {', '.join(RECIPES)}; a file is given by "
-            "its path."
+            f"There is no recipe and no YAML file named {short(repr(name))}. Recipes are {', '.join(RECIPES)}; a file "
+            "is given by its path."
         )
     try:
         changes = parse_yaml(read_text(path, YAML_BYTES))

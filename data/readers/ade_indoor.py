@@ -91,8 +91,8 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
         lines = read_text(path, LIST_BYTES, within=within).splitlines()
     except DataError as error:
         raise DataError(
-            f"The class list {path} cannot be used: {error.summary}. Which 95 of ADE20K's 150 classes ADE-Indoor has was not "
-            "published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its number "
+            f"The class list {path} cannot be used: {error.summary}. Which 95 of ADE20K's 150 classes ADE-Indoor has "
+            "was not published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its number "
             "from 1 to 150."
         ) from error
     chosen: list[int] = []

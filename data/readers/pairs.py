@@ -192,6 +192,11 @@ class PairedFiles:
         return Sample(id=pair.id, image=image, label=ids)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Every image and label file."""
+        return tuple(path for pair in self._pairs for path in (pair.image, *_label_paths(pair)))
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the class table and of each file's name, size and time of change, as they are now."""
         files = []
@@ -301,6 +306,38 @@ def read_label(path: Path) -> np.ndarray:
     if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
         raise DataError(f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255")
     return label.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """What a label file holds, whatever that means.
+
+    Attributes:
+        mode: Pillow's name of its pixels' kind, such as L, P or RGB.
+        values: Its different values, sorted; for several channels, its different colours [N, 3] if they differ.
+        counts: Pixels of each.
+    """
+
+    mode: str
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_raw_label(path: Path) -> RawLabel:
+    """Look into a label file that `read_label` may refuse, to find out what it is.
+
+    Raises:
+        DataError: It is missing, damaged, cut off or far too large.
+    """
+    with _open_checked(path) as image:
+        mode = image.mode
+        single = mode in ("L", "P", "1") or mode.startswith(("I", "F"))
+        pixels = np.asarray(image if single else image.convert("RGB"))
+    if not single:
+        if (pixels != pixels[:, :, :1]).any():
+            return RawLabel(mode, *np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True))
+        pixels = pixels[:, :, 0]
+    return RawLabel(mode, *np.unique(pixels.astype(np.int64), return_counts=True))
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -51,7 +51,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, kind: str) -
         server.close()
     began = time.monotonic()
     for read in (lambda: read_file(path, 10), lambda: read_image(path), lambda: read_label(path)):
-        with pytest.raises(DataError, match="not a regular file|cannot be read"):
+        with pytest.raises(DataError, match=r"not a regular file|cannot be read"):
             read()
     assert time.monotonic() - began < 5
 
@@ -288,7 +288,7 @@ def test_no_flipped_bit_in_a_png_goes_unnoticed_and_changes_pixels(tmp_path: Pat
 def test_other_formats_under_the_name_of_a_png_are_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "x.png").write_bytes(encoded(kind, "RGB"))
     for read in (read_image, read_label, read_mask):
-        with pytest.raises(DataError, match="not a picture in PNG or JPEG format|labels must be PNG"):
+        with pytest.raises(DataError, match=r"not a picture in PNG or JPEG format|labels must be PNG"):
             read(tmp_path / "x.png")
 
 
