@@ -49,18 +49,18 @@ def guess(labels: Sequence[RawLabel], table: ClassTable | None) -> list[str]:
 def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
     if len(colours) > _MOST_COLOURS:
         return (
-            f"{len(colours)} different colours: these are photographs, or label pictures that were smoothed or stored as "
-            "JPEG. Export the labels anew, without smoothing, as PNG"
+            f"{len(colours)} different colours: these are photographs, or label pictures that were smoothed or stored "
+            "as JPEG. Export the labels anew, without smoothing, as PNG"
         )
     for candidate in [*([table] if table else []), *known_tables()]:
         known = {entry.color for entry in candidate.classes} | {(0, 0, 0)}
         share = sum(tuple(map(int, colour)) in known for colour in colours) / len(colours)
         if share >= _MATCHING and len(colours) > 1:
             return (
-                f"the colours are those of the class table '{candidate.name}': replace each colour by its class's place "
-                "in that table, counted from 0"
+                f"the colours are those of the class table '{candidate.name}': replace each colour by its class's "
+                "place in that table, counted from 0"
             )
-    return f"{len(colours)} different colours, of no known class table: replace each colour by its class id, counted from 0"
+    return f"{len(colours)} different colours, of no known class table: replace each by its class id, counted from 0"
 
 
 def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
@@ -70,10 +70,10 @@ def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
     guesses = []
     factor = reduce(gcd, used)
     count = table.num_classes if table else IGNORE_ID
-    if factor >= 2 and len(used) >= 3 and used[-1] // factor < count:
+    if factor >= 2 and len(set(used) - {0}) >= 3 and used[-1] // factor < count:
         guesses.append(
-            f"every value is a multiple of {factor} ({', '.join(map(str, used[:4]))}, ...): these look like class ids that "
-            f"were multiplied to be seen. Divide by {factor}"
+            f"every value is a multiple of {factor} ({', '.join(map(str, used[:4]))}, ...): these look like class ids "
+            f"that were multiplied to be seen. Divide by {factor}"
         )
         return guesses
     if table is not None and used[-1] == count and used[0] >= 1:
@@ -90,15 +90,15 @@ def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
         fitting = [other.name for other in known_tables() if other.num_classes > used[-1] and other.name != table.name]
         if fitting:
             guesses.append(
-                f"ids up to {used[-1]} fit the class tables {', '.join(fitting)}: is data.name or the class file that of "
-                "another data set?"
+                f"ids up to {used[-1]} fit the class tables {', '.join(fitting)}: data.name or the class file "
+                "may be that of another data set"
             )
-    if table is not None and table.num_classes in (len(CITYSCAPES.classes), len(IDD.classes)):
-        if used[-1] == TRAIN_IDS - 1 and len(used) >= TRAIN_IDS - 4:
-            guesses.append(
-                "only the values 0 to 18 occur: these look like Cityscapes' train ids, not its label ids. Use the files "
-                "*_labelIds.png"
-            )
+    numbered = table is not None and table.num_classes in (len(CITYSCAPES.classes), len(IDD.classes))
+    if numbered and used[-1] == TRAIN_IDS - 1 and len(used) >= TRAIN_IDS - 4:
+        guesses.append(
+            "only the values 0 to 18 occur: these look like Cityscapes' train ids, not its label ids. Use the files "
+            "*_labelIds.png"
+        )
     return guesses
 
 

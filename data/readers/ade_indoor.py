@@ -92,8 +92,8 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
     except DataError as error:
         raise DataError(
             f"The class list {path} cannot be used: {error.summary}. Which 95 of ADE20K's 150 classes ADE-Indoor has "
-            "was not published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its number "
-            "from 1 to 150."
+            "was not published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its "
+            "number from 1 to 150."
         ) from error
     chosen: list[int] = []
     problems: list[str] = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -143,7 +144,9 @@ def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
     single = [label for label in raw if label.mode in ("L", "P", "1", "I;16")]
     if len(single) < len(raw) or not raw:
         return None
-    guesses = [text for text in guess(single, dataset.table) if "from 1 to" not in text]
+    # Values beyond the classes were accepted, so they are ignored ones.
+    known = [replace(label, values=label.values[label.values < dataset.table.num_classes]) for label in single]
+    guesses = guess(known, dataset.table)
     if guesses:
         text = "; ".join(guesses)
         return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
@@ -176,7 +179,7 @@ def check_amount(train: Scan, validation: Scan) -> Check:
 
 
 def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
-    """Compare the images' sizes with `data.size`: stretching beyond 5 % is a note, beyond 35 % or upscaling a warning."""
+    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning."""
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
     counted = Counter(map(tuple, sizes.tolist()))
     details = [f"{count} images of {height} x {width}" for (height, width), count in counted.most_common()]
@@ -268,8 +271,8 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
             continue
         median = float(np.median(resized[counts[:, class_id] > 0, class_id]))
         text = (
-            f"{table.names[class_id]}: {100 * shares[class_id]:.3g} % of the pixels, in {images} of {len(train)} images, "
-            f"{median:.0f} pixels in the middle one of these at {size[0]} x {size[1]}"
+            f"{table.names[class_id]}: {100 * shares[class_id]:.3g} % of the pixels, in {images} of "
+            f"{len(train)} images; half of these show {median:.0f} pixels of it or fewer at {size[0]} x {size[1]}"
         )
         if images < min(RARE_IMAGES, len(train)) or median < TINY_PIXELS:
             warnings.append(text)
@@ -278,15 +281,13 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
     if not warnings and not notes:
         return Check("rare classes", "ok", "Every class that occurs has enough images and pixels to be learned.")
     if not warnings:
-        summary = (
-            f"{len(notes)} classes have less than {100 * RARE_SHARE:g} % of the pixels: expect a low IoU for them."
-        )
+        summary = f"{len(notes)} classes have under {100 * RARE_SHARE:g} % of the pixels each: their IoU will be low."
         return Check("rare classes", "note", summary, "", tuple(notes))
     return Check(
         "rare classes",
         "warning",
-        f"{len(warnings)} classes are too rare to learn: in fewer than {RARE_IMAGES} training images, or of fewer than "
-        f"{TINY_PIXELS} pixels in half of theirs.",
+        f"{len(warnings)} of {table.num_classes} classes are too rare to learn: in fewer than {RARE_IMAGES} training "
+        f"images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
         "Add images that show them, choose a larger data.size, or merge them with related classes.",
         (*warnings, *notes),
     )
@@ -379,7 +380,10 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
     if len(edges) < FIT_SAMPLES:
         return None
     share = float((edges[:, 0] > edges[:, 1]).mean())
-    text = f"In {100 * share:.0f} % of the samples the picture changes more at the borders of its own label than of another"
+    text = (
+        f"In {100 * share:.0f} % of the samples the picture changes more at the borders of its own label than at "
+        "those of another"
+    )
     if share >= FIT_SHARE:
         return Check("labels fit pictures", "ok", f"{text}.")
     return Check(

@@ -7,6 +7,7 @@ standard output as soon as it is made, the most important first.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import tempfile
@@ -74,11 +75,8 @@ class _StepTimes:
 def step_seconds(training: Callable[[Path, Progress], object]) -> float:
     """Return the median seconds of some steps of a training, without its first."""
     times = _StepTimes(TIMED_STEPS)
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            training(Path(folder), times)
-        except _EnoughError:
-            pass
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
+        training(Path(folder), times)
     return median(times.seconds[1:])
 
 

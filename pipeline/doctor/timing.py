@@ -27,7 +27,7 @@ from pipeline.stages.data import FILLED
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
-START_SECONDS = 120.0
+START_SECONDS = 300.0
 """Longest that the measuring process may take to import torch and read its data."""
 MEASURED_SAMPLES = 32
 ADVENT = 1.3
