@@ -70,7 +70,8 @@ def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
     guesses = []
     factor = reduce(gcd, used)
     count = table.num_classes if table else IGNORE_ID
-    if factor >= 2 and len(set(used) - {0}) >= 3 and used[-1] // factor < count:
+    # One more value than there are classes: many data sets count "unlabelled" after the last class.
+    if factor >= 2 and len(set(used) - {0}) >= 3 and used[-1] // factor <= count:
         guesses.append(
             f"every value is a multiple of {factor} ({', '.join(map(str, used[:4]))}, ...): these look like class ids "
             f"that were multiplied to be seen. Divide by {factor}"

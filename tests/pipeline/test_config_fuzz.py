@@ -26,7 +26,8 @@ def paths_of(values: dict[str, Any], before: tuple[str, ...] = ()) -> list[tuple
     ]
 
 
-FIELDS = sorted({".".join(path) for path in paths_of(RECIPES["demo"]())}) + [
+FIELDS = [
+    *sorted({".".join(path) for path in paths_of(RECIPES["demo"]())}),
     "data.root",
     "data.unlabelled",
     "data.class_file",
