@@ -8,20 +8,30 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from data.classes import ClassTable, SemanticClass
 from data.errors import ConfigError, DataError
+from data.untrusted import YAML_BYTES, parse_yaml, read_text, short
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _printable(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("a name must have letters and no control characters")
+    return name
+
+
+# Names are printed, drawn into figures and written into cards.
+_Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
 
 
 class _ClassRow(BaseModel):
     """One class as a class file states it; the row's position is the class's id."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    name: Annotated[str, Field(min_length=1)]
+    name: _Name
     red: _Byte
     green: _Byte
     blue: _Byte
@@ -40,12 +50,12 @@ class ClassFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     classes: list[_ClassRow]
-    name: str = "folder"
+    name: _Name = "folder"
     ignore_ids: list[_Byte] = []
-    licence: str = "not stated"
+    licence: Annotated[str, Field(max_length=2000)] = "not stated"
 
 
-def read_class_file(path: Path) -> ClassFile:
+def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
     """Read and validate a class file.
 
     Args:
@@ -56,6 +66,8 @@ def read_class_file(path: Path) -> ClassFile:
 
             "evaluated" may be left out (true). A YAML file may instead be a mapping with the keys "classes" (that
             list), "ignore_ids", "name" and "licence".
+        within: Folder that a link must not lead out of, as messages show what the file holds; None for a file that
+            the user named.
 
     Returns:
         What the file states.
@@ -66,19 +78,20 @@ def read_class_file(path: Path) -> ClassFile:
     if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
         raise DataError(f"The class file {path} ends in '{path.suffix}'; required is .csv, .yaml or .yml.")
     try:
-        # utf-8-sig: spreadsheets put a byte order mark before the first column's name.
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"The class file {path} cannot be read ({error}). It must be text in UTF-8.") from error
+        # Spreadsheets put a byte order mark before the first column's name; it is left out.
+        text = read_text(path, YAML_BYTES, within=within)
+    except DataError as error:
+        raise DataError(f"The class file {path} cannot be used: {error.summary}. It must be text in UTF-8.") from error
     try:
-        content = _parse_csv(text) if path.suffix.lower() == ".csv" else yaml.safe_load(text)
-    except (csv.Error, yaml.YAMLError) as error:
+        content = _parse_csv(text) if path.suffix.lower() == ".csv" else parse_yaml(text)
+    except (csv.Error, ValueError) as error:
         raise DataError(f"The class file {path} is not valid {path.suffix[1:].upper()}: {error}") from error
     try:
         return ClassFile.model_validate({"classes": content} if isinstance(content, list) else content)
     except ValidationError as error:
         problems = [
-            f"{'.'.join(str(part) for part in detail['loc']) or 'file'}: {detail['msg']}, received {detail['input']!r}"
+            f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
+            f"received {short(repr(detail['input']))}"
             for detail in error.errors()
         ]
         raise DataError(
@@ -90,6 +103,10 @@ def read_class_file(path: Path) -> ClassFile:
 
 def _parse_csv(text: str) -> list[dict[str, Any]]:
     rows = csv.DictReader(io.StringIO(text), skipinitialspace=True, restkey="too many values", strict=True)
+    columns = [name.strip() for name in rows.fieldnames or ()]
+    repeated = sorted({name for name in columns if columns.count(name) > 1})
+    if repeated:
+        raise ValueError(f"the columns {', '.join(map(repr, repeated))} come twice")
     # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
     return [{key.strip(): value for key, value in row.items() if value not in (None, "")} for row in rows]
 

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import numpy as np
 
 from data.classes import ClassTable
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
 
 SPLITS = ("train", "val")
 
@@ -235,6 +235,12 @@ def open_dataset(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."
         )
-    return _OPENERS[name](
-        _Request(name=name, split=split, root=root, class_file=class_file, count=count, size=size, seed=seed)
-    )
+    request = _Request(name=name, split=split, root=root, class_file=class_file, count=count, size=size, seed=seed)
+    try:
+        return _OPENERS[name](request)
+    except OSError as error:
+        # Files have errors of their own; this is a folder that cannot be listed, or a path the system does not take.
+        raise DataError(
+            f"The data set '{name}' in {root} cannot be read: {error.filename} ({error.strerror or error}). Give the "
+            "user who runs this permission to read every folder in it."
+        ) from error

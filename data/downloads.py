@@ -29,6 +29,15 @@ def _socket_timeout(seconds: float) -> Iterator[None]:
         socket.setdefaulttimeout(before)
 
 
+def local_weights(url: str) -> Path:
+    """Return where the local copy of a weights file lies, or would lie: in torch.hub's folder.
+
+    Args:
+        url: Address of the file, whose last part is its name in the folder.
+    """
+    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+
+
 def published_weights(url: str) -> Path:
     """Return the local copy of a weights file, downloaded into torch.hub's folder if it is missing.
 
@@ -38,7 +47,7 @@ def published_weights(url: str) -> Path:
     Raises:
         OSError: It is not there and cannot be downloaded.
     """
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    path = local_weights(url)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with _socket_timeout(TIMEOUT):

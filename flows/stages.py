@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
+from data.errors import ScenepaletteError
 from flows.artifacts import publish_picture, publish_report
 from flows.retries import RETRIES
 from flows.shards import LOG_SECONDS, RunnerName, Workers, generate_pairs
 from pipeline.config import RunConfig
+from pipeline.doctor.examine import examine
+from pipeline.doctor.page import to_markdown, to_text
 from pipeline.editing import Edit, write_edit
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
@@ -218,3 +222,30 @@ def edit(what: Edit, run_dir: str, picture: str, options: dict[str, Any] | None 
     write_edit(what, Path(run_dir), Path(picture), options or {})
     publish_picture(Path(picture), f"edit {what} of {run_dir}")
     return picture
+
+
+@flow(name="doctor", flow_run_name="doctor {recipe}", **FLOW)
+def doctor(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    measure: bool = True,
+    strict: bool = False,
+) -> str:
+    """Say what is wrong, or will be, with the data, the configuration and this machine; the page is an artifact.
+
+    Args:
+        recipe: Name of a recipe, or a YAML file.
+        out: Run directory; runs/RECIPE if it is left out.
+        overrides: Changes to the recipe as section.key=value, for example data.root=/data/camvid.
+        measure: Whether some steps of every training are timed, for up to a minute.
+        strict: Whether warnings count as problems.
+
+    Returns:
+        The verdict; with problems the flow run fails, and its message is the page.
+    """
+    diagnosis = examine(Request(recipe, tuple(overrides or ()), Path(out) if out else None), measured=measure)
+    create_markdown_artifact(to_markdown(diagnosis, strict), key="doctor", description=diagnosis.subject)
+    if diagnosis.failed(strict):
+        raise ScenepaletteError(to_text(diagnosis, strict))
+    return diagnosis.verdict(strict)

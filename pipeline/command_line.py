@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperGroup
 
 from data.errors import ConfigError, ScenepaletteError
+from pipeline.doctor_command import doctor
 from pipeline.edit_commands import edit_app
 from pipeline.request import Request
 
@@ -152,6 +153,9 @@ def demo(changes: SetOption = None, out: OutOption = None) -> None:
         scenepalette demo --out runs/first
     """
     print_summary(_make(Request("demo", tuple(changes or ()), out), "report", "run"))
+
+
+app.command(rich_help_panel="The whole path")(doctor)
 
 
 @app.command("fit-palettes", rich_help_panel="One stage, with all that it needs")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 import yaml
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError,
 
 from data.errors import ConfigError
 from data.files import write_atomically
+from data.untrusted import parse_yaml, short
 from generators.end_to_end import FineTuneSettings
 from generators.grids import base_grid
 from generators.image_contract import ImageSettings
@@ -28,10 +30,17 @@ Kind = Literal["full", "partial", "semi", "pseudo"]
 Settings = TypeVar("Settings")
 
 
+# Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
+Side = Annotated[int, Field(ge=1, le=8192)]
+LARGEST_SCENES = 1_000_000
+LARGEST_SHARDS = 99_999
+"""Names of shards count with five digits."""
+
+
 class Section(BaseModel):
     """A part of the configuration: values cannot be changed, unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataConfig(Section):
@@ -57,9 +66,15 @@ class DataConfig(Section):
     unlabelled: Path | None = Field(
         default=None, description="Folder of JPEG and PNG images of any size, for pairs of the kind pseudo."
     )
-    size: tuple[int, int] = Field(default=(64, 96), description="Height and width in pixels that everything works at.")
-    train_scenes: int = Field(default=400, ge=8, description="Streets only: training scenes to draw.")
-    val_scenes: int = Field(default=100, ge=2, description="Streets only: validation scenes to draw.")
+    size: tuple[Side, Side] = Field(
+        default=(64, 96), description="Height and width in pixels that everything works at."
+    )
+    train_scenes: int = Field(
+        default=400, ge=8, le=LARGEST_SCENES, description="Streets only: training scenes to draw."
+    )
+    val_scenes: int = Field(
+        default=100, ge=2, le=LARGEST_SCENES, description="Streets only: validation scenes to draw."
+    )
 
 
 class PalettesConfig(Section):
@@ -180,6 +195,11 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
     """
     known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
     problems = [f"{key}: there is no such key; keys are {', '.join(known)}" for key in values if key not in known]
+    problems += [
+        f"{key}: it must be a finite number, got {value}"
+        for key, value in values.items()
+        if isinstance(value, float) and not math.isfinite(value)
+    ]
     settings = None
     try:
         settings = TypeAdapter(kind).validate_python({key: values[key] for key in values if key in known})
@@ -311,6 +331,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *self._shard_problems(),
             *self._comparison_problems(),
         ]
         if problems:
@@ -322,13 +343,13 @@ class RunConfig(Section):
             return ["data.root: streets are drawn and have no folder; leave it out"] if self.data.root else []
         if self.data.root is None:
             return [f"data.root: {self.data.name} needs its folder; add --set data.root=FOLDER"]
-        return [] if self.data.root.is_dir() else [f"data.root: there is no folder {self.data.root}"]
+        return [] if _is_folder(self.data.root) else [f"data.root: there is no folder {short(str(self.data.root))}"]
 
     def _pseudo_problems(self) -> list[str]:
         problems = []
         folder, wanted = self.data.unlabelled, "pseudo" in self.generate.kinds
-        if folder is not None and not folder.is_dir():
-            problems.append(f"data.unlabelled: there is no folder {folder}")
+        if folder is not None and not _is_folder(folder):
+            problems.append(f"data.unlabelled: there is no folder {short(str(folder))}")
         if wanted and folder is None:
             problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
         system = IMAGE_SYSTEMS.get(self.images.system)
@@ -404,6 +425,9 @@ class RunConfig(Section):
         except ConfigError as error:
             text = f"data.size: {error}"
             return problems if text in self._layout_problems() else [*problems, text]
+        except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
+            # torch's ways of saying that no tensor has so many numbers.
+            return [*problems, f"images: no network can be built of these numbers ({short(str(error))})"]
         schemes: dict[str, NoiseScheme | None] = {
             "images.noise_scheme": self.images.noise_scheme,
             "generate.noise_scheme": self.generate.noise_scheme,
@@ -414,6 +438,15 @@ class RunConfig(Section):
             except ConfigError as error:
                 problems.append(f"{field}: {error}")
         return problems
+
+    def _shard_problems(self) -> list[str]:
+        shards = -(-self.generate.pairs // self.generate.rows_per_shard)
+        if shards <= LARGEST_SHARDS:
+            return []
+        return [
+            f"generate.rows_per_shard: {short(repr(self.generate.pairs))} pairs would make {short(repr(shards))} "
+            f"shards of each kind, at most {LARGEST_SHARDS} are named; raise it"
+        ]
 
     def _comparison_problems(self) -> list[str]:
         problems = [
@@ -454,6 +487,13 @@ class RunConfig(Section):
         return problems
 
 
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a name that the system does not take, or a folder above it that is closed
+        return False
+
+
 def make_config(values: Mapping[str, Any]) -> RunConfig:
     """Check nested values as a whole.
 
@@ -469,14 +509,14 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
 def _problems_of(error: ValidationError) -> list[str]:
     problems: list[str] = []
     for entry in error.errors():
-        field = ".".join(str(part) for part in entry["loc"])
+        field = ".".join(short(str(part)) for part in entry["loc"])
         message = entry["msg"].removeprefix("Value error, ")
         if not field:
             problems += message.split("\n")
         elif entry["type"] == "extra_forbidden":
             problems.append(f"{field}: there is no such key")
         else:
-            problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {entry['input']!r}")
+            problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {short(repr(entry['input']))}")
     return problems
 
 
@@ -492,17 +532,19 @@ def with_overrides(values: Mapping[str, Any], assignments: Sequence[str]) -> dic
         path, equals, text = assignment.partition("=")
         *sections, key = path.strip().split(".")
         if not equals or not key or not all(sections):
-            problems.append(f"{assignment!r}: write it as section.key=value, for example generate.pairs=500")
+            problems.append(f"{short(repr(assignment))}: write it as section.key=value, for example generate.pairs=500")
             continue
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            problems.append(f"{path}: {text!r} is not valid YAML; put text with special characters in quotes")
+            value = parse_yaml(text)
+        except ValueError:
+            problems.append(
+                f"{short(path)}: {short(repr(text))} is not valid YAML; put text with special characters in quotes"
+            )
             continue
         target: Any = result
         for section in sections:
             if not isinstance(target, dict) or not isinstance(target.setdefault(section, {}), dict):
-                problems.append(f"{path}: {section} is no section")
+                problems.append(f"{short(path)}: {short(section)} is no section")
                 break
             target[section] = dict(target[section])
             target = target[section]

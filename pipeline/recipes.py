@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
+from data.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from pipeline.config import RunConfig, make_config, merge, with_overrides
 
 Values = dict[str, Any]
@@ -249,16 +248,23 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = ()) -> RunConf
 
 def _read_yaml(name: str) -> Values:
     path = Path(name)
-    if not path.is_file():
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # no file can have such a name
+        exists = False
+    if not exists:
         raise ConfigError(
-            f"There is no recipe and no YAML file named {name!r}. Recipes are {', '.join(RECIPES)}; a file is given by "
-            "its path."
+            f"There is no recipe and no YAML file named {short(repr(name))}. Recipes are {', '.join(RECIPES)}; a file "
+            "is given by its path."
         )
     try:
-        changes = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        changes = parse_yaml(read_text(path, YAML_BYTES))
+    except (DataError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(changes, dict):
         raise ConfigError(f"{path} must hold sections such as data: and images:, got {type(changes).__name__}.")
+    keys = [short(repr(key)) for key in changes if not isinstance(key, str)]
+    if keys:
+        raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
     recipe = changes.get("recipe")
-    return merge(RECIPES[recipe](), changes) if recipe in RECIPES else changes
+    return merge(RECIPES[recipe](), changes) if isinstance(recipe, str) and recipe in RECIPES else changes

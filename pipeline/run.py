@@ -189,6 +189,11 @@ class Run:
         return units_of(self.config) | comparison_units_of(self.config)
 
     @cached_property
+    def run_units(self) -> dict[str, Unit]:
+        """The units of the run by name, without those of the comparison."""
+        return units_of(self.config)
+
+    @cached_property
     def fabric(self) -> Fabric:
         """Device and precision."""
         compute = self.config.compute

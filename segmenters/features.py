@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3, FeatureExtractorInceptionV3
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as INCEPTION_URL
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from data.downloads import load_published
 from segmenters.evaluate import apply_to_pairs
@@ -37,8 +38,8 @@ def load_inception(weights_path: Path | None = None) -> tuple[nn.Module | None, 
     def build(path: Path) -> nn.Module:
         return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path))
 
-    network, reason = load_published(URL_INCEPTION_V3, build, weights_path)
-    file = URL_INCEPTION_V3.rpartition("/")[2]
+    network, reason = load_published(INCEPTION_URL, build, weights_path)
+    file = INCEPTION_URL.rpartition("/")[2]
     return network, None if reason is None else f"Inception weights {reason}; give the path of {file}."
 
 

@@ -13,6 +13,7 @@ from data.classes import ClassTable
 from data.errors import DataError
 from data.readers.ade20k import LICENCE, pair_ade20k
 from data.readers.pairs import FilePair, LabelValues, PairedFiles
+from data.untrusted import LIST_BYTES, read_lines, read_text
 
 NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"
@@ -53,7 +54,10 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
     all_pairs, problems = pair_ade20k("ade-indoor", root, split)
-    chosen = _read_class_list(root / CLASS_LIST if class_list is None else Path(class_list))
+    if class_list is None:
+        chosen = _read_class_list(root / CLASS_LIST, within=root)
+    else:
+        chosen = _read_class_list(Path(class_list), within=None)
     listing, scenes = root / f"ade_indoor_im_info_{split}.txt", root / SCENE_LIST
     if listing.is_file():
         pairs, of_list = _listed_pairs(listing, all_pairs)
@@ -80,16 +84,16 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
     )
 
 
-def _read_class_list(path: Path) -> list[int]:
+def _read_class_list(path: Path, within: Path | None) -> list[int]:
     """Return ADE20K's numbers, 1 to 150, of the classes in a list."""
     numbers = {name: number for number, name in enumerate(packaged_table("ade20k").names, start=1)}
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(path, LIST_BYTES, within=within).splitlines()
+    except DataError as error:
         raise DataError(
-            f"The class list {path} cannot be read ({error}). Which 95 of ADE20K's 150 classes ADE-Indoor has was not "
-            "published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its number "
-            "from 1 to 150."
+            f"The class list {path} cannot be used: {error.summary}. Which 95 of ADE20K's 150 classes ADE-Indoor has "
+            "was not published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its "
+            "number from 1 to 150."
         ) from error
     chosen: list[int] = []
     problems: list[str] = []
@@ -115,7 +119,7 @@ def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair],
     by_id = {pair.id: pair for pair in pairs}
     listed: list[FilePair] = []
     problems: list[str] = []
-    for place, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for place, line in enumerate(read_lines(listing, listing.parent), start=1):
         if not line.strip():
             continue
         name = Path(line.split()[0]).stem
@@ -127,7 +131,7 @@ def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair],
 
 
 def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
-    lines = scenes.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_lines(scenes, scenes.parent)
     scene_of = {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
     problems = [
         f"{pair.image.name}: {scenes.name} states no scene category for it" for pair in pairs if pair.id not in scene_of

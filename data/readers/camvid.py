@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data.classes import CAMVID
 from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
+from data.untrusted import read_lines
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11
@@ -51,7 +52,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
 def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[str]]:
     pairs: list[FilePair] = []
     problems: list[str] = []
-    for number, line in enumerate(listing.read_text(encoding="utf-8", errors="replace").splitlines(), start=1):
+    for number, line in enumerate(read_lines(listing, root), start=1):
         paths = line.split()
         if not paths:
             continue

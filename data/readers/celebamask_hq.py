@@ -12,6 +12,7 @@ import numpy as np
 from data.classes import CELEBAMASK_HQ
 from data.errors import DataError
 from data.readers.pairs import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
+from data.untrusted import read_lines
 
 LICENCE = (
     "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
@@ -208,5 +209,5 @@ def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Return the words of each line that has any, with its number."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    lines = read_lines(path, path.parent)
     return [(place, line.split()) for place, line in enumerate(lines, start=1) if line.split()]

@@ -37,7 +37,8 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     layout = "SPLIT/images/NAME.(png|jpg|jpeg), SPLIT/labels/NAME.png and classes.csv or classes.yaml"
     require_folders("folder", root, [f"{split}/images", f"{split}/labels"], layout)
     path = _find_class_file(root) if class_file is None else Path(class_file)
-    declared = read_class_file(path)
+    # A class file in the data set came with it; one that is named elsewhere is the user's own.
+    declared = read_class_file(path, within=root if class_file is None else None)
     table = table_of_class_file(path, declared)
 
     problems: list[str] = []

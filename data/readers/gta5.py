@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from scipy.io import loadmat
 from data.classes import CITYSCAPES
 from data.errors import DataError
 from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
+from data.untrusted import LIST_BYTES, read_file
 
 LICENCE = (
     "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "
@@ -77,7 +79,8 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
 def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[str]]:
     """Return the names that belong to a split, and what is wrong with the split file."""
     try:
-        content = loadmat(path, variable_names=list(SPLIT_KEYS.values()))
+        file = io.BytesIO(read_file(path, LIST_BYTES, within=path.parent))
+        content = loadmat(file, variable_names=list(SPLIT_KEYS.values()))
         numbers = {part: {int(value) for value in np.ravel(content[key])} for part, key in SPLIT_KEYS.items()}
     except Exception as error:
         # SciPy raises errors of many types on broken or foreign files; each of them means that this file is unusable.

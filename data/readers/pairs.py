@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -18,9 +19,19 @@ from data.classes import IGNORE_ID, ClassTable
 from data.datasets import Sample
 from data.errors import DataError
 from data.files import sha256_of_json
+from data.untrusted import read_file, short
 
 _EXIF_ORIENTATION = 0x0112
 _SHOWN_VALUES = 8
+_FORMATS = ("PNG", "JPEG")
+"""Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
+
+MAX_PIXELS = 2**26
+"""Most pixels of a picture, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
+MAX_FILE_BYTES = 2**28
+"""Largest picture file; MAX_PIXELS of noise as PNG take less."""
+_DECODERS = 8
+"""Pictures decoded at once, so that memory stays bounded however many cores there are."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,7 @@ class PairedFiles:
 
         found = [*problems, *_repeated_ids(self._pairs)]
         # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
-        with ThreadPoolExecutor() as executor:
+        with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
             for of_pair in executor.map(self._check, self._pairs):
                 found.extend(of_pair)
         if not pairs and not found:
@@ -179,6 +190,11 @@ class PairedFiles:
         if self._label_scale > 1:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return Sample(id=pair.id, image=image, label=ids)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every image and label file."""
+        return tuple(path for pair in self._pairs for path in (pair.image, *_label_paths(pair)))
 
     @property
     def fingerprint(self) -> str:
@@ -254,7 +270,7 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
         DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
     """
     with _open_checked(path) as image:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+        orientation = _exif_orientation(image)
         if orientation not in (0, 1) and not upright:
             raise DataError(
                 f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
@@ -290,6 +306,38 @@ def read_label(path: Path) -> np.ndarray:
     if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
         raise DataError(f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255")
     return label.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """What a label file holds, whatever that means.
+
+    Attributes:
+        mode: Pillow's name of its pixels' kind, such as L, P or RGB.
+        values: Its different values, sorted; for several channels, its different colours [N, 3] if they differ.
+        counts: Pixels of each.
+    """
+
+    mode: str
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_raw_label(path: Path) -> RawLabel:
+    """Look into a label file that `read_label` may refuse, to find out what it is.
+
+    Raises:
+        DataError: It is missing, damaged, cut off or far too large.
+    """
+    with _open_checked(path) as image:
+        mode = image.mode
+        single = mode in ("L", "P", "1") or mode.startswith(("I", "F"))
+        pixels = np.asarray(image if single else image.convert("RGB"))
+    if not single:
+        if (pixels != pixels[:, :, :1]).any():
+            return RawLabel(mode, *np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True))
+        pixels = pixels[:, :, 0]
+    return RawLabel(mode, *np.unique(pixels.astype(np.int64), return_counts=True))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -415,26 +463,34 @@ def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) 
 
 def _open_checked(path: Path) -> Image.Image:
     """Open and decode a picture file from one read of its bytes; every failure becomes a DataError."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"it cannot be read ({error.strerror or error})") from error
+    content = read_file(path, MAX_FILE_BYTES)
     _refuse_scaled_grey(content)
     try:
         # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
-        with Image.open(io.BytesIO(content)) as image:
-            pixels = image.width * image.height
-            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError(f"{pixels} pixels, at most {Image.MAX_IMAGE_PIXELS} are decoded")
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
+            if (pixels := image.width * image.height) > limit:
+                raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
             image.verify()
-        image = Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"it is too large ({error}). Scale it down") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
-        raise DataError(f"it is damaged, cut off or not a picture ({error}). Copy it again from its source") from error
+        raise DataError(
+            f"it is damaged, cut off or not a picture in PNG or JPEG format ({short(str(error))}). Copy it again from "
+            "its source"
+        ) from error
     return image
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception as error:
+        # As with pixels, errors of many types mean the same: this block of the file is broken.
+        raise DataError(f"its EXIF block is damaged ({short(str(error))}). Save it again without that block") from error
 
 
 def _label_paths(pair: FilePair) -> Sequence[Path]:

@@ -44,6 +44,7 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "finetune",
         "compare",
         "edit",
+        "doctor",
     }
     scheduled = {deployment["name"]: deployment["schedules"] for deployment in DEPLOYMENTS if "schedules" in deployment}
     assert scheduled.keys() == {"augment", "generate-dataset"}

@@ -1,0 +1,443 @@
+"""Checks of a labelled data set: each a function of what a scan gathered, with its rule in its docstring."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from data.classes import ClassTable
+from data.datasets import SegmentationDataset
+from data.errors import DataError, ScenepaletteError
+from data.label_guesses import guess
+from data.readers.pairs import RawLabel, read_raw_label
+from data.scanning import Scan
+from data.similarity import ADJACENT, NEARLY, SimilarPair, similar_pairs
+from data.untrusted import is_within
+from pipeline.doctor.findings import Check, Status
+
+FEW_TRAINING, FEW_VALIDATION = 100, 20
+STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
+RARE_IMAGES, RARE_SHARE = 10, 0.005
+TINY_PIXELS = 16
+FLAT = 2.0
+FIT_SAMPLES, FIT_SHARE = 20, 0.75
+LOOKED_AT = 20
+
+Split = Literal["train", "val"]
+
+# Which check a reader's message belongs to, by words in it; the first that fits.
+_KINDS: tuple[tuple[str, str], ...] = (
+    ("pairing", r"no label for it|no image for it|no mask for it|a second (image|file)|occurs twice|missing$|is empty"),
+    ("label values", r"label values .* allowed are|every pixel is ignored|class ids must fit"),
+    ("label files", r"colour-coded|labels must be PNG|bits per pixel|masks must be|a mask must be|it is coloured"),
+    ("sizes", r"pixels \(height x width\), but"),
+)
+_SENTENCES = {
+    "pairing": (
+        "Every image has its label, and every label its image.",
+        "Images without a label, or labels without an image.",
+        "Add the missing files, or remove those that are left over.",
+    ),
+    "files": (
+        "Every file decodes completely.",
+        "Files that are damaged, not readable, or not what their names say.",
+        "Copy them again from their source, or remove them together with their counterparts.",
+    ),
+    "sizes": (
+        "Every label is as large as its image.",
+        "Labels that are not as large as their images.",
+        "Find the right label of each, or scale it to its image's size, to the nearest pixel.",
+    ),
+    "label files": (
+        "Labels are index masks: one channel, a class id per pixel.",
+        "Labels that are not index masks.",
+        "Convert them to 8-bit PNG files of one channel that hold class ids.",
+    ),
+    "label values": (
+        "Every label value is a class id or an ignored value.",
+        "Label values that stand for no class.",
+        "Complete the class table or `ignore_ids`, or convert the labels.",
+    ),
+}
+
+
+def problems_by_check(problems: Sequence[str]) -> dict[str, list[str]]:
+    """Sort what a reader found wrong by the check that it belongs to; what fits none is about files."""
+    sorted_: dict[str, list[str]] = {name: [] for name in _SENTENCES}
+    for problem in problems:
+        sorted_[next((name for name, words in _KINDS if re.search(words, problem)), "files")].append(problem)
+    return sorted_
+
+
+def check_opening(
+    errors: Mapping[Split, ScenepaletteError], root: Path | None, table: ClassTable | None
+) -> list[Check]:
+    """Report what the readers found when both splits were opened: every file was decoded and compared.
+
+    Args:
+        errors: What a split could not be opened for; empty if all could.
+        root: The data set's folder.
+        table: Its classes, if known.
+    """
+    whole = [error for error in errors.values() if not error.problems]
+    checks = []
+    if whole:
+        texts = list(dict.fromkeys(str(error) for error in whole))
+        checks.append(Check("data set", "problem", texts[0], "Mend that and ask again.", tuple(texts[1:])))
+    # A class file, list or folder that cannot be used keeps files from being looked at.
+    parts = [error for error in errors.values() if error.problems and not _about_files(error)]
+    for error in {error.summary: error for error in parts}.values():
+        checks.append(Check("data set", "problem", error.summary, "Correct what is listed.", error.problems))
+    lists = [list(error.problems) for error in errors.values() if error.problems and _about_files(error)]
+    sorted_ = problems_by_check([problem for problems in lists for problem in problems])
+    looked_at = not whole and not parts
+    for name, (fine, wrong, remedy) in _SENTENCES.items():
+        found = sorted_[name]
+        if found:
+            guesses = _guesses(found, root, table) if name in ("label files", "label values") else []
+            remedy = f"{remedy} " + " ".join(f"It seems that {text}." for text in guesses) if guesses else remedy
+            checks.append(Check(name, "problem", f"{wrong[:-1]}: {len(found)}.", remedy, tuple(found)))
+        elif looked_at:
+            checks.append(Check(name, "ok", fine))
+    return checks
+
+
+def _about_files(error: ScenepaletteError) -> bool:
+    """Tell a reader's list of files from a list about the data set as a whole, such as folders that are missing."""
+    return "', split '" in error.summary
+
+
+def _guesses(problems: Sequence[str], root: Path | None, table: ClassTable | None) -> list[str]:
+    if root is None:
+        return []
+    raw: list[RawLabel] = []
+    for problem in problems[:LOOKED_AT]:
+        path = root / problem.partition(": ")[0]
+        try:
+            raw.append(read_raw_label(path))
+        except DataError:
+            continue
+    return guess(raw, table)
+
+
+def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
+    """Look into some label files that were accepted: palette files, scaled ids, ids of another numbering.
+
+    Looked at are 20 label files, evenly spread. A palette PNG gives its indices, as it should; ids that are all
+    multiples of one number, or just those of Cityscapes' train ids, are likely mistakes.
+    """
+    paths = [path for path in getattr(dataset, "files", ()) if path.suffix.lower() == ".png"]
+    labels = paths[1::2]
+    chosen = [labels[round(i)] for i in np.linspace(0, len(labels) - 1, min(LOOKED_AT, len(labels)))] if labels else []
+    raw = []
+    for path in chosen:
+        try:
+            raw.append(read_raw_label(path))
+        except DataError:
+            return None
+    single = [label for label in raw if label.mode in ("L", "P", "1", "I;16")]
+    if len(single) < len(raw) or not raw:
+        return None
+    # Values beyond the classes were accepted, so they are ignored ones.
+    known = [replace(label, values=label.values[label.values < dataset.table.num_classes]) for label in single]
+    guesses = guess(known, dataset.table)
+    if guesses:
+        text = "; ".join(guesses)
+        return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
+    palettes = sum(label.mode == "P" for label in raw)
+    if palettes:
+        return Check(
+            "label encoding",
+            "note",
+            f"{palettes} of {len(raw)} labels looked at are palette PNG files: their indices are read, their colours "
+            "mean nothing.",
+        )
+    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold plain class ids.")
+
+
+def check_amount(train: Scan, validation: Scan) -> Check:
+    """Warn of fewer than 100 training or 20 validation samples."""
+    counts = f"{len(train)} training and {len(validation)} validation samples"
+    few = [
+        f"{len(scan)} {name} samples; generators and intervals ask for at least {least}"
+        for scan, name, least in (
+            (train, "training", FEW_TRAINING),
+            (validation, "validation", FEW_VALIDATION),
+        )
+        if len(scan) < least
+    ]
+    if not few:
+        return Check("amount", "ok", f"{counts}.")
+    remedy = "Label more, or expect generators that repeat what they saw, and wide intervals in the report."
+    return Check("amount", "warning", f"Only {counts}.", remedy, tuple(few))
+
+
+def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
+    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning."""
+    sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
+    counted = Counter(map(tuple, sizes.tolist()))
+    details = [f"{count} images of {height} x {width}" for (height, width), count in counted.most_common()]
+    stretch = (sizes[:, 1] / sizes[:, 0]) / (size[1] / size[0])
+    strongest = float(np.max(np.maximum(stretch, 1 / stretch), initial=1.0))
+    stretched = int((np.maximum(stretch, 1 / stretch) > STRETCHED).sum())
+    small = int(((sizes[:, 0] < size[0]) | (sizes[:, 1] < size[1])).sum())
+    target = f"data.size {size[0]} x {size[1]}"
+    texts, remedies = [], []
+    status: Status = "ok"
+    if small:
+        status = "warning"
+        texts.append(f"{small} images are smaller than {target} and are enlarged, which adds no detail")
+        remedies.append("Choose a smaller data.size.")
+    if stretched:
+        status = "warning" if strongest > STRONGLY_STRETCHED else "note" if status == "ok" else status
+        texts.append(
+            f"{stretched} images have another aspect ratio than {target} and are stretched up to {strongest:.2f} x"
+        )
+        remedies.append("Choose a data.size of their aspect ratio.")
+    if not texts:
+        texts.append(f"Images of {len(counted)} size{'s' if len(counted) > 1 else ''} fit {target}")
+    return Check("scaling", status, f"{'; '.join(texts)}.", " ".join(remedies), tuple(details))
+
+
+def check_lost_labels(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
+    """Refuse samples whose label has no labelled pixel left at `data.size`."""
+    lost = [
+        f"{scan.split}: {scan.ids[index]}"
+        for scan in scans
+        for index in np.flatnonzero((scan.resized_pixels[:, :-1].sum(1) == 0) & (scan.pixels.sum(1) > 0))
+    ]
+    if lost:
+        return Check(
+            "labels after resizing",
+            "problem",
+            f"{len(lost)} samples have no labelled pixel left at {size[0]} x {size[1]}.",
+            "Remove them, or choose a larger data.size.",
+            tuple(lost),
+        )
+    return Check("labels after resizing", "ok", f"Every sample keeps labelled pixels at {size[0]} x {size[1]}.")
+
+
+def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check:
+    """Compare the classes with the labels: a class that training never shows, or validation cannot measure.
+
+    An evaluated class that training shows and validation does not, or the reverse, is a warning; a class in neither is
+    a note, as is a class that is not evaluated.
+    """
+    in_train, in_validation = train.pixels[:, :-1].sum(0) > 0, validation.pixels[:, :-1].sum(0) > 0
+    warnings, notes = [], []
+    for class_id, entry in enumerate(table.classes):
+        if in_train[class_id] and in_validation[class_id]:
+            continue
+        if not in_train[class_id] and not in_validation[class_id]:
+            notes.append(f"{entry.name} ({class_id}): in no label")
+            continue
+        text = (
+            "only in training: its IoU cannot be measured"
+            if in_train[class_id]
+            else "only in validation: it cannot be learned, and counts as 0"
+        )
+        (warnings if entry.evaluated else notes).append(f"{entry.name} ({class_id}): {text}")
+    ignored = train.pixels[:, -1].sum() / max(1, train.pixels.sum())
+    if ignored > 0.3:
+        warnings.append(f"{100 * ignored:.0f} % of training pixels are ignored")
+    used = int((in_train | in_validation).sum())
+    summary = f"{used} of {table.num_classes} classes occur; {100 * ignored:.1f} % of training pixels are ignored."
+    if not warnings and not notes:
+        return Check("class table", "ok", summary)
+    status: Status = "warning" if warnings else "note"
+    remedy = "Split the data so that both parts show them, or mark them as not evaluated." if warnings else ""
+    return Check("class table", status, summary, remedy, (*warnings, *notes))
+
+
+def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) -> Check:
+    """Name classes that are too rare to learn.
+
+    A class in fewer than 10 training images, or of fewer than 16 pixels in half of its images at `data.size`, is a
+    warning. A class of less than 0.5 % of the labelled pixels is a note: expect a low IoU.
+    """
+    counts, resized = train.pixels[:, :-1], train.resized_pixels[:, :-1]
+    total = max(1, counts.sum())
+    warnings, notes = [], []
+    shares = counts.sum(0) / total
+    for class_id in np.argsort(shares, kind="stable"):
+        images = int((counts[:, class_id] > 0).sum())
+        if images == 0:
+            continue
+        median = float(np.median(resized[counts[:, class_id] > 0, class_id]))
+        text = (
+            f"{table.names[class_id]}: {100 * shares[class_id]:.3g} % of the pixels, in {images} of "
+            f"{len(train)} images; half of these show {median:.0f} pixels of it or fewer at {size[0]} x {size[1]}"
+        )
+        if images < min(RARE_IMAGES, len(train)) or median < TINY_PIXELS:
+            warnings.append(text)
+        elif shares[class_id] < RARE_SHARE:
+            notes.append(text)
+    if not warnings and not notes:
+        return Check("rare classes", "ok", "Every class that occurs has enough images and pixels to be learned.")
+    if not warnings:
+        summary = f"{len(notes)} classes have under {100 * RARE_SHARE:g} % of the pixels each: their IoU will be low."
+        return Check("rare classes", "note", summary, "", tuple(notes))
+    return Check(
+        "rare classes",
+        "warning",
+        f"{len(warnings)} of {table.num_classes} classes are too rare to learn: in fewer than {RARE_IMAGES} training "
+        f"images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
+        "Add images that show them, choose a larger data.size, or merge them with related classes.",
+        (*warnings, *notes),
+    )
+
+
+def check_leakage(train: Scan, validation: Scan) -> Check:
+    """Look for validation pictures in the training split.
+
+    Identical pixels are a problem. Thumbnails that correlate above 0.9985, also mirrored, are a warning: copies that
+    were stored anew, resized or lightened. Above 0.985 is a note: frames next to each other in a video. So is a
+    sequence, by the files' names, that both splits have a part of.
+    """
+    same = _identical(train, validation)
+    identical = {(i, j) for i, j in same}
+    alike = [
+        pair
+        for pair in similar_pairs(validation.thumbnails, train.thumbnails, threshold=ADJACENT)
+        if (pair.second, pair.first) not in identical
+    ]
+    copies = [pair for pair in alike if pair.correlation >= NEARLY]
+    details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
+    details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
+    adjacent = {pair.first for pair in alike if pair.correlation < NEARLY}
+    shared = _shared_sequences(train, validation)
+    notes = []
+    if adjacent:
+        notes.append(f"{len(adjacent)} validation pictures look like neighbours of training pictures in a video")
+        first = [pair for pair in alike if pair.correlation < NEARLY]
+        details += [f"alike: {_named(pair, validation, train)}" for pair in first[:3]]
+    if shared:
+        names = ", ".join(list(shared)[:3])
+        notes.append(
+            f"{sum(shared.values())} validation pictures are of recordings that training has as well ({names})"
+        )
+    remedy = "Split by recording, so that no scene is in both." if notes else ""
+    if same or copies:
+        summary = f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs."
+        remedy = "Remove them from one split: scores on pictures that were trained on mean nothing."
+        return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
+    if notes:
+        summary = f"No validation picture is in training, but {'; '.join(notes)}. Scores may be flattering."
+        return Check("leakage", "note", summary, remedy, tuple(details))
+    return Check("leakage", "ok", "No validation picture is in training, identically or nearly so.")
+
+
+def check_duplicates(train: Scan) -> Check:
+    """Look for training pictures that are there more than once: identical is a warning, nearly identical a note."""
+    groups: dict[str, list[str]] = {}
+    for name, digest in zip(train.ids, train.hashes, strict=True):
+        if digest:
+            groups.setdefault(digest, []).append(name)
+    repeated = [names for names in groups.values() if len(names) > 1]
+    near = [pair for pair in similar_pairs(train.thumbnails) if train.hashes[pair.first] != train.hashes[pair.second]]
+    details = [
+        *(f"identical: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}" for names in repeated),
+        *(f"nearly identical: {_named(pair, train, train)}" for pair in near),
+    ]
+    if repeated:
+        extra = sum(len(names) - 1 for names in repeated)
+        summary = f"{extra} training pictures repeat others exactly, {len(near)} pairs are nearly identical."
+        return Check("duplicates", "warning", summary, "Keep one of each.", tuple(details))
+    if near:
+        summary = f"{len(near)} pairs of training pictures are nearly identical."
+        return Check("duplicates", "note", summary, "", tuple(details))
+    return Check("duplicates", "ok", "No training picture is there twice.")
+
+
+def check_constant(scans: Sequence[Scan]) -> Check:
+    """Name pictures without content: grey values whose standard deviation is below 2 of 255."""
+    flat = [
+        f"{scan.split}: {scan.ids[index]}"
+        for scan in scans
+        for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
+    ]
+    if flat:
+        summary = f"{len(flat)} pictures are of one colour, or nearly so."
+        remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
+        return Check("empty pictures", "warning", summary, remedy, tuple(flat))
+    return Check("empty pictures", "ok", "Every picture has content.")
+
+
+def check_fit(scans: Sequence[Scan]) -> Check | None:
+    """Test whether labels belong to their pictures: pictures change more at the borders of their own label.
+
+    Each picture's mean change at its own label's borders is compared with that at another sample's label's. Of labels
+    that belong to other pictures, half would do better; a share below 75 % of 20 samples or more is a warning.
+    """
+    edges = np.concatenate([scan.edges for scan in scans])
+    edges = edges[np.isfinite(edges).all(axis=1)]
+    if len(edges) < FIT_SAMPLES:
+        return None
+    share = float((edges[:, 0] > edges[:, 1]).mean())
+    text = (
+        f"In {100 * share:.0f} % of the samples the picture changes more at the borders of its own label than at "
+        "those of another"
+    )
+    if share >= FIT_SHARE:
+        return Check("labels fit pictures", "ok", f"{text}.")
+    return Check(
+        "labels fit pictures",
+        "warning",
+        f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their pictures.",
+        "Lay some labels over their pictures: they may be shifted, mirrored, or paired with the wrong files.",
+    )
+
+
+def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> Check | None:
+    """Name links to pictures outside of the data set's folder, which are followed.
+
+    Data sets are often made of links into a store, so this is no problem; but whoever made the data set chose which
+    pictures of this machine are learned from and may appear in what is passed on.
+    """
+    if root is None:
+        return None
+    leading = [
+        path.relative_to(root).as_posix()
+        for dataset in datasets
+        for path in getattr(dataset, "files", ())
+        if not is_within(path, root)
+    ]
+    if not leading:
+        return Check("links", "ok", "Every file lies in the data set's folder.")
+    return Check(
+        "links",
+        "warning",
+        f"{len(leading)} files are links to pictures outside of {root}.",
+        "If you did not make these links yourself, copy the pictures that you want into the folder.",
+        tuple(leading),
+    )
+
+
+def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
+    places = {digest: index for index, digest in enumerate(train.hashes) if digest}
+    return [(places[digest], j) for j, digest in enumerate(validation.hashes) if digest in places]
+
+
+def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
+    names = [f"{first.ids[pair.first]} ({first.split})", f"{second.ids[pair.second]} ({second.split})"]
+    return f"{' and '.join(names)}{', mirrored' if pair.mirrored else ''} ({pair.correlation:.4f})"
+
+
+def _shared_sequences(train: Scan, validation: Scan) -> dict[str, int]:
+    """Return recordings in both splits with their validation pictures: names that differ in the last number alone.
+
+    Only names with a digit before that number count: 0016E5_07959 is frame 7959 of the recording 0016E5.
+    """
+
+    def of(scan: Scan) -> Counter[str]:
+        names = (re.fullmatch(r"(.*\d.*?)[_\-.]\D*\d+\D*", name) for name in scan.ids)
+        return Counter(match[1] for match in names if match)
+
+    recorded = of(train)
+    return {name: count for name, count in of(validation).items() if name in recorded}

@@ -1,0 +1,248 @@
+"""The whole examination, in the order in which things would go wrong: configuration, files, data, machine, time."""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from pathlib import Path
+
+from data.arrays import read_arrays
+from data.class_files import read_class_file, table_of_class_file
+from data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
+from data.datasets import SegmentationDataset, open_dataset
+from data.errors import ConfigError, ScenepaletteError
+from data.files import read_json
+from data.readers.folder import CLASS_FILES
+from data.scanning import Scan, scan
+from data.unlabelled import find_images
+from generators.palettes import control_problems
+from pipeline.config import RunConfig
+from pipeline.doctor import data_checks
+from pipeline.doctor.data_checks import Split
+from pipeline.doctor.findings import Check, Diagnosis
+from pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
+from pipeline.doctor.timing import Measured, check_time, measure
+from pipeline.request import Request
+from pipeline.run import Run
+from training.loop import NO_PROGRESS, Progress
+
+SPLITS: tuple[Split, ...] = ("train", "val")
+_FIXED_TABLES = {
+    "camvid": CAMVID,
+    "cityscapes": CITYSCAPES,
+    "gta5": CITYSCAPES,
+    "idd": IDD,
+    "celebamask-hq": CELEBAMASK_HQ,
+}
+
+
+def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
+    """Examine a configuration, its data set and this machine before anything is trained.
+
+    Args:
+        request: Recipe, changes and run directory, as every verb takes them.
+        measured: Whether some steps of every training are timed, for a minute.
+        progress: Watches the samples that are read.
+
+    Returns:
+        All checks; what users can mend is a finding in it and never an exception. The run directory is not touched.
+    """
+    changes = [part for change in request.overrides for part in ("--set", change)]
+    out = ["--out", str(request.out)] if request.out else []
+    command = shlex.join(["scenepalette", "doctor", request.recipe, *changes, *out])
+    try:
+        config = request.config()
+    except ScenepaletteError as error:
+        problems = error.problems
+        check = Check("configuration", "problem", error.summary, "Correct what is listed and ask again.", problems)
+        return Diagnosis(request.recipe, command, (check,))
+    checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
+    checks.append(check_run_dir(config, request.run_dir))
+    datasets, errors, open_seconds = _open(config, progress)
+    table = next(iter(datasets.values())).table if datasets else _declared_table(config)
+    checks += data_checks.check_opening(errors, config.data.root, table)
+    checks += _check_unlabelled(config)
+    facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
+    result = Measured()
+    read_seconds, samples = 0.0, 0
+    if len(datasets) == len(SPLITS):
+        began = time.monotonic()
+        scans = {split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()}
+        read_seconds = time.monotonic() - began + (open_seconds if config.data.name != "streets" else 0.0)
+        samples = sum(len(entry) for entry in scans.values())
+        checks += _of_data(config, datasets, scans, request.run_dir)
+        train, validation = scans["train"], scans["val"]
+        facts |= {
+            "training samples": str(len(train)),
+            "validation samples": str(len(validation)),
+            "classes": str(datasets["train"].table.num_classes),
+        }
+        broken = any(
+            check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
+        )
+        if measured and not broken:
+            progress.start("measuring steps", 0)
+            with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
+                result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
+            progress.finish()
+            checks += check_time(config, result, read_seconds, samples)
+    checks += _of_machine(config, datasets, request.run_dir, result)
+    subject = f"{request.recipe} on {config.data.name}"
+    return Diagnosis(subject, command, tuple(checks), facts)
+
+
+def _open(
+    config: RunConfig, progress: Progress
+) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError], float]:
+    """Open both splits, which checks every file; return those that could be, why others could not, and the seconds."""
+    datasets: dict[Split, SegmentationDataset] = {}
+    errors: dict[Split, ScenepaletteError] = {}
+    streets = config.data.name == "streets"
+    began = time.monotonic()
+    progress.start("checking files", len(SPLITS))
+    for split in SPLITS:
+        try:
+            datasets[split] = open_dataset(
+                config.data.name,
+                split,
+                config.data.root,
+                class_file=config.data.class_file,
+                count=(config.data.train_scenes if split == "train" else config.data.val_scenes) if streets else None,
+                size=config.data.size if streets else None,
+                seed=config.seed,
+            )
+        except ScenepaletteError as error:
+            errors[split] = error
+        progress.advance()
+    progress.finish()
+    return datasets, errors, time.monotonic() - began
+
+
+def _scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress) -> Scan:
+    progress.start(f"reading {dataset.split}", len(dataset))
+    before = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal before
+        progress.advance(done - before)
+        before = done
+
+    result = scan(dataset, size, report)
+    progress.finish()
+    return result
+
+
+def _declared_table(config: RunConfig) -> ClassTable | None:
+    """Return the classes of a data set that could not be opened, where they can be known all the same."""
+    root = config.data.root
+    if config.data.name in _FIXED_TABLES or root is None:
+        return _FIXED_TABLES.get(config.data.name)
+    files = [config.data.class_file] if config.data.class_file else [root / name for name in CLASS_FILES]
+    for path in files:
+        try:
+            if config.data.name == "folder" and path.is_file():
+                return table_of_class_file(path, read_class_file(path, within=None if config.data.class_file else root))
+        except (ScenepaletteError, OSError):
+            return None
+    return None
+
+
+def _of_data(
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], scans: dict[Split, Scan], run_dir: Path
+) -> list[Check]:
+    train, validation, table, size = scans["train"], scans["val"], datasets["train"].table, config.data.size
+    both = (train, validation)
+    unread = [problem for entry in both for problem in entry.problems]
+    checks: list[Check | None] = [
+        Check(
+            "reading",
+            "problem",
+            "Files changed while they were read.",
+            "Ask again once nothing writes them.",
+            tuple(unread),
+        )
+        if unread
+        else None,
+        data_checks.check_links(list(datasets.values()), config.data.root),
+        data_checks.check_label_encoding(datasets["train"]),
+        data_checks.check_fit(both),
+        data_checks.check_scaling(both, size),
+        data_checks.check_lost_labels(both, size),
+        data_checks.check_amount(train, validation),
+        data_checks.check_class_table(table, train, validation),
+        data_checks.check_rare_classes(table, train, size),
+        data_checks.check_leakage(train, validation),
+        data_checks.check_duplicates(train),
+        data_checks.check_constant(both),
+        _check_changed(datasets, run_dir),
+        _check_wishes(config, table),
+    ]
+    return [check for check in checks if check is not None]
+
+
+def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) -> Check | None:
+    """Warn if files have changed since the run directory's arrays were made of them: a run goes on with those."""
+    changed = []
+    for split, dataset in datasets.items():
+        path = run_dir / "data" / f"{split}.json"
+        if not path.is_file():
+            continue
+        try:
+            read_arrays(run_dir / "data", split)
+            if read_json(path).get("fingerprint") != dataset.fingerprint:
+                changed.append(split)
+        except ScenepaletteError as error:
+            return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made anew.")
+    if not changed:
+        return None
+    return Check(
+        "changed data",
+        "warning",
+        f"Files of {' and '.join(changed)} have changed since {run_dir / 'data'} was made of them.",
+        "A run goes on with what was read then. To use the new files, give another --out folder.",
+    )
+
+
+def _check_wishes(config: RunConfig, table: ClassTable) -> Check | None:
+    problems = [f"generate.{text}" for text in control_problems(config.generate.controls(), table.names)]
+    if not problems:
+        return None
+    summary = "The palettes that are asked for cannot be made of this data set's classes."
+    return Check("palettes", "problem", summary, "Correct what is listed.", tuple(problems))
+
+
+def _check_unlabelled(config: RunConfig) -> list[Check]:
+    if config.data.unlabelled is None:
+        return []
+    try:
+        count = len(find_images(config.data.unlabelled))
+    except ScenepaletteError as error:
+        return [Check("unlabelled images", "problem", error.summary, "Correct what is listed.", error.problems)]
+    return [Check("unlabelled images", "ok", f"{count} unlabelled images were found.")]
+
+
+def _of_machine(
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, measured: Measured
+) -> list[Check]:
+    checks = check_options(config)
+    if any(check.name == "device" and check.status == "problem" for check in checks) or len(datasets) < len(SPLITS):
+        return checks
+    counts = {split: len(dataset) for split, dataset in datasets.items()}
+    unlabelled = 0
+    if "pseudo" in config.generate.kinds and config.data.unlabelled is not None:
+        try:
+            unlabelled = len(find_images(config.data.unlabelled))
+        except ScenepaletteError:
+            unlabelled = 0  # reported with the unlabelled images
+    try:
+        classes = datasets["train"].table.num_classes
+        needs = needs_of(config, classes, counts["train"], counts["val"], unlabelled)
+    except ConfigError as error:
+        return [*checks, Check("networks", "problem", error.summary, "Correct what is named.", error.problems)]
+    complete = measured.peak_bytes is not None and not measured.missing and not measured.errors
+    return [
+        check_disk(needs, run_dir),
+        check_memory(needs, measured.peak_bytes if complete else None, Run(config, run_dir).fabric.device),
+        *checks,
+    ]

@@ -1,0 +1,88 @@
+"""What the doctor found: checks with a status each, and the verdict of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal, get_args
+
+Status = Literal["ok", "note", "warning", "problem"]
+STATUSES: tuple[Status, ...] = get_args(Status)
+
+SCHEMA = 1
+SHOWN_DETAILS = 12
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: Name for programs, for example "leakage".
+        status: ok: as it should be; note: good to know; warning: likely to spoil results; problem: has to be mended.
+        summary: What was found, one sentence or two.
+        remedy: What to do; empty where nothing has to be done.
+        details: Each single thing, most important first.
+    """
+
+    name: str
+    status: Status
+    summary: str
+    remedy: str = ""
+    details: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All checks of one configuration.
+
+    Attributes:
+        subject: What was examined, in a few words.
+        command: The command line that examines it again.
+        checks: In the order in which they were made.
+        facts: Name and value of what was learned on the way, such as sizes and counts.
+    """
+
+    subject: str
+    command: str
+    checks: tuple[Check, ...]
+    facts: dict[str, str] = field(default_factory=dict)
+
+    def of(self, *statuses: Status) -> list[Check]:
+        """Return the checks of some statuses."""
+        return [check for check in self.checks if check.status in statuses]
+
+    def failed(self, strict: bool = False) -> bool:
+        """Tell whether something has to be mended; with `strict`, warnings count as well."""
+        return bool(self.of("problem", "warning") if strict else self.of("problem"))
+
+    def verdict(self, strict: bool = False) -> str:
+        """Return the outcome in one sentence."""
+        counts = {status: len(self.of(status)) for status in STATUSES}
+        found = ", ".join(
+            f"{counts[status]} {status if counts[status] == 1 else f'{status}s'}"
+            for status in ("problem", "warning", "note")
+            if counts[status]
+        )
+        if self.failed(strict):
+            return f"To be mended before a run: {found}."
+        return f"Nothing has to be mended: {found}." if found else "Nothing has to be mended."
+
+    def to_dict(self, strict: bool = False) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "schema": SCHEMA,
+            "subject": self.subject,
+            "command": self.command,
+            "failed": self.failed(strict),
+            "verdict": self.verdict(strict),
+            "facts": self.facts,
+            "checks": [{**asdict(check), "details": list(check.details)} for check in self.checks],
+        }
+
+
+def shown(details: Sequence[str]) -> list[str]:
+    """Return the details that a page shows, and how many it leaves out."""
+    if len(details) <= SHOWN_DETAILS:
+        return list(details)
+    return [*details[:SHOWN_DETAILS], f"... and {len(details) - SHOWN_DETAILS} more"]

@@ -1,0 +1,249 @@
+"""Times some real steps of every training of a run: `python -m pipeline.doctor.measure FOLDER`.
+
+A process of its own, so that whoever started it can end it when its time is over, and so that its memory is that of a
+training. FOLDER holds `config.yaml` and `data/` with some training pairs. Each measurement is a line of JSON on
+standard output as soon as it is made, the most important first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import psutil
+import torch
+from lightning_fabric import Fabric
+
+from data.arrays import Pairs, read_arrays
+from generators.grids import base_grid
+from generators.image_systems import find_image_system
+from generators.image_training import train_image_generator
+from generators.layout_systems import LAYOUT_SYSTEMS
+from generators.layout_training import train_layout_generator
+from generators.palettes import PaletteSampler, fit_palette_sampler
+from generators.perceptual import VGG_LAYERS, Vgg19Features
+from generators.production import PairMaker
+from pipeline.config import RunConfig
+from pipeline.models import image_model, pair_models
+from pipeline.recipes import load_config
+from pipeline.run import Run
+from pipeline.stages.data import FILLED
+from pipeline.stages.generate import ShardPlan, make_shard
+from pipeline.stages.palettes import real_palettes
+from pipeline.stages.segment import arm_settings
+from segmenters.train import train_segmenter
+from training.loop import NO_PROGRESS, Progress
+
+TIMED_STEPS = 2
+READY = "ready"
+NEVER = 10**9
+
+
+class _EnoughError(Exception):
+    """Ends a training from inside."""
+
+
+class _StepTimes:
+    """Progress that times steps from outside, the first left out, and ends the training after some."""
+
+    def __init__(self, steps: int) -> None:
+        self.steps, self.seconds, self._began = steps, [], 0.0
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self._began = time.perf_counter()
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        now = time.perf_counter()
+        self.seconds.append(now - self._began)
+        if len(self.seconds) > self.steps:
+            raise _EnoughError
+        self._began = now
+
+    def finish(self) -> None:
+        """Do nothing: a training of one step ends by itself."""
+
+
+def step_seconds(training: Callable[[Path, Progress], object]) -> float:
+    """Return the median seconds of some steps of a training, without its first."""
+    times = _StepTimes(TIMED_STEPS)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
+        training(Path(folder), times)
+    return median(times.seconds[1:])
+
+
+def measurements(folder: Path) -> dict[str, Callable[[], float]]:
+    """Return what can be measured by name, each a function that returns seconds, the most important first.
+
+    Names are "images", "segmenter", "layouts/full/5" for level 5, and "generate/full" for one pair.
+    """
+    config = load_config(str(folder / "config.yaml"))
+    pairs, filled = read_arrays(folder / "data", "train"), np.load(folder / "data" / FILLED, allow_pickle=False)
+    sampler = fit_palette_sampler(real_palettes(pairs), pairs.table.names, 2, config.seed)
+    fabric = Run(config, folder).fabric
+    kinds = [kind for kind in config.generate.kinds if kind != "pseudo"]
+    layouts = [kind for kind in kinds if kind in ("full", "partial")]
+    levels = list(range(base_grid(pairs.size)[1], -1, -1))
+    layout = partial(_layout_seconds, config, filled, pairs, sampler, fabric)
+    generate = partial(_generate_seconds, config, filled, pairs, sampler, fabric)
+    return {
+        "images": partial(_image_seconds, config, filled, pairs, fabric),
+        "segmenter": partial(_segmenter_seconds, config, pairs, fabric),
+        **{f"layouts/{section}/{levels[0]}": partial(layout, section, levels[0]) for section in layouts},
+        **{f"generate/{kind}": partial(generate, kind) for kind in kinds},
+        **{
+            f"layouts/{section}/{level}": partial(layout, section, level) for level in levels[1:] for section in layouts
+        },
+    }
+
+
+def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: Fabric) -> float:
+    name = config.images.system
+    system = find_image_system(name)
+    # Random weights cost what trained ones do.
+    features = Vgg19Features(system.perceptual_layers or VGG_LAYERS) if system.perceptual else None
+
+    def training(folder: Path, progress: Progress) -> None:
+        train_image_generator(
+            folder,
+            name,
+            replace(config.images.settings(name), steps=NEVER, checkpoint_every=NEVER),
+            pairs=pairs,
+            filled_labels=filled,
+            features=features,
+            seed=config.seed,
+            fabric=fabric,
+            progress=progress,
+        )
+
+    return step_seconds(training)
+
+
+def _segmenter_seconds(config: RunConfig, pairs: Pairs, fabric: Fabric) -> float:
+    settings = replace(
+        arm_settings(config.segmenters, "real"), steps=NEVER, checkpoint_every=NEVER, encoder_weights=None
+    )
+
+    def training(folder: Path, progress: Progress) -> None:
+        train_segmenter(
+            folder,
+            settings,
+            real=pairs,
+            synthetic=None,
+            table=pairs.table,
+            seed=config.seed,
+            fabric=fabric,
+            progress=progress,
+        )
+
+    return step_seconds(training)
+
+
+def _layout_seconds(
+    config: RunConfig,
+    filled: np.ndarray,
+    pairs: Pairs,
+    sampler: PaletteSampler,
+    fabric: Fabric,
+    section: str,
+    level: int,
+) -> float:
+    chosen = getattr(config.layouts, section)
+    stable = tuple(NEVER if i == level else 0 for i in range(len(chosen.stable_steps)))
+    settings = replace(chosen.settings(), fade_steps=(0,) * len(stable), stable_steps=stable, checkpoint_every=NEVER)
+
+    def training(folder: Path, progress: Progress) -> None:
+        train_layout_generator(
+            folder,
+            chosen.system,
+            settings,
+            labels=filled,
+            table=pairs.table,
+            sampler=sampler,
+            seed=config.seed,
+            fabric=fabric,
+            progress=progress,
+        )
+
+    return step_seconds(training)
+
+
+def _generate_seconds(
+    config: RunConfig, filled: np.ndarray, pairs: Pairs, sampler: PaletteSampler, fabric: Fabric, kind: str
+) -> float:
+    """Return the seconds that one pair takes, drawn, painted and written."""
+    size, num_classes = pairs.size, pairs.table.num_classes
+    models = pair_models(config, kind)  # type: ignore[arg-type]
+    image = image_model(config)
+    painter = find_image_system(image.system).build_generator(num_classes, size, image.settings)
+    drawer = None
+    if models.layout is not None:
+        drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(num_classes, size, models.layout.settings)
+        drawer = fabric.to_device(drawer).eval().requires_grad_(False)
+    maker = PairMaker(
+        kind=models.kind,
+        seed=config.seed,
+        train=pairs,
+        filled_labels=filled,
+        sampler=sampler,
+        image_generator=fabric.to_device(painter).to(memory_format=torch.channels_last).eval().requires_grad_(False),  # type: ignore[call-overload]
+        image_model="",
+        layout_generator=drawer,
+        layout_model=None,
+        fabric=fabric,
+        noise_scheme=config.generate.noise_scheme,
+        crop_mode=config.layouts.partial.crop_mode,
+        edits=config.layouts.partial.edits,
+    )
+    count = config.generate.batch_size
+    seconds = []
+    for repetition in range(2):
+        with tempfile.TemporaryDirectory() as folder:
+            began = time.perf_counter()
+            make_shard(
+                Path(folder), ShardPlan("x.parquet", repetition * count, count), maker, config.generate, NO_PROGRESS
+            )
+            seconds.append((time.perf_counter() - began) / count)
+    return seconds[-1]
+
+
+def _peak_bytes() -> int:
+    """Return the most memory that this process, or on a GPU its tensors, took so far."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_reserved()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return psutil.Process().memory_info().peak_wset  # type: ignore[attr-defined]
+    scale = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
+
+
+def main(folder: Path) -> None:
+    """Measure everything and print each result at once."""
+
+    def say(name: str, **values: object) -> None:
+        print(json.dumps({"name": name, **values}), flush=True)
+
+    work = measurements(folder)
+    say(READY, names=list(work))
+    for name, measure in work.items():
+        try:
+            seconds = measure()
+        except Exception as error:
+            # Whatever it is, a training would meet it too; the one who asked says so in words.
+            say(name, error=f"{type(error).__name__}: {error}"[:1000])
+            continue
+        say(name, seconds=seconds, peak_bytes=_peak_bytes())
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,100 @@
+"""A diagnosis as a page: styled lines for terminals, Markdown, and one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from importlib.resources import files
+
+from jinja2 import Environment, StrictUndefined
+
+from pipeline.doctor.findings import STATUSES, Diagnosis, Status, shown
+
+TEMPLATE = "doctor.html.jinja"
+MARKS: dict[Status, str] = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
+_WORST_FIRST: tuple[Status, ...] = tuple(reversed(STATUSES))
+
+
+def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> Iterator[tuple[str, str]]:
+    """Yield the page line by line.
+
+    Args:
+        diagnosis: What was found.
+        strict: Whether warnings count as problems in the verdict.
+        width: Characters that a line may have.
+
+    Yields:
+        The kind of the line (a status, "title", "detail", "remedy", "verdict" or "") and its text.
+    """
+    yield "title", f"scenepalette doctor: {diagnosis.subject}"
+    if diagnosis.facts:
+        facts = ", ".join(f"{name} {value}" for name, value in diagnosis.facts.items())
+        yield from (("", line) for line in textwrap.wrap(facts, width))
+    yield "", ""
+    for status in _WORST_FIRST:
+        for check in diagnosis.of(status):
+            first, *others = textwrap.wrap(
+                f"{MARKS[status]}  {check.name}: {check.summary}",
+                width,
+                subsequent_indent=" " * 9,
+                break_on_hyphens=False,
+            )
+            yield status, first
+            yield from (("", line) for line in others)
+            for detail in shown(check.details):
+                for line in textwrap.wrap(
+                    f"- {detail}", width, initial_indent=" " * 9, subsequent_indent=" " * 11, break_on_hyphens=False
+                ):
+                    yield "detail", line
+            if check.remedy:
+                for line in textwrap.wrap(
+                    f"-> {check.remedy}",
+                    width,
+                    initial_indent=" " * 9,
+                    subsequent_indent=" " * 12,
+                    break_on_hyphens=False,
+                ):
+                    yield "remedy", line
+    yield "", ""
+    yield "verdict", diagnosis.verdict(strict)
+
+
+def to_text(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> str:
+    """Return the page as plain text."""
+    return "\n".join(text for _, text in lines_of(diagnosis, strict, width)) + "\n"
+
+
+def to_markdown(diagnosis: Diagnosis, strict: bool = False) -> str:
+    """Return the page as Markdown; names of files appear as they are, not as markup."""
+    parts = [f"# Doctor: {_plain(diagnosis.subject)}", f"**{_plain(diagnosis.verdict(strict))}**"]
+    parts += (
+        [", ".join(f"{name} {_plain(value)}" for name, value in diagnosis.facts.items())] if diagnosis.facts else []
+    )
+    for status in _WORST_FIRST:
+        checks = diagnosis.of(status)
+        if not checks:
+            continue
+        parts.append(f"## {status.capitalize()}{'' if status in ('ok',) else 's'}")
+        for check in checks:
+            text = f"- **{_plain(check.name)}**: {_plain(check.summary)}"
+            text += f" *{_plain(check.remedy)}*" if check.remedy else ""
+            parts.append("\n".join([text, *(f"  - {_plain(detail)}" for detail in shown(check.details))]))
+    return "\n\n".join(parts) + "\n"
+
+
+def to_html(diagnosis: Diagnosis, strict: bool = False) -> str:
+    """Fill the page; its policy forbids every request."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(files("pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    return template.render(
+        diagnosis=diagnosis,
+        verdict=diagnosis.verdict(strict),
+        failed=diagnosis.failed(strict),
+        statuses=_WORST_FIRST,
+        shown=shown,
+    )
+
+
+def _plain(text: str) -> str:
+    """Escape what Markdown would take for markup."""
+    return "".join(f"\\{mark}" if mark in r"\`*_{}[]<>#|" else mark for mark in text)

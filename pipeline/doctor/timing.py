@@ -1,0 +1,289 @@
+"""How long a run will take, extrapolated from some real steps that a process of its own measured."""
+
+from __future__ import annotations
+
+import json
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from data.arrays import read_arrays, write_arrays, write_label_array
+from data.datasets import Sample, SegmentationDataset
+from data.errors import ScenepaletteError
+from data.labels import fill_ignored
+from data.untrusted import short
+from pipeline.arms import ARMS
+from pipeline.config import RunConfig, write_config
+from pipeline.doctor.findings import Check
+from pipeline.doctor.measure import READY
+from pipeline.stages.data import FILLED
+
+MEASURED_SECONDS = 60.0
+"""Longest that steps are measured."""
+START_SECONDS = 300.0
+"""Longest that the measuring process may take to import torch and read its data."""
+MEASURED_SAMPLES = 32
+ADVENT = 1.3
+"""A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
+
+
+@dataclass
+class Measured:
+    """What was measured.
+
+    Attributes:
+        seconds: By name of what was measured: a step, or for "generate/KIND" a pair.
+        peak_bytes: Most memory that the measuring process took, or None if nothing was measured.
+        errors: Why something could not be run, by its name.
+        missing: Names of what there was no time for.
+        failure: Why nothing was measured, or None.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    failure: str | None = None
+
+
+class _Part:
+    """Some samples of a data set, evenly spread, as a data set."""
+
+    def __init__(self, whole: SegmentationDataset, count: int) -> None:
+        places = np.linspace(0, len(whole) - 1, min(count, len(whole)))
+        self._whole, self._places = whole, [round(float(place)) for place in places]
+        self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
+        self.label_origins = whole.label_origins
+        self.ids = tuple(whole.ids[place] for place in self._places)
+        self.fingerprint = whole.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._whole[self._places[index]]
+
+
+def measure(
+    config: RunConfig,
+    train: SegmentationDataset,
+    folder: Path,
+    *,
+    seconds: float = MEASURED_SECONDS,
+    start_seconds: float = START_SECONDS,
+    report: Callable[[str], None] = lambda name: None,
+) -> Measured:
+    """Time real steps of all trainings of a run on the user's data, for at most a minute.
+
+    Args:
+        config: The run's configuration.
+        train: The opened training split; 32 of its samples are used.
+        folder: A temporary folder, which is filled.
+        seconds: Longest that steps are measured; the process is ended then, even within a step.
+        start_seconds: Longest that the process may take before its first step.
+        report: Called with the name of what has just been measured.
+
+    Returns:
+        What was measured until then.
+    """
+    try:
+        write_arrays(_Part(train, MEASURED_SAMPLES), config.data.size, folder / "data")
+        labels = read_arrays(folder / "data", "train").labels
+        filled = (fill_ignored(np.asarray(label)) for label in labels)
+        write_label_array(folder / "data" / FILLED, filled, labels.shape)  # type: ignore[arg-type]
+        write_config(folder / "config.yaml", config)
+    except ScenepaletteError as error:
+        return Measured(failure=str(error))
+    errors = (folder / "errors.txt").open("w+b")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pipeline.doctor.measure", str(folder)], stdout=subprocess.PIPE, stderr=errors
+    )
+    assert process.stdout is not None
+    lines: queue.Queue[bytes] = queue.Queue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put(b"")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    result, names = Measured(), []
+    end = time.monotonic() + start_seconds
+    try:
+        while line := lines.get(timeout=max(0.0, end - time.monotonic())):
+            entry = json.loads(line)
+            if entry["name"] == READY:
+                names = entry["names"]
+                end = time.monotonic() + seconds
+            elif "error" in entry:
+                result.errors[entry["name"]] = entry["error"]
+            else:
+                result.seconds[entry["name"]] = entry["seconds"]
+                result.peak_bytes = entry["peak_bytes"]
+                report(entry["name"])
+    except queue.Empty:
+        pass  # its time is over
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
+        errors.close()
+    result.missing = tuple(name for name in names if name not in result.seconds and name not in result.errors)
+    if not result.seconds and not result.errors:
+        reason = said[-1] if said else "no step was finished in that time"
+        result.failure = short(f"nothing could be measured in {seconds:.0f} s: {reason}", 400)
+    return result
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The time that a part of a run is expected to take.
+
+    Attributes:
+        name: The part.
+        seconds: How long.
+        basis: What was counted.
+    """
+
+    name: str
+    seconds: float
+    basis: str
+
+
+def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Estimate]:
+    """Extrapolate measured steps by the configuration's step counts.
+
+    A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
+    pixels and batch. An arm with two domains costs twice a step of one, AdvEnt 1.3 times. Parts without a measurement
+    are left out.
+
+    Args:
+        config: The configuration.
+        measured: What was measured.
+        read_seconds: Seconds to read both splits once.
+        samples: Number of samples of both.
+    """
+    known = measured.seconds
+    estimates = [Estimate("data", 2 * read_seconds, f"{samples} samples, read twice")]
+    for section in ("full", "partial"):
+        if section in config.generate.kinds and (seconds := _layout_levels(config, known, section)):
+            layout = getattr(config.layouts, section)
+            steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
+            total = sum(count * second for count, second in zip(steps, seconds, strict=True))
+            basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
+            estimates.append(Estimate(f"layouts/{layout.system}", total, basis))
+    if "images" in known:
+        steps, second = config.images.steps, known["images"]
+        estimates.append(
+            Estimate(f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each")
+        )
+        for kind in config.finetune.kinds:
+            layout = _layout_levels(config, known, kind)
+            if layout:
+                each = second + layout[-1]
+                count = config.finetune.steps
+                estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
+    for kind in config.generate.kinds:
+        name = "semi" if kind == "pseudo" else kind
+        if f"generate/{name}" in known:
+            each, pairs = known[f"generate/{name}"], config.generate.pairs
+            estimates.append(Estimate(f"shards/{kind}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
+    if "segmenter" in known:
+        second, count = known["segmenter"], len(config.segmenters.seeds)
+        weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
+        trainings = len(config.segmenters.arms) * count
+        basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} for a batch of one domain"
+        estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis))
+    return estimates
+
+
+def arm_weight(name: str) -> float:
+    """Return what a step of an arm costs against one on real pairs alone."""
+    arm = ARMS[name]
+    domains = (arm.real != "none") + (arm.synthetic is not None)
+    return domains * (ADVENT if arm.adaptation == "advent" else 1.0)
+
+
+def _layout_levels(config: RunConfig, known: dict[str, float], section: str) -> list[float]:
+    """Return the seconds of a step at each level, or nothing if no level was measured."""
+    batches = getattr(config.layouts, section).batch_sizes
+    levels = {
+        level: known[f"layouts/{section}/{level}"]
+        for level in range(len(batches))
+        if f"layouts/{section}/{level}" in known
+    }
+    if not levels:
+        return []
+    seconds = []
+    for level in range(len(batches)):
+        nearest = min(levels, key=lambda other: abs(other - level))
+        factor = 4.0 ** (level - nearest) * batches[level] / batches[nearest]
+        seconds.append(levels[level] if level in levels else levels[nearest] * factor)
+    return seconds
+
+
+def check_time(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Check]:
+    """Say how long the run will take, and what could not be run at all."""
+    checks = []
+    if measured.errors:
+        checks.append(
+            Check(
+                "trial steps",
+                "problem",
+                f"{len(measured.errors)} parts of the run failed in their first steps.",
+                "Correct what is named; the run would stop there.",
+                tuple(f"{name}: {text}" for name, text in measured.errors.items()),
+            )
+        )
+    if measured.failure is not None:
+        checks.append(
+            Check("time", "warning", measured.failure, "Try a few steps by hand: the recipe may be too large for here.")
+        )
+        return checks
+    if not measured.seconds:
+        return checks
+    estimates = estimates_of(config, measured, read_seconds, samples)
+    total = sum(estimate.seconds for estimate in estimates)
+    details = [f"{estimate.name}: {show_seconds(estimate.seconds)} ({estimate.basis})" for estimate in estimates]
+    coarse = [name for name in measured.missing if name.startswith("layouts/")]
+    absent = [name for name in measured.missing if not name.startswith("layouts/")]
+    if coarse:
+        details.append(f"not measured but scaled from other levels, if there are any: {', '.join(coarse)}")
+    if absent:
+        details.append(f"not measured, and left out of the sum: {', '.join(absent)}")
+    text = f"The run will take about {show_seconds(total)} on this machine"
+    text += ", and what could not be measured" if absent else ""
+    checks.append(
+        Check(
+            "time",
+            "warning" if absent else "note",
+            f"{text}: an estimate from a few steps each, as busy as the machine is now. Evaluation and the report come "
+            "on top.",
+            "Choose fewer steps, smaller networks, or another machine, if that is too long." * bool(absent),
+            tuple(details),
+        )
+    )
+    return checks
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a duration in the unit that fits it."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}" if seconds < 10 * length else f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from data.classes import CAMVID, CITYSCAPES, ClassTable, SemanticClass
+from data.label_guesses import guess
+from data.readers.pairs import RawLabel
+
+SMALL = ClassTable(
+    "small", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (9, 8, 7)), SemanticClass("c", (5, 5, 0)))
+)
+
+
+def raw(values: list, mode: str = "L") -> RawLabel:
+    array = np.array(values)
+    return RawLabel(mode, array, np.ones(len(array), np.int64))
+
+
+@pytest.mark.parametrize(
+    ("label", "table", "expected"),
+    [
+        (raw([[1, 2, 3], [9, 8, 7], [0, 0, 0]], "RGB"), SMALL, "colours are those of the class table 'small'"),
+        (raw([list(entry.color) for entry in CAMVID.classes], "RGB"), SMALL, "of the class table 'camvid'"),
+        (raw([[77, 1, 1], [78, 1, 1]], "RGB"), SMALL, "2 different colours, of no known class table"),
+        (raw([[i, j, 0] for i in range(30) for j in range(30)], "RGB"), SMALL, "these are photographs"),
+        (raw([0, 1, 2], "RGB"), SMALL, "keep one channel"),
+        (raw([0, 21, 42, 63, 231]), CAMVID, "Divide by 21"),
+        (raw([1, 2, 3]), SMALL, "count classes from 1. Subtract 1"),
+        (raw([0, 5, 33, 255]), CAMVID, "fit the class tables cityscapes, idd"),
+        (raw([0, 76, 150, 29]), ClassTable("rgb", tuple(
+            SemanticClass(name, color) for name, color in
+            (("r", (255, 0, 0)), ("g", (0, 255, 0)), ("b", (0, 0, 255)))
+        )), "grey tones of the colours of 'rgb'"),
+        (raw(list(range(19))), CITYSCAPES, "train ids"),
+    ],
+)  # fmt: skip
+def test_what_labels_seem_to_be(label: RawLabel, table: ClassTable, expected: str) -> None:
+    guesses = guess([label], table)
+    assert expected in " ".join(guesses), guesses
+
+
+@pytest.mark.parametrize("values", [[0, 1, 2], [0, 2], [255], [0, 2, 255], [0]])
+def test_class_ids_are_taken_for_what_they_are(values: list[int]) -> None:
+    assert guess([raw(values)], SMALL) == []

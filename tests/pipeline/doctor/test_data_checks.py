@@ -1,0 +1,186 @@
+"""Each check of a data set: what makes it speak, and what must not."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.classes import CAMVID
+from data.errors import DataError
+from data.readers.camvid import open_camvid
+from data.scanning import Scan
+from pipeline.doctor import data_checks
+from pipeline.doctor.data_checks import problems_by_check
+
+K = CAMVID.num_classes
+
+
+def made_scan(count: int = 120, split: str = "train", seed: int = 0) -> Scan:
+    """A data set without faults: noise of 48 x 64, every class in every label."""
+    random = np.random.default_rng((seed, len(split)))
+    pixels = np.full((count, K + 1), 100)
+    return Scan(
+        split=split,
+        ids=tuple(f"{split}{index}" for index in range(count)),
+        sizes=np.full((count, 2), (48, 64)),
+        hashes=tuple(f"{split}-{index}" for index in range(count)),
+        thumbnails=random.integers(0, 256, (count, 32, 32), dtype=np.uint8),
+        spread=np.full(count, 40.0, np.float32),
+        pixels=pixels,
+        resized_pixels=pixels.copy(),
+        edges=np.tile(np.array([[2.0, 1.0]], np.float32), (count, 1)),
+    )
+
+
+def changed(scan: Scan, field: str, where: object, value: object) -> Scan:
+    array = getattr(scan, field).copy()
+    array[where] = value
+    return replace(scan, **{field: array})
+
+
+TRAIN, VAL = made_scan(), made_scan(40, "val")
+SIZE = (48, 64)
+
+
+def test_nothing_is_said_about_a_data_set_without_faults() -> None:
+    checks = [
+        data_checks.check_amount(TRAIN, VAL),
+        data_checks.check_scaling([TRAIN, VAL], SIZE),
+        data_checks.check_lost_labels([TRAIN, VAL], SIZE),
+        data_checks.check_class_table(CAMVID, TRAIN, VAL),
+        data_checks.check_rare_classes(CAMVID, TRAIN, SIZE),
+        data_checks.check_leakage(TRAIN, VAL),
+        data_checks.check_duplicates(TRAIN),
+        data_checks.check_constant([TRAIN, VAL]),
+        data_checks.check_fit([TRAIN, VAL]),
+    ]
+    assert [check.status for check in checks if check is not None] == ["ok"] * 9
+    assert all(check.remedy == "" for check in checks if check is not None)
+
+
+def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> None:
+    leaked = replace(VAL, hashes=(TRAIN.hashes[7], *VAL.hashes[1:]))
+    check = data_checks.check_leakage(TRAIN, leaked)
+    assert check.status == "problem" and check.details[0] == "identical: val0 (val) and train7 (train)"
+    near = changed(VAL, "thumbnails", 3, np.clip(TRAIN.thumbnails[9].astype(int) + 2, 0, 255))
+    check = data_checks.check_leakage(TRAIN, near)
+    assert check.status == "warning"
+    assert re.fullmatch(r"nearly identical: val3 \(val\) and train9 \(train\) \(0.99\d\d\)", check.details[0])
+
+
+def test_recordings_in_both_splits_are_a_note() -> None:
+    train = replace(TRAIN, ids=tuple(f"0016E5_{index:05d}" for index in range(len(TRAIN))))
+    val = replace(VAL, ids=tuple(f"0016E5_{index + 500:05d}" for index in range(len(VAL))))
+    check = data_checks.check_leakage(train, val)
+    assert check.status == "note" and "40 validation pictures are of recordings" in check.summary
+    other = replace(VAL, ids=tuple(f"0017E5_{index:05d}" for index in range(len(VAL))))
+    assert data_checks.check_leakage(train, other).status == "ok"
+
+
+def test_video_neighbours_are_a_note_not_a_warning() -> None:
+    noise = np.random.default_rng(5).normal(0, 9, (32, 32))
+    near = changed(VAL, "thumbnails", 0, np.clip(TRAIN.thumbnails[0] + noise, 0, 255).astype(np.uint8))
+    check = data_checks.check_leakage(TRAIN, near)
+    assert check.status == "note" and "1 validation pictures look like neighbours" in check.summary
+
+
+def test_duplicates_within_training() -> None:
+    twice = replace(TRAIN, hashes=(*TRAIN.hashes[:-2], TRAIN.hashes[0], TRAIN.hashes[0]))
+    check = data_checks.check_duplicates(twice)
+    assert check.status == "warning" and check.details == ("identical: train0, train118, train119",)
+    near = changed(TRAIN, "thumbnails", 5, TRAIN.thumbnails[6])
+    assert data_checks.check_duplicates(near).status == "note"
+
+
+def test_classes_that_do_not_occur() -> None:
+    train = changed(TRAIN, "pixels", (slice(None), 3), 0)
+    val = changed(changed(VAL, "pixels", (slice(None), 4), 0), "pixels", (slice(None), 5), 0)
+    train = changed(train, "pixels", (slice(None), 5), 0)
+    check = data_checks.check_class_table(CAMVID, train, val)
+    assert check.status == "warning"
+    assert [detail.partition(":")[0] for detail in check.details] == ["road (3)", "pavement (4)", "tree (5)"]
+    ignored = changed(TRAIN, "pixels", (slice(None), K), 5000)
+    assert "% of training pixels are ignored" in data_checks.check_class_table(CAMVID, ignored, VAL).details[0]
+
+
+def test_rare_classes_by_images_pixels_and_share() -> None:
+    few = changed(TRAIN, "pixels", (slice(9, None), 2), 0)
+    check = data_checks.check_rare_classes(CAMVID, few, SIZE)
+    assert check.status == "warning" and "pole: 0.76 % of the pixels, in 9 of 120 images" in check.details[0]
+    tiny = changed(TRAIN, "resized_pixels", (slice(None), 2), 15)
+    assert data_checks.check_rare_classes(CAMVID, tiny, SIZE).status == "warning"
+    low = changed(TRAIN, "pixels", (slice(None), 2), 4)
+    check = data_checks.check_rare_classes(CAMVID, low, SIZE)
+    assert check.status == "note" and check.details[0].startswith("pole: 0.398 %")
+
+
+def test_amount_scaling_lost_labels_and_empty_pictures() -> None:
+    assert data_checks.check_amount(made_scan(99), VAL).status == "warning"
+    assert data_checks.check_amount(TRAIN, made_scan(19, "val")).status == "warning"
+    assert data_checks.check_scaling([TRAIN], (96, 128)).status == "warning"
+    assert data_checks.check_scaling([TRAIN], (48, 56)).status == "note"
+    assert data_checks.check_scaling([TRAIN], (16, 48)).status == "warning"
+    lost = changed(TRAIN, "resized_pixels", (4, slice(0, K)), 0)
+    check = data_checks.check_lost_labels([lost, VAL], SIZE)
+    assert check.status == "problem" and check.details == ("train: train4",)
+    check = data_checks.check_constant([changed(TRAIN, "spread", 8, 1.0)])
+    assert check.status == "warning" and check.details == ("train: train8",)
+
+
+def test_labels_of_other_pictures_are_noticed() -> None:
+    random = np.random.default_rng(0).normal(1, 0.1, (120, 2)).astype(np.float32)
+    check = data_checks.check_fit([replace(TRAIN, edges=random)])
+    assert check is not None and check.status == "warning"
+    assert data_checks.check_fit([replace(TRAIN, edges=np.full((120, 2), np.nan, np.float32))]) is None
+
+
+def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
+    for split in ("train", "trainannot"):
+        (tmp_path / split).mkdir()
+
+    def write(name: str, pixels: np.ndarray) -> None:
+        Image.fromarray(pixels).save(tmp_path / name)
+
+    for name in "abcdef":
+        write(f"train/{name}.png", np.zeros((4, 4, 3), np.uint8))
+        write(f"trainannot/{name}.png", np.zeros((4, 4), np.uint8))
+    write("train/lonely.png", np.zeros((4, 4, 3), np.uint8))
+    write("trainannot/orphan.png", np.zeros((4, 4), np.uint8))
+    write("trainannot/a.png", np.zeros((4, 5), np.uint8))
+    write("trainannot/b.png", np.full((4, 4), 200, np.uint8))
+    write("trainannot/c.png", np.zeros((4, 4, 3), np.uint8))
+    write("trainannot/d.png", np.full((4, 4), 255, np.uint8))
+    (tmp_path / "train/e.png").write_bytes(b"no picture")
+    with pytest.raises(DataError) as caught:
+        open_camvid(tmp_path, "train")
+    found = {name: [problem.partition(":")[0] for problem in problems] for name, problems in
+             problems_by_check(caught.value.problems).items()}  # fmt: skip
+    assert found == {
+        "pairing": ["train/lonely.png", "trainannot/orphan.png"],
+        "files": ["train/e.png"],
+        "sizes": ["trainannot/a.png"],
+        "label files": ["trainannot/c.png"],
+        "label values": ["trainannot/b.png", "trainannot/d.png"],
+    }
+
+
+def test_links_to_pictures_outside_are_a_warning(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    for folder in ("train", "trainannot"):
+        (root / folder).mkdir(parents=True)
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "private.png")
+    (root / "train/a.png").symlink_to(tmp_path / "private.png")
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(root / "trainannot/a.png")
+    check = data_checks.check_links([open_camvid(root, "train")], root)
+    assert check is not None and check.status == "warning" and check.details == ("train/a.png",)
+    (tmp_path / "linked").symlink_to(root)
+    (root / "train/a.png").unlink()
+    (tmp_path / "private.png").rename(root / "train/a.png")
+    linked = tmp_path / "linked"
+    check = data_checks.check_links([open_camvid(linked, "train")], linked)
+    assert check is not None and check.status == "ok"

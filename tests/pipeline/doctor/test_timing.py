@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from data.streets import Streets
+from pipeline.config import RunConfig
+from pipeline.doctor import timing
+from pipeline.doctor.timing import Measured, arm_weight, check_time, estimates_of, measure, show_seconds
+
+
+def test_steps_are_extrapolated_by_the_recipes_counts(tiny_config: RunConfig) -> None:
+    seconds = {
+        "images": 2.0,
+        "segmenter": 3.0,
+        "layouts/full/3": 4.0,
+        "layouts/full/2": 1.5,
+        "generate/full": 0.5,
+        "generate/semi": 0.25,
+    }
+    found = {e.name: e.seconds for e in estimates_of(tiny_config, Measured(seconds), 7.0, 20)}
+    assert found == {
+        "data": 14.0,
+        # A step, then three of two steps; levels 1 and 0 have a quarter and a sixteenth of level 2's pixels.
+        "layouts/semantic-palette": 1.5 / 16 + 2 * 1.5 / 4 + 2 * 1.5 + 2 * 4.0,
+        "images/oasis": 3 * 2.0,
+        "shards/full": 10 * 0.5,
+        "shards/semi": 10 * 0.25,
+        # real 1, real+syn-advent 2.6, real+partial 2, syn 1, semi 2; two steps each.
+        "segmenters": pytest.approx((1 + 2 * timing.ADVENT + 2 + 1 + 2) * 2 * 3.0),
+    }
+
+
+def test_an_arm_costs_a_step_per_domain() -> None:
+    assert [arm_weight(name) for name in ("real", "syn", "semi", "syn-advent")] == [1, 1, 2, 2 * timing.ADVENT]
+
+
+def test_what_failed_is_a_problem_and_what_is_missing_is_said(tiny_config: RunConfig) -> None:
+    failed = Measured({"images": 1.0}, 1000, {"segmenter": "ValueError: no"}, ("generate/full", "layouts/full/0"))
+    trial, time = check_time(tiny_config, failed, 1.0, 20)
+    assert trial.status == "problem" and trial.details == ("segmenter: ValueError: no",)
+    assert time.status == "warning" and "an estimate" in time.summary
+    assert time.details[-1] == "not measured, and left out of the sum: generate/full"
+    (nothing,) = check_time(tiny_config, Measured(failure="nothing could be measured"), 1.0, 20)
+    assert nothing.status == "warning"
+
+
+@pytest.mark.slow
+def test_real_steps_are_measured_in_a_process_of_its_own(tiny_config: RunConfig, tmp_path: Path) -> None:
+    told: list[str] = []
+    result = measure(
+        tiny_config,
+        Streets(split="train", count=16, size=(32, 48), seed=0),
+        tmp_path,
+        seconds=120,
+        start_seconds=900,
+        report=told.append,
+    )
+    assert result.failure is None and result.errors == {} and result.missing == ()
+    levels = {f"layouts/{section}/{level}" for section in ("full", "partial") for level in range(4)}
+    assert result.seconds.keys() == levels | {"images", "segmenter"} | {
+        f"generate/{kind}" for kind in ("full", "partial", "semi")
+    }
+    assert list(result.seconds) == told and told[0] == "images"
+    assert all(0 < value < 60 for value in result.seconds.values())
+    assert result.peak_bytes is not None and result.peak_bytes > 50 * 2**20
+
+
+def test_the_process_is_ended_when_its_time_is_over(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    lines = [{"name": "ready", "names": ["images", "segmenter"]}, {"name": "images", "seconds": 1.0, "peak_bytes": 9}]
+    texts = "\n".join(f"echo '{json.dumps(line)}'" for line in lines)
+    script.write_text(f"#!/bin/sh\n{texts}\nexec sleep 600\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(timing.sys, "executable", str(script))
+    dataset = Streets(split="train", count=8, size=(32, 48), seed=0)
+    result = measure(tiny_config, dataset, tmp_path / "work", seconds=1.0, start_seconds=60)
+    assert (result.seconds, result.peak_bytes, result.missing) == ({"images": 1.0}, 9, ("segmenter",))
+
+
+def test_a_process_that_dies_is_told_with_its_last_words(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    script.write_text("#!/bin/sh\necho 'MemoryError: too much' >&2\nexit 1\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(timing.sys, "executable", str(script))
+    result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
+    assert result.failure is not None and result.failure.endswith("MemoryError: too much")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (120, "2.0 min"), (7200, "2.0 h"), (3e6, "35 days")])
+def test_durations_are_shown_in_a_fitting_unit(seconds: float, text: str) -> None:
+    assert show_seconds(seconds) == text
