@@ -1,14 +1,25 @@
-"""Reports and pictures as artifacts of a flow run, readable in Prefect's UI without the run directory."""
+"""Reports, pictures and progress as artifacts of a flow run, readable in Prefect's UI without the run directory."""
 
 from __future__ import annotations
 
 import base64
 import io
+import logging
 import re
+import time
 from pathlib import Path
+from uuid import UUID
 
+import httpx
 from PIL import Image
-from prefect.artifacts import create_link_artifact, create_markdown_artifact
+from prefect.artifacts import (
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    update_progress_artifact,
+)
+
+from training.loop import PlainProgress
 
 # Artifacts are rows of the server's database and are sent whole to every browser that opens them.
 FIGURES_BYTES = 1_000_000
@@ -38,17 +49,84 @@ def publish_picture(path: Path, title: str) -> None:
         path: PNG, GIF or WebP. A strip that is too large is shrunk, an animation that is too large is only linked.
         title: What it shows.
     """
-    ending = path.suffix.lower()
-    content = path.read_bytes()
-    if 4 * -(-len(content) // 3) > FIGURES_BYTES:
-        small = _shrunk(path, FIGURES_BYTES) if ending == ".png" else None
-    else:
-        small = content
-    shown = f"*{path.name}: on the worker's disk*" if small is None else _inline(title, ending.removeprefix("."), small)
-    create_markdown_artifact(shown, key="edit", description=title)
+    create_markdown_artifact(_shown(path, title), key="edit", description=title)
     create_link_artifact(
         path.absolute().as_uri(), link_text=str(path.absolute()), key="edit-file", description="On the worker's disk"
     )
+
+
+def publish_samples(folder: Path, unit: str) -> None:
+    """Make the last sample sheet of a finished training an artifact of the current run; none if it has no sheet.
+
+    Args:
+        folder: The training's folder, with `samples/final.png`.
+        unit: Its name in the run directory, such as "images/oasis".
+    """
+    sheet = folder / "samples" / "final.png"
+    if sheet.exists():
+        title = f"samples of {unit}"
+        create_markdown_artifact(_shown(sheet, title), key=key_of(f"samples-{unit}"), description=title)
+
+
+def key_of(text: str) -> str:
+    """Return an artifact's key: lowercase letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+class ProgressArtifact:
+    """A bar in the UI. Where the server cannot be reached the work goes on without it."""
+
+    def __init__(self, key: str, description: str, total: int) -> None:
+        """Make the bar, at nothing.
+
+        Args:
+            key: What it is the progress of.
+            description: The same in words.
+            total: Units of work.
+        """
+        self._total = max(1, total)
+        self._id: UUID | None = None
+        try:
+            self._id = create_progress_artifact(0.0, key=key_of(key), description=description)  # type: ignore[assignment]
+        except httpx.HTTPError as error:
+            _not_shown(error)
+
+    def show(self, done: int) -> None:
+        """Set the bar to `done` units of work."""
+        if self._id is not None:
+            try:
+                update_progress_artifact(self._id, 100.0 * min(done, self._total) / self._total)
+            except httpx.HTTPError as error:
+                _not_shown(error)
+
+
+def _not_shown(error: httpx.HTTPError) -> None:
+    logging.getLogger(__name__).warning("Progress is not shown, as Prefect's server does not answer: %s", error)
+
+
+class PublishedProgress(PlainProgress):
+    """Progress as lines of the log and as a bar in the UI, the latter as often as the former."""
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        """Begin a piece of work with a bar of its own."""
+        super().start(description, total, done)
+        self._bar = ProgressArtifact(f"progress-{description}", description, total)
+        self._shown = time.monotonic()
+        if done:
+            self._bar.show(done)
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Count; print a line and move the bar if the last time is long enough ago."""
+        super().advance(count, **values)
+        now = time.monotonic()
+        if now - self._shown >= self.interval:
+            self._shown = now
+            self._bar.show(self._done)
+
+    def finish(self) -> None:
+        """Say how long the work took, and fill the bar."""
+        super().finish()
+        self._bar.show(self._total)
 
 
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:
@@ -71,6 +149,17 @@ def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> s
         return _inline(match["title"], "png", content)
 
     return _FIGURE.sub(replace, markdown)
+
+
+def _shown(path: Path, title: str) -> str:
+    """Return a picture as Markdown, shrunk if it is too large, or named if it cannot be shrunk."""
+    ending = path.suffix.lower()
+    content: bytes | None = path.read_bytes()
+    if 4 * -(-len(content) // 3) > FIGURES_BYTES:
+        content = _shrunk(path, FIGURES_BYTES) if ending == ".png" else None
+    if content is None:
+        return f"*{path.name}: on the worker's disk*"
+    return _inline(title, ending.removeprefix("."), content)
 
 
 def _inline(title: str, kind: str, content: bytes) -> str:

@@ -4,8 +4,25 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.shards import RunnerName, Workers
-from flows.stages import FLOW, Override, Recipe, make_stage
+from flows.shards import RunnerName, Workers, Workforce
+from flows.stages import (
+    FLOW,
+    WAIT_MINUTES,
+    ComputeForm,
+    DataForm,
+    FinetuneForm,
+    GenerateForm,
+    ImagesForm,
+    LayoutsForm,
+    Minutes,
+    Override,
+    PalettesForm,
+    Recipe,
+    ReportForm,
+    Seed,
+    SegmentersForm,
+    make_stage,
+)
 
 
 @flow(name="augment", flow_run_name="augment {recipe}", **FLOW)
@@ -13,19 +30,55 @@ def augment(
     recipe: Recipe = "demo",
     out: str | None = None,
     overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    palettes: PalettesForm = None,
+    layouts: LayoutsForm = None,
+    images: ImagesForm = None,
+    finetune: FinetuneForm = None,
+    generate: GenerateForm = None,
+    segmenters: SegmentersForm = None,
+    report: ReportForm = None,
+    compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
+    cluster_address: str | None = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Make everything: palettes, layouts, images, pairs, segmenters, and the report on what they gain.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example data.root=/data/camvid.
+        overrides: Further changes to the recipe as section.key=value, for example data.root=/data/camvid.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        palettes: The palette sampler.
+        layouts: The layout generators and their training.
+        images: The image generator and its training.
+        finetune: End-to-end fine-tuning.
+        generate: Mass production of pairs.
+        segmenters: The segmenters that are compared.
+        report: The comparison of arms.
+        compute: Device, precision and threads.
         task_runner: Where shards are made.
         shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
             waits.
+        cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
+    changes = {
+        "seed": seed,
+        "data": data,
+        "palettes": palettes,
+        "layouts": layouts,
+        "images": images,
+        "finetune": finetune,
+        "generate": generate,
+        "segmenters": segmenters,
+        "report": report,
+        "compute": compute,
+    }
     return make_stage(
-        "report", recipe, out, list(overrides or ()), task_runner=task_runner, shard_workers=shard_workers
+        "report", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)
     )

@@ -1,23 +1,28 @@
 """Shards as tasks: one task makes one shard, on whichever task runner is named; a last task finishes the folder.
 
-A shard's bytes are a function of the run alone, so that any number of tasks, threads and machines may share the work.
+A shard's bytes are a function of the run alone, so that any number of tasks, threads, processes and machines may share
+the work.
 """
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import torch
 from prefect import task
-from prefect.artifacts import create_progress_artifact, update_progress_artifact
 from prefect.futures import PrefectFuture, as_completed
-from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
+from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
+from data.errors import ConfigError
+from flows.artifacts import ProgressArtifact
 from flows.retries import RETRIES
 from generators.production import PairMaker
 from pipeline.config import RunConfig
@@ -26,39 +31,106 @@ from pipeline.stages.generate import ShardPlan, is_written, make_shard, plan_sha
 from pipeline.units import begin, timed
 from training.loop import PlainProgress
 
-RunnerName = Literal["threads"]
+RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]
 LOG_SECONDS = 30.0
+# The package that a runner needs beside Prefect; each is installed by the extra of the runner's name.
+PACKAGES: dict[RunnerName, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
 
-TASK_RUNNERS: dict[RunnerName, Callable[[int], TaskRunner[Any]]] = {
-    "threads": lambda workers: ThreadPoolTaskRunner(max_workers=workers),
+
+@dataclass(frozen=True)
+class Workforce:
+    """Where shards are made, and how many at once.
+
+    Attributes:
+        runner: "threads" or "processes" of the flow run's own process, or workers of "dask" or "ray".
+        workers: Shards that are made at once; of a cluster's address, the cluster decides.
+        address: Of a Dask scheduler or a Ray cluster that runs, such as "tcp://10.0.0.5:8786" or "ray://10.0.0.5:10001".
+            Without it, Dask and Ray are started on this machine, for loopback alone.
+    """
+
+    runner: RunnerName = "threads"
+    workers: int = 1
+    address: str | None = None
+
+    def check(self) -> None:
+        """Refuse what cannot be used before any work is done.
+
+        Raises:
+            ConfigError: A package is missing, or an address is given to a runner that has no cluster; all at once.
+        """
+        problems = []
+        package = PACKAGES.get(self.runner)
+        if package is not None and find_spec(package) is None:
+            problems.append(
+                f"task_runner: {self.runner} needs a package that is not installed; pip install "
+                f"'scenepalette[{self.runner}]', on every machine of the cluster too"
+            )
+        if package is None and self.address is not None:
+            problems.append(
+                f"cluster_address: {self.runner} work on this machine alone; leave it out, or set task_runner to "
+                f"{' or '.join(PACKAGES)}"
+            )
+        if problems:
+            raise ConfigError("Shards cannot be made in the way that was asked for.", problems)
+
+    def start(self) -> TaskRunner[Any]:
+        """Return the task runner, to be entered."""
+        return TASK_RUNNERS[self.runner](self)
+
+
+ONE_AT_A_TIME = Workforce()
+
+
+def _dask(force: Workforce) -> TaskRunner[Any]:
+    from prefect_dask import DaskTaskRunner
+
+    if force.address:
+        return DaskTaskRunner(address=force.address)
+    local = {"n_workers": force.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    return DaskTaskRunner(cluster_kwargs=local)
+
+
+def _ray(force: Workforce) -> TaskRunner[Any]:
+    # Read when Ray is started: it tells nobody that it runs.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    from prefect_ray import RayTaskRunner
+
+    if force.address:
+        return RayTaskRunner(address=force.address)
+    local = {"num_cpus": force.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    return RayTaskRunner(init_kwargs=local)
+
+
+TASK_RUNNERS: dict[RunnerName, Callable[[Workforce], TaskRunner[Any]]] = {
+    "threads": lambda force: ThreadPoolTaskRunner(max_workers=force.workers),
+    "processes": lambda force: ProcessPoolTaskRunner(max_workers=force.workers),
+    "dask": _dask,
+    "ray": _ray,
 }
 
 
-def generate_pairs(run: Run, name: str, task_runner: RunnerName, workers: int) -> None:
+def generate_pairs(run: Run, name: str, force: Workforce) -> None:
     """Make the shards of a unit of pairs whose models are finished; called inside a flow.
 
     Args:
         run: The run, whose directory is held by the caller.
         name: The unit, for example "shards/full".
-        task_runner: Where the tasks run.
-        workers: Shards that are made at once.
+        force: Who makes them.
     """
     unit, label = run.units[name], name.removeprefix("shards/")
     generation = run.generation_of(name)
     plans = plan_shards(generation)
-    config, folder = run.config.model_dump_json(), str(run.run_dir)
-    threads = run.config.compute.threads or torch.get_num_threads()
-    shared = run.config.compute.model_copy(update={"threads": max(1, threads // workers)})
-    shard_config = run.config.model_copy(update={"compute": shared}).model_dump_json()
+    # Workers elsewhere have another working directory.
+    config, folder = run.config.model_dump_json(), str(run.run_dir.absolute())
     begin(run.run_dir, unit, run.units)
-    progress = create_progress_artifact(
-        0.0,
-        key=f"shards-{label.replace('/', '-')}",
-        description=f"{generation.pairs} {label} pairs in {len(plans)} shard(s)",
+    progress = ProgressArtifact(
+        f"shards-{label}", f"{generation.pairs} {label} pairs in {len(plans)} shard(s)", len(plans)
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
-    with timed(run.run_dir, unit), _kept_threads(), TASK_RUNNERS[task_runner](workers) as runner:
+    progress.show(len(plans) - len(missing))
+    with timed(run.run_dir, unit), _kept_threads(), force.start() as runner:
+        shard_config = shared_among(run.config, force).model_dump_json()
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
                 make_one_shard,
@@ -69,8 +141,20 @@ def generate_pairs(run: Run, name: str, task_runner: RunnerName, workers: int) -
         ]
         for done, future in enumerate(as_completed(futures), start=len(plans) - len(missing) + 1):
             future.result()
-            update_progress_artifact(progress, 100.0 * done / len(plans))  # type: ignore[arg-type]
+            progress.show(done)
     finish_pairs(f"generate {label} finish", config, folder, name)
+
+
+def shared_among(config: RunConfig, force: Workforce) -> RunConfig:
+    """Return the configuration of one worker: this machine's threads of torch are shared among all.
+
+    Machines of a cluster have cores of their own; there `compute.threads` is taken as it is.
+    """
+    if force.address:
+        return config
+    threads = config.compute.threads or torch.get_num_threads()
+    compute = config.compute.model_copy(update={"threads": max(1, threads // force.workers)})
+    return config.model_copy(update={"compute": compute})
 
 
 @task(name="generate-shard", task_run_name="{label}", log_prints=True, **RETRIES)

@@ -6,6 +6,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,20 +15,48 @@ from prefect.artifacts import create_markdown_artifact
 from pydantic import Field
 
 from data.errors import ScenepaletteError
-from flows.artifacts import publish_picture, publish_report
+from flows.artifacts import ProgressArtifact, PublishedProgress, publish_picture, publish_report, publish_samples
+from flows.forms import Changes, ChangesTo, assignments
 from flows.retries import RETRIES
-from flows.shards import LOG_SECONDS, RunnerName, Workers, generate_pairs
-from pipeline.config import RunConfig
+from flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
+from pipeline.config import (
+    CompareConfig,
+    ComputeConfig,
+    DataConfig,
+    FinetuneConfig,
+    GenerateConfig,
+    ImagesConfig,
+    LayoutsConfig,
+    PalettesConfig,
+    ReportConfig,
+    RunConfig,
+    SegmentersConfig,
+)
 from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_markdown, to_text
 from pipeline.editing import Edit, write_edit
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
 from pipeline.units import exclusive
-from training.loop import PlainProgress
 
 Recipe = Annotated[str, Field(min_length=1)]
 Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[^.=]+)*=")]
+
+Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+WAIT_MINUTES = 12 * 60.0
+
+# Sections of the configuration as forms.
+DataForm = Annotated[Changes | None, ChangesTo(DataConfig)]
+PalettesForm = Annotated[Changes | None, ChangesTo(PalettesConfig)]
+LayoutsForm = Annotated[Changes | None, ChangesTo(LayoutsConfig)]
+ImagesForm = Annotated[Changes | None, ChangesTo(ImagesConfig)]
+FinetuneForm = Annotated[Changes | None, ChangesTo(FinetuneConfig)]
+GenerateForm = Annotated[Changes | None, ChangesTo(GenerateConfig)]
+SegmentersForm = Annotated[Changes | None, ChangesTo(SegmentersConfig)]
+ReportForm = Annotated[Changes | None, ChangesTo(ReportConfig)]
+CompareForm = Annotated[Changes | None, ChangesTo(CompareConfig)]
+ComputeForm = Annotated[Changes | None, ChangesTo(ComputeConfig)]
 
 VERBS = {
     "layouts": "train-layouts",
@@ -44,24 +73,46 @@ def make_stage(
     recipe: str,
     out: str | None,
     overrides: list[str] | None,
-    *,
-    task_runner: RunnerName = "threads",
-    shard_workers: int = 1,
+    changes: Mapping[str, Any],
+    wait_minutes: float,
+    force: Workforce = ONE_AT_A_TIME,
 ) -> str:
-    """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder."""
-    request = Request(recipe, tuple(overrides or ()), Path(out) if out else None)
+    """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
+
+    Args:
+        stage: One of the stages of `pipeline.run`, or "comparison".
+        recipe: Name of a recipe, or a YAML file.
+        out: Run directory; runs/RECIPE if it is None.
+        overrides: `section.key=value` changes, which come after `changes`.
+        changes: Values and forms by their key or section.
+        wait_minutes: How long another run may go on holding the run directory.
+        force: Who makes shards.
+
+    Raises:
+        ScenepaletteError: Anything that a user can mend; finished work stays.
+    """
+    force.check()
+    request = Request(recipe, (*assignments(changes), *(overrides or ())), Path(out) if out else None)
     run = Run(request.config(), request.run_dir, command=request.command())
     config = run.config.model_dump_json()
-    with exclusive(run.run_dir):
+
+    def waiting() -> None:
+        print(f"Another run is working in {run.run_dir}; this one waits for it, up to {wait_minutes:g} minutes.")
+
+    with exclusive(run.run_dir, 60 * wait_minutes, waiting):
         missing = run.missing(run.names_of(stage))
         run.write_config()
-        for name in missing:
+        progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
+        for done, name in enumerate(missing):
+            progress.show(done)
             kind, _, rest = name.partition("/")
             if kind == "shards" or rest.endswith("/pairs"):
-                generate_pairs(run, name, task_runner, shard_workers)
+                generate_pairs(run, name, force)
             else:
                 label = f"{VERBS.get(kind, kind)} {rest}".strip()
                 make_unit(label, config, str(run.run_dir), name, run.command)
+                publish_samples(run.run_dir / name, name)
+        progress.show(len(missing) or 1)
         if stage == "report":
             publish_report(run.run_dir / "report")
         elif stage == COMPARISON:
@@ -83,7 +134,7 @@ def make_unit(label: str, config: str, run_dir: str, name: str, command: str) ->
     Returns:
         The unit's folder.
     """
-    run = Run(RunConfig.model_validate_json(config), Path(run_dir), PlainProgress(LOG_SECONDS), command)
+    run = Run(RunConfig.model_validate_json(config), Path(run_dir), PublishedProgress(LOG_SECONDS), command)
     run.make_one(name)
     return str(run.run_dir / name)
 
@@ -93,51 +144,113 @@ FLOW: dict[str, Any] = {"log_prints": True, "validate_parameters": True}
 
 
 @flow(name="fit-palettes", flow_run_name="fit-palettes {recipe}", **FLOW)
-def fit_palettes(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def fit_palettes(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    palettes: PalettesForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Learn which scenes occur: fit the sampler of class shares to the training layouts.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example generate.pairs=500.
+        overrides: Further changes to the recipe as section.key=value, for example palettes.max_components=10.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        palettes: The palette sampler.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("palettes", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "palettes": palettes, "compute": compute}
+    return make_stage("palettes", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="train-layouts", flow_run_name="train-layouts {recipe}", **FLOW)
-def train_layouts(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def train_layouts(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    palettes: PalettesForm = None,
+    layouts: LayoutsForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Learn how scenes are arranged: train the generators of layouts.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example generate.pairs=500.
+        overrides: Further changes to the recipe as section.key=value, for example layouts.full.learning_rate=0.0005.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        palettes: The palette sampler.
+        layouts: The layout generators and their training.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("layouts", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "palettes": palettes, "layouts": layouts, "compute": compute}
+    return make_stage("layouts", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="train-images", flow_run_name="train-images {recipe}", **FLOW)
-def train_images(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def train_images(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    images: ImagesForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Learn what scenes look like: train the generator of images for layouts.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example images.steps=1000.
+        overrides: Further changes to the recipe as section.key=value, for example images.steps=1000.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        images: The image generator and its training.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("images", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "images": images, "compute": compute}
+    return make_stage("images", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="finetune", flow_run_name="finetune {recipe}", **FLOW)
-def finetune(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def finetune(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    finetune: FinetuneForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example finetune.kinds=[full].
+        overrides: Further changes to the recipe as section.key=value, for example finetune.kinds=[full].
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        finetune: End-to-end fine-tuning.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("finetuned", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "finetune": finetune, "compute": compute}
+    return make_stage("finetuned", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="compare", flow_run_name="compare {recipe}", **FLOW)
@@ -145,20 +258,40 @@ def compare(
     recipe: Recipe = "demo",
     out: str | None = None,
     overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    compare: CompareForm = None,
+    compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
+    cluster_address: str | None = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Train and measure systems under one budget, and write the table that compares them.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example compare.rows=[sb-gan, semantic-palette].
+        overrides: Further changes to the recipe as section.key=value, such as compare.rows=[sb-gan, semantic-palette].
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        compare: The comparison of systems.
+        compute: Device, precision and threads.
         task_runner: Where shards are made.
-        shard_workers: Shards that are made at once.
+        shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
+            waits.
+        cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
+    changes = {"seed": seed, "data": data, "compare": compare, "compute": compute}
     return make_stage(
-        COMPARISON, recipe, out, list(overrides or ()), task_runner=task_runner, shard_workers=shard_workers
+        COMPARISON,
+        recipe,
+        out,
+        overrides,
+        changes,
+        wait_minutes,
+        Workforce(task_runner, shard_workers, cluster_address),
     )
 
 
@@ -167,46 +300,91 @@ def generate_dataset(
     recipe: Recipe = "demo",
     out: str | None = None,
     overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    generate: GenerateForm = None,
+    compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
+    cluster_address: str | None = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Write layout-image pairs to Parquet shards, one task per shard.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example generate.pairs=5000.
+        overrides: Further changes to the recipe as section.key=value, for example generate.pairs=5000.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        generate: Mass production of pairs.
+        compute: Device, precision and threads.
         task_runner: Where shards are made.
         shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
             waits.
+        cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
+    changes = {"seed": seed, "data": data, "generate": generate, "compute": compute}
     return make_stage(
-        "shards", recipe, out, list(overrides or ()), task_runner=task_runner, shard_workers=shard_workers
+        "shards", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)
     )
 
 
 @flow(name="train-segmenter", flow_run_name="train-segmenter {recipe}", **FLOW)
-def train_segmenter(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def train_segmenter(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    generate: GenerateForm = None,
+    segmenters: SegmentersForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Train a segmenter per arm and seed, with and without generated pairs.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example segmenters.steps=500.
+        overrides: Further changes to the recipe as section.key=value, for example segmenters.steps=500.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        generate: Mass production of pairs.
+        segmenters: The segmenters that are compared.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("segmenters", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "generate": generate, "segmenters": segmenters, "compute": compute}
+    return make_stage("segmenters", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="report", flow_run_name="report {recipe}", **FLOW)
-def report(recipe: Recipe = "demo", out: str | None = None, overrides: list[Override] | None = None) -> str:
+def report(
+    recipe: Recipe = "demo",
+    out: str | None = None,
+    overrides: list[Override] | None = None,
+    seed: Seed | None = None,
+    data: DataForm = None,
+    report: ReportForm = None,
+    compute: ComputeForm = None,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> str:
     """Compare the arms, write the report, and show it as an artifact.
 
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out.
-        overrides: Changes to the recipe as section.key=value, for example report.bootstrap_samples=500.
+        overrides: Further changes to the recipe as section.key=value, for example report.bootstrap_samples=500.
+        seed: All randomness follows from it.
+        data: Which data set; what is left out stays as the recipe has it, here and below.
+        report: The comparison of arms.
+        compute: Device, precision and threads.
+        wait_minutes: How long to wait while another run works in the same run directory.
     """
-    return make_stage("report", recipe, out, list(overrides or ()))
+    changes = {"seed": seed, "data": data, "report": report, "compute": compute}
+    return make_stage("report", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="edit", flow_run_name="edit {what}", **FLOW)

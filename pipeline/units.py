@@ -21,6 +21,7 @@ from data.files import read_json, sha256_of_json, write_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+WAIT_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -161,16 +162,30 @@ def finish(
 
 
 @contextlib.contextmanager
-def exclusive(run_dir: Path) -> Iterator[None]:
+def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold the run directory, so that two runs never write into it at once.
 
+    The operating system lets go of it when its process ends, however it ends.
+
+    Args:
+        run_dir: The run directory, which is made.
+        wait: Seconds to wait for another process that holds it.
+        on_wait: Called once if there is something to wait for.
+
     Raises:
-        ScenepaletteError: Another process holds it.
+        ScenepaletteError: Another process holds it still.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run_dir / ".lock")
-        lock.acquire(timeout=0)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            if wait <= 0:
+                raise
+            if on_wait is not None:
+                on_wait()
+            lock.acquire(timeout=wait, poll_interval=WAIT_POLL_SECONDS)
     except Timeout as error:
         raise ScenepaletteError(
             f"Another process is working in {run_dir}. Wait until it ends, or give another --out folder."

@@ -5,14 +5,17 @@ import io
 import re
 from pathlib import Path
 
+import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
-from flows.artifacts import inline_figures
+from flows import artifacts
+from flows.artifacts import ProgressArtifact, inline_figures, key_of, publish_samples
 
 
 def write_figure(path: Path, size: tuple[int, int], noise: bool) -> None:
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(0)
     pixels = generator.integers(0, 256 if noise else 1, (*size, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(path)
@@ -45,3 +48,44 @@ def test_a_figure_that_cannot_fit_is_named(tmp_path: Path) -> None:
 
 def test_text_without_figures_stays(tmp_path: Path) -> None:
     assert inline_figures("no figures", tmp_path) == "no figures"
+
+
+def test_keys_of_artifacts() -> None:
+    assert key_of("samples-images/crn-imle") == "samples-images-crn-imle"
+    assert key_of("progress-train-images spade+") == "progress-train-images-spade"
+
+
+def test_the_last_sample_sheet_is_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: dict[str, str] = {}
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, key, **_: published.update({key: text}))
+    publish_samples(tmp_path, "images/oasis")
+    assert published == {}, "a unit without samples"
+    write_figure(tmp_path / "samples/final.png", (20, 30), noise=True)
+    publish_samples(tmp_path, "images/oasis")
+    encoded = base64.b64encode((tmp_path / "samples/final.png").read_bytes()).decode()
+    expected = f"![samples of images/oasis](data:image/png;base64,{encoded})"
+    assert published == {"samples-images-oasis": expected}
+
+
+def test_work_goes_on_where_progress_cannot_be_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("no server")
+
+    monkeypatch.setattr(artifacts, "update_progress_artifact", fail)
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_, **__: "an id")
+    ProgressArtifact("key", "work", 2).show(1)
+    assert "Progress is not shown" in caplog.text
+    monkeypatch.setattr(artifacts, "create_progress_artifact", fail)
+    ProgressArtifact("key", "work", 2).show(1)
+
+
+def test_progress_is_in_percent(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[float] = []
+    monkeypatch.setattr(artifacts, "update_progress_artifact", lambda _, progress: shown.append(progress))
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_, **__: "an id")
+    bar = ProgressArtifact("key", "work", 4)
+    for done in (0, 1, 4, 5):
+        bar.show(done)
+    assert shown == [0.0, 25.0, 100.0, 100.0]

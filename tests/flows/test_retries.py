@@ -1,22 +1,36 @@
 from __future__ import annotations
 
+import errno
+
 import pytest
+from PIL import UnidentifiedImageError
 from prefect.states import Failed
 
 from data.errors import ScenepaletteError
-from flows.retries import is_passing_trouble
+from flows.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
 
 
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (OSError("Stale file handle"), True),
+        (OSError(errno.ESTALE, "Stale file handle"), True),
+        (OSError(errno.EIO, "Input/output error"), True),
         (TimeoutError("network drive"), True),
-        (FileNotFoundError("weights"), False),
-        (PermissionError("folder"), False),
+        (ConnectionResetError("file server"), True),
+        (FileNotFoundError(errno.ENOENT, "weights"), False),
+        (PermissionError(errno.EACCES, "folder"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (OSError(errno.EROFS, "Read-only file system"), False),
+        (UnidentifiedImageError("cannot identify image file"), False),
+        (OSError("image file is truncated"), False),
         (ScenepaletteError("disk is full"), False),
         (ValueError("a bug"), False),
     ],
 )
 def test_only_passing_trouble_with_files_is_tried_again(error: Exception, expected: bool) -> None:
     assert is_passing_trouble(None, None, Failed(data=error)) is expected  # type: ignore[arg-type]
+
+
+def test_each_pause_is_twice_as_long_as_the_one_before() -> None:
+    pauses = RETRIES["retry_delay_seconds"](RETRY_COUNT)
+    assert pauses == [FIRST_RETRY_SECONDS * 2**i for i in range(RETRY_COUNT)]

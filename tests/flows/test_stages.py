@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
 import inspect
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +17,11 @@ from prefect.exceptions import ParameterTypeError
 from data.errors import ConfigError, ScenepaletteError
 from flows import shards, stages
 from flows.augment import augment
-from flows.shards import shared_pair_maker
+from flows.shards import PACKAGES, Workforce, shared_pair_maker
 from pipeline.config import RunConfig
+from pipeline.recipes import load_config
 from pipeline.run import Run, units_of
+from pipeline.units import exclusive
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {
@@ -60,7 +65,10 @@ def test_augment_makes_what_the_command_line_makes(
         artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
     assert "data:image/png;base64," in artifacts["report"].data  # type: ignore[operator]
     assert "](figures/" not in artifacts["report"].data  # type: ignore[operator]
-    assert artifacts["shards-full"].data == 100.0
+    assert artifacts["shards-full"].data == artifacts["progress"].data == 100.0
+    assert artifacts["progress-train-images-oasis"].data == 100.0
+    for key in ("samples-images-oasis", "samples-layouts-semantic-palette"):
+        assert "data:image/png;base64," in artifacts[key].data  # type: ignore[operator]
     assert str(run_dir / "report/report.html") in str(artifacts["report-file"].data)
 
 
@@ -116,7 +124,7 @@ def test_passing_trouble_with_files_is_tried_again(
     def fail_once(self: Run, name: str) -> None:
         calls.append(name)
         if len(calls) == 1:
-            raise OSError("Stale file handle")
+            raise OSError(errno.ESTALE, "Stale file handle")
         make_one(self, name)
 
     monkeypatch.setattr(Run, "make_one", fail_once)
@@ -160,6 +168,89 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path) -> No
     with pytest.raises(ConfigError, match=r"images\.stepz"):
         stages.generate_dataset("demo", str(tmp_path / "run"), ["images.stepz=1"])
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_waits_for_the_run_directory(finished_run: Path, tiny_recipe: Path) -> None:
+    with pytest.raises(ScenepaletteError, match="Another process is working"), exclusive(finished_run):
+        stages.make_stage("report", str(tiny_recipe), str(finished_run), [], {}, 0)
+
+
+@pytest.mark.usefixtures("server")
+def test_a_run_goes_on_when_the_run_directory_is_free(
+    finished_run: Path, tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with exclusive(finished_run):
+            held.set()
+            release.wait(60)
+
+    def released(run_dir: Path, wait: float, on_wait: Callable[[], object]) -> Any:
+        def told() -> None:
+            on_wait()
+            release.set()
+
+        return exclusive(run_dir, wait, told)
+
+    monkeypatch.setattr(stages, "exclusive", released)
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    try:
+        assert stages.report(str(tiny_recipe), str(finished_run), wait_minutes=1) == str(finished_run / "report")
+    finally:
+        release.set()
+        holder.join()
+    assert "this one waits for it, up to 1 minutes" in caplog.text
+
+
+@pytest.mark.usefixtures("server")
+def test_forms_change_the_recipe(tiny_recipe: Path, tmp_path: Path) -> None:
+    form: dict[str, Any] = {"train_scenes": 9, "val_scenes": 3}
+    stages.fit_palettes(str(tiny_recipe), str(tmp_path / "run"), seed=3, data=form)  # type: ignore[arg-type]
+    config = load_config(str(tmp_path / "run/config.yaml"))
+    assert (config.seed, config.data.train_scenes, config.data.val_scenes) == (3, 9, 3)
+    with pytest.raises(ParameterTypeError, match=r"data\.train_scenes"):
+        stages.fit_palettes(str(tiny_recipe), str(tmp_path / "x"), data={"train_scenes": 1})  # type: ignore[arg-type]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+@pytest.mark.parametrize("runner", ["processes", "dask", "ray"])
+def test_shards_are_the_same_wherever_they_are_made(
+    runner: str, copy_of_run: Callable[..., Path], tiny_recipe: Path, results_of: Results
+) -> None:
+    package = PACKAGES.get(runner)  # type: ignore[call-overload]
+    if package is not None:
+        pytest.importorskip(package, reason=f"the extra {runner} is not installed")
+    run_dir = copy_of_run("report")
+    before = results_of(run_dir)
+    for path in (run_dir / "shards/full").iterdir():
+        if path.is_file():
+            path.unlink()
+    shutil.rmtree(run_dir / "shards/full/.finished")
+    stages.generate_dataset(str(tiny_recipe), str(run_dir), task_runner=runner, shard_workers=2)  # type: ignore[arg-type]
+    assert results_of(run_dir) == before
+
+
+def test_what_a_runner_lacks_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shards, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"pip install 'scenepalette\[ray\]'"):
+        Workforce("ray").check()
+    with pytest.raises(ConfigError, match="cluster_address: processes work on this machine alone"):
+        stages.make_stage(
+            "shards", "demo", str(tmp_path / "run"), [], {}, 0, Workforce("processes", 1, "tcp://127.0.0.1:1")
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_threads_of_this_machine_are_shared_and_those_of_a_cluster_are_not(tiny_config: RunConfig) -> None:
+    compute = tiny_config.compute.model_copy(update={"threads": 8})
+    config = tiny_config.model_copy(update={"compute": compute})
+    assert shards.shared_among(config, Workforce("processes", 4)).compute.threads == 2
+    assert shards.shared_among(config, Workforce("threads", 16)).compute.threads == 1
+    assert shards.shared_among(config, Workforce("dask", 4, "tcp://127.0.0.1:8786")) == config
 
 
 @pytest.mark.parametrize("name", ["augment", *FLOWS])

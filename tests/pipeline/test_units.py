@@ -93,6 +93,38 @@ def test_a_held_run_directory_is_refused_and_free_afterwards(tmp_path: Path) -> 
         pass
 
 
+def test_a_held_run_directory_is_waited_for(tmp_path: Path) -> None:
+    release, waited = threading.Event(), []
+
+    def hold(held: threading.Event) -> None:
+        with exclusive(tmp_path / "run"):
+            held.set()
+            release.wait(30)
+
+    held = threading.Event()
+    holder = threading.Thread(target=hold, args=(held,))
+    holder.start()
+    try:
+        assert held.wait(30)
+        with (
+            pytest.raises(ScenepaletteError, match="Another process is working"),
+            exclusive(tmp_path / "run", wait=0.1),
+        ):
+            pass
+
+        def let_go() -> None:
+            waited.append(True)
+            release.set()
+
+        with exclusive(tmp_path / "run", wait=30, on_wait=let_go):
+            assert waited == [True]
+    finally:
+        release.set()
+        holder.join()
+    with exclusive(tmp_path / "run", wait=30, on_wait=let_go):
+        assert waited == [True], "there was nothing to wait for"
+
+
 def test_a_run_directory_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(ScenepaletteError, match="cannot be used as run directory"), exclusive(tmp_path / "run"):

@@ -1,0 +1,74 @@
+"""Create or update the automations of automations.yaml on a server: `python -m flows.automations`.
+
+`prefect automation create` would make another one of the same name each time.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import httpx
+import typer
+import yaml
+from pydantic import ValidationError
+
+from data.errors import ConfigError
+from pipeline.command_line import problems_in_words
+
+DEFAULT_FILE = Path("automations.yaml")
+Change = Literal["created", "updated", "unchanged"]
+
+
+def apply_automations(path: Path) -> dict[str, Change]:
+    """Bring the automations of the configured server to what a file says; others are left alone.
+
+    Args:
+        path: YAML file with a list `automations`, as `prefect automation create --from-file` takes it.
+
+    Returns:
+        What was done, by name.
+
+    Raises:
+        ConfigError: The file cannot be read as automations, or the server cannot be reached.
+    """
+    # Imported here: a command line must be able to explain itself without.
+    from prefect.client.orchestration import get_client
+    from prefect.events.schemas.automations import AutomationCore
+
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        wanted = [AutomationCore.model_validate(entry) for entry in content["automations"]]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
+        raise ConfigError(f"{path} cannot be read as a list of automations: {error}") from error
+    changes: dict[str, Change] = {}
+    try:
+        with get_client(sync_client=True) as client:
+            for automation in wanted:
+                found = client.read_automations_by_name(automation.name)
+                if not found:
+                    client.create_automation(automation)
+                    changes[automation.name] = "created"
+                elif found[0].model_dump(include=set(AutomationCore.model_fields)) == automation.model_dump():
+                    changes[automation.name] = "unchanged"
+                else:
+                    client.update_automation(found[0].id, automation)
+                    changes[automation.name] = "updated"
+    except httpx.HTTPError as error:
+        raise ConfigError(
+            f"Prefect's server does not answer as it should: {error}. Set PREFECT_API_URL to a server that runs."
+        ) from error
+    return changes
+
+
+def run(
+    path: Annotated[Path, typer.Argument(help="YAML file of automations.")] = DEFAULT_FILE,
+) -> None:
+    """Create or update a server's automations; the same command again changes nothing."""
+    with problems_in_words():
+        for name, change in apply_automations(path).items():
+            typer.echo(f"{name}: {change}")
+
+
+if __name__ == "__main__":
+    typer.run(run)

@@ -1,0 +1,98 @@
+"""Sections of the configuration as forms: what they show, what they refuse, and what they mean."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Annotated, Any
+
+import pytest
+from prefect import flow
+from prefect.exceptions import ParameterTypeError
+from prefect.utilities.schema_tools.validation import validate
+from pydantic import ValidationError
+
+from flows.augment import augment
+from flows.forms import Changes, ChangesTo, assignments, changes_to
+from pipeline.config import GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
+from pipeline.recipes import load_config
+from pipeline.request import Request
+
+SECTIONS = [
+    field.annotation for name, field in RunConfig.model_fields.items() if name not in ("recipe", "seed", "compare")
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_a_form_has_the_sections_fields_none_of_them_required_or_filled_in(section: type[Section]) -> None:
+    schema = changes_to(section).model_json_schema()
+    assert schema["properties"].keys() == section.model_fields.keys() and "required" not in schema
+    expected = section.model_json_schema()["properties"]
+    for name, field in schema["properties"].items():
+        assert field["description"] and "default" not in field
+        assert {"type": "null"} not in field.get("anyOf", [])
+        if "minimum" in expected[name]:
+            assert field["minimum"] == expected[name]["minimum"]
+
+
+def test_values_out_of_range_are_refused_with_their_field() -> None:
+    with pytest.raises(ValidationError) as caught:
+        changes_to(GenerateConfig).model_validate({"pairs": 0, "kinds": ["whole"], "pairz": 1})
+    assert {entry["loc"] for entry in caught.value.errors()} == {("pairs",), ("kinds", 0), ("pairz",)}
+
+
+def test_what_is_left_out_stays_as_the_recipe_has_it() -> None:
+    changes = {
+        "seed": 7,
+        "data": None,
+        "generate": changes_to(GenerateConfig)(pairs=5, kinds=("full",), minimum={"car": 0.1}, noise_scheme=None),
+        "images": changes_to(ImagesConfig)(systems={"oasis": {"width": 8}}),
+        "layouts": changes_to(LayoutsConfig).model_validate({"full": {"learning_rate": 1e-5}}),
+        "segmenters": None,
+    }
+    texts = assignments(changes)
+    config = load_config("demo", [*texts, "segmenters.arms=[real]"])
+    recipe = load_config("demo")
+    assert config.generate == recipe.generate.model_copy(
+        update={"pairs": 5, "kinds": ("full",), "minimum": {"car": 0.1}}
+    )
+    systems = recipe.images.systems
+    assert config.images.systems == {**systems, "oasis": {**systems["oasis"], "width": 8}}
+    full = recipe.layouts.full.model_copy(update={"learning_rate": 1e-5})
+    assert config.layouts == recipe.layouts.model_copy(update={"full": full})
+    assert config.seed == 7 and config.data == recipe.data
+
+
+def test_changes_are_a_command_line() -> None:
+    changes = changes_to(GenerateConfig)(pairs=5, ban=("traffic light", "yes"))
+    texts = assignments({"generate": changes})
+    assert texts == ["generate.pairs=5", "generate.ban=[traffic light, 'yes']"]
+    parts = shlex.split(Request("demo", tuple(texts)).command())
+    assert parts == ["scenepalette", "run", "demo", "--set", texts[0], "--set", texts[1], "--out", "runs/demo"]
+    assert load_config("demo", texts).generate.ban == ("traffic light", "yes")
+
+
+def test_class_names_with_dots_are_one_key() -> None:
+    changes = changes_to(GenerateConfig)(minimum={"st. car": 0.1, "road": 0.2})
+    assert load_config("demo", assignments({"generate": changes})).generate.minimum == {"st. car": 0.1, "road": 0.2}
+
+
+def test_overrides_come_after_forms() -> None:
+    given: dict[str, Any] = {"generate": {"pairs": 5}, "overrides": ["generate.pairs=6"]}
+    values = augment.validate_parameters(given)
+    texts = [*assignments({"generate": values["generate"]}), *values["overrides"]]
+    assert load_config("demo", texts).generate.pairs == 6
+
+
+@flow
+def small(generate: Annotated[Changes | None, ChangesTo(GenerateConfig)] = None) -> None:
+    """A flow with one form."""
+
+
+def test_a_server_refuses_wrong_values_when_a_run_is_submitted() -> None:
+    schema = small.parameters.model_dump()
+    validate({"generate": {"pairs": 3}}, schema)
+    validate({"generate": None}, schema)
+    with pytest.raises(Exception, match="less than the minimum"):
+        validate({"generate": {"pairs": 0}}, schema, raise_on_error=True)
+    with pytest.raises(ParameterTypeError, match=r"generate\.pairs"):
+        small.validate_parameters({"generate": {"pairs": 0}})
