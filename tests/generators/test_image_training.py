@@ -178,7 +178,7 @@ def test_weights_are_loaded_as_the_average_in_eval_mode(train: Train, table: Cla
         running = "blocks.0.norm_0.norm.running_mean"
         assert not torch.equal(network.state_dict()[running], file.get_tensor(f"module/generator/{running}"))
     with safe_open(folder / "weights.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["scenepalette"])["settings"]["width"] == 4
+        assert json.loads(file.metadata()["scenepalette"])["content"]["settings"]["width"] == 4
 
 
 def test_a_loaded_generator_makes_different_images_from_different_noise(train: Train, table: ClassTable) -> None:

@@ -214,7 +214,7 @@ def test_weights_are_loaded_as_the_average_in_eval_mode(kind: str, train: Train,
         assert torch.equal(parameter, stored[name]), name
     assert any(not torch.equal(stored[name], trained[name]) for name in stored)
     with safe_open(folder / "weights.safetensors", "pt") as file:
-        metadata = json.loads(file.metadata()["scenepalette"])
+        metadata = json.loads(file.metadata()["scenepalette"])["content"]
     assert metadata["system"] == kind
     assert metadata["settings"]["noise_features"] == 6
 
