@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,24 +100,36 @@ def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
     Temporary files that a killed process left in it are removed; call this before any work on the unit starts.
     """
     path = run_dir / unit.name / UNFINISHED
-    for leftover in path.parent.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    _remove_leftovers(path.parent.rglob(".*.tmp"))
     if not path.exists():
         write_json(
             path, {"fingerprint": fingerprint_of(unit, units), "settings": _as_json(unit.settings), "seconds": 0.0}
         )
 
 
+def _remove_leftovers(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def timed(run_dir: Path, unit: Unit) -> Iterator[None]:
     """Add the time that the block takes to the unit's account, also if it is interrupted."""
     path, began = run_dir / unit.name / UNFINISHED, time.monotonic()
-    try:
-        yield
-    finally:
+
+    def account() -> None:
         if path.exists():
             content = read_json(path)
             write_json(path, {**content, "seconds": content["seconds"] + time.monotonic() - began})
+
+    try:
+        yield
+    except BaseException:
+        # On a full disk this fails as well; the first reason is the one to report.
+        with contextlib.suppress(ScenepaletteError):
+            account()
+        raise
+    account()
 
 
 def seconds_spent(run_dir: Path, unit_name: str) -> float:
@@ -164,13 +176,16 @@ def finish(
 def exclusive(run_dir: Path) -> Iterator[None]:
     """Hold the run directory, so that two runs never write into it at once.
 
+    What a killed process left half-written beside the units' folders is removed.
+
     Raises:
-        ScenepaletteError: Another process holds it.
+        ScenepaletteError: Another process holds it, or it cannot be written.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
         lock = FileLock(run_dir / ".lock")
         lock.acquire(timeout=0)
+        _remove_leftovers(run_dir.glob(".*.tmp"))
     except Timeout as error:
         raise ScenepaletteError(
             f"Another process is working in {run_dir}. Wait until it ends, or give another --out folder."

@@ -242,7 +242,9 @@ def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
         folder.save(step, {"net": network}, {"opt": optimizer}, score=score)
         kept.append([int(path.stem.rpartition("-")[2]) for path in sorted(tmp_path.iterdir())])
     assert kept == [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5], [3, 5, 6]]
-    assert folder.load({"net": network}, {"opt": optimizer})[0] == 6  # the best is kept, training goes on from the newest
+    assert (
+        folder.load({"net": network}, {"opt": optimizer})[0] == 6
+    )  # the best is kept, training goes on from the newest
 
 
 def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:
