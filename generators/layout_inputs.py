@@ -229,7 +229,8 @@ class PartialInputs(_Draws):
         """Return edits of different layouts, and one edit with different noise and the pixels of its crop."""
         samples = self.draw(0, "watch", count)
         _, source = samples.condition
-        return samples, _repeat_first(samples), source[0].sum(dim=0) == 0 if self.settings.edits == "replace" else None
+        # A layout is one-hot except in its crop.
+        return samples, _repeat_first(samples), source[0].amax(dim=0) < 1 if self.settings.edits == "replace" else None
 
 
 def _repeat_first(inputs: LayoutInputs) -> LayoutInputs:
