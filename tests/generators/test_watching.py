@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,7 @@ def test_edits_are_compared_where_they_are_made(
 ) -> None:
     labels = make_labels()
     inputs = PartialInputs(
-        SETTINGS,
+        replace(SETTINGS, crop_mode="rectangle"),
         table,
         0,
         torch.device("cpu"),
