@@ -41,5 +41,9 @@ class CheckpointError(ScenepaletteError):
     """Weights or a checkpoint that do not fit what they are loaded into."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """Weights or a checkpoint that are missing, cut short, or not what was written."""
+
+
 class TrainingError(ScenepaletteError):
     """A training that must not go on, such as one with a loss that is not finite."""

@@ -14,6 +14,9 @@ from typing import Any, BinaryIO
 
 from data.errors import ScenepaletteError
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+
 
 @contextlib.contextmanager
 def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
@@ -48,7 +51,8 @@ def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
         raise explain_write_error(path, error) from error
     finally:
         if temporary is not None:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that cannot be written; the first reason is the one to report
+                temporary.unlink(missing_ok=True)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -68,13 +72,29 @@ def explain_write_error(path: Path, error: OSError) -> ScenepaletteError:
         path: The file that could not be written.
         error: What the system said.
     """
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if error.errno in FULL:
         remedy = "the disk is full. Free some space and give the same command again; finished work is kept."
-    elif error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
+    elif error.errno in READ_ONLY:
         remedy = "the folder cannot be written. Give a writable --out folder or change its permissions."
     else:
         remedy = f"{error.strerror or error}. Mend that and give the same command again; finished work is kept."
     return ScenepaletteError(f"Could not write {path}: {remedy}")
+
+
+@contextlib.contextmanager
+def writing_explained(folder: Path) -> Iterator[None]:
+    """Turn what keeps a block from writing or removing files in a folder into a message with its remedy.
+
+    Raises:
+        ScenepaletteError: The disk is full, or a file of the folder cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        path = Path(os.fsdecode(error.filename)) if isinstance(error.filename, str | bytes) else folder
+        if error.errno in FULL or (error.errno in READ_ONLY and path.is_relative_to(folder)):
+            raise explain_write_error(path, error) from error
+        raise
 
 
 def write_atomically(path: Path | str, content: bytes | str) -> None:

@@ -24,7 +24,7 @@ from generators.blocks import estimate_batch_statistics
 from generators.categorical import straight_through
 from generators.image_contract import FeatureNetwork, ImageSettings
 from generators.image_systems import find_image_system
-from generators.image_training import TrainingBatches, image_identity
+from generators.image_training import TrainingBatches, image_identity, watch_images
 from generators.layout_settings import LayoutSettings
 from generators.layout_systems import layout_system
 from generators.layout_training import LayoutObjective, Moment, layout_identity
@@ -32,9 +32,20 @@ from generators.palettes import PaletteSampler
 from generators.patch_discriminator import PatchDiscriminator
 from generators.patch_losses import hinge_discriminator_loss, hinge_generator_loss
 from generators.pictures import tile_pictures
+from generators.watching import LayoutDiversity
 from training.average import averaged_copy, update_average
 from training.checkpoint import CheckpointFolder, save_weights
-from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
+from training.loop import (
+    LOG_EVERY,
+    NO_PROGRESS,
+    MetricsLog,
+    Progress,
+    epoch_batch,
+    require_finite,
+    require_finite_gradients,
+    seed_step,
+)
+from training.watch import SignsOfTrouble, watch_interval
 
 LAYOUT_WEIGHTS = "layouts.safetensors"
 IMAGE_WEIGHTS = "images.safetensors"
@@ -100,11 +111,13 @@ def fine_tune(
     seed: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
+    tensorboard: bool = False,
 ) -> None:
     """Train both generators together; the same call again goes on where it stopped.
 
     Writes `layouts.safetensors` and `images.safetensors` (the averaged generators), `metrics.jsonl`, `samples/*.png`
-    and checkpoints.
+    and the last two checkpoints. There is no best one: no loss measures layouts and images together. About twenty
+    times in a training the averaged image generator makes a sample sheet, and the diversity of both is measured.
 
     Args:
         folder: Output folder.
@@ -118,10 +131,11 @@ def fine_tune(
         seed: The run's seed.
         fabric: Device and precision.
         progress: Watches the steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
 
     Raises:
         CheckpointError: A part's last checkpoint is missing or of another set-up.
-        TrainingError: A loss is not finite.
+        TrainingError: A loss or a gradient is not finite.
     """
     assert isinstance(layouts.settings, LayoutSettings) and isinstance(images.settings, ImageSettings)
     size, count = pairs.size, pairs.table.num_classes
@@ -182,14 +196,20 @@ def fine_tune(
     done, _ = checkpoints.load(modules, optimizers)
     if not done:
         raw_image.finish(source)
-    log = MetricsLog(folder / "metrics.jsonl", done)
+    trained_critics = {"judge": 2.0}  # a hinge loss
+    if trains_images:
+        trained_critics |= {f"image_{name}": value for name, value in objective.undecided.items()}
+    watch = SignsOfTrouble(trained_critics, "critic" if trains_layouts else None)
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
+    diversity, interval = LayoutDiversity(layout_objective.inputs, filled_labels), watch_interval(settings.steps)
     raw_layout.requires_grad_(trains_layouts)
     raw_image.requires_grad_(trains_images)
 
-    def step_with(loss: Tensor, names: list[str]) -> None:
+    def step_with(step: int, loss: Tensor, names: list[str]) -> None:
         for name in names:
             optimizers[name].zero_grad()
         fabric.backward(loss)
+        require_finite_gradients(step, **{name: rates[name][0] for name in names})
         for name in names:
             ready[name][1].step()
 
@@ -205,7 +225,7 @@ def fine_tune(
         if trains_layouts:
             loss_layout_critic, parts = layout_objective.critic_loss(step, last)
             require_finite(step, layout_critic=loss_layout_critic)
-            step_with(loss_layout_critic, ["layout_critic"])
+            step_with(step, loss_layout_critic, ["layout_critic"])
 
         # Generators: images of generated layouts are to pass for real ones (D2); each keeps its own losses (Eq. 3).
         for frozen in (objective.critic, raw_judge):
@@ -228,7 +248,7 @@ def fine_tune(
             total = total + loss_image.total
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
         require_finite(step, generators=total)
-        step_with(total, [*(["layout"] if trains_layouts else []), *(["image"] if trains_images else [])])
+        step_with(step, total, [*(["layout"] if trains_layouts else []), *(["image"] if trains_images else [])])
         for frozen in (objective.critic, raw_judge):
             if frozen is not None:
                 frozen.requires_grad_(True)
@@ -242,7 +262,7 @@ def fine_tune(
         if batch is not None and fake is not None and objective.critic is not None:
             loss_image_critic = objective.critic_loss(ready["image_critic"][0], batch, fake.detach())
             require_finite(step, image_discriminator=loss_image_critic.total)
-            step_with(loss_image_critic.total, ["image_critic"])
+            step_with(step, loss_image_critic.total, ["image_critic"])
             parts |= {f"image_{name}": part for name, part in loss_image_critic.parts.items()}
         real = pairs.batch(indices.tolist())[0].to(fabric.device)
         judge = ready["judge"][0]
@@ -250,16 +270,20 @@ def fine_tune(
             [output.scores for output in judge(real)], [output.scores for output in judge(image.detach())]
         )
         require_finite(step, end_to_end_discriminator=loss_judge)
-        step_with(loss_judge, ["judge"])
+        step_with(step, loss_judge, ["judge"])
 
         finished = step + 1
         values = {name: float(part.detach()) for name, part in parts.items()} | {"judge": float(loss_judge.detach())}
         progress.advance(1, end_to_end=values["end_to_end"], judge=values["judge"])
-        if finished % 20 == 0:
+        if finished % interval == 0:
+            values |= diversity.measure(layout_average, last.level, last.fade)
+            values |= watch_images(folder, finished, image_average, source, f"{STAGE} sheet")
+        if finished % LOG_EVERY == 0 or finished % interval == 0:
             log.write(finished, **values)
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:
             checkpoints.save(finished, modules, optimizers)
     progress.finish()
+    log.close()
 
     image_average.finish(source)
 

@@ -7,8 +7,9 @@ batch, K classes, Z noise, H x W pixels.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import numpy as np
@@ -207,10 +208,13 @@ class ImageObjective(ABC):
     Attributes:
         critic: The network that is trained against the generator, or None.
         memory: Further state that goes on with a training, as a module of buffers, or None.
+        undecided: Part of the critic's loss -> its value if real and generated images cannot be told apart; zero is its
+            value if they are told apart without fail.
     """
 
     critic: nn.Module | None = None
     memory: nn.Module | None = None
+    undecided: Mapping[str, float] = MappingProxyType({})
 
     def begin(self, source: BatchSource, device: torch.device) -> None:  # noqa: B027 (optional)
         """Look at the training set before the first step; does nothing unless a system needs it."""

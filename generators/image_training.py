@@ -23,14 +23,27 @@ from generators.blocks import estimate_batch_statistics
 from generators.image_contract import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
 from generators.image_systems import find_image_system
 from generators.pictures import tile_pictures
+from generators.watching import image_diversity
 from training.average import averaged_copy, decay_at, update_average
 from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
+from training.loop import (
+    LOG_EVERY,
+    NO_PROGRESS,
+    MetricsLog,
+    Progress,
+    epoch_batch,
+    require_finite,
+    require_finite_gradients,
+    seed_step,
+)
+from training.watch import SignsOfTrouble, looking_at, watch_interval
 
 WEIGHTS = "weights.safetensors"
 CRITIC_WEIGHTS = "critic.safetensors"
 STATISTICS_BATCHES = 32
-SHEET_COUNT = 4  # layouts on a sample sheet; each is shown with its real image and with 3 draws of noise
+SHEET_COUNT = 4  # layouts on a sample sheet
+SHEET_DRAWS = 3  # images of each, with different noise
+SHEET_COLUMNS = 2 + SHEET_DRAWS  # layout and real image come first
 
 
 class TrainingBatches:
@@ -130,11 +143,14 @@ def train_image_generator(
     seed: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
+    tensorboard: bool = False,
 ) -> None:
     """Train an image system; the same call again goes on where it stopped.
 
     Writes `weights.safetensors` (the averaged generator), `critic.safetensors`, `metrics.jsonl`, `samples/*.png` and
-    checkpoints.
+    the last two checkpoints. There is no best one: no loss of a GAN measures quality. About twenty times in a training
+    (`watch_interval`) the averaged generator makes a sample sheet of fixed layouts and noise, from which its diversity
+    is measured as well.
 
     Args:
         folder: Output folder.
@@ -146,10 +162,11 @@ def train_image_generator(
         seed: The run's seed.
         fabric: Device and precision.
         progress: Watches the steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
 
     Raises:
         ConfigError: There is no such system, or it lacks what its losses need.
-        TrainingError: A loss is not finite.
+        TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
     system = find_image_system(name)
@@ -187,7 +204,8 @@ def train_image_generator(
     objective.begin(source, fabric.device)
     checkpoints = CheckpointFolder(folder)
     done, _ = checkpoints.load(modules, optimizers)
-    log = MetricsLog(folder / "metrics.jsonl", done)
+    watch, interval = SignsOfTrouble(objective.undecided), watch_interval(settings.steps)
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
 
     progress.start(f"train-images {name}", settings.steps, done)
     for step in range(done, settings.steps):
@@ -203,30 +221,35 @@ def train_image_generator(
         require_finite(step, generator=loss.total)
         generator_optimizer.zero_grad()
         fabric.backward(loss.total)
+        require_finite_gradients(step, generator=raw_generator)
         generator_optimizer.step()
         update_average(average, raw_generator, decay_at(step, settings.average_decay))
         parts = dict(loss.parts)
 
-        if critic is not None and critic_optimizer is not None:
+        if raw_critic is not None and critic is not None and critic_optimizer is not None:
             loss = objective.critic_loss(critic, batch, fake.detach())
             require_finite(step, discriminator=loss.total)
             critic_optimizer.zero_grad()
             fabric.backward(loss.total)
+            require_finite_gradients(step, discriminator=raw_critic)
             critic_optimizer.step()
             parts |= loss.parts
 
         finished = step + 1
         values = {key: float(part.detach()) for key, part in parts.items()}
         progress.advance(1, **values)
-        if finished % 20 == 0:
+        if finished % interval == 0:
+            values |= watch_images(folder, finished, average, source, f"{name}-sheet")
+        if finished % LOG_EVERY == 0 or finished % interval == 0:
             log.write(finished, **values)
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:
             checkpoints.save(finished, modules, optimizers)
     progress.finish()
+    log.close()
 
     finish_average(average, source, f"{name}-statistics", settings.batch_size)
     sheet = sample_sheet(average, source, f"{name}-sheet")
-    tile_pictures(folder / "samples" / "final.png", sheet, columns=5)
+    tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     metadata: Mapping[str, Any] = {
         **image_identity(name, pairs.table, size),
         "settings": asdict(settings),
@@ -251,6 +274,30 @@ def finish_average(average: nn.Module, source: TrainingBatches, stream: str, bat
     estimate_batch_statistics(average, (partial(run, step) for step in range(STATISTICS_BATCHES)))
 
 
+def watch_images(
+    folder: Path, finished: int, average: nn.Module, source: TrainingBatches, stream: str
+) -> dict[str, float]:
+    """Write the sample sheet of a step, leaving the generator and all random state as they are.
+
+    Args:
+        folder: Folder of the training.
+        finished: Finished steps.
+        average: The averaged generator.
+        source: The training set.
+        stream: Name of the sheet's fixed layouts and noise.
+
+    Returns:
+        Measures of the sheet's diversity by name.
+    """
+    assert isinstance(average, ImageGenerator)
+    with looking_at(average):
+        average.finish(source)
+        sheet = sample_sheet(average, source, stream)
+    tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
+    rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
+    return image_diversity(rows, noisy=bool(average.noise_schemes))
+
+
 @torch.no_grad()
 def sample_sheet(network: nn.Module, source: TrainingBatches, stream: str) -> list[np.ndarray]:
     """Return rows of layout, real image and three generated images with different noise."""
@@ -260,8 +307,8 @@ def sample_sheet(network: nn.Module, source: TrainingBatches, stream: str) -> li
     for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
         image, _ = pairs.batch([int(index)])
         layout = torch.from_numpy(source.filled_labels[index : index + 1].astype(np.int64))
-        label = layout.expand(3, -1, -1).to(source.device)
-        generators = [torch_generator(source.seed, stream, row, draw) for draw in range(3)]
+        label = layout.expand(SHEET_DRAWS, -1, -1).to(source.device)
+        generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
         noise = network.sample_noise(None, label, generators)
         generated = network(one_hot(label, pairs.table.num_classes), noise).cpu()
         pictures += [

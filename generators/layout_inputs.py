@@ -5,7 +5,7 @@ Shapes: B batch, K classes, Z noise, H x W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -57,6 +57,18 @@ class InputSource(Protocol):
 
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
         """Return pictures of fixed samples at a level, and the mean KL of hard layouts if there are target palettes."""
+        ...
+
+    def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
+        """Return fixed inputs by whose samples a collapse is recognised.
+
+        Args:
+            count: Samples of each.
+
+        Returns:
+            Different samples; the first of them again and again with different noise; and the pixels HW (bool) that
+            the latter make anew, None for all.
+        """
         ...
 
 
@@ -141,6 +153,11 @@ class FullInputs(_Draws):
         pictures = [self.table.colorize(label) for label in labels.cpu().numpy()]
         return pictures, _mean_divergence(inputs.target, labels) if self.conditional else None
 
+    def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
+        """Return samples of different palettes, and of one palette with different noise; they make every pixel."""
+        samples = self.draw(0, "watch", count)
+        return samples, _repeat_first(samples), None
+
 
 class PartialInputs(_Draws):
     """Inputs of the partial generator: real layouts, what to make of them, and noise from a Gaussian."""
@@ -207,6 +224,27 @@ class PartialInputs(_Draws):
         half = SHEET_COUNT // 2
         pictures = [self.table.colorize(x) for x in torch.cat([source[:half], edited[:half]]).cpu().numpy()]
         return pictures, _mean_divergence(inputs.target, edited)
+
+    def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
+        """Return edits of different layouts, and one edit with different noise and the pixels of its crop."""
+        samples = self.draw(0, "watch", count)
+        _, source = samples.condition
+        # A layout is one-hot except in its crop.
+        return samples, _repeat_first(samples), source[0].amax(dim=0) < 1 if self.settings.edits == "replace" else None
+
+
+def _repeat_first(inputs: LayoutInputs) -> LayoutInputs:
+    """Return inputs in which all samples are the first, with their own noise."""
+
+    def repeat(value: Tensor) -> Tensor:
+        return value[:1].expand_as(value).contiguous()
+
+    return replace(
+        inputs,
+        target=repeat(inputs.target),
+        condition=tuple(repeat(value) for value in inputs.condition),
+        layout=None if inputs.layout is None else repeat(inputs.layout),
+    )
 
 
 def _mean_divergence(target: Tensor, labels: Tensor) -> float:

@@ -29,9 +29,20 @@ from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LayoutNetwork, LayoutSystem, layout_system
 from generators.palettes import PaletteSampler
 from generators.pictures import tile_pictures
+from generators.watching import LayoutDiversity
 from training.average import averaged_copy, decay_at, update_average
 from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
+from training.loop import (
+    LOG_EVERY,
+    NO_PROGRESS,
+    MetricsLog,
+    Progress,
+    epoch_batch,
+    require_finite,
+    require_finite_gradients,
+    seed_step,
+)
+from training.watch import SignsOfTrouble, looking_at, watch_interval
 
 STATISTICS_BATCHES = 16
 
@@ -220,10 +231,14 @@ def train_layout_generator(
     seed: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
+    tensorboard: bool = False,
 ) -> None:
     """Train a layout generator; the same call again goes on where it stopped.
 
-    Writes `weights.safetensors` (the averaged generator), `metrics.jsonl`, `samples/*.png` and checkpoints.
+    Writes `weights.safetensors` (the averaged generator), `metrics.jsonl`, `samples/*.png` and checkpoints: the last
+    two and, of a system that keeps to palettes, the best. The best is the one of the full-grown generator (last level,
+    faded in) whose fixed samples are nearest to their palettes (mean KL divergence). About twenty times in a training
+    the diversity of fixed samples is measured.
 
     Args:
         folder: Output folder.
@@ -235,10 +250,11 @@ def train_layout_generator(
         seed: The run's seed.
         fabric: Device and precision.
         progress: Watches the steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
 
     Raises:
         ConfigError: There is no such system, or the settings do not fit it.
-        TrainingError: A loss is not finite.
+        TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
     system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
@@ -257,7 +273,8 @@ def train_layout_generator(
     checkpoints = CheckpointFolder(folder)
     done, _ = checkpoints.load(modules, optimizers)
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
-    log = MetricsLog(folder / "metrics.jsonl", done)
+    watch = SignsOfTrouble(score_gap="critic")
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
     objective = LayoutObjective(
         system,
         settings,
@@ -270,6 +287,7 @@ def train_layout_generator(
         seed=seed,
         fabric=fabric,
     )
+    diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
 
     progress.start(f"train-layouts {kind}", total, done)
     for step in range(done, total):
@@ -279,19 +297,21 @@ def train_layout_generator(
         require_finite(step, critic=loss_critic)
         critic_optimizer.zero_grad()
         fabric.backward(loss_critic)
+        require_finite_gradients(step, critic=raw_critic)
         critic_optimizer.step()
 
         loss_generator, generator_parts, _ = objective.generator_loss(step, moment)
         require_finite(step, generator=loss_generator)
         generator_optimizer.zero_grad()
         fabric.backward(loss_generator)
+        require_finite_gradients(step, generator=raw_generator)
         generator_optimizer.step()
         update_average(average, raw_generator, decay_at(step, settings.average_decay))
 
         finished = step + 1
         values = {name: float(part.detach()) for name, part in (critic_parts | generator_parts).items()}
         progress.advance(1, **{name: values[name] for name in ("critic", *objective.losses)})
-        if finished % 20 == 0 or moment.ends_level:
+        if finished % LOG_EVERY == 0 or finished % interval == 0 or moment.ends_level:
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
                 average.eval()
@@ -299,10 +319,17 @@ def train_layout_generator(
                 tile_pictures(folder / "samples" / f"step-{finished:06d}.png", pictures)
                 if divergence is not None:
                     values["palette_kl"] = divergence
+            if finished % interval == 0 or moment.ends_level:
+                values |= diversity.measure(average, moment.level, moment.fade)
             log.write(finished, **values)
         if finished % settings.checkpoint_every == 0 or finished == total:
-            checkpoints.save(finished, modules, optimizers)
+            score = None
+            if moment.level == objective.doublings and moment.fade == 1.0:
+                with looking_at(average):
+                    _, score = objective.inputs.sheet(average, moment.level)
+            checkpoints.save(finished, modules, optimizers, score=score)
     progress.finish()
+    log.close()
 
     level, count = objective.doublings, settings.batch_sizes[-1]
     with torch.no_grad():

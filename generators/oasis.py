@@ -5,8 +5,10 @@ Shapes: B batch, K classes, Z noise channels, H x W pixels, w base width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import torch
 import torch.nn.functional as F
@@ -205,6 +207,7 @@ class OasisObjective(ImageObjective):
     """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2)."""
 
     critic: OasisDiscriminator
+    undecided = MappingProxyType({"fake": math.log(2)})  # a generated pixel is as likely fake as of its class
 
     def __init__(self, discriminator: OasisDiscriminator, label_mix_weight: float) -> None:
         """Train against `discriminator`, with the given lambda of LabelMix."""

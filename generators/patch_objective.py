@@ -28,6 +28,7 @@ from generators.patch_losses import (
     feature_matching_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,
+    least_squares_discriminator_loss,
     perceptual_loss,
 )
 from generators.perceptual import feature_distances
@@ -81,6 +82,10 @@ class PatchObjective(ImageObjective):
         self.critic, self.features = discriminator, features
         self.feature_matching_weight, self.perceptual_weight = feature_matching_weight, perceptual_weight
         self.adversarial_generator, self.adversarial_discriminator = adversarial
+        # Both losses are symmetric about this score, their best one for images of either origin.
+        score = torch.tensor(0.5 if adversarial[1] is least_squares_discriminator_loss else 0.0)
+        scores = [score] * len(discriminator.networks)
+        self.undecided = {"discriminator": float(self.adversarial_discriminator(scores, scores))}
 
     def generate(self, generator: Forward, batch: ImageBatch) -> tuple[Tensor, dict[str, tuple[float, Tensor]]]:
         """Return images for a batch, and further weighted losses under their names; systems may override it."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from data.errors import ConfigError
 from data.files import write_atomically
@@ -305,6 +306,17 @@ class ComputeConfig(Section):
         default="auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
     )
     threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none for its own choice.")
+    tensorboard: bool = Field(
+        default=False,
+        description="Whether trainings also write their numbers for TensorBoard, which must be installed.",
+    )
+
+    @field_validator("tensorboard")
+    @classmethod
+    def _check_installed(cls, wanted: bool) -> bool:
+        if wanted and find_spec("tensorboard") is None:
+            raise ValueError("TensorBoard is not installed; pip install 'scenepalette[tensorboard]', or leave it out")
+        return wanted
 
 
 class RunConfig(Section):

@@ -22,6 +22,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from data.errors import ConfigError, ScenepaletteError
+from data.files import writing_explained
 from data.shards.pairs import ShardPairs
 from data.unlabelled import UnlabelledImages, read_unlabelled
 from generators.end_to_end import TrainedPart, fine_tune
@@ -280,7 +281,15 @@ class Run:
         write_config(self.run_dir / "config.yaml", self.config)
 
     def make_one(self, name: str) -> None:
-        """Make one unit whose inputs are finished."""
+        """Make one unit whose inputs are finished.
+
+        Raises:
+            ScenepaletteError: Anything that a user can mend, such as a full disk; what is finished stays.
+        """
+        with writing_explained(self.run_dir):
+            self._make_one(name)
+
+    def _make_one(self, name: str) -> None:
         kind, _, rest = name.partition("/")
         work: dict[str, Callable[[Path, str], None]] = {
             "data": self._make_data,
@@ -434,6 +443,7 @@ class Run:
             seed=self.config.seed,
             fabric=self.fabric,
             progress=self.progress,
+            tensorboard=self.config.compute.tensorboard,
         )
 
     def _make_images(self, folder: Path, name: str) -> None:
@@ -448,6 +458,7 @@ class Run:
             seed=self.config.seed,
             fabric=self.fabric,
             progress=self.progress,
+            tensorboard=self.config.compute.tensorboard,
         )
 
     def _make_finetuned(self, folder: Path, name: str) -> None:
@@ -467,6 +478,7 @@ class Run:
             seed=self.config.seed,
             fabric=self.fabric,
             progress=self.progress,
+            tensorboard=self.config.compute.tensorboard,
         )
 
     def _judge(self) -> nn.Module:
@@ -510,6 +522,7 @@ class Run:
             seed=seed,
             fabric=self.fabric,
             progress=self.progress,
+            tensorboard=self.config.compute.tensorboard,
         )
 
     def _make_report(self, folder: Path, _: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,24 +101,36 @@ def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
     Temporary files that a killed process left in it are removed; call this before any work on the unit starts.
     """
     path = run_dir / unit.name / UNFINISHED
-    for leftover in path.parent.rglob(".*.tmp"):
-        leftover.unlink(missing_ok=True)
+    _remove_leftovers(path.parent.rglob(".*.tmp"))
     if not path.exists():
         write_json(
             path, {"fingerprint": fingerprint_of(unit, units), "settings": _as_json(unit.settings), "seconds": 0.0}
         )
 
 
+def _remove_leftovers(paths: Iterable[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
+
+
 @contextlib.contextmanager
 def timed(run_dir: Path, unit: Unit) -> Iterator[None]:
     """Add the time that the block takes to the unit's account, also if it is interrupted."""
     path, began = run_dir / unit.name / UNFINISHED, time.monotonic()
-    try:
-        yield
-    finally:
+
+    def account() -> None:
         if path.exists():
             content = read_json(path)
             write_json(path, {**content, "seconds": content["seconds"] + time.monotonic() - began})
+
+    try:
+        yield
+    except BaseException:
+        # On a full disk this fails as well; the first reason is the one to report.
+        with contextlib.suppress(ScenepaletteError):
+            account()
+        raise
+    account()
 
 
 def seconds_spent(run_dir: Path, unit_name: str) -> float:
@@ -165,7 +177,8 @@ def finish(
 def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
     """Hold the run directory, so that two runs never write into it at once.
 
-    The operating system lets go of it when its process ends, however it ends.
+    The operating system lets go of it when its process ends, however it ends; what a killed process left half-written
+    beside the units' folders is removed.
 
     Args:
         run_dir: The run directory, which is made.
@@ -173,7 +186,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
         on_wait: Called once if there is something to wait for.
 
     Raises:
-        ScenepaletteError: Another process holds it still.
+        ScenepaletteError: Another process holds it still, or it cannot be written.
     """
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
@@ -186,6 +199,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
             if on_wait is not None:
                 on_wait()
             lock.acquire(timeout=wait, poll_interval=WAIT_POLL_SECONDS)
+        _remove_leftovers(run_dir.glob(".*.tmp"))
     except Timeout as error:
         raise ScenepaletteError(
             f"Another process is working in {run_dir}. Wait until it ends, or give another --out folder."

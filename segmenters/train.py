@@ -17,6 +17,7 @@ Adaptation makes the predictions on one domain, the adapted one, look like those
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -31,7 +32,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from data.classes import IGNORE_ID, ClassTable
-from data.errors import CheckpointError, ConfigError, DataError
+from data.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
 from data.files import sha256_of_json
 from data.randomness import torch_generator
 from data.transforms import StandardAugmentation, flip_horizontally
@@ -46,7 +47,15 @@ from segmenters.advent import (
 )
 from segmenters.model import build_deeplabv3
 from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import NO_PROGRESS, MetricsLog, Progress, epoch_batch, require_finite, seed_step
+from training.loop import (
+    NO_PROGRESS,
+    MetricsLog,
+    Progress,
+    epoch_batch,
+    require_finite,
+    require_finite_gradients,
+    seed_step,
+)
 
 if TYPE_CHECKING:
     from data.arrays import Pairs
@@ -154,6 +163,7 @@ def train_segmenter(
     seed: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
+    tensorboard: bool = False,
 ) -> nn.Module:
     """Train a segmenter, going on from what an earlier call left in `folder`.
 
@@ -162,8 +172,9 @@ def train_segmenter(
     same real batches.
 
     Args:
-        folder: Receives checkpoints, `metrics.jsonl` and `weights.safetensors`; if the weights of this very training
-            are there already, they are returned.
+        folder: Receives the last two checkpoints, `metrics.jsonl` and `weights.safetensors`; if the weights of this
+            very training are there already and intact, they are returned. There is no best checkpoint: no validation
+            image is looked at in training, and all arms are compared after the same number of steps.
         settings: Numbers of the training.
         real: Real pairs, or None.
         synthetic: Synthetic pairs, or None.
@@ -172,6 +183,7 @@ def train_segmenter(
         seed: The run's seed.
         fabric: One device and the precision.
         progress: Counts steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
 
     Returns:
         The trained network in evaluation mode, on the fabric's device.
@@ -180,7 +192,7 @@ def train_segmenter(
         ConfigError: The arm makes no sense, such as AdvEnt with one domain, or the fabric has several devices.
         DataError: Pairs are empty, of another class table, of differing or unsuitable sizes.
         CheckpointError: The folder holds another training.
-        TrainingError: A loss is not finite; the step is not taken.
+        TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
     domains: dict[Domain, Pairs | ShardPairs] = {}
     if real is not None:
@@ -194,13 +206,21 @@ def train_segmenter(
     identity = _identity(settings, domains, supervise_real, table, seed)
 
     seed_step(seed, f"{STAGE} weights", 0)
+    checkpoints = CheckpointFolder(folder / CHECKPOINT_FOLDER)
     if (folder / WEIGHTS_FILE).exists():
         model = _empty_segmenter(settings, table)
-        load_weights(folder / WEIGHTS_FILE, model, identity)
-        return _place(model, fabric).eval()
+        try:
+            load_weights(folder / WEIGHTS_FILE, model, identity)
+        except DamagedCheckpointError as error:
+            print(f"Training again, because the weights are damaged: {error}", file=sys.stderr, flush=True)
+        else:
+            checkpoints.clear()  # if the training was killed after its weights were written
+            return _place(model, fabric).eval()
+        seed_step(seed, f"{STAGE} weights", 0)
 
     network = _build(settings, table, settings.encoder_weights)
     segmenter = _set_up(
+        "segmenter",
         network,
         torch.optim.SGD(
             network.parameters(),
@@ -216,6 +236,7 @@ def train_segmenter(
         seed_step(seed, f"{STAGE} discriminator weights", 0)
         network = build_advent_discriminator(table.num_classes, settings.discriminator_width)
         discriminator = trained["discriminator"] = _set_up(
+            "discriminator",
             network,
             torch.optim.Adam(
                 network.parameters(),
@@ -227,11 +248,10 @@ def train_segmenter(
     modules = {name: part.module for name, part in trained.items()}
     optimizers = {name: part.optimizer for name, part in trained.items()}
 
-    checkpoints = CheckpointFolder(folder / CHECKPOINT_FOLDER)
     finished, extra = checkpoints.load(modules, optimizers)
     if finished:
         _check_identity(folder, extra, identity)
-    log = MetricsLog(folder / METRICS_FILE, finished)
+    log = MetricsLog(folder / METRICS_FILE, finished, tensorboard=tensorboard)
     augment = flip_horizontally if settings.augmentation == "flip" else StandardAugmentation()
 
     segmenter.module.train()
@@ -274,9 +294,10 @@ def train_segmenter(
 
             values = {name: loss.item() for name, loss in losses.items()}
             require_finite(step, **values)
-            segmenter.step(total, settings.learning_rate * decay, fabric)
+            segmenter.step(step, total, settings.learning_rate * decay, fabric)
             if discriminator is not None:
-                discriminator.step(losses["discriminator_loss"], settings.discriminator_learning_rate * decay, fabric)
+                rate = settings.discriminator_learning_rate * decay
+                discriminator.step(step, losses["discriminator_loss"], rate, fabric)
 
             finished = step + 1
             if finished % settings.log_every == 0 or finished == settings.steps:
@@ -284,6 +305,7 @@ def train_segmenter(
             if finished % settings.checkpoint_every == 0 and finished < settings.steps:
                 checkpoints.save(finished, modules, optimizers, {"identity": identity})
             progress.advance(1, **values)
+    log.close()
     save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
     checkpoints.clear()
     progress.finish()
@@ -331,25 +353,27 @@ def _empty_segmenter(settings: SegmenterSettings, table: ClassTable) -> nn.Modul
 
 @dataclass(frozen=True)
 class _Trained:
-    """A network with its optimizer, plain for checkpoints and as wrapped by the fabric for work."""
+    """A network with its name and optimizer, plain for checkpoints and as wrapped by the fabric for work."""
 
+    name: str
     module: nn.Module
     optimizer: Optimizer
     forward: Callable[[Tensor], Tensor]
     wrapped_optimizer: Any
 
-    def step(self, loss: Tensor, learning_rate: float, fabric: Fabric) -> None:
+    def step(self, step: int, loss: Tensor, learning_rate: float, fabric: Fabric) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.wrapped_optimizer.zero_grad()
         fabric.backward(loss)
+        require_finite_gradients(step, **{self.name: self.module})
         self.wrapped_optimizer.step()
 
 
-def _set_up(module: nn.Module, optimizer: Optimizer, fabric: Fabric) -> _Trained:
+def _set_up(name: str, module: nn.Module, optimizer: Optimizer, fabric: Fabric) -> _Trained:
     _place(module, fabric)
     forward, wrapped_optimizer = fabric.setup(module, optimizer)
-    return _Trained(module, optimizer, forward, wrapped_optimizer)
+    return _Trained(name, module, optimizer, forward, wrapped_optimizer)
 
 
 def _place(module: nn.Module, fabric: Fabric) -> nn.Module:

@@ -1,9 +1,14 @@
-"""Weights and checkpoints as safetensors: nothing is ever unpickled, half-written files are recognised."""
+"""Weights and checkpoints as safetensors: nothing is ever unpickled, half-written and altered files are recognised.
+
+A file's header holds a checksum over its tensors and over what else the header says, so that a flipped bit is noticed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import re
 import sys
 from collections.abc import Mapping
@@ -16,10 +21,11 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data.errors import CheckpointError
+from data.errors import CheckpointError, DamagedCheckpointError
 from data.files import sha256_of_file, write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
+_HEADER = "scenepalette"
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -34,20 +40,51 @@ def save_weights(path: Path, module: nn.Module, metadata: Mapping[str, Any] | No
         module: Any module; its state dict is stored under its own names.
         metadata: JSON values kept in the file's header, for example the class table.
     """
-    header = {"scenepalette": json.dumps(dict(metadata or {}), sort_keys=True)}
-    write_atomically(path, to_safetensors({k: _plain(v) for k, v in module.state_dict().items()}, header))
+    _write(path, {name: _plain(value) for name, value in module.state_dict().items()}, dict(metadata or {}))
+
+
+def _write(path: Path, tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> None:
+    header = {"content": content, "sha256": _checksum(tensors, content)}
+    # One entry alone: safetensors writes several in random order, and equal weights are to be equal files.
+    write_atomically(path, to_safetensors(dict(tensors), {_HEADER: json.dumps(header, sort_keys=True)}))
+
+
+def _checksum(tensors: Mapping[str, Tensor], content: Mapping[str, Any]) -> str:
+    """Return the hex SHA-256 over names, types, shapes and bytes of all tensors, and over the header's content."""
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        digest.update(json.dumps([name, str(value.dtype), list(value.shape)]).encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _read_header(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="pt") as file:
+        header = json.loads((file.metadata() or {})[_HEADER])
+    if not isinstance(header, dict):
+        raise ValueError("its header holds no object")
+    return header
 
 
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return tensors and the header's content of a file, after comparing them with its checksum.
+
+    Files written before there were checksums are taken as they are.
+    """
     try:
+        header = _read_header(path)
         with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        return tensors, json.loads(header.get("scenepalette", "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} cannot be read as safetensors ({error}). It is missing, cut short or damaged; remove it and "
-            "give the same command again to make it anew."
+        if not header.keys() & {"content", "sha256"}:
+            return tensors, header
+        if header["sha256"] != _checksum(tensors, header["content"]):
+            raise ValueError("its content is not what was written: the checksum differs")
+        return tensors, header["content"]
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DamagedCheckpointError(
+            f"{path} cannot be read as safetensors ({error}). It is missing, cut short or damaged; remove it, and the "
+            "manifest.json beside it if there is one, and give the same command again to make it anew."
         ) from error
 
 
@@ -63,7 +100,8 @@ def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | No
         The file's metadata.
 
     Raises:
-        CheckpointError: The file is damaged, is of another class table, or does not fit the module.
+        DamagedCheckpointError: The file is missing, cut short or not what was written.
+        CheckpointError: It is of another class table, or does not fit the module.
     """
     tensors, metadata = _open(path)
     differing = [
@@ -97,14 +135,19 @@ def weights_hash(path: Path) -> str:
 
 
 class CheckpointFolder:
-    """The last checkpoints of one training in a folder, each with all that is needed to go on from it.
+    """The last checkpoints of one training in a folder, each with all that is needed to go on from it, and the best.
 
     A checkpoint holds the state of modules and optimizers and a JSON `extra`; the number in its name is the count of
     finished steps. The newest intact one is loaded; a damaged one is skipped with a line that says so.
+
+    What is best is said by a score that comes with a checkpoint. Layout generators that keep to a palette have one:
+    how far the layouts of fixed palettes are from them. Losses of a GAN measure the balance of two networks and not
+    quality, and segmenters see no validation image in training, so that those trainings give none; of theirs the
+    newest are kept.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        """Use `folder` for checkpoints and keep the newest `keep` of them."""
+        """Use `folder` for checkpoints and keep the newest `keep` of them, and the one of the lowest score."""
         self.folder = folder
         self.keep = keep
 
@@ -118,14 +161,18 @@ class CheckpointFolder:
         modules: Mapping[str, nn.Module],
         optimizers: Mapping[str, Optimizer],
         extra: Mapping[str, Any] | None = None,
+        *,
+        score: float | None = None,
     ) -> Path:
-        """Write a checkpoint atomically and drop the oldest beyond `keep`.
+        """Write a checkpoint atomically and drop those that are neither among the newest `keep` nor the best.
 
         Args:
             step: Number of finished steps.
             modules: Modules by name.
             optimizers: Optimizers by name.
             extra: Further JSON values.
+            score: A measure of quality, lower is better and comparable with the other checkpoints'; None where there
+                is none.
         """
         tensors: dict[str, Tensor] = {}
         for name, module in modules.items():
@@ -138,27 +185,31 @@ class CheckpointFolder:
                 for key, value in entries.items():
                     if value is not None:
                         tensors[f"optimizer/{name}/{index}/{key}"] = _plain(torch.as_tensor(value))
-        header = {"groups": groups, "extra": dict(extra or {}), "step": step}
+        content = {"groups": groups, "extra": dict(extra or {}), "step": step, "score": score}
         path = self.folder / f"checkpoint-{step:08d}.safetensors"
-        write_atomically(path, to_safetensors(tensors, {"scenepalette": json.dumps(header)}))
-        for old in self._paths()[self.keep :]:
-            with contextlib.suppress(OSError):
-                old.unlink()
+        _write(path, tensors, content)
+        paths = self._paths()
+        kept = {*paths[: self.keep], min(paths, key=_score_of)}
+        for old in paths:
+            if old not in kept:
+                with contextlib.suppress(OSError):
+                    old.unlink()
         return path
 
     def load(self, modules: Mapping[str, nn.Module], optimizers: Mapping[str, Optimizer]) -> tuple[int, dict[str, Any]]:
         """Load the newest intact checkpoint, or nothing.
 
         Returns:
-            The number of finished steps (0 if there is no checkpoint) and the stored extra values.
+            The number of finished steps (0 if there is no intact checkpoint) and the stored extra values.
 
         Raises:
             CheckpointError: An intact checkpoint does not fit the given modules.
         """
-        for path in self._paths():
+        paths = self._paths()
+        for path in paths:
             try:
                 tensors, header = _open(path)
-            except CheckpointError as error:
+            except DamagedCheckpointError as error:
                 print(f"Skipping a damaged checkpoint and using the one before: {error}", file=sys.stderr, flush=True)
                 continue
             for name, module in modules.items():
@@ -171,12 +222,23 @@ class CheckpointFolder:
                     state.setdefault(int(index), {})[entry] = value
                 optimizer.load_state_dict({"state": state, "param_groups": header["groups"][name]})
             return int(header["step"]), header["extra"]
+        if paths:
+            print(f"No intact checkpoint is left in {self.folder}: it begins anew.", file=sys.stderr, flush=True)
         return 0, {}
 
     def clear(self) -> None:
         """Remove all checkpoints, after the final weights are on disk."""
         for path in self._paths():
             path.unlink(missing_ok=True)
+
+
+def _score_of(path: Path) -> float:
+    """Return a checkpoint's score; infinity if it has none."""
+    try:
+        score = _read_header(path)["content"]["score"]
+    except (SafetensorError, OSError, ValueError, KeyError):
+        return math.inf
+    return math.inf if score is None else float(score)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

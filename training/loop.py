@@ -6,16 +6,23 @@ import json
 import math
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data.errors import TrainingError
 from data.files import explain_write_error, write_atomically
 from data.randomness import derive_seed, numpy_generator
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard.writer import SummaryWriter
+
+LOG_EVERY = 20  # optimizer steps between lines of a generator's metrics log
+TENSORBOARD_FOLDER = "tensorboard"
 
 
 class Progress(Protocol):
@@ -50,19 +57,42 @@ class NoProgress:
 NO_PROGRESS = NoProgress()
 
 
-class MetricsLog:
-    """Appends one JSON line per report; on resuming, lines of steps that will be repeated are dropped."""
+Line = Mapping[str, Any]
+Watch = Callable[[Sequence[Line]], list[str]]
 
-    def __init__(self, path: Path, finished_steps: int) -> None:
+
+class MetricsLog:
+    """Appends one JSON line per report; on resuming, lines of steps that will be repeated are dropped.
+
+    What watches a training looks at the lines alone, so that a resumed training is judged as an uninterrupted one is.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        finished_steps: int,
+        *,
+        watch: Watch | None = None,
+        tensorboard: bool = False,
+    ) -> None:
         """Open the log and drop lines of steps after `finished_steps`.
 
         Args:
             path: File of JSON lines, created with its folder.
             finished_steps: Steps that are not repeated.
+            watch: Returns what is to be warned of, given all lines with the new one at the end. It goes into the line
+                as "warnings", and is printed when it appears.
+            tensorboard: Whether numbers are also written for TensorBoard, into the folder `tensorboard` beside the log.
+
+        Raises:
+            ScenepaletteError: The folder cannot be written.
         """
         self.path = path
         kept = [line for line in read_metrics(path) if line["step"] <= finished_steps]
         write_atomically(path, "".join(json.dumps(line) + "\n" for line in kept))
+        self._lines: list[Line] = list(kept)
+        self._watch = watch
+        self._writer = _tensorboard_writer(path.parent / TENSORBOARD_FOLDER, finished_steps) if tensorboard else None
 
     def write(self, step: int, **values: float | str) -> None:
         """Append the values reached after `step` steps.
@@ -70,11 +100,40 @@ class MetricsLog:
         Raises:
             ScenepaletteError: The file cannot be written, for example because the disk is full.
         """
+        line: dict[str, Any] = {"step": step, **values}
+        if self._watch is not None:
+            warnings = self._watch([*self._lines, line])
+            before = self._lines[-1].get("warnings", []) if self._lines else []
+            for text in warnings:
+                if text not in before:
+                    print(f"Warning: {self.path.parent.name}, step {step}: {text}", file=sys.stderr, flush=True)
+            if warnings:
+                line["warnings"] = warnings
         try:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, **values}) + "\n")
+                file.write(json.dumps(line) + "\n")
+            if self._writer is not None:
+                for name, value in values.items():
+                    if not isinstance(value, str):
+                        self._writer.add_scalar(name, value, step)
+                self._writer.flush()
         except OSError as error:
             raise explain_write_error(self.path, error) from error
+        self._lines.append(line)
+
+    def close(self) -> None:
+        """Close what was opened for TensorBoard."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _tensorboard_writer(folder: Path, finished_steps: int) -> SummaryWriter:
+    from torch.utils.tensorboard.writer import SummaryWriter  # optional, and slow to import
+
+    try:
+        return SummaryWriter(str(folder), purge_step=finished_steps + 1)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -126,6 +185,29 @@ def require_finite(step: int, **losses: Tensor | float) -> None:
                 f"The loss {name} became {value} at step {step}; the weights of the step before are kept in the last "
                 "checkpoint. Lower the learning rate, use precision 32-true, or look at the data of this step."
             )
+
+
+def require_finite_gradients(step: int, **modules: nn.Module) -> None:
+    """Stop a training before an optimizer step is taken along a gradient that is not finite.
+
+    Args:
+        step: Optimizer step, from 0.
+        modules: Networks by name, after the backward pass and before the optimizer's step.
+
+    Raises:
+        TrainingError: Names the network, the first such parameter and the step. A loss may be finite all the same.
+    """
+    for name, module in modules.items():
+        gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
+        # The largest absolute value is one number a network, NaN if there is one.
+        if math.isfinite(float(nn.utils.get_total_norm(list(gradients.values()), math.inf))):
+            continue
+        first = next(key for key, gradient in gradients.items() if not torch.isfinite(gradient).all())
+        raise TrainingError(
+            f"The gradient of the {name} is not finite at step {step} (first in {first}), though its loss is; the "
+            "weights of the step before are kept in the last checkpoint. Lower the learning rate, use precision "
+            "32-true, or look at the data of this step."
+        )
 
 
 class PlainProgress:

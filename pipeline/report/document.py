@@ -14,6 +14,8 @@ from pipeline.report.html import render_html
 from pipeline.report.inputs import ReportInputs, check_inputs
 from pipeline.report.markdown import render_markdown
 from pipeline.report.statistics import LEVEL, ArmStatistics, Difference, Estimate, compare_arms, estimate_miou
+from training.loop import read_metrics
+from training.watch import summary_of_log
 
 SCHEMA = 1
 
@@ -118,6 +120,7 @@ def build_document(
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
+        "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "durations": inputs.durations,
         "bootstrap": {
             "samples": inputs.bootstrap_samples,

@@ -26,6 +26,7 @@ from data.errors import DataError
 from pipeline.report.inputs import REAL_ARM, PairSample, ReportInputs
 from pipeline.report.statistics import ArmStatistics, Difference, verdict
 from pipeline.report.wording import points
+from training.watch import COLLAPSES
 
 INK = "#1f2933"
 MUTED = "#6b7785"
@@ -414,7 +415,8 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
     """Read the losses of a metrics log as (steps, values), averaged over windows to a bounded number of points.
 
     Args:
-        path: JSON lines with "step" and numbers; the keys with "loss" in their name are read, or all if there are none.
+        path: JSON lines with "step" and numbers; the keys with "loss" in their name are read, or all but the measures
+            of diversity if there are none.
         most: Points per loss.
 
     Raises:
@@ -434,7 +436,7 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
                     "Run the training stage again to write its log anew."
                 ) from None
             for key, value in entry.items():
-                if isinstance(value, int | float) and not isinstance(value, bool):
+                if isinstance(value, int | float) and not isinstance(value, bool) and key not in COLLAPSES:
                     columns.setdefault(key, []).append((step, float(value)))
     losses = {key: rows for key, rows in columns.items() if "loss" in key} or columns
     return {key: _window_means(np.array(rows), most) for key, rows in losses.items()}

@@ -52,6 +52,7 @@ def render_html(document: Mapping[str, Any], pictures: Mapping[str, bytes]) -> s
         cautions=wording.cautions(document),
         measures=wording.measures(document),
         method=wording.method(document),
+        training=wording.training(document),
         scale=_scale(document),
         both=wording.has_excluded_classes(document),
         sections=sections,

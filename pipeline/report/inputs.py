@@ -86,6 +86,7 @@ class ReportInputs:
         noise_difference: Mean absolute difference between images of one layout, on the scale 0..255.
         class_shares: "real" and "full" -> class shares [K] over all pixels.
         training_curves: Name of a generator -> its JSON lines of losses.
+        training_logs: Unit of a generator's training -> its JSON lines.
         durations: Stage -> seconds.
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
@@ -113,6 +114,7 @@ class ReportInputs:
     training_curves: Mapping[str, Path]
     durations: Mapping[str, float]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
 

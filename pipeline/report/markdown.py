@@ -51,6 +51,7 @@ def render_markdown(document: Mapping[str, Any]) -> str:
         ),
         "",
         *_figures(document, "generators"),
+        *_training(document),
         "## Classes",
         "",
         *_classes(document),
@@ -138,6 +139,11 @@ def _gan_tables(document: Mapping[str, Any]) -> list[str]:
         "",
         *markdown_table(["Pairs", "GAN-train, mIoU % [95 %]", "GAN-test, mIoU % [95 %]"], rows),
     ]
+
+
+def _training(document: Mapping[str, Any]) -> list[str]:
+    sentences = wording.training(document)
+    return ["## Training", "", *_bullets(sentences), ""] if sentences else []
 
 
 def _classes(document: Mapping[str, Any]) -> list[str]:

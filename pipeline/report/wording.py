@@ -10,13 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.report.inputs import REAL_ARM
+from training.watch import COLLAPSES, SAME_PICTURE
 
 NO_VALUE = "\N{EN DASH}"
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05
-# Below this mean absolute difference (of 255 grey levels) two images look the same.
-SAME_PICTURE = 2.0
+MEASURES = {
+    "layout_diversity": "layouts of different samples differ {:.0%} as much as real ones",
+    "layout_noise_diversity": "noise alone changes {:.0%} of what real layouts differ in",
+    "image_diversity": "images of different layouts differ {:.0%} as much as real ones",
+    "image_noise_difference": "noise alone changes an image by {:.1f} of 255 grey levels",
+}
 
 
 @dataclass(frozen=True)
@@ -282,6 +287,25 @@ def measures(document: Mapping[str, Any]) -> list[Measure]:
         ),
     ]
     return rows
+
+
+def training(document: Mapping[str, Any]) -> list[str]:
+    """One sentence or more per training of a generator: warnings first, then how much its samples differ."""
+    sentences = []
+    for name, training in document.get("training", {}).items():  # reports of earlier versions have none
+        for warning in training["warnings"]:
+            when = f"from step {warning['first']}"
+            when += " to the end" if warning["at_end"] else f" to {warning['last']}, not at the end"
+            sentences.append(f"{name}: {warning['text']} ({when}).")
+        if not training["warnings"]:
+            sentences.append(
+                f"{name}: no sign of a collapse or of a stalled discriminator in {training['steps']} steps."
+            )
+        measures = [MEASURES[key].format(training["measures"][key]) for key in COLLAPSES if key in training["measures"]]
+        if measures:
+            text = "; ".join(measures)
+            sentences[-1] += f" When last measured, {text}."
+    return sentences
 
 
 def method(document: Mapping[str, Any]) -> str:

@@ -139,6 +139,11 @@ def make_report(
             for part in ("layouts", "images")
             for path in sorted((run_dir / part).glob("*/metrics.jsonl"))
         },
+        training_logs={
+            f"{part}/{path.parent.name}": path
+            for part in ("layouts", "images", "finetuned")
+            for path in sorted((run_dir / part).glob("*/metrics.jsonl"))
+        },
         durations=durations,
         provenance=provenance,
         bootstrap_samples=config.report.bootstrap_samples,

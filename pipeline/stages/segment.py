@@ -49,6 +49,7 @@ def train_arm(
     seed: int,
     fabric: Fabric,
     progress: Progress,
+    tensorboard: bool = False,
 ) -> None:
     """Train an arm's segmenter and write its confusion matrix for each validation image.
 
@@ -62,6 +63,7 @@ def train_arm(
         seed: Seed of the training.
         fabric: Device and precision.
         progress: Watches the steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
     """
     choice = ARMS[arm]
     model = train_segmenter(
@@ -74,6 +76,7 @@ def train_arm(
         seed=seed,
         fabric=fabric,
         progress=progress,
+        tensorboard=tensorboard,
     )
     confusion = confusion_per_image(model, validation, EVALUATION_BATCH, fabric, progress)
     buffer = io.BytesIO()

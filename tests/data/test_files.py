@@ -11,7 +11,15 @@ from typing import Any
 import pytest
 
 from data.errors import ScenepaletteError
-from data.files import open_atomically, read_json, sha256_of_file, sha256_of_json, write_atomically, write_json
+from data.files import (
+    open_atomically,
+    read_json,
+    sha256_of_file,
+    sha256_of_json,
+    write_atomically,
+    write_json,
+    writing_explained,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -138,3 +146,22 @@ def test_hashes_of_json_depend_on_the_value_alone() -> None:
     assert sha256_of_json({"a": 1}) == hashlib.sha256(b'{"a":1}').hexdigest()
     different = [{"a": 1}, {"a": 1.5}, {"a": "1"}, {"b": 1}, [1, 2], [2, 1]]
     assert len({sha256_of_json(value) for value in different}) == len(different)
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [(errno.ENOSPC, "the disk is full"), (errno.EROFS, "cannot be written"), (errno.EACCES, "cannot")],
+)
+def test_failed_removals_are_explained_too(code: int, words: str, tmp_path: Path) -> None:
+    with (
+        pytest.raises(ScenepaletteError, match=f"Could not write {tmp_path / 'x'}: .*{words}"),
+        writing_explained(tmp_path),
+    ):
+        raise OSError(code, "no", str(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("error", [OSError(errno.EACCES, "no", "/elsewhere"), OSError(errno.EIO, "no"), ValueError()])
+def test_what_has_nothing_to_do_with_writing_comes_through(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as raised, writing_explained(tmp_path):
+        raise error
+    assert raised.value is error

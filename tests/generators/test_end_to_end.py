@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from data.arrays import Pairs
-from data.errors import CheckpointError
+from data.errors import CheckpointError, TrainingError
 from data.labels import fill_ignored, labels_to_palette
 from generators import end_to_end, image_training, layout_training
 from generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
@@ -187,6 +187,35 @@ def test_losses_of_both_parts_and_of_the_judge_are_logged(tune: Tune) -> None:
     folder = tune("run", settings=replace(TUNING, steps=20))
     (line,) = read_metrics(folder / "metrics.jsonl")
     assert {"end_to_end", "judge", "critic", "layout_adversarial", "image_generator", "image_real"} <= line.keys()
+
+
+def test_a_gradient_that_is_not_finite_stops_before_a_step(
+    tune: Tune, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original, calls = end_to_end.hinge_generator_loss, []
+
+    def broken(scores: Any) -> torch.Tensor:
+        calls.append(1)
+        loss = original(scores)
+        return loss + (0 * loss).sqrt() if len(calls) == 4 else loss  # the root of 0 has no slope
+
+    monkeypatch.setattr(end_to_end, "hinge_generator_loss", broken)
+    with pytest.raises(TrainingError, match="gradient of the layout is not finite at step 3"):
+        tune("run")
+    assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000002.safetensors"]
+
+
+def test_watching_leaves_the_training_as_it_is(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    without = tune("without")
+    monkeypatch.setattr(end_to_end, "watch_interval", lambda steps: 2)
+    watched = tune("watched")
+    for name in ("layouts.safetensors", "images.safetensors", "checkpoint-00000006.safetensors"):
+        assert (watched / name).read_bytes() == (without / name).read_bytes(), name
+    assert (watched / "samples/step-000004.png").is_file()
+    lines = read_metrics(watched / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    measures = {"layout_diversity", "layout_noise_diversity", "image_diversity", "image_noise_difference"}
+    assert all(measures <= line.keys() for line in lines)
 
 
 def test_a_part_without_checkpoint_is_refused(tune: Tune, parts: Parts) -> None:

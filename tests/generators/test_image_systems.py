@@ -272,7 +272,7 @@ def test_a_trained_generator_is_loaded_in_eval_mode_with_its_critic_beside_it(
     first, second = (network(one_hot(label, 3), draw(network, label, seed)) for seed in (0, 1))
     assert torch.equal(first, second) == (not network.noise_schemes)
     with safe_open(folder / "weights.safetensors", "pt") as file:
-        metadata = json.loads(file.metadata()["scenepalette"])
+        metadata = json.loads(file.metadata()["scenepalette"])["content"]
     assert metadata["system"] == case.system and metadata["settings"]["width"] == case.settings.width
     if build(case)[1].critic is not None:
         critic = load_image_critic(folder / "critic.safetensors", case.system, table, SIZE, case.settings)

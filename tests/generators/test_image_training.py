@@ -23,6 +23,7 @@ from generators.noise import NoiseScheme
 from generators.oasis import OasisGenerator, OasisSettings, build_oasis_generator
 from training.fabric import make_fabric
 from training.loop import NO_PROGRESS, read_metrics
+from training.watch import COLLAPSES
 
 SMALL = OasisSettings(
     width=4,
@@ -178,7 +179,7 @@ def test_weights_are_loaded_as_the_average_in_eval_mode(train: Train, table: Cla
         running = "blocks.0.norm_0.norm.running_mean"
         assert not torch.equal(network.state_dict()[running], file.get_tensor(f"module/generator/{running}"))
     with safe_open(folder / "weights.safetensors", "pt") as file:
-        assert json.loads(file.metadata()["scenepalette"])["settings"]["width"] == 4
+        assert json.loads(file.metadata()["scenepalette"])["content"]["settings"]["width"] == 4
 
 
 def test_a_loaded_generator_makes_different_images_from_different_noise(train: Train, table: ClassTable) -> None:
@@ -217,6 +218,64 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_a_step(
     with pytest.raises(TrainingError, match=r"loss discriminator became (inf|-inf) at step 4"):
         train("run")
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000003.safetensors"]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_before_a_step(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    original, calls = oasis.fake_loss, []
+
+    def broken(logits: torch.Tensor, visible: torch.Tensor) -> torch.Tensor:
+        calls.append(1)
+        loss = original(logits, visible)
+        return loss + (0 * loss).sqrt() if len(calls) == 5 else loss  # the root of 0 has no slope
+
+    monkeypatch.setattr(oasis, "fake_loss", broken)
+    with pytest.raises(TrainingError, match=r"gradient of the discriminator is not finite at step 4 \(first in "):
+        train("run")
+    assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000003.safetensors"]
+
+
+def test_sheets_over_time_leave_the_training_as_it_is(
+    train: Train, stop_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without, losses = train("without", progress=(plain := stop_at())), plain.values
+    monkeypatch.setattr(image_training, "watch_interval", lambda steps: 4)
+    whole = train("whole", progress=(watched := stop_at()))
+    assert watched.values == losses
+    assert weights(whole) == weights(without)
+    for step in (3, 6, 9, 10):
+        name = f"checkpoint-{step:08d}.safetensors"
+        assert not (without / name).exists() or (without / name).read_bytes() == (whole / name).read_bytes()
+    assert sorted(p.name for p in (whole / "samples").iterdir()) == ["final.png", "step-000004.png", "step-000008.png"]
+    sheets = [np.asarray(Image.open(whole / f"samples/step-{step:06d}.png")) for step in (4, 8)]
+    assert not np.array_equal(*sheets)
+    # Layouts and real images are the same ones throughout, and those of the last sheet.
+    final = np.asarray(Image.open(whole / "samples/final.png"))
+    assert all(np.array_equal(sheet[:, :194], final[:, :194]) for sheet in sheets)
+    with pytest.raises(KeyboardInterrupt):
+        train("parts", progress=stop_at(7))
+    parts = train("parts")
+    lines = read_metrics(parts / "metrics.jsonl")
+    assert lines == read_metrics(whole / "metrics.jsonl")
+    assert [line["step"] for line in lines] == [4, 8]
+    assert all(line["image_diversity"] > 0 and line["image_noise_difference"] > 0 for line in lines)
+
+
+def test_a_collapsed_generator_is_warned_of_and_trained_on(
+    train: Train, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def constant(network: OasisGenerator, label_map: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        grey = network.to_image.bias.tanh() if network.to_image.bias is not None else torch.zeros(3)
+        return grey[:, None, None].expand(len(noise), 3, *noise.shape[2:]).contiguous()
+
+    monkeypatch.setattr(image_training, "watch_interval", lambda steps: 2)
+    monkeypatch.setattr(OasisGenerator, "forward", constant)
+    lines = read_metrics(train("run") / "metrics.jsonl")
+    texts = [COLLAPSES[name][1] for name in ("image_diversity", "image_noise_difference")]
+    assert [line.get("warnings", []) for line in lines] == [[], [], texts, texts, texts]
+    warnings = capsys.readouterr().err.splitlines()
+    assert warnings == [f"Warning: run, step 6: {text}" for text in texts]
 
 
 def test_the_sheet_shows_layout_real_image_and_three_draws(train: Train, make_pairs: Callable[..., Pairs]) -> None:

@@ -16,6 +16,7 @@ from data.classes import ClassTable
 from data.errors import CheckpointError, ConfigError, TrainingError
 from data.labels import labels_to_palette
 from generators import layout_systems, layout_training
+from generators.layout_inputs import FullInputs
 from generators.layout_models import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
 from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LAYOUT_SYSTEMS
@@ -214,7 +215,7 @@ def test_weights_are_loaded_as_the_average_in_eval_mode(kind: str, train: Train,
         assert torch.equal(parameter, stored[name]), name
     assert any(not torch.equal(stored[name], trained[name]) for name in stored)
     with safe_open(folder / "weights.safetensors", "pt") as file:
-        metadata = json.loads(file.metadata()["scenepalette"])
+        metadata = json.loads(file.metadata()["scenepalette"])["content"]
     assert metadata["system"] == kind
     assert metadata["settings"]["noise_features"] == 6
 
@@ -259,6 +260,54 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_a_step(
     with pytest.raises(TrainingError, match="loss generator became nan at step 4"):
         train("run")
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000003.safetensors"]
+
+
+def test_a_gradient_that_is_not_finite_stops_the_training_before_a_step(
+    train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    real_loss, calls = layout_systems.conditional_loss, []
+
+    def broken(scales: Any) -> torch.Tensor:
+        calls.append(1)
+        loss = real_loss(scales)
+        return loss + (0 * loss).sqrt() if len(calls) == 5 else loss  # the root of 0 has no slope
+
+    monkeypatch.setattr(layout_systems, "conditional_loss", broken)
+    with pytest.raises(TrainingError, match=r"gradient of the generator is not finite at step 4 \(first in "):
+        train("run")
+    assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000003.safetensors"]
+
+
+def test_the_checkpoint_nearest_to_its_palettes_is_kept_beside_the_last_two(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Steps 8 to 12 are of the full-grown network; before step 12 is scored, the end of its level draws a sheet.
+    scores = iter([0.4, 0.1, 0.4, 0.3, 1.0, 0.2])
+
+    def sheet(inputs: FullInputs, network: torch.nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
+        return [np.zeros((3, 4, 3), np.uint8)], next(scores, 1.0) if level == 2 else 0.0
+
+    monkeypatch.setattr(FullInputs, "sheet", sheet)
+    settings = replace(SMALL, stable_steps=(2, 2, 4), checkpoint_every=1)
+    folder = train("run", settings=settings)
+    kept = sorted(int(p.stem.rpartition("-")[2]) for p in folder.glob("checkpoint-*"))
+    assert kept == [9, 11, 12]
+
+
+def test_measuring_diversity_leaves_the_training_as_it_is(
+    train: Train, stop_at: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without = train("without", progress=(plain := stop_at()))
+    monkeypatch.setattr(layout_training, "watch_interval", lambda steps: 1)
+    whole = train("whole", progress=(watched := stop_at()))
+    assert watched.values == plain.values
+    assert weights(whole) == weights(without)
+    lines = read_metrics(whole / "metrics.jsonl")
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    assert all({"layout_diversity", "layout_noise_diversity"} <= line.keys() for line in lines)
+    assert (whole / "checkpoint-00000010.safetensors").read_bytes() == (
+        without / "checkpoint-00000010.safetensors"
+    ).read_bytes()
 
 
 def test_the_critic_takes_no_gradients_from_the_generators_step(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from data.errors import ConfigError
 from generators.layout_settings import LayoutSettings
 from pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from pipeline.recipes import RECIPES, load_config
+from pipeline.run import units_of
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
@@ -159,3 +160,12 @@ def test_rows_of_the_comparison_and_fine_tuned_kinds_are_checked() -> None:
     )
     assert any(problem.startswith("compare.rows: unknown row 'nothing'") for problem in problems)
     assert any(problem.startswith("finetune.kinds: 'partial'") for problem in problems)
+
+
+def test_tensorboard_must_be_installed_and_is_no_part_of_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = RECIPES["demo"]()
+    wanted = make_config(with_overrides(demo, ["compute.tensorboard=true"]))
+    assert wanted.compute.tensorboard and units_of(wanted) == units_of(make_config(demo))
+    monkeypatch.setattr("pipeline.config.find_spec", lambda name: None)
+    (problem,) = problems_of(demo, "compute.tensorboard=true")
+    assert problem.startswith("compute.tensorboard: ") and "pip install 'scenepalette[tensorboard]'" in problem

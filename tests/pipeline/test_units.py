@@ -129,3 +129,28 @@ def test_a_run_directory_that_is_a_file_is_explained(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("")
     with pytest.raises(ScenepaletteError, match="cannot be used as run directory"), exclusive(tmp_path / "run"):
         pass
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    for path in (tmp_path / ".config.yaml.abc.tmp", tmp_path / "first" / "samples" / ".x.png.abc.tmp"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("half")
+    with exclusive(tmp_path):
+        assert not (tmp_path / ".config.yaml.abc.tmp").exists()
+        begin(tmp_path, FIRST, UNITS)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_the_first_failure_is_told_when_the_time_cannot_be_written_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin(tmp_path, FIRST, UNITS)
+
+    def full(*arguments: object) -> None:
+        raise ScenepaletteError("second")
+
+    monkeypatch.setattr("pipeline.units.write_json", full)
+    with pytest.raises(ScenepaletteError, match="first"), timed(tmp_path, FIRST):
+        raise ScenepaletteError("first")
+    with pytest.raises(ScenepaletteError, match="second"), timed(tmp_path, FIRST):
+        pass

@@ -339,6 +339,51 @@ def test_loss_that_is_not_finite_stops_before_the_step(
     assert len(steps) == 1
 
 
+def test_gradient_that_is_not_finite_stops_before_the_step(
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    steps: list[int] = []
+    monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: steps.append(1))
+    original = train_module.supervised_loss
+
+    def broken(logits: Tensor, label: Tensor) -> Tensor:
+        loss = original(logits, label)
+        return loss + (0 * loss).sqrt() if steps else loss  # the root of 0 has no slope
+
+    monkeypatch.setattr(train_module, "supervised_loss", broken)
+    with pytest.raises(TrainingError, match=r"gradient of the segmenter is not finite at step 1"):
+        train_segmenter(
+            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
+        )
+    assert len(steps) == 1
+
+
+def test_damaged_weights_of_an_unfinished_unit_are_trained_again(
+    tmp_path: Path,
+    make_pairs: MakePairs,
+    make_settings: MakeSettings,
+    table: ClassTable,
+    fabric: Fabric,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    settings = make_settings(steps=2)
+    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
+    train_segmenter(tmp_path, settings, **data)
+    path = tmp_path / "weights.safetensors"
+    whole = path.read_bytes()
+    damaged = bytearray(whole)
+    damaged[-100] ^= 1
+    path.write_bytes(damaged)
+    train_segmenter(tmp_path, settings, **data)
+    assert path.read_bytes() == whole
+    assert "Training again, because the weights are damaged" in capsys.readouterr().err
+
+
 def test_bf16(tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable) -> None:
     model = train_segmenter(
         tmp_path,

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from data.errors import CheckpointError
+from data.errors import CheckpointError, DamagedCheckpointError
 from training.checkpoint import CheckpointFolder, load_weights, save_weights, weights_hash
 
 
@@ -91,6 +92,30 @@ def test_damaged_weights_are_refused_with_their_name(damage: object, tmp_path: P
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(CheckpointError, match=r"weights\.safetensors cannot be read as safetensors"):
         load_weights(path, make_training()[0])
+
+
+@pytest.mark.parametrize("region", ["head", "tensors"])
+def test_every_flipped_bit_of_weights_is_noticed(region: str, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, make_training()[0], {"system": "oasis"})
+    content = path.read_bytes()
+    head = 8 + int.from_bytes(content[:8], "little")
+    loaded, _ = make_training()
+    for position in range(head) if region == "head" else range(head, len(content)):
+        damaged = bytearray(content)
+        damaged[position] ^= 1 << (position % 8)
+        path.write_bytes(damaged)
+        with pytest.raises(DamagedCheckpointError):
+            load_weights(path, loaded)
+
+
+def test_weights_of_versions_without_a_checksum_are_still_read(tmp_path: Path) -> None:
+    network, _ = make_training()
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(to_safetensors(dict(network.state_dict()), {"scenepalette": '{"system": "oasis"}'}))
+    other, _ = make_training(seed=1)
+    assert load_weights(path, other, {"system": "oasis"}) == {"system": "oasis"}
+    assert_equal_state(network, other)
 
 
 def test_missing_weights_are_named(tmp_path: Path) -> None:
@@ -179,6 +204,47 @@ def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
     torch.testing.assert_close(dict(loaded.state_dict()), before, rtol=0, atol=0)
     message = capsys.readouterr().err
     assert "Skipping a damaged checkpoint" in message and newest.name in message
+
+
+def test_a_flipped_bit_in_a_tensor_is_noticed_and_the_checkpoint_before_used(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    for step in (1, 2):
+        take_steps(network, optimizer, range(step - 1, step))
+        newest = folder.save(step, {"net": network}, {"opt": optimizer})
+    content = bytearray(newest.read_bytes())
+    content[-5] ^= 1
+    newest.write_bytes(content)
+    assert folder.load({"net": network}, {"opt": optimizer})[0] == 1
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1
+    assert "Skipping a damaged checkpoint" in message and newest.name in message and "checksum differs" in message
+
+
+def test_a_training_without_an_intact_checkpoint_says_that_it_begins_anew(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    folder.save(1, {"net": network}, {"opt": optimizer}).write_bytes(b"\0" * 99)
+    assert folder.load({"net": network}, {"opt": optimizer}) == (0, {})
+    assert "No intact checkpoint is left" in capsys.readouterr().err
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path, keep=2)
+    scores = {1: None, 2: 0.5, 3: 0.1, 4: 0.3, 5: None, 6: 0.2}
+    kept = []
+    for step, score in scores.items():
+        folder.save(step, {"net": network}, {"opt": optimizer}, score=score)
+        kept.append([int(path.stem.rpartition("-")[2]) for path in sorted(tmp_path.iterdir())])
+    assert kept == [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5], [3, 5, 6]]
+    assert (
+        folder.load({"net": network}, {"opt": optimizer})[0] == 6
+    )  # the best is kept, training goes on from the newest
 
 
 def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -1,14 +1,29 @@
 from __future__ import annotations
 
+import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
 
-from data.errors import TrainingError
+from data.errors import ScenepaletteError, TrainingError
 from training import loop
-from training.loop import NO_PROGRESS, MetricsLog, PlainProgress, epoch_batch, read_metrics, require_finite, seed_step
+from training.loop import (
+    NO_PROGRESS,
+    TENSORBOARD_FOLDER,
+    Line,
+    MetricsLog,
+    PlainProgress,
+    epoch_batch,
+    read_metrics,
+    require_finite,
+    require_finite_gradients,
+    seed_step,
+)
 
 
 def test_metrics_are_appended_and_read_back(tmp_path: Path) -> None:
@@ -79,6 +94,60 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step(value: float) -> None:
 
 def test_finite_losses_pass() -> None:
     require_finite(0, generator=torch.tensor(-3e38), critic=0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_named_with_its_network_and_step(value: float) -> None:
+    first, second = nn.Linear(2, 2), nn.Linear(2, 1)
+    for module in (first, second):
+        module(torch.ones(1, 2)).sum().backward()
+    require_finite_gradients(3, generator=first, critic=second, unused=nn.Linear(1, 1))
+    assert second.bias.grad is not None
+    second.bias.grad[0] = value
+    with pytest.raises(TrainingError, match=r"gradient of the critic is not finite at step 3 \(first in bias\)"):
+        require_finite_gradients(3, generator=first, critic=second)
+
+
+def test_warnings_are_logged_and_printed_when_they_appear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def watch(lines: Sequence[Line]) -> list[str]:
+        return ["it is high"] if lines[-1]["loss"] > 1 else []
+
+    path = tmp_path / "oasis" / "metrics.jsonl"
+    log = MetricsLog(path, 0, watch=watch)
+    for step, loss in ((20, 0.5), (40, 2.0), (60, 3.0)):
+        log.write(step, loss=loss)
+    log = MetricsLog(path, 60, watch=watch)  # going on does not repeat it
+    for step, loss in ((80, 3.0), (100, 0.5), (120, 2.0)):
+        log.write(step, loss=loss)
+    assert [line.get("warnings") for line in read_metrics(path)] == [None, *[["it is high"]] * 3, None, ["it is high"]]
+    assert capsys.readouterr().err.splitlines() == [
+        "Warning: oasis, step 40: it is high",
+        "Warning: oasis, step 120: it is high",
+    ]
+
+
+def test_numbers_are_written_for_tensorboard_too(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0, tensorboard=True)
+    log.write(20, loss=0.5)
+    log.write(40, loss=0.25)
+    log.close()
+    resumed = MetricsLog(tmp_path / "metrics.jsonl", 20, tensorboard=True)
+    resumed.write(40, loss=0.125)
+    resumed.close()
+    events = EventAccumulator(str(tmp_path / TENSORBOARD_FOLDER))
+    events.Reload()
+    assert [(event.step, event.value) for event in events.Scalars("loss")] == [(20, 0.5), (40, 0.125)]
+
+
+def test_a_full_disk_is_told_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MetricsLog(tmp_path / "metrics.jsonl", 0)
+
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(ScenepaletteError, match=r"metrics\.jsonl: the disk is full"):
+        log.write(20, loss=0.5)
 
 
 def test_plain_progress_prints_at_intervals_with_the_time_left(

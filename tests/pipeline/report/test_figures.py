@@ -64,6 +64,12 @@ def test_losses_are_averaged_to_a_bounded_number_of_points(tmp_path: Path) -> No
     np.testing.assert_allclose(steps, values)
 
 
+def test_measures_of_diversity_are_no_losses(tmp_path: Path) -> None:
+    log = tmp_path / "metrics.jsonl"
+    log.write_text('{"step": 20, "critic": 1.5, "image_diversity": 0.5, "warnings": ["a"]}\n')
+    assert list(figures.read_losses(log)) == ["critic"]
+
+
 @pytest.mark.parametrize("line", ["{", "[1]", '{"loss": 1}'])
 def test_a_broken_log_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     log = tmp_path / "metrics.jsonl"

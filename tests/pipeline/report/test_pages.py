@@ -62,6 +62,22 @@ def test_both_forms_hold_the_verdicts_and_numbers(make_inputs: MakeInputs, tmp_p
     assert "Before acting on this" in text and "mIoU*" in text.replace("\\", "")
 
 
+@pytest.mark.parametrize("form", ["report.md", "report.html"])
+def test_both_forms_have_a_section_on_training(make_inputs: MakeInputs, tmp_path: Path, form: str) -> None:
+    log = tmp_path / "log.jsonl"
+    log.write_text('{"step": 100, "warnings": ["it <collapses>"]}\n')
+    write_report(tmp_path / "with", make_inputs(training_logs={"images/oasis": log}))
+    write_report(tmp_path / "without", make_inputs())
+    text = (tmp_path / "with" / form).read_text()
+    assert (
+        "images/oasis: it " in text
+        and "(from step 100 to the end)" in text
+        and "<collapses>" not in text.replace("\\<", "")
+    )
+    heading = {"report.md": "## Training", "report.html": "<h2>Training</h2>"}[form]
+    assert heading in text and heading not in (tmp_path / "without" / form).read_text()
+
+
 def test_mean_over_all_classes_is_left_out_where_it_says_nothing_new(make_inputs: MakeInputs, tmp_path: Path) -> None:
     inputs = make_inputs()
     entries = [{**entry, "evaluated": True} for entry in inputs.table.to_dict()["classes"]]

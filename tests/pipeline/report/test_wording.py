@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -116,3 +118,20 @@ def test_arms_that_see_more_images_a_step_are_named(make_inputs: MakeInputs) -> 
     assert "Steps are equal, images are not: real+full draw" in words and "than the 8 of real" in words
     equal = [replace(run, images_per_step=8) for run in inputs.arms]
     assert "images are not" not in " ".join(wording.cautions(_document(replace(inputs, arms=equal))))
+
+
+def test_trainings_are_described_with_what_was_warned_of(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    fine, collapsed = tmp_path / "fine.jsonl", tmp_path / "collapsed.jsonl"
+    fine.write_text('{"step": 100, "layout_diversity": 0.81, "layout_noise_diversity": 0.32}\n')
+    lines = [{"step": step, "image_noise_difference": 0.25, "warnings": ["it collapses"]} for step in (200, 300)]
+    collapsed.write_text("".join(json.dumps(line) + "\n" for line in [{"step": 100}, *lines]))
+    inputs = make_inputs(training_logs={"layouts/sb-gan": fine, "images/oasis": collapsed})
+    document = json.loads(json.dumps(_document(inputs)))
+    assert wording.training(document) == [
+        "layouts/sb-gan: no sign of a collapse or of a stalled discriminator in 100 steps. When last measured, layouts "
+        "of different samples differ 81% as much as real ones; noise alone changes 32% of what real layouts differ in.",
+        "images/oasis: it collapses (from step 200 to the end). When last measured, noise alone changes an image by "
+        "0.2 of 255 grey levels.",
+    ]
+    del document["training"]
+    assert wording.training(document) == []  # a report of an earlier version
