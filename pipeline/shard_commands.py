@@ -131,7 +131,7 @@ def regenerate(
     The run directory must be as it was: the same settings, code versions and weights. The exit status is 1 if a stored
     row differs. For example:
 
-        scenepalette shards regenerate runs/demo/shards/full --row full-00000003 --row 17 --out again
+        scenepalette shards regenerate runs/demo/shards/full --row full-00000003 --row 7 --out again
 
         scenepalette shards regenerate runs/demo/shards/full --shard train-00000-of-00003.parquet
     """

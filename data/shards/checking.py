@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data.errors import DataError
+from data.errors import DataError, ScenepaletteError
 from data.files import sha256_of_file
 from data.shards.manifest import file_problems, load_manifest, manifest_problems, table_of_manifest
 from data.shards.reading import explained_read, open_shard
@@ -91,7 +91,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
     yield from (Problem(f"manifest.json: {problem}") for problem in problems)
     try:
         facts = _Facts.of(manifest)
-    except (DataError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
         # What is wrong with it was said; without names and classes no shard can be checked against it.
         assert problems
         return
