@@ -31,7 +31,7 @@ from training.checkpoint import weights_hash
 from training.loop import NO_PROGRESS, Progress
 
 CONFIG = "config.yaml"
-_HARDWARE = (
+LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
     "versions of Pillow or pyarrow change the bytes of files."
 )
@@ -159,7 +159,7 @@ def regenerate_shards(
                     expected_sha256=shards[name]["sha256"],
                 )
             except DataError as error:
-                raise DataError(f"{error} {_HARDWARE}") from error
+                raise DataError(f"{error} {LAST_BITS}") from error
         progress.finish()
     return damaged
 

@@ -140,7 +140,7 @@ def regenerate(
     if out is not None and not row:
         raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
     from pipeline.progress import choose_progress
-    from pipeline.regenerate import regenerate_rows, regenerate_shards
+    from pipeline.regenerate import LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:
         progress = choose_progress()
@@ -159,6 +159,7 @@ def regenerate(
             typer.echo(f"  {', '.join(map(str, made.files))}")
         different = different or bool(made.differences)
     if different:
+        typer.echo(LAST_BITS)
         raise typer.Exit(FAILED)
 
 

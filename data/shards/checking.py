@@ -113,7 +113,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
             yield Problem(f"cannot be read ({error.strerror or error})", name)
         except DataError as error:
             ledger.whole = False
-            yield Problem(str(error))
+            yield Problem(str(error).removeprefix(f"{path} "), name)
     yield from ledger.problems(folder, facts.rows)
 
 

@@ -151,6 +151,8 @@ def row_problems(row: Row) -> list[str]:
     height, width = row.label.shape[:2] if label_fits else (0, 0)
     if image_fits and label_fits and row.image.shape[:2] != (height, width):
         problems.append(f"the image is {list(row.image.shape[:2])} and the label {[height, width]}; sizes must agree")
+    if height * width > MAX_PIXELS:
+        problems.append(f"{height} x {width} pixels are more than the {MAX_PIXELS} that readers decode")
     problems += _palette_problems(row, label_fits)
     if row.kind not in KINDS:
         problems.append(f"kind is {row.kind!r}, not one of {', '.join(KINDS)}")

@@ -185,7 +185,7 @@ def test_rows_come_back_and_label_ids_survive_exactly(tmp_path):
 
 
 def test_partial_row_keeps_source_and_box(tmp_path):
-    row = make_row(3, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14), layout_model=None)
+    row = make_row(0, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14), layout_model=None)
     describe(tmp_path, [write_shard(tmp_path / shard_name(0, 1), [row])], kind="partial")
     found = read_row(tmp_path, row.id)
     assert (found.source_id, found.edit_box, found.layout_model) == ("real/0001", (1, 2, 11, 14), None)
