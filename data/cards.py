@@ -142,14 +142,7 @@ file(s), {manifest["bytes"]} bytes. Made by scenepalette.
 The columns `image` and `label` are stored uncompressed, since pictures are compressed already. Row groups hold
 {ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
 
-## How the rows were made
-
-{_MAKING[kind]}
-
-- Config: `{manifest["config_hash"]}`
-{_items(manifest["models"], "Model")}
-
-A row is a function of the models, `seed` and `index`.
+{_making(manifest)}
 
 ## Palettes
 
@@ -163,12 +156,7 @@ Class table `{table.name}`, {table.num_classes} classes. Classes that are not ev
 
 {_table(("Id", "Name", "Colour (RGB)", "Evaluated"), _class_rows(table))}
 
-## Licence and lineage
-
-The models learned from **{_cell(source["name"])}**, whose licence is: {_cell(source["licence"])}. The rows derive
-from that data; what its licence asks of derived data applies to them.
-
-{_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}
+{_licence(manifest)}
 
 ## Loading
 
@@ -207,6 +195,33 @@ batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
 
 `manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
 """
+
+
+def lineage_text(manifest: Mapping[str, Any]) -> str:
+    """Return how the rows were made and the licence of their source, as Markdown: to go with copies of them."""
+    title = f"# Synthetic pairs ({manifest['kind']}) after {_cell(manifest['source']['name'])}"
+    return f"{title}\n\n{_licence(manifest)}\n\n{_making(manifest)}\n"
+
+
+def _making(manifest: Mapping[str, Any]) -> str:
+    return f"""## How the rows were made
+
+{_MAKING[manifest["kind"]]}
+
+- Config: `{manifest["config_hash"]}`
+{_items(manifest["models"], "Model")}
+
+A row is a function of the models, `seed` and `index`."""
+
+
+def _licence(manifest: Mapping[str, Any]) -> str:
+    source = manifest["source"]
+    return f"""## Licence and lineage
+
+The models learned from **{_cell(source["name"])}**, whose licence is: {_cell(source["licence"])}. The rows derive
+from that data; what its licence asks of derived data applies to them.
+
+{_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}"""
 
 
 def _class_rows(table: ClassTable) -> list[tuple[str, ...]]:

@@ -19,14 +19,16 @@ READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
 
 
 @contextlib.contextmanager
-def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
+def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[BinaryIO]:
     """Open a temporary file beside `path` that takes its name only if the block ends without an exception.
 
     Args:
         path: The final name; its folder is created.
+        durable: Whether to wait until the disk has it. Without, a killed process still leaves whole files alone, a
+            power failure may not; for many small files whose completion is recorded after `sync_disks`.
 
     Yields:
-        A binary file object.
+        A binary file object, which can be read back as well.
 
     Raises:
         ScenepaletteError: The disk is full or the folder cannot be written; nothing is left behind.
@@ -37,16 +39,18 @@ def open_atomically(path: Path | str) -> Iterator[BinaryIO]:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
         temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         # mkstemp makes private files; a run folder is meant to be read by others as far as the umask allows.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
-        _sync_folder(path.parent)
+        if durable:
+            _sync_folder(path.parent)
     except OSError as error:
         raise explain_write_error(path, error) from error
     finally:
@@ -63,6 +67,12 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def sync_disks() -> None:
+    """Wait until the disks have everything that was written, where the system can (not on Windows)."""
+    if hasattr(os, "sync"):
+        os.sync()
 
 
 def explain_write_error(path: Path, error: OSError) -> ScenepaletteError:
@@ -97,17 +107,18 @@ def writing_explained(folder: Path) -> Iterator[None]:
         raise
 
 
-def write_atomically(path: Path | str, content: bytes | str) -> None:
+def write_atomically(path: Path | str, content: bytes | str, *, durable: bool = True) -> None:
     """Write a whole file under a temporary name, then rename it.
 
     Args:
         path: The final name.
         content: Bytes, or text that is encoded as UTF-8.
+        durable: As in `open_atomically`.
 
     Raises:
         ScenepaletteError: The file cannot be written; a previous version stays as it was.
     """
-    with open_atomically(path) as file:
+    with open_atomically(path, durable=durable) as file:
         file.write(content.encode() if isinstance(content, str) else content)
 
 
@@ -121,7 +132,7 @@ def read_json(path: Path | str) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ScenepaletteError(f"Could not read {path}: {error.strerror or error}.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ScenepaletteError(f"{path} is not valid JSON ({error}). Remove it and run its stage again.") from error
 
 
@@ -134,6 +145,12 @@ def sha256_of_file(path: Path | str) -> str:
     """Return the hex SHA-256 of a file's bytes, read in bounded memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_open(file: BinaryIO) -> str:
+    """Return the hex SHA-256 of all bytes of an open file that can be read back."""
+    file.seek(0)
+    return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def sha256_of_json(value: Any) -> str:

@@ -22,9 +22,10 @@ from data.errors import ConfigError, ScenepaletteError
 from pipeline.doctor_command import doctor
 from pipeline.edit_commands import edit_app
 from pipeline.request import Request
+from pipeline.shard_commands import shards_app
+from pipeline.tables import print_table
 
 FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
-SHOWN_IDS = 5
 
 
 class Terminated(KeyboardInterrupt):
@@ -82,7 +83,6 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-shards_app = typer.Typer(no_args_is_help=True, help="Look at and check folders of finished shards.")
 recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
 app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
@@ -274,7 +274,7 @@ def systems(
         [entry.name, entry.kind, _millions(entry.generator_parameters), _millions(entry.discriminator_parameters)]
         for entry in entries
     ]
-    _print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator"], rows)
+    print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator"], rows)
     for entry in entries:
         typer.echo(f"{entry.name}: {entry.paper}")
 
@@ -307,106 +307,6 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
     typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
 
 
-FolderArgument = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
-]
-
-
-@shards_app.command()
-def verify(folder: FolderArgument) -> None:
-    """Check every file, row, picture and palette against the manifest and the schema.
-
-    For example:
-
-        scenepalette shards verify runs/demo/shards/full
-    """
-    from data.errors import DataError
-    from data.shards.checking import verify_shards
-    from data.shards.manifest import read_manifest
-
-    problems = verify_shards(folder)
-    if problems:
-        raise DataError(f"{folder} has {len(problems)} problem(s).", problems)
-    manifest = read_manifest(folder)
-    typer.echo(f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written.")
-
-
-@shards_app.command()
-def show(
-    folder: FolderArgument,
-    row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
-    picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this picture.")
-    ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pairs in the picture.")] = 16,
-) -> None:
-    """Say what a folder of shards holds, and draw some of its pairs.
-
-    For example:
-
-        scenepalette shards show runs/demo/shards/full --picture full.png
-
-        scenepalette shards show runs/demo/shards/full --id full-00000003
-    """
-    from data.shards.manifest import read_manifest, table_of_manifest
-
-    manifest = read_manifest(folder)
-    table = table_of_manifest(manifest)
-    if row is None:
-        _show_folder(folder, manifest, table.names)
-    else:
-        _show_row(folder, row, table.names)
-    if picture is not None:
-        from data.files import write_atomically
-        from data.shards.reading import contact_sheet, read_row
-
-        if row is None:
-            sheet = contact_sheet(folder, count)
-        else:
-            import numpy as np
-            from PIL import Image
-
-            pair = read_row(folder, row)
-            sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
-        import io
-
-        buffer = io.BytesIO()
-        sheet.save(buffer, "PNG")
-        write_atomically(picture, buffer.getvalue())
-        typer.echo(f"picture: {picture}")
-
-
-def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
-    import itertools
-
-    from data.shards.reading import iterate_rows
-
-    source = manifest["source"]
-    typer.echo(
-        f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
-    )
-    typer.echo(f"source: {source['name']} ({source['licence']})")
-    typer.echo(f"classes: {', '.join(names)}")
-    ids = [pair.id for pair in itertools.islice(iterate_rows(folder), SHOWN_IDS)]
-    typer.echo(f"first ids: {', '.join(ids)}")
-
-
-def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
-    from data.shards.reading import read_row
-
-    pair = read_row(folder, row)
-    typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
-    if pair.source_id is not None:
-        typer.echo(f"real sample: {pair.source_id}")
-    if pair.edit_box is not None:
-        typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
-    shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
-    _print_table(
-        ["class", "asked for, %", "achieved, %"],
-        [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
-    )
-
-
 def _say_where(run_dir: Path, stage: str) -> None:
     typer.echo(f"Done: {run_dir / stage}")
 
@@ -422,7 +322,7 @@ def print_summary(run_dir: Path) -> None:
         delta = arm["delta_vs_real"]
         against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
-    _print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
+    print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
     typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
 
 
@@ -434,14 +334,8 @@ def _print_comparison(folder: Path) -> None:
     shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
     columns = [column for column in document["columns"] if column["key"] in shown]
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
-    _print_table(["row", *(column["title"] for column in columns)], rows)
+    print_table(["row", *(column["title"] for column in columns)], rows)
     typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
-
-
-def _print_table(head: list[str], rows: list[list[str]]) -> None:
-    widths = [max(len(line[column]) for line in [head, *rows]) for column in range(len(head))]
-    for line in [head, *rows]:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
 
 
 def _millions(count: int) -> str:

@@ -75,12 +75,13 @@ def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
             raise ScenepaletteError(
                 f"{folder} was made with other settings or from other inputs than this command has. Give another "
                 "--out folder, or remove that folder (and those made from it) to make it anew.",
-                _differences(content.get("extra", content).get("settings", {}), unit.settings),
+                differences(content.get("extra", content).get("settings", {}), unit.settings),
             )
     return False
 
 
-def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say which settings differ between a manifest and a unit, one text each."""
     now = _as_json(now)
     return [
         f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"

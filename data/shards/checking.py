@@ -2,130 +2,329 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
+import re
+from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data.errors import DataError
+from data.errors import DataError, ScenepaletteError
 from data.files import sha256_of_file
-from data.shards.manifest import file_problems, read_manifest, table_of_manifest
+from data.shards.manifest import file_problems, load_manifest, manifest_problems, table_of_manifest
 from data.shards.reading import explained_read, open_shard
 from data.shards.schema import ROW_GROUP, SCHEMA, decode_row, is_safe_relative_path, row_problems
+
+_SHOWN_GAPS = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that is wrong with a folder of shards.
+
+    Attributes:
+        problem: What it is.
+        file: Name of the shard, where it is about one.
+        row: Number of the row in its file, from 0, where it is about one.
+        id: The row's id.
+    """
+
+    problem: str
+    file: str | None = None
+    row: int | None = None
+    id: str | None = None
+
+    def __str__(self) -> str:
+        """Return it as one line that names file and row."""
+        if self.row is None:
+            return self.problem if self.file is None else f"{self.file} {self.problem}"
+        return f"{self.file} row {self.row} {self.id!r}: {self.problem}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
 
 
 def verify_shards(folder: Path | str) -> list[str]:
     """Check a folder of shards against its manifest and every row against the schema.
 
-    Found are: missing, extra, truncated and altered files, other columns, wrong counts, damaged pages and pictures,
-    class ids outside the table, palettes that are not those of the label, ids that come twice, and rows that the
-    manifest does not describe. One row group is held at a time.
-
     Args:
         folder: A folder with a manifest.
 
     Returns:
-        One text per problem, naming file and row; empty if all is well.
+        One text per problem, naming file and row; empty if all is well. `find_problems` says what is checked.
+    """
+    return [str(problem) for problem in find_problems(folder)]
+
+
+def find_problems(folder: Path | str) -> Iterator[Problem]:
+    """Check a folder of shards against its manifest and every row against the schema; no problem ends the search.
+
+    Found are: an altered manifest; missing, extra, linked, truncated and altered files; other columns; wrong counts;
+    damaged pages and pictures; sizes of image and label that differ; class ids outside the table; palettes that are
+    not those of the label; kinds, sources and edit boxes that contradict each other or the manifest; models that the
+    manifest does not name; ids that come twice; and indices that are not 0 to N - 1 in order, each once.
+
+    Memory: one row group, and 20 bytes per row for ids and indices.
+
+    Args:
+        folder: A folder with a manifest.
+
+    Yields:
+        The problems as they are found.
     """
     folder = Path(folder)
     try:
-        manifest = read_manifest(folder)
+        manifest = load_manifest(folder)
     except DataError as error:
-        return [error.summary, *error.problems]
-    problems = file_problems(folder, manifest)
-    seen: dict[str, str] = {}
-    for shard in manifest["shards"]:
-        path = folder / shard["name"]
-        if not path.is_file():
+        yield Problem(str(error))
+        return
+    problems = manifest_problems(manifest)
+    yield from (Problem(f"manifest.json: {problem}") for problem in problems)
+    try:
+        facts = _Facts.of(manifest)
+    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError):
+        # What is wrong with it was said; without names and classes no shard can be checked against it.
+        assert problems
+        return
+    yield from map(Problem, file_problems(folder, manifest))
+    ledger = _Ledger()
+    for name, rows, sha256 in facts.shards:
+        ledger.begin(name)
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            ledger.whole = False
             continue
         try:
             found = sha256_of_file(path)
+            if found != sha256:
+                yield Problem(f"has SHA-256 {found}, the manifest says {sha256}: it was altered", name)
+            yield from _shard_problems(path, rows, facts, ledger)
         except OSError as error:
-            problems.append(f"{path.name} cannot be read ({error.strerror or error})")
-            continue
-        if found != shard["sha256"]:
-            problems.append(f"{path.name} has SHA-256 {found}, the manifest says {shard['sha256']}: it was altered")
-        try:
-            for problem in _shard_problems(path, shard["rows"], manifest, seen):
-                problems.append(problem)
+            ledger.whole = False
+            yield Problem(f"cannot be read ({error.strerror or error})", name)
         except DataError as error:
-            problems.append(str(error))
-    return problems
+            ledger.whole = False
+            yield Problem(str(error).removeprefix(f"{path} "), name)
+    yield from ledger.problems(folder, facts.rows)
 
 
-def _shard_problems(path: Path, expected_rows: int, manifest: Mapping[str, Any], seen: dict[str, str]) -> Iterator[str]:
+@dataclass(frozen=True)
+class _Facts:
+    """What the manifest says of every row.
+
+    Attributes:
+        shards: Name, rows and SHA-256 of each.
+        rows: Number of rows in all.
+        num_classes: K.
+        kind: The kind of all rows.
+        models: All texts under `models`.
+        seed: The seed of all rows, where the manifest has it.
+        numbered: Matches the ids that generation gives; the group is the index.
+    """
+
+    shards: list[tuple[str, int, str]]
+    rows: int
+    num_classes: int
+    kind: str
+    models: frozenset[str]
+    seed: int | None
+    numbered: re.Pattern[str]
+
+    @classmethod
+    def of(cls, manifest: Mapping[str, Any]) -> _Facts:
+        shards = [(str(shard["name"]), int(shard["rows"]), str(shard["sha256"])) for shard in manifest["shards"]]
+        if not all(is_safe_relative_path(name) and "/" not in name and "\\" not in name for name, _, _ in shards):
+            raise DataError("A name in the manifest leaves the folder.")
+        settings = manifest["extra"].get("settings")
+        seed = settings.get("seed") if isinstance(settings, Mapping) else None
+        return cls(
+            shards=shards,
+            rows=sum(rows for _, rows, _ in shards),
+            num_classes=table_of_manifest(manifest).num_classes,
+            kind=str(manifest["kind"]),
+            models=frozenset(_texts(manifest["models"])),
+            seed=seed if isinstance(seed, int) else None,
+            numbered=re.compile(rf"{re.escape(str(manifest['kind']))}-(\d{{1,18}})"),
+        )
+
+
+class _Ledger:
+    """Ids and indices of the rows seen so far, to find what comes twice and what is missing."""
+
+    def __init__(self) -> None:
+        # Whether every row was seen; without that nothing can be said to be missing.
+        self.whole = True
+        self._shards: list[str] = []
+        self._starts: list[int] = []
+        self._digests, self._indices, self._rows = array("Q"), array("q"), array("I")
+        # With a key that nobody knows, no two ids can be made to have the same digest.
+        self._key = os.urandom(16)
+
+    def begin(self, shard: str) -> None:
+        """Say that rows of another shard follow."""
+        self._shards.append(shard)
+        self._starts.append(len(self._indices))
+
+    def add(self, row: int, row_id: str, index: int) -> bool:
+        """Enter a row; tell whether its index is larger than that of the row before."""
+        digest = hashlib.blake2b(row_id.encode(errors="surrogatepass"), digest_size=8, key=self._key).digest()
+        rises = not self._indices or index >= self._indices[-1]
+        self._digests.append(int.from_bytes(digest, "little"))
+        self._indices.append(index)
+        self._rows.append(row)
+        return rises
+
+    def problems(self, folder: Path, rows: int) -> Iterator[Problem]:
+        """Yield what comes twice and, if every row was seen, which indices below `rows` are missing."""
+        indices = np.asarray(self._indices)
+        for what, values in (("id", np.asarray(self._digests)), ("index", indices)):
+            order = np.argsort(values, kind="stable")
+            repeated = np.flatnonzero(values[order][1:] == values[order][:-1]) + 1
+            for shard, name in enumerate(self._shards):
+                end = self._starts[shard + 1] if shard + 1 < len(self._shards) else len(values)
+                inside = repeated[(order[repeated] >= self._starts[shard]) & (order[repeated] < end)]
+                if not inside.size:
+                    continue
+                ids = _ids_at(folder / name, {self._rows[int(entry)] for entry in order[inside]})
+                for position in inside:
+                    entry, before = int(order[position]), int(order[position - 1])
+                    row = self._rows[entry]
+                    text = f"the {what} comes twice" if what == "id" else f"the index {indices[entry]} comes twice"
+                    yield Problem(f"{text}, before in {self._place(before)}", name, row, ids[row])
+        present = np.unique(indices[(indices >= 0) & (indices < rows)])
+        if self.whole and len(present) < rows:
+            bounds = np.concatenate([[-1], present, [rows]])
+            gaps = [(int(bounds[i]) + 1, int(bounds[i + 1]) - 1) for i in np.flatnonzero(np.diff(bounds) > 1)]
+            shown = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in gaps[:_SHOWN_GAPS])
+            more = ", ..." if len(gaps) > _SHOWN_GAPS else ""
+            yield Problem(f"{rows - len(present)} of the indices 0 to {rows - 1} are in no row: {shown}{more}")
+
+    def _place(self, entry: int) -> str:
+        shard = int(np.searchsorted(self._starts, entry, side="right")) - 1
+        return f"{self._shards[shard]} row {self._rows[entry]}"
+
+
+def _ids_at(path: Path, rows: set[int]) -> dict[int, str]:
+    """Return the ids of some rows of a shard; id columns are read and one row group is held at a time."""
+    found, first = {}, 0
+    with open_shard(path) as file:
+        for group in range(file.num_row_groups):
+            count = file.metadata.row_group(group).num_rows
+            inside = sorted(row for row in rows if first <= row < first + count)
+            if inside:
+                with explained_read(path):
+                    ids = file.read_row_group(group, columns=["id"], use_threads=False)["id"]
+                found |= {row: ids[row - first].as_py() for row in inside}
+            first += count
+    return found
+
+
+def _shard_problems(path: Path, expected_rows: int, facts: _Facts, ledger: _Ledger) -> Iterator[Problem]:
     with open_shard(path) as file:
         features = (file.schema_arrow.metadata or {}).get(b"huggingface")
         if features != (SCHEMA.metadata or {})[b"huggingface"]:
-            yield f"{path.name} does not carry the Hugging Face features of schema 1"
+            yield Problem("does not carry the Hugging Face features of schema 1", path.name)
         if file.metadata.num_rows != expected_rows:
-            yield f"{path.name} has {file.metadata.num_rows} rows, the manifest says {expected_rows}"
+            ledger.whole = False
+            yield Problem(f"has {file.metadata.num_rows} rows, the manifest says {expected_rows}", path.name)
         first = 0
         for group in range(file.num_row_groups):
             count = file.metadata.row_group(group).num_rows
             if count > ROW_GROUP:
-                yield f"{path.name} row group {group} has {count} rows, at most {ROW_GROUP} are allowed"
-            rows = f"rows {first} to {first + count - 1}"
+                text = f"row group {group} has {count} rows, at most {ROW_GROUP} are allowed"
+                yield Problem(text, path.name)
+            rows, row = f"rows {first} to {first + count - 1}", first
             first += count
             try:
-                with explained_read(path):
-                    table = file.read_row_group(group, use_threads=False)
+                for batch in _batches(path, file, group):
+                    yield from _batch_problems(batch, path, row, facts, ledger)
+                    row += batch.num_rows
             except DataError as error:
-                yield f"{path.name} {rows}, {_damaged_columns(file, group)}: damaged ({error.__cause__})"
-                continue
-            yield from _group_problems(table, path, manifest, seen)
+                ledger.whole = False
+                text = f"{rows}, {_damaged_columns(path, file, group)}: damaged ({error.__cause__})"
+                yield Problem(text, path.name)
 
 
-def _damaged_columns(file: pq.ParquetFile, group: int) -> str:
+def _batches(
+    path: Path, file: pq.ParquetFile, group: int, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of a row group, in parts of 64 also where it has more."""
+    with explained_read(path):
+        batches = file.iter_batches(ROW_GROUP, row_groups=[group], columns=columns, use_threads=False)
+        for batch in batches:
+            # Offsets and texts: what a damaged or foreign file holds would else raise when it becomes Python values.
+            batch.validate(full=True)
+            yield batch
+
+
+def _damaged_columns(path: Path, file: pq.ParquetFile, group: int) -> str:
     damaged = []
     for name in SCHEMA.names:
         try:
-            file.read_row_group(group, columns=[name], use_threads=False)
-        except (pa.ArrowException, OSError):
+            for _ in _batches(path, file, group, [name]):
+                pass
+        except DataError:
             damaged.append(name)
     return f"column {', '.join(damaged)}" if damaged else "all columns together"
 
 
-def _group_problems(table: pa.Table, path: Path, manifest: Mapping[str, Any], seen: dict[str, str]) -> Iterator[str]:
-    num_classes = table_of_manifest(manifest).num_classes
-    models = set(_texts(manifest["models"]))
-    for values in table.to_pylist():
-        where = f"{path.name} row {values['id']!r}"
-        try:
-            row = decode_row(values, where)
-        except DataError as error:
-            yield str(error)
-            continue
-        yield from _container_problems(values, where)
-        if row.id in seen:
-            yield f"{where}: the id comes twice, first in {seen[row.id]}"
-        seen[row.id] = path.name
-        yield from (f"{where}: {problem}" for problem in row_problems(row))
-        if len(row.palette_achieved) != num_classes:
-            yield f"{where}: the palettes have {len(row.palette_achieved)} classes, the manifest {num_classes}"
-        if row.kind != manifest["kind"]:
-            yield f"{where}: kind is {row.kind!r}, the manifest says {manifest['kind']!r}"
-        for column in ("image", "label"):
-            name = values[column]["path"]
-            if name is not None and not is_safe_relative_path(name):
-                yield f"{where}: {column}.path {name!r} leaves the folder"
-        for column in ("layout_model", "image_model"):
-            if values[column] is not None and values[column] not in models:
-                yield f"{where}: {column} {values[column]!r} is not among the models of the manifest"
+def _batch_problems(batch: pa.RecordBatch, path: Path, first: int, facts: _Facts, ledger: _Ledger) -> Iterator[Problem]:
+    for number, values in enumerate(batch.to_pylist(), start=first):
+        for problem in _row_problems(values, number, facts, ledger):
+            yield Problem(problem, path.name, number, values["id"])
 
 
-def _container_problems(values: Mapping[str, Any], where: str) -> Iterator[str]:
+def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger: _Ledger) -> Iterator[str]:
+    row_id, index = values["id"], values["index"]
+    if row_id is None or index is None:
+        ledger.whole = False
+    else:
+        if not ledger.add(number, row_id, index):
+            yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
+        if not 0 <= index < facts.rows:
+            yield f"the index {index} is not in 0 to {facts.rows - 1}"
+        match = facts.numbered.fullmatch(row_id)
+        if match is not None and int(match[1]) != index:
+            yield f"the id and the index {index} name different rows"
+    try:
+        row = decode_row(values, "this row")
+    except DataError as error:
+        yield str(error).removeprefix("this row: ")
+        return
+    yield from _container_problems(values)
+    yield from row_problems(row)
+    if len(row.palette_achieved) != facts.num_classes:
+        yield f"the palettes have {len(row.palette_achieved)} classes, the manifest {facts.num_classes}"
+    if row.kind != facts.kind:
+        yield f"kind is {row.kind!r}, the manifest says {facts.kind!r}"
+    if facts.seed is not None and row.seed != facts.seed:
+        yield f"seed is {row.seed}, the manifest says {facts.seed}"
+    for column in ("image", "label"):
+        name = values[column]["path"]
+        if name is not None and not is_safe_relative_path(name):
+            yield f"{column}.path {name!r} leaves the folder"
+    for column in ("layout_model", "image_model"):
+        if values[column] is not None and values[column] not in facts.models:
+            yield f"{column} {values[column]!r} is not among the models of the manifest"
+
+
+def _container_problems(values: Mapping[str, Any]) -> Iterator[str]:
     """Check the checksums and the end of PNG files: decoding stops at the last pixel and may overlook both."""
     for column in ("image", "label"):
         try:
             with Image.open(io.BytesIO(values[column]["bytes"])) as picture:
                 picture.verify()
-        except (OSError, ValueError, SyntaxError) as error:
-            yield f"{where}: the {column} is damaged ({error})"
+        except Exception as error:
+            yield f"the {column} is damaged ({error})"
 
 
 def _texts(value: Any) -> Iterator[str]:

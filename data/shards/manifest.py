@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +12,28 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.classes import ClassTable
 from data.errors import DataError, ScenepaletteError
-from data.files import read_json, write_json
+from data.files import read_json, sha256_of_json, write_json
 from data.shards.schema import KINDS, SCHEMA_VERSION, shard_name
 from data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
+_MOST = 2**48
 
 
 class _Shard(BaseModel):
-    model_config = ConfigDict(strict=True)
+    # Unknown keys are refused, so that a damaged key is not taken for one that is not there.
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     name: str
-    rows: int = Field(ge=1)
-    bytes: int = Field(ge=1)
+    rows: int = Field(ge=1, le=_MOST)
+    bytes: int = Field(ge=1, le=_MOST)
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class _Manifest(BaseModel):
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, extra="forbid")
 
     schema_: int = Field(alias="schema")
     kind: str
@@ -41,6 +45,8 @@ class _Manifest(BaseModel):
     models: dict[str, Any]
     source: dict[str, Any]
     extra: dict[str, Any]
+    # Of all other keys; manifests written before it was introduced have none.
+    sha256: str | None = None
 
 
 def make_manifest(
@@ -74,7 +80,13 @@ def make_manifest(
     problems = manifest_problems(manifest)
     if problems:
         raise DataError("The shards do not make a complete data set.", problems)
-    return manifest
+    return sealed(manifest)
+
+
+def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the SHA-256 of its other keys' canonical JSON as its last key."""
+    content = {key: value for key, value in manifest.items() if key != "sha256"}
+    return {**content, "sha256": sha256_of_json(content)}
 
 
 def write_manifest(
@@ -124,20 +136,34 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     Raises:
         DataError: It is missing, damaged, of another schema, or names a file outside the folder.
     """
+    manifest = load_manifest(folder)
+    problems = manifest_problems(manifest)
+    if problems:
+        raise DataError(f"{Path(folder) / MANIFEST_NAME} is not a valid manifest of schema {SCHEMA_VERSION}.", problems)
+    return manifest
+
+
+def load_manifest(folder: Path | str) -> Any:
+    """Return the JSON value in `manifest.json`, whatever it is; `manifest_problems` checks it.
+
+    Raises:
+        DataError: It is missing, a link, far too large, or no JSON.
+    """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
         raise DataError(
             f"{folder} has no {MANIFEST_NAME}: it holds no shards, or generation did not finish. "
             "Give the folder of one kind of shards, or run the generation again; it continues where it stopped."
         )
+    if path.is_symlink():
+        raise DataError(f"{path} is a link, not a file of this folder. Put a copy in its place.")
+    size = path.stat().st_size
+    if size > MAX_MANIFEST_BYTES:
+        raise DataError(f"{path} has {size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}. Copy it again.")
     try:
-        manifest = read_json(path)
+        return read_json(path)
     except ScenepaletteError as error:
         raise DataError(str(error)) from error
-    problems = manifest_problems(manifest)
-    if problems:
-        raise DataError(f"{path} is not a valid manifest of schema {SCHEMA_VERSION}.", problems)
-    return manifest
 
 
 def table_of_manifest(manifest: Mapping[str, Any]) -> ClassTable:
@@ -174,9 +200,23 @@ def manifest_problems(manifest: Any) -> list[str]:
             problems.append(f"source.{key} is missing; readers of the shards must know where they come from")
     try:
         ClassTable.from_dict(parsed.class_table)
-    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError) as error:
+    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         problems.append(f"class_table cannot be read ({error!r})")
+    problems += _seal_problems(manifest)
     return problems
+
+
+def _seal_problems(manifest: Mapping[str, Any]) -> list[str]:
+    stated = manifest.get("sha256")
+    if stated is None:
+        return []
+    try:
+        found = sealed(manifest)["sha256"]
+    except ValueError:
+        return ["it holds a number that is none (NaN or infinity)"]
+    if found == stated:
+        return []
+    return [f"the manifest's own sha256 is {stated}, but its content has {found}: it was altered"]
 
 
 def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
@@ -185,10 +225,21 @@ def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     listed = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
     for name, size in listed.items():
         path = folder / name
-        if not path.is_file():
+        if path.is_symlink():
+            problems.append(f"{name} is a link, not a file of this folder; put a copy in its place")
+        elif not path.is_file():
             problems.append(f"{name} is missing")
         elif path.stat().st_size != size:
             problems.append(f"{name} has {path.stat().st_size} bytes, the manifest says {size}")
-    strays = sorted(path.name for path in folder.glob("*.parquet") if path.name not in listed)
+    strays = sorted(name for name in _parquet_files(folder) if name not in listed)
     problems += [f"{name} is in the folder but not in the manifest" for name in strays]
     return problems
+
+
+def _parquet_files(folder: Path) -> Iterator[str]:
+    """Yield the Parquet files below a folder, relative to it, as readers of whole folders find them: no hidden ones."""
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        for name in names:
+            if name.lower().endswith(".parquet") and not name.startswith((".", "_")):
+                yield Path(parent, name).relative_to(folder).as_posix()

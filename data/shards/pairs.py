@@ -19,7 +19,7 @@ from data.arrays import Pairs
 from data.classes import IGNORE_ID, ClassTable
 from data.errors import DataError
 from data.shards.manifest import file_problems, read_manifest, table_of_manifest
-from data.shards.reading import explained_read, open_shard
+from data.shards.reading import explained_read, open_shard, read_group
 from data.shards.schema import decode_image, decode_label
 
 _OPEN_FILES = 32
@@ -145,12 +145,17 @@ class ShardPairs(Dataset[dict[str, Any]]):
         """
         index = range(len(self))[index]
         image, label = self.batch([index])
-        group, position, _ = self._locate(index)
-        palette = group["palette_achieved"][position].as_py()
+        group, position, path = self._locate(index)
+        palette, row_id = group["palette_achieved"][position].as_py(), group["id"][position].as_py()
+        if row_id is None or palette is None or len(palette) != self.table.num_classes or None in palette:
+            raise DataError(
+                f"{path} row {row_id!r}: it needs an id and a palette_achieved of {self.table.num_classes} shares. "
+                "Generate the shard again."
+            )
         return {
             "image": image[0],
             "label": label[0],
-            "id": group["id"][position].as_py(),
+            "id": row_id,
             "palette": torch.tensor(palette, dtype=torch.float32),
         }
 
@@ -204,9 +209,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
         if key in self._groups:
             self._groups.move_to_end(key)
             return self._groups[key]
-        with explained_read(self._paths[shard], f" row group {group}"):
-            columns = ["id", "image.bytes", "label.bytes", "palette_achieved"]
-            table = file.read_row_group(group, columns=columns, use_threads=False)
+        columns = ["id", "image.bytes", "label.bytes", "palette_achieved"]
+        table = read_group(file, self._paths[shard], group, columns)
         self._groups[key] = table
         self._cached_bytes += table.nbytes
         while self._cached_bytes > self._cache_bytes and len(self._groups) > 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -43,6 +44,19 @@ def open_shard(path: Path) -> pq.ParquetFile:
     return file
 
 
+def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
+    """Read a row group of an open shard, checked down to its texts.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    with explained_read(path, f" row group {group}"):
+        table = file.read_row_group(group, columns=columns, use_threads=False)
+        # Offsets and texts: what a foreign file holds without checksums would else raise as it becomes Python values.
+        table.validate(full=True)
+        return table
+
+
 def iterate_rows(folder: Path | str) -> Iterator[Row]:
     """Yield the rows of all shards in order; one row group is held at a time.
 
@@ -57,8 +71,7 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
         path = folder / shard["name"]
         with open_shard(path) as file:
             for group in range(file.num_row_groups):
-                with explained_read(path, f" row group {group}"):
-                    table = file.read_row_group(group, use_threads=False)
+                table = read_group(file, path, group)
                 for position in range(table.num_rows):
                     yield _row_of(table, position, path)
 
@@ -74,13 +87,21 @@ def read_row(folder: Path | str, row_id: str) -> Row:
         path = folder / shard["name"]
         with open_shard(path) as file:
             for group in range(file.num_row_groups):
-                with explained_read(path, f" row group {group}"):
-                    ids = file.read_row_group(group, columns=["id"], use_threads=False)["id"].to_pylist()
-                    if row_id not in ids:
-                        continue
-                    table = file.read_row_group(group, use_threads=False)
-                return _row_of(table, ids.index(row_id), path)
+                ids = read_group(file, path, group, ["id"])["id"].to_pylist()
+                if row_id in ids:
+                    return _row_of(read_group(file, path, group), ids.index(row_id), path)
     raise DataError(f"No row in {folder} has the id {row_id!r}. `scenepalette shards show` lists some ids.")
+
+
+def read_values(path: Path, position: int) -> dict[str, Any]:
+    """Return the stored values of the row at a position of a shard, pictures as the bytes that they are.
+
+    Raises:
+        DataError: The file has no such row, or it cannot be read.
+    """
+    for table, inside in _groups_at(path, [position]):
+        return table.slice(inside, 1).to_pylist()[0]
+    raise DataError(f"{path} has no row {position}.")
 
 
 def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Image.Image:
@@ -121,7 +142,13 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
 
 
 def _rows_at(path: Path, positions: list[int]) -> Iterator[Row]:
-    """Yield the rows at ascending positions of one shard; other row groups are not read."""
+    """Yield the rows at ascending positions of one shard."""
+    for table, position in _groups_at(path, positions):
+        yield _row_of(table, position, path)
+
+
+def _groups_at(path: Path, positions: list[int]) -> Iterator[tuple[pa.Table, int]]:
+    """Yield row group and place in it of ascending positions of one shard; other row groups are not read."""
     with open_shard(path) as file:
         first = 0
         for group in range(file.num_row_groups):
@@ -129,10 +156,9 @@ def _rows_at(path: Path, positions: list[int]) -> Iterator[Row]:
             inside = [position - first for position in positions if first <= position < first + count]
             first += count
             if inside:
-                with explained_read(path, f" row group {group}"):
-                    table = file.read_row_group(group, use_threads=False)
+                table = read_group(file, path, group)
                 for position in inside:
-                    yield _row_of(table, position, path)
+                    yield table, position
 
 
 def _row_of(table: pa.Table, position: int, path: Path) -> Row:

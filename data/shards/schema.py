@@ -23,6 +23,8 @@ KINDS = ("full", "partial", "semi", "pseudo")
 IMAGE_COLUMNS = ("image", "label")
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
+# A picture of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
+MAX_PIXELS = 2**26
 
 ImageFormat = Literal["jpeg", "png"]
 
@@ -149,6 +151,8 @@ def row_problems(row: Row) -> list[str]:
     height, width = row.label.shape[:2] if label_fits else (0, 0)
     if image_fits and label_fits and row.image.shape[:2] != (height, width):
         problems.append(f"the image is {list(row.image.shape[:2])} and the label {[height, width]}; sizes must agree")
+    if height * width > MAX_PIXELS:
+        problems.append(f"{height} x {width} pixels are more than the {MAX_PIXELS} that readers decode")
     problems += _palette_problems(row, label_fits)
     if row.kind not in KINDS:
         problems.append(f"kind is {row.kind!r}, not one of {', '.join(KINDS)}")
@@ -158,10 +162,13 @@ def row_problems(row: Row) -> list[str]:
         problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
     if row.kind == "pseudo" and (row.layout_model is None or row.edit_box is not None):
         problems.append("a pseudo row must name what predicted its label in layout_model; its edit_box must be null")
+    if row.kind == "semi" and row.edit_box is not None:
+        problems.append("the layout of a semi row is as it was found: its edit_box must be null")
     if row.edit_box is not None and label_fits:
         box = list(row.edit_box)
         inside = (
             len(box) == 4
+            and None not in box
             and min(box) >= 0
             and min(box[2:]) >= 1
             and box[0] + box[2] <= height
@@ -264,11 +271,19 @@ def decode_label(content: bytes, where: str) -> np.ndarray:
 def _decode(content: bytes, mode: str, where: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise DataError(
+                    f"{where} claims {picture.height} x {picture.width} pixels, at most {MAX_PIXELS} are decoded. "
+                    "Generate the shard again."
+                )
             picture.load()
             if picture.mode != mode:
                 raise DataError(f"{where} has mode {picture.mode}, not {mode}. Generate the shard again.")
             return np.array(picture)
-    except (OSError, ValueError, SyntaxError, TypeError, Image.DecompressionBombError) as error:
+    except DataError:
+        raise
+    except Exception as error:
+        # Pillow's decoders raise errors of many types on broken files; each of them means that this one is unusable.
         raise DataError(f"{where} cannot be decoded ({error}). Generate the shard again.") from error
 
 

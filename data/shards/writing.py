@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from data.errors import ConfigError, DataError
-from data.files import open_atomically, sha256_of_file
+from data.files import open_atomically, sha256_of_file, sha256_of_open
 from data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row
 
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
@@ -75,6 +75,7 @@ def write_shard(
     image_format: ImageFormat = "jpeg",
     jpeg_quality: int = 95,
     encoders: int = 1,
+    expected_sha256: str | None = None,
 ) -> ShardInfo:
     """Write rows to one Parquet file that appears under its name only when it is whole.
 
@@ -89,12 +90,13 @@ def write_shard(
         image_format: "jpeg" (no chroma subsampling) or "png" (lossless); labels are always PNG.
         jpeg_quality: 1 to 95.
         encoders: Number of encoder threads.
+        expected_sha256: What the file must hash to; any other does not take the name.
 
     Returns:
         Name, rows, bytes and hash of the file.
 
     Raises:
-        DataError: A row breaks the schema, an id comes twice or there is no row.
+        DataError: A row breaks the schema, an id comes twice, there is no row, or the hash is not the expected one.
         ConfigError: A setting is out of range.
         ScenepaletteError: The disk is full or the folder cannot be written.
         Exception: Whatever `rows` raises comes through. No exception leaves a file behind.
@@ -112,16 +114,22 @@ def write_shard(
 
     count = 0
     try:
-        with (
-            open_atomically(path) as file,
-            _parquet_writer(file) as writer,
-            contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded,
-        ):
-            for group in _groups(encoded):
-                writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
-                count += len(group)
-            if count == 0:
-                raise DataError(f"{path.name} would have no rows. Ask for at least one row per shard.")
+        with open_atomically(path) as file:
+            with (
+                _parquet_writer(file) as writer,
+                contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded,
+            ):
+                for group in _groups(encoded):
+                    writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
+                    count += len(group)
+                if count == 0:
+                    raise DataError(f"{path.name} would have no rows. Ask for at least one row per shard.")
+            if expected_sha256 is not None:
+                found = sha256_of_open(file)
+                if found != expected_sha256:
+                    raise DataError(
+                        f"{path.name} came out with SHA-256 {found}, not {expected_sha256}; it was left as it was."
+                    )
     except _ProducerError as carrier:
         raise carrier.error from carrier.error.__cause__
     return ShardInfo(name=path.name, rows=count, bytes=path.stat().st_size, sha256=sha256_of_file(path))

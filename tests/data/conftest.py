@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.classes import ClassTable, SemanticClass
+from data.shards.manifest import write_manifest
+from data.shards.schema import Row, palette_of_label, shard_name
+from data.shards.writing import write_shard
+
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:
     """Write an array as the file type that the name says."""
@@ -159,3 +164,54 @@ def gta5_root(tmp_path: Path) -> Path:
 def write() -> Callable[[Path, np.ndarray], None]:
     """Return the function that writes an array as a picture."""
     return write_picture
+
+
+@pytest.fixture
+def make_shards() -> Callable[..., list[Row]]:
+    """Return what writes a complete folder of PNG pairs of 10 x 14 pixels, three classes and any kind.
+
+    It takes the folder, the number of rows of each shard and, if wanted, the kind; it returns the rows.
+    """
+
+    def write_all(folder: Path, counts: tuple[int, ...], kind: str = "full") -> list[Row]:
+        rows = []
+        for index in range(sum(counts)):
+            label = np.where(np.arange(14) < 4, random_label(index, 3, 10, 14), index % 3).astype(np.uint8)
+            label[:2, 10:] = 255
+            palette = palette_of_label(label, 3)
+            rows.append(
+                Row(
+                    id=f"{kind}-{index:08d}",
+                    image=random_image(index, 10, 14),
+                    label=label,
+                    kind=kind,
+                    palette_target=palette,
+                    palette_achieved=palette,
+                    source_id=None if kind == "full" else f"real/{index}",
+                    edit_box=(1, 2, 5, 6) if kind == "partial" else None,
+                    seed=3,
+                    index=index,
+                    layout_model="1" * 64,
+                    image_model="2" * 64,
+                )
+            )
+        classes = (("road", (128, 64, 128)), ("car, parked", (0, 0, 142)), ("sky", (70, 130, 180)))
+        table = ClassTable("three", tuple(SemanticClass(name, color, name != "sky") for name, color in classes))
+        shards = []
+        for number, count in enumerate(counts):
+            first = sum(counts[:number])
+            path = folder / shard_name(number, len(counts))
+            shards.append(write_shard(path, rows[first : first + count], image_format="png"))
+        write_manifest(
+            folder,
+            shards,
+            kind=kind,
+            table=table,
+            config_hash="3" * 64,
+            models={"layout_model": "1" * 64, "image_model": "2" * 64},
+            source={"name": "corners", "licence": "CC BY-NC 4.0"},
+            extra={"fingerprint": "4" * 64, "settings": {"seed": 3}},
+        )
+        return rows
+
+    return write_all

@@ -30,7 +30,7 @@ from data.shards import pairs as pairs_module
 from data.shards import schema as schema_module
 from data.shards import writing as writing_module
 from data.shards.checking import verify_shards
-from data.shards.manifest import read_manifest, write_manifest
+from data.shards.manifest import read_manifest, sealed, write_manifest
 from data.shards.pairs import ShardPairs
 from data.shards.reading import contact_sheet, iterate_rows, read_row
 from data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
@@ -108,7 +108,7 @@ def rewrite(folder: Path, row_changes: dict[int, dict]) -> None:
     shard = manifest["shards"][0]
     shard["bytes"], shard["sha256"] = (folder / name).stat().st_size, sha256_of_file(folder / name)
     manifest["bytes"] = sum(item["bytes"] for item in manifest["shards"])
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
 
 
 def png(array: np.ndarray) -> bytes:
@@ -185,7 +185,7 @@ def test_rows_come_back_and_label_ids_survive_exactly(tmp_path):
 
 
 def test_partial_row_keeps_source_and_box(tmp_path):
-    row = make_row(3, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14), layout_model=None)
+    row = make_row(0, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14), layout_model=None)
     describe(tmp_path, [write_shard(tmp_path / shard_name(0, 1), [row])], kind="partial")
     found = read_row(tmp_path, row.id)
     assert (found.source_id, found.edit_box, found.layout_model) == ("real/0001", (1, 2, 11, 14), None)
@@ -649,7 +649,7 @@ def test_verify_finds_a_row_count_that_the_file_does_not_have(tmp_path):
     path = tmp_path / "manifest.json"
     manifest = json.loads(path.read_text())
     manifest["rows"] = manifest["shards"][0]["rows"] = 3
-    path.write_text(json.dumps(manifest))
+    path.write_text(json.dumps(sealed(manifest)))
     assert verify_shards(tmp_path) == [f"{shard_name(0, 1)} has 2 rows, the manifest says 3"]
     with pytest.raises(DataError, match="has 2 rows"):
         ShardPairs(tmp_path).batch([0])

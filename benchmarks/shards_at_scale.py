@@ -1,0 +1,139 @@
+"""Shards with many rows: checking them in bounded memory, and the time to the first batch.
+
+Usage: PYTHONPATH=. python benchmarks/shards_at_scale.py [--rows 10000 100000] [--size 16x24] [--folder FOLDER]
+
+Writes small pairs through the project's own writer, then checks the folder, and opens it for training, each in a
+process of its own. Memory is the growth of the process's peak over what it had after its imports; the time to the
+first batch runs from opening the folder to a shuffled batch of 8 decoded pairs, without imports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from benchmarks.measure import machine, markdown_table
+from data.classes import CAMVID
+from data.shards.checking import find_problems
+from data.shards.manifest import write_manifest
+from data.shards.pairs import ShardPairs
+from data.shards.schema import Row, palette_of_label, shard_name
+from data.shards.writing import write_shard
+
+PATTERNS = 64
+ROWS_PER_SHARD = 1024
+
+
+def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
+    """Write shards of `rows` pairs, whose pictures are 64 patterns in turn."""
+    random = np.random.default_rng(0)
+    labels = random.integers(0, CAMVID.num_classes, (PATTERNS, *size), dtype=np.uint8)
+    images = CAMVID.colorize(labels)
+    palettes = [palette_of_label(label, CAMVID.num_classes) for label in labels]
+
+    def made(first: int, end: int) -> Iterator[Row]:
+        for index in range(first, end):
+            pattern = index % PATTERNS
+            palette = palettes[pattern]
+            yield Row(
+                f"full-{index:08d}",
+                images[pattern],
+                labels[pattern],
+                "full",
+                palette,
+                palette,
+                source_id=None,
+                edit_box=None,
+                seed=0,
+                index=index,
+                layout_model="a" * 64,
+                image_model="b" * 64,
+            )
+
+    count = -(-rows // ROWS_PER_SHARD)
+    shards = [
+        write_shard(
+            folder / shard_name(shard, count),
+            made(shard * ROWS_PER_SHARD, min(rows, (shard + 1) * ROWS_PER_SHARD)),
+        )
+        for shard in range(count)
+    ]
+    write_manifest(
+        folder,
+        shards,
+        kind="full",
+        table=CAMVID,
+        config_hash="c" * 64,
+        models={"layout_model": "a" * 64, "image_model": "b" * 64},
+        source={"name": "patterns", "licence": "CC0-1.0"},
+    )
+
+
+def verify(folder: Path) -> None:
+    """Check the folder, which must be in order."""
+    problems = list(find_problems(folder))
+    if problems:
+        raise SystemExit(f"{len(problems)} problems, the first: {problems[0]}")
+
+
+def first_batch(folder: Path) -> None:
+    """Open the folder and take one shuffled batch."""
+    next(iter(DataLoader(ShardPairs(folder), batch_size=8, shuffle=True)))
+
+
+STEPS: dict[str, Callable[[Path], None]] = {"verify": verify, "first batch": first_batch}
+
+
+def measured(step: str, folder: Path) -> dict[str, Any]:
+    """Return seconds and growth of peak memory in MiB of a step in a process of its own."""
+    command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(16, 24))
+    parser.add_argument("--folder", type=Path, help="where to write; a temporary folder by default")
+    parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.step:
+        before, began = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.monotonic()
+        STEPS[arguments.step](arguments.folder)
+        seconds = time.monotonic() - began
+        growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        print(json.dumps({"seconds": seconds, "growth": growth}))
+        return
+    columns = ["rows", "shards", "MiB", "write, s", "verify, s", "verify, MiB", "first batch, s", "open, MiB"]
+    lines = []
+    with tempfile.TemporaryDirectory() as temporary:
+        for rows in arguments.rows:
+            folder = (arguments.folder or Path(temporary)) / str(rows)
+            began = time.monotonic()
+            write_folder(folder, rows, arguments.size)
+            written = time.monotonic() - began
+            files = list(folder.glob("*.parquet"))
+            size = sum(path.stat().st_size for path in files) / 2**20
+            checked, opened = measured("verify", folder), measured("first batch", folder)
+            verified = [f"{checked['seconds']:.1f}", f"{checked['growth']:.0f}"]
+            first = [f"{opened['seconds']:.2f}", f"{opened['growth']:.0f}"]
+            lines.append([rows, len(files), f"{size:.0f}", f"{written:.1f}", *verified, *first])
+    print(markdown_table(columns, lines))
+    print(f"\n{machine()}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,140 @@
+"""COCO's panoptic and stuff forms: one segment per class and image.
+
+The layout and the fields follow the COCO data format (cocodataset.org/#format-data): a panoptic PNG holds the segment
+id of each pixel as R + 256 G + 256^2 B, 0 where there is none; stuff masks are run-length encoded by pycocotools.
+Categories count from 1, so that category id minus 1 is the class id.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pycocotools import mask as run_lengths
+
+from data.classes import IGNORE_ID
+from data.exports.parts import Part, parts_of_shards
+from data.exports.rows import ExportedRow, ShardFolder
+from data.files import open_atomically, sync_disks, write_atomically
+
+PANOPTIC = "panoptic_train"
+STUFF = "stuff_train"
+_LINES = ("images", "panoptic", "stuff")
+
+
+class Coco:
+    """OUT/train/ID.(jpg|png), OUT/annotations/panoptic_train.json with its PNG files, and stuff_train.json."""
+
+    def __init__(self, out: Path, shards: ShardFolder, records: Path) -> None:
+        """Write into `out`; the lines of each part are kept in `records` until all are there."""
+        self.out, self.shards, self.records = out, shards, records
+        self.parts: Sequence[Part] = parts_of_shards(shards.manifest)
+
+    def write(self, part: Part, rows: Iterator[ExportedRow]) -> dict[str, Any]:
+        """Write images, panoptic PNG files and annotations of some rows."""
+        count = 0
+        with (
+            open_atomically(self._lines(part, "images")) as images,
+            open_atomically(self._lines(part, "panoptic")) as panoptic,
+            open_atomically(self._lines(part, "stuff")) as stuff,
+        ):
+            for row in rows:
+                label = row.row.label
+                write_atomically(self.out / "train" / row.image_name, row.image, durable=False)
+                png = self.out / "annotations" / PANOPTIC / f"{row.key}.png"
+                write_atomically(png, panoptic_png(label), durable=False)
+                image_id, (height, width) = row.number + 1, label.shape
+                entry = {"id": image_id, "file_name": row.image_name, "height": height, "width": width, "license": 1}
+                segments = segments_of(label)
+                images.write(_line(entry))
+                panoptic.write(_line({"image_id": image_id, "file_name": png.name, "segments_info": segments}))
+                for annotation in _stuff_annotations(label, segments, image_id):
+                    stuff.write(_line(annotation))
+                count += 1
+        sync_disks()
+        return {"rows": count}
+
+    def finish(self) -> None:
+        """Put the lines of all parts together into the two documents; they are streamed."""
+        manifest = self.shards.manifest
+        source = manifest["source"]
+        head = {
+            "info": {"description": f"Synthetic pairs ({manifest['kind']}) after {source['name']}", "version": "1.0"},
+            "licenses": [{"id": 1, "name": source["licence"], "url": ""}],
+            "categories": [
+                {"id": number, "name": entry.name, "supercategory": "scene", "isthing": 0, "color": list(entry.color)}
+                for number, entry in enumerate(self.shards.table.classes, start=1)
+            ],
+        }
+        for name, lines in ((PANOPTIC, "panoptic"), (STUFF, "stuff")):
+            with open_atomically(self.out / "annotations" / f"{name}.json") as file:
+                file.write(json.dumps(head, ensure_ascii=False).removesuffix("}").encode())
+                for key, which in (("images", "images"), ("annotations", lines)):
+                    file.write(f', "{key}": [\n'.encode())
+                    for number, line in enumerate(self._all_lines(which)):
+                        file.write((b",\n" if number else b"") + line.rstrip(b"\n"))
+                    file.write(b"\n]")
+                file.write(b"}\n")
+
+    def _lines(self, part: Part, which: str) -> Path:
+        return self.records / f"{part.name}.{which}.jsonl"
+
+    def _all_lines(self, which: str) -> Iterator[bytes]:
+        for part in self.parts:
+            with open(self._lines(part, which), "rb") as file:
+                yield from file
+
+
+def panoptic_png(label: np.ndarray) -> bytes:
+    """Return the panoptic PNG of a label map.
+
+    Args:
+        label: uint8 [H, W], class ids or 255. A class's segment has its category id, class id + 1.
+    """
+    pixels = np.zeros((*label.shape, 3), dtype=np.uint8)
+    pixels[..., 0] = np.where(label == IGNORE_ID, 0, label + np.uint8(1))
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def segments_of(label: np.ndarray) -> list[dict[str, Any]]:
+    """Return COCO's `segments_info` of a label map: id, category, area and box (x, y, width, height) per class."""
+    segments = []
+    for class_id in np.unique(label[label != IGNORE_ID]).tolist():
+        rows, columns = np.nonzero(label == class_id)
+        top, left = int(rows.min()), int(columns.min())
+        segments.append(
+            {
+                "id": class_id + 1,
+                "category_id": class_id + 1,
+                "area": len(rows),
+                "bbox": [left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1],
+                "iscrowd": 0,
+            }
+        )
+    return segments
+
+
+def _stuff_annotations(
+    label: np.ndarray, segments: Sequence[Mapping[str, Any]], image_id: int
+) -> Iterator[dict[str, Any]]:
+    for segment in segments:
+        category = segment["category_id"]
+        encoded: Any = run_lengths.encode(np.asfortranarray(label == category - 1, dtype=np.uint8))
+        yield {
+            **segment,
+            # Unique in the document, and a function of image and category alone.
+            "id": image_id * 256 + category,
+            "image_id": image_id,
+            "segmentation": {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")},
+        }
+
+
+def _line(value: Mapping[str, Any]) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,140 @@
+"""Exporting a folder of shards: any format, whole files only, going on where an earlier call stopped."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from data.cards import lineage_text
+from data.errors import ConfigError
+from data.exports.images import ImageFolder
+from data.exports.parts import Part
+from data.exports.rows import ExportedRow, ShardFolder
+from data.files import explain_write_error, read_json, sha256_of_json, write_atomically, write_json
+
+FORMATS = ("images", "coco", "webdataset")
+EXPORT = "export.json"
+LICENCE = "LICENCE.md"
+UNFINISHED = "unfinished.json"
+RECORDS = ".finished"
+_VERSION = 1
+
+
+class Exporter(Protocol):
+    """Writes rows in one format."""
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """All parts, in order."""
+        ...
+
+    def write(self, part: Part, rows: Iterator[ExportedRow]) -> dict[str, Any]:
+        """Write all files of a part; return what is recorded of it."""
+        ...
+
+    def finish(self) -> None:
+        """Write what needs all parts."""
+        ...
+
+
+def export_shards(
+    folder: Path,
+    to: str,
+    out: Path,
+    *,
+    rows_per_tar: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write the pairs of a folder of shards in the form of other tools.
+
+    Pictures are copied byte for byte, after every shard was hashed and every row checked. Beside them lie LICENCE.md
+    and, written last, export.json, which names shards, models, configuration and licence. The same call again returns
+    at once if that is there, and else goes on with the parts that are not recorded as finished.
+
+    Args:
+        folder: A folder of shards.
+        to: "images", "coco" or "webdataset".
+        out: Where to write; empty, or what the same call left unfinished.
+        rows_per_tar: Pairs per tar of a WebDataset; 1000 by default.
+        progress: Called with (rows written, rows in all) as the work goes on.
+
+    Returns:
+        `out`.
+
+    Raises:
+        ConfigError: The format is unknown, an option does not belong to it, or `out` holds something else.
+        DataError: The folder is not complete, a shard was altered, or a row is damaged; finished parts stay.
+        ScenepaletteError: A file cannot be written; finished parts stay.
+    """
+    problems = [] if to in FORMATS else [f"the format is {to!r}, not one of {', '.join(FORMATS)}"]
+    if rows_per_tar is not None and to != "webdataset":
+        problems.append("rows per tar are for webdataset alone; leave them out")
+    if rows_per_tar is not None and rows_per_tar < 1:
+        problems.append(f"rows per tar are {rows_per_tar}, not at least 1")
+    if problems:
+        raise ConfigError("The pairs cannot be exported like this.", problems)
+    shards = ShardFolder(folder)
+    exporter = _exporter(to, out, shards, rows_per_tar)
+    options = {"rows_per_tar": exporter.parts[0].rows} if to == "webdataset" else {}
+    identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(shards.manifest)}
+    if _is_finished(out, identity):
+        return out
+    _begin(out, identity, shards)
+    done, total = 0, shards.manifest["rows"]
+    records = []
+    for part in exporter.parts:
+        record = out / RECORDS / f"{part.name}.json"
+        if not record.is_file():
+            write_json(record, exporter.write(part, shards.rows(part.first, part.rows)))
+        records.append(read_json(record))
+        done += part.rows
+        if progress is not None:
+            progress(done, total)
+    exporter.finish()
+    manifest = shards.manifest
+    kept = ("kind", "rows", "class_table", "config_hash", "models", "source", "extra")
+    content = {"identity": identity, **{key: manifest[key] for key in kept}, "parts": records}
+    write_json(out / EXPORT, content)
+    shutil.rmtree(out / RECORDS)
+    (out / UNFINISHED).unlink()
+    return out
+
+
+def _exporter(to: str, out: Path, shards: ShardFolder, rows_per_tar: int | None) -> Exporter:
+    if to == "images":
+        return ImageFolder(out, shards)
+    # Imported when asked for: pycocotools and tarfile are for these alone.
+    if to == "coco":
+        from data.exports.coco import Coco
+
+        return Coco(out, shards, out / RECORDS)
+    from data.exports.webdataset import ROWS_PER_TAR, WebDataset
+
+    return WebDataset(out, shards, rows_per_tar or ROWS_PER_TAR)
+
+
+def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
+    """Tell whether a folder holds this export, finished; raises if it holds anything but this export."""
+    for name, finished in ((EXPORT, True), (UNFINISHED, False)):
+        if (out / name).is_file():
+            content = read_json(out / name)
+            if isinstance(content, dict) and content.get("identity") == identity:
+                return finished
+            raise ConfigError(
+                f"{out} holds an export of other shards or in another form. Give another --out folder, or remove it."
+            )
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise ConfigError(f"{out} is there and is no export that was begun. Give an empty or a new --out folder.")
+    return False
+
+
+def _begin(out: Path, identity: dict[str, Any], shards: ShardFolder) -> None:
+    try:
+        for leftover in out.rglob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_write_error(out, error) from error
+    write_json(out / UNFINISHED, {"identity": identity})
+    write_atomically(out / LICENCE, lineage_text(shards.manifest))

@@ -1,0 +1,50 @@
+"""A folder of images and label maps with a class file, as the reader `folder` takes it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from data.exports.parts import Part, parts_of_shards
+from data.exports.rows import ExportedRow, ShardFolder
+from data.files import sync_disks, write_atomically
+
+CLASS_FILE = "classes.yaml"
+
+
+class ImageFolder:
+    """OUT/train/images/ID.(jpg|png), OUT/train/labels/ID.png and OUT/classes.yaml."""
+
+    def __init__(self, out: Path, shards: ShardFolder) -> None:
+        """Write into `out`."""
+        self.out, self.shards = out, shards
+        self.parts: Sequence[Part] = parts_of_shards(shards.manifest)
+
+    def write(self, part: Part, rows: Iterator[ExportedRow]) -> dict[str, Any]:
+        """Write the files of some rows."""
+        count = 0
+        for row in rows:
+            folder = self.out / "train"
+            write_atomically(folder / "images" / row.image_name, row.image, durable=False)
+            write_atomically(folder / "labels" / f"{row.key}.png", row.label, durable=False)
+            count += 1
+        sync_disks()
+        return {"rows": count}
+
+    def finish(self) -> None:
+        """Write the class file: YAML, which states the licence as well; a CSV file could not."""
+        table = self.shards.table
+        content = {
+            "name": table.name,
+            "licence": self.shards.manifest["source"]["licence"],
+            "classes": [
+                {"name": entry.name}
+                | dict(zip(("red", "green", "blue"), entry.color, strict=True))
+                | {"evaluated": entry.evaluated}
+                for entry in table.classes
+            ],
+        }
+        write_atomically(self.out / CLASS_FILE, yaml.safe_dump(content, sort_keys=False, allow_unicode=True))

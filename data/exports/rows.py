@@ -1,0 +1,122 @@
+"""The rows of a folder of shards as an export takes them: checked, with their pictures as the bytes that they are."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from data.errors import DataError
+from data.files import sha256_of_file
+from data.shards.manifest import file_problems, read_manifest, table_of_manifest
+from data.shards.reading import open_shard, read_group
+from data.shards.schema import Row, decode_row, row_problems
+
+
+@dataclass(frozen=True)
+class ExportedRow:
+    """One row.
+
+    Attributes:
+        number: Its place in the folder, from 0.
+        row: The decoded row.
+        image: JPEG or PNG bytes, as stored.
+        label: PNG bytes, as stored.
+    """
+
+    number: int
+    row: Row
+    image: bytes = field(repr=False)
+    label: bytes = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """Its id as a file name without ending: one part, no dot; different for different ids."""
+        return quote(self.row.id, safe="").replace(".", "%2E")
+
+    @property
+    def image_name(self) -> str:
+        """File name of the image, with the ending of its format."""
+        return f"{self.key}.{'png' if self.image.startswith(bytes([0x89]) + b'PNG') else 'jpg'}"
+
+
+class ShardFolder:
+    """A folder of shards whose files are hashed before their rows are given out."""
+
+    def __init__(self, folder: Path) -> None:
+        """Open a folder.
+
+        Raises:
+            DataError: It is not complete, or an id comes twice.
+        """
+        self.folder = folder
+        self.manifest: Mapping[str, Any] = read_manifest(folder)
+        problems = file_problems(folder, self.manifest)
+        if problems:
+            raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
+        self.table = table_of_manifest(self.manifest)
+        self._hashed: set[str] = set()
+        self._check_ids()
+
+    def _check_ids(self) -> None:
+        """Files are named after ids: one that comes twice would lose a row. Eight bytes per row are held."""
+        digests = array("Q")
+        for shard in self.manifest["shards"]:
+            path = self.folder / shard["name"]
+            with open_shard(path) as file:
+                for group in range(file.num_row_groups):
+                    for row_id in read_group(file, path, group, ["id"])["id"].to_pylist():
+                        digest = hashlib.blake2b(str(row_id).encode(), digest_size=8).digest()
+                        digests.append(int.from_bytes(digest, "little"))
+        if len(np.unique(np.asarray(digests))) < len(digests):
+            raise DataError(f"Ids in {self.folder} come twice. `scenepalette shards verify` names the rows.")
+
+    def rows(self, first: int, count: int) -> Iterator[ExportedRow]:
+        """Yield rows by their place in the folder; one row group is held at a time.
+
+        Raises:
+            DataError: A file is not as the manifest says, or a row is damaged.
+        """
+        start = 0
+        for shard in self.manifest["shards"]:
+            end = start + shard["rows"]
+            if start < first + count and first < end:
+                wanted = range(max(first, start) - start, min(first + count, end) - start)
+                for position, values in self._stored(shard, wanted):
+                    yield self._checked(start + position, values, f"{shard['name']} row {position}")
+            start = end
+
+    def _stored(self, shard: Mapping[str, Any], wanted: range) -> Iterator[tuple[int, dict[str, Any]]]:
+        path = self.folder / shard["name"]
+        if shard["name"] not in self._hashed:
+            if sha256_of_file(path) != shard["sha256"]:
+                raise DataError(f"{path} was altered since it was written: its SHA-256 is not that of the manifest.")
+            self._hashed.add(shard["name"])
+        with open_shard(path) as file:
+            if file.metadata.num_rows != shard["rows"]:
+                raise DataError(f"{path} has {file.metadata.num_rows} rows, its manifest says {shard['rows']}.")
+            start = 0
+            for group in range(file.num_row_groups):
+                end = start + file.metadata.row_group(group).num_rows
+                if start < wanted.stop and wanted.start < end:
+                    table = read_group(file, path, group)
+                    for position in range(max(wanted.start, start), min(wanted.stop, end)):
+                        yield position, table.slice(position - start, 1).to_pylist()[0]
+                start = end
+
+    def _checked(self, number: int, values: Mapping[str, Any], where: str) -> ExportedRow:
+        row = decode_row(values, f"{self.folder} {where}")
+        problems = row_problems(row)
+        if len(row.palette_achieved) != self.table.num_classes:
+            problems.append(
+                f"its palettes have {len(row.palette_achieved)} classes, the manifest {self.table.num_classes}"
+            )
+        if problems:
+            raise DataError(f"{self.folder} {where} ({row.id!r}) cannot be exported.", problems)
+        return ExportedRow(number, row, values["image"]["bytes"], values["label"]["bytes"])

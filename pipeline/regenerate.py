@@ -1,0 +1,323 @@
+"""Making rows of finished shards again, from the models that made them, and whole shards that were damaged.
+
+A row's randomness depends on its seed and index alone, but the last bits of its pixels also on the rows that went
+through the networks with it: convolutions of other batch sizes add in another order. Rows are therefore made again
+within the batch that they were first made in, which the configuration and the plan of the shards fix.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data.errors import DataError, ScenepaletteError
+from data.files import sha256_of_file, write_atomically
+from data.shards.manifest import read_manifest
+from data.shards.reading import read_values
+from data.shards.schema import decode_image, decode_label, encode_row
+from data.shards.writing import write_shard
+from generators.production import PairMaker
+from pipeline.config import GenerateConfig
+from pipeline.recipes import load_config
+from pipeline.run import Run
+from pipeline.stages.generate import ShardPlan, plan_shards
+from pipeline.units import Unit, differences, exclusive, fingerprint_of
+from training.checkpoint import weights_hash
+from training.loop import NO_PROGRESS, Progress
+
+CONFIG = "config.yaml"
+LAST_BITS = (
+    "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
+    "versions of Pillow or pyarrow change the bytes of files."
+)
+
+
+@dataclass(frozen=True)
+class MadeAgain:
+    """A row that was made again.
+
+    Attributes:
+        id: Its id.
+        index: Its index.
+        shard: The file that holds it.
+        differences: What differs from the stored row, one text per column; empty if all bytes are equal.
+        files: Image and label that were written, if any were asked for.
+    """
+
+    id: str
+    index: int
+    shard: str
+    differences: tuple[str, ...]
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Origin:
+    """The run that made a folder of shards, checked to be the one: same settings, code versions and weights."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    run: Run
+    unit: str
+
+    @property
+    def generation(self) -> GenerateConfig:
+        return self.run.generation_of(self.unit)
+
+    @property
+    def plans(self) -> list[ShardPlan]:
+        return plan_shards(self.generation)
+
+
+def regenerate_rows(
+    folder: Path, rows: Sequence[str], run_dir: Path | None = None, out: Path | None = None
+) -> Iterator[MadeAgain]:
+    """Make rows again and compare them with those that are stored.
+
+    Args:
+        folder: A folder of shards; rows of it may be damaged.
+        rows: Ids or indices.
+        run_dir: The run directory that made it; by default the one that it lies in.
+        out: Where to write image and label of each row, in the format of the shards; nowhere by default.
+
+    Yields:
+        One result per row, in the order asked for.
+
+    Raises:
+        ScenepaletteError: There is no such row, the run directory is not the one that made the folder, or a file cannot
+            be written; all problems at once, before anything is made.
+    """
+    origin = _find_origin(folder, run_dir)
+    indices = _indices_of(rows, origin.manifest)
+    maker = origin.run.pair_maker(origin.unit)
+    made: dict[int, dict[str, Any]] = {}
+    for index in indices:
+        plan = next(plan for plan in origin.plans if plan.first <= index < plan.first + plan.rows)
+        if index not in made:
+            # Rows of one batch are mostly asked for together; those of one batch are all that is held.
+            made = {values["index"]: values for values in _batch_of(index, plan, maker, origin.generation)}
+        values = made[index]
+        try:
+            stored = read_values(origin.folder / plan.name, index - plan.first)
+            found = tuple(_row_differences(stored, values))
+        except DataError as error:
+            found = (f"the stored row cannot be read: {error}",)
+        files = _write_row(values, out) if out is not None else ()
+        yield MadeAgain(values["id"], index, plan.name, found, files)
+
+
+def regenerate_shards(
+    folder: Path, names: Sequence[str], run_dir: Path | None = None, progress: Progress = NO_PROGRESS
+) -> list[str]:
+    """Make damaged or missing shards again, in their place; a shard appears only if it is the one of the manifest.
+
+    Args:
+        folder: A folder of shards.
+        names: Files to mend; those that are as the manifest says are left alone.
+        run_dir: The run directory that made it; by default the one that it lies in.
+        progress: Watches the rows.
+
+    Returns:
+        The names of the shards that were made again.
+
+    Raises:
+        ScenepaletteError: There is no such shard, the run directory is not the one that made the folder, another
+            process works in it, or a shard came out different; the damaged file is then left as it was.
+    """
+    origin = _find_origin(folder, run_dir)
+    shards = {shard["name"]: shard for shard in origin.manifest["shards"]}
+    unknown = [f"{name} is not a shard of this folder" for name in names if name not in shards]
+    if unknown:
+        raise DataError(f"{folder} has {len(shards)} shard(s), {min(shards)} to {max(shards)}.", unknown)
+    plans = {plan.name: plan for plan in origin.plans}
+    damaged = [name for name in dict.fromkeys(names) if not _is_whole(origin.folder / name, shards[name]["sha256"])]
+    if not damaged:
+        return []
+    generation = origin.generation
+    with exclusive(origin.run.run_dir):
+        maker = origin.run.pair_maker(origin.unit)
+        progress.start("make shards again", sum(plans[name].rows for name in damaged))
+        for name in damaged:
+            plan = plans[name]
+
+            def counted(plan: ShardPlan = plan) -> Iterator[Any]:
+                for row in maker.rows(plan.first, plan.rows, generation.batch_size):
+                    yield row
+                    progress.advance()
+
+            try:
+                write_shard(
+                    origin.folder / name,
+                    counted(),
+                    image_format=generation.image_format,
+                    jpeg_quality=generation.jpeg_quality,
+                    expected_sha256=shards[name]["sha256"],
+                )
+            except DataError as error:
+                raise DataError(f"{error} {LAST_BITS}") from error
+        progress.finish()
+    return damaged
+
+
+def _is_whole(path: Path, sha256: str) -> bool:
+    try:
+        return not path.is_symlink() and sha256_of_file(path) == sha256
+    except OSError:
+        return False
+
+
+def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
+    """Find the run of a folder and check that its settings, code and weights are those of the manifest."""
+    manifest = read_manifest(folder)
+    place = folder.resolve()
+    home = run_dir or next((parent for parent in place.parents if (parent / CONFIG).is_file()), None)
+    if home is None:
+        raise DataError(
+            f"{folder} does not lie in a run directory ({CONFIG} is in none of its parents). Name the one that made "
+            "it: --run RUN_DIR."
+        )
+    if not (home / CONFIG).is_file():
+        raise DataError(f"{home} holds no run ({CONFIG} is missing). Give the --out folder of the run that made them.")
+    run = Run(load_config(str(home / CONFIG)), home)
+    name = _unit_of(run, place, manifest)
+    problems = _identity_problems(run, name, manifest)
+    if problems:
+        raise DataError(
+            f"{home} is not as it was when it made {folder}, so that its rows cannot be made again. Restore it, or use "
+            "the version of scenepalette and the weights that made them.",
+            problems,
+        )
+    return _Origin(folder, manifest, run, name)
+
+
+def _unit_of(run: Run, place: Path, manifest: Mapping[str, Any]) -> str:
+    """Return the unit that made a folder: the one in its place, or, for a copy elsewhere, one with its fingerprint."""
+    home = run.run_dir.resolve()
+    pairs = [name for name in run.units if name.startswith("shards/") or name.endswith("/pairs")]
+    if place.is_relative_to(home) and (name := place.relative_to(home).as_posix()) in pairs:
+        return name
+    stored = manifest["extra"].get("fingerprint")
+    same = [name for name in pairs if fingerprint_of(run.units[name], run.units) == stored]
+    by_kind = [name for name in pairs if name == f"shards/{manifest['kind']}"]
+    found = [*same, *by_kind]
+    if not found:
+        raise DataError(
+            f"The run in {run.run_dir} makes no {manifest['kind']} pairs; it makes {', '.join(pairs)}. Give the run "
+            "directory that made the folder: --run RUN_DIR."
+        )
+    return found[0]
+
+
+def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list[str]:
+    unit, problems = run.units[name], []
+    identity = manifest["extra"]
+    if identity.get("fingerprint") != fingerprint_of(unit, run.units):
+        problems += _unit_differences(unit, run.units, identity)
+    for needed in unit.inputs:
+        try:
+            if not run.is_finished(needed):
+                problems.append(f"{needed} is not finished there")
+        except ScenepaletteError as error:
+            problems.append(f"{needed}: {error.summary}")
+    models = run.models_of(name)
+    layout = models.critic_weights(run.run_dir) if models.kind == "pseudo" else models.layout_weights(run.run_dir)
+    weights = {"layout_model": layout, "image_model": models.image_weights(run.run_dir)}
+    for role, path in weights.items():
+        stated = manifest["models"].get(role)
+        if path is None or not path.is_file():
+            if stated is not None or path is not None:
+                problems.append(f"{role}: the rows were made with {stated}, its weights {path} are not there")
+        elif (found := weights_hash(path)) != stated:
+            problems.append(f"{role}: the rows were made with {stated}, {path} is {found}")
+    plans = [(plan.name, plan.rows) for plan in plan_shards(run.generation_of(name))]
+    if not problems and plans != [(shard["name"], shard["rows"]) for shard in manifest["shards"]]:
+        problems.append("the shards of the manifest are not those that the configuration plans")
+    return problems
+
+
+def _unit_differences(unit: Unit, units: Mapping[str, Unit], identity: Mapping[str, Any]) -> list[str]:
+    """Say in what the identity stored in a manifest differs from that of the unit now."""
+    found = []
+    if identity.get("version") != unit.version:
+        before = identity.get("version")
+        found.append(f"the code of generation has version {unit.version}, the rows were made by version {before}")
+    settings, inputs = (
+        value if isinstance(value := identity.get(key), Mapping) else {} for key in ("settings", "inputs")
+    )
+    found += differences(settings, unit.settings)
+    for name in unit.inputs:
+        if inputs.get(name) != fingerprint_of(units[name], units):
+            found.append(f"{name} has other settings, inputs or code than the one that the rows were made from")
+    return found or ["the fingerprint in the manifest is another one"]
+
+
+def _indices_of(rows: Sequence[str], manifest: Mapping[str, Any]) -> list[int]:
+    """Turn ids and indices into indices; ids are those that generation gives."""
+    problems, indices = [], []
+    for text in rows:
+        match = re.fullmatch(rf"(?:{re.escape(manifest['kind'])}-(?=\d{{8}}))?(\d{{1,18}})", text)
+        if match is None or int(match[1]) >= manifest["rows"]:
+            problems.append(f"{text!r} is no row of it")
+        else:
+            indices.append(int(match[1]))
+    if problems:
+        last = manifest["rows"] - 1
+        kind = manifest["kind"]
+        raise DataError(f"Rows are named 0 to {last}, or {kind}-{0:08d} to {kind}-{last:08d}.", problems)
+    return indices
+
+
+def _batch_of(index: int, plan: ShardPlan, maker: PairMaker, generation: GenerateConfig) -> Iterator[dict[str, Any]]:
+    """Yield the encoded rows of the batch that a row was first made in."""
+    size = generation.batch_size
+    start = index - (index - plan.first) % size
+    for row in maker.rows(start, min(size, plan.first + plan.rows - start), size):
+        yield encode_row(row, image_format=generation.image_format, jpeg_quality=generation.jpeg_quality)
+
+
+def _row_differences(stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
+    """Compare two encoded rows column by column."""
+    for column, value in made.items():
+        before = stored[column]
+        if column in ("image", "label"):
+            content = None if before is None else before["bytes"]
+            if content != value["bytes"]:
+                yield f"{column}: {_picture_difference(column, content, value['bytes'])}"
+            elif before is not None and before["path"] != value["path"]:
+                yield f"{column}.path: {before['path']!r} stored, {value['path']!r} now"
+        elif column.startswith("palette"):
+            if before is None or not np.array_equal(np.asarray(before, dtype=np.float32), value):
+                yield f"{column}: other shares are stored"
+        elif before != value:
+            yield f"{column}: {before!r} stored, {value!r} now"
+
+
+def _picture_difference(column: str, stored: bytes | None, made: bytes) -> str:
+    decode = decode_image if column == "image" else decode_label
+    if stored is None:
+        return "nothing is stored"
+    try:
+        before = decode(stored, "stored").astype(int)
+    except DataError as error:
+        return str(error)
+    now = decode(made, "now").astype(int)
+    if before.shape != now.shape:
+        return f"{list(before.shape)} stored, {list(now.shape)} now"
+    changed = before != now
+    if not changed.any():
+        return f"the same pixels in other bytes ({len(stored)} stored, {len(made)} now)"
+    pixels = changed.any(axis=2) if changed.ndim == 3 else changed
+    largest = f", by at most {np.abs(before - now).max()} levels" if column == "image" else ""
+    return f"{pixels.sum()} of {pixels.size} pixels differ{largest}"
+
+
+def _write_row(values: Mapping[str, Any], out: Path) -> tuple[Path, ...]:
+    files = tuple(out / values[column]["path"] for column in ("image", "label"))
+    for column, path in zip(("image", "label"), files, strict=True):
+        write_atomically(path, values[column]["bytes"])
+    return files

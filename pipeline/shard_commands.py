@@ -1,0 +1,230 @@
+"""The commands `scenepalette shards ...`: look at, check, mend and pass on folders of finished shards."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from data.errors import ConfigError
+from pipeline.tables import print_table
+
+SHOWN_IDS = 5
+FAILED = 1
+
+shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, mend and export folders of finished shards.")
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
+]
+
+
+@shards_app.command()
+def verify(
+    folder: FolderArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Check every file, row, picture and palette against the manifest and the schema.
+
+    All problems are told, each with file, row and id; the exit status is 1 if there is one. For example:
+
+        scenepalette shards verify runs/demo/shards/full
+
+        scenepalette shards verify runs/demo/shards/full --json
+    """
+    from data.shards.checking import find_problems
+
+    count = 0
+    if as_json:
+        typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
+    for problem in find_problems(folder):
+        # Told as they are found: however many there are, they are not held.
+        if as_json:
+            typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
+        else:
+            typer.echo(f"  - {problem}", err=True)
+        count += 1
+    if as_json:
+        typer.echo(f'], "count": {count}, "ok": {json.dumps(count == 0)}}}')
+    elif count:
+        typer.echo(f"Error: {folder} has {count} problem(s).", err=True)
+    else:
+        from data.shards.manifest import read_manifest
+
+        manifest = read_manifest(folder)
+        typer.echo(
+            f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
+        )
+    if count:
+        raise typer.Exit(FAILED)
+
+
+@shards_app.command()
+def show(
+    folder: FolderArgument,
+    row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this picture.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs in the picture.")] = 16,
+) -> None:
+    """Say what a folder of shards holds, and draw some of its pairs.
+
+    For example:
+
+        scenepalette shards show runs/demo/shards/full --picture full.png
+
+        scenepalette shards show runs/demo/shards/full --id full-00000003
+    """
+    from data.shards.manifest import read_manifest, table_of_manifest
+
+    manifest = read_manifest(folder)
+    table = table_of_manifest(manifest)
+    if row is None:
+        _show_folder(folder, manifest, table.names)
+    else:
+        _show_row(folder, row, table.names)
+    if picture is not None:
+        from data.files import write_atomically
+        from data.shards.reading import contact_sheet, read_row
+
+        if row is None:
+            sheet = contact_sheet(folder, count)
+        else:
+            import numpy as np
+            from PIL import Image
+
+            pair = read_row(folder, row)
+            sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
+        import io
+
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        write_atomically(picture, buffer.getvalue())
+        typer.echo(f"picture: {picture}")
+
+
+@shards_app.command()
+def regenerate(
+    folder: FolderArgument,
+    row: Annotated[
+        list[str] | None, typer.Option("--row", metavar="ID_OR_INDEX", help="Row to make. May be given many times.")
+    ] = None,
+    shard: Annotated[
+        list[str] | None,
+        typer.Option("--shard", metavar="NAME", help="Damaged shard to mend in place. May be given many times."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="RUN_DIR", help="The run that made the folder.", show_default="the one it lies in"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="Write image and label of each row into this folder.")
+    ] = None,
+) -> None:
+    """Make rows again with the models that made them, and compare; or mend damaged shards.
+
+    The run directory must be as it was: the same settings, code versions and weights. The exit status is 1 if a stored
+    row differs. For example:
+
+        scenepalette shards regenerate runs/demo/shards/full --row full-00000003 --row 7 --out again
+
+        scenepalette shards regenerate runs/demo/shards/full --shard train-00000-of-00003.parquet
+    """
+    if not row and not shard:
+        raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
+    if out is not None and not row:
+        raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
+    from pipeline.progress import choose_progress
+    from pipeline.regenerate import LAST_BITS, regenerate_rows, regenerate_shards
+
+    if shard:
+        progress = choose_progress()
+        try:
+            mended = regenerate_shards(folder, shard, run_dir, progress)
+        finally:
+            progress.finish()
+        for name in dict.fromkeys(shard):
+            typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
+    different = False
+    for made in regenerate_rows(folder, row, run_dir, out) if row else ():
+        typer.echo(f"{made.id} ({made.shard}): {'differs' if made.differences else 'equal, byte for byte'}")
+        for text in made.differences:
+            typer.echo(f"  - {text}")
+        if made.files:
+            typer.echo(f"  {', '.join(map(str, made.files))}")
+        different = different or bool(made.differences)
+    if different:
+        typer.echo(LAST_BITS)
+        raise typer.Exit(FAILED)
+
+
+@shards_app.command()
+def export(
+    folder: FolderArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="images, coco or webdataset.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.")],
+    rows_per_tar: Annotated[
+        int | None,
+        typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000"),
+    ] = None,
+) -> None:
+    """Write pairs in the form of other tools: an image folder, COCO panoptic and stuff, or WebDataset tars.
+
+    An image folder can be read back with data.name=folder. The same command again goes on where it stopped.
+    For example:
+
+        scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
+    """
+    from data.exports.exporting import export_shards
+    from pipeline.progress import choose_progress
+
+    watched, written = choose_progress(), 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal written
+        if not written:
+            watched.start(f"export {to}", total)
+        watched.advance(done - written)
+        written = done
+
+    try:
+        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
+    finally:
+        watched.finish()
+    typer.echo(f"Done: {out}")
+
+
+def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
+    import itertools
+
+    from data.shards.reading import iterate_rows
+
+    source = manifest["source"]
+    typer.echo(
+        f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
+    )
+    typer.echo(f"source: {source['name']} ({source['licence']})")
+    typer.echo(f"classes: {', '.join(names)}")
+    ids = [pair.id for pair in itertools.islice(iterate_rows(folder), SHOWN_IDS)]
+    typer.echo(f"first ids: {', '.join(ids)}")
+
+
+def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
+    from data.shards.reading import read_row
+
+    pair = read_row(folder, row)
+    typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
+    if pair.source_id is not None:
+        typer.echo(f"real sample: {pair.source_id}")
+    if pair.edit_box is not None:
+        typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
+    shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
+    print_table(
+        ["class", "asked for, %", "achieved, %"],
+        [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
+    )

@@ -1,0 +1,100 @@
+"""The commands `scenepalette shards ...`."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from data.datasets import open_dataset
+from pipeline.command_line import app
+
+SHARD = "train-00001-of-00003.parquet"
+
+
+def invoke(*arguments: str, expected: int = 0) -> tuple[str, str]:
+    """Return what a `shards` command printed on standard output and standard error."""
+    result = CliRunner().invoke(app, ["shards", *arguments])
+    assert result.exit_code == expected, result.output
+    assert "Traceback" not in result.output
+    return result.stdout, result.stderr
+
+
+@pytest.fixture
+def damaged(copy_of_run: Callable[..., Path]) -> Path:
+    """A folder whose second shard has a flipped bit, and whose third is missing."""
+    folder = copy_of_run() / "shards/full"
+    content = bytearray((folder / SHARD).read_bytes())
+    content[1000] ^= 1
+    (folder / SHARD).write_bytes(content)
+    (folder / "train-00002-of-00003.parquet").unlink()
+    return folder
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "regenerate", "export"])
+def test_help_says_what_a_command_does(verb: str) -> None:
+    output, _ = invoke(verb, "--help")
+    assert "Usage" in output and "FOLDER" in output and f"scenepalette shards {verb}" in output
+
+
+def test_verify_tells_machines_the_same(damaged: Path, finished_run: Path) -> None:
+    output, errors = invoke("verify", str(damaged), "--json", expected=1)
+    told = json.loads(output)
+    assert (told["folder"], told["ok"], told["count"]) == (str(damaged), False, len(told["problems"]))
+    assert told["problems"][0]["problem"] == "train-00002-of-00003.parquet is missing" and errors == ""
+    assert {problem["file"] for problem in told["problems"]} == {None, SHARD}
+    _, errors = invoke("verify", str(damaged), expected=1)
+    assert len(errors.strip().splitlines()) == told["count"] + 1
+    good = str(finished_run / "shards/full")
+    assert json.loads(invoke("verify", good, "--json")[0]) == {"folder": good, "problems": [], "count": 0, "ok": True}
+
+
+def test_regenerate_makes_rows_and_mends_shards(damaged: Path, tmp_path: Path) -> None:
+    output, _ = invoke(
+        "regenerate", str(damaged), "--row", "full-00000002", "--row", "0", "--out", str(tmp_path / "out")
+    )
+    assert output.count("equal, byte for byte") == 2
+    assert Image.open(tmp_path / "out/full-00000000.jpg").size == (48, 32)
+    output, _ = invoke("regenerate", str(damaged), "--row", "9", expected=1)
+    assert "differs" in output and "the stored row cannot be read" in output
+    shards = ["--shard", "train-00002-of-00003.parquet", "--shard", SHARD, "--shard", "train-00000-of-00003.parquet"]
+    output, _ = invoke("regenerate", str(damaged), *shards)
+    assert output.count("made again, as the manifest says") == 2 and output.count("as it was written") == 1
+    invoke("verify", str(damaged))
+    _, errors = invoke("regenerate", str(damaged), expected=1)
+    assert "Nothing to make again" in errors
+    _, errors = invoke("regenerate", str(damaged), "--shard", SHARD, "--out", str(tmp_path), expected=1)
+    assert "--out takes the pictures of rows" in errors
+
+
+def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tmp_path: Path) -> None:
+    folder, out = str(finished_run / "shards/full"), tmp_path / "out"
+    output, _ = invoke("export", folder, "--to", "images", "--out", str(out))
+    assert f"Done: {out}" in output
+    assert len(open_dataset("folder", "train", out)) == 10
+    invoke("export", folder, "--to", "images", "--out", str(out))
+    _, errors = invoke("export", folder, "--to", "coco", "--out", str(out), expected=1)
+    assert "holds an export of other shards or in another form" in errors
+    _, errors = invoke("export", folder, "--to", "voc", "--out", str(tmp_path / "voc"), expected=1)
+    assert "images, coco, webdataset" in errors
+
+
+def test_commands_in_the_documentation_run(
+    copy_of_run: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    copy_of_run().rename(tmp_path / "runs/demo")
+    monkeypatch.chdir(tmp_path)
+    text = (Path(__file__).parents[2] / "docs/shards.md").read_text()
+    blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+    commands = [line for block in blocks for line in block.splitlines() if line.startswith("scenepalette shards ")]
+    assert len(commands) == 7
+    for command in commands:
+        invoke(*shlex.split(command)[2:])
+    assert {path.name for path in (tmp_path / "exports").iterdir()} == {"images", "coco", "webdataset"}
