@@ -206,7 +206,8 @@ loader = DataLoader(ShardPairs("FOLDER"), batch_size=8, shuffle=True)
 batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
 ```
 
-`croissant.json` describes the folder for tools that read MLCommons Croissant. `manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
+`croissant.json` describes the folder for tools that read MLCommons Croissant.
+`manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
 """
 
 

@@ -1,4 +1,4 @@
-"""Decoded copies of shards: pixels in memory-mapped files, so that each picture is decoded once and not once an epoch."""
+"""Decoded copies of shards: pixels in memory-mapped files, so that a training decodes nothing."""
 
 from __future__ import annotations
 

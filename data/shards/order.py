@@ -91,8 +91,8 @@ class EpochOrder:
             whole = batch_size * world_size
             if remainder == "drop" and total < whole:
                 raise ConfigError(
-                    f"{total} rows do not fill one batch of {batch_size} on each of {world_size} ranks, so that nothing "
-                    "is left with remainder 'drop'. Use 'keep' or 'pad', or smaller batches."
+                    f"{total} rows do not fill one batch of {batch_size} on each of {world_size} ranks, so that "
+                    "nothing is left with remainder 'drop'. Use 'keep' or 'pad', or smaller batches."
                 )
             total = (total // whole if remainder == "drop" else -(-total // whole)) * whole
         self._first = total * rank // world_size

@@ -270,9 +270,8 @@ def decode_shards(
 ) -> Path:
     """Write decoded copies of a folder of shards, from which `ShardPairs` and `ShardStream` read without decoding.
 
-    A copy takes 4 bytes per pixel of each pair, whatever the pictures take in encoded form. Copies that are there already are kept,
-    so that the same call continues an interrupted one; they are named by content and may share a folder with
-    others.
+    A copy takes 4 bytes per pixel of each pair. Copies that are there already are kept, so that the same call continues
+    an interrupted one; they are named by content and may share a folder with those of other shards.
 
     Args:
         folder: A folder with a manifest.

@@ -25,9 +25,9 @@ class ShardStream(IterableDataset[dict[str, Any]]):
     """Whole batches from a folder of shards, for `DataLoader(stream, batch_size=None, num_workers=...)`.
 
     Every epoch visits every row once, over all workers and ranks together (see `remainder`). The batches of a rank and
-    their order depend on (seed, epoch, batch size, ranks) only: with any number of workers they are the same, so that a
-    training can be resumed with another number of them. Call `set_epoch` before each epoch; it also reaches workers that
-    persist.
+    their order depend on (seed, epoch, batch size, shuffle_rows, ranks) only: with any number of workers they are the
+    same, so that a training can be resumed with another number of them. Call `set_epoch` before each epoch; it also
+    reaches workers that persist.
 
     To resume, either count the batches that were trained on and call `resume(epoch, batches)`, or use torchdata's
     `StatefulDataLoader`, which calls `state_dict` and `load_state_dict` in the workers by itself.
@@ -59,9 +59,8 @@ class ShardStream(IterableDataset[dict[str, Any]]):
             seed: Seed of the order.
             rank: This process, 0 .. world_size - 1; by default torch.distributed's rank if it is initialised, else 0.
             world_size: Number of processes; by default torch.distributed's if it is initialised, else 1.
-            shuffle_rows: Rows among which a rank's next batches are drawn. All workers of a rank together hold about
-                twice as many in encoded form at most, except that sets of fewer than two times `shuffle_rows` rows per
-                rank, and workers whose number does not divide 24, may make each worker hold as many.
+            shuffle_rows: Rows among which a rank's next batches are drawn, in up to 24 windows. A worker holds at most
+                about twice as many in encoded form; workers whose number divides the number of windows share them.
             remainder: "keep" visits every row exactly once, so that a rank's last batch may be smaller and ranks may
                 differ by a batch; "drop" leaves out, "pad" repeats the fewest rows with which all ranks have the same
                 number of whole batches.

@@ -50,9 +50,7 @@ def folder(tmp_path: Path) -> Path:
     """A finished folder of five pairs in two shards."""
     folder = tmp_path / "shards"
     parts = (rows()[:3], rows()[3:])
-    shards = [
-        write_shard(folder / shard_name(index, 2), part, image_format="png") for index, part in enumerate(parts)
-    ]
+    shards = [write_shard(folder / shard_name(index, 2), part, image_format="png") for index, part in enumerate(parts)]
     write_croissant(folder, shards, **ABOUT)
     write_manifest(folder, shards, **ABOUT)
     return folder

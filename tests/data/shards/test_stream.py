@@ -21,9 +21,7 @@ from data.shards.stream import ShardStream
 def as_workers(stream: ShardStream, workers: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     """Yield batches in the order of a DataLoader: from each worker in turn, until all have ended."""
     alone = stream_module.get_worker_info
-    iterators = []
-    for worker in range(workers):
-        iterators.append(iter(stream.__iter__()))
+    iterators = [iter(stream) for _ in range(workers)]
     ended: set[int] = set()
     while len(ended) < workers:
         for worker, iterator in enumerate(iterators):
@@ -47,9 +45,7 @@ def ids_of(batches) -> list[list[str]]:
 @pytest.mark.parametrize("ranks", [1, 2, 3])
 def test_every_row_once_over_workers_and_ranks(tmp_path, write_shards, monkeypatch, counts, ranks):
     rows = write_shards(tmp_path, counts)
-    alone = [
-        ids_of(ShardStream(tmp_path, 4, rank=rank, world_size=ranks, shuffle_rows=16)) for rank in range(ranks)
-    ]
+    alone = [ids_of(ShardStream(tmp_path, 4, rank=rank, world_size=ranks, shuffle_rows=16)) for rank in range(ranks)]
     assert sorted(name for part in alone for batch in part for name in batch) == [row.id for row in rows]
     for rank in range(ranks):
         for workers in (1, 2, 3):
