@@ -24,11 +24,11 @@ import pyarrow.dataset as pads
 import torch
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved_seconds, machine, markdown_table
 from data.arrays import images_from_uint8, resize_sample
-from data.datasets import Sample, SegmentationDataset, open_dataset
+from data.datasets import Sample, open_dataset
 from data.readers.folder import open_folder
 from data.shards.manifest import write_manifest
 from data.shards.pairs import ShardPairs, decode_shards
@@ -38,19 +38,6 @@ from data.shards.writing import write_shard
 
 _SHARDS = 4
 _BASELINE = "`datasets`, map-style"
-
-
-class Folder(Dataset[Sample]):
-    """The project's reader of plain folders as a map-style data set."""
-
-    def __init__(self, pairs: SegmentationDataset) -> None:
-        self.pairs = pairs
-
-    def __len__(self) -> int:
-        return len(self.pairs)
-
-    def __getitem__(self, index: int) -> Sample:
-        return self.pairs[index]
 
 
 def collate_samples(samples: list[Sample]) -> tuple[Tensor, Tensor]:
@@ -125,7 +112,7 @@ def readers(folder: Path, batch: int, workers: int) -> dict[str, Iterable[Any]]:
         _BASELINE: DataLoader(loaded, shuffle=True, collate_fn=collate_pictures, **options),
         "`datasets`, streaming": DataLoader(streamed, collate_fn=collate_pictures, **options),
         "folder of PNG files": DataLoader(
-            Folder(open_folder(folder / "png", "train")), shuffle=True, collate_fn=collate_samples, **options
+            open_folder(folder / "png", "train"), shuffle=True, collate_fn=collate_samples, **options
         ),
     }
 

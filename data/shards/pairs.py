@@ -92,12 +92,11 @@ class ShardPairs(Dataset[dict[str, Any]]):
         self._files: OrderedDict[int, tuple[pq.ParquetFile, np.ndarray]] = OrderedDict()
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
         self._cached_bytes = 0
-        self._pool = ThreadPoolExecutor(self._threads, "decoder") if self._threads > 1 else None
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave out what cannot or need not travel to another process: lock, threads, open files, row groups."""
+        """Leave out what cannot or need not travel to another process: lock, open files, row groups."""
         state = self.__dict__.copy()
-        for name in ("_lock", "_files", "_groups", "_cached_bytes", "_pool"):
+        for name in ("_lock", "_files", "_groups", "_cached_bytes"):
             del state[name]
         return state
 
@@ -192,7 +191,12 @@ class ShardPairs(Dataset[dict[str, Any]]):
         if self._decoded is not None:
             return self._decoded.pixels([self._place(index) for index in indices])
         rows = [self._locate(index) for index in indices]
-        pairs = list(map(self._decode, rows) if self._pool is None else self._pool.map(self._decode, rows))
+        if self._threads == 1:
+            pairs = [self._decode(row) for row in rows]
+        else:
+            # Threads of one batch only: they would not exist in a forked worker, which would wait for them for ever.
+            with ThreadPoolExecutor(self._threads, "decoder") as pool:
+                pairs = list(pool.map(self._decode, rows))
         sizes = {image.shape[:2] for image, _ in pairs}
         if len(sizes) > 1:
             raise DataError(f"{self.folder} holds pairs of sizes {sorted(sizes)}; one batch must have one size.")

@@ -10,6 +10,7 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
 from data.errors import ConfigError
+from data.files import sha256_of_json
 from data.shards.manifest import read_manifest
 from data.shards.order import EpochOrder, Remainder
 from data.shards.pairs import ShardPairs
@@ -94,6 +95,10 @@ class ShardStream(IterableDataset[dict[str, Any]]):
             "shuffle_rows": shuffle_rows,
             "remainder": remainder,
         }
+        self._identity = {
+            **self._order_of,
+            "shards": sha256_of_json([shard["sha256"] for shard in manifest["shards"]]),
+        }
         # In shared memory, so that a call in the main process reaches workers that persist: epoch and first batch.
         self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._loaded: dict[str, int] | None = None
@@ -145,19 +150,18 @@ class ShardStream(IterableDataset[dict[str, Any]]):
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far this copy is: in a worker, that worker's part of the epoch."""
-        return {**self._order_of, "shard_rows": list(self.pairs.shard_rows), **(self._reached or self._start())}
+        return {**self._identity, **(self._reached or self._start())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iteration of this copy go on where `state_dict` was called.
 
         Raises:
-            ConfigError: The state is of another order; everything in which it differs is listed.
+            ConfigError: The state is of another order or other shards; everything in which it differs is listed.
         """
-        mine = self.state_dict()
         problems = [
             f"{name}: the state has {state.get(name)!r}, this stream {value!r}"
-            for name, value in mine.items()
-            if name not in _COUNTERS and state.get(name) != value
+            for name, value in self._identity.items()
+            if state.get(name) != value
         ]
         problems += [
             f"{name}: the state has {state.get(name)!r}, not a number of at least 0"
