@@ -122,7 +122,8 @@ class EpochOrder:
         """
         if not 0 <= batch < self.batches:
             raise IndexError(f"Batch {batch} of {self.batches}: numbers go from 0 to {self.batches - 1}.")
-        turn, lane = divmod(batch, self.lanes)
+        # A plain int: seeds of the windows distinguish types.
+        turn, lane = divmod(int(batch), self.lanes)
         number, offset = divmod(turn * self._batch_size, self.window)
         if lane not in self._windows or self._windows[lane][0] != number:
             self._windows[lane] = (number, self._shuffled_window(lane, number))

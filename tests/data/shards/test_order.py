@@ -103,7 +103,7 @@ def test_workers_of_a_large_set_share_few_chunks(workers):
 
 
 def test_batches_that_are_open_at_a_time_lie_in_few_chunks():
-    (order,) = orders((64 * 400,), 1, shuffle_rows=24 * 64, batch_size=16)
+    (order,) = orders((64 * 600,), 1, shuffle_rows=24 * 64, batch_size=16)
     assert (order.lanes, order.window) == (24, 64)
     batches = rows_of(order)
     for start in range(0, order.batches - 96, 96):  # one window of each lane
