@@ -200,7 +200,12 @@ class ShardPairs(Dataset[dict[str, Any]]):
         sizes = {image.shape[:2] for image, _ in pairs}
         if len(sizes) > 1:
             raise DataError(f"{self.folder} holds pairs of sizes {sorted(sizes)}; one batch must have one size.")
-        return np.stack([image for image, _ in pairs]), np.stack([label for _, label in pairs])
+        labels = np.stack([label for _, label in pairs])
+        # One more than an id wraps 255 to 0: a single comparison for the whole batch, which is all that good ones cost.
+        if (labels + np.uint8(1)).max() > self.table.num_classes:
+            for label, (group, position, path) in zip(labels, rows, strict=True):
+                self._check_ids(label, f"{path} row {group['id'][position].as_py()!r}")
+        return np.stack([image for image, _ in pairs]), labels
 
     def _decode(self, row: tuple[pa.Table, int, Path]) -> tuple[np.ndarray, np.ndarray]:
         """Return one pair: image uint8 HW3, label uint8 HW."""
@@ -210,13 +215,15 @@ class ShardPairs(Dataset[dict[str, Any]]):
         label = decode_label(group["label.bytes"][position].as_py(), where)
         if image.shape[:2] != label.shape:
             raise DataError(f"{where}: the image is {image.shape[:2]} and the label {label.shape}; sizes must agree.")
+        return image, label
+
+    def _check_ids(self, label: np.ndarray, where: str) -> None:
         strays = (label >= self.table.num_classes) & (label != IGNORE_ID)
         if strays.any():
             raise DataError(
                 f"{where}: the label has ids {np.unique(label[strays]).tolist()}; allowed are "
                 f"0 .. {self.table.num_classes - 1} and {IGNORE_ID}."
             )
-        return image, label
 
     def _place(self, index: int) -> tuple[int, int]:
         """Return the shard with pair `index` and the pair's row in it."""
