@@ -39,7 +39,7 @@ _SIZES = (
     (100_000_000, "10M<n<100M"),
 )
 
-_MAKING = {
+MAKING = {
     "full": "Nothing in a row is real. A palette is drawn from a model of the palettes of the source data set; a "
     "layout model arranges a label map with these class shares; an image model paints a picture for it.",
     "partial": "A row starts from a real layout, that of the sample named in `source_id`. Inside `edit_box` (top, "
@@ -54,7 +54,7 @@ _MAKING = {
     "equals `palette_achieved`, as nothing was asked for.",
 }
 
-_COLUMNS = (
+COLUMNS = (
     ("id", "string", "Name of the pair, unique in this folder."),
     ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
     ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
@@ -137,7 +137,7 @@ file(s), {manifest["bytes"]} bytes. Made by scenepalette.
 
 ## Columns
 
-{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in _COLUMNS])}
+{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in COLUMNS])}
 
 The columns `image` and `label` are stored uncompressed, since pictures are compressed already. Row groups hold
 {ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
@@ -193,6 +193,7 @@ loader = DataLoader(ShardPairs("FOLDER"), batch_size=8, shuffle=True)
 batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
 ```
 
+`croissant.json` describes the folder for tools that read MLCommons Croissant.
 `manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
 """
 
@@ -204,12 +205,14 @@ def lineage_text(manifest: Mapping[str, Any]) -> str:
 
 
 def _making(manifest: Mapping[str, Any]) -> str:
+    code = manifest.get("code")
     return f"""## How the rows were made
 
-{_MAKING[manifest["kind"]]}
+{MAKING[manifest["kind"]]}
 
 - Config: `{manifest["config_hash"]}`
 {_items(manifest["models"], "Model")}
+{_items({key: code.get(key) for key in ("version", "commit")}, f"Code, {code.get('name')},") if code else ""}
 
 A row is a function of the models, `seed` and `index`."""
 

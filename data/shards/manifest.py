@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from data.classes import ClassTable
 from data.errors import DataError, ScenepaletteError
 from data.files import read_json, sha256_of_json, write_json
+from data.provenance import code_version
 from data.shards.schema import KINDS, SCHEMA_VERSION, shard_name
 from data.shards.writing import ShardInfo
 
@@ -42,6 +43,8 @@ class _Manifest(BaseModel):
     shards: list[_Shard] = Field(min_length=1)
     class_table: dict[str, Any]
     config_hash: str
+    # Manifests of earlier versions do not say which code made the rows.
+    code: dict[str, str | None] = Field(default_factory=dict)
     models: dict[str, Any]
     source: dict[str, Any]
     extra: dict[str, Any]
@@ -73,6 +76,7 @@ def make_manifest(
         "shards": [shard.to_dict() for shard in ordered],
         "class_table": table.to_dict(),
         "config_hash": config_hash,
+        "code": dict(code_version()),
         "models": dict(models),
         "source": dict(source),
         "extra": dict(extra or {}),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.arrays import Pairs
+from data.arrays import Pairs, images_from_uint8
 from data.classes import IGNORE_ID, ClassTable
-from data.errors import DataError
+from data.errors import ConfigError, DataError
+from data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
 from data.shards.manifest import file_problems, read_manifest, table_of_manifest
 from data.shards.reading import explained_read, open_shard, read_group
-from data.shards.schema import decode_image, decode_label
+from data.shards.schema import ROW_GROUP, decode_image, decode_label
 
 _OPEN_FILES = 32
 
@@ -38,18 +40,32 @@ class ShardPairs(Dataset[dict[str, Any]]):
         licence: Licence of the source data set.
         kind: "full", "partial", "semi" or "pseudo".
         table: Classes of the labels.
+        shard_rows: Number of pairs in each shard.
     """
 
-    def __init__(self, folder: Path | str, *, cache_bytes: int = 256 * 2**20) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        *,
+        cache_bytes: int = 256 * 2**20,
+        threads: int = 1,
+        decoded: Path | str | None = None,
+    ) -> None:
         """Open a folder of shards.
 
         Args:
             folder: A folder with a manifest.
             cache_bytes: Most bytes of encoded row groups to keep; a single larger row group is kept while in use.
+            threads: Threads that decode the pictures of a batch. With workers of a DataLoader, 1 is best.
+            decoded: Where `decode_shards` put decoded copies; pixels then come from them, and nothing is decoded.
 
         Raises:
-            DataError: The folder is not complete or a file has another size than its manifest says.
+            DataError: The folder is not complete, a file has another size than its manifest says, or a decoded copy is
+                missing.
+            ConfigError: `threads` is below 1.
         """
+        if threads < 1:
+            raise ConfigError(f"threads is {threads}; 1 or more is required to decode pictures.")
         self.folder = Path(folder).absolute()
         manifest = read_manifest(self.folder)
         problems = file_problems(self.folder, manifest)
@@ -59,10 +75,14 @@ class ShardPairs(Dataset[dict[str, Any]]):
         self.name = f"{manifest['source']['name']}-{self.kind}"
         self.licence: str = manifest["source"]["licence"]
         self.table: ClassTable = table_of_manifest(manifest)
+        self.shard_rows: list[int] = [shard["rows"] for shard in manifest["shards"]]
         self._cache_bytes = cache_bytes
+        self._threads = threads
+        self._decoded = None if decoded is None else DecodedShards(decoded, manifest["shards"])
+        self._columns = ["id", "palette_achieved", *([] if decoded is not None else ["image.bytes", "label.bytes"])]
         self._paths = [self.folder / shard["name"] for shard in manifest["shards"]]
         # Row r lies in the shard s with _ends[s - 1] <= r < _ends[s].
-        self._ends = np.cumsum([shard["rows"] for shard in manifest["shards"]])
+        self._ends = np.cumsum(self.shard_rows)
         self._size: tuple[int, int] | None = None
         self._ids: list[str] | None = None
         self._forget()
@@ -93,8 +113,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
     def size(self) -> tuple[int, int]:
         """Height and width in pixels, those of the first pair."""
         if self._size is None:
-            label = self._decode(0)[1]
-            self._size = (label.shape[0], label.shape[1])
+            label = self._pixels([0])[1]
+            self._size = (label.shape[1], label.shape[2])
         return self._size
 
     @property
@@ -123,16 +143,36 @@ class ShardPairs(Dataset[dict[str, Any]]):
             IndexError: A number is out of range.
             DataError: A pair is damaged, has ids outside the class table or another size than the first of the batch.
         """
-        pairs = [self._decode(int(index)) for index in indices]
-        sizes = {image.shape[:2] for image, _ in pairs}
-        if len(sizes) > 1:
-            raise DataError(f"{self.folder} holds pairs of sizes {sorted(sizes)}; one batch must have one size.")
-        images = torch.from_numpy(np.stack([image for image, _ in pairs]))  # BHW3
-        labels = torch.from_numpy(np.stack([label for _, label in pairs]))  # BHW
-        # Contiguous, as for `Pairs`: the memory layout decides the order of sums in a convolution.
-        return images.permute(0, 3, 1, 2).to(
-            torch.float32, memory_format=torch.contiguous_format
-        ) / 127.5 - 1, labels.long()
+        images, labels = self._pixels([int(index) for index in indices])
+        return images_from_uint8(images), torch.from_numpy(labels).long()
+
+    def samples(self, indices: Sequence[int] | np.ndarray) -> dict[str, Any]:
+        """Decode some pairs with what names and describes them.
+
+        Args:
+            indices: Numbers of pairs, 0 .. len - 1.
+
+        Returns:
+            "image" B3HW float32 in [-1, 1], "label" BHW int64, "id", a list, and "palette" BK float32, the shares
+            achieved.
+
+        Raises:
+            IndexError: A number is out of range.
+            DataError: As for `batch`.
+        """
+        images, labels = self.batch(indices)
+        ids, palettes = [], []
+        for index in indices:
+            group, position, path = self._locate(int(index))
+            row_id, palette = group["id"][position].as_py(), group["palette_achieved"][position].values
+            if row_id is None or palette is None or len(palette) != self.table.num_classes or palette.null_count:
+                raise DataError(
+                    f"{path} row {row_id!r}: it needs an id and a palette_achieved of {self.table.num_classes} shares. "
+                    "Generate the shard again."
+                )
+            ids.append(row_id)
+            palettes.append(palette.to_numpy())
+        return {"image": images, "label": labels, "id": ids, "palette": torch.from_numpy(np.stack(palettes))}
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one pair as a dictionary that `torch.utils.data.default_collate` understands.
@@ -143,44 +183,62 @@ class ShardPairs(Dataset[dict[str, Any]]):
         Returns:
             "image" 3HW float32 in [-1, 1], "label" HW int64, "id", and "palette" K float32, the shares achieved.
         """
-        index = range(len(self))[index]
-        image, label = self.batch([index])
-        group, position, path = self._locate(index)
-        palette, row_id = group["palette_achieved"][position].as_py(), group["id"][position].as_py()
-        if row_id is None or palette is None or len(palette) != self.table.num_classes or None in palette:
-            raise DataError(
-                f"{path} row {row_id!r}: it needs an id and a palette_achieved of {self.table.num_classes} shares. "
-                "Generate the shard again."
-            )
-        return {
-            "image": image[0],
-            "label": label[0],
-            "id": row_id,
-            "palette": torch.tensor(palette, dtype=torch.float32),
-        }
+        return self.__getitems__([index])[0]
 
-    def _decode(self, index: int) -> tuple[np.ndarray, np.ndarray]:
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Return several pairs as `__getitem__` does; a DataLoader asks for a whole batch at a time."""
+        batch = self.samples([range(len(self))[index] for index in indices])
+        return [{name: values[position] for name, values in batch.items()} for position in range(len(indices))]
+
+    def _pixels(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Return some pairs: images uint8 BHW3, labels uint8 BHW."""
+        if self._decoded is not None:
+            return self._decoded.pixels([self._place(index) for index in indices])
+        rows = [self._locate(index) for index in indices]
+        if self._threads == 1:
+            pairs = [self._decode(row) for row in rows]
+        else:
+            # Threads of one batch only: they would not exist in a forked worker, which would wait for them for ever.
+            with ThreadPoolExecutor(self._threads, "decoder") as pool:
+                pairs = list(pool.map(self._decode, rows))
+        sizes = {image.shape[:2] for image, _ in pairs}
+        if len(sizes) > 1:
+            raise DataError(f"{self.folder} holds pairs of sizes {sorted(sizes)}; one batch must have one size.")
+        labels = np.stack([label for _, label in pairs])
+        # One more than an id wraps 255 to 0: a single comparison for the whole batch, which is all that good ones cost.
+        if (labels + np.uint8(1)).max() > self.table.num_classes:
+            for label, (group, position, path) in zip(labels, rows, strict=True):
+                self._check_ids(label, f"{path} row {group['id'][position].as_py()!r}")
+        return np.stack([image for image, _ in pairs]), labels
+
+    def _decode(self, row: tuple[pa.Table, int, Path]) -> tuple[np.ndarray, np.ndarray]:
         """Return one pair: image uint8 HW3, label uint8 HW."""
-        group, position, path = self._locate(index)
+        group, position, path = row
         where = f"{path} row {group['id'][position].as_py()!r}"
-        image = decode_image(group["image"][position]["bytes"].as_py(), where)
-        label = decode_label(group["label"][position]["bytes"].as_py(), where)
+        image = decode_image(group["image.bytes"][position].as_py(), where)
+        label = decode_label(group["label.bytes"][position].as_py(), where)
         if image.shape[:2] != label.shape:
             raise DataError(f"{where}: the image is {image.shape[:2]} and the label {label.shape}; sizes must agree.")
+        return image, label
+
+    def _check_ids(self, label: np.ndarray, where: str) -> None:
         strays = (label >= self.table.num_classes) & (label != IGNORE_ID)
         if strays.any():
             raise DataError(
                 f"{where}: the label has ids {np.unique(label[strays]).tolist()}; allowed are "
                 f"0 .. {self.table.num_classes - 1} and {IGNORE_ID}."
             )
-        return image, label
 
-    def _locate(self, index: int) -> tuple[pa.Table, int, Path]:
-        """Return the row group with pair `index`, the pair's position there, and the file."""
+    def _place(self, index: int) -> tuple[int, int]:
+        """Return the shard with pair `index` and the pair's row in it."""
         if not 0 <= index < len(self):
             raise IndexError(f"Pair {index} of {len(self)}: numbers go from 0 to {len(self) - 1}.")
         shard = int(np.searchsorted(self._ends, index, side="right"))
-        row = index - (int(self._ends[shard - 1]) if shard else 0)
+        return shard, index - (int(self._ends[shard - 1]) if shard else 0)
+
+    def _locate(self, index: int) -> tuple[pa.Table, int, Path]:
+        """Return the row group with pair `index`, the pair's position there, and the file."""
+        shard, row = self._place(index)
         with self._lock:
             file, ends = self._file(shard)
             group = int(np.searchsorted(ends, row, side="right"))
@@ -195,7 +253,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         file = open_shard(self._paths[shard])
         metadata = file.metadata
         ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-        rows = int(self._ends[shard] - (self._ends[shard - 1] if shard else 0))
+        rows = self.shard_rows[shard]
         if metadata.num_rows != rows:
             file.close()
             raise DataError(f"{self._paths[shard]} has {metadata.num_rows} rows, its manifest says {rows}.")
@@ -209,13 +267,55 @@ class ShardPairs(Dataset[dict[str, Any]]):
         if key in self._groups:
             self._groups.move_to_end(key)
             return self._groups[key]
-        columns = ["id", "image.bytes", "label.bytes", "palette_achieved"]
-        table = read_group(file, self._paths[shard], group, columns)
+        table = read_group(file, self._paths[shard], group, self._columns).flatten()
         self._groups[key] = table
         self._cached_bytes += table.nbytes
         while self._cached_bytes > self._cache_bytes and len(self._groups) > 1:
             self._cached_bytes -= self._groups.popitem(last=False)[1].nbytes
         return table
+
+
+def decode_shards(
+    folder: Path | str,
+    to: Path | str,
+    *,
+    threads: int = 1,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Write decoded copies of a folder of shards, from which `ShardPairs` and `ShardStream` read without decoding.
+
+    A copy takes 4 bytes per pixel of each pair. Copies that are there already are kept, so that the same call continues
+    an interrupted one; they are named by content and may share a folder with those of other shards.
+
+    Args:
+        folder: A folder with a manifest.
+        to: Where to write; created if needed.
+        threads: Threads that decode.
+        progress: Called with (pairs decoded or found, pairs in all) as the work goes on.
+
+    Returns:
+        The folder of the copies, absolute.
+
+    Raises:
+        DataError: The folder is not complete, a pair is damaged, or sizes differ within a shard.
+        ScenepaletteError: A copy cannot be written; those before it stay.
+    """
+    pairs = ShardPairs(folder, threads=threads, cache_bytes=0)
+    to = Path(to).absolute()
+    first = 0
+    for shard in read_manifest(folder)["shards"]:
+        end = first + shard["rows"]
+        if not decoded_path(to, shard).is_file():
+            write_decoded_shard(decoded_path(to, shard), _decoded_parts(pairs, first, end), shard["rows"])
+        if progress is not None:
+            progress(end, len(pairs))
+        first = end
+    return to
+
+
+def _decoded_parts(pairs: ShardPairs, first: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for start in range(first, end, ROW_GROUP):
+        yield pairs._pixels(range(start, min(start + ROW_GROUP, end)))
 
 
 class FirstPairs:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from data.cards import write_card
+from data.croissant import write_croissant
 from data.files import read_json, sha256_of_file, sha256_of_json, write_json
 from data.shards.manifest import write_manifest
 from data.shards.schema import Row, shard_name
@@ -86,7 +87,7 @@ def make_shard(
 
 
 def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identity: dict[str, object]) -> None:
-    """Check all shards against their receipts and write the card and, last, the manifest.
+    """Check all shards against their receipts and write the card, the Croissant file and, last, the manifest.
 
     Args:
         folder: Folder of the kind's shards.
@@ -125,4 +126,5 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
         "extra": identity,
     }
     write_card(folder, infos, **arguments)  # type: ignore[arg-type]
+    write_croissant(folder, infos, **arguments)  # type: ignore[arg-type]
     write_manifest(folder, infos, **arguments)  # type: ignore[arg-type]

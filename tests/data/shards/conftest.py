@@ -1,0 +1,58 @@
+"""Small folders of shards, as generation leaves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data.cards import write_card
+from data.classes import ClassTable, SemanticClass
+from data.croissant import write_croissant
+from data.shards.manifest import write_manifest
+from data.shards.schema import Row, palette_of_label, shard_name
+from data.shards.writing import write_shard
+
+TABLE = ClassTable(
+    "tiny", tuple(SemanticClass(name, (60 * k, 9, 7)) for k, name in enumerate(["road", "car", "tree", "sky"]))
+)
+SIZE = (8, 12)
+
+
+def _row(index: int) -> Row:
+    """Return row `index`: noise for an image, ids 0 to 3 and 255 for a label."""
+    generator = np.random.default_rng(index)
+    label = generator.choice(np.array([0, 1, 2, 3, 255], dtype=np.uint8), SIZE)
+    label[0, 0] = 0
+    palette = palette_of_label(label, 4)
+    image = generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
+    return Row(f"full-{index:06d}", image, label, "full", palette, palette, None, None, 7, index, "a" * 64, "b" * 64)
+
+
+@pytest.fixture
+def write_shards() -> Callable[..., list[Row]]:
+    """Return the function that writes a finished folder with so many rows in each shard and returns the rows."""
+
+    def write(folder: Path, counts: Sequence[int], **changes) -> list[Row]:
+        rows = [_row(index) for index in range(sum(counts))]
+        ends = np.cumsum(counts)
+        shards = [
+            write_shard(folder / shard_name(shard, len(counts)), rows[end - count : end], image_format="png")
+            for shard, (count, end) in enumerate(zip(counts, ends, strict=True))
+        ]
+        about = {
+            "kind": "full",
+            "table": TABLE,
+            "config_hash": "c" * 64,
+            "models": {"layout_model": "a" * 64, "image_model": "b" * 64},
+            "source": {"name": "tiny", "licence": "CC BY-NC-SA 4.0, non-commercial", "split": "train"},
+            **changes,
+        }
+        write_card(folder, shards, **about)
+        write_croissant(folder, shards, **about)
+        write_manifest(folder, shards, **about)
+        return rows
+
+    return write
