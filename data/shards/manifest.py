@@ -21,6 +21,8 @@ MANIFEST_NAME = "manifest.json"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
 _MOST = 2**48
+# What reading a class table raises if its JSON has another form.
+_NO_TABLE = (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class _Shard(BaseModel):
@@ -204,10 +206,23 @@ def manifest_problems(manifest: Any) -> list[str]:
             problems.append(f"source.{key} is missing; readers of the shards must know where they come from")
     try:
         ClassTable.from_dict(parsed.class_table)
-    except (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except _NO_TABLE as error:
         problems.append(f"class_table cannot be read ({error!r})")
     problems += _seal_problems(manifest)
     return problems
+
+
+def has_form_of_manifest(manifest: Any) -> bool:
+    """Tell whether shards can be checked against a manifest, whatever else is wrong with it.
+
+    For that its values have their types, each shard's name is one of a shard in its folder, and its classes are known.
+    """
+    try:
+        parsed = _Manifest.model_validate(manifest)
+        ClassTable.from_dict(parsed.class_table)
+    except (ValidationError, *_NO_TABLE):
+        return False
+    return all(_SHARD_NAME.fullmatch(shard.name) for shard in parsed.shards)
 
 
 def _seal_problems(manifest: Mapping[str, Any]) -> list[str]:

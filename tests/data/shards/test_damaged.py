@@ -220,13 +220,13 @@ def picture(content: bytes | None) -> dict[str, Any]:
     return {"bytes": content, "path": "x.png"}
 
 
-def bomb() -> bytes:
-    """A PNG of some bytes that claims 30,000 x 30,000 pixels."""
+def bomb(side: int) -> bytes:
+    """A PNG of some bytes that claims to be a square of millions of pixels."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
-    head = struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0)
+    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
 
 
@@ -277,8 +277,9 @@ BY_BOTH: dict[str, Damage] = {
     "image-other-size": row_edited(image=picture(png(IMAGE[:, :9]))),
     "image-no-bytes": row_edited(image=picture(None)),
     "image-cut-off": row_edited(image=picture(png(IMAGE)[:45])),
-    "image-bomb": row_edited(image=picture(bomb())),
-    "label-bomb": row_edited(label=picture(bomb())),
+    "image-bomb": row_edited(image=picture(bomb(9_000))),
+    "image-larger-bomb": row_edited(image=picture(bomb(30_000))),
+    "label-bomb": row_edited(label=picture(bomb(30_000))),
     "image-a-gif": row_edited(image=picture(b"GIF89a" + b"\1" * 30)),
     "id-none": row_edited(id=None),
     "palette-none": row_edited(palette_achieved=None),
@@ -355,8 +356,8 @@ def test_damage_is_told(name: str, folder: Path, tmp_path: Path) -> None:
     assert problems
     assert all(problem.problem and "Traceback" not in str(problem) for problem in problems)
     json.dumps([problem.to_dict() for problem in problems])
-    if name.removeprefix("row-") in {**BY_VERIFY_ALONE, **BY_BOTH} and name != "row-no-features":
-        assert {problem.file for problem in problems} <= {NAMES[0], None}
+    if name.removeprefix("row-") in {**BY_VERIFY_ALONE, **BY_BOTH} and name != "row-row-missing":
+        assert NAMES[0] in {problem.file for problem in problems} or "before in" in str(problems[0])
     try:
         pairs = iter_pairs(folder)
     except DataError as error:
@@ -404,7 +405,7 @@ def test_all_problems_are_told_at_once_with_their_rows(folder: Path) -> None:
         ("row-index-too-large", "1 of the indices 0 to 17 are in no row: 2"),
         ("row-row-missing", "1 of the indices 0 to 16 are in no row: 2"),
         ("row-seed-another", "row 2 'partial-00000002': seed is 4, the manifest says 3"),
-        ("row-image-bomb", "the image claims 30000 x 30000 pixels"),
+        ("row-image-bomb", "the image claims 9000 x 9000 pixels"),
         ("file-linked", f"{NAMES[1]} is a link"),
         ("file-additional-below", f"more/{NAMES[0]} is in the folder but not in the manifest"),
         ("manifest-seed-another", "row 0 'partial-00000000': seed is 3, the manifest says 4"),
