@@ -159,6 +159,7 @@ def test_decoded_copies_give_the_same_batches_and_decode_nothing(tmp_path, write
             assert torch.equal(a[name], b[name])
 
 
+@pytest.mark.slow
 def test_spawned_workers_that_persist_follow_epochs_and_resume(tmp_path, write_shards):
     write_shards(tmp_path, (50, 21))
     stream = ShardStream(tmp_path, 8)
