@@ -68,7 +68,9 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     read_seconds, samples = 0.0, 0
     if len(datasets) == len(SPLITS):
         began = time.monotonic()
-        scans = {split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()}
+        scans: dict[Split, Scan] = {
+            split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
+        }
         read_seconds = time.monotonic() - began + (open_seconds if config.data.name != "streets" else 0.0)
         samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)

@@ -187,7 +187,8 @@ def _generate_seconds(
     drawer = None
     if models.layout is not None:
         drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(num_classes, size, models.layout.settings)
-        drawer = fabric.to_device(drawer).eval().requires_grad_(False)
+        fabric.to_device(drawer)  # in place
+        drawer.eval().requires_grad_(False)
     maker = PairMaker(
         kind=models.kind,
         seed=config.seed,

@@ -17,6 +17,7 @@ from PIL import Image
 
 from data.datasets import open_dataset
 from data.errors import ConfigError, ScenepaletteError
+from pipeline.config import RunConfig
 from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_html, to_markdown, to_text
 from pipeline.recipes import load_config
@@ -212,10 +213,20 @@ def request(root: Path, *changes: str) -> Request:
     return Request(str(path), changes, root.parent / "run")
 
 
+@pytest.fixture(scope="module")
+def config_of_whole(whole: Path) -> RunConfig:
+    """Checked once: building its networks takes longer than everything else here."""
+    return request(whole).config()
+
+
 @pytest.mark.parametrize("case", DATA)
-def test_damaged_data_is_refused_by_the_reader_and_named_by_the_doctor(case: str, root: Path) -> None:
+def test_damaged_data_is_refused_by_the_reader_and_named_by_the_doctor(
+    case: str, root: Path, config_of_whole: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     damage, expected = DATA[case]
     damage(root)
+    data = config_of_whole.data.model_copy(update={"root": root})
+    monkeypatch.setattr(Request, "config", lambda self: config_of_whole.model_copy(update={"data": data}))
     with pytest.raises(ScenepaletteError):
         for split in ("train", "val"):
             open_dataset("folder", split, root)  # type: ignore[arg-type]
