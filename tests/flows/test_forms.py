@@ -28,10 +28,13 @@ def test_a_form_has_the_sections_fields_none_of_them_required_or_filled_in(secti
     assert schema["properties"].keys() == section.model_fields.keys() and "required" not in schema
     expected = section.model_json_schema()["properties"]
     for name, field in schema["properties"].items():
-        assert field["description"] and "default" not in field
+        # A section in a section is described where it is defined.
+        described = schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+        assert described["description"] and "default" not in field
         assert {"type": "null"} not in field.get("anyOf", [])
-        if "minimum" in expected[name]:
-            assert field["minimum"] == expected[name]["minimum"]
+        for limit in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "enum"):
+            if limit in expected[name]:
+                assert field[limit] == expected[name][limit]
 
 
 def test_values_out_of_range_are_refused_with_their_field() -> None:
