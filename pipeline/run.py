@@ -41,7 +41,7 @@ from pipeline.stages import compare, data, generate, palettes, report, segment
 from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
 from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
-from training.fabric import computes_bfloat16, make_fabric
+from training.fabric import computes_bfloat16, inference_type, make_fabric
 from training.loop import NO_PROGRESS, Progress
 
 LAYOUT_VERSION = 1
@@ -333,7 +333,9 @@ class Run:
             layout_generator = load_layout_generator(
                 weights, models.layout.system, train.table, train.size, models.layout.settings
             )
-            layout_generator = layout_generator.to(self.fabric.device).prepare_for_inference(self.inference_type)
+            layout_generator = layout_generator.to(self.fabric.device).prepare_for_inference(
+                inference_type(self.fabric)
+            )
             layout_model = weights_hash(weights)
         unlabelled, labeller = None, None
         if models.kind == "pseudo":
@@ -385,12 +387,7 @@ class Run:
         network = load_image_generator(
             chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
         )
-        return self.fabric.to_device(network).prepare_for_inference(self.inference_type)  # type: ignore[return-value]
-
-    @property
-    def inference_type(self) -> torch.dtype:
-        """Type of the numbers that generators compute with when they are not trained."""
-        return torch.bfloat16 if str(self.fabric._precision.precision).startswith("bf16") else torch.float32
+        return self.fabric.to_device(network).prepare_for_inference(inference_type(self.fabric))  # type: ignore[return-value]
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""

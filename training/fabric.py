@@ -41,3 +41,8 @@ def computes_bfloat16(accelerator: str) -> bool:
     except OSError:
         return False
     return "avx512_bf16" in capable or "amx_bf16" in capable
+
+
+def inference_type(fabric: Fabric) -> torch.dtype:
+    """Return the type of the numbers that networks which are not trained compute with."""
+    return torch.bfloat16 if str(fabric._precision.precision).startswith("bf16") else torch.float32

@@ -41,6 +41,7 @@ from pipeline.stages.generate import ShardPlan, make_shard
 from pipeline.stages.palettes import real_palettes
 from pipeline.stages.segment import arm_settings
 from segmenters.train import train_segmenter
+from training.fabric import inference_type
 from training.loop import NO_PROGRESS, Progress
 
 TIMED_STEPS = 2
@@ -184,18 +185,19 @@ def _generate_seconds(
     models = pair_models(config, kind)  # type: ignore[arg-type]
     image = image_model(config)
     painter = find_image_system(image.system).build_generator(num_classes, size, image.settings)
+    fabric.to_device(painter)
     drawer = None
     if models.layout is not None:
         drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(num_classes, size, models.layout.settings)
-        fabric.to_device(drawer)  # in place
-        drawer.eval().requires_grad_(False)
+        fabric.to_device(drawer)
+        drawer = drawer.prepare_for_inference(inference_type(fabric))
     maker = PairMaker(
         kind=models.kind,
         seed=config.seed,
         train=pairs,
         filled_labels=filled,
         sampler=sampler,
-        image_generator=fabric.to_device(painter).to(memory_format=torch.channels_last).eval().requires_grad_(False),  # type: ignore[call-overload]
+        image_generator=painter.prepare_for_inference(inference_type(fabric)),
         image_model="",
         layout_generator=drawer,
         layout_model=None,
