@@ -1,6 +1,7 @@
 # make demo    the whole product on embedded street scenes: runs/demo/report/report.html
 # make test    all tests
 # make lint    style, types, and who imports whom
+# make bench   speed and memory on this machine: tables, ratios within one run
 # make clean   remove what these made, except runs/
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN = $(VENV)/bin
 # Modules are compiled when they are first imported; compiling all of torch beforehand takes longer than the rest.
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint bench clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -23,6 +24,13 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
+
+bench: $(VENV)/.installed-test
+	$(BIN)/python -m benchmarks.inference --sizes 96x128 128x256
+	$(BIN)/python -m benchmarks.trainings
+	$(BIN)/python -m benchmarks.read_shards
+	$(BIN)/python -m benchmarks.runners
+	$(BIN)/python -m benchmarks.generate_memory
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache

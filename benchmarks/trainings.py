@@ -1,6 +1,6 @@
-"""Training steps as they run here against the same steps in contiguous fp32.
+"""Training steps as they run here against the same steps in contiguous fp32 with convolutions at every pixel.
 
-Usage: python benchmarks/trainings.py [--systems oasis semantic-palette] [--size 128x256] [--batch 2] [--steps 2]
+Usage: python -m benchmarks.trainings [--systems oasis semantic-palette] [--size 128x256] [--batch 2] [--steps 2]
 
 Each system is trained for some steps on embedded scenes with the papers' networks: all losses, both optimizers. The
 ways take turns, a few steps each; the first step of every turn is left out, and medians are printed.
@@ -31,18 +31,18 @@ from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.layout_training import build_layout_generator, train_layout_generator
 from generators.palettes import PaletteSampler
+from generators.patches import Conditions
 from generators.perceptual import VGG_LAYERS, Vgg19Features
 from pipeline.config import DataConfig
 from pipeline.stages.data import prepare_data, read_data
 from pipeline.stages.palettes import fit_palettes, load_sampler
-from training.fabric import make_fabric
+from training.fabric import computes_bfloat16, make_fabric
 from training.loop import NO_PROGRESS
 
-WAYS = {
-    "contiguous fp32": ("32-true", True),
-    "as trained, fp32": ("32-true", False),
-    "as trained, bf16": ("bf16-mixed", False),
-}
+PLAIN = "plain: contiguous fp32"
+WAYS = {PLAIN: ("32-true", True), "as trained, fp32": ("32-true", False)}
+if computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu"):
+    WAYS["as trained, bf16"] = ("bf16-mixed", False)
 
 
 class _EnoughError(Exception):
@@ -69,15 +69,14 @@ class _StepTimes:
         raise AssertionError("the training was to be ended before")
 
 
-def step_seconds(
-    training: Callable[..., None], precision: str, contiguous: bool, steps: int, folder: Path
-) -> list[float]:
+def step_seconds(training: Callable[..., None], precision: str, plain: bool, steps: int, folder: Path) -> list[float]:
     """Return the wall times of the steps of a training, without its first."""
     times = _StepTimes(steps + 1)
     fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", 1, precision)
     try:
-        if contiguous:
-            with patch.object(torch, "channels_last", torch.contiguous_format):
+        if plain:
+            every_pixel = patch.object(Conditions, "__call__", lambda self, size: self.dense(size))
+            with patch.object(torch, "channels_last", torch.contiguous_format), every_pixel:
                 training(folder, fabric=fabric, progress=times)
         else:
             training(folder, fabric=fabric, progress=times)
@@ -183,11 +182,11 @@ def main() -> None:
             training, parameters = chosen[name]
             seconds: dict[str, list[float]] = {way: [] for way in WAYS}
             for turn in range(arguments.turns):
-                for way, (precision, contiguous) in WAYS.items():
-                    out = Path(folder) / f"{name}-{turn}-{precision}-{contiguous}"
-                    seconds[way] += step_seconds(training, precision, contiguous, arguments.steps, out)
-            plain, *others = (median(values) for values in seconds.values())
-            rows.append([name, parameters, f"{plain:.2f}", *(f"{s:.2f} ({plain / s:.1f} x)" for s in others)])
+                for way, (precision, plain) in WAYS.items():
+                    out = Path(folder) / f"{name}-{turn}-{precision}-{plain}"
+                    seconds[way] += step_seconds(training, precision, plain, arguments.steps, out)
+            first, *others = (median(values) for values in seconds.values())
+            rows.append([name, parameters, f"{first:.2f}", *(f"{s:.2f} ({first / s:.1f} x)" for s in others)])
     print(markdown_table(["system", "generator", *WAYS], rows))
 
 

@@ -128,6 +128,26 @@ def test_gradients_reach_every_parameter_that_a_level_uses_and_no_other(objectiv
     assert set(parameters) - reached <= idle
 
 
+def test_a_network_prepared_for_inference_makes_the_same_layouts(
+    objective: LayoutObjective, layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective
+) -> None:
+    _, kind, changes = layout_case
+    other = make_objective(kind, replace(SMALL, **changes))
+    for each in (objective, other):
+        each.generator.train()
+        for step in range(3):  # batch statistics move away from where they begin
+            run(each, draw(each, step))
+    objective.generator.eval()
+    other.generator.prepare_for_inference()  # type: ignore[operator]
+    expected, result = (run(each, draw(each)).soft for each in (objective, other))
+    torch.testing.assert_close(result, expected, atol=1e-4, rtol=0.0)
+    rough = make_objective(kind, replace(SMALL, **changes))
+    rough.generator.load_state_dict(objective.generator.state_dict())
+    rough.generator.prepare_for_inference(torch.bfloat16)  # type: ignore[operator]
+    with torch.autocast("cpu", torch.bfloat16):
+        assert (run(rough, draw(rough)).soft - expected).abs().mean() < 1 / 255
+
+
 def test_saved_and_loaded_weights_give_the_same_layouts(
     objective: LayoutObjective,
     layout_case: tuple[str, str, dict[str, Any]],
