@@ -83,7 +83,7 @@ ONE_AT_A_TIME = Workforce()
 
 
 def _dask(force: Workforce) -> TaskRunner[Any]:
-    from prefect_dask import DaskTaskRunner
+    from prefect_dask.task_runners import DaskTaskRunner
 
     if force.address:
         return DaskTaskRunner(address=force.address)
