@@ -13,6 +13,7 @@ from pipeline.report.inputs import REAL_ARM
 from training.watch import COLLAPSES, SAME_PICTURE
 
 NO_VALUE = "\N{EN DASH}"
+ROUNDING = 1e-12  # of double precision, with room
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05
@@ -56,7 +57,10 @@ def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
 
 def number(value: float | None) -> str:
     """Three significant digits; a dash where undefined."""
-    return NO_VALUE if value is None else f"{value:.3g}"
+    if value is None:
+        return NO_VALUE
+    # What is left of sums that cancel is no figure.
+    return f"{0.0 if abs(value) < ROUNDING else value:.3g}"
 
 
 def duration(seconds: float | None) -> str:

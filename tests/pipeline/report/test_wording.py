@@ -135,3 +135,8 @@ def test_trainings_are_described_with_what_was_warned_of(make_inputs: MakeInputs
     ]
     del document["training"]
     assert wording.training(document) == []  # a report of an earlier version
+
+
+def test_numbers_have_three_digits_and_rounding_is_no_figure() -> None:
+    shown = [wording.number(value) for value in (None, 1234.5, 0.01234, -7.2e-34, 0.0)]
+    assert shown == [wording.NO_VALUE, "1.23e+03", "0.0123", "0", "0"]
