@@ -83,7 +83,8 @@ class PatchObjective(ImageObjective):
         self.feature_matching_weight, self.perceptual_weight = feature_matching_weight, perceptual_weight
         self.adversarial_generator, self.adversarial_discriminator = adversarial
         # Both losses are symmetric about this score, their best one for images of either origin.
-        score = torch.tensor(0.5 if adversarial[1] is least_squares_discriminator_loss else 0.0)
+        value = 0.5 if adversarial[1] is least_squares_discriminator_loss else 0.0
+        score = torch.tensor(value, device="cpu")  # also where networks are only counted, without memory
         scores = [score] * len(discriminator.networks)
         self.undecided = {"discriminator": float(self.adversarial_discriminator(scores, scores))}
 

@@ -9,6 +9,7 @@ from data.labels import one_hot
 from data.randomness import torch_generator
 from generators.noise import resample_noise, sample_noise
 from generators.oasis import OasisDiscriminator, OasisGenerator
+from generators.patches import Patches
 
 SMALL = {"width": 4, "noise_channels": 5, "hidden_channels": 6}
 
@@ -150,13 +151,14 @@ def test_noise_and_layout_change_the_image() -> None:
 def test_noise_reaches_every_block() -> None:
     network = make_generator().eval()
     label_map, noise = make_inputs()
-    seen: list[Tensor] = []
+    seen: list[Patches] = []
     for block in network.blocks:
         block.register_forward_hook(lambda _, args, out: seen.append(args[1]))
     network(label_map, noise)
-    assert [tuple(condition.shape[1:]) for condition in seen] == [(8, 3, 4), (8, 6, 8), (8, 12, 16)]
-    torch.testing.assert_close(seen[-1], torch.cat([noise, label_map], dim=1))
-    torch.testing.assert_close(seen[0][:, :5], noise[:, :, :3, :4])  # one vector for the whole image
+    conditions = [patches.condition for patches in seen]
+    assert [tuple(condition.shape[1:]) for condition in conditions] == [(8, 3, 4), (8, 6, 8), (8, 12, 16)]
+    torch.testing.assert_close(conditions[-1], torch.cat([noise, label_map], dim=1))
+    torch.testing.assert_close(conditions[0][:, :5], noise[:, :, :3, :4])  # one vector for the whole image
 
 
 def test_local_noise_changes_its_region_more_than_the_rest() -> None:

@@ -13,6 +13,7 @@ from data.labels import fill_ignored, one_hot
 from data.randomness import torch_generator
 from generators.image_contract import ImageBatch, ImageSettings
 from generators.image_training import TrainingBatches
+from generators.patches import Patches
 from generators.sean import SeanGenerator, SeanSettings, StyleEncoder, build_sean_generator, build_sean_objective
 
 
@@ -128,15 +129,16 @@ def test_training_uses_the_codes_of_the_real_image(make_batch: Callable[..., Ima
 
 def test_the_style_of_each_pixel_is_its_class_code() -> None:
     generator = make_generator()
-    seen: list[Tensor] = []
+    seen: list[Patches] = []
     for block in generator.blocks.blocks:
         block.register_forward_hook(lambda _, args, out: seen.append(args[1]))
     label, codes = torch.randint(0, 3, (2, 12, 16)), torch.randn(2, 3, 5)
     generator(one_hot(label, 3), codes)
-    assert [tuple(condition.shape[1:]) for condition in seen] == [(8, 3, 4), (8, 6, 8), (8, 6, 8), (8, 12, 16)]
-    assert torch.equal(seen[-1][:, :3], one_hot(label, 3))
+    conditions = [patches.condition for patches in seen]
+    assert [tuple(condition.shape[1:]) for condition in conditions] == [(8, 3, 4), (8, 6, 8), (8, 6, 8), (8, 12, 16)]
+    assert torch.equal(conditions[-1][:, :3], one_hot(label, 3))
     for b in range(2):
-        torch.testing.assert_close(seen[-1][b, 3:], codes[b, label[b]].permute(2, 0, 1))
+        torch.testing.assert_close(conditions[-1][b, 3:], codes[b, label[b]].permute(2, 0, 1))
 
 
 def test_an_edit_keeps_the_appearance_of_the_rest() -> None:

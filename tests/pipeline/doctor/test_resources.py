@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,7 +45,7 @@ def test_a_checkpoint_is_as_large_as_counted(tiny_config: RunConfig, tmp_path: P
     for network, optimizer in zip(networks, optimizers.values(), strict=True):
         sum(parameter.sum() for parameter in network.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
-    modules = {"generator": networks[0], "critic": networks[1], "average": networks[0]}
+    modules = {"generator": networks[0], "critic": networks[1], "average": copy.deepcopy(networks[0])}
     written = CheckpointFolder(tmp_path).save(1, modules, optimizers).stat().st_size
     generator, critic = (sum(p.numel() for p in network.parameters()) for network in networks)
     (need,) = [n for n in needs_of(tiny_config, 12, 16, 4) if n.name == "layouts/semantic-palette"]
