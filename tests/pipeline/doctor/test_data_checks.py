@@ -70,9 +70,7 @@ def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> N
     near = changed(VAL, "thumbnails", 3, np.clip(TRAIN.thumbnails[9].astype(int) + 2, 0, 255))
     check = data_checks.check_leakage(TRAIN, near)
     assert check.status == "warning"
-    assert re.fullmatch(
-        r"nearly identical: val3 \(val\) and train9 \(train\) \((0\.99\d\d|1\.0000)\)", check.details[0]
-    )
+    assert re.fullmatch(r"nearly identical: val3 \(val\) and train9 \(train\) \((0.99\d\d|1.0000)\)", check.details[0])
 
 
 def test_recordings_in_both_splits_are_a_note() -> None:
