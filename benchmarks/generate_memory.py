@@ -1,6 +1,6 @@
 """Peak memory of generating pairs, which must not grow with their number.
 
-Usage: python benchmarks/generate_memory.py [--pairs 200 2000] [--size 96x128]
+Usage: python -m benchmarks.generate_memory [--pairs 200 2000] [--size 96x128]
 
 Trains the networks of `camvid-cpu` for one step on embedded scenes (memory does not depend on how well they are
 trained), then generates each number of full pairs (both networks) in a process of its own and prints its peak memory.

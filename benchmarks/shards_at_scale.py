@@ -1,6 +1,6 @@
 """Shards with many rows: checking them in bounded memory, and the time to the first batch.
 
-Usage: PYTHONPATH=. python benchmarks/shards_at_scale.py [--rows 10000 100000] [--size 16x24] [--folder FOLDER]
+Usage: PYTHONPATH=. python -m benchmarks.shards_at_scale [--rows 10000 100000] [--size 16x24] [--folder FOLDER]
 
 Writes small pairs through the project's own writer, then checks the folder, and opens it for training, each in a
 process of its own. Memory is the growth of the process's peak over what it had after its imports; the time to the

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ CHECKPOINTS = 4
 JPEG_BYTES, PNG_BYTES, LABEL_BYTES = 1.1, 2.1, 0.1
 """Bytes per pixel of a pair in shards, from street scenes: images as JPEG of quality 95 and as PNG, and labels."""
 ROW_BYTES = 2000
+SHARD_BYTES = 4000
+"""Bytes of a shard's schema and footer, and its lines in the manifest and the data set card."""
 REPORT_BYTES = 50 * 2**20
 SPARE = 1.2
 """Disk and memory that should be there for each byte needed; below it is a warning."""
@@ -84,7 +87,8 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     needs += trained.values()
     image = PNG_BYTES if config.generate.image_format == "png" else JPEG_BYTES
     pair = round(pixels * (image + LABEL_BYTES)) + ROW_BYTES
-    needs += [Need(f"shards/{kind}", config.generate.pairs * pair) for kind in models]
+    shards = math.ceil(config.generate.pairs / config.generate.rows_per_shard)
+    needs += [Need(f"shards/{kind}", config.generate.pairs * pair + shards * SHARD_BYTES) for kind in models]
     segmenter = _segmenter_parameters(config, num_classes)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * validation * num_classes**2

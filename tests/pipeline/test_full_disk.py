@@ -51,9 +51,9 @@ class FullFile(io.FileIO):
 def full_disk(room: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let writes fail once `room` bytes were written, as write(2) does on a full disk."""
 
-    def open_handle(handle: int, mode: str = "r", *arguments: Any, **options: Any) -> io.BufferedWriter:
-        assert mode == "wb"
-        return io.BufferedWriter(FullFile(handle, mode))
+    def open_handle(handle: int, mode: str = "r", *arguments: Any, **options: Any) -> io.BufferedRandom:
+        assert mode == "w+b"
+        return io.BufferedRandom(FullFile(handle, mode))
 
     original = Path.open
 
