@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import torch
@@ -25,6 +27,7 @@ from data.arrays import resize_sample
 from data.datasets import Sample, open_dataset
 from data.labels import fill_ignored, labels_to_palette, one_hot
 from data.randomness import torch_generator
+from generators import winograd
 from generators.crops import boxes_to_crop, crop_palette, sample_crop
 from generators.grids import base_grid
 from generators.image_systems import IMAGE_SYSTEMS
@@ -33,6 +36,7 @@ from generators.layout_settings import LayoutSettings
 from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.layout_training import build_layout_generator
 from training.fabric import computes_bfloat16
+from training.memory import keep_freed_memory
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
@@ -94,7 +98,8 @@ def prepared_call(
         network.prepare_for_inference(dtype)  # type: ignore[operator]
 
     def call() -> Tensor:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        direct = patch.object(winograd, "LEAST_CHANNELS", 10**9) if dtype is None else nullcontext()
+        with direct, torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             result = network(*inputs)
         return result if isinstance(result, Tensor) else result.layout
 
@@ -142,6 +147,7 @@ def main() -> None:
     parser.add_argument("--width", type=float, default=1.0, help="factor on the papers' widths")
     parser.add_argument("--camvid", type=Path, help="folder of CamVid; without it, embedded scenes")
     arguments = parser.parse_args()
+    keep_freed_memory()
     device = torch.device("cpu")
     rates = {"fp32": product_rate(torch.float32, device)}
     if computes_bfloat16("cpu"):

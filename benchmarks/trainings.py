@@ -24,6 +24,7 @@ from torch import nn
 
 from benchmarks.measure import machine, markdown_table
 from data.arrays import Pairs
+from generators import winograd
 from generators.grids import base_grid
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.image_training import train_image_generator
@@ -76,7 +77,8 @@ def step_seconds(training: Callable[..., None], precision: str, plain: bool, ste
     try:
         if plain:
             every_pixel = patch.object(Conditions, "__call__", lambda self, size: self.dense(size))
-            with patch.object(torch, "channels_last", torch.contiguous_format), every_pixel:
+            direct = patch.object(winograd, "LEAST_CHANNELS", 10**9)
+            with patch.object(torch, "channels_last", torch.contiguous_format), every_pixel, direct:
                 training(folder, fabric=fabric, progress=times)
         else:
             training(folder, fabric=fabric, progress=times)

@@ -15,12 +15,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from generators.patches import Patches, convolve_patches, per_symbol, per_tap
+from generators.winograd import Conv3x3, convolve_3x3, points_of
 
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 
 
 class EqualizedConv2d(nn.Module):
     """Convolution with equalised learning rate (ProGAN, 4.1): unit-variance weights, scaled when used."""
+
+    points: Tensor | None
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0
@@ -39,16 +42,23 @@ class EqualizedConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = math.sqrt(2.0 / (in_channels * height * width))
         self.padding = padding
+        self.is_3x3 = (height, width, padding) == (3, 3, 1)
+        self.register_buffer("points", None, persistent=False)
 
     @torch.no_grad()
     def fold_scale(self) -> None:
         """Multiply the weights once and for all, for inference."""
         self.weight.mul_(self.scale)
         self.scale = 1.0
+        if self.is_3x3:
+            self.points = points_of(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve BCHW."""
-        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
+        weight = self.weight * self.scale if self.scale != 1.0 else self.weight
+        if self.is_3x3:
+            return convolve_3x3(x, weight, self.bias, self.points)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
 
 
 class EqualizedLinear(nn.Module):
@@ -107,7 +117,8 @@ class SpatiallyAdaptiveNorm(nn.Module):
                 weights = (per_symbol(first.weight), first.bias, per_tap(second.weight), second.bias)
                 return condition.to_pixels(convolve_patches(condition, *weights))
             condition = condition.condition
-        return self.scale_and_shift(F.relu(self.hidden(condition)))
+        hidden = F.relu(self.hidden(condition))
+        return convolve_3x3(hidden, self.scale_and_shift.weight, self.scale_and_shift.bias)
 
 
 class SpadeResidualBlock(nn.Module):
@@ -134,9 +145,9 @@ class SpadeResidualBlock(nn.Module):
         wrap: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda module: module
         middle = min(in_channels, out_channels)
         self.norm_0 = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
-        self.conv_0 = wrap(nn.Conv2d(in_channels, middle, 3, padding=1))
+        self.conv_0 = wrap(Conv3x3(in_channels, middle))
         self.norm_1 = SpatiallyAdaptiveNorm(middle, condition_channels, hidden_channels)
-        self.conv_1 = wrap(nn.Conv2d(middle, out_channels, 3, padding=1))
+        self.conv_1 = wrap(Conv3x3(middle, out_channels))
         self.shortcut: nn.Module | None = None
         if in_channels != out_channels:
             self.norm_shortcut = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)

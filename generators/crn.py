@@ -31,6 +31,7 @@ from generators.image_contract import (
 )
 from generators.imle import ImleObjective
 from generators.noise import NoiseScheme, sample_noise
+from generators.winograd import Conv3x3
 
 # Channels of modules 0 to 8 with width 32: 1024 five times, 512, 512, 128 and 32 (3.3.1).
 WIDTHS = (32, 32, 32, 32, 32, 16, 16, 4, 1)
@@ -86,10 +87,10 @@ class RefinementModule(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         """Create the module; layer normalisation goes over channels and pixels, with a scale and shift per channel."""
         super().__init__(
-            nn.Conv2d(in_channels, out_channels, 3, padding=1),
+            Conv3x3(in_channels, out_channels),
             nn.GroupNorm(1, out_channels),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(out_channels, out_channels, 3, padding=1),
+            Conv3x3(out_channels, out_channels),
             nn.GroupNorm(1, out_channels),
             nn.LeakyReLU(SLOPE),
         )
@@ -215,11 +216,11 @@ class CrnImleGenerator(ImageGenerator):
         self.num_classes, self.noise_channels = num_classes, noise_channels
         self.noise_schemes = ("pixel",)
         self.noise_encoder = nn.Sequential(
-            nn.Conv2d(num_classes + noise_channels, encoder_channels, 3, padding=1),
+            Conv3x3(num_classes + noise_channels, encoder_channels),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(encoder_channels, encoder_channels, 3, padding=1),
+            Conv3x3(encoder_channels, encoder_channels),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(encoder_channels, noise_channels, 3, padding=1),
+            Conv3x3(encoder_channels, noise_channels),
         )
         self.cascade = RefinementCascade(num_classes + noise_channels, base, doublings, width)
         self.to_image = nn.Conv2d(self.cascade.out_channels, 3, 1)

@@ -22,6 +22,7 @@ from data.errors import ConfigError
 from generators.augmentation import Augmentation
 from generators.noise import NoiseScheme
 from generators.tables import fold_parametrizations
+from generators.winograd import Conv3x3
 
 Count = Annotated[int, Ge(1)]
 Rate = Annotated[float, Gt(0)]
@@ -121,7 +122,7 @@ class ImageGenerator(nn.Module, ABC):
         """Make the network ready for images alone, in place: the same function, computed in less time.
 
         Weights can no longer be trained or saved afterwards. Systems override `tabulate` to do more than fold spectral
-        norms and put channels last in memory.
+        norms, evaluate 3x3 kernels and put channels last in memory.
 
         Args:
             dtype: float32, or bfloat16 where the processor computes it.
@@ -131,6 +132,10 @@ class ImageGenerator(nn.Module, ABC):
         """
         self.eval().requires_grad_(False)
         fold_parametrizations(self)
+        if dtype == torch.float32:
+            for module in self.modules():
+                if isinstance(module, Conv3x3):
+                    module.keep_points()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.tabulate(dtype)
         return self

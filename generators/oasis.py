@@ -36,6 +36,7 @@ from generators.noise import NoiseScheme, sample_noise
 from generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
 from generators.patches import Conditions, layout_ids, noise_symbols
 from generators.tables import TabulatedBlocks
+from generators.winograd import Conv3x3
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
@@ -142,8 +143,8 @@ class _DiscriminatorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, direction: str, first: bool = False) -> None:
         super().__init__()
         self.direction, self.first = direction, first
-        self.conv_0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
-        self.conv_1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        self.conv_0 = spectral_norm(Conv3x3(in_channels, out_channels))
+        self.conv_1 = spectral_norm(Conv3x3(out_channels, out_channels))
         self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:

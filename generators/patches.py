@@ -20,6 +20,7 @@ from torch import Tensor
 
 # Above this share of distinct 3x3 surroundings a convolution over all pixels is cheaper.
 DENSE_SHARE = 0.8
+OUTPUTS_AT_ONCE = 256  # so many that products stay in cache until they are summed
 DENSE_TABLE = 4  # times as many possible triples as pixels may be counted in a table; sorting is cheaper above
 
 
@@ -285,8 +286,12 @@ def per_symbol(weight: Tensor) -> Tensor:
 
 
 def per_tap(weight: Tensor) -> Tensor:
-    """Return the weight OM33 of a 3x3 convolution as [9O, M, 1, 1]: what a vector adds at each of nine places."""
-    return weight.permute(2, 3, 0, 1).reshape(-1, weight.shape[1], 1, 1)
+    """Return the weight OM33 of a 3x3 convolution as [9O, M, 1, 1]: what a vector adds at each of nine places.
+
+    All nine places of the first OUTPUTS_AT_ONCE outputs come first, then those of the next.
+    """
+    parts = [part.permute(2, 3, 0, 1).reshape(-1, weight.shape[1], 1, 1) for part in weight.split(OUTPUTS_AT_ONCE)]
+    return torch.cat(parts)
 
 
 def convolve_patches(
@@ -308,9 +313,13 @@ def convolve_patches(
     table = F.pad(symbols, (0, 0, 0, 1)).view(-1, len(hidden_bias))  # outside, conditions are 0
     hidden = F.relu(patches.inner(table) + hidden_bias)
     hidden = F.pad(hidden, (0, 0, 0, 1))  # and so is the hidden layer
-    # As a convolution, which is faster than `mm` on some processors and as fast on others.
-    taps = image_rows(F.conv2d(hidden[None, None].permute(0, 3, 1, 2), tap_weight)).view(-1, len(bias))
-    return patches.outer(taps) + bias
+    hidden = hidden[None, None].permute(0, 3, 1, 2)
+    sums = []
+    for part in tap_weight.split(9 * OUTPUTS_AT_ONCE):
+        # As a convolution, which is faster than `mm` on some processors and as fast on others.
+        taps = image_rows(F.conv2d(hidden, part)).view(-1, len(part) // 9)
+        sums.append(patches.outer(taps))
+    return torch.cat(sums, dim=1) + bias
 
 
 def image_rows(x: Tensor) -> Tensor:

@@ -206,4 +206,4 @@ class TabulatedBlocks(nn.Module):
                         patches[key] = Patches(here.resized((height, width)))
                     parts.append(block(x[first : first + count], patches[key]))
                 x = torch.cat(parts) if len(parts) > 1 else parts[0]
-            return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)).float()).contiguous()
+            return torch.tanh(self.to_image(F.leaky_relu_(x, SLOPE)).float()).contiguous()

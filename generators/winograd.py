@@ -3,8 +3,8 @@
 A 3x3 convolution of a tile of 4x4 pixels is a product of polynomials in two variables; evaluated at 6x6 points it takes
 36 multiplications in place of 144 (Lavin and Gray, "Fast algorithms for convolutional neural networks", 2016, F(4x4,
 3x3) of section 4.3). The result is the convolution up to rounding. Their points of each variable, 0, 1, -1, 2, -2 and
-infinity, round off four times as much as those here, 0, 3/4, -3/4, 3/2, -3/2 and infinity, with which the rounding is no
-more than that of adding the products one after the other.
+infinity, round off four times as much as those here, 0, 3/4, -3/4, 3/2, -3/2 and infinity, with which the rounding is
+about that of adding the products one after the other.
 
 Shapes: B batch, C features in, O features out, H x W pixels, N tiles.
 """
@@ -47,7 +47,9 @@ def _both_variables(dtype: torch.dtype) -> Tensor:
 
 def kernel_points(weight: Tensor) -> Tensor:
     """Evaluate the kernels OC33 at all points, those of columns first: [36, O, C]."""
-    return torch.mm(_both_variables(weight.dtype), weight.transpose(2, 3).flatten(2).flatten(0, 1).T).view(POINTS**2, *weight.shape[:2])
+    return torch.mm(_both_variables(weight.dtype), weight.transpose(2, 3).flatten(2).flatten(0, 1).T).view(
+        POINTS**2, *weight.shape[:2]
+    )
 
 
 class Conv3x3(nn.Conv2d):
@@ -200,13 +202,18 @@ def weight_gradient(x: Tensor, gradient: Tensor) -> Tensor:
 
 def _padded(x: Tensor, rows: int, columns: int) -> Tensor:
     """Return x with zeros around, [B, 4 rows + 2, 4, columns + 1, C]: every fourth column of pixels together."""
-    height, width = x.shape[2:]
+    height = x.shape[2]
     pixels = x.permute(0, 2, 3, 1)
-    padded = x.new_zeros(len(x), SIDE * rows + 2, SIDE, columns + 1, x.shape[1])
+    padded = x.new_empty(len(x), SIDE * rows + 2, SIDE, columns + 1, x.shape[1])
+    padded[:, 0] = 0
+    padded[:, height + 1 :] = 0
     for phase in range(SIDE):
         taken = pixels[:, :, (phase - 1) % SIDE :: SIDE]
         start = 1 if phase == 0 else 0
-        padded[:, 1 : height + 1, phase, start : start + taken.shape[2]] = taken
+        there = padded[:, 1 : height + 1, phase]
+        there[:, :, :start] = 0
+        there[:, :, start : start + taken.shape[2]] = taken
+        there[:, :, start + taken.shape[2] :] = 0
     return padded
 
 

@@ -44,9 +44,9 @@ from training.checkpoint import weights_hash
 from training.fabric import computes_bfloat16, inference_type, make_fabric
 from training.loop import NO_PROGRESS, Progress
 
-LAYOUT_VERSION = 2
-IMAGES_VERSION = 2
-FINETUNE_VERSION = 2
+LAYOUT_VERSION = 3
+IMAGES_VERSION = 3
+FINETUNE_VERSION = 3
 
 STAGES = ("data", "palettes", "layouts", "images", "finetuned", "shards", "segmenters", "report")
 COMPARISON = "comparison"

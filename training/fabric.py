@@ -8,6 +8,7 @@ import torch
 from lightning_fabric import Fabric
 
 from data.errors import ConfigError
+from training.memory import keep_freed_memory
 
 
 def make_fabric(accelerator: str = "cpu", devices: int = 1, precision: str = "32-true") -> Fabric:
@@ -23,6 +24,7 @@ def make_fabric(accelerator: str = "cpu", devices: int = 1, precision: str = "32
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("compute.accelerator is cuda, but torch sees no GPU. Use compute.accelerator=cpu or auto.")
+    keep_freed_memory()
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     return fabric

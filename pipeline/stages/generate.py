@@ -17,7 +17,7 @@ from generators.production import PairMaker
 from pipeline.config import GenerateConfig
 from training.loop import NO_PROGRESS, Progress
 
-VERSION = 2
+VERSION = 3
 RECEIPTS = ".finished"
 
 

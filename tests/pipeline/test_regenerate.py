@@ -153,9 +153,8 @@ def test_other_weights_settings_and_code_are_refused_together(
         with pytest.raises(DataError, match="not as it was when it made") as caught:
             ask()
         version, quality, image = caught.value.problems
-        assert version.startswith(
-            f"the code of generation has version {generate.VERSION}, the rows were made by version {generate.VERSION - 1}"
-        )
+        now, before = generate.VERSION, generate.VERSION - 1
+        assert version.startswith(f"the code of generation has version {now}, the rows were made by version {before}")
         assert quality == "jpeg_quality: 95 there, 80 now"
         assert image.startswith("image_model: the rows were made with") and str(weights) in image
 
