@@ -6,6 +6,7 @@ Shapes: B batch, K classes, N training images, S samples of a round, L feature l
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -295,7 +296,7 @@ class ImleObjective(ImageObjective):
             source.batch(images[[position]], current * self.round_size + int(position), f"{stream}-sample")
             for position in positions
         ]
-        joined = {
+        joined: dict[str, Any] = {
             name: torch.cat([getattr(single, name) for single in singles])
             for name in ("image", "label", "layout", "label_map", "noise")
         }

@@ -39,6 +39,7 @@ from training.ranks import ALONE, Ranks, joined_ranks
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
 STOP = 2  # finished steps at which a training is handed over
+ROUNDING = 5e-4  # after some steps, as a fraction of the largest gradient
 
 LAYOUT = LayoutSettings(
     noise_features=6,
@@ -51,7 +52,7 @@ LAYOUT = LayoutSettings(
     penalty_share=0.5,  # 3, 3 and 2 samples: also parts of unequal size
     checkpoint_every=1,
 )
-IMAGE: dict[str, Any] = {"steps": 4, "batch_size": 4, "checkpoint_every": 2}
+IMAGE: dict[str, Any] = {"steps": 3, "batch_size": 4, "checkpoint_every": 1}
 OASIS = OasisSettings(
     width=4, noise_channels=5, hidden_channels=6, discriminator_width=4, augment=True, noise_scheme="mix", **IMAGE
 )
@@ -62,9 +63,9 @@ CASES: dict[str, LayoutSettings | ImageSettings | FineTuneSettings] = {
     "oasis": OASIS,
     "gaugan": GauganSettings(width=4, discriminator_width=4, vae=True, latent_features=3, hidden_channels=6, **IMAGE),
     "crn-imle": CrnImleSettings(
-        width=1, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=3, **IMAGE
+        width=1, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=2, **IMAGE
     ),
-    "end-to-end": FineTuneSettings(steps=4, batch_size=4, width=4, checkpoint_every=2),
+    "end-to-end": FineTuneSettings(steps=3, batch_size=4, width=4, checkpoint_every=1),
 }
 
 
@@ -215,9 +216,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
 
 
 @pytest.fixture
-def runs(
-    trained: Callable[..., Trained], make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork
-) -> Trained:
+def runs(trained: Callable[..., Trained], make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork) -> Trained:
     return trained(make_pairs, tiny_features)
 
 
@@ -233,11 +232,11 @@ def test_two_processes_have_the_gradients_of_one(case: str, runs: Trained) -> No
     assert one.keys() == two.keys() == other.keys()
     gradients = [name for name in one if name[0].isdigit()]
     for name in gradients:
-        print(case, name, far_from(two[name], one[name]))
+        assert far_from(two[name], one[name]) < ROUNDING
         assert torch.equal(two[name], other[name])
     for name in one:
         if name.startswith("loss"):
-            print(case, name, float(one[name]), float(two[name]))
+            assert float(two[name]) == pytest.approx(float(one[name]), rel=ROUNDING, abs=ROUNDING)
 
 
 @pytest.mark.slow
@@ -248,9 +247,13 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(case: str, stoppe
         train(case, runs.folder / stopped / case, runs.data, parts=runs.folder / "one")
     whole, parts = runs.seen("one", case), runs.seen(stopped, case)
     first = int(parts["first"])
-    assert first == STOP - 1 if isinstance(CASES[case], LayoutSettings) else first in (0, STOP)
+    assert first == STOP - 1
     for name in parts:
-        print(case, name, parts[name].shape)
+        shift = f"loss {int(name.split()[1]) + first} {name.split()[2]}" if name.startswith("loss") else name
+        if name.startswith("loss"):
+            assert float(parts[name]) == pytest.approx(float(whole[shift]), rel=ROUNDING, abs=ROUNDING)
+        elif name != "first":
+            assert far_from(parts[name], whole[shift]) < ROUNDING
 
 
 def test_batches_that_cannot_be_divided_are_refused(table: ClassTable) -> None:
