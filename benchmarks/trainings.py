@@ -72,7 +72,7 @@ class _StepTimes:
 def step_seconds(training: Callable[..., None], precision: str, plain: bool, steps: int, folder: Path) -> list[float]:
     """Return the wall times of the steps of a training, without its first."""
     times = _StepTimes(steps + 1)
-    fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", 1, precision)
+    fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", precision)
     try:
         if plain:
             every_pixel = patch.object(Conditions, "__call__", lambda self, size: self.dense(size))

@@ -15,6 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
 from generators.patches import Patches, convolve_patches, per_symbol, per_tap
+from training.ranks import BatchNorm2d
 
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 
@@ -89,7 +90,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
             hidden_channels: Width of the layer between the map and the modulation.
         """
         super().__init__()
-        self.norm = nn.BatchNorm2d(channels, affine=False)
+        self.norm = BatchNorm2d(channels)
         self.hidden = nn.Conv2d(condition_channels, hidden_channels, 3, padding=1)
         self.scale_and_shift = nn.Conv2d(hidden_channels, 2 * channels, 3, padding=1)
 

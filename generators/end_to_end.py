@@ -45,6 +45,7 @@ from training.loop import (
     require_finite_gradients,
     seed_step,
 )
+from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, watch_interval
 
 LAYOUT_WEIGHTS = "layouts.safetensors"
@@ -112,8 +113,9 @@ def fine_tune(
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
     tensorboard: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Train both generators together; the same call again goes on where it stopped.
+    """Train both generators together; the same call again, from any number of processes, goes on where it stopped.
 
     Writes `layouts.safetensors` and `images.safetensors` (the averaged generators), `metrics.jsonl`, `samples/*.png`
     and the last two checkpoints. There is no best one: no loss measures layouts and images together. About twenty
@@ -132,12 +134,15 @@ def fine_tune(
         fabric: Device and precision.
         progress: Watches the steps.
         tensorboard: Whether numbers are also written for TensorBoard.
+        ranks: The processes that all make this call and share its batches; the first of them writes.
 
     Raises:
+        ConfigError: Batches cannot be divided.
         CheckpointError: A part's last checkpoint is missing or of another set-up.
         TrainingError: A loss or a gradient is not finite.
     """
     assert isinstance(layouts.settings, LayoutSettings) and isinstance(images.settings, ImageSettings)
+    ranks.check_batches({"batch_size": [settings.batch_size]})
     size, count = pairs.size, pairs.table.num_classes
     noise_scheme = images.settings.noise_scheme
     seed_step(seed, STAGE, -1)
@@ -156,6 +161,7 @@ def fine_tune(
         image_parts["memory"] = objective.memory
     _load_part(images.folder, image_parts)
 
+    ranks.join(raw_layout, raw_layout_critic, raw_image)
     rates = {
         "layout": (raw_layout, settings.layout_learning_rate, layouts.settings.betas),
         "layout_critic": (raw_layout_critic, settings.layout_learning_rate, layouts.settings.betas),
@@ -189,6 +195,7 @@ def fine_tune(
         seed=seed,
         fabric=fabric,
         stage=STAGE,
+        ranks=ranks,
     )
     last = Moment(layout_objective.doublings, 1.0, settings.batch_size, False)
     trains_layouts, trains_images = settings.train != "images", settings.train != "layouts"
@@ -200,7 +207,7 @@ def fine_tune(
     if trains_images:
         trained_critics |= {f"image_{name}": value for name, value in objective.undecided.items()}
     watch = SignsOfTrouble(trained_critics, "critic" if trains_layouts else None)
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
     diversity, interval = LayoutDiversity(layout_objective.inputs, filled_labels), watch_interval(settings.steps)
     raw_layout.requires_grad_(trains_layouts)
     raw_image.requires_grad_(trains_images)
@@ -209,12 +216,14 @@ def fine_tune(
         for name in names:
             optimizers[name].zero_grad()
         fabric.backward(loss)
+        ranks.average_gradients(*(rates[name][0] for name in names))
         require_finite_gradients(step, **{name: rates[name][0] for name in names})
         for name in names:
             ready[name][1].step()
 
-    def painted(layout: Tensor, step: int, stream: str, generator: nn.Module) -> Tensor:
-        randoms = [torch_generator(seed, STAGE, stream, step, sample) for sample in range(len(layout))]
+    def painted(layout: Tensor, step: int, stream: str, generator: nn.Module, ranks: Ranks = ALONE) -> Tensor:
+        samples = range(len(layout) * ranks.count)[ranks.part]
+        randoms = [torch_generator(seed, STAGE, stream, step, sample) for sample in samples]
         noise = raw_image.sample_noise(noise_scheme, soft_to_label(layout), randoms)
         return generator(straight_through(layout), noise)
 
@@ -232,7 +241,7 @@ def fine_tune(
             if frozen is not None:
                 frozen.requires_grad_(False)
         loss_layout, layout_parts, generated = layout_objective.generator_loss(step, last)
-        image = painted(generated.layout, step, "paint", ready["image"][0])
+        image = painted(generated.layout, step, "paint", ready["image"][0], ranks)
         adversarial = hinge_generator_loss([output.scores for output in ready["judge"][0](image)])
         total, parts = adversarial, parts | {"end_to_end": adversarial}
         if trains_layouts:
@@ -241,7 +250,7 @@ def fine_tune(
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, STAGE)
         batch, fake = None, None
         if trains_images:
-            batch = objective.batch(source, step, STAGE, indices, ready["image"][0])
+            batch = objective.batch(source, step, STAGE, indices, ready["image"][0], ranks)
             fake, loss_image = objective.generator_loss(
                 ready["image"][0], ready["image_critic"][0] if objective.critic is not None else None, batch
             )
@@ -264,7 +273,7 @@ def fine_tune(
             require_finite(step, image_discriminator=loss_image_critic.total)
             step_with(step, loss_image_critic.total, ["image_critic"])
             parts |= {f"image_{name}": part for name, part in loss_image_critic.parts.items()}
-        real = pairs.batch(indices.tolist())[0].to(fabric.device)
+        real = pairs.batch(indices[ranks.part].tolist())[0].to(fabric.device)
         judge = ready["judge"][0]
         loss_judge = hinge_discriminator_loss(
             [output.scores for output in judge(real)], [output.scores for output in judge(image.detach())]
@@ -273,8 +282,11 @@ def fine_tune(
         step_with(step, loss_judge, ["judge"])
 
         finished = step + 1
-        values = {name: float(part.detach()) for name, part in parts.items()} | {"judge": float(loss_judge.detach())}
+        parts |= {"judge": loss_judge}
+        values = ranks.means({name: float(part.detach()) for name, part in parts.items()})
         progress.advance(1, end_to_end=values["end_to_end"], judge=values["judge"])
+        if log is None:
+            continue
         if finished % interval == 0:
             values |= diversity.measure(layout_average, last.level, last.fade)
             values |= watch_images(folder, finished, image_average, source, f"{STAGE} sheet")
@@ -283,6 +295,8 @@ def fine_tune(
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:
             checkpoints.save(finished, modules, optimizers)
     progress.finish()
+    if log is None:
+        return
     log.close()
 
     image_average.finish(source)

@@ -22,6 +22,7 @@ from data.errors import ConfigError
 from generators.augmentation import Augmentation
 from generators.noise import NoiseScheme
 from generators.tables import fold_parametrizations
+from training.ranks import ALONE, Ranks
 
 Count = Annotated[int, Ge(1)]
 Rate = Annotated[float, Gt(0)]
@@ -169,6 +170,7 @@ class ImageBatch(NamedTuple):
         label_map: One-hot `layout`, BKHW.
         noise: What the generator takes beside it.
         augmentation: How the discriminator's input is augmented, if it is.
+        ranks: The processes that share a step's batch; this one has its own part alone.
     """
 
     indices: np.ndarray
@@ -178,6 +180,7 @@ class ImageBatch(NamedTuple):
     label_map: Tensor
     noise: Tensor
     augmentation: Augmentation | None
+    ranks: Ranks = ALONE
 
 
 class Loss(NamedTuple):
@@ -194,8 +197,11 @@ class BatchSource(Protocol):
     pairs: Pairs
     filled_labels: np.ndarray
 
-    def batch(self, indices: np.ndarray, step: int, stream: str) -> ImageBatch:
-        """Return the samples at `indices`, flipped and with noise as functions of (seed, stream, step)."""
+    def batch(self, indices: np.ndarray, step: int, stream: str, ranks: Ranks = ALONE) -> ImageBatch:
+        """Return this process's part of the samples at `indices`.
+
+        They are flipped and have noise as functions of (seed, stream, step) and their positions in `indices`.
+        """
         ...
 
 
@@ -219,7 +225,15 @@ class ImageObjective(ABC):
     def begin(self, source: BatchSource, device: torch.device) -> None:  # noqa: B027 (optional)
         """Look at the training set before the first step; does nothing unless a system needs it."""
 
-    def batch(self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward) -> ImageBatch:
+    def batch(
+        self,
+        source: BatchSource,
+        step: int,
+        stream: str,
+        indices: np.ndarray,
+        generator: Forward,
+        ranks: Ranks = ALONE,
+    ) -> ImageBatch:
         """Return the batch of a step; systems that choose samples or noise themselves override it.
 
         Args:
@@ -228,8 +242,9 @@ class ImageObjective(ABC):
             stream: Name of the training's stream of randomness.
             indices: [B] positions that a plain training would use.
             generator: The generator under training, for systems that choose noise by its images.
+            ranks: The processes that share the batch; the result is this one's part.
         """
-        return source.batch(indices, step, stream)
+        return source.batch(indices, step, stream, ranks)
 
     @abstractmethod
     def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:

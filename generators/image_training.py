@@ -18,7 +18,7 @@ from data.classes import ClassTable
 from data.errors import ConfigError
 from data.labels import one_hot
 from data.randomness import torch_generator
-from generators.augmentation import draw_augmentation
+from generators.augmentation import Augmentation, draw_augmentation
 from generators.blocks import estimate_batch_statistics
 from generators.image_contract import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
 from generators.image_systems import find_image_system
@@ -36,6 +36,7 @@ from training.loop import (
     require_finite_gradients,
     seed_step,
 )
+from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, looking_at, watch_interval
 
 WEIGHTS = "weights.safetensors"
@@ -71,23 +72,31 @@ class TrainingBatches:
         self.pairs, self.filled_labels, self.generator, self.settings = pairs, filled_labels, generator, settings
         self.seed, self.device = seed, device
 
-    def batch(self, indices: np.ndarray, step: int, stream: str) -> ImageBatch:
-        """Return the samples at `indices`, flipped and with noise as functions of (seed, stream, step)."""
+    def batch(self, indices: np.ndarray, step: int, stream: str, ranks: Ranks = ALONE) -> ImageBatch:
+        """Return this process's part of the samples at `indices`.
+
+        They are flipped and have noise as functions of (seed, stream, step) and their positions in `indices`.
+        """
+        count, part = len(indices), ranks.part
+        flip = torch.rand(count, 1, 1, generator=torch_generator(self.seed, stream, step, "flip"))[part] < 0.5
+        indices = indices[part]
         image, label = self.pairs.batch(indices.tolist())
         layout = torch.from_numpy(self.filled_labels[indices].astype(np.int64))
-        flip = torch.rand(len(indices), 1, 1, generator=torch_generator(self.seed, stream, step, "flip")) < 0.5
         image = torch.where(flip[:, None], image.flip(3), image)
         label, layout = (torch.where(flip, x.flip(2), x) for x in (label, layout))
         noise = self.generator.sample_noise(
             self.settings.noise_scheme,
             layout,
-            [torch_generator(self.seed, stream, step, sample) for sample in range(len(indices))],
+            [torch_generator(self.seed, stream, step, sample) for sample in range(count)[part]],
         )
         image = image.contiguous(memory_format=torch.channels_last)
         image, label, layout, noise = (x.to(self.device) for x in (image, label, layout, noise))
-        augmentation = draw_augmentation(len(image), self.pairs.size, self.device) if self.settings.augment else None
+        augmentation = None
+        if self.settings.augment:
+            drawn = draw_augmentation(count, self.pairs.size, self.device)
+            augmentation = Augmentation(*(parameter[part] for parameter in drawn))
         label_map = one_hot(layout, self.pairs.table.num_classes)
-        return ImageBatch(indices, image, label, layout, label_map, noise, augmentation)
+        return ImageBatch(indices, image, label, layout, label_map, noise, augmentation, ranks)
 
 
 def image_identity(name: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
@@ -144,8 +153,9 @@ def train_image_generator(
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
     tensorboard: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Train an image system; the same call again goes on where it stopped.
+    """Train an image system; the same call again, from any number of processes, goes on where it stopped.
 
     Writes `weights.safetensors` (the averaged generator), `critic.safetensors`, `metrics.jsonl`, `samples/*.png` and
     the last two checkpoints. There is no best one: no loss of a GAN measures quality. About twenty times in a training
@@ -163,9 +173,10 @@ def train_image_generator(
         fabric: Device and precision.
         progress: Watches the steps.
         tensorboard: Whether numbers are also written for TensorBoard.
+        ranks: The processes that all make this call and share its batches; the first of them writes.
 
     Raises:
-        ConfigError: There is no such system, or it lacks what its losses need.
+        ConfigError: There is no such system, it lacks what its losses need, or batches cannot be divided.
         TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
@@ -174,6 +185,7 @@ def train_image_generator(
         raise ConfigError(f"The image system {name!r} has a perceptual loss and needs a network of features for it.")
     if settings.augment and not system.augmentable:
         raise ConfigError(f"augment was asked of {name!r}, whose losses compare images pixel by pixel; leave it out.")
+    ranks.check_batches({"batch_size": [settings.batch_size]})
     size, num_classes = pairs.size, pairs.table.num_classes
     seed_step(seed, name, -1)
     raw_generator = system.build_generator(num_classes, size, settings)
@@ -185,6 +197,7 @@ def train_image_generator(
     }
     raw_generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = fabric.to_device(averaged_copy(raw_generator))
+    ranks.join(raw_generator)
     generator, generator_optimizer = fabric.setup(raw_generator, optimizers["generator"])
     critic, critic_optimizer = None, None
     if raw_critic is not None:
@@ -205,13 +218,13 @@ def train_image_generator(
     checkpoints = CheckpointFolder(folder)
     done, _ = checkpoints.load(modules, optimizers)
     watch, interval = SignsOfTrouble(objective.undecided), watch_interval(settings.steps)
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
 
     progress.start(f"train-images {name}", settings.steps, done)
     for step in range(done, settings.steps):
         seed_step(seed, name, step)
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, name)
-        batch = objective.batch(source, step, name, indices, generator)
+        batch = objective.batch(source, step, name, indices, generator, ranks)
 
         if raw_critic is not None:
             raw_critic.requires_grad_(False)
@@ -221,6 +234,7 @@ def train_image_generator(
         require_finite(step, generator=loss.total)
         generator_optimizer.zero_grad()
         fabric.backward(loss.total)
+        ranks.average_gradients(raw_generator)
         require_finite_gradients(step, generator=raw_generator)
         generator_optimizer.step()
         update_average(average, raw_generator, decay_at(step, settings.average_decay))
@@ -231,13 +245,16 @@ def train_image_generator(
             require_finite(step, discriminator=loss.total)
             critic_optimizer.zero_grad()
             fabric.backward(loss.total)
+            ranks.average_gradients(raw_critic)
             require_finite_gradients(step, discriminator=raw_critic)
             critic_optimizer.step()
             parts |= loss.parts
 
         finished = step + 1
-        values = {key: float(part.detach()) for key, part in parts.items()}
+        values = ranks.means({key: float(part.detach()) for key, part in parts.items()})
         progress.advance(1, **values)
+        if log is None:
+            continue
         if finished % interval == 0:
             values |= watch_images(folder, finished, average, source, f"{name}-sheet")
         if finished % LOG_EVERY == 0 or finished % interval == 0:
@@ -245,6 +262,8 @@ def train_image_generator(
         if finished % settings.checkpoint_every == 0 or finished == settings.steps:
             checkpoints.save(finished, modules, optimizers)
     progress.finish()
+    if log is None:
+        return
     log.close()
 
     finish_average(average, source, f"{name}-statistics", settings.batch_size)

@@ -19,6 +19,7 @@ from generators.image_contract import BatchSource, FeatureNetwork, Forward, Imag
 from generators.noise import sample_noise
 from generators.perceptual import feature_distances
 from training.loop import epoch_batch
+from training.ranks import ALONE, Ranks
 
 LARGEST_CLASSES = 5
 # A density of colours needs more images than a tetrahedron has corners, and a spread that is not mere rounding.
@@ -219,18 +220,27 @@ class ImleObjective(ImageObjective):
             self.rarity, self.classes = color_rarity(colors), largest_classes(areas)
             self.mask_values = torch.from_numpy(mask_values(self.rarity)).float().to(device)
 
-    def batch(self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward) -> ImageBatch:
+    def batch(
+        self,
+        source: BatchSource,
+        step: int,
+        stream: str,
+        indices: np.ndarray,
+        generator: Forward,
+        ranks: Ranks = ALONE,
+    ) -> ImageBatch:
         """Return samples of the round's S with the noise of their nearest candidates, after the search if one is due.
 
         Only the number of `indices` counts: S and its minibatches are drawn here.
         """
         current, size = step // self.round_steps, len(indices)
         if int(self.memory.round) != current:
-            self._search(source, current, stream, size, generator)
-        positions = epoch_batch(self.round_size, size, step, source.seed, f"{stream}-minibatch")
+            self._search(source, current, stream, size, generator, ranks)
+        positions = epoch_batch(self.round_size, size, step, source.seed, f"{stream}-minibatch")[ranks.part]
         samples = self._samples(source, current, stream, self.memory.images.cpu().numpy(), positions)
         chosen = self.memory.candidates.cpu().numpy()[positions]
-        return samples._replace(noise=self._noise(source, current, stream, positions, chosen, samples.layout))
+        noise = self._noise(source, current, stream, positions, chosen, samples.layout)
+        return samples._replace(noise=noise, ranks=ranks)
 
     def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
         """The chosen candidate's image is to come near to the real one (Eq. 1, weighted by rarity)."""
@@ -239,13 +249,17 @@ class ImleObjective(ImageObjective):
         return fake, Loss(total, {"generator": total})
 
     @torch.no_grad()
-    def _search(self, source: BatchSource, current: int, stream: str, size: int, generator: Forward) -> None:
-        """Draw S and find each sample's nearest candidate, `size` images at a time."""
+    def _search(
+        self, source: BatchSource, current: int, stream: str, size: int, generator: Forward, ranks: Ranks
+    ) -> None:
+        """Draw S and find each sample's nearest candidate, `size` images at a time, divided among the processes."""
         images = self._draw_images(source, current, stream)
         chunks = [np.arange(start, min(start + size, self.round_size)) for start in range(0, self.round_size, size)]
-        nearest = [self._nearest(source, current, stream, images, positions, generator) for positions in chunks]
+        nearest = torch.zeros_like(self.memory.candidates)
+        for positions in chunks[ranks.part]:
+            nearest[positions] = self._nearest(source, current, stream, images, positions, generator)
         self.memory.images.copy_(torch.from_numpy(images))
-        self.memory.candidates.copy_(torch.cat(nearest))
+        self.memory.candidates.copy_(ranks.total(nearest))
         self.memory.round.fill_(current)
 
     def _nearest(

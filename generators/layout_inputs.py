@@ -47,6 +47,16 @@ class LayoutInputs:
         """Generate from this batch."""
         return network(self.noise, *self.condition, level, fade, self.generators)
 
+    def part(self, part: slice) -> LayoutInputs:
+        """Return some of the samples."""
+        return LayoutInputs(
+            self.noise[part],
+            self.target[part],
+            tuple(value[part] for value in self.condition),
+            None if self.generators is None else self.generators[part],
+            None if self.layout is None else self.layout[part],
+        )
+
 
 class InputSource(Protocol):
     """Where a training's inputs come from."""

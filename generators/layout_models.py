@@ -21,6 +21,7 @@ from generators.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResi
 from generators.categorical import gumbel_softmax, sample_gumbel
 from generators.patches import Conditions, Patches, cropped_symbols
 from generators.tables import TabulatedSpadeBlock
+from training.ranks import SpansRanks
 
 # When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its critic is to
 # see classes, while a sampled layout shows the largest shares (Semantic Palette, section 3.1). "always": a sampled
@@ -418,7 +419,7 @@ def crop_layout(layout: Tensor, crop: Tensor) -> Tensor:
     return torch.where(crop[:, None], torch.full_like(layout, 1.0 / layout.shape[1]), layout)
 
 
-class LayoutDiscriminator(nn.Module):
+class LayoutDiscriminator(SpansRanks):
     """Progressive critic of layouts; its last block brings the base grid to 1x1."""
 
     def __init__(
@@ -484,7 +485,8 @@ class LayoutDiscriminator(nn.Module):
                 before = F.leaky_relu(self.from_mask[i](F.avg_pool2d(layout, 2)), SLOPE)
                 x = torch.lerp(before, x, fade)
         # Minibatch standard deviation (ProGAN, section 3): one more feature, the same everywhere.
-        deviation = (x.float().var(dim=0, unbiased=False) + 1e-8).sqrt().mean().to(x.dtype)
+        _, variance, _ = self.ranks.moments(x.float(), (0,))
+        deviation = (variance + 1e-8).sqrt().mean().to(x.dtype)
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], dim=1)
         x = F.leaky_relu(self.last(x), SLOPE)
         x = F.leaky_relu(self.to_point(x), SLOPE)

@@ -42,6 +42,7 @@ from training.loop import (
     require_finite_gradients,
     seed_step,
 )
+from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, looking_at, watch_interval
 
 STATISTICS_BATCHES = 16
@@ -119,6 +120,7 @@ class LayoutObjective:
         seed: int,
         fabric: Fabric,
         stage: str | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         """Keep what the losses are computed from.
 
@@ -135,8 +137,9 @@ class LayoutObjective:
             fabric: Device and precision.
             stage: Name of a training that goes on from another one's weights, so that its batches differ from that
                 one's; None for the first.
+            ranks: The processes that share the batches.
         """
-        self.system, self.settings, self.seed, self.fabric = system, settings, seed, fabric
+        self.system, self.settings, self.seed, self.fabric, self.ranks = system, settings, seed, fabric, ranks
         device = self.device = fabric.device
         self.generator, self.critic, self.raw_critic = generator, critic, raw_critic
         self.labels, self.num_classes = labels, table.num_classes
@@ -156,14 +159,15 @@ class LayoutObjective:
     def _real_layouts(self, step: int, moment: Moment, random: torch.Generator) -> tuple[Tensor, Tensor]:
         """Return real layouts as the critic sees them and their palettes."""
         name = f"{self._prefix}{self.system.name}"
-        indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)
-        flip = torch.rand(moment.batch_size, 1, 1, generator=random) < 0.5
+        part = self.ranks.part
+        indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)[part]
+        flip = torch.rand(moment.batch_size, 1, 1, generator=random)[part] < 0.5
         label = torch.from_numpy(self.labels[indices].astype(np.int64))
         layout = one_hot(torch.where(flip, label.flip(2), label).to(self.device), self.num_classes)
         size = (self.base[0] << moment.level, self.base[1] << moment.level)
         if self.hard:
-            uniform = torch.rand(moment.batch_size, 1, *size, generator=random).to(self.device)
-            layout = hard_layout_at_level(layout, size, moment.fade, uniform)
+            uniform = torch.rand(moment.batch_size, 1, *size, generator=random)[part]
+            layout = hard_layout_at_level(layout, size, moment.fade, uniform.to(self.device))
         else:
             layout = layout_at_level(layout, size, moment.fade, self.settings.relative_sigma)
         return layout, self.palettes[indices].to(self.device)
@@ -181,18 +185,21 @@ class LayoutObjective:
         level, fade, count = moment.level, moment.fade, moment.batch_size
         random = torch_generator(self.seed, f"{self._prefix}{self.system.name}", step)
         real, real_palette = self._real_layouts(step, moment, random)
-        inputs = self.inputs.draw(step, f"{self._prefix}critic", count)
+        inputs = self.inputs.draw(step, f"{self._prefix}critic", count).part(self.ranks.part)
         with torch.no_grad():
             fake = inputs.run(self.generator, level, fade).layout
         real_scores = self.critic(real, level, fade, real_palette)
         fake_scores = self.critic(fake, level, fade, inputs.target)
-        share = torch.rand(count, generator=random).to(self.device)
+        share = torch.rand(count, generator=random)[self.ranks.part].to(self.device)
         palette = torch.lerp(real_palette, inputs.target, share[:, None])
-        # On a part of the batch the penalty is the same on average and the dearest part of a step costs less.
-        count = max(1, round(count * self.settings.penalty_share))
-        mixed_critic = partial(self.raw_critic, level=level, fade=fade, palette=palette[:count])
+        # On a part of the batch the penalty is the same on average and the dearest part of a step costs less. Every
+        # process has some of the part.
+        count = max(self.ranks.count, round(count * self.settings.penalty_share))
+        own = len(range(count)[self.ranks.part])
+        mixed_critic = partial(self.raw_critic, level=level, fade=fade, palette=palette[:own])
         with self.fabric.autocast():
-            penalty = gradient_penalty(mixed_critic, real[:count], fake[:count], share[:count])
+            penalty = gradient_penalty(mixed_critic, real[:own], fake[:own], share[:own])
+        penalty = penalty * (own * self.ranks.count / count)
         loss = critic_loss(real_scores, fake_scores)
         return loss + self.settings.gradient_penalty_weight * penalty, {"critic": loss, "penalty": penalty}
 
@@ -208,7 +215,7 @@ class LayoutObjective:
             which the gradient of a further loss may pass.
         """
         level, fade, count = moment.level, moment.fade, moment.batch_size
-        inputs = self.inputs.draw(step, f"{self._prefix}generator", count)
+        inputs = self.inputs.draw(step, f"{self._prefix}generator", count).part(self.ranks.part)
         batch = inputs.run(self.generator, level, fade)
         self.raw_critic.requires_grad_(False)
         total = generator_loss(self.critic(batch.layout, level, fade, inputs.target))
@@ -232,8 +239,9 @@ def train_layout_generator(
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
     tensorboard: bool = False,
+    ranks: Ranks = ALONE,
 ) -> None:
-    """Train a layout generator; the same call again goes on where it stopped.
+    """Train a layout generator; the same call again, from any number of processes, goes on where it stopped.
 
     Writes `weights.safetensors` (the averaged generator), `metrics.jsonl`, `samples/*.png` and checkpoints: the last
     two and, of a system that keeps to palettes, the best. The best is the one of the full-grown generator (last level,
@@ -251,17 +259,20 @@ def train_layout_generator(
         fabric: Device and precision.
         progress: Watches the steps.
         tensorboard: Whether numbers are also written for TensorBoard.
+        ranks: The processes that all make this call and share its batches; the first of them writes.
 
     Raises:
-        ConfigError: There is no such system, or the settings do not fit it.
+        ConfigError: There is no such system, the settings do not fit it, or batches cannot be divided.
         TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
     system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
+    ranks.check_batches({"batch_sizes": settings.batch_sizes})
     seed_step(seed, kind, -1)
     raw_generator = system.build_generator(table.num_classes, size, settings)
     raw_critic = system.build_critic(table.num_classes, size, settings)
     average = fabric.to_device(averaged_copy(raw_generator))
+    ranks.join(raw_generator, raw_critic)
     optimizers = {
         "generator": torch.optim.Adam(raw_generator.parameters(), settings.learning_rate, settings.betas),
         "critic": torch.optim.Adam(raw_critic.parameters(), settings.learning_rate, settings.betas),
@@ -274,7 +285,7 @@ def train_layout_generator(
     done, _ = checkpoints.load(modules, optimizers)
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
     watch = SignsOfTrouble(score_gap="critic")
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard)
+    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
     objective = LayoutObjective(
         system,
         settings,
@@ -286,6 +297,7 @@ def train_layout_generator(
         sampler=sampler,
         seed=seed,
         fabric=fabric,
+        ranks=ranks,
     )
     diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
 
@@ -297,6 +309,7 @@ def train_layout_generator(
         require_finite(step, critic=loss_critic)
         critic_optimizer.zero_grad()
         fabric.backward(loss_critic)
+        ranks.average_gradients(raw_critic)
         require_finite_gradients(step, critic=raw_critic)
         critic_optimizer.step()
 
@@ -304,13 +317,17 @@ def train_layout_generator(
         require_finite(step, generator=loss_generator)
         generator_optimizer.zero_grad()
         fabric.backward(loss_generator)
+        ranks.average_gradients(raw_generator)
         require_finite_gradients(step, generator=raw_generator)
         generator_optimizer.step()
         update_average(average, raw_generator, decay_at(step, settings.average_decay))
 
         finished = step + 1
-        values = {name: float(part.detach()) for name, part in (critic_parts | generator_parts).items()}
+        parts = (critic_parts | generator_parts).items()
+        values = ranks.means({name: float(part.detach()) for name, part in parts})
         progress.advance(1, **{name: values[name] for name in ("critic", *objective.losses)})
+        if log is None:
+            continue
         if finished % LOG_EVERY == 0 or finished % interval == 0 or moment.ends_level:
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
@@ -329,6 +346,8 @@ def train_layout_generator(
                     _, score = objective.inputs.sheet(average, moment.level)
             checkpoints.save(finished, modules, optimizers, score=score)
     progress.finish()
+    if log is None:
+        return
     log.close()
 
     level, count = objective.doublings, settings.batch_sizes[-1]

@@ -220,7 +220,7 @@ class OasisObjective(ImageObjective):
         seen, label = fake, batch.label
         if batch.augmentation is not None:
             seen, label = augment_image(fake, batch.augmentation), augment_label(batch.label, batch.augmentation)
-        total = real_loss(critic(seen), label)
+        total = real_loss(critic(seen), label, batch.ranks)
         return fake, Loss(total, {"generator": total})
 
     def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
@@ -230,12 +230,12 @@ class OasisObjective(ImageObjective):
         if batch.augmentation is not None:
             real, fake = augment_image(real, batch.augmentation), augment_image(fake, batch.augmentation)
             label, visible = augment_label(label, batch.augmentation), batch.augmentation.kept
-        choices = (torch.rand(len(real), 256) < 0.5).to(real.device)
-        mask = label_mix_mask(label, choices)
+        choices = torch.rand(len(real) * batch.ranks.count, 256)[batch.ranks.part] < 0.5
+        mask = label_mix_mask(label, choices.to(real.device))
         stacked = torch.cat([real, fake, label_mix(real, fake, mask)])
         real_logits, fake_logits, mixed_logits = critic(stacked).chunk(3)
-        loss_real = real_loss(real_logits, label)
-        loss_fake = fake_loss(fake_logits, visible)
+        loss_real = real_loss(real_logits, label, batch.ranks)
+        loss_fake = fake_loss(fake_logits, visible, batch.ranks)
         loss_mix = label_mix_loss(mixed_logits, real_logits, fake_logits, mask)
         total = loss_real + loss_fake + self.label_mix_weight * loss_mix
         return Loss(total, {"real": loss_real, "fake": loss_fake, "label_mix": loss_mix})

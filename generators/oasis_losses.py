@@ -7,9 +7,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from data.classes import IGNORE_ID
+from training.ranks import ALONE, Ranks
 
 
-def class_weights(label: Tensor, num_classes: int) -> Tensor:
+def class_weights(label: Tensor, num_classes: int, ranks: Ranks = ALONE) -> Tensor:
     """Return alpha of Eq. 2 for a batch: the inverse of each class's frequency.
 
     Divided by the number of classes that occur, so that real pixels weigh 1 on average, as fake ones do; classes that
@@ -18,16 +19,17 @@ def class_weights(label: Tensor, num_classes: int) -> Tensor:
     Args:
         label: BHW class ids, 255 for ignored pixels.
         num_classes: K.
+        ranks: The processes that have a part of the batch each.
 
     Returns:
         float32 [K].
     """
-    counts = torch.bincount(label.flatten(), minlength=256)[:num_classes].float()
+    counts = ranks.total(torch.bincount(label.flatten(), minlength=256)[:num_classes]).float()
     present = counts > 0
     return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum().clamp(min=1)), 0.0)
 
 
-def real_loss(logits: Tensor, label: Tensor) -> Tensor:
+def real_loss(logits: Tensor, label: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """Return the mean over labelled pixels of alpha_c * cross-entropy to the true class.
 
     The first term of Eq. 1 for real images, and Eq. 4 (the generator's loss) for generated ones.
@@ -35,23 +37,31 @@ def real_loss(logits: Tensor, label: Tensor) -> Tensor:
     Args:
         logits: B(K+1)HW.
         label: BHW class ids, 255 where the loss does not look.
+        ranks: The processes that have a part of the batch each; the mean is over that of all, its sum over this part
+            alone, times their number.
     """
     num_classes = logits.shape[1] - 1
-    weights = F.pad(class_weights(label, num_classes), (0, 1))
+    weights = F.pad(class_weights(label, num_classes, ranks), (0, 1))
     total = F.cross_entropy(logits, label, weight=weights, ignore_index=IGNORE_ID, reduction="sum")
-    return total / (label != IGNORE_ID).sum().clamp(min=1)
+    return total / _pixels_a_rank(label != IGNORE_ID, ranks)
 
 
-def fake_loss(logits: Tensor, visible: Tensor) -> Tensor:
+def fake_loss(logits: Tensor, visible: Tensor, ranks: Ranks = ALONE) -> Tensor:
     """Return the mean cross-entropy of pixels to the fake class (second term of Eq. 1).
 
     Args:
         logits: B(K+1)HW.
         visible: BHW bool, false where augmentation left no pixel of the image.
+        ranks: As of `real_loss`.
     """
     label = torch.where(visible, logits.shape[1] - 1, IGNORE_ID)
     total = F.cross_entropy(logits, label, ignore_index=IGNORE_ID, reduction="sum")
-    return total / visible.sum().clamp(min=1)
+    return total / _pixels_a_rank(visible, ranks)
+
+
+def _pixels_a_rank(chosen: Tensor, ranks: Ranks) -> Tensor:
+    """Return by what a sum over one process's pixels is divided so that its mean over processes is that over pixels."""
+    return ranks.total(chosen.sum()).clamp(min=1) / ranks.count
 
 
 def label_mix_mask(label: Tensor, choices: Tensor) -> Tensor:

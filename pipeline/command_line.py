@@ -117,17 +117,26 @@ def main_help() -> None:
 
 
 def _make(request: Request, stage: str, verb: str) -> Path:
-    """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory."""
-    config = request.config()
-    from pipeline.progress import choose_progress
-    from pipeline.run import Run
+    """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
 
-    progress = choose_progress()
-    run = Run(config, request.run_dir, progress, command=request.command(verb))
-    try:
-        run.make(run.names_of(stage))
-    finally:
-        progress.finish()
+    Of processes that `torchrun` started together, those after the first end here.
+    """
+    from pipeline.progress import choose_progress
+    from training.loop import NO_PROGRESS
+    from training.ranks import joined_ranks
+
+    with joined_ranks() as ranks:
+        config = request.config()
+        from pipeline.run import Run
+
+        progress = choose_progress() if ranks.first else NO_PROGRESS
+        run = Run(config, request.run_dir, progress, command=request.command(verb), ranks=ranks)
+        try:
+            run.make(run.names_of(stage))
+        finally:
+            progress.finish()
+    if not ranks.first:
+        raise typer.Exit
     return request.run_dir
 
 

@@ -11,6 +11,7 @@ import platform
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
@@ -43,6 +44,7 @@ from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
 from training.fabric import computes_bfloat16, inference_type, make_fabric
 from training.loop import NO_PROGRESS, Progress
+from training.ranks import ALONE, Ranks
 
 LAYOUT_VERSION = 2
 IMAGES_VERSION = 2
@@ -50,6 +52,8 @@ FINETUNE_VERSION = 2
 
 STAGES = ("data", "palettes", "layouts", "images", "finetuned", "shards", "segmenters", "report")
 COMPARISON = "comparison"
+# What processes that were started together share: the batches of trainings, and the shards of a kind.
+SHARED = ("layouts", "images", "finetuned", "shards")
 
 
 def units_of(config: RunConfig) -> dict[str, Unit]:
@@ -177,12 +181,15 @@ class Run:
         run_dir: Where.
         progress: Watches long work.
         command: The command that the report names for making it again.
+        ranks: The processes that all have this run; they share trainings of generators, and shards, and the first of
+            them does everything else.
     """
 
     config: RunConfig
     run_dir: Path
     progress: Progress = NO_PROGRESS
     command: str = field(default_factory=lambda: shlex.join(["scenepalette", *sys.argv[1:]]))
+    ranks: Ranks = ALONE
 
     @cached_property
     def units(self) -> dict[str, Unit]:
@@ -196,7 +203,7 @@ class Run:
 
     @cached_property
     def fabric(self) -> Fabric:
-        """Device and precision."""
+        """This process's device, and precision."""
         compute = self.config.compute
         if compute.threads is not None:
             torch.set_num_threads(compute.threads)
@@ -206,7 +213,7 @@ class Run:
         precision = compute.precision
         if precision == "auto":
             precision = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
-        return make_fabric(accelerator, 1, precision)
+        return make_fabric(accelerator, precision, self.ranks.local)
 
     def names_of(self, stage: str) -> list[str]:
         """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
@@ -256,12 +263,29 @@ class Run:
         Raises:
             ScenepaletteError: Anything that a user can mend; finished units stay.
         """
-        with exclusive(self.run_dir):
+        ranks = self.ranks
+        with exclusive(self.run_dir) if ranks.first else nullcontext():
+            ranks.wait()
             # Refused here if the folder holds another run, before its config is touched.
             missing = self.missing(names)
-            self.write_config()
+            ranks.check_batches(self._batch_sizes(missing))
+            ranks.wait()
+            if ranks.first:
+                self.write_config()
             for name in missing:
                 self.make_one(name)
+            ranks.wait()
+
+    def _batch_sizes(self, names: list[str]) -> dict[str, list[int]]:
+        """Return the sizes of the batches that processes share, by the unit that they are of."""
+        sizes: dict[str, list[int]] = {}
+        for model in self._all_models():
+            if model.layout is not None:
+                sizes[model.layout.unit] = list(model.layout.settings.batch_sizes)
+            sizes[model.image.unit] = [model.image.settings.batch_size]
+            if model.finetuned is not None:
+                sizes[model.finetuned] = [self.config.finetune.batch_size]
+        return {f"{name} (batch sizes)": sizes[name] for name in names if name in sizes}
 
     def check_classes(self) -> None:
         """Check wishes about classes against the prepared data set, before anything is trained.
@@ -303,16 +327,22 @@ class Run:
             "report": self._make_report,
             COMPARISON: self._make_comparison,
         }
-        unit = self.units[name]
-        begin(self.run_dir, unit, self.units)
-        with timed(self.run_dir, unit):
-            work[kind](self.run_dir / name, rest)
-        if kind == "shards" or rest.endswith("/pairs"):
-            self.finish_pairs(name)
-        else:
-            finish(self.run_dir, unit, self.units)
-        if kind == "data":
-            self.check_classes()
+        unit, ranks = self.units[name], self.ranks
+        makes_pairs = kind == "shards" or rest.endswith("/pairs")
+        if ranks.first:
+            begin(self.run_dir, unit, self.units)
+        ranks.wait()
+        if ranks.first or kind in SHARED or makes_pairs:
+            with timed(self.run_dir, unit) if ranks.first else nullcontext():
+                work[kind](self.run_dir / name, rest)
+        ranks.wait()
+        if ranks.first:
+            if makes_pairs:
+                self.finish_pairs(name)
+            else:
+                finish(self.run_dir, unit, self.units)
+            if kind == "data":
+                self.check_classes()
 
     def models_of(self, name: str) -> PairModels:
         """Return what makes the pairs of a unit, "shards/KIND" or "comparison/ROW/pairs"."""
@@ -441,6 +471,7 @@ class Run:
             fabric=self.fabric,
             progress=self.progress,
             tensorboard=self.config.compute.tensorboard,
+            ranks=self.ranks,
         )
 
     def _make_images(self, folder: Path, name: str) -> None:
@@ -456,6 +487,7 @@ class Run:
             fabric=self.fabric,
             progress=self.progress,
             tensorboard=self.config.compute.tensorboard,
+            ranks=self.ranks,
         )
 
     def _make_finetuned(self, folder: Path, name: str) -> None:
@@ -476,6 +508,7 @@ class Run:
             fabric=self.fabric,
             progress=self.progress,
             tensorboard=self.config.compute.tensorboard,
+            ranks=self.ranks,
         )
 
     def _judge(self) -> nn.Module:
@@ -496,8 +529,9 @@ class Run:
 
     def _make_pairs(self, folder: Path, name: str) -> None:
         maker, generation = self.pair_maker(name), self.generation_of(name)
-        self.progress.start(f"generate {name.removeprefix('shards/')}", generation.pairs)
-        for plan in generate.plan_shards(generation):
+        plans = generate.plan_shards(generation)[self.ranks.part]
+        self.progress.start(f"generate {name.removeprefix('shards/')}", sum(plan.rows for plan in plans))
+        for plan in plans:
             generate.make_shard(folder, plan, maker, generation, self.progress)
         self.progress.finish()
 

@@ -10,19 +10,25 @@ from lightning_fabric import Fabric
 from data.errors import ConfigError
 
 
-def make_fabric(accelerator: str = "cpu", devices: int = 1, precision: str = "32-true") -> Fabric:
-    """Return a launched Fabric.
+def make_fabric(accelerator: str = "cpu", precision: str = "32-true", index: int = 0) -> Fabric:
+    """Return a launched Fabric of one device; several processes that train together have one each.
 
     Args:
         accelerator: "cpu", "cuda" or "auto".
-        devices: Number of devices; more than one when the process was started by `torchrun` or on one host.
         precision: "32-true" or "bf16-mixed".
+        index: Number of the GPU, if one is used.
 
     Raises:
-        ConfigError: A GPU is asked for and there is none.
+        ConfigError: A GPU is asked for and there is none, or none of this number.
     """
     if accelerator == "cuda" and not torch.cuda.is_available():
         raise ConfigError("compute.accelerator is cuda, but torch sees no GPU. Use compute.accelerator=cpu or auto.")
+    if accelerator == "cuda" and index >= torch.cuda.device_count():
+        raise ConfigError(
+            f"{index + 1} processes or more were started on a machine on which torch sees {torch.cuda.device_count()} "
+            "GPU(s). Start as many processes as it has GPUs, or use compute.accelerator=cpu."
+        )
+    devices = [index] if accelerator == "cuda" else 1
     fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
     fabric.launch()
     return fabric
