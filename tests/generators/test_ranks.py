@@ -19,7 +19,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from data.arrays import Pairs
-from data.classes import ClassTable
 from data.errors import ConfigError
 from data.labels import fill_ignored, labels_to_palette
 from generators import end_to_end, image_training, layout_training
@@ -38,7 +37,7 @@ from training.ranks import ALONE, Ranks, joined_ranks
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
-STOP = 2  # finished steps at which a training is handed over
+STOP = 2  # a training that is handed over ends before the checkpoint of this step
 
 LAYOUT = LayoutSettings(
     noise_features=6,
@@ -51,7 +50,7 @@ LAYOUT = LayoutSettings(
     penalty_share=0.5,  # 3, 3 and 2 samples: also parts of unequal size
     checkpoint_every=1,
 )
-IMAGE: dict[str, Any] = {"steps": 4, "batch_size": 4, "checkpoint_every": 2}
+IMAGE: dict[str, Any] = {"steps": 3, "batch_size": 4, "checkpoint_every": 1}
 OASIS = OasisSettings(
     width=4, noise_channels=5, hidden_channels=6, discriminator_width=4, augment=True, noise_scheme="mix", **IMAGE
 )
@@ -62,9 +61,9 @@ CASES: dict[str, LayoutSettings | ImageSettings | FineTuneSettings] = {
     "oasis": OASIS,
     "gaugan": GauganSettings(width=4, discriminator_width=4, vae=True, latent_features=3, hidden_channels=6, **IMAGE),
     "crn-imle": CrnImleSettings(
-        width=1, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=3, **IMAGE
+        width=1, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=2, **IMAGE
     ),
-    "end-to-end": FineTuneSettings(steps=4, batch_size=4, width=4, checkpoint_every=2),
+    "end-to-end": FineTuneSettings(steps=3, batch_size=4, width=4, checkpoint_every=1),
 }
 
 
@@ -101,7 +100,8 @@ class Record:
             self.gradients[f"{step} {name}"] = torch.cat(gradients)
 
     def save(self, path: Path) -> None:
-        losses = {f"loss {i} {name}": torch.tensor(x) for i, line in enumerate(self.losses) for name, x in line.items()}
+        lines = enumerate(self.losses, start=self.first)
+        losses = {f"{step} loss {name}": torch.tensor(x) for step, line in lines for name, x in line.items()}
         save_file({**self.gradients, **losses, "first": torch.tensor(self.first)}, path)
 
 
@@ -215,29 +215,32 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Trained]:
 
 
 @pytest.fixture
-def runs(
-    trained: Callable[..., Trained], make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork
-) -> Trained:
+def runs(trained: Callable[..., Trained], make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork) -> Trained:
     return trained(make_pairs, tiny_features)
 
 
-def far_from(actual: Tensor, expected: Tensor) -> float:
-    """Return the largest difference, as a fraction of the largest value."""
-    return float((actual - expected).abs().max() / expected.abs().max())
+def compare(actual: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> None:
+    """Compare what was seen of two trainings, as far as the first went.
+
+    Where a gradient is all but zero, Adam makes a step of its rounding: after one step rounding errors are larger.
+    """
+    assert actual
+    for name, value in actual.items():
+        tolerance = 5e-5 if name.startswith("0") else 1e-3
+        assert value.shape == expected[name].shape
+        assert float((value - expected[name]).abs().max()) <= tolerance * float(expected[name].abs().max()), name
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
-def test_two_processes_have_the_gradients_of_one(case: str, runs: Trained) -> None:
+def test_two_processes_have_the_gradients_and_losses_of_one(case: str, runs: Trained) -> None:
     one, two, other = runs.seen("one", case), runs.seen("two", case), runs.seen("two", case, rank=1)
     assert one.keys() == two.keys() == other.keys()
-    gradients = [name for name in one if name[0].isdigit()]
-    for name in gradients:
-        print(case, name, far_from(two[name], one[name]))
-        assert torch.equal(two[name], other[name])
-    for name in one:
-        if name.startswith("loss"):
-            print(case, name, float(one[name]), float(two[name]))
+    compare(two, one)
+    assert all(torch.equal(two[name], other[name]) for name in two)
+    if not isinstance(CASES[case], FineTuneSettings):
+        ours, theirs = (load_file(runs.folder / name / case / "weights.safetensors") for name in ("one", "two"))
+        assert ours.keys() == theirs.keys()
 
 
 @pytest.mark.slow
@@ -247,13 +250,11 @@ def test_another_number_of_processes_goes_on_from_a_checkpoint(case: str, stoppe
     if stopped == "two-stopped":
         train(case, runs.folder / stopped / case, runs.data, parts=runs.folder / "one")
     whole, parts = runs.seen("one", case), runs.seen(stopped, case)
-    first = int(parts["first"])
-    assert first == STOP - 1 if isinstance(CASES[case], LayoutSettings) else first in (0, STOP)
-    for name in parts:
-        print(case, name, parts[name].shape)
+    assert int(parts.pop("first")) == STOP - 1
+    compare(parts, whole)
 
 
-def test_batches_that_cannot_be_divided_are_refused(table: ClassTable) -> None:
+def test_batches_that_cannot_be_divided_are_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         Ranks(0, 4).check_batches({"layouts": [8, 6], "images": [12]})
     assert "start one of 1, 2 processes" in caught.value.summary
