@@ -2,7 +2,7 @@
 
 Usage: python -m benchmarks.cost --gmac 20 --teraflops 20 --encode-milliseconds 1.1 [--pairs 10000000] [--gpus 1 8 64]
 
-A GPU makes a pair in 2 x gmac / teraflops milliseconds; `--milliseconds-per-pair`, if measured, takes the place of both.
+A GPU makes a pair in 2 x gmac / teraflops milliseconds; `--milliseconds-per-pair`, if measured, takes their place.
 Encoding is done by CPU cores beside it; they must keep up, or the GPU waits.
 """
 

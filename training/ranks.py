@@ -1,9 +1,10 @@
 """Several processes that train one network: who they are, what each computes, and what they tell each other.
 
 Every process ("rank") holds all networks and optimizers. A step's batch is drawn as one process would draw it, and
-rank r of n computes its samples r, r + n, r + 2n, ... Gradients are averaged once per optimizer step, after the backward
-pass: one call on one flat vector, which suits losses that differentiate twice. What looks at a batch as a whole (batch
-norms, numbers of pixels) looks at that of all ranks. So the averaged gradient is that of one process, within rounding.
+rank r of n computes its samples r, r + n, r + 2n, ... Gradients are averaged once per optimizer step, after the
+backward pass: one call on one flat vector, which suits losses that differentiate twice. What looks at a whole batch
+(batch norms, numbers of pixels) looks at that of all ranks. So the averaged gradient is that of one process, within
+rounding.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from data.errors import ConfigError
 
@@ -40,7 +43,7 @@ class Ranks:
     index: int = 0
     count: int = 1
     local: int = 0
-    store: dist.Store | None = field(default=None, repr=False, compare=False)
+    store: Store | None = field(default=None, repr=False, compare=False)
 
     @property
     def first(self) -> bool:
@@ -207,8 +210,8 @@ def joined_ranks() -> Iterator[Ranks]:
     if count == 1 or "MASTER_ADDR" not in os.environ:
         yield ALONE
         return
-    store, index, count = next(dist.rendezvous("env://", timeout=PATIENCE))
-    ranks = Ranks(index, count, int(os.environ.get("LOCAL_RANK", "0")), dist.PrefixStore("scenepalette", store))
+    store, index, count = next(rendezvous("env://", timeout=PATIENCE))
+    ranks = Ranks(index, count, int(os.environ.get("LOCAL_RANK", "0")), PrefixStore("scenepalette", store))
     try:
         # Both, so that waiting (of CPU tensors, by gloo) does not keep GPUs busy.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
