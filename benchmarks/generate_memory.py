@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import shutil
 import subprocess
 import sys
@@ -18,6 +17,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.measure import peak_memory
 from pipeline.config import RunConfig, make_config, merge
 from pipeline.recipes import camvid_cpu
 from pipeline.run import Run
@@ -43,11 +43,11 @@ def generate_once(run_dir: Path, pairs: int, size: tuple[int, int]) -> None:
     run = Run(benchmark_config(pairs, size), run_dir)
     run.make([*run.names_of("layouts"), *run.names_of("images")])
     began = time.monotonic()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_memory()
     run.make(run.names_of("shards"))
     seconds = time.monotonic() - began
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"before": before / 1024, "peak": peak / 1024, "seconds": seconds}))
+    peak = peak_memory()
+    print(json.dumps({"before": before, "peak": peak, "seconds": seconds}))
 
 
 def main() -> None:
@@ -66,11 +66,20 @@ def main() -> None:
         size = "x".join(map(str, arguments.size))
         for pairs in arguments.pairs:
             run_dir = Path(folder) / "run"
-            command = [sys.executable, __file__, "--pairs", str(pairs), "--size", size, "--child", str(run_dir)]
+            this = [
+                sys.executable,
+                "-m",
+                "benchmarks.generate_memory",
+                "--size",
+                size,
+                "--child",
+                str(run_dir),
+                "--pairs",
+            ]
             # The first call of each number trains; its memory is not that of generation alone.
-            subprocess.run([*command[:3], "1", *command[4:]], check=True, stdout=subprocess.DEVNULL)
+            subprocess.run([*this, "1"], check=True, stdout=subprocess.DEVNULL)
             shutil.rmtree(run_dir / "shards")
-            output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+            output = subprocess.run([*this, str(pairs)], check=True, stdout=subprocess.PIPE, text=True).stdout
             result = json.loads(output.splitlines()[-1])
             rate = pairs / result["seconds"]
             print(f"| {pairs} | {result['peak']:.0f} | {result['seconds']:.1f} | {rate:.1f} |", flush=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from benchmarks.measure import machine, markdown_table
+from benchmarks.measure import forget_peak_memory, machine, markdown_table, peak_memory
 from data.classes import CAMVID
 from data.shards.checking import find_problems
 from data.shards.manifest import write_manifest
@@ -95,12 +94,6 @@ def first_batch(folder: Path) -> None:
 STEPS: dict[str, Callable[[Path], None]] = {"verify": verify, "first batch": first_batch}
 
 
-def peak_memory() -> float:
-    """Return this process's peak memory in MiB; `resource` would count what its parent had before it."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+) kB", status)[1]) / 1024  # type: ignore[index]
-
-
 def measured(step: str, folder: Path) -> dict[str, Any]:
     """Return seconds and growth of peak memory in MiB of a step in a process of its own."""
     command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
@@ -117,7 +110,7 @@ def main() -> None:
     parser.add_argument("--step", choices=STEPS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.step:
-        Path("/proc/self/clear_refs").write_text("5")  # forgets the peak of the imports
+        forget_peak_memory()  # of the imports
         before, began = peak_memory(), time.monotonic()
         STEPS[arguments.step](arguments.folder)
         seconds, growth = time.monotonic() - began, peak_memory() - before

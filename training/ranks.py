@@ -1,9 +1,10 @@
 """Several processes that train one network: who they are, what each computes, and what they tell each other.
 
-Every process ("rank") holds all networks and optimizers. A step's batch is drawn as one process would draw it, and rank
-r of n computes its samples r, r + n, r + 2n, ... Gradients are averaged once per optimizer step, after the backward
-pass: one call on one flat vector, which suits losses that differentiate twice. What looks at a batch as a whole (batch
-norms, numbers of pixels) looks at that of all ranks. So the averaged gradient is that of one process, within rounding.
+Every process ("rank") holds all networks and optimizers. A step's batch is drawn as one process would draw it, and
+rank r of n computes its samples r, r + n, r + 2n, ... Gradients are averaged once per optimizer step, after the
+backward pass: one call on one flat vector, which suits losses that differentiate twice. What looks at a whole batch
+(batch norms, numbers of pixels) looks at that of all ranks. So the averaged gradient is that of one process, within
+rounding.
 """
 
 from __future__ import annotations
