@@ -25,8 +25,8 @@ def test_mixed_precision_computes_in_bfloat16_and_keeps_float32_weights() -> Non
         assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.bfloat16
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ConfigError, match=r"compute\.accelerator is cuda, but torch sees no GPU"):
         make_fabric("cuda")
 
