@@ -7,7 +7,7 @@ import errno
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -37,17 +37,16 @@ def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[Binar
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-        temporary = Path(name)
+        # Not by `tempfile`, whose files are private: a run folder is meant to be read as far as the umask allows, which
+        # is the whole process's and cannot be looked up without changing it for all threads.
+        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        temporary = name
         with os.fdopen(handle, "w+b") as file:
             yield file
             file.flush()
             if durable:
                 os.fsync(file.fileno())
-        # mkstemp makes private files; a run folder is meant to be read by others as far as the umask allows.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         os.replace(temporary, path)
         if durable:
             _sync_folder(path.parent)

@@ -78,6 +78,13 @@ def test_files_can_be_read_as_far_as_the_umask_allows(umask: int, mode: int, tmp
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == mode
 
 
+def test_other_threads_never_see_another_umask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changes: list[int] = []
+    monkeypatch.setattr(os, "umask", changes.append)
+    write_atomically(tmp_path / "file", "text")
+    assert changes == []
+
+
 @pytest.mark.parametrize(
     ("number", "words"),
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import io
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,9 +85,11 @@ def read_only(folder: Path, files: int, monkeypatch: pytest.MonkeyPatch) -> Iter
 
         return call
 
-    make_file = tempfile.mkstemp
+    make_file = os.open
     with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "mkstemp", refusing(make_file, lambda **options: options["dir"]))
+        patch.setattr(
+            os, "open", refusing(make_file, lambda path, flags, *_, **__: path if flags & os.O_CREAT else None)
+        )
         patch.setattr(os, "replace", refusing(os.replace, lambda source, target: target))
         patch.setattr(Path, "unlink", refusing(Path.unlink, lambda path, **options: path if path.exists() else None))
         patch.setattr(
