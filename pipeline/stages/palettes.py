@@ -53,9 +53,12 @@ def load_sampler(folder: Path) -> PaletteSampler:
 def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return requested and achieved palettes [M, K] of all rows of a folder of shards, without decoding a picture."""
     columns = ["palette_target", "palette_achieved"]
-    tables = [
-        pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
-        for shard in read_manifest(folder)["shards"]
-    ]
-    target, achieved = (np.array([row for table in tables for row in table[column].to_pylist()]) for column in columns)
+    parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
+    for shard in read_manifest(folder)["shards"]:
+        table = pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
+        for column in columns:
+            # As one array of numbers: a Python object for each share would take several times as much memory.
+            values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            parts[column].append(values.reshape(table.num_rows, -1))
+    target, achieved = (np.concatenate(parts[column]).astype(np.float64) for column in columns)
     return target, achieved

@@ -103,6 +103,12 @@ def make_report(
     noise_samples, noise_difference = _noise_samples(
         image_generator, filled_labels, train.table.num_classes, config.seed, fabric
     )
+    # Of this run alone: a comparison of systems trains others in the same folders.
+    logs = {
+        name: run_dir / name / METRICS_FILE
+        for name in durations
+        if name.partition("/")[0] in ("layouts", "images", "finetuned")
+    }
     inputs = ReportInputs(
         dataset={
             "name": train.name,
@@ -135,15 +141,9 @@ def make_report(
             else {}
         ),
         training_curves={
-            path.parent.name: path
-            for part in ("layouts", "images")
-            for path in sorted((run_dir / part).glob("*/metrics.jsonl"))
+            name.partition("/")[2]: path for name, path in logs.items() if not name.startswith("finetuned/")
         },
-        training_logs={
-            f"{part}/{path.parent.name}": path
-            for part in ("layouts", "images", "finetuned")
-            for path in sorted((run_dir / part).glob("*/metrics.jsonl"))
-        },
+        training_logs=logs,
         durations=durations,
         provenance=provenance,
         bootstrap_samples=config.report.bootstrap_samples,

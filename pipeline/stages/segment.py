@@ -85,5 +85,5 @@ def train_arm(
 
 
 def read_confusion(folder: Path) -> np.ndarray:
-    """Return the confusion matrices [N, K, K] that `train_arm` wrote."""
-    return np.load(folder / CONFUSION, allow_pickle=False)
+    """Return the confusion matrices [N, K, K] that `train_arm` wrote, memory-mapped: all arms' need not fit at once."""
+    return np.load(folder / CONFUSION, mmap_mode="r", allow_pickle=False)

@@ -127,6 +127,22 @@ def test_fine_tuned_generators_make_the_pairs_of_their_kind(
     assert partial["models"]["image_model"] == weights_hash(run_dir / "images/oasis/weights.safetensors")
 
 
+def test_a_report_says_nothing_of_trainings_that_are_not_its_runs(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, results_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    run_dir = copy_of_run()
+    before = results_of(run_dir)
+    figure = run_dir / "report/figures/training-generators.png"
+    drawn = figure.read_bytes()
+    shutil.rmtree(run_dir / "report")
+    # A comparison of systems keeps its models in the same folders.
+    shutil.copytree(run_dir / "layouts/semantic-palette", run_dir / "layouts/sb-gan")
+    shutil.copytree(run_dir / "images/oasis", run_dir / "images/gaugan")
+    run_stage("report", tiny_config, run_dir)
+    assert results_of(run_dir)["report"] == before["report"]
+    assert figure.read_bytes() == drawn
+
+
 def test_an_unknown_stage_is_refused(tiny_config: RunConfig, tmp_path: Path) -> None:
     with pytest.raises(ScenepaletteError, match="stages are data, palettes"):
         run_stage("layout", tiny_config, tmp_path)
