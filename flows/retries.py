@@ -8,6 +8,8 @@ from typing import Any
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
+from data.errors import ScenepaletteError
+
 RETRY_COUNT = 3
 FIRST_RETRY_SECONDS = 20
 # Jitter keeps the shards of a run from asking a file server again all at once.
@@ -35,10 +37,13 @@ LASTING = frozenset(
 def is_passing_trouble(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Tell whether a failure may be gone in a moment: reading or writing files, as on a network drive.
 
-    What a user has to mend (`ScenepaletteError`, a full disk and missing files among it) is not tried again, nor is
-    anything that would fail in the same way, such as a damaged picture: an `OSError` without an error number.
+    What a user has to mend (a full disk and missing files among it) is not tried again, nor is anything that would fail
+    in the same way, such as a damaged picture: an `OSError` without an error number. Most errors of files arrive here in
+    words (`ScenepaletteError`); what the system said is their cause.
     """
     error = state.result(raise_on_failure=False)
+    if isinstance(error, ScenepaletteError):
+        error = error.__cause__
     if isinstance(error, ConnectionError | TimeoutError):
         return True
     return isinstance(error, OSError) and error.errno is not None and error.errno not in LASTING
