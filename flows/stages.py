@@ -93,7 +93,9 @@ def make_stage(
     """
     force.check()
     request = Request(recipe, (*assignments(changes), *(overrides or ())), Path(out) if out else None)
-    run = Run(request.config(), request.run_dir, command=request.command())
+    # The verb that makes the same again, for the report to name.
+    verb = VERBS[stage] if stage == COMPARISON else "run"
+    run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
     def waiting() -> None:

@@ -15,6 +15,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
 
 from data.errors import ConfigError, ScenepaletteError
+from data.files import explain_write_error
 from flows import shards, stages
 from flows.augment import augment
 from flows.shards import PACKAGES, Workforce, shared_pair_maker
@@ -97,6 +98,22 @@ def test_a_finished_run_starts_no_task(finished_run: Path, tiny_recipe: Path) ->
         assert task_runs(state.state_details.flow_run_id) == {}, name
 
 
+@pytest.mark.parametrize(("stage", "verb"), [("report", "run"), ("comparison", "compare")])
+def test_a_report_names_the_command_that_makes_it_again(
+    stage: str, verb: str, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commands: list[str] = []
+
+    def noted(run: Run, names: list[str]) -> list[str]:
+        commands.append(run.command)
+        raise ScenepaletteError("enough")
+
+    monkeypatch.setattr(Run, "missing", noted)
+    with pytest.raises(ScenepaletteError, match="enough"):
+        stages.make_stage(stage, str(tiny_recipe), str(tmp_path / "run"), ["seed=3"], {}, 0)
+    assert commands == [f"scenepalette {verb} {tiny_recipe} --set seed=3 --out {tmp_path / 'run'}"]
+
+
 @pytest.mark.usefixtures("server")
 def test_what_a_user_must_mend_is_not_tried_again(
     copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
@@ -114,9 +131,10 @@ def test_what_a_user_must_mend_is_not_tried_again(
     assert calls == ["palettes"]
 
 
+@pytest.mark.parametrize("in_words", [False, True])
 @pytest.mark.usefixtures("server")
 def test_passing_trouble_with_files_is_tried_again(
-    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+    in_words: bool, copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run_dir = copy_of_run("palettes")
     make_one, calls = Run.make_one, []
@@ -124,7 +142,10 @@ def test_passing_trouble_with_files_is_tried_again(
     def fail_once(self: Run, name: str) -> None:
         calls.append(name)
         if len(calls) == 1:
-            raise OSError(errno.ESTALE, "Stale file handle")
+            trouble = OSError(errno.ESTALE, "Stale file handle")
+            if in_words:
+                raise explain_write_error(run_dir, trouble) from trouble
+            raise trouble
         make_one(self, name)
 
     monkeypatch.setattr(Run, "make_one", fail_once)
