@@ -24,7 +24,6 @@ from data.files import open_atomically, sync_disks, write_atomically
 
 PANOPTIC = "panoptic_train"
 STUFF = "stuff_train"
-_LINES = ("images", "panoptic", "stuff")
 
 
 class Coco:

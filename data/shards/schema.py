@@ -20,7 +20,6 @@ from data.errors import DataError
 SCHEMA_VERSION = 1
 ROW_GROUP = 64
 KINDS = ("full", "partial", "semi", "pseudo")
-IMAGE_COLUMNS = ("image", "label")
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
 # A picture of a few kilobytes can claim billions of pixels; one with more than these is not decoded.

@@ -13,7 +13,6 @@ from data.classes import ClassTable
 from data.errors import DataError
 
 REAL_ARM = "real"
-KINDS = ("full", "partial", "semi")
 
 
 @dataclass(frozen=True)
