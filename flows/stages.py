@@ -35,11 +35,13 @@ from pipeline.config import (
 from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_markdown, to_text
 from pipeline.editing import Edit, write_edit
+from pipeline.recipes import RECIPES
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
 from pipeline.units import exclusive
 
-Recipe = Annotated[str, Field(min_length=1)]
+# Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
+Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
 Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[^.=]+)*=")]
 
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
