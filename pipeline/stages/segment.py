@@ -9,6 +9,7 @@ import numpy as np
 from lightning_fabric import Fabric
 
 from data.arrays import Pairs
+from data.errors import DataError
 from data.files import write_atomically
 from data.shards.pairs import ShardPairs
 from pipeline.arms import ARMS
@@ -85,5 +86,19 @@ def train_arm(
 
 
 def read_confusion(folder: Path) -> np.ndarray:
-    """Return the confusion matrices [N, K, K] that `train_arm` wrote."""
-    return np.load(folder / CONFUSION, allow_pickle=False)
+    """Return the confusion matrices [N, K, K] that `train_arm` wrote.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    path = folder / CONFUSION
+    try:
+        confusion = np.load(path, allow_pickle=False)
+        if confusion.ndim != 3 or confusion.shape[1] != confusion.shape[2] or confusion.dtype.kind not in "iu":
+            raise ValueError(f"{confusion.dtype} {confusion.shape}, not integers [N, K, K]")
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}). Remove it and the manifest.json beside it, and give the same command "
+            "again."
+        ) from error
+    return confusion
