@@ -186,20 +186,17 @@ def read_arrays(folder: Path, split: str) -> Pairs:
             f"{folder} holds no finished arrays of the split '{split}' ({path.name} is missing). Write them."
         )
     index: dict[str, Any] = read_json(path)
+    if not isinstance(index, dict):
+        raise DataError(f"{path} must hold an object, got {type(index).__name__}. Write the arrays anew.")
     if index.get("schema") != _SCHEMA:
         raise DataError(
             f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays anew."
         )
-    try:
-        images = np.load(_images_path(folder, split), mmap_mode="r", allow_pickle=False)
-        labels = np.load(_labels_path(folder, split), mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"The arrays of the split '{split}' in {folder} cannot be read ({error}). Write them anew."
-        ) from error
-    absent = {"ids", "table", "name", "licence", "size"} - index.keys()
-    if absent:
-        raise DataError(f"{path} lacks {', '.join(sorted(absent))}. Write the arrays anew.")
+    images, labels = open_array(_images_path(folder, split)), open_array(_labels_path(folder, split))
+    kinds = {"ids": list, "table": dict, "name": str, "licence": str, "size": list}
+    wrong = [key for key, kind in kinds.items() if not isinstance(index.get(key), kind)]
+    if wrong:
+        raise DataError(f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays anew.")
     pairs = Pairs(
         images=images,
         labels=labels,
@@ -213,6 +210,20 @@ def read_arrays(folder: Path, split: str) -> Pairs:
     if list(pairs.size) != index["size"]:
         raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")
     return pairs
+
+
+def open_array(path: Path) -> np.ndarray:
+    """Open a .npy file memory-mapped and read-only.
+
+    Raises:
+        DataError: It is missing or damaged.
+    """
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}). Remove its folder and give the same command again to write it anew."
+        ) from error
 
 
 def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:

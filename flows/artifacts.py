@@ -19,6 +19,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from flows.narrow_tables import narrow_tables
 from training.loop import PlainProgress
 
 # Artifacts are rows of the server's database and are sent whole to every browser that opens them.
@@ -36,7 +37,7 @@ def publish_report(folder: Path, name: str = "report") -> None:
         folder: Folder with NAME.md, NAME.html and figures.
         name: Name of the files and of the artifact.
     """
-    markdown = inline_figures((folder / f"{name}.md").read_text(encoding="utf-8"), folder)
+    markdown = inline_figures(narrow_tables((folder / f"{name}.md").read_text(encoding="utf-8")), folder)
     create_markdown_artifact(markdown, key=name, description=f"The {name} of {folder.parent}")
     page = (folder / f"{name}.html").absolute()
     create_link_artifact(page.as_uri(), link_text=str(page), key=f"{name}-file", description="On the worker's disk")

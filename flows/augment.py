@@ -49,7 +49,7 @@ def augment(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example data.root=/data/camvid.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.

@@ -7,11 +7,13 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC
 from pathlib import Path
 from typing import Annotated, Any
 
 from prefect import flow, task
 from prefect.artifacts import create_markdown_artifact
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from data.errors import ScenepaletteError
@@ -35,11 +37,13 @@ from pipeline.config import (
 from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_markdown, to_text
 from pipeline.editing import Edit, write_edit
+from pipeline.recipes import RECIPES
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
 from pipeline.units import exclusive
 
-Recipe = Annotated[str, Field(min_length=1)]
+# Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
+Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
 Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[^.=]+)*=")]
 
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
@@ -82,7 +86,7 @@ def make_stage(
     Args:
         stage: One of the stages of `pipeline.run`, or "comparison".
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is None.
+        out: Run directory, see `folder_of`; runs/RECIPE if it is None.
         overrides: `section.key=value` changes, which come after `changes`.
         changes: Values and forms by their key or section.
         wait_minutes: How long another run may go on holding the run directory.
@@ -92,7 +96,7 @@ def make_stage(
         ScenepaletteError: Anything that a user can mend; finished work stays.
     """
     force.check()
-    request = Request(recipe, (*assignments(changes), *(overrides or ())), Path(out) if out else None)
+    request = Request(recipe, (*assignments(changes), *(overrides or ())), folder_of(out))
     # The verb that makes the same again, for the report to name.
     verb = VERBS[stage] if stage == COMPARISON else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
@@ -120,6 +124,17 @@ def make_stage(
         elif stage == COMPARISON:
             publish_report(run.run_dir / COMPARISON / "report", "comparison")
     return str(run.run_dir / stage)
+
+
+def folder_of(out: str | None) -> Path | None:
+    """Return a run directory; in its name, {date} and {time} say when the flow run was due, in UTC.
+
+    So each run of a schedule has a run directory of its own. A retry of a flow run has the one it had.
+    """
+    if not out:
+        return None
+    due = flow_run.scheduled_start_time.astimezone(UTC)
+    return Path(out.replace("{date}", f"{due:%Y-%m-%d}").replace("{time}", f"{due:%H%M}"))
 
 
 @task(name="make-unit", task_run_name="{label}", log_prints=True, **RETRIES)
@@ -160,7 +175,7 @@ def fit_palettes(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example palettes.max_components=10.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -188,7 +203,7 @@ def train_layouts(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example layouts.full.learning_rate=0.0005.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -216,7 +231,7 @@ def train_images(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example images.steps=1000.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -243,7 +258,7 @@ def finetune(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example finetune.kinds=[full].
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -273,7 +288,7 @@ def compare(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, such as compare.rows=[sb-gan, semantic-palette].
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -315,7 +330,7 @@ def generate_dataset(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example generate.pairs=5000.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -349,7 +364,7 @@ def train_segmenter(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example segmenters.steps=500.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -377,7 +392,7 @@ def report(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Further changes to the recipe as section.key=value, for example report.bootstrap_samples=500.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
@@ -416,7 +431,7 @@ def doctor(
 
     Args:
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out.
+        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
         overrides: Changes to the recipe as section.key=value, for example data.root=/data/camvid.
         measure: Whether some steps of every training are timed, for up to a minute.
         strict: Whether warnings count as problems.
@@ -424,7 +439,7 @@ def doctor(
     Returns:
         The verdict; with problems the flow run fails, and its message is the page.
     """
-    diagnosis = examine(Request(recipe, tuple(overrides or ()), Path(out) if out else None), measured=measure)
+    diagnosis = examine(Request(recipe, tuple(overrides or ()), folder_of(out)), measured=measure)
     create_markdown_artifact(to_markdown(diagnosis, strict), key="doctor", description=diagnosis.subject)
     if diagnosis.failed(strict):
         raise ScenepaletteError(to_text(diagnosis, strict))

@@ -323,9 +323,11 @@ def _say_where(run_dir: Path, stage: str) -> None:
 def print_summary(run_dir: Path) -> None:
     """Print the arms of a finished run, and where its report lies."""
     from data.files import read_json
+    from pipeline.contents import check_contents
     from pipeline.report.wording import interval, percent, points
 
     folder = run_dir / "report"
+    check_contents(folder)
     rows = []
     for arm in read_json(folder / "report.json")["arms"]:
         delta = arm["delta_vs_real"]
@@ -337,8 +339,10 @@ def print_summary(run_dir: Path) -> None:
 
 def _print_comparison(folder: Path) -> None:
     from data.files import read_json
+    from pipeline.contents import check_contents
     from pipeline.report.comparison import show_metric
 
+    check_contents(folder)
     document = read_json(folder / "comparison.json")
     shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
     columns = [column for column in document["columns"] if column["key"] in shown]

@@ -33,6 +33,7 @@ from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.layout_training import load_layout_generator
 from generators.pictures import check_ending, write_frames
 from generators.sean import SeanGenerator
+from pipeline.contents import check_contents
 from pipeline.models import PairModels, image_model, layout_model
 from pipeline.recipes import load_config
 from pipeline.run import Run
@@ -215,6 +216,7 @@ class Editor:
                 f"{self.run.run_dir / unit} is not finished. Run `scenepalette run` with this --out folder first, or "
                 "the verb that makes it."
             )
+        check_contents(self.run.run_dir / unit)
 
 
 def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, Any]) -> None:

@@ -35,6 +35,7 @@ from generators.palettes import control_problems
 from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
 from pipeline.config import GenerateConfig, RunConfig, write_config
+from pipeline.contents import check_contents
 from pipeline.models import PairModels, image_model, pair_models, row_models, row_problems
 from pipeline.perceptual import choose_features
 from pipeline.rows import ROWS
@@ -300,6 +301,15 @@ class Run:
                 f"The palettes asked for cannot be made for {train.name}.", [f"generate.{text}" for text in problems]
             )
 
+    def check_inputs(self, name: str) -> None:
+        """Compare the files that a unit is made from with the manifests beside them; files are read once a process.
+
+        Raises:
+            ScenepaletteError: One of them is damaged.
+        """
+        for other in self.units[name].inputs:
+            check_contents(self.run_dir / other)
+
     def write_config(self) -> None:
         """Write the resolved configuration into the run directory."""
         write_config(self.run_dir / "config.yaml", self.config)
@@ -328,6 +338,7 @@ class Run:
             COMPARISON: self._make_comparison,
         }
         unit, ranks = self.units[name], self.ranks
+        self.check_inputs(name)
         makes_pairs = kind == "shards" or rest.endswith("/pairs")
         if ranks.first:
             begin(self.run_dir, unit, self.units)
@@ -354,7 +365,12 @@ class Run:
         return pair_models(self.config, kind)
 
     def pair_maker(self, name: str) -> PairMaker:
-        """Return what makes the pairs of a unit from finished models."""
+        """Return what makes the pairs of a unit from finished models.
+
+        Raises:
+            ScenepaletteError: Files that they are made from are damaged.
+        """
+        self.check_inputs(name)
         train, _, filled = data.read_data(self.run_dir / "data")
         models = self.models_of(name)
         layout_generator, layout_model = None, None

@@ -17,10 +17,9 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from data.errors import ScenepaletteError
-from data.files import read_json, sha256_of_json, write_json
+from data.files import sha256_of_json, write_json
+from pipeline.contents import MANIFEST, UNFINISHED, contents_of, read_record, sealed, settings_of
 
-MANIFEST = "manifest.json"
-UNFINISHED = "unfinished.json"
 WAIT_POLL_SECONDS = 0.5
 
 
@@ -69,13 +68,13 @@ def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
     for file, finished in ((MANIFEST, True), (UNFINISHED, False)):
         path = folder / file
         if path.exists():
-            content = read_json(path)
+            content = read_record(path)
             if stored_fingerprint(content) == expected:
                 return finished
             raise ScenepaletteError(
                 f"{folder} was made with other settings or from other inputs than this command has. Give another "
                 "--out folder, or remove that folder (and those made from it) to make it anew.",
-                differences(content.get("extra", content).get("settings", {}), unit.settings),
+                differences(settings_of(content), unit.settings),
             )
     return False
 
@@ -121,8 +120,8 @@ def timed(run_dir: Path, unit: Unit) -> Iterator[None]:
 
     def account() -> None:
         if path.exists():
-            content = read_json(path)
-            write_json(path, {**content, "seconds": content["seconds"] + time.monotonic() - began})
+            content = read_record(path)
+            write_json(path, {**content, "seconds": content.get("seconds", 0.0) + time.monotonic() - began})
 
     try:
         yield
@@ -139,7 +138,7 @@ def seconds_spent(run_dir: Path, unit_name: str) -> float:
     folder = run_dir / unit_name
     for file in (MANIFEST, UNFINISHED):
         if (folder / file).exists():
-            content = read_json(folder / file)
+            content = read_record(folder / file)
             return float(content.get("extra", content).get("seconds", 0.0))
     return 0.0
 
@@ -168,7 +167,8 @@ def finish(
     """
     content = identity(run_dir, unit, units)
     if write is None:
-        write_json(run_dir / unit.name / MANIFEST, {"unit": unit.name, **content})
+        files = contents_of(run_dir / unit.name)
+        write_json(run_dir / unit.name / MANIFEST, sealed({"unit": unit.name, **content, "files": files}))
     else:
         write(content)
     (run_dir / unit.name / UNFINISHED).unlink(missing_ok=True)

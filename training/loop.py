@@ -140,11 +140,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read a metrics log; a last line that was cut short by a kill is left out."""
     lines: list[dict[str, Any]] = []
     if path.exists():
-        for text in path.read_text(encoding="utf-8").splitlines():
+        for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
-                lines.append(json.loads(text))
-            except ValueError:
+                line = json.loads(text)
+            except (ValueError, RecursionError):
                 break
+            if not isinstance(line, dict):
+                break
+            lines.append(line)
     return lines
 
 

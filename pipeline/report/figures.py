@@ -423,7 +423,7 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
         DataError: A line is not a JSON object with a step.
     """
     columns: dict[str, list[tuple[float, float]]] = {}
-    with path.open(encoding="utf-8") as lines:
+    with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue

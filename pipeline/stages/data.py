@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
-from data.arrays import Pairs, read_arrays, write_arrays, write_label_array
+from data.arrays import Pairs, open_array, read_arrays, write_arrays, write_label_array
 from data.datasets import open_dataset
+from data.errors import DataError
 from data.labels import fill_ignored
 from data.unlabelled import find_images, write_unlabelled
 from pipeline.config import DataConfig
@@ -88,6 +89,16 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
 
 
 def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
-    """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped."""
-    filled = np.load(folder / FILLED, mmap_mode="r", allow_pickle=False)
-    return read_arrays(folder, "train"), read_arrays(folder, "val"), filled
+    """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped.
+
+    Raises:
+        DataError: A file is missing or not what was written.
+    """
+    train, validation = read_arrays(folder, "train"), read_arrays(folder, "val")
+    filled = open_array(folder / FILLED)
+    if filled.shape != train.labels.shape or filled.dtype != train.labels.dtype:
+        raise DataError(
+            f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
+            f"required, as in labels-train.npy. Remove {folder} and give the same command again to write it anew."
+        )
+    return train, validation, filled

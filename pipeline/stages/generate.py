@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
 from data.cards import write_card
 from data.croissant import write_croissant
+from data.errors import ScenepaletteError
 from data.files import read_json, sha256_of_file, sha256_of_json, write_json
 from data.shards.manifest import write_manifest
 from data.shards.schema import Row, shard_name
@@ -46,7 +48,11 @@ def is_written(folder: Path, plan: ShardPlan) -> ShardInfo | None:
     receipt = folder / RECEIPTS / f"{plan.name}.json"
     if not receipt.exists():
         return None
-    info = ShardInfo(**read_json(receipt))
+    try:
+        info = ShardInfo(**read_json(receipt))
+    except (ScenepaletteError, TypeError) as error:
+        print(f"Making {plan.name} again, because {receipt} is damaged: {error}", file=sys.stderr, flush=True)
+        return None
     shard = folder / plan.name
     whole = shard.exists() and shard.stat().st_size == info.bytes and info.rows == plan.rows
     return info if whole else None

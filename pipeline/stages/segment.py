@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
-from data.arrays import Pairs
+from data.arrays import Pairs, open_array
+from data.errors import DataError
 from data.files import write_atomically
 from data.shards.pairs import ShardPairs
 from pipeline.arms import ARMS
@@ -85,5 +86,19 @@ def train_arm(
 
 
 def read_confusion(folder: Path) -> np.ndarray:
-    """Return the confusion matrices [N, K, K] that `train_arm` wrote, memory-mapped: all arms' need not fit at once."""
-    return np.load(folder / CONFUSION, mmap_mode="r", allow_pickle=False)
+    """Return the confusion matrices [N, K, K] that `train_arm` wrote, memory-mapped: all arms' need not fit at once.
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    path = folder / CONFUSION
+    try:
+        confusion = open_array(path)
+        if confusion.ndim != 3 or confusion.shape[1] != confusion.shape[2] or confusion.dtype.kind not in "iu":
+            raise ValueError(f"{confusion.dtype} {confusion.shape}, not integers [N, K, K]")
+    except (DataError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read ({error}). Remove it and the manifest.json beside it, and give the same command "
+            "again."
+        ) from error
+    return confusion

@@ -156,6 +156,7 @@ def valid_or_refused(path: Path) -> ClassTable | None:
         return None
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize(
     ("name", "content"),
     {

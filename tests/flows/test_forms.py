@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from flows.augment import augment
 from flows.forms import Changes, ChangesTo, assignments, changes_to
 from pipeline.config import GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
-from pipeline.recipes import load_config
+from pipeline.recipes import RECIPES, load_config
 from pipeline.request import Request
 
 SECTIONS = [
@@ -84,6 +84,18 @@ def test_overrides_come_after_forms() -> None:
     values = augment.validate_parameters(given)
     texts = [*assignments({"generate": values["generate"]}), *values["overrides"]]
     assert load_config("demo", texts).generate.pairs == 6
+
+
+def test_an_unknown_recipe_is_refused_when_a_run_is_submitted_with_the_names_of_those_there_are() -> None:
+    schema = augment.parameters.model_dump()
+    for recipe in (*RECIPES, "mine.yaml", "/data/recipes/mine.yml"):
+        validate({"recipe": recipe}, schema, raise_on_error=True)
+        augment.validate_parameters({"recipe": recipe})
+    for recipe in ("demmo", "", "demo2", "camvid-gpu", "mine.json", "yaml"):
+        with pytest.raises(Exception, match=r"'recipe'.*does not match.*demo\|camvid-cpu\|camvid\|cityscapes"):
+            validate({"recipe": recipe}, schema, raise_on_error=True)
+        with pytest.raises(ParameterTypeError, match="recipe"):
+            augment.validate_parameters({"recipe": recipe})
 
 
 @flow

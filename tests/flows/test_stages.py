@@ -5,11 +5,14 @@ import inspect
 import shutil
 import threading
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
 import pytest
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
@@ -40,6 +43,24 @@ def task_runs(flow_run_id: UUID) -> dict[str, Any]:
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
     return {run.name: run for run in runs}
+
+
+def test_the_time_that_a_run_is_due_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    due = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
+    monkeypatch.setattr(stages, "flow_run", SimpleNamespace(scheduled_start_time=due))
+    assert stages.folder_of("runs/{date}/{time}/{date}") == Path("runs/2026-01-01/2330/2026-01-01")
+    assert stages.folder_of("runs/{other}") == Path("runs/{other}")
+    assert stages.folder_of("") is None and stages.folder_of(None) is None
+
+
+@pytest.mark.usefixtures("server")
+def test_a_flow_run_without_a_schedule_is_due_when_it_begins() -> None:
+    @flow
+    def where() -> str:
+        return str(stages.folder_of("{date}"))
+
+    before = datetime.now(UTC)
+    assert f"{before:%Y-%m-%d}" <= where() <= f"{datetime.now(UTC):%Y-%m-%d}"
 
 
 @pytest.mark.slow

@@ -331,6 +331,7 @@ def test_save_and_load_give_the_same_samples(tmp_path: Path) -> None:
     np.testing.assert_array_equal(samples[0], samples[1])
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize(
     ("damage", "words"),
     [

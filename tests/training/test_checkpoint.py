@@ -73,6 +73,7 @@ def test_weights_of_another_architecture_are_refused_with_the_layers(tmp_path: P
         load_weights(tmp_path / "weights.safetensors", make_training(width=4)[0])
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize(
     "damage",
     [
@@ -181,6 +182,7 @@ def test_the_newest_are_kept(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize(
     "damage",
     [lambda content: content[:-8], lambda content: b"", lambda content: content[8:]],

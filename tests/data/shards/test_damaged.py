@@ -349,6 +349,7 @@ def iter_pairs(folder: Path) -> list[dict[str, Any]]:
     return [pairs[index] for index in range(len(pairs))]
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize("name", ALL)
 def test_damage_is_told(name: str, folder: Path, tmp_path: Path) -> None:
     ALL[name](folder)

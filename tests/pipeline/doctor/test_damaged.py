@@ -219,6 +219,7 @@ def config_of_whole(whole: Path) -> RunConfig:
     return request(whole).config()
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize("case", DATA)
 def test_damaged_data_is_refused_by_the_reader_and_named_by_the_doctor(
     case: str, root: Path, config_of_whole: RunConfig, monkeypatch: pytest.MonkeyPatch
@@ -300,6 +301,7 @@ CONFIGS: dict[str, bytes] = {
 }  # fmt: skip
 
 
+@pytest.mark.damaged
 @pytest.mark.parametrize("case", CONFIGS)
 def test_a_damaged_configuration_is_refused_when_loaded_and_by_the_doctor(case: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
