@@ -197,16 +197,20 @@ def read_arrays(folder: Path, split: str) -> Pairs:
     wrong = [key for key, kind in kinds.items() if not isinstance(index.get(key), kind)]
     if wrong:
         raise DataError(f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays anew.")
-    pairs = Pairs(
-        images=images,
-        labels=labels,
-        ids=list(index["ids"]),
-        table=ClassTable.from_dict(index["table"]),
-        name=index["name"],
-        licence=index["licence"],
-        # Arrays of earlier versions do not state it; theirs were all of one kind.
-        label_origins=index.get("label_origins", {}),
-    )
+    try:
+        pairs = Pairs(
+            images=images,
+            labels=labels,
+            ids=list(index["ids"]),
+            table=ClassTable.from_dict(index["table"]),
+            name=index["name"],
+            licence=index["licence"],
+            # Arrays of earlier versions do not state it; theirs were all of one kind.
+            label_origins=index.get("label_origins", {}),
+        )
+    except DataError as error:
+        names = ", ".join(each.name for each in (_images_path(folder, split), _labels_path(folder, split), path))
+        raise DataError(f"{folder} is damaged, in {names}: {error}") from error
     if list(pairs.size) != index["size"]:
         raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")
     return pairs
