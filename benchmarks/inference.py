@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import interleaved_seconds, machine, markdown_table, product_rate
+from benchmarks.measure import DIRECT, interleaved_seconds, machine, markdown_table, product_rate
 from data.arrays import resize_sample
 from data.datasets import Sample, open_dataset
 from data.labels import fill_ignored, labels_to_palette, one_hot
@@ -98,7 +98,7 @@ def prepared_call(
         network.prepare_for_inference(dtype)  # type: ignore[operator]
 
     def call() -> Tensor:
-        direct = patch.object(winograd, "LEAST_CHANNELS", 10**9) if dtype is None else nullcontext()
+        direct = patch.object(winograd, "TUNING", DIRECT) if dtype is None else nullcontext()
         with direct, torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             result = network(*inputs)
         return result if isinstance(result, Tensor) else result.layout

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.measure import machine, markdown_table
+from benchmarks.measure import DIRECT, machine, markdown_table
 from data.arrays import Pairs
 from generators import winograd
 from generators.grids import base_grid
@@ -77,7 +77,7 @@ def step_seconds(training: Callable[..., None], precision: str, plain: bool, ste
     try:
         if plain:
             every_pixel = patch.object(Conditions, "__call__", lambda self, size: self.dense(size))
-            direct = patch.object(winograd, "LEAST_CHANNELS", 10**9)
+            direct = patch.object(winograd, "TUNING", DIRECT)
             with patch.object(torch, "channels_last", torch.contiguous_format), every_pixel, direct:
                 training(folder, fabric=fabric, progress=times)
         else:

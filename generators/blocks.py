@@ -115,7 +115,7 @@ class SpatiallyAdaptiveNorm(nn.Module):
             if not condition.is_dense:
                 first, second = self.hidden, self.scale_and_shift
                 assert first.bias is not None and second.bias is not None
-                weights = (per_symbol(first.weight), first.bias, per_tap(second.weight), second.bias)
+                weights = (per_symbol(first.weight), first.bias, *per_tap(second.weight, second.bias))
                 return condition.to_pixels(convolve_patches(condition, *weights))
             condition = condition.condition
         hidden = F.relu(self.hidden(condition))

@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from generators.tuning import TUNING
+
 # Above this share of distinct 3x3 surroundings a convolution over all pixels is cheaper.
 DENSE_SHARE = 0.8
 OUTPUTS_AT_ONCE = 256  # so many that products stay in cache until they are summed
@@ -285,17 +287,25 @@ def per_symbol(weight: Tensor) -> Tensor:
     return weight.permute(1, 2, 3, 0).flatten(1)
 
 
-def per_tap(weight: Tensor) -> Tensor:
-    """Return the weight OM33 of a 3x3 convolution as [9O, M, 1, 1]: what a vector adds at each of nine places.
+def per_tap(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what a vector adds at each of nine places through a 3x3 convolution: a product and an addition.
 
     All nine places of the first OUTPUTS_AT_ONCE outputs come first, then those of the next.
+
+    Args:
+        weight: OM33.
+        bias: [O]; the place in the middle, which is always within the image, adds it.
+
+    Returns:
+        Weight [9O, M] and bias [9O].
     """
-    parts = [part.permute(2, 3, 0, 1).reshape(-1, weight.shape[1], 1, 1) for part in weight.split(OUTPUTS_AT_ONCE)]
-    return torch.cat(parts)
+    weights = [part.permute(2, 3, 0, 1).reshape(-1, weight.shape[1]) for part in weight.split(OUTPUTS_AT_ONCE)]
+    biases = [F.pad(part, (4 * len(part), 4 * len(part))) for part in bias.split(OUTPUTS_AT_ONCE)]
+    return torch.cat(weights), torch.cat(biases)
 
 
 def convolve_patches(
-    patches: Patches, symbol_weight: Tensor, hidden_bias: Tensor, tap_weight: Tensor, bias: Tensor
+    patches: Patches, symbol_weight: Tensor, hidden_bias: Tensor, tap_weight: Tensor, tap_bias: Tensor
 ) -> Tensor:
     """Return two 3x3 convolutions of the condition, with a ReLU between, for each distinct 5x5 surrounding.
 
@@ -303,8 +313,8 @@ def convolve_patches(
         patches: The surroundings; not dense.
         symbol_weight: [L, 9M], the first convolution's, from `per_symbol`.
         hidden_bias: [M].
-        tap_weight: [9O, M, 1, 1], the second convolution's, from `per_tap`.
-        bias: [O].
+        tap_weight: [9O, M], the second convolution's, from `per_tap`.
+        tap_bias: [9O], likewise.
 
     Returns:
         [N, O]; `patches.index` says which row is whose.
@@ -313,13 +323,17 @@ def convolve_patches(
     table = F.pad(symbols, (0, 0, 0, 1)).view(-1, len(hidden_bias))  # outside, conditions are 0
     hidden = F.relu(patches.inner(table) + hidden_bias)
     hidden = F.pad(hidden, (0, 0, 0, 1))  # and so is the hidden layer
-    hidden = hidden[None, None].permute(0, 3, 1, 2)
     sums = []
-    for part in tap_weight.split(9 * OUTPUTS_AT_ONCE):
-        # As a convolution, which is faster than `mm` on some processors and as fast on others.
-        taps = image_rows(F.conv2d(hidden, part)).view(-1, len(part) // 9)
-        sums.append(patches.outer(taps))
-    return torch.cat(sums, dim=1) + bias
+    for weight, bias in zip(tap_weight.split(9 * OUTPUTS_AT_ONCE), tap_bias.split(9 * OUTPUTS_AT_ONCE), strict=True):
+        sums.append(patches.outer(_product(hidden, weight, bias).view(-1, len(bias) // 9)))
+    return torch.cat(sums, dim=1) if len(sums) > 1 else sums[0]
+
+
+def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return rows [N, M] times the transposed weight [O, M], plus the bias [O], in the way that takes less time."""
+    if TUNING.multiplies_by_mm:
+        return torch.addmm(bias, rows, weight.T)
+    return image_rows(F.conv2d(rows[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias))
 
 
 def image_rows(x: Tensor) -> Tensor:

@@ -18,9 +18,10 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from generators.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
 from generators.patches import Patches, SymbolMap, convolve_patches, image_rows, per_symbol, per_tap
+from generators.tuning import TUNING
 
-# Numbers of a pass that stay in a core's second-level cache while they are multiplied, shifted and activated.
-PASS_NUMBERS = 2**16
+# Bytes of features that stay in a core's second-level cache while they are multiplied, shifted and activated.
+PASS_BYTES = 2**18
 # Large levels go through their blocks one image at a time, so that tables stay in cache.
 PIXELS_AT_ONCE = 2**13
 
@@ -42,6 +43,7 @@ class ModulationTable(nn.Module):
     bias: Tensor
     symbol_weight: Tensor
     tap_weight: Tensor
+    tap_bias: Tensor
 
     def __init__(self, norm: SpatiallyAdaptiveNorm, dtype: torch.dtype) -> None:
         """Take the weights of a normalisation whose batch statistics are fixed.
@@ -67,8 +69,10 @@ class ModulationTable(nn.Module):
             "weight": weight,
             "bias": bias,
             "symbol_weight": per_symbol(hidden.weight),
-            "tap_weight": per_tap(weight),
         }
+        tap_weight, buffers["tap_bias"] = per_tap(weight, bias)
+        # In the order in which products read it.
+        buffers["tap_weight"] = tap_weight.T.contiguous().T if TUNING.multiplies_by_mm else tap_weight
         for name, value in buffers.items():
             self.register_buffer(name, value.detach().clone().to(dtype), persistent=False)
 
@@ -78,35 +82,38 @@ class ModulationTable(nn.Module):
             condition = patches.condition.to(self.weight.dtype)
             hidden = F.relu(F.conv2d(condition, self.hidden_weight, self.hidden_bias, padding=1))
             return image_rows(F.conv2d(hidden, self.weight, self.bias, padding=1)), None
-        rows = convolve_patches(patches, self.symbol_weight, self.hidden_bias, self.tap_weight, self.bias)
+        rows = convolve_patches(patches, self.symbol_weight, self.hidden_bias, self.tap_weight, self.tap_bias)
         return rows, patches.index
 
 
-def _modulated(x: Tensor, source: Tensor | None, rows: Tensor, index: Tensor | None, slope: float) -> Tensor:
+def _modulated(x: Tensor, size: tuple[int, int], rows: Tensor, index: Tensor | None, slope: float) -> Tensor:
     """Return x * scale + shift, activated.
 
     Args:
-        x: [P', C], the features.
-        source: int64 [P], the feature row of each pixel; None if they are the pixels'.
+        x: BChw, the features, channels last in memory.
+        size: H and W, as x has them or twice that: then its pixels are repeated.
         rows: [N, 2C] of scale and shift.
         index: int64 [P], the row of each pixel; None if they are the pixels'.
         slope: Of the leaky ReLU; 1 for none.
 
     Returns:
-        [P, C].
+        BCHW, channels last in memory.
     """
-    channels = x.shape[1]
-    pixels = len(x) if source is None else len(source)
-    result = x.new_empty(pixels, channels)
-    step = max(1, PASS_NUMBERS // channels)
-    for first in range(0, pixels, step):
-        part = slice(first, first + step)
+    batch, channels, height, width = x.shape
+    times = size[0] // height
+    features = x.permute(0, 2, 3, 1).reshape(batch * height, 1, width, 1, channels)
+    pixels = times * times * width  # of all that a row of features becomes
+    result = x.new_empty(batch * height, times, width, times, channels)
+    step = max(1, PASS_BYTES // (pixels * channels * x.element_size()))
+    for first in range(0, batch * height, step):
+        out = result[first : first + step]
+        part = slice(first * pixels, (first + len(out)) * pixels)
         both = rows[part] if index is None else rows.index_select(0, index[part])
-        features = x[part] if source is None else x.index_select(0, source[part])
-        out = torch.addcmul(both[:, channels:], features, both[:, :channels], out=result[part])
+        scale, shift = both.view(*out.shape[:-1], 2 * channels).split(channels, dim=-1)
+        torch.addcmul(shift, features[first : first + step], scale, out=out)
         if slope != 1:
             F.leaky_relu_(out, slope)
-    return result
+    return result.view(batch, *size, channels).permute(0, 3, 1, 2)
 
 
 class TabulatedSpadeBlock(nn.Module):
@@ -131,20 +138,13 @@ class TabulatedSpadeBlock(nn.Module):
     def forward(self, x: Tensor, patches: Patches) -> Tensor:
         """Map x (BCHW, or half as high and wide: then its pixels are repeated) to B out HW, of the block's type."""
         x = x.to(self.dtype)
-        batch, height, width = patches.symbols.ids.shape
-        rows, source = image_rows(x), None
-        if x.shape[2:] != (height, width):
-            source = _repeated_rows(batch, (x.shape[2], x.shape[3]), x.device)
-
-        def image(pixels: Tensor) -> Tensor:
-            return pixels.view(batch, height, width, -1).permute(0, 3, 1, 2)
-
+        size = (patches.symbols.ids.shape[1], patches.symbols.ids.shape[2])
         if self.table_shortcut is not None:
-            skip = self.shortcut(image(_modulated(rows, source, *self.table_shortcut(patches), slope=1)))
+            skip = self.shortcut(_modulated(x, size, *self.table_shortcut(patches), slope=1))
         else:
-            skip = x if source is None else F.interpolate(x, scale_factor=2, mode="nearest")
-        x = self.conv_0(image(_modulated(rows, source, *self.table_0(patches), slope=SLOPE)))
-        x = self.conv_1(image(_modulated(image_rows(x), None, *self.table_1(patches), slope=SLOPE)))
+            skip = x if x.shape[2:] == size else F.interpolate(x, scale_factor=2, mode="nearest")
+        x = self.conv_0(_modulated(x, size, *self.table_0(patches), slope=SLOPE))
+        x = self.conv_1(_modulated(x, size, *self.table_1(patches), slope=SLOPE))
         return x.add_(skip)
 
 
@@ -154,12 +154,6 @@ def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     same = next(module.parameters()).dtype == dtype
     converted = module if same else copy.deepcopy(module).to(dtype)
     return converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def _repeated_rows(batch: int, size: tuple[int, int], device: torch.device) -> Tensor:
-    """Return int64 [4BHW]: the pixel that stands at each place after doubling a map B x H x W."""
-    pixels = torch.arange(batch * size[0] * size[1], device=device).view(batch, *size)
-    return pixels.repeat_interleave(2, dim=1).repeat_interleave(2, dim=2).flatten()
 
 
 class TabulatedBlocks(nn.Module):

@@ -18,14 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from generators.tuning import TUNING, Least
+
 SIDE = 4  # of a tile
 POINTS = 6  # of each variable
 # Tiles whose points are multiplied at once: enough to read the weights seldom, few enough to stay in cache.
 TILES_AT_ONCE = 256
-# Below it, the additions cost more than the multiplications that are saved.
-LEAST_CHANNELS = 64
-LEAST_PIXELS = 128  # for each of which the points of the kernels are read
-LEAST_PIXELS_IN_TRAINING = 1024  # for each of which they are computed
 
 # The finite points but 0, each with both signs; they and their powers are exact in binary.
 NEAR, FAR = 3 / 4, 3 / 2
@@ -73,8 +71,12 @@ class Conv3x3(nn.Conv2d):
 
 def points_of(weight: Tensor) -> Tensor | None:
     """Return the points of kernels OC33 that do not change any more, or None where they are of no use."""
-    suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and min(weight.shape[:2]) >= LEAST_CHANNELS
+    suits = weight.device.type == "cpu" and weight.dtype == torch.float32 and _has_channels(weight, TUNING.inference)
     return kernel_points(weight.detach()) if suits else None
+
+
+def _has_channels(weight: Tensor, least: Least) -> bool:
+    return min(weight.shape[:2]) >= least.channels
 
 
 def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, points: Tensor | None = None) -> Tensor:
@@ -91,9 +93,9 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, points: Tensor 
     """
     pixels = len(x) * x.shape[2] * x.shape[3]
     suits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if suits and points is not None and pixels >= LEAST_PIXELS:
+    if suits and points is not None and pixels >= TUNING.inference.pixels:
         return convolve(x, points, bias)
-    if suits and min(weight.shape[:2]) >= LEAST_CHANNELS and pixels >= LEAST_PIXELS_IN_TRAINING:
+    if suits and _has_channels(weight, TUNING.training) and pixels >= TUNING.training.pixels:
         return _Convolution.apply(x, weight, bias)
     return F.conv2d(x, weight, bias, padding=1)
 

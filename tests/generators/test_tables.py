@@ -9,6 +9,7 @@ from data.labels import one_hot
 from generators.blocks import SpadeResidualBlock
 from generators.patches import Patches, class_symbols
 from generators.tables import TabulatedSpadeBlock, fold_parametrizations
+from generators.tuning import TUNING
 
 CLASSES = 3
 
@@ -30,12 +31,16 @@ def layouts() -> Tensor:
 
 @pytest.mark.parametrize("channels", [(6, 6), (6, 4)], ids=["plain skip", "shortcut"])
 @pytest.mark.parametrize("share", [0.0, 2.0], ids=["all pixels", "patches"])
+@pytest.mark.parametrize("by_mm", [True, False])
 @torch.no_grad()
 def test_a_tabulated_block_is_the_block(
-    channels: tuple[int, int], share: float, monkeypatch: pytest.MonkeyPatch
+    channels: tuple[int, int], share: float, by_mm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tuning = TUNING._replace(multiplies_by_mm=by_mm)
+    monkeypatch.setattr("generators.patches.TUNING", tuning)
+    monkeypatch.setattr("generators.tables.TUNING", tuning)
     monkeypatch.setattr("generators.patches.DENSE_SHARE", share)
-    monkeypatch.setattr("generators.tables.PASS_NUMBERS", 50)  # several passes, the last of them shorter
+    monkeypatch.setattr("generators.tables.PASS_BYTES", 200)  # several passes, the last of them shorter
     block = trained_block(*channels)
     x = torch.randn(2, channels[0], 8, 12)
     small = torch.randn(2, channels[0], 4, 6)

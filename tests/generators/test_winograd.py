@@ -11,9 +11,18 @@ from generators import winograd
 from generators.blocks import EqualizedConv2d
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.oasis import OasisSettings
+from generators.tuning import Least, Tuning
 from generators.winograd import Conv3x3, convolve, convolve_3x3, kernel_points
 
-CHANNELS = winograd.LEAST_CHANNELS
+CHANNELS = 64
+LEAST = Tuning(inference=Least(CHANNELS, 128), training=Least(CHANNELS, 1024), multiplies_by_mm=True)
+NEVER = Least(10**9, 0)
+
+
+@pytest.fixture(autouse=True)
+def tuning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same choices on all processors."""
+    monkeypatch.setattr(winograd, "TUNING", LEAST)
 
 
 def example(batch: int, inputs: int, outputs: int, size: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -57,7 +66,7 @@ def test_gradients_of_first_and_second_order_are_the_convolutions(size: tuple[in
         penalty = (first[0].square().sum().sqrt() + first[1].square().sum()).log()
         return [y, *first, *torch.autograd.grad(penalty, tensors)]
 
-    assert x.shape[2] * x.shape[3] >= winograd.LEAST_PIXELS_IN_TRAINING
+    assert x.shape[2] * x.shape[3] >= LEAST.training.pixels
     ours = derivatives(lambda: convolve_3x3(x, weight, bias))
     expected = derivatives(lambda: F.conv2d(x, weight, bias, padding=1))
     for a, b in zip(ours, expected, strict=True):
@@ -110,7 +119,7 @@ def test_a_wide_generator_is_the_same_when_prepared(monkeypatch: pytest.MonkeyPa
     label_map = F.one_hot(label, 3).permute(0, 3, 1, 2).float()
     noise = network.sample_noise(None, label, [torch.Generator().manual_seed(i) for i in range(2)])
     with torch.no_grad(), monkeypatch.context() as patch:
-        patch.setattr(winograd, "LEAST_CHANNELS", 10**9)
+        patch.setattr(winograd, "TUNING", LEAST._replace(inference=NEVER, training=NEVER))
         expected = network(label_map, noise)
     network.prepare_for_inference()
     assert any(isinstance(m, Conv3x3) and m.points is not None for m in network.modules())
