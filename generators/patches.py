@@ -331,7 +331,7 @@ def convolve_patches(
 
 def _product(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Return rows [N, M] times the transposed weight [O, M], plus the bias [O], in the way that takes less time."""
-    if TUNING.multiplies_by_mm:
+    if TUNING.multiplies_by_mm and rows.dtype == torch.float32:
         return torch.addmm(bias, rows, weight.T)
     return image_rows(F.conv2d(rows[None, None].permute(0, 3, 1, 2), weight[:, :, None, None], bias))
 

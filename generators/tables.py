@@ -72,7 +72,8 @@ class ModulationTable(nn.Module):
         }
         tap_weight, buffers["tap_bias"] = per_tap(weight, bias)
         # In the order in which products read it.
-        buffers["tap_weight"] = tap_weight.T.contiguous().T if TUNING.multiplies_by_mm else tap_weight
+        by_mm = TUNING.multiplies_by_mm and dtype == torch.float32
+        buffers["tap_weight"] = tap_weight.T.contiguous().T if by_mm else tap_weight
         for name, value in buffers.items():
             self.register_buffer(name, value.detach().clone().to(dtype), persistent=False)
 

@@ -28,7 +28,7 @@ class Tuning(NamedTuple):
     Attributes:
         inference: For convolutions with the points of their kernels known.
         training: For convolutions that are also differentiated, and whose kernels change.
-        multiplies_by_mm: Whether rows are multiplied by `mm` and not by a 1x1 convolution.
+        multiplies_by_mm: Whether float32 rows are multiplied by `mm` and not by a 1x1 convolution.
     """
 
     inference: Least
