@@ -58,7 +58,7 @@ class EqualizedConv2d(nn.Module):
         """Convolve BCHW."""
         weight = self.weight * self.scale if self.scale != 1.0 else self.weight
         if self.is_3x3:
-            return convolve_3x3(x, weight, self.bias, self.points)
+            return convolve_3x3(x, weight, self.bias, self.points, second_order=True)
         return F.conv2d(x, weight, self.bias, padding=self.padding)
 
 

@@ -271,6 +271,8 @@ def train_layout_generator(
     seed_step(seed, kind, -1)
     raw_generator = system.build_generator(table.num_classes, size, settings)
     raw_critic = system.build_critic(table.num_classes, size, settings)
+    for network in (raw_generator, raw_critic):
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     average = fabric.to_device(averaged_copy(raw_generator))
     ranks.join(raw_generator, raw_critic)
     optimizers = {

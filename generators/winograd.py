@@ -79,7 +79,9 @@ def _has_channels(weight: Tensor, least: Least) -> bool:
     return min(weight.shape[:2]) >= least.channels
 
 
-def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, points: Tensor | None = None) -> Tensor:
+def convolve_3x3(
+    x: Tensor, weight: Tensor, bias: Tensor | None, points: Tensor | None = None, second_order: bool = False
+) -> Tensor:
     """Convolve with zeros outside, in the way that takes less time.
 
     Args:
@@ -87,36 +89,52 @@ def convolve_3x3(x: Tensor, weight: Tensor, bias: Tensor | None, points: Tensor 
         weight: OC33.
         bias: [O] or None.
         points: [36, O, C] of `weight` if they are known; then no gradient passes.
+        second_order: Whether gradients will be differentiated, as a gradient penalty does.
 
     Returns:
         BOHW.
     """
     pixels = len(x) * x.shape[2] * x.shape[3]
-    suits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-    if suits and points is not None and pixels >= TUNING.inference.pixels:
+    in_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    on_cpu = x.device.type == "cpu"
+    if on_cpu and in_float32 and points is not None and pixels >= TUNING.inference.pixels:
         return convolve(x, points, bias)
-    if suits and _has_channels(weight, TUNING.training) and pixels >= TUNING.training.pixels:
-        return _Convolution.apply(x, weight, bias)
-    return F.conv2d(x, weight, bias, padding=1)
+    fewer = in_float32 and _has_channels(weight, TUNING.training) and pixels >= TUNING.training.pixels
+    if not on_cpu or not (fewer or (second_order and torch.is_grad_enabled())):
+        return F.conv2d(x, weight, bias, padding=1)
+    if torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
+    return _Convolution.apply(x, weight, bias, fewer)
 
 
 class _Convolution(torch.autograd.Function):
-    """The convolution with gradients of any order."""
+    """The convolution with gradients of any order, by fewer multiplications or as torch computes it.
+
+    Torch differentiates the gradient of the weights by a convolution whose kernels are whole images, which takes ten
+    times as long.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, fewer: bool) -> Tensor:
         ctx.save_for_backward(x, weight)
-        return convolve(x, kernel_points(weight), bias)
+        ctx.fewer = fewer
+        if fewer:
+            return convolve(x, kernel_points(weight), bias)
+        return F.conv2d(x, weight, bias, padding=1)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         needs = ctx.needs_input_grad
+        if not ctx.fewer and not torch.is_grad_enabled():  # nobody asks for gradients of the gradients
+            return (*_gradients(gradient, x, weight, needs[:3]), None)
         return (
-            _Convolution.apply(gradient, _transposed(weight), None) if needs[0] else None,
-            _WeightGradient.apply(x, gradient) if needs[1] else None,
+            _Convolution.apply(gradient, _transposed(weight), None, ctx.fewer) if needs[0] else None,
+            _WeightGradient.apply(x, gradient, ctx.fewer) if needs[1] else None,
             gradient.sum((0, 2, 3)) if needs[2] else None,
+            None,
         )
 
 
@@ -124,9 +142,13 @@ class _WeightGradient(torch.autograd.Function):
     """The gradient OC33 of the weights, from the input BCHW and the gradient BOHW of the output."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, gradient: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, gradient: Tensor, fewer: bool) -> Tensor:
         ctx.save_for_backward(x, gradient)
-        return weight_gradient(x, gradient)
+        ctx.fewer = fewer
+        if fewer:
+            return weight_gradient(x, gradient)
+        weight = x.new_empty(gradient.shape[1], x.shape[1], 3, 3)  # only its shape is read
+        return _gradients(gradient, x, weight, (False, True, False))[1]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
@@ -134,9 +156,18 @@ class _WeightGradient(torch.autograd.Function):
         (weight,) = gradients
         needs = ctx.needs_input_grad
         return (
-            _Convolution.apply(gradient, _transposed(weight), None) if needs[0] else None,
-            _Convolution.apply(x, weight, None) if needs[1] else None,
+            _Convolution.apply(gradient, _transposed(weight), None, ctx.fewer) if needs[0] else None,
+            _Convolution.apply(x, weight, None, ctx.fewer) if needs[1] else None,
+            None,
         )
+
+
+def _gradients(gradient: Tensor, x: Tensor, weight: Tensor, wanted: Sequence[bool]) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the gradients of input, weights and bias that are wanted, as torch computes them; None for others."""
+    sides = [1, 1]
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], sides, sides, sides, False, [0, 0], 1, list(wanted)
+    )
 
 
 def _transposed(weight: Tensor) -> Tensor:

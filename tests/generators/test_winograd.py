@@ -54,23 +54,45 @@ def test_it_rounds_like_the_sum_of_products() -> None:
     assert ours < 2 * theirs
 
 
-@pytest.mark.parametrize("size", [(36, 40), (33, 34)])
-def test_gradients_of_first_and_second_order_are_the_convolutions(size: tuple[int, int]) -> None:
-    tensors = [tensor.requires_grad_() for tensor in example(1, CHANNELS, CHANNELS + 3, size)]
+@pytest.mark.parametrize(
+    ("channels", "size"),
+    [(CHANNELS, (36, 40)), (CHANNELS, (33, 34)), (5, (7, 8))],
+    ids=["fewer multiplications", "odd sizes", "directly"],
+)
+def test_gradients_of_first_and_second_order_are_the_convolutions(channels: int, size: tuple[int, int]) -> None:
+    tensors = [tensor.requires_grad_() for tensor in example(1, channels, channels + 3, size)]
     x, weight, bias = tensors
 
     def derivatives(convolution: Callable[[], Tensor]) -> list[Tensor]:
         y = convolution()
         loss = (y.square() * torch.linspace(0, 1, y.numel()).view_as(y)).mean()
+        alone = torch.autograd.grad(loss, tensors, retain_graph=True)
         first = torch.autograd.grad(loss, tensors, create_graph=True)
         penalty = (first[0].square().sum().sqrt() + first[1].square().sum()).log()
-        return [y, *first, *torch.autograd.grad(penalty, tensors)]
+        return [y, *alone, *first, *torch.autograd.grad(penalty, tensors)]
 
-    assert x.shape[2] * x.shape[3] >= LEAST.training.pixels
-    ours = derivatives(lambda: convolve_3x3(x, weight, bias))
+    ours = derivatives(lambda: convolve_3x3(x, weight, bias, second_order=True))
+    assert "_Convolution" in str(convolve_3x3(x, weight, bias, second_order=True).grad_fn)
     expected = derivatives(lambda: F.conv2d(x, weight, bias, padding=1))
     for a, b in zip(ours, expected, strict=True):
         assert (a - b).abs().max() < 1e-5 * b.abs().max()
+
+
+def test_a_penalty_under_autocast_has_the_gradients_of_torchs_convolution() -> None:
+    x, weight, bias = (tensor.requires_grad_() for tensor in example(2, 5, 6, (9, 12)))
+    gradients = []
+    for convolution in (
+        lambda: convolve_3x3(x, weight, bias, second_order=True),
+        lambda: F.conv2d(x, weight, bias, padding=1),
+    ):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = convolution()
+        assert y.dtype == torch.bfloat16
+        (slope,) = torch.autograd.grad(y.float().square().mean(), x, create_graph=True)
+        gradients.append(torch.autograd.grad(slope.square().sum().sqrt(), [x, weight, bias]))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert ours.dtype == torch.float32
+        assert (ours - theirs).abs().max() < 0.03 * theirs.abs().max()
 
 
 def test_the_layer_has_the_state_and_function_of_torchs() -> None:
