@@ -170,6 +170,8 @@ def fine_tune(
     }
     if objective.critic is not None:
         rates["image_critic"] = (objective.critic, settings.discriminator_learning_rate, images.settings.betas)
+    for module, _, _ in rates.values():
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = {
         name: torch.optim.Adam(module.parameters(), rate, betas) for name, (module, rate, betas) in rates.items()
     }
