@@ -29,6 +29,7 @@ from generators.layout_models import (
 from generators.layout_settings import Edits
 from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls, PaletteSampler, Projection
+from training.loop import epoch_batch
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 Labeller = Callable[[Tensor], Tensor]
@@ -102,8 +103,7 @@ class PairMaker:
             layout, count = labels, self.train.table.num_classes
             targets = np.stack([palette_of_label(label, count) for label in labels.numpy().astype(np.uint8)])
         else:
-            # Each real layout is used equally often, in an order that goes through all of them.
-            chosen = [index % len(self.train) for index in indices]
+            chosen = self._sources(indices, len(self.train))
             sources = [self.train.ids[position] for position in chosen]
             labels = torch.from_numpy(self.train.labels[chosen].astype(np.int64))
             layout = torch.from_numpy(self.filled_labels[chosen].astype(np.int64))
@@ -138,6 +138,13 @@ class PairMaker:
             for i, index in enumerate(indices)
         ]
 
+    def _sources(self, indices: list[int], count: int) -> list[int]:
+        """Return which of `count` samples each row is made from: all equally often, each pass in another order.
+
+        Neighbouring files are often frames of one video; few rows shall not come from the first of them alone.
+        """
+        return [int(epoch_batch(count, 1, index, self.seed, f"generate-{self.kind}")[0]) for index in indices]
+
     def _full_layouts(self, indices: list[int], randoms: list[np.random.Generator]) -> tuple[Tensor, np.ndarray]:
         assert isinstance(self.layout_generator, FullLayoutGenerator)
         palettes = self._palettes(randoms)
@@ -147,8 +154,7 @@ class PairMaker:
     def _predicted_layouts(self, indices: list[int]) -> tuple[Tensor, list[str]]:
         """Return the predicted layouts of unlabelled images and the images' ids (oasis.txt, App. B.4)."""
         assert self.unlabelled is not None and self.labeller is not None
-        # Each image is used equally often, in an order that goes through all of them.
-        chosen = [index % len(self.unlabelled) for index in indices]
+        chosen = self._sources(indices, len(self.unlabelled))
         layout = self.labeller(self.unlabelled.batch(chosen).to(self.fabric.device)).cpu()
         return layout, [self.unlabelled.ids[position] for position in chosen]
 

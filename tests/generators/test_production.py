@@ -102,11 +102,12 @@ def test_rows_that_are_added_to_have_a_sampled_target_and_no_box(make_maker: Cal
     controls = PaletteControls(fixed={"ground": 0.2, "sky": 0.8})
     maker = make_maker("semantic-palette-partial", {"edits": "add"}, edits="add", controls=controls)
     rows = list(maker.rows(0, 6, 4))
+    ids = [row.source_id for row in rows]
+    assert sorted(map(str, ids)) == sorted(maker.train.ids)  # each once
     for row in rows:
         assert row.edit_box is None
-        assert row.source_id == maker.train.ids[row.index % 6]
         np.testing.assert_allclose(row.palette_target, [0.2, 0.0, 0.8], atol=1e-6)
-    sources = maker.filled_labels
+    sources = [maker.filled_labels[maker.train.ids.index(str(row.source_id))] for row in rows]
     # There is nothing to add of the wall, so that it grows nowhere.
     assert all(not np.any((row.label == 1) & (sources[row.index] != 1)) for row in rows)
     assert any(np.any((row.label != 255) & (row.label != sources[row.index])) for row in rows)
@@ -117,7 +118,9 @@ def brightness_labels(image: Tensor) -> Tensor:
     return ((image.mean(dim=1) + 1) * 1.5).long().clamp(0, 2)
 
 
-def test_pseudo_rows_are_predicted_from_unlabelled_images_in_order(make_maker: Callable[..., PairMaker]) -> None:
+def test_pseudo_rows_are_predicted_from_unlabelled_images_each_pass_in_another_order(
+    make_maker: Callable[..., PairMaker],
+) -> None:
     pictures = np.random.default_rng(4).integers(0, 256, (4, *SIZE, 3), dtype=np.uint8)
     unlabelled = UnlabelledImages(pictures, ["a.png", "b.png", "c/d.jpg", "e.png"], "drives")
     maker = replace(
@@ -128,16 +131,22 @@ def test_pseudo_rows_are_predicted_from_unlabelled_images_in_order(make_maker: C
         unlabelled=unlabelled,
         labeller=brightness_labels,
     )
-    rows = list(maker.rows(0, 6, batch_size=6))
+    rows = list(maker.rows(0, 12, batch_size=6))
+    passes = [[str(row.source_id) for row in rows[first : first + 4]] for first in (0, 4, 8)]
+    assert all(sorted(ids) == unlabelled.ids for ids in passes)
+    assert len({tuple(ids) for ids in [*passes, unlabelled.ids]}) > 2
+    assert all(equal(row, other) for row, other in zip(maker.rows(5, 3, batch_size=2), rows[5:8], strict=True))
     again = [*maker.rows(4, 2, batch_size=1), *maker.rows(0, 4, batch_size=3)]
     assert all(equal(row, rows[row.index]) for row in again)
     assert all(np.abs(row.image.astype(int) - rows[row.index].image).max() <= 1 for row in again)
     for index, row in enumerate(rows):
         assert (row.id, row.kind, row.layout_model) == (f"pseudo-{index:08d}", "pseudo", "critic")
-        assert row.source_id == unlabelled.ids[index % 4] and row.edit_box is None
-        np.testing.assert_array_equal(row.label, brightness_labels(unlabelled.batch([index % 4]))[0].numpy())
+        assert row.edit_box is None
+        source = unlabelled.ids.index(str(row.source_id))
+        np.testing.assert_array_equal(row.label, brightness_labels(unlabelled.batch([source]))[0].numpy())
         np.testing.assert_allclose(row.palette_achieved, [(row.label == k).mean() for k in range(3)], atol=1e-9)
         np.testing.assert_array_equal(row.palette_target, row.palette_achieved)
         assert row_problems(row) == []
     # The same layout under other noise: rows of one image differ.
-    assert np.array_equal(rows[0].label, rows[4].label) and not np.array_equal(rows[0].image, rows[4].image)
+    later = next(row for row in rows[4:] if row.source_id == rows[0].source_id)
+    assert np.array_equal(rows[0].label, later.label) and not np.array_equal(rows[0].image, later.image)
