@@ -168,6 +168,6 @@ def read_unlabelled(folder: Path) -> UnlabelledImages:
         )
     try:
         images = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"The unlabelled images in {folder} cannot be read ({error}). Write them anew.") from error
     return UnlabelledImages(images, list(index["ids"]), index["name"])

@@ -145,7 +145,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
                 line = json.loads(text)
             except (ValueError, RecursionError):
                 break
-            if not isinstance(line, dict):
+            if not isinstance(line, dict) or "step" not in line:
                 break
             lines.append(line)
     return lines

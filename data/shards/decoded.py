@@ -123,7 +123,7 @@ def _map(path: Path, rows: int) -> np.ndarray:
     """Map a decoded copy into memory, read-only."""
     try:
         planes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(f"{path} cannot be read ({error}). Remove it and decode the shards again.") from error
     if planes.ndim != 4 or planes.shape[:2] != (rows, 4) or planes.dtype != np.uint8:
         raise DataError(

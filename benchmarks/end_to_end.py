@@ -1,0 +1,53 @@
+"""Pairs per second from palette to shard on disk, against the generators alone.
+
+Usage: python -m benchmarks.end_to_end [--pairs 240] [--size 128x256] [--repetitions 3]
+
+The networks of `camvid-cpu`, trained for one step on embedded scenes (speed does not depend on how well they are
+trained). The generators alone draw palettes and make layouts and images in memory; the whole also encodes, checks and
+writes. Both take turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+from pathlib import Path
+
+from benchmarks.generate_memory import benchmark_config
+from benchmarks.measure import interleaved_seconds, machine, markdown_table
+from pipeline.run import Run
+
+UNIT = "shards/full"
+
+
+def main() -> None:
+    """Run the benchmark and print its table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pairs", type=int, default=240)
+    parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(128, 256))
+    parser.add_argument("--repetitions", type=int, default=3)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        run = Run(benchmark_config(arguments.pairs, arguments.size), Path(folder) / "run")
+        run.make([*run.names_of("layouts"), *run.names_of("images")])
+        maker, batch_size = run.pair_maker(UNIT), run.config.generate.batch_size
+
+        def generators() -> None:
+            for _ in maker.rows(0, arguments.pairs, batch_size):
+                pass
+
+        def whole() -> None:
+            shutil.rmtree(run.run_dir / UNIT, ignore_errors=True)
+            run.make([UNIT])
+
+        seconds = interleaved_seconds({"generators alone": generators, "whole": whole}, arguments.repetitions)
+    print(machine())
+    print(f"{arguments.pairs} pairs of {arguments.size[0]}x{arguments.size[1]}, {batch_size} at once\n")
+    alone = seconds["generators alone"]
+    rows = [[name, f"{arguments.pairs / taken:.1f}", f"{alone / taken:.2f}"] for name, taken in seconds.items()]
+    print(markdown_table(["what", "pairs per second", "of the generators' rate"], rows))
+
+
+if __name__ == "__main__":
+    main()
