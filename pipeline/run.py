@@ -338,9 +338,9 @@ class Run:
             COMPARISON: self._make_comparison,
         }
         unit, ranks = self.units[name], self.ranks
-        self.check_inputs(name)
         makes_pairs = kind == "shards" or rest.endswith("/pairs")
-        if ranks.first:
+        if ranks.first:  # which alone knows that the manifests before are written; the others wait for it
+            self.check_inputs(name)
             begin(self.run_dir, unit, self.units)
         ranks.wait()
         if ranks.first or kind in SHARED or makes_pairs:
