@@ -148,11 +148,10 @@ def fabric() -> Fabric:
 
 @pytest.fixture
 def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None]:
-    """Compare loss curves with the recorded ones.
+    """Compare loss curves with the recorded ones; other processors round differently, hence the tolerance.
 
-    Processors round differently, which grows where Adam's first steps follow the sign of gradients near zero, and
-    where a unit is near a rectifier's edge: of 25 curves under four instruction sets, 23 stayed within 1e-4 over ten
-    steps, and two parted, one after the first step, to 4 %. So the first step is compared closely.
+    A curve on which a unit comes near a rectifier's edge parts between processors; seeds are chosen so that none does:
+    with SSE4.1, AVX2 and AVX-512 they differ by some hundred-thousandths after ten steps.
     """
 
     def compare(name: str, measured: Sequence[Mapping[str, float]]) -> None:
@@ -163,9 +162,7 @@ def compare_with_golden() -> Callable[[str, Sequence[Mapping[str, float]]], None
             pytest.skip("recorded")
         assert curves.keys() == golden[name].keys()
         for key, curve in curves.items():
-            expected = golden[name][key]
-            assert curve[0] == pytest.approx(expected[0], rel=1e-4, abs=2e-5), key
-            assert curve == pytest.approx(expected, rel=0.1, abs=1e-2), key
+            assert curve == pytest.approx(golden[name][key], rel=1e-3, abs=2e-5), key
 
     return compare
 
