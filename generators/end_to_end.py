@@ -6,7 +6,7 @@ are made from generated layouts; its gradient reaches the layout generator throu
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -44,6 +44,7 @@ from training.loop import (
     require_finite,
     require_finite_gradients,
     seed_step,
+    settings_of_result,
 )
 from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, watch_interval
@@ -319,13 +320,12 @@ def fine_tune(
         *images_to_uint8(image[:SHEET_COUNT].float().cpu()),
     ]
     tile_pictures(folder / "samples" / "final.png", pictures, columns=min(SHEET_COUNT, len(layout)))
-    metadata = {"fine_tuning": asdict(settings)}
+    metadata = {"fine_tuning": settings_of_result(settings)}
+    layout_numbers, image_numbers = (settings_of_result(part.settings) for part in (layouts, images))
     identity = layout_identity(layouts.system, pairs.table, size)
-    save_weights(
-        folder / LAYOUT_WEIGHTS, layout_average, {**identity, "settings": asdict(layouts.settings), **metadata}
-    )
+    save_weights(folder / LAYOUT_WEIGHTS, layout_average, {**identity, "settings": layout_numbers, **metadata})
     identity = image_identity(images.system, pairs.table, size)
-    save_weights(folder / IMAGE_WEIGHTS, image_average, {**identity, "settings": asdict(images.settings), **metadata})
+    save_weights(folder / IMAGE_WEIGHTS, image_average, {**identity, "settings": image_numbers, **metadata})
 
 
 def _load_part(folder: Path, modules: dict[str, nn.Module]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from training.loop import (
     require_finite,
     require_finite_gradients,
     seed_step,
+    settings_of_result,
 )
 from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, looking_at, watch_interval
@@ -271,7 +271,7 @@ def train_image_generator(
     tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     metadata: Mapping[str, Any] = {
         **image_identity(name, pairs.table, size),
-        "settings": asdict(settings),
+        "settings": settings_of_result(settings),
         "perceptual_features": None if features is None else features.description,
     }
     if raw_critic is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from training.loop import (
     require_finite,
     require_finite_gradients,
     seed_step,
+    settings_of_result,
 )
 from training.ranks import ALONE, Ranks
 from training.watch import SignsOfTrouble, looking_at, watch_interval
@@ -363,5 +364,5 @@ def train_layout_generator(
         )
     pictures, divergence = objective.inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
-    identity = layout_identity(kind, table, size)
-    save_weights(folder / "weights.safetensors", average, {**identity, "settings": asdict(settings), "kl": divergence})
+    metadata = {**layout_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
+    save_weights(folder / "weights.safetensors", average, metadata)

@@ -1,4 +1,4 @@
-"""3D noise of OASIS: one vector for the image, a region or a pixel, and resampling of a part (App. A.7 and B.2)."""
+"""3D noise of OASIS: one vector for the image, a region or a pixel (App. A.7)."""
 
 from __future__ import annotations
 
@@ -44,18 +44,3 @@ def sample_noise(scheme: NoiseScheme, label: Tensor, channels: int, generators: 
             table = torch.randn(256, channels, generator=generator).to(label.device)
             samples.append(table[ids].permute(2, 0, 1))
     return torch.stack(samples)
-
-
-def resample_noise(noise: Tensor, region: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-    """Give a region of each sample a new noise vector and keep the rest (App. B.2, local sampling).
-
-    Args:
-        noise: BZHW.
-        region: BHW bool: a class (`label == id`) or any shape.
-        generators: One CPU generator per sample.
-
-    Returns:
-        BZHW.
-    """
-    vectors = torch.stack([torch.randn(noise.shape[1], generator=generator) for generator in generators])
-    return torch.where(region[:, None], vectors.to(noise.device)[:, :, None, None], noise)

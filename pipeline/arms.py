@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Adaptation = Literal["none", "advent"]
+Adaptation = Literal["none", "advent", "minent"]
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,21 @@ ARMS: dict[str, Arm] = {
         synthetic="full",
         adaptation="advent",
     ),
+    "syn-minent": Arm(
+        "generated pairs, and real images without labels by MinEnt",
+        real="unlabelled",
+        synthetic="full",
+        adaptation="minent",
+    ),
     "real+syn": Arm("real and generated pairs", synthetic="full"),
     "real+syn-advent": Arm("real and generated pairs, AdvEnt", synthetic="full", adaptation="advent"),
+    "real+syn-minent": Arm("real and generated pairs, MinEnt", synthetic="full", adaptation="minent"),
     "real+partial": Arm("real pairs and real layouts edited in part", synthetic="partial"),
     "real+partial-advent": Arm(
         "real pairs and real layouts edited in part, AdvEnt", synthetic="partial", adaptation="advent"
     ),
     "real+pseudo": Arm("real pairs and images painted on predicted layouts of unlabelled images", synthetic="pseudo"),
 }
-DEFAULT_ARMS = tuple(name for name in ARMS if name not in ("real-flip", "real+pseudo"))
+DEFAULT_ARMS = tuple(
+    name for name, arm in ARMS.items() if name not in ("real-flip", "real+pseudo") and arm.adaptation != "minent"
+)

@@ -274,6 +274,10 @@ class SegmentersConfig(Section):
         default="flip", description="Of all arms alike; the arms real-flip and real-standard name their own."
     )
     adversarial_weight: float = Field(default=0.001, ge=0, description="Weight of AdvEnt's loss.")
+    entropy_weight: float = Field(default=0.001, ge=0, description="Weight of MinEnt's loss.")
+    adapted_domain: Literal["real", "synthetic"] | None = Field(
+        default=None, description="Whose images are adapted; synthetic if it is left out and real pairs have labels."
+    )
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
 
 

@@ -12,7 +12,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.errors import ConfigError, ScenepaletteError
+from data.errors import ConfigError
 from data.files import writing_explained
 from data.shards.pairs import ShardPairs
 from data.unlabelled import UnlabelledImages, read_unlabelled
@@ -44,14 +44,13 @@ from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_fi
 from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
 from training.fabric import computes_bfloat16, inference_type, make_fabric
-from training.loop import NO_PROGRESS, Progress
+from training.loop import NO_PROGRESS, Progress, settings_of_result
 from training.ranks import ALONE, Ranks
 
 LAYOUT_VERSION = 3
 IMAGES_VERSION = 3
 FINETUNE_VERSION = 3
 
-STAGES = ("data", "palettes", "layouts", "images", "finetuned", "shards", "segmenters", "report")
 COMPARISON = "comparison"
 # What processes that were started together share: the batches of trainings, and the shards of a kind.
 SHARED = ("layouts", "images", "finetuned", "shards")
@@ -125,7 +124,7 @@ def segmenter_unit(
     config: RunConfig, name: str, arm: str, seed: int, inputs: tuple[str, ...], comparison: bool = False
 ) -> Unit:
     """Return the unit of one segmenter training."""
-    settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds"})
+    settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
     if comparison:
         settings["steps"] = config.compare.segmenter_steps
     return Unit(name, segment.VERSION, {**settings, "arm": arm, "seed": seed}, inputs)
@@ -143,15 +142,19 @@ def _model_units(config: RunConfig, models: Iterable[PairModels]) -> list[Unit]:
     for made_by in models:
         layout, image = made_by.layout, made_by.image
         if layout is not None:
-            settings = {**asdict(layout.settings), "system": layout.system, **seed}
+            settings = {**settings_of_result(layout.settings), "system": layout.system, **seed}
             units[layout.unit] = Unit(layout.unit, LAYOUT_VERSION, settings, ("data", "palettes"))
         # A perceptual loss may fall back on the features of the segmenter that is trained on real pairs.
-        judge = (judge_of(config),) if find_image_system(image.system).perceptual else ()
-        units[image.unit] = Unit(image.unit, IMAGES_VERSION, {**asdict(image.settings), **seed}, ("data", *judge))
+        perceptual = find_image_system(image.system).perceptual
+        judge = (judge_of(config),) if perceptual else ()
+        weights = config.images.vgg_weights
+        features = {"vgg_weights": str(weights)} if perceptual and weights is not None else {}
+        settings = {**settings_of_result(image.settings), **features, **seed}
+        units[image.unit] = Unit(image.unit, IMAGES_VERSION, settings, ("data", *judge))
         if made_by.finetuned is not None:
             assert layout is not None
             inputs = ("data", "palettes", layout.unit, image.unit, *judge)
-            settings = {**asdict(config.finetune.settings()), **seed}
+            settings = {**settings_of_result(config.finetune.settings()), **features, **seed}
             units[made_by.finetuned] = Unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
     stages = ("layouts", "images", "finetuned")
     return sorted(units.values(), key=lambda unit: stages.index(unit.name.partition("/")[0]))
@@ -651,28 +654,6 @@ class Run:
             "python": platform.python_version(),
             "torch": torch.__version__,
         }
-
-
-def run_stage(stage: str, config: RunConfig, run_dir: Path, progress: Progress = NO_PROGRESS) -> Path:
-    """Make one stage of a run and whatever it needs that is not finished.
-
-    Args:
-        stage: One of STAGES, or "comparison".
-        config: The configuration.
-        run_dir: The run directory.
-        progress: Watches long work.
-
-    Returns:
-        The stage's folder.
-
-    Raises:
-        ScenepaletteError: Anything that a user can mend; finished work stays.
-    """
-    if stage not in (*STAGES, COMPARISON):
-        raise ScenepaletteError(f"There is no stage {stage!r}; stages are {', '.join((*STAGES, COMPARISON))}.")
-    run = Run(config, run_dir, progress)
-    run.make(run.names_of(stage))
-    return run_dir / stage
 
 
 def _processor() -> str:

@@ -168,15 +168,6 @@ class VarianceOfClasses:
         """Mean over the classes that occur; nan if there is none."""
         return mean_over_classes(self.per_class)
 
-    @property
-    def per_class_of_all_layouts(self) -> np.ndarray:
-        """As `per_class`, with a layout that does not show a class counted as variance 0: float64 [K].
-
-        The paper's "average over the entire test set" can be read so, and its values for rare classes, some hundred
-        times below those of frequent ones, suggest it.
-        """
-        return np.nan_to_num(self.per_class) * self.layouts_with_class / max(self.layouts, 1)
-
 
 class ClassVariance:
     """Adds up the variance per class, one layout after the other (conditional-imle.txt, 4.3).

@@ -20,7 +20,7 @@ import contextlib
 import sys
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,6 +55,7 @@ from training.loop import (
     require_finite,
     require_finite_gradients,
     seed_step,
+    settings_of_result,
 )
 
 if TYPE_CHECKING:
@@ -423,14 +424,11 @@ def _identity(
     table: ClassTable,
     seed: int,
 ) -> dict[str, Any]:
-    """What decides the outcome of a training; how often it is logged or kept does not."""
-    numbers = asdict(settings)
-    for name in ("checkpoint_every", "log_every"):
-        del numbers[name]
+    """What decides the outcome of a training."""
     pairs = {domain: sha256_of_json(list(given.ids)) for domain, given in domains.items()}
     return {
         **_model_identity(settings, table),
-        "training": sha256_of_json([numbers, pairs, supervise_real, seed]),
+        "training": sha256_of_json([settings_of_result(settings), pairs, supervise_real, seed]),
         "seed": seed,
         "steps": settings.steps,
     }

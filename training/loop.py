@@ -7,6 +7,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,6 +56,18 @@ class NoProgress:
 
 
 NO_PROGRESS = NoProgress()
+
+
+HOW_OFTEN = ("checkpoint_every", "log_every")
+
+
+def settings_of_result(settings: Any) -> dict[str, Any]:
+    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
+
+    Args:
+        settings: A dataclass of settings.
+    """
+    return {name: value for name, value in asdict(settings).items() if name not in HOW_OFTEN}
 
 
 Line = Mapping[str, Any]

@@ -35,6 +35,9 @@ def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
         augmentation=ARMS[arm].augmentation or config.augmentation,
         adaptation=ARMS[arm].adaptation,
         adversarial_weight=config.adversarial_weight,
+        entropy_weight=config.entropy_weight,
+        # Arms without labels on real images have no choice.
+        adapted_domain=config.adapted_domain if ARMS[arm].real == "labelled" else None,
         checkpoint_every=config.checkpoint_every,
     )
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from data.randomness import torch_generator
-from generators.noise import NoiseScheme, resample_noise, sample_noise
+from generators.noise import NoiseScheme, sample_noise
 
 LABEL = torch.tensor([[[0, 0, 1, 1], [2, 2, 1, 1]], [[1, 1, 1, 1], [0, 0, 0, 2]]])
 
@@ -58,19 +58,3 @@ def test_a_samples_noise_does_not_depend_on_its_batch(scheme: NoiseScheme) -> No
     alone = sample_noise(scheme, LABEL[1:], 4, generators()[1:])
     assert torch.equal(both[1:], alone)
     assert not torch.equal(both, sample_noise(scheme, LABEL, 4, generators(seed=1)))
-
-
-def test_resampling_replaces_one_region_by_one_new_vector() -> None:
-    noise = sample_noise("pixel", LABEL, 4, generators())
-    before = noise.clone()
-    region = LABEL == 1
-    resampled = resample_noise(noise, region, generators(seed=7))
-    assert torch.equal(noise, before)
-    outside = ~region[:, None].expand_as(noise)
-    assert torch.equal(resampled[outside], noise[outside])
-    vectors = []
-    for sample, inside in zip(resampled, region, strict=True):
-        assert torch.equal(sample[:, inside], sample[:, inside][:, :1].expand(4, int(inside.sum())))
-        vectors.append(sample[:, inside][:, 0])
-    assert not torch.equal(vectors[0], vectors[1])
-    assert (resampled != noise)[~outside].all()

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from data.labels import one_hot
 from data.randomness import torch_generator
-from generators.noise import resample_noise, sample_noise
+from generators.noise import sample_noise
 from generators.oasis import OasisDiscriminator, OasisGenerator
 from generators.patches import Patches
 
@@ -169,7 +169,8 @@ def test_local_noise_changes_its_region_more_than_the_rest() -> None:
     region = torch.zeros(1, 96, 128, dtype=torch.bool)
     region[:, :, :40] = True
     image = network(one_hot(label, 3), noise)
-    changed = network(one_hot(label, 3), resample_noise(noise, region, [torch_generator(1)]))
+    other = sample_noise("image", label, 5, [torch_generator(1)])
+    changed = network(one_hot(label, 3), network.replace_noise(noise, other, region, label))
     difference = (changed - image).abs().mean(dim=1)
     assert difference[region].mean() > 1e-3
     # Beyond the reach of the convolutions nothing changes at all.

@@ -23,9 +23,10 @@ from generators.image_training import load_image_generator
 from generators.layout_training import load_layout_generator
 from pipeline.config import FinetuneConfig, RunConfig
 from pipeline.recipes import load_config
-from pipeline.run import STAGES, Run, run_stage, units_of
+from pipeline.run import Run, comparison_units_of, units_of
 from pipeline.stages.data import read_data
 from pipeline.stages.generate import is_written, make_shard, plan_shards
+from pipeline.units import fingerprint_of
 from training.checkpoint import weights_hash
 from training.loop import NoProgress
 
@@ -48,6 +49,11 @@ class StopIn(NoProgress):
                 raise KeyboardInterrupt
 
 
+def make_stage(stage: str, config: RunConfig, run_dir: Path) -> None:
+    run = Run(config, run_dir)
+    run.make(run.names_of(stage))
+
+
 def modification_times(folder: Path) -> dict[str, int]:
     kept = ("config.yaml", ".lock")
     return {
@@ -61,7 +67,38 @@ def test_units_come_after_what_they_read(tiny_config: RunConfig, tmp_path: Path)
     units = list(Run(tiny_config, tmp_path).units.values())
     names = [unit.name for unit in units]
     assert all(names.index(other) < names.index(unit.name) for unit in units for other in unit.inputs)
-    assert {name.partition("/")[0] for name in names} == {*STAGES, "comparison"}
+    stages = "data palettes layouts images finetuned shards segmenters report comparison"
+    assert {name.partition("/")[0] for name in names} == set(stages.split())
+
+
+@pytest.mark.parametrize(
+    ("section", "units"),
+    [
+        ("layouts.full", ["layouts/semantic-palette"]),
+        ("images", ["images/oasis"]),
+        ("finetune", ["finetuned/full"]),
+        ("segmenters", ["segmenters/real/seed0"]),
+    ],
+)
+def test_how_often_a_training_is_kept_does_not_identify_its_result(
+    section: str, units: list[str], tiny_recipe: Path
+) -> None:
+    overrides = ["finetune.kinds=[full]"]
+    before, after = (
+        units_of(load_config(str(tiny_recipe), [*overrides, f"{section}.{change}"]))
+        for change in ("checkpoint_every=7", "checkpoint_every=9")
+    )
+    assert [fingerprint_of(before[name], before) for name in units] == [
+        fingerprint_of(after[name], after) for name in units
+    ]
+
+
+def test_weights_for_a_perceptual_loss_identify_the_systems_that_have_one(tiny_recipe: Path) -> None:
+    rows = "compare.rows=[semantic-palette-oasis, real-layouts-crn]"
+    without = comparison_units_of(load_config(str(tiny_recipe), [rows]))
+    given = comparison_units_of(load_config(str(tiny_recipe), [rows, "images.vgg_weights=vgg19.pth"]))
+    changed = {name for name in without if without[name].settings != given[name].settings}
+    assert changed == {"images/crn"}
 
 
 def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
@@ -86,7 +123,7 @@ def test_finished_units_are_not_made_again(
 ) -> None:
     before = modification_times(finished_run)
     monkeypatch.setattr(Run, "make_one", lambda self, name: pytest.fail(f"{name} was made again"))
-    assert run_stage("report", tiny_config, finished_run) == finished_run / "report"
+    make_stage("report", tiny_config, finished_run)
     assert modification_times(finished_run) == before
 
 
@@ -105,7 +142,7 @@ def test_a_folder_of_another_run_is_refused_and_left_as_it_is(
     run_dir = copy_of_run()
     before = (run_dir / "config.yaml").read_text()
     with pytest.raises(ScenepaletteError, match="made with other settings") as caught:
-        run_stage("report", tiny_config.model_copy(update={"seed": 1}), run_dir)
+        make_stage("report", tiny_config.model_copy(update={"seed": 1}), run_dir)
     assert (run_dir / "config.yaml").read_text() == before
     assert any("seed: 0 there, 1 now" in problem for problem in caught.value.problems)
 
@@ -138,14 +175,9 @@ def test_a_report_says_nothing_of_trainings_that_are_not_its_runs(
     # A comparison of systems keeps its models in the same folders.
     shutil.copytree(run_dir / "layouts/semantic-palette", run_dir / "layouts/sb-gan")
     shutil.copytree(run_dir / "images/oasis", run_dir / "images/gaugan")
-    run_stage("report", tiny_config, run_dir)
+    make_stage("report", tiny_config, run_dir)
     assert results_of(run_dir)["report"] == before["report"]
     assert figure.read_bytes() == drawn
-
-
-def test_an_unknown_stage_is_refused(tiny_config: RunConfig, tmp_path: Path) -> None:
-    with pytest.raises(ScenepaletteError, match="stages are data, palettes"):
-        run_stage("layout", tiny_config, tmp_path)
 
 
 @pytest.mark.slow
@@ -248,9 +280,9 @@ def test_a_full_disk_is_told_and_the_work_continues_later(
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
         with pytest.raises(ScenepaletteError, match=r"the disk is full\. Free some space"):
-            run_stage("shards", tiny_config, run_dir)
+            make_stage("shards", tiny_config, run_dir)
     assert not list(run_dir.rglob("*.tmp"))
-    run_stage("shards", tiny_config, run_dir)
+    make_stage("shards", tiny_config, run_dir)
     assert results_of(run_dir) == before
 
 
