@@ -30,7 +30,7 @@ from benchmarks.measure import interleaved_seconds, machine, markdown_table
 from data.arrays import images_from_uint8, resize_sample
 from data.datasets import Sample, open_dataset
 from data.readers.folder import open_folder
-from data.shards.manifest import write_manifest
+from data.shards.manifest import make_manifest, write_manifest
 from data.shards.pairs import ShardPairs, decode_shards
 from data.shards.schema import Row, palette_of_label, shard_name
 from data.shards.stream import ShardStream
@@ -86,9 +86,8 @@ def write_sources(folder: Path, data: str, root: Path | None, size: tuple[int, i
         for shard in range(_SHARDS)
     ]
     source_of = {"name": source.name, "licence": source.licence}
-    write_manifest(
-        folder / "shards", shards, kind="full", table=table, config_hash="0" * 64, models={}, source=source_of
-    )
+    manifest = make_manifest(shards, kind="full", table=table, config_hash="0" * 64, models={}, source=source_of)
+    write_manifest(folder / "shards", manifest)
 
 
 def readers(folder: Path, batch: int, workers: int) -> dict[str, Iterable[Any]]:

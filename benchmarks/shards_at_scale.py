@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader
 from benchmarks.measure import forget_peak_memory, machine, markdown_table, peak_memory
 from data.classes import CAMVID
 from data.shards.checking import find_problems
-from data.shards.manifest import write_manifest
+from data.shards.manifest import make_manifest, write_manifest
 from data.shards.pairs import ShardPairs
 from data.shards.schema import Row, palette_of_label, shard_name
 from data.shards.writing import write_shard
@@ -68,8 +68,7 @@ def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
         )
         for shard in range(count)
     ]
-    write_manifest(
-        folder,
+    manifest = make_manifest(
         shards,
         kind="full",
         table=CAMVID,
@@ -77,6 +76,7 @@ def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
         models={"layout_model": "a" * 64, "image_model": "b" * 64},
         source={"name": "patterns", "licence": "CC0-1.0"},
     )
+    write_manifest(folder, manifest)
 
 
 def verify(folder: Path) -> None:

@@ -11,9 +11,7 @@ import yaml
 
 from data.classes import IGNORE_ID, ClassTable
 from data.files import write_atomically
-from data.shards.manifest import make_manifest
 from data.shards.schema import ROW_GROUP
-from data.shards.writing import ShardInfo
 
 CARD_NAME = "README.md"
 
@@ -74,31 +72,21 @@ COLUMNS = (
 )
 
 
-def write_card(
-    folder: Path | str,
-    shards: Sequence[ShardInfo],
-    *,
-    kind: str,
-    table: ClassTable,
-    config_hash: str,
-    models: Mapping[str, Any],
-    source: Mapping[str, Any],
-    extra: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write README.md for a folder of shards; takes what `write_manifest` takes and is called before it.
+def write_card(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
+    """Write README.md for a folder of shards.
+
+    Args:
+        folder: Where the shards are.
+        manifest: What `make_manifest` returned.
 
     Returns:
         The path of the card.
 
     Raises:
-        DataError: The shards are not one complete set, or the source has no name or licence.
         ScenepaletteError: The file cannot be written.
     """
-    manifest = make_manifest(
-        shards, kind=kind, table=table, config_hash=config_hash, models=models, source=source, extra=extra
-    )
     path = Path(folder) / CARD_NAME
-    write_atomically(path, card_text(manifest, table))
+    write_atomically(path, card_text(manifest, ClassTable.from_dict(manifest["class_table"])))
     return path
 
 

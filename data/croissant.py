@@ -6,16 +6,14 @@ Format: http://mlcommons.org/croissant/1.0. Where the rows come from is said in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from data.cards import COLUMNS, MAKING
 from data.classes import IGNORE_ID, ClassTable
 from data.files import write_json
-from data.shards.manifest import make_manifest
 from data.shards.schema import SCHEMA_VERSION
-from data.shards.writing import ShardInfo
 
 CROISSANT_NAME = "croissant.json"
 
@@ -78,31 +76,21 @@ _CONTEXT: dict[str, Any] = {
 }
 
 
-def write_croissant(
-    folder: Path | str,
-    shards: Sequence[ShardInfo],
-    *,
-    kind: str,
-    table: ClassTable,
-    config_hash: str,
-    models: Mapping[str, Any],
-    source: Mapping[str, Any],
-    extra: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write croissant.json for a folder of shards; takes what `write_manifest` takes and is called before it.
+def write_croissant(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
+    """Write croissant.json for a folder of shards.
+
+    Args:
+        folder: Where the shards are.
+        manifest: What `make_manifest` returned.
 
     Returns:
         The path of the file.
 
     Raises:
-        DataError: The shards are not one complete set, or the source has no name or licence.
         ScenepaletteError: The file cannot be written.
     """
-    manifest = make_manifest(
-        shards, kind=kind, table=table, config_hash=config_hash, models=models, source=source, extra=extra
-    )
     path = Path(folder) / CROISSANT_NAME
-    write_json(path, croissant_document(manifest, table))
+    write_json(path, croissant_document(manifest, ClassTable.from_dict(manifest["class_table"])))
     return path
 
 

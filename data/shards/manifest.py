@@ -64,10 +64,19 @@ def make_manifest(
     source: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return the manifest as JSON values; the arguments are those of `write_manifest`.
+    """Return the manifest of shards as JSON values, sealed with its own hash.
+
+    Args:
+        shards: What `write_shard` returned, for all shards, in any order.
+        kind: "full", "partial", "semi" or "pseudo".
+        table: Classes of the labels.
+        config_hash: Hash of the config that made the rows.
+        models: Content hashes of the models that took part, by role.
+        source: Data set that the models learned from: at least "name" and "licence".
+        extra: Anything else worth keeping, as JSON values.
 
     Raises:
-        DataError: The shards are not one complete set of one kind, or the licence of the source is not named.
+        DataError: The shards are not one complete set of one kind, or the source has no name or licence.
     """
     ordered = sorted(shards, key=lambda shard: shard.name)
     manifest = {
@@ -95,40 +104,21 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {**content, "sha256": sha256_of_json(content)}
 
 
-def write_manifest(
-    folder: Path | str,
-    shards: Sequence[ShardInfo],
-    *,
-    kind: str,
-    table: ClassTable,
-    config_hash: str,
-    models: Mapping[str, Any],
-    source: Mapping[str, Any],
-    extra: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write `manifest.json`, the mark of a complete folder; call it after every shard and the card.
+def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
+    """Write the manifest of a folder, the mark that the folder is complete; call it last.
 
     Args:
         folder: Where the shards are.
-        shards: What `write_shard` returned, for all shards, in any order.
-        kind: "full", "partial", "semi" or "pseudo".
-        table: Classes of the labels.
-        config_hash: Hash of the config that made the rows.
-        models: Content hashes of the models that took part, by role.
-        source: Data set that the models learned from: at least "name" and "licence".
-        extra: Anything else worth keeping, as JSON values.
+        manifest: What `make_manifest` returned.
 
     Returns:
         The path of the manifest.
 
     Raises:
-        DataError: A shard is missing from the set or from the folder, or the source has no name or licence.
+        DataError: A shard is missing from the folder or is another one.
         ScenepaletteError: The file cannot be written.
     """
     folder = Path(folder)
-    manifest = make_manifest(
-        shards, kind=kind, table=table, config_hash=config_hash, models=models, source=source, extra=extra
-    )
     problems = file_problems(folder, manifest)
     if problems:
         raise DataError(f"The shards in {folder} are not those of the manifest.", problems)

@@ -12,7 +12,7 @@ from data.cards import write_card
 from data.croissant import write_croissant
 from data.errors import ScenepaletteError
 from data.files import read_json, sha256_of_file, sha256_of_json, write_json
-from data.shards.manifest import write_manifest
+from data.shards.manifest import make_manifest, write_manifest
 from data.shards.schema import Row, shard_name
 from data.shards.writing import ShardInfo, write_shard
 from generators.production import PairMaker
@@ -113,24 +113,25 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
     if maker.unlabelled is not None:
         count, name = len(maker.unlabelled), maker.unlabelled.name
         images = {"images": f"{count} unlabelled images of the folder {name}, under their own terms"}
-    arguments = {
-        "kind": maker.kind,
-        "table": maker.train.table,
-        "config_hash": sha256_of_json(config.model_dump(mode="json")),
-        "models": {
+    manifest = make_manifest(
+        infos,
+        kind=maker.kind,
+        table=maker.train.table,
+        config_hash=sha256_of_json(config.model_dump(mode="json")),
+        models={
             role: value
             for role, value in (("layout_model", maker.layout_model), ("image_model", maker.image_model))
             if value is not None
         },
-        "source": {
+        source={
             "name": maker.train.name,
             "licence": maker.train.licence,
             "split": "train",
             "label_origins": dict(maker.train.label_origins),
             **images,
         },
-        "extra": identity,
-    }
-    write_card(folder, infos, **arguments)  # type: ignore[arg-type]
-    write_croissant(folder, infos, **arguments)  # type: ignore[arg-type]
-    write_manifest(folder, infos, **arguments)  # type: ignore[arg-type]
+        extra=identity,
+    )
+    write_card(folder, manifest)
+    write_croissant(folder, manifest)
+    write_manifest(folder, manifest)

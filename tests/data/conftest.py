@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from data.classes import ClassTable, SemanticClass
-from data.shards.manifest import write_manifest
+from data.shards.manifest import make_manifest, write_manifest
 from data.shards.schema import Row, palette_of_label, shard_name
 from data.shards.writing import write_shard
 
@@ -202,8 +202,7 @@ def make_shards() -> Callable[..., list[Row]]:
             first = sum(counts[:number])
             path = folder / shard_name(number, len(counts))
             shards.append(write_shard(path, rows[first : first + count], image_format="png"))
-        write_manifest(
-            folder,
+        manifest = make_manifest(
             shards,
             kind=kind,
             table=table,
@@ -212,6 +211,7 @@ def make_shards() -> Callable[..., list[Row]]:
             source={"name": "corners", "licence": "CC BY-NC 4.0"},
             extra={"fingerprint": "4" * 64, "settings": {"seed": 3}},
         )
+        write_manifest(folder, manifest)
         return rows
 
     return write_all

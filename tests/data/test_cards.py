@@ -45,8 +45,9 @@ def folder(tmp_path: Path) -> Path:
         Row(f"r{i}", image, label, "full", [0.5, 0.5], [1.0, 0.0], None, None, 1, i, "a" * 64, None) for i in range(5)
     ]
     shards = [write_shard(tmp_path / "shards" / shard_name(0, 1), rows)]
-    write_card(tmp_path / "shards", shards, **ABOUT)
-    write_manifest(tmp_path / "shards", shards, **ABOUT)
+    manifest = make_manifest(shards, **ABOUT)
+    write_card(tmp_path / "shards", manifest)
+    write_manifest(tmp_path / "shards", manifest)
     return tmp_path / "shards"
 
 
@@ -107,9 +108,9 @@ def test_card_tells_how_rows_of_a_kind_were_made(kind, phrase):
     assert phrase in section
 
 
-def test_a_card_needs_a_licence(tmp_path):
+def test_a_card_needs_a_licence():
     with pytest.raises(DataError, match=r"source\.licence"):
-        write_card(tmp_path, [ShardInfo(shard_name(0, 1), 1, 10, "0" * 64)], **{**ABOUT, "source": {"name": "x"}})
+        manifest_of(1, source={"name": "x"})
 
 
 def test_datasets_loads_a_folder_with_card_and_manifest(folder, tmp_path, monkeypatch):

@@ -30,7 +30,7 @@ from data.shards import pairs as pairs_module
 from data.shards import schema as schema_module
 from data.shards import writing as writing_module
 from data.shards.checking import verify_shards
-from data.shards.manifest import read_manifest, sealed, write_manifest
+from data.shards.manifest import make_manifest, read_manifest, sealed, write_manifest
 from data.shards.pairs import ShardPairs
 from data.shards.reading import contact_sheet, iterate_rows, read_row
 from data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
@@ -81,7 +81,7 @@ def describe(folder: Path, shards: list[ShardInfo], **changes) -> Path:
         "source": {"name": "tiny", "licence": "CC0-1.0"},
         "extra": {"fingerprint": "f"},
     }
-    return write_manifest(folder, shards, **{**values, **changes})
+    return write_manifest(folder, make_manifest(shards, **{**values, **changes}))
 
 
 def make_folder(folder: Path, counts: tuple[int, ...], **options) -> list[Row]:

@@ -11,7 +11,7 @@ import pytest
 from data.cards import write_card
 from data.classes import ClassTable, SemanticClass
 from data.croissant import write_croissant
-from data.shards.manifest import write_manifest
+from data.shards.manifest import make_manifest, write_manifest
 from data.shards.schema import Row, palette_of_label, shard_name
 from data.shards.writing import write_shard
 
@@ -50,9 +50,10 @@ def write_shards() -> Callable[..., list[Row]]:
             "source": {"name": "tiny", "licence": "CC BY-NC-SA 4.0, non-commercial", "split": "train"},
             **changes,
         }
-        write_card(folder, shards, **about)
-        write_croissant(folder, shards, **about)
-        write_manifest(folder, shards, **about)
+        manifest = make_manifest(shards, **about)
+        write_card(folder, manifest)
+        write_croissant(folder, manifest)
+        write_manifest(folder, manifest)
         return rows
 
     return write
