@@ -19,6 +19,7 @@ from pydantic import Field
 from data.errors import ScenepaletteError
 from flows.artifacts import ProgressArtifact, PublishedProgress, publish_picture, publish_report, publish_samples
 from flows.forms import Changes, ChangesTo, assignments
+from flows.lost_tasks import end_lost_tasks
 from flows.retries import RETRIES
 from flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
 from pipeline.config import (
@@ -96,6 +97,7 @@ def make_stage(
         ScenepaletteError: Anything that a user can mend; finished work stays.
     """
     force.check()
+    end_lost_tasks()
     request = Request(recipe, (*assignments(changes), *(overrides or ())), folder_of(out))
     # The verb that makes the same again, for the report to name.
     verb = VERBS[stage] if stage == COMPARISON else "run"
