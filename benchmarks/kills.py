@@ -4,9 +4,10 @@ Usage: python -m benchmarks.kills [--kills 30] [--seed 0] [--folder DIR]
 
 A tiny run of embedded scenes with every stage is made once without interruption. Then it is made again and its process
 group is killed (SIGKILL), at points drawn from the seed: some time after a unit began, every other time waiting for a
-half-written file. Each time the same command goes on. In the end every file is compared: weights, checkpoints, shards,
-samples and reports. Rows are those of shards and, where something is trained, of metrics.jsonl. Exits with 1 if
-anything was lost, doubled or differs, or a temporary file is left.
+half-written file. At least one kill meets each stage, if there are as many kills as units. Each time the same command
+goes on. In the end every file is compared: weights, checkpoints, shards, samples and reports. Rows are those of shards
+and, where something is trained, of metrics.jsonl. Exits with 1 if anything was lost, doubled or differs, or a temporary
+file is left.
 
 Attempts are forked from a process that has imported everything, so that an attempt costs no start of Python.
 """
@@ -75,10 +76,16 @@ RECIPE: dict[str, Any] = {
     "compute": {"accelerator": "cpu", "precision": "32-true", "threads": 1},
 }
 POLL_SECONDS = 0.002
+MOST_ROUNDS = 8
 # What says how long something took, or when; everything else is compared.
 TIMES = ("seconds", "durations", "provenance")
 TEXTS = ("report.md", "report.html")  # hold the same as report.json, times included
 NOT_RESULTS = (".lock", UNFINISHED)
+
+
+def stage_of(name: str) -> str:
+    """Return the stage of a unit or of a file in a run directory."""
+    return name.partition("/")[0]
 
 
 def start(recipe: Path, run_dir: Path, log: Path) -> int:
@@ -246,11 +253,14 @@ def measure(folder: Path, wanted: int, randomness: random.Random) -> bool:
     doubled: Counter[str] = Counter()
     differing: list[str] = []
     rounds = 0
-    while kills.total() < wanted:
+    # With as many kills as units, no stage is left out; one that ends before it can be hit is tried a few times.
+    every = wanted >= len(units)
+    missed = list(units)
+    while kills.total() < wanted or (every and missed and rounds < MOST_ROUNDS):
         rounds += 1
         run_dir, log = folder / f"killed-{rounds}", folder / f"killed-{rounds}.log"
-        each, more = divmod(wanted - kills.total(), len(units))
-        favoured = set(randomness.sample(units, more))
+        each, more = divmod(max(wanted - kills.total(), 0), len(units))
+        favoured = set(randomness.sample(units, more)) | (set(missed) if every and rounds > 1 else set())
         points = [
             Point(unit, randomness.random(), bool((index + turn) % 2))
             for index, unit in enumerate(units)
@@ -261,7 +271,7 @@ def measure(folder: Path, wanted: int, randomness: random.Random) -> bool:
                 continue  # an earlier kill came after the unit was finished; another round makes up for it
             unit = kill_at(point, seconds[point.unit], recipe, run_dir, log)
             if unit is not None:
-                kills[unit.partition("/")[0]] += 1
+                kills[stage_of(unit)] += 1
         code = None
         process = start(recipe, run_dir, log)
         while code is None:
@@ -271,10 +281,11 @@ def measure(folder: Path, wanted: int, randomness: random.Random) -> bool:
             sys.exit(f"The command failed with {code}:\n{log.read_text()}")
         found = compare(folder / "whole", run_dir)
         lost, doubled, differing = lost + found[0], doubled + found[1], [*differing, *found[2]]
+        missed = [unit for unit in units if not kills[stage_of(unit)]]
         print(f"Round {rounds}: {kills.total()} kills, {time.monotonic() - began:.0f} s.", flush=True)
 
-    different = Counter(name.partition("/")[0] for name in differing)
-    stages = list(dict.fromkeys([*(unit.partition("/")[0] for unit in units), *different]))
+    different = Counter(stage_of(name) for name in differing)
+    stages = list(dict.fromkeys([*map(stage_of, units), *different]))
     table = [[stage, kills[stage], lost[stage], doubled[stage], different[stage]] for stage in stages]
     table.append(["total", kills.total(), lost.total(), doubled.total(), len(differing)])
     print()
