@@ -46,6 +46,8 @@ class ClassFile(BaseModel):
         name: Name of the class table.
         ignore_ids: Label values to ignore besides 255.
         licence: Licence of the data.
+        data_set: Name of the data set, for cards and reports.
+        label_origin: How the labels came about, if no human drew them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,6 +55,8 @@ class ClassFile(BaseModel):
     name: _Name = "folder"
     ignore_ids: list[_Byte] = []
     licence: Annotated[str, Field(max_length=2000)] = "not stated"
+    data_set: _Name = "folder"
+    label_origin: Annotated[str, Field(max_length=2000)] = ""
 
 
 def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
@@ -65,7 +69,7 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
                 road,128,64,128,true
 
             "evaluated" may be left out (true). A YAML file may instead be a mapping with the keys "classes" (that
-            list), "ignore_ids", "name" and "licence".
+            list), "ignore_ids", "name", "licence", "data_set" and "label_origin".
         within: Folder that a link must not lead out of, as messages show what the file holds; None for a file that
             the user named.
 

@@ -584,3 +584,15 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 def write_config(path: Path, config: RunConfig) -> None:
     """Write the resolved configuration as YAML, atomically; the file can be given in place of a recipe."""
     write_atomically(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+
+
+def config_of_pairs(config: RunConfig) -> dict[str, Any]:
+    """Return the settings that decide generated pairs, as JSON values, for those who get the pairs alone.
+
+    Paths are left out: they belong to one machine.
+    """
+    return config.model_dump(
+        mode="json",
+        include={"recipe", "seed", "data", "palettes", "layouts", "images", "finetune", "generate"},
+        exclude={"data": {"root", "class_file", "unlabelled"}, "images": {"vgg_weights"}},
+    )

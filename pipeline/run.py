@@ -34,8 +34,8 @@ from generators.layout_training import load_layout_generator, train_layout_gener
 from generators.palettes import control_problems
 from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
-from pipeline.config import GenerateConfig, RunConfig, write_config
-from pipeline.contents import check_contents
+from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, write_config
+from pipeline.contents import MANIFEST, check_contents, read_record
 from pipeline.models import PairModels, image_model, pair_models, row_models, row_problems
 from pipeline.perceptual import choose_features
 from pipeline.rows import ROWS
@@ -70,7 +70,10 @@ def units_of(config: RunConfig) -> dict[str, Unit]:
     units += _model_units(config, models.values())
     making = {key: value for key, value in dump["generate"].items() if key != "kinds"}
     for kind, made_by in models.items():
-        crop_mode = {"crop_mode": config.layouts.partial.crop_mode} if kind == "partial" else {}
+        editing = config.layouts.partial
+        # What is added has no crop; the usual replacement was there first and is not named.
+        added = {"edits": "add"} if editing.edits == "add" else {}
+        crop_mode = {"crop_mode": editing.crop_mode, **added} if kind == "partial" else {}
         inputs = ("data", *(["unlabelled"] if kind == "pseudo" else []), "palettes", *made_by.inputs)
         units.append(Unit(f"shards/{kind}", generate.VERSION, {**making, **crop_mode, **seed}, inputs))
     for arm in config.segmenters.arms:
@@ -442,11 +445,21 @@ class Run:
         """Write card and manifest of a unit of pairs whose shards are all written."""
         unit = self.units[name]
         maker, folder = self.pair_maker(name), self.run_dir / name
+        origin = {
+            "config": config_of_pairs(self.config),
+            "files": {
+                f"{other}/{file}": entry["sha256"]
+                for other in unit.inputs
+                for file, entry in read_record(self.run_dir / other / MANIFEST).get("files", {}).items()
+                if Path(file).suffix == ".npy" or file == palettes.SAMPLER
+            },
+            "environment": self.environment(),
+        }
         finish(
             self.run_dir,
             unit,
             self.units,
-            lambda content: generate.finish_shards(folder, maker, self.generation_of(name), content),
+            lambda identity: generate.finish_shards(folder, maker, self.generation_of(name), {**identity, **origin}),
         )
 
     def generation_of(self, name: str) -> GenerateConfig:
@@ -642,17 +655,24 @@ class Run:
 
     def provenance(self) -> dict[str, Any]:
         """Return what a reader needs to judge and repeat the run."""
-        device = torch.cuda.get_device_name() if self.fabric.device.type == "cuda" else _processor()
         return {
             "scenepalette": version("scenepalette"),
             "command": self.command,
             "recipe": self.config.recipe,
             "seed": self.config.seed,
             "config_hash": fingerprint_of(self.units["report"], self.units),
+            **self.environment(),
+        }
+
+    def environment(self) -> dict[str, str]:
+        """Return what rounding and the bytes of pictures depend on beside code and settings."""
+        device = torch.cuda.get_device_name() if self.fabric.device.type == "cuda" else _processor()
+        return {
             "hardware": f"{device}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
             "precision": str(self.fabric._precision.precision),
             "python": platform.python_version(),
             "torch": torch.__version__,
+            **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
         }
 
 

@@ -17,10 +17,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as run_lengths
 
+from data.cards import label_origins_of, title_of
 from data.classes import IGNORE_ID
 from data.exports.parts import Part, parts_of_shards
 from data.exports.rows import ExportedRow, ShardFolder
 from data.files import open_atomically, sync_disks, write_atomically
+from data.shards.manifest import licence_of
 
 PANOPTIC = "panoptic_train"
 STUFF = "stuff_train"
@@ -61,10 +63,9 @@ class Coco:
     def finish(self) -> None:
         """Put the lines of all parts together into the two documents; they are streamed."""
         manifest = self.shards.manifest
-        source = manifest["source"]
         head = {
-            "info": {"description": f"Synthetic pairs ({manifest['kind']}) after {source['name']}", "version": "1.0"},
-            "licenses": [{"id": 1, "name": source["licence"], "url": ""}],
+            "info": {"description": f"{title_of(manifest)}. {label_origins_of(manifest)}", "version": "1.0"},
+            "licenses": [{"id": 1, "name": licence_of(manifest), "url": ""}],
             "categories": [
                 {"id": number, "name": entry.name, "supercategory": "scene", "isthing": 0, "color": list(entry.color)}
                 for number, entry in enumerate(self.shards.table.classes, start=1)

@@ -8,9 +8,11 @@ from typing import Any
 
 import yaml
 
+from data.cards import label_origins_of, title_of
 from data.exports.parts import Part, parts_of_shards
 from data.exports.rows import ExportedRow, ShardFolder
 from data.files import sync_disks, write_atomically
+from data.shards.manifest import licence_of
 
 CLASS_FILE = "classes.yaml"
 
@@ -35,11 +37,14 @@ class ImageFolder:
         return {"rows": count}
 
     def finish(self) -> None:
-        """Write the class file: YAML, which states the licence as well; a CSV file could not."""
-        table = self.shards.table
+        """Write the class file: YAML, which states licence and lineage as well; a CSV file could not."""
+        table, manifest = self.shards.table, self.shards.manifest
         content = {
             "name": table.name,
-            "licence": self.shards.manifest["source"]["licence"],
+            "licence": licence_of(manifest),
+            # Whoever learns from the folder says in turn that no human drew these labels.
+            "data_set": title_of(manifest)[:100],
+            "label_origin": label_origins_of(manifest)[:2000],
             "classes": [
                 {"name": entry.name}
                 | dict(zip(("red", "green", "blue"), entry.color, strict=True))

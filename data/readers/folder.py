@@ -21,7 +21,8 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         road,128,64,128,true
 
     "evaluated" may be left out (true). A YAML file may instead be a mapping with the keys "classes" (that list),
-    "ignore_ids" (label values to ignore besides 255), "name" (of the class table) and "licence" (of the data).
+    "ignore_ids" (label values to ignore besides 255), "name" (of the class table), "licence" (of the data), "data_set"
+    (its name) and "label_origin" (how the labels came about, if no human drew them).
 
     Args:
         root: Folder of the data set.
@@ -56,11 +57,12 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     }
     pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}/labels/{{id}}.png")
     return PairedFiles(
-        name="folder",
+        name=declared.data_set,
         split=split,
         root=root,
         table=table,
         licence=declared.licence,
+        label_origins={"all": declared.label_origin} if declared.label_origin else {},
         pairs=pairs,
         values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
         problems=[*problems, *unmatched],

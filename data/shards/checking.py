@@ -30,6 +30,7 @@ from data.shards.reading import explained_read, open_shard
 from data.shards.schema import ROW_GROUP, SCHEMA, decode_row, is_safe_relative_path, row_problems
 
 _SHOWN_GAPS = 20
+_ORIENTATION = 0x0112  # tag of EXIF
 
 
 @dataclass(frozen=True)
@@ -76,8 +77,8 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
 
     Found are: an altered manifest; missing, extra, linked, truncated and altered files; other columns; wrong counts;
     damaged pages and pictures; sizes of image and label that differ; class ids outside the table; palettes that are
-    not those of the label; kinds, sources and edit boxes that contradict each other or the manifest; models that the
-    manifest does not name; ids that come twice; and indices that are not 0 to N - 1 in order, each once.
+    not those of the label; kinds, sources, models and edit boxes that contradict each other or the manifest; an altered
+    card or Croissant file; ids that come twice; and indices that are not 0 to N - 1 in order, each once.
 
     Memory: one row group, and 20 bytes per row for ids and indices.
 
@@ -100,6 +101,8 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         # What is wrong with it was said; without names and classes no shard can be checked against it.
         return
     yield from map(Problem, file_problems(folder, manifest))
+    if facts.pairs not in (None, facts.rows):
+        yield Problem(f"manifest.json: rows is {facts.rows}, but {facts.pairs} pairs were asked for")
     ledger = _Ledger()
     for name, rows, sha256 in facts.shards:
         ledger.begin(name)
@@ -130,8 +133,9 @@ class _Facts:
         rows: Number of rows in all.
         num_classes: K.
         kind: The kind of all rows.
-        models: All texts under `models`.
+        models: What `models` says by role.
         seed: The seed of all rows, where the manifest has it.
+        pairs: The number of pairs that were asked for, where the manifest has it; ids are then those of generation.
         numbered: Matches the ids that generation gives; the group is the index.
     """
 
@@ -139,22 +143,24 @@ class _Facts:
     rows: int
     num_classes: int
     kind: str
-    models: frozenset[str]
+    models: Mapping[str, Any]
     seed: int | None
+    pairs: int | None
     numbered: re.Pattern[str]
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> _Facts:
         shards = [(shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]]
         settings = manifest["extra"].get("settings")
-        seed = settings.get("seed") if isinstance(settings, Mapping) else None
+        seed, pairs = (settings.get(key) if isinstance(settings, Mapping) else None for key in ("seed", "pairs"))
         return cls(
             shards=shards,
             rows=sum(rows for _, rows, _ in shards),
             num_classes=table_of_manifest(manifest).num_classes,
             kind=manifest["kind"],
-            models=frozenset(_texts(manifest["models"])),
+            models=manifest["models"],
             seed=seed if isinstance(seed, int) else None,
+            pairs=pairs if isinstance(pairs, int) else None,
             numbered=re.compile(rf"{re.escape(manifest['kind'])}-(\d{{1,18}})"),
         )
 
@@ -165,6 +171,8 @@ class _Ledger:
     def __init__(self) -> None:
         # Whether every row was seen; without that nothing can be said to be missing.
         self.whole = True
+        # Height and width of the first row; all rows of a run have one size.
+        self.size: tuple[int, ...] | None = None
         self._shards: list[str] = []
         self._starts: list[int] = []
         self._digests, self._indices, self._rows = array("Q"), array("q"), array("I")
@@ -235,6 +243,9 @@ def _shard_problems(path: Path, expected_rows: int, facts: _Facts, ledger: _Ledg
         features = (file.schema_arrow.metadata or {}).get(b"huggingface")
         if features != (SCHEMA.metadata or {})[b"huggingface"]:
             yield Problem("does not carry the Hugging Face features of schema 1", path.name)
+        version = (file.schema_arrow.metadata or {}).get(b"scenepalette_schema")
+        if version != (SCHEMA.metadata or {})[b"scenepalette_schema"]:
+            yield Problem(f"is of schema {(version or b'unknown').decode(errors='replace')}, not 1", path.name)
         if file.metadata.num_rows != expected_rows:
             ledger.whole = False
             yield Problem(f"has {file.metadata.num_rows} rows, the manifest says {expected_rows}", path.name)
@@ -297,6 +308,8 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
         match = facts.numbered.fullmatch(row_id)
         if match is not None and int(match[1]) != index:
             yield f"the id and the index {index} name different rows"
+        elif facts.pairs is not None and row_id != f"{facts.kind}-{index:08d}":
+            yield f"the id of index {index} must be {facts.kind}-{index:08d}"
     try:
         row = decode_row(values, "this row")
     except DataError as error:
@@ -310,32 +323,34 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
         yield f"kind is {row.kind!r}, the manifest says {facts.kind!r}"
     if facts.seed is not None and row.seed != facts.seed:
         yield f"seed is {row.seed}, the manifest says {facts.seed}"
-    for column in ("image", "label"):
+    size = row.label.shape
+    if ledger.size is None:
+        ledger.size = size
+    elif size != ledger.size:
+        yield f"it has {size[0]} x {size[1]} pixels, the first row {ledger.size[0]} x {ledger.size[1]}"
+    for column, suffixes in (("image", (".jpg", ".png")), ("label", (".label.png",))):
         name = values[column]["path"]
         if name is not None and not is_safe_relative_path(name):
             yield f"{column}.path {name!r} leaves the folder"
+        elif name is not None and name not in [row.id + suffix for suffix in suffixes]:
+            yield f"{column}.path is {name!r}; it must be {' or '.join(row.id + suffix for suffix in suffixes)}"
     for column in ("layout_model", "image_model"):
-        if values[column] is not None and values[column] not in facts.models:
-            yield f"{column} {values[column]!r} is not among the models of the manifest"
+        if values[column] != facts.models.get(column):
+            yield f"{column} is {values[column]!r}, the manifest says {facts.models.get(column)!r}"
 
 
 def _container_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    """Check the checksums and the end of PNG files: decoding stops at the last pixel and may overlook both."""
+    """Check what decoding overlooks: checksums and the end of PNG files, turned pictures, more than one frame."""
     for column in ("image", "label"):
         try:
             with Image.open(io.BytesIO(values[column]["bytes"])) as picture:
+                frames, exif = getattr(picture, "n_frames", 1), Image.Exif()
+                exif.load(picture.info.get("exif", b""))
                 picture.verify()
         except Exception as error:
             yield f"the {column} is damaged ({error})"
-
-
-def _texts(value: Any) -> Iterator[str]:
-    """Yield all texts inside nested JSON values."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
+            continue
+        if frames > 1:
+            yield f"the {column} has {frames} frames; one is allowed"
+        if exif.get(_ORIENTATION, 1) != 1:
+            yield f"the {column} asks to be turned when it is shown (EXIF orientation); some readers would, some not"

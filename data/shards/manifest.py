@@ -12,12 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from data.classes import ClassTable
 from data.errors import DataError, ScenepaletteError
-from data.files import read_json, sha256_of_json, write_json
+from data.files import read_json, sha256_of_file, sha256_of_json, write_json
 from data.provenance import code_version
 from data.shards.schema import KINDS, SCHEMA_VERSION, shard_name
 from data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
+CARD_NAME = "README.md"
+CROISSANT_NAME = "croissant.json"
+DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
+UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
 _MOST = 2**48
@@ -50,7 +54,9 @@ class _Manifest(BaseModel):
     models: dict[str, Any]
     source: dict[str, Any]
     extra: dict[str, Any]
-    # Of all other keys; manifests written before it was introduced have none.
+    # SHA-256 of the card and the Croissant file; earlier manifests do not name them.
+    documents: dict[str, str] = Field(default_factory=dict)
+    # Of all other keys; manifests written before it was introduced have none, nor the key "code".
     sha256: str | None = None
 
 
@@ -92,7 +98,7 @@ def make_manifest(
         "source": dict(source),
         "extra": dict(extra or {}),
     }
-    problems = manifest_problems(manifest)
+    problems = _content_problems(manifest)
     if problems:
         raise DataError("The shards do not make a complete data set.", problems)
     return sealed(manifest)
@@ -106,6 +112,8 @@ def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
     """Write the manifest of a folder, the mark that the folder is complete; call it last.
+
+    It also takes in the hashes of the documents beside the shards that state their licence and lineage.
 
     Args:
         folder: Where the shards are.
@@ -122,7 +130,8 @@ def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
     problems = file_problems(folder, manifest)
     if problems:
         raise DataError(f"The shards in {folder} are not those of the manifest.", problems)
-    write_json(folder / MANIFEST_NAME, manifest)
+    documents = {name: sha256_of_file(folder / name) for name in DOCUMENTS if (folder / name).is_file()}
+    write_json(folder / MANIFEST_NAME, sealed({**manifest, "documents": documents}))
     return folder / MANIFEST_NAME
 
 
@@ -169,6 +178,12 @@ def table_of_manifest(manifest: Mapping[str, Any]) -> ClassTable:
 
 def manifest_problems(manifest: Any) -> list[str]:
     """Say everything that is wrong with a manifest in itself."""
+    if not isinstance(manifest, dict):
+        return [f"it holds a {type(manifest).__name__}; an object with keys is required"]
+    return [*_content_problems(manifest), *_seal_problems(manifest)]
+
+
+def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     try:
         parsed = _Manifest.model_validate(manifest)
     except ValidationError as error:
@@ -198,8 +213,13 @@ def manifest_problems(manifest: Any) -> list[str]:
         ClassTable.from_dict(parsed.class_table)
     except _NO_TABLE as error:
         problems.append(f"class_table cannot be read ({error!r})")
-    problems += _seal_problems(manifest)
     return problems
+
+
+def licence_of(manifest: Mapping[str, Any]) -> str:
+    """Return the terms that rows come under: of the labelled source and, in pseudo rows, of the images beside it."""
+    source = manifest["source"]
+    return f"{source['licence']}; {UNLABELLED_TERMS}" if "images" in source else source["licence"]
 
 
 def has_form_of_manifest(manifest: Any) -> bool:
@@ -218,7 +238,7 @@ def has_form_of_manifest(manifest: Any) -> bool:
 def _seal_problems(manifest: Mapping[str, Any]) -> list[str]:
     stated = manifest.get("sha256")
     if stated is None:
-        return []
+        return ["its own sha256 is missing: it was altered"] if "code" in manifest else []
     try:
         found = sealed(manifest)["sha256"]
     except ValueError:
@@ -229,7 +249,7 @@ def _seal_problems(manifest: Mapping[str, Any]) -> list[str]:
 
 
 def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Compare names and sizes of the files in a folder with its manifest, without reading them."""
+    """Compare a folder with its manifest: names and sizes of shards, without reading them, and the documents."""
     problems = []
     listed = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
     for name, size in listed.items():
@@ -240,6 +260,12 @@ def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
             problems.append(f"{name} is missing")
         elif path.stat().st_size != size:
             problems.append(f"{name} has {path.stat().st_size} bytes, the manifest says {size}")
+    for name, sha256 in manifest.get("documents", {}).items():
+        path = folder / name
+        if path.is_symlink() or not path.is_file():
+            problems.append(f"{name} is missing, or no file: it states licence and lineage")
+        elif sha256_of_file(path) != sha256:
+            problems.append(f"{name} was altered: it no longer states the licence and lineage that were written")
     strays = sorted(name for name in _parquet_files(folder) if name not in listed)
     problems += [f"{name} is in the folder but not in the manifest" for name in strays]
     return problems

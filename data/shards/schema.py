@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from data.classes import IGNORE_ID
 from data.errors import DataError
@@ -161,8 +161,11 @@ def row_problems(row: Row) -> list[str]:
         problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
     if row.kind == "pseudo" and (row.layout_model is None or row.edit_box is not None):
         problems.append("a pseudo row must name what predicted its label in layout_model; its edit_box must be null")
-    if row.kind == "semi" and row.edit_box is not None:
-        problems.append("the layout of a semi row is as it was found: its edit_box must be null")
+    if row.kind == "semi" and (row.layout_model is not None or row.edit_box is not None):
+        problems.append("the layout of a semi row is as it was found: its edit_box and layout_model must be null")
+    asked, counted = (np.asarray(shares, dtype=np.float32) for shares in (row.palette_target, row.palette_achieved))
+    if row.kind in ("semi", "pseudo") and not np.array_equal(asked, counted):
+        problems.append(f"nothing is asked of the layout of a {row.kind} row: its palettes must be equal")
     if row.edit_box is not None and label_fits:
         box = list(row.edit_box)
         inside = (
@@ -255,7 +258,7 @@ def decode_image(content: bytes, where: str) -> np.ndarray:
     Raises:
         DataError: It is damaged, no picture, or not RGB; `where` names it.
     """
-    return _decode(content, "RGB", f"{where}: the image")
+    return _decode(content, "RGB", ("JPEG", "PNG"), f"{where}: the image")
 
 
 def decode_label(content: bytes, where: str) -> np.ndarray:
@@ -264,12 +267,12 @@ def decode_label(content: bytes, where: str) -> np.ndarray:
     Raises:
         DataError: It is damaged, no picture, or not 8-bit greyscale; `where` names it.
     """
-    return _decode(content, "L", f"{where}: the label")
+    return _decode(content, "L", ("PNG",), f"{where}: the label")
 
 
-def _decode(content: bytes, mode: str, where: str) -> np.ndarray:
+def _decode(content: bytes, mode: str, formats: tuple[str, ...], where: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content), formats=("JPEG", "PNG")) as picture:
+        with Image.open(io.BytesIO(content), formats=formats) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(
                     f"{where} claims {picture.height} x {picture.width} pixels, at most {MAX_PIXELS} are decoded. "
@@ -281,6 +284,9 @@ def _decode(content: bytes, mode: str, where: str) -> np.ndarray:
             return np.array(picture)
     except DataError:
         raise
+    except UnidentifiedImageError as error:
+        # Its own text names an address in memory.
+        raise DataError(f"{where} is no whole {' or '.join(formats)} file. Generate the shard again.") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this one is unusable.
         raise DataError(f"{where} cannot be decoded ({error}). Generate the shard again.") from error

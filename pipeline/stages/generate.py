@@ -99,7 +99,7 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
         folder: Folder of the kind's shards.
         maker: What made the rows.
         config: Settings of the generation.
-        identity: Fields by which the run recognises the folder.
+        identity: Fields by which the run recognises the folder, and "config": the settings that decided the rows.
     """
     infos = []
     for plan in plan_shards(config):
@@ -117,7 +117,7 @@ def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identi
         infos,
         kind=maker.kind,
         table=maker.train.table,
-        config_hash=sha256_of_json(config.model_dump(mode="json")),
+        config_hash=sha256_of_json(identity["config"]),
         models={
             role: value
             for role, value in (("layout_model", maker.layout_model), ("image_model", maker.image_model))

@@ -209,7 +209,7 @@ def make_shards() -> Callable[..., list[Row]]:
             config_hash="3" * 64,
             models={"layout_model": "1" * 64, "image_model": "2" * 64},
             source={"name": "corners", "licence": "CC BY-NC 4.0"},
-            extra={"fingerprint": "4" * 64, "settings": {"seed": 3}},
+            extra={"fingerprint": "4" * 64, "settings": {"seed": 3, "pairs": len(rows)}},
         )
         write_manifest(folder, manifest)
         return rows

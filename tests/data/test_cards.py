@@ -99,13 +99,27 @@ def test_card_says_which_labels_of_the_source_are_machine_made():
     [
         ("full", "Nothing in a row is real"),
         ("partial", "`edit_box`"),
-        ("semi", "is real"),
+        ("semi", "as it was found"),
         ("pseudo", "labels are predicted"),
     ],
 )
 def test_card_tells_how_rows_of_a_kind_were_made(kind, phrase):
     section = card_text(manifest_of(1, kind=kind), TABLE).split("## How the rows were made")[1].split("##")[0]
     assert phrase in section
+
+
+def test_card_tells_that_edits_added_to_whole_layouts():
+    text = card_text(manifest_of(1, kind="partial", extra={"settings": {"edits": "add"}}), TABLE)
+    assert "`edit_box` is null" in text and "Inside `edit_box`" not in text
+
+
+def test_unlabelled_images_have_terms_of_their_own():
+    source = {"name": "CamVid", "licence": "Apache-2.0", "images": "9 unlabelled images of the folder drives"}
+    front = front_matter(card_text(manifest_of(1, kind="pseudo", source=source), TABLE))
+    assert front["license"] == "other"
+    assert front["license_name"] == "apache-2.0-unlabelled-images-under-their-own-terms"
+    assert front["tags"] == ["synthetic", "pseudo-labels"]
+    assert front_matter(card_text(manifest_of(1), TABLE))["tags"] == ["synthetic"]
 
 
 def test_a_card_needs_a_licence():

@@ -100,3 +100,10 @@ def test_predicted_labels_are_said_to_be_predicted():
     document = croissant_document(manifest, TABLE)
     assert "predicted" in document["rai:dataAnnotationProtocol"]
     assert "predicted" in document["description"]
+
+
+def test_unlabelled_images_have_terms_of_their_own():
+    source = {**ABOUT["source"], "images": "9 unlabelled images of the folder drives"}
+    manifest = make_manifest([ShardInfo(shard_name(0, 1), 1, 10, "0" * 64)], **{**ABOUT, "source": source})
+    licence = croissant_document(manifest, TABLE)["license"]
+    assert licence == f"{ABOUT['source']['licence']}; unlabelled images under their own terms"

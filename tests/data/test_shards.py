@@ -43,7 +43,7 @@ TABLE = ClassTable(
     ),
 )
 HEIGHT, WIDTH = 12, 16
-HASHES = {"layout": "a" * 64, "image": "b" * 64}
+HASHES = {"layout_model": "a" * 64, "image_model": "b" * 64}
 
 
 def make_row(index: int, **changes) -> Row:
@@ -65,8 +65,8 @@ def make_row(index: int, **changes) -> Row:
         "edit_box": None,
         "seed": 7,
         "index": index,
-        "layout_model": HASHES["layout"],
-        "image_model": HASHES["image"],
+        "layout_model": HASHES["layout_model"],
+        "image_model": HASHES["image_model"],
     }
     return Row(**{**values, **changes})
 
@@ -185,10 +185,10 @@ def test_rows_come_back_and_label_ids_survive_exactly(tmp_path):
 
 
 def test_partial_row_keeps_source_and_box(tmp_path):
-    row = make_row(0, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14), layout_model=None)
+    row = make_row(0, kind="partial", source_id="real/0001", edit_box=(1, 2, 11, 14))
     describe(tmp_path, [write_shard(tmp_path / shard_name(0, 1), [row])], kind="partial")
     found = read_row(tmp_path, row.id)
-    assert (found.source_id, found.edit_box, found.layout_model) == ("real/0001", (1, 2, 11, 14), None)
+    assert (found.source_id, found.edit_box) == ("real/0001", (1, 2, 11, 14))
     assert verify_shards(tmp_path) == []
 
 
@@ -596,17 +596,17 @@ def _label(value: int) -> dict:
         (_label(2), "palette_achieved differs"),
         (_label(255), "no pixel"),
         ({"label": {"bytes": png(np.zeros((HEIGHT, WIDTH, 3), dtype=np.uint8)), "path": "x"}}, "mode RGB"),
-        ({"label": {"bytes": make_row(0).label.tobytes(), "path": "x"}}, "cannot be decoded"),
+        ({"label": {"bytes": make_row(0).label.tobytes(), "path": "x"}}, "no whole PNG"),
         ({"image": {"bytes": png(make_row(0).image)[:50], "path": "x"}}, "cannot be decoded"),
         ({"image": {"bytes": png(make_row(0).image)[:-14], "path": "x"}}, "the image is damaged"),
-        ({"image": {"bytes": None, "path": "x"}}, "cannot be decoded"),
+        ({"image": {"bytes": None, "path": "x"}}, "no whole JPEG or PNG"),
         ({"image": {"bytes": png(make_row(0).image), "path": "../../x"}}, "leaves the folder"),
         ({"image": None}, "null in image"),
         ({"id": "full-000000"}, "twice"),
         ({"palette_achieved": [0.5, 0.5]}, "2 classes"),
         ({"palette_target": []}, "palette_target"),
         ({"kind": "semi", "source_id": "real"}, "kind is 'semi'"),
-        ({"layout_model": "d" * 64}, "not among the models"),
+        ({"layout_model": "d" * 64}, "the manifest says"),
     ],
 )
 def test_verify_names_the_bad_row(tmp_path, change, message):
@@ -675,6 +675,7 @@ def test_verify_reports_broken_json(tmp_path):
 
 def test_a_pseudo_row_names_its_image_and_what_predicted_its_label(tmp_path):
     good = make_row(0, kind="pseudo", source_id="drives/a.jpg")
+    good = replace(good, palette_target=good.palette_achieved)
     assert schema_module.row_problems(good) == []
     write_shard(tmp_path / shard_name(0, 1), [good])
     with pytest.raises(DataError, match="pseudo row must name the real sample"):
@@ -682,3 +683,18 @@ def test_a_pseudo_row_names_its_image_and_what_predicted_its_label(tmp_path):
     for changes in ({"layout_model": None}, {"edit_box": (0, 0, 2, 2)}):
         with pytest.raises(DataError, match="must name what predicted its label in layout_model"):
             write_shard(tmp_path / shard_name(0, 1), [replace(good, **changes)])
+
+
+@pytest.mark.parametrize("kind", ["semi", "pseudo"])
+def test_nothing_is_asked_of_a_layout_that_is_taken_as_it_was_found(tmp_path, kind):
+    row = make_row(0, kind=kind, source_id="real/0001")
+    row = replace(row, layout_model=None if kind == "semi" else HASHES["layout_model"])
+    with pytest.raises(DataError, match="palettes must be equal"):
+        write_shard(tmp_path / shard_name(0, 1), [row])
+    write_shard(tmp_path / shard_name(0, 1), [replace(row, palette_target=row.palette_achieved)])
+
+
+def test_a_semi_row_has_no_layout_model(tmp_path):
+    row = make_row(0, kind="semi", source_id="real/0001")
+    with pytest.raises(DataError, match="edit_box and layout_model must be null"):
+        write_shard(tmp_path / shard_name(0, 1), [replace(row, palette_target=row.palette_achieved)])

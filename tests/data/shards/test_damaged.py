@@ -134,6 +134,13 @@ def edited(change: Callable[[dict[str, Any]], object]) -> Damage:
     return damage
 
 
+def unsealed(folder: Path) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    del manifest["sha256"]
+    manifest["source"]["licence"] = "MIT"
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+
+
 def with_value(path: str, value: Any) -> Damage:
     def change(manifest: dict[str, Any]) -> None:
         target: Any = manifest
@@ -175,6 +182,7 @@ MANIFESTS: dict[str, Damage] = {
     "models-a-list": with_value("models", []),
     "licence-none": with_value("source", {"name": "corners"}),
     "seed-another": with_value("extra.settings.seed", 4),
+    "seal-removed": lambda folder: unsealed(folder),
     "key-unknown": with_value("comment", "hello"),
     "a-list": lambda folder: (folder / "manifest.json").write_text("[1, 2]") and None,
     "a-number": lambda folder: (folder / "manifest.json").write_text("7") and None,
@@ -217,7 +225,37 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def picture(content: bytes | None) -> dict[str, Any]:
-    return {"bytes": content, "path": "x.png"}
+    return {"bytes": content, "path": None}
+
+
+def turned() -> bytes:
+    """A picture that asks readers to turn it by 180 degrees."""
+    content, exif = io.BytesIO(), Image.Exif()
+    exif[0x0112] = 3
+    Image.fromarray(IMAGE).save(content, "JPEG", exif=exif)
+    return content.getvalue()
+
+
+def animated() -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(IMAGE).save(content, "PNG", save_all=True, append_images=[Image.fromarray(IMAGE + np.uint8(9))])
+    return content.getvalue()
+
+
+def jpeg(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "JPEG")
+    return content.getvalue()
+
+
+def larger(rows: list[dict[str, Any]]) -> None:
+    """A whole row of another size: no batch can hold it beside the others."""
+    pixels, shares = np.zeros((20, 28), dtype=np.uint8), [1.0, 0.0, 0.0]
+    rows[2].update(
+        image=picture(png(np.repeat(pixels[:, :, None], 3, axis=2))),
+        label=picture(png(pixels)),
+        palette_achieved=shares,
+    )
 
 
 def bomb(side: int) -> bytes:
@@ -265,12 +303,21 @@ BY_VERIFY_ALONE: dict[str, Damage] = {
     "box-with-null": row_edited(edit_box=[0, None, 4, 4]),
     "seed-another": row_edited(seed=4),
     "model-another": row_edited(image_model="9" * 64),
+    "path-of-another": row_edited(image={"bytes": png(IMAGE), "path": "partial-00000001.png"}),
+    "image-model-none": row_edited(image_model=None),
+    "layout-model-none": row_edited(layout_model=None),
+    "models-exchanged": row_edited(image_model="1" * 64, layout_model="2" * 64),
+    "id-unpadded": row_edited(id="partial-2"),
+    "image-turned": row_edited(image=picture(turned())),
+    "image-animated": row_edited(image=picture(animated())),
+    "larger": rows_edited(larger),
     "path-above": row_edited(image={"bytes": png(IMAGE), "path": "../../x.png"}),
 }
 BY_BOTH: dict[str, Damage] = {
     "label-out-of-range": row_edited(label=picture(png(LABEL + np.uint8(3)))),
     "label-is-rgb": row_edited(label=picture(png(IMAGE))),
     "label-other-size": row_edited(label=picture(png(LABEL[:9]))),
+    "label-a-jpeg": row_edited(label=picture(jpeg(LABEL))),
     "label-none": row_edited(label=None),
     "label-empty": row_edited(label=picture(b"")),
     "image-is-grey": row_edited(image=picture(png(LABEL))),
@@ -310,6 +357,25 @@ def row_missing(folder: Path) -> None:
     edited(lambda m: (m["shards"][0].update(rows=4), m.update(rows=17)))(folder)
 
 
+def last_row_missing(folder: Path) -> None:
+    """Leave out the last row and say so in the manifest, which asked for one more."""
+    path = folder / NAMES[2]
+    pq.write_table(pq.read_table(path).slice(0, COUNTS[2] - 1), path, row_group_size=ROW_GROUP)
+    edited(
+        lambda m: (
+            m["shards"][2].update(rows=COUNTS[2] - 1, bytes=path.stat().st_size, sha256=sha256_of_file(path)),
+            m.update(rows=sum(COUNTS) - 1, bytes=sum(shard["bytes"] for shard in m["shards"])),
+        )
+    )(folder)
+
+
+def of_another_schema(folder: Path) -> None:
+    table = pq.read_table(folder / NAMES[0])
+    metadata = {**(table.schema.metadata or {}), b"scenepalette_schema": b"2"}
+    pq.write_table(table.replace_schema_metadata(metadata), folder / NAMES[0], row_group_size=ROW_GROUP)
+    rehash(folder)
+
+
 def no_unicode(folder: Path) -> None:
     """Write an id that is no text, past all that checks texts."""
     table = pq.read_table(folder / NAMES[0])
@@ -322,6 +388,8 @@ def no_unicode(folder: Path) -> None:
 
 SCHEMAS: dict[str, Damage] = {"other-columns": other_columns, "other-type": other_type, "no-unicode": no_unicode}
 BY_VERIFY_ALONE |= {"no-features": no_features, "row-missing": row_missing}
+BY_VERIFY_ALONE["of-another-schema"] = of_another_schema
+MANIFESTS["rows-fewer-than-asked-for"] = last_row_missing
 ALL = {
     **{f"file-{name}": damage for name, damage in FILES.items()},
     **{f"manifest-{name}": damage for name, damage in MANIFESTS.items()},
@@ -330,7 +398,12 @@ ALL = {
 }
 # Bits that flip inside a shard, and files in each other's places, change what only its hash or its rows tell.
 _KNOWN_BY_ROWS = ("file-flipped", "file-one-file-twice", "file-swapped-files", "manifest-hash-of-another")
-_ABOUT_OTHERS = ("manifest-models-others", "manifest-seed-another", "manifest-kind-another")
+_ABOUT_OTHERS = (
+    "manifest-rows-fewer-than-asked-for",
+    "manifest-models-others",
+    "manifest-seed-another",
+    "manifest-kind-another",
+)
 UNKNOWN_TO_TRAINING = {
     name
     for name in ALL
@@ -429,8 +502,8 @@ def test_a_flip_without_meaning_is_found_by_the_hash(folder: Path) -> None:
     assert len(iter_pairs(folder)) == 18
 
 
-def test_a_manifest_without_a_hash_of_its_own_is_read(folder: Path) -> None:
+def test_a_manifest_of_the_time_before_manifests_had_hashes_is_read(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
-    del manifest["sha256"]
+    del manifest["sha256"], manifest["code"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     assert list(find_problems(folder)) == []
