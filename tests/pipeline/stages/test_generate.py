@@ -11,9 +11,10 @@ import numpy as np
 
 from data.arrays import Pairs
 from data.classes import ClassTable, SemanticClass
+from data.files import sha256_of_file, sha256_of_json
 from data.shards.manifest import read_manifest
 from data.shards.schema import Row
-from pipeline.config import GenerateConfig
+from pipeline.config import GenerateConfig, RunConfig
 from pipeline.stages.generate import finish_shards
 
 
@@ -41,7 +42,7 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
     maker: Any = SimpleNamespace(
         kind="semi", train=train, rows=rows, layout_model=None, image_model="a" * 64, unlabelled=None
     )
-    finish_shards(tmp_path, maker, GenerateConfig(pairs=2, kinds=("semi",)), {})
+    finish_shards(tmp_path, maker, GenerateConfig(pairs=2, kinds=("semi",)), {"config": {"seed": 4}})
     assert read_manifest(tmp_path)["source"] == {
         "name": "cityscapes-25k",
         "licence": "for tests",
@@ -49,3 +50,15 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
         "label_origins": origins,
     }
     assert "- Source label_origins.train_extra: `1 sample: machine-made labels`" in (tmp_path / "README.md").read_text()
+
+
+def test_a_manifest_says_what_its_rows_were_made_from_and_with(finished_run: Path, tiny_config: RunConfig) -> None:
+    """Whoever has the shards alone can tell, and check, settings, data, sampler and packages."""
+    manifest = read_manifest(finished_run / "shards/full")
+    extra = manifest["extra"]
+    assert manifest["config_hash"] == sha256_of_json(extra["config"])
+    assert extra["config"]["layouts"]["full"]["max_width"] == tiny_config.layouts.full.max_width
+    assert not {"root", "unlabelled", "class_file"} & extra["config"]["data"].keys()
+    for name in ("data/images-train.npy", "data/labels-train.npy", "palettes/sampler.json"):
+        assert extra["files"][name] == sha256_of_file(finished_run / name)
+    assert {"hardware", "precision", "python", "torch", "numpy", "pillow", "pyarrow"} == extra["environment"].keys()
