@@ -320,7 +320,10 @@ def fine_tune(
         *images_to_uint8(image[:SHEET_COUNT].float().cpu()),
     ]
     tile_pictures(folder / "samples" / "final.png", pictures, columns=min(SHEET_COUNT, len(layout)))
-    metadata = {"fine_tuning": settings_of_result(settings)}
+    metadata = {
+        "fine_tuning": settings_of_result(settings),
+        "perceptual_features": None if features is None else features.description,
+    }
     layout_numbers, image_numbers = (settings_of_result(part.settings) for part in (layouts, images))
     identity = layout_identity(layouts.system, pairs.table, size)
     save_weights(folder / LAYOUT_WEIGHTS, layout_average, {**identity, "settings": layout_numbers, **metadata})

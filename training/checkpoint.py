@@ -88,6 +88,19 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ) from error
 
 
+def read_metadata(path: Path) -> dict[str, Any]:
+    """Return the metadata of weights without reading the weights.
+
+    Raises:
+        DamagedCheckpointError: The file is missing, cut short or has no such header.
+    """
+    try:
+        header = _read_header(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error}). Train it anew.") from error
+    return dict(header["content"]) if header.keys() & {"content", "sha256"} else header
+
+
 def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """Load weights written by `save_weights` into a module.
 

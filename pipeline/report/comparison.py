@@ -19,6 +19,7 @@ from data.shards.reading import iterate_rows
 from generators.pictures import tile_pictures
 from pipeline.config import RunConfig
 from pipeline.models import row_models
+from pipeline.perceptual import SegmenterFeatures
 from pipeline.report import wording
 from pipeline.report.document import to_json_values
 from pipeline.report.markdown import markdown_table, show_value
@@ -28,6 +29,9 @@ from pipeline.rows import Row
 SCHEMA = 1
 SHOWN_PAIRS = 8
 TEMPLATE = "comparison.html.jinja"
+PERCEPTUAL = "perceptual_features"
+"""Key of a row's metrics, and of weights' metadata: whose features a perceptual loss compared."""
+OWN_FEATURES = SegmenterFeatures.description
 
 
 @dataclass(frozen=True)
@@ -222,11 +226,18 @@ def discriminators(document: Mapping[str, Any]) -> list[str]:
 
 
 def perceptual_notes(document: Mapping[str, Any]) -> str:
-    """Say on which features the starred columns and segmenter distances rest."""
-    return (
+    """Say on which features the starred columns and segmenter distances rest, and whom that favours."""
+    text = (
         "Columns with a star and the segmenter Fréchet distance compare features of the segmenter trained on the real "
         "pairs; they are comparable within this table only."
     )
+    favoured = [row["name"] for row in document["rows"] if row["metrics"].get(PERCEPTUAL) == OWN_FEATURES]
+    if favoured:
+        text += (
+            f" They favour {', '.join(favoured)}, whose perceptual loss compared features of the same segmenter "
+            "because VGG-19's weights were not available."
+        )
+    return text
 
 
 def budget_sentence(document: Mapping[str, Any]) -> str:

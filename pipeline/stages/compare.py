@@ -23,13 +23,14 @@ from generators.layout_systems import LAYOUT_SYSTEMS
 from generators.palettes import palette_divergence
 from pipeline.config import RunConfig
 from pipeline.models import PairModels
-from pipeline.report.comparison import ComparisonInputs, RowResult, write_comparison_report
+from pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
 from pipeline.rows import ROWS
 from pipeline.stages.palettes import real_palettes, stored_palettes
 from pipeline.stages.segment import EVALUATION_BATCH, read_confusion
 from segmenters.evaluate import confusion_of_batch, mean_iou
 from segmenters.image_quality import ImageMetrics, evaluate_images
 from segmenters.metrics import fsd
+from training.checkpoint import read_metadata
 from training.loop import Progress
 
 VERSION = 1
@@ -106,7 +107,8 @@ def measure_row(
             models.critic_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
         )
         metrics["discriminator_miou"] = discriminator_miou(critic, models.image.system, validation, fabric)
-    write_json(folder / METRICS, metrics)
+    trained_on = read_metadata(models.image_weights(run_dir)).get(PERCEPTUAL)
+    write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
 def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:

@@ -56,6 +56,14 @@ def document_of(run_dir: Path) -> dict[str, Any]:
     return json.loads((run_dir / "comparison/report/comparison.json").read_text())
 
 
+def test_rows_that_were_trained_on_what_judges_them_are_named(compared: Path) -> None:
+    page = (compared / "comparison/report/comparison.md").read_text()
+    favoured = "sb-gan, semantic-palette-e2e, ablation-saa"  # GauGAN has a perceptual loss, OASIS none
+    assert f"They favour {favoured}, whose perceptual loss compared features of the same segmenter" in page
+    by_name = {row["name"]: row["metrics"] for row in document_of(compared)["rows"]}
+    assert by_name["real-layouts-oasis"]["perceptual_features"] is None
+
+
 def test_every_system_has_a_row() -> None:
     named = {row.layouts for row in ROWS.values()}
     assert {name for name, system in LAYOUT_SYSTEMS.items() if not system.partial} <= named
