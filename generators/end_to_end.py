@@ -259,7 +259,7 @@ def fine_tune(
             )
             total = total + loss_image.total
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
-        require_finite(step, generators=total)
+        require_finite(step, **parts, generators=total)
         step_with(step, total, [*(["layout"] if trains_layouts else []), *(["image"] if trains_images else [])])
         for frozen in (objective.critic, raw_judge):
             if frozen is not None:

@@ -97,9 +97,20 @@ SetOption = Annotated[
         "--set", metavar="KEY=VALUE", help="Change a value, for example generate.pairs=500. May be given many times."
     ),
 ]
+
+
+def _run_dir(text: str) -> Path:
+    """Take a run directory; an empty text, as of a variable that is not set, would be the current folder."""
+    if not text.strip():
+        raise typer.BadParameter("it is empty; name a folder, or leave --out away.")
+    return Path(text)
+
+
 OutOption = Annotated[
     Path | None,
-    typer.Option("--out", metavar="RUN_DIR", help="Where the run is kept.", show_default="runs/RECIPE"),
+    typer.Option(
+        "--out", metavar="RUN_DIR", help="Where the run is kept.", show_default="runs/RECIPE", parser=_run_dir
+    ),
 ]
 
 

@@ -309,7 +309,9 @@ class ComputeConfig(Section):
     precision: Literal["auto", "32-true", "bf16-mixed"] = Field(
         default="auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
     )
-    threads: int | None = Field(default=None, ge=1, description="CPU threads of torch; none for its own choice.")
+    threads: int | None = Field(
+        default=None, ge=1, le=1024, description="CPU threads of torch; none for its own choice."
+    )
     tensorboard: bool = Field(
         default=False,
         description="Whether trainings also write their numbers for TensorBoard, which must be installed.",
@@ -327,7 +329,7 @@ class RunConfig(Section):
     """Everything that a run is made from."""
 
     recipe: str = Field(description="Name of the recipe that this configuration began as.")
-    seed: int = Field(default=0, ge=0, lt=2**31, description="All randomness follows from it.")
+    seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="All randomness follows from it.")
     data: DataConfig
     palettes: PalettesConfig = PalettesConfig()
     layouts: LayoutsConfig

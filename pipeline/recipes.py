@@ -267,4 +267,12 @@ def _read_yaml(name: str) -> Values:
     if keys:
         raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
     recipe = changes.get("recipe")
-    return merge(RECIPES[recipe](), changes) if isinstance(recipe, str) and recipe in RECIPES else changes
+    if isinstance(recipe, str) and recipe in RECIPES:
+        return merge(RECIPES[recipe](), changes)
+    # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
+    if recipe is not None and not RunConfig.model_fields.keys() <= changes.keys():
+        raise ConfigError(
+            f"{path} says recipe: {short(repr(recipe))}, which there is not, and leaves sections to it. Recipes are "
+            f"{', '.join(RECIPES)}."
+        )
+    return changes

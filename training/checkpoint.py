@@ -81,7 +81,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if header["sha256"] != _checksum(tensors, header["content"]):
             raise ValueError("its content is not what was written: the checksum differs")
         return tensors, header["content"]
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as safetensors ({error}). It is missing, cut short or damaged; remove it, and the "
             "manifest.json beside it if there is one, and give the same command again to make it anew."
@@ -96,7 +96,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     """
     try:
         header = _read_header(path)
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error}). Train it anew.") from error
     return dict(header["content"]) if header.keys() & {"content", "sha256"} else header
 
@@ -151,7 +151,8 @@ class CheckpointFolder:
     """The last checkpoints of one training in a folder, each with all that is needed to go on from it, and the best.
 
     A checkpoint holds the state of modules and optimizers and a JSON `extra`; the number in its name is the count of
-    finished steps. The newest intact one is loaded; a damaged one is skipped with a line that says so.
+    finished steps. The newest intact one is loaded; a damaged one is skipped, with a line that says so and which one is
+    used.
 
     What is best is said by a score that comes with a checkpoint. Layout generators that keep to a palette have one:
     how far the layouts of fixed palettes are from them. Losses of a GAN measure the balance of two networks and not
@@ -218,26 +219,48 @@ class CheckpointFolder:
         Raises:
             CheckpointError: An intact checkpoint does not fit the given modules.
         """
-        paths = self._paths()
-        for path in paths:
+        damaged = []
+        for path in self._paths():
             try:
                 tensors, header = _open(path)
+                # Whatever belongs to other networks is refused, never taken for damaged: it may be somebody's work.
+                self._require_fit(path, modules, tensors)
+                states = {name: _optimizer_state(name, one, tensors, header) for name, one in optimizers.items()}
+                step = _step_of(path, header)
             except DamagedCheckpointError as error:
-                print(f"Skipping a damaged checkpoint and using the one before: {error}", file=sys.stderr, flush=True)
+                damaged.append(f"{path.name} ({error.__cause__ or error})")
                 continue
             for name, module in modules.items():
-                prefix = f"module/{name}/"
-                _load_state(path, module, _below(tensors, prefix))
+                _load_state(path, module, _below(tensors, f"module/{name}/"))
             for name, optimizer in optimizers.items():
-                state: dict[int, dict[str, Tensor]] = {}
-                for key, value in _below(tensors, f"optimizer/{name}/").items():
-                    index, entry = key.split("/")
-                    state.setdefault(int(index), {})[entry] = value
-                optimizer.load_state_dict({"state": state, "param_groups": header["groups"][name]})
-            return int(header["step"]), header["extra"]
-        if paths:
-            print(f"No intact checkpoint is left in {self.folder}: it begins anew.", file=sys.stderr, flush=True)
+                optimizer.load_state_dict(states[name])
+            if damaged:
+                print(f"Skipped damaged checkpoints in {self.folder}: {'; '.join(damaged)}.", end=" ", file=sys.stderr)
+                print(f"Going on from {path.name}, step {step}.", file=sys.stderr, flush=True)
+            return step, header["extra"]
+        if damaged:
+            print(f"Skipped damaged checkpoints in {self.folder}: {'; '.join(damaged)}.", end=" ", file=sys.stderr)
+            print("No intact checkpoint is left: it begins anew.", file=sys.stderr, flush=True)
         return 0, {}
+
+    def _require_fit(self, path: Path, modules: Mapping[str, nn.Module], tensors: dict[str, Tensor]) -> None:
+        """Refuse a whole checkpoint that is not of these networks."""
+        found = {key: list(value.shape) for key, value in _below(tensors, "module/").items()}
+        needed = {
+            f"{name}/{key}": list(value.shape)
+            for name, module in modules.items()
+            for key, value in module.state_dict().items()
+        }
+        if found != needed:
+            raise CheckpointError(
+                f"{path} does not fit the networks that are trained here; it is of other settings, classes or systems. "
+                f"Give another --out folder, or remove {path.name} to go on from an earlier checkpoint.",
+                [
+                    f"{key}: {found.get(key, 'not there')} in the file, {needed.get(key, 'not there')} here"
+                    for key in sorted({*found, *needed})
+                    if found.get(key) != needed.get(key)
+                ],
+            )
 
     def clear(self) -> None:
         """Remove all checkpoints, after the final weights are on disk."""
@@ -245,13 +268,42 @@ class CheckpointFolder:
             path.unlink(missing_ok=True)
 
 
+def _step_of(path: Path, header: Mapping[str, Any]) -> int:
+    """Return the finished steps of a checkpoint, by its name and its header alike."""
+    named = _NAME.fullmatch(path.name)
+    step = header.get("step")
+    if named is None or not isinstance(step, int) or step != int(named[1]) or not isinstance(header.get("extra"), dict):
+        raise DamagedCheckpointError(f"its header states step {step!r}, not that of its name, or lacks values")
+    return step
+
+
+def _optimizer_state(
+    name: str, optimizer: Optimizer, tensors: dict[str, Tensor], header: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the state of an optimizer in a checkpoint, checked against the optimizer that takes it up."""
+    try:
+        groups = header["groups"][name]
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        if [len(group["params"]) for group in groups] != [len(group["params"]) for group in optimizer.param_groups]:
+            raise ValueError("other groups of parameters")
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in _below(tensors, f"optimizer/{name}/").items():
+            index, entry = key.split("/")
+            if value.ndim and value.shape != parameters[int(index)].shape:
+                raise ValueError(f"{entry} of parameter {index} has shape {list(value.shape)}")
+            state.setdefault(int(index), {})[entry] = value
+    except (LookupError, TypeError, ValueError) as error:
+        raise DamagedCheckpointError(f"its state of the optimizer {name} cannot be used: {error!r}") from error
+    return {"state": state, "param_groups": groups}
+
+
 def _score_of(path: Path) -> float:
     """Return a checkpoint's score; infinity if it has none."""
     try:
         score = _read_header(path)["content"]["score"]
-    except (SafetensorError, OSError, ValueError, KeyError):
+        return math.inf if score is None else float(score)
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
         return math.inf
-    return math.inf if score is None else float(score)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

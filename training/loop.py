@@ -188,6 +188,14 @@ def epoch_batch(count: int, batch_size: int, step: int, seed: int, stage: str) -
     return np.array([orders[epoch][offset] for epoch, offset in zip(epochs, offsets, strict=True)], dtype=np.int64)
 
 
+# Adam keeps squares of gradients, which float32 holds up to this one; an infinite square stops a weight for good.
+LARGEST_GRADIENT = math.sqrt(torch.finfo(torch.float32).max)
+_GO_ON = (
+    "The same command would go on from the last checkpoint, if there is one, and may come to the same: give it with "
+    "compute.precision=32-true, or begin anew with a lower learning rate and another --out folder, or look at the data."
+)
+
+
 def require_finite(step: int, **losses: Tensor | float) -> None:
     """Stop a training before an optimizer step is taken from a loss that is not finite.
 
@@ -198,13 +206,12 @@ def require_finite(step: int, **losses: Tensor | float) -> None:
         value = float(loss.detach() if isinstance(loss, Tensor) else loss)
         if not math.isfinite(value):
             raise TrainingError(
-                f"The loss {name} became {value} at step {step}; the weights of the step before are kept in the last "
-                "checkpoint. Lower the learning rate, use precision 32-true, or look at the data of this step."
+                f"The loss {name} became {value} at step {step}, and nothing was learned from it. {_GO_ON}"
             )
 
 
 def require_finite_gradients(step: int, **modules: nn.Module) -> None:
-    """Stop a training before an optimizer step is taken along a gradient that is not finite.
+    """Stop a training before an optimizer step is taken along a gradient that is not finite, or cannot be squared.
 
     Args:
         step: Optimizer step, from 0.
@@ -216,13 +223,12 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
     for name, module in modules.items():
         gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
         # The largest absolute value is one number a network, NaN if there is one.
-        if math.isfinite(float(nn.utils.get_total_norm(list(gradients.values()), math.inf))):
+        if float(nn.utils.get_total_norm(list(gradients.values()), math.inf)) < LARGEST_GRADIENT:
             continue
-        first = next(key for key, gradient in gradients.items() if not torch.isfinite(gradient).all())
+        first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
         raise TrainingError(
-            f"The gradient of the {name} is not finite at step {step} (first in {first}), though its loss is; the "
-            "weights of the step before are kept in the last checkpoint. Lower the learning rate, use precision "
-            "32-true, or look at the data of this step."
+            f"The gradient of the {name} is not finite at step {step}, or its square is not (first in {first}), though "
+            f"its loss is; nothing was learned from it. {_GO_ON}"
         )
 
 

@@ -34,6 +34,8 @@ COLLAPSES: Mapping[str, tuple[float, str]] = {
 MEASUREMENTS = 3
 # Lines of the log (500 steps) over which a discriminator is judged: single steps swing.
 WINDOW = 25
+# A critic's gap is compared with its own scatter, for which fewer do: levels of a growing network may be short.
+LEAST_GAPS = 8
 # A discriminator's loss this near to that of one that cannot tell (which says 1/2 everywhere) ...
 NEARLY_UNDECIDED = 0.98
 # ... or this near to zero, in the whole window, teaches the generator nothing.
@@ -83,7 +85,7 @@ class SignsOfTrouble:
                 yield f"the discriminator tells all generated samples (loss {name} near 0): it teaches nothing more"
         if self.score_gap is not None:
             gaps = [-line[self.score_gap] for line in window if self.score_gap in line]
-            if len(gaps) == WINDOW and fmean(gaps) <= 2 * stdev(gaps) / math.sqrt(WINDOW):
+            if len(gaps) >= LEAST_GAPS and fmean(gaps) <= 2 * stdev(gaps) / math.sqrt(len(gaps)):
                 yield "the critic scores generated and real samples alike: it may be stalled"
 
 

@@ -14,7 +14,12 @@ from PIL import Image
 
 from data.errors import DataError
 from data.shards.manifest import read_manifest, table_of_manifest
-from data.shards.schema import SCHEMA, Row, decode_row
+from data.shards.schema import ROW_GROUP, SCHEMA, Row, decode_row
+
+# Of one column in one row group, unpacked: some kilobytes compressed can claim gigabytes.
+PICTURE_COLUMNS = ("image.bytes", "label.bytes")
+MAX_PICTURE_BYTES = 2 * 2**30
+MAX_VALUE_BYTES = 16 * 2**20
 
 
 @contextlib.contextmanager
@@ -34,14 +39,32 @@ def open_shard(path: Path) -> pq.ParquetFile:
     """Open a shard so that every page is checked against its checksum when it is read.
 
     Raises:
-        DataError: It is missing, truncated, no Parquet file, or has other columns than schema 1.
+        DataError: It is missing, truncated, no Parquet file, has other columns than schema 1, or would unpack to an
+            absurd size.
     """
     with explained_read(path):
         file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     if not file.schema_arrow.equals(SCHEMA):
         file.close()
         raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
+    for group in range(file.num_row_groups):
+        size = _largest_excess(file.metadata.row_group(group))
+        if size:
+            file.close()
+            raise DataError(
+                f"{path} row group {group} {size}, far more than {ROW_GROUP} pairs have. Do not read it; ask its maker."
+            )
     return file
+
+
+def _largest_excess(group: pq.RowGroupMetaData) -> str:
+    """Say which column of a row group would take an absurd amount of memory; nothing if none would."""
+    for index in range(group.num_columns):
+        column = group.column(index)
+        most = MAX_PICTURE_BYTES if column.path_in_schema in PICTURE_COLUMNS else MAX_VALUE_BYTES
+        if column.total_uncompressed_size > most:
+            return f"unpacks to {column.total_uncompressed_size} bytes of {column.path_in_schema}"
+    return ""
 
 
 def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:

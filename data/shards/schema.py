@@ -24,6 +24,7 @@ IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
 # A picture of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
 MAX_PIXELS = 2**26
+MAX_ID = 200
 
 ImageFormat = Literal["jpeg", "png"]
 
@@ -147,6 +148,8 @@ def row_problems(row: Row) -> list[str]:
         problems.append(f"the image is {row.image.dtype} {list(row.image.shape)}, not uint8 [H, W, 3]")
     if not label_fits:
         problems.append(f"the label is {row.label.dtype} {list(row.label.shape)}, not uint8 [H, W]")
+    if len(row.id) > MAX_ID:
+        problems.append(f"the id has {len(row.id)} characters, at most {MAX_ID} are allowed: files are named after it")
     height, width = row.label.shape[:2] if label_fits else (0, 0)
     if image_fits and label_fits and row.image.shape[:2] != (height, width):
         problems.append(f"the image is {list(row.image.shape[:2])} and the label {[height, width]}; sizes must agree")

@@ -140,7 +140,7 @@ def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
     parts = train("parts", progress=going_on)
     assert going_on.first == 3
     assert weights(parts) == weights(whole)
-    assert "Skipping a damaged checkpoint" in capsys.readouterr().err
+    assert "Skipped damaged checkpoints" in capsys.readouterr().err
 
 
 def test_ignored_pixels_are_seen_by_the_generator_but_not_by_the_losses(

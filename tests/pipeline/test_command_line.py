@@ -86,6 +86,14 @@ def test_run_prints_the_arms_and_the_reports_paths(finished_run: Path, tiny_reci
     assert str(finished_run / "report/report.html") in output and str(finished_run / "report/report.md") in output
 
 
+def test_an_empty_run_directory_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that is not set must not fill the current folder."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, ["fit-palettes", "demo", "--out", ""])
+    assert result.exit_code == 2 and "it is empty" in result.output
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_run_directory_is_named_after_the_recipe() -> None:
     assert Request("demo").run_dir == Path("runs/demo")
     assert Request("configs/mine.yaml").run_dir == Path("runs/mine")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import ConfigError
+from pipeline.config import write_config
 from pipeline.recipes import RECIPES, load_config
 
 
@@ -34,6 +35,16 @@ def test_yaml_changes_a_recipe_and_assignments_change_both(tmp_path: Path) -> No
     path.write_text("recipe: demo\ngenerate: {pairs: 7}\nseed: 5\n")
     config = load_config(str(path), ["seed=6"])
     assert (config.generate.pairs, config.seed, config.images.steps) == (7, 6, RECIPES["demo"]()["images"]["steps"])
+
+
+def test_a_misspelt_recipe_is_not_taken_for_a_whole_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: dmeo\ndata: {size: [32, 48]}\n")
+    with pytest.raises(ConfigError, match=r"says recipe: 'dmeo', which there is not.*demo, camvid-cpu"):
+        load_config(str(path))
+    # What a run has written is whole, and names its recipe for the reader alone.
+    write_config(path, load_config("demo").model_copy(update={"recipe": "of-another-version"}))
+    assert load_config(str(path)).recipe == "of-another-version"
 
 
 @pytest.mark.parametrize(("text", "reason"), [("{", "cannot be read as YAML"), ("- 1\n", "got list"), ("", "NoneType")])

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
-from torch import nn
+from torch import Tensor, nn
 
 from data.errors import CheckpointError, DamagedCheckpointError
-from training.checkpoint import CheckpointFolder, load_weights, save_weights, weights_hash
+from training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights, weights_hash
 
 
 def make_training(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -119,6 +123,15 @@ def test_weights_of_versions_without_a_checksum_are_still_read(tmp_path: Path) -
     assert_equal_state(network, other)
 
 
+def test_metadata_is_read_without_the_weights(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, nn.Linear(2, 2), {"classes": 3})
+    assert read_metadata(path) == {"classes": 3}
+    path.write_bytes(path.read_bytes()[:20])
+    with pytest.raises(DamagedCheckpointError, match=path.name):
+        read_metadata(path)
+
+
 def test_missing_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"weights\.safetensors cannot be read"):
         load_weights(tmp_path / "weights.safetensors", make_training()[0])
@@ -205,7 +218,8 @@ def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
     assert folder.load({"net": loaded}, {"opt": optimizer})[0] == 1
     torch.testing.assert_close(dict(loaded.state_dict()), before, rtol=0, atol=0)
     message = capsys.readouterr().err
-    assert "Skipping a damaged checkpoint" in message and newest.name in message
+    assert message.startswith("Skipped damaged checkpoints") and newest.name in message
+    assert message.endswith("Going on from checkpoint-00000001.safetensors, step 1.\n")
 
 
 def test_a_flipped_bit_in_a_tensor_is_noticed_and_the_checkpoint_before_used(
@@ -222,7 +236,9 @@ def test_a_flipped_bit_in_a_tensor_is_noticed_and_the_checkpoint_before_used(
     assert folder.load({"net": network}, {"opt": optimizer})[0] == 1
     message = capsys.readouterr().err
     assert message.count("\n") == 1
-    assert "Skipping a damaged checkpoint" in message and newest.name in message and "checksum differs" in message
+    assert (
+        message.startswith("Skipped damaged checkpoints") and newest.name in message and "checksum differs" in message
+    )
 
 
 def test_a_training_without_an_intact_checkpoint_says_that_it_begins_anew(
@@ -233,6 +249,57 @@ def test_a_training_without_an_intact_checkpoint_says_that_it_begins_anew(
     folder.save(1, {"net": network}, {"opt": optimizer}).write_bytes(b"\0" * 99)
     assert folder.load({"net": network}, {"opt": optimizer}) == (0, {})
     assert "No intact checkpoint is left" in capsys.readouterr().err
+
+
+def without_checksum(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], object]) -> None:
+    """Write a checkpoint again as earlier versions did, without a checksum, with a change that one would have told."""
+    with safe_open(path, framework="pt") as file:
+        header = json.loads(file.metadata()["scenepalette"])
+        header = header.get("content", header)
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    change(header, tensors)
+    path.write_bytes(to_safetensors(tensors, {"scenepalette": json.dumps(header)}))
+
+
+@pytest.mark.damaged
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda header, _: header.pop("groups"),
+        lambda header, _: header.update(groups={"opt": 3}),
+        lambda header, _: header["groups"]["opt"][0].update(params=[0]),
+        lambda header, _: header.update(step="x"),
+        lambda header, _: header.update(step=-5),
+        lambda header, _: header.update(step=7),
+        lambda header, _: header.pop("extra"),
+        lambda _, tensors: tensors.update({"optimizer/opt/zz/exp_avg": torch.zeros(2)}),
+        lambda _, tensors: tensors.update({"optimizer/opt/99/exp_avg": torch.zeros(2)}),
+        lambda _, tensors: tensors.update({"optimizer/opt/0/exp_avg": torch.zeros(7, 7)}),
+    ],
+)
+def test_a_header_that_contradicts_the_training_counts_as_damage(
+    change: Callable[[dict[str, Any], dict[str, Tensor]], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    for step in (1, 2):
+        take_steps(network, optimizer, range(step - 1, step))
+        newest = folder.save(step, {"net": network}, {"opt": optimizer})
+    without_checksum(newest, lambda header, tensors: None)
+    assert folder.load({"net": network}, {"opt": optimizer})[0] == 2
+    without_checksum(newest, change)
+    assert folder.load({"net": network}, {"opt": optimizer})[0] == 1
+    assert newest.name in capsys.readouterr().err
+
+
+@pytest.mark.damaged
+def test_a_header_nested_beyond_reason_counts_as_damage(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network, optimizer = make_training()
+    folder = CheckpointFolder(tmp_path)
+    path = folder.save(1, {"net": network}, {"opt": optimizer})
+    path.write_bytes(to_safetensors({"x": torch.zeros(1)}, {"scenepalette": "[" * 100_000}))
+    assert folder.load({"net": network}, {"opt": optimizer}) == (0, {})
+    assert path.name in capsys.readouterr().err
 
 
 def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
@@ -254,9 +321,9 @@ def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> N
     folder = CheckpointFolder(tmp_path)
     folder.save(1, {"net": network}, {"opt": optimizer})
     wider, its_optimizer = make_training(width=4)
-    with pytest.raises(CheckpointError, match="does not fit the network"):
+    with pytest.raises(CheckpointError, match="does not fit the networks that are trained here"):
         folder.load({"net": wider}, {"opt": its_optimizer})
-    with pytest.raises(CheckpointError, match="does not fit the network"):
+    with pytest.raises(CheckpointError, match=r"remove checkpoint-00000001.safetensors to go on"):
         folder.load({"other": network}, {"opt": optimizer})
 
 

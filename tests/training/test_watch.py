@@ -8,7 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from training.watch import COLLAPSES, MEASUREMENTS, WINDOW, SignsOfTrouble, looking_at, summary_of_log, watch_interval
+from training.watch import (
+    COLLAPSES,
+    LEAST_GAPS,
+    MEASUREMENTS,
+    WINDOW,
+    SignsOfTrouble,
+    looking_at,
+    summary_of_log,
+    watch_interval,
+)
 
 
 def make_lines(count: int, **values: Callable[[int], float]) -> list[dict[str, Any]]:
@@ -46,6 +55,16 @@ def test_a_new_level_begins_a_new_window() -> None:
     lines = make_lines(2 * WINDOW, critic=lambda i: 0.0, level=lambda i: int(i >= WINDOW))
     assert HEALTHY(lines[:WINDOW]) and HEALTHY(lines)
     assert HEALTHY(lines[: WINDOW + 3]) == []
+
+
+def test_short_levels_are_judged_as_well() -> None:
+    """A level of 160 steps has as many lines as a gap needs to be told from its scatter."""
+    lines = make_lines(WINDOW, critic=lambda i: 3.0 * (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS))
+    (sign,) = HEALTHY(lines)
+    assert "scores generated and real samples alike" in sign
+    assert HEALTHY(lines[:-1]) == []
+    healthy = make_lines(WINDOW, critic=lambda i: -3.0 - (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS))
+    assert HEALTHY(healthy) == []
 
 
 @pytest.mark.parametrize("name", COLLAPSES)

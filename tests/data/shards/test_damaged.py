@@ -307,6 +307,7 @@ BY_VERIFY_ALONE: dict[str, Damage] = {
     "image-model-none": row_edited(image_model=None),
     "layout-model-none": row_edited(layout_model=None),
     "models-exchanged": row_edited(image_model="1" * 64, layout_model="2" * 64),
+    "id-too-long": row_edited(id="x" * 300),
     "id-unpadded": row_edited(id="partial-2"),
     "image-turned": row_edited(image=picture(turned())),
     "image-animated": row_edited(image=picture(animated())),
@@ -351,6 +352,16 @@ def no_features(folder: Path) -> None:
     rehash(folder)
 
 
+def unpacks_to_much(folder: Path) -> None:
+    """Write an id of 40 MB, some kilobytes in the file."""
+    rows = pq.read_table(folder / NAMES[0]).to_pylist()
+    rows[2]["id"] = "x" * 40_000_000
+    table = pa.Table.from_pylist(rows, schema=SCHEMA)
+    pq.write_table(table, folder / NAMES[0], row_group_size=ROW_GROUP, compression="zstd", use_dictionary=False)
+    assert (folder / NAMES[0]).stat().st_size < 200_000
+    rehash(folder)
+
+
 def row_missing(folder: Path) -> None:
     """Leave out a row and say so in the manifest: the indices have a hole."""
     rows_edited(lambda rows: rows.pop(2))(folder)
@@ -387,6 +398,7 @@ def no_unicode(folder: Path) -> None:
 
 
 SCHEMAS: dict[str, Damage] = {"other-columns": other_columns, "other-type": other_type, "no-unicode": no_unicode}
+SCHEMAS["unpacks-to-much"] = unpacks_to_much
 BY_VERIFY_ALONE |= {"no-features": no_features, "row-missing": row_missing}
 BY_VERIFY_ALONE["of-another-schema"] = of_another_schema
 MANIFESTS["rows-fewer-than-asked-for"] = last_row_missing
