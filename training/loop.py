@@ -227,7 +227,7 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
             continue
         first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
         raise TrainingError(
-            f"The gradient of the {name} is not finite at step {step}, or its square is not (first in {first}), though "
+            f"The gradient of the {name} is not finite at step {step} (first in {first}), or its square is not, though "
             f"its loss is; nothing was learned from it. {_GO_ON}"
         )
 
