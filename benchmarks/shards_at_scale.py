@@ -1,6 +1,6 @@
 """Shards with many rows: checking them in bounded memory, and the time to the first batch.
 
-Usage: PYTHONPATH=. python -m benchmarks.shards_at_scale [--rows 10000 100000] [--size 16x24] [--folder FOLDER]
+Usage: python -m benchmarks.shards_at_scale [--rows 10000 100000] [--size 16x24] [--folder FOLDER]
 
 Writes small pairs through the project's own writer, then checks the folder, and opens it for training, each in a
 process of its own. Memory is the growth of the process's peak over what it had after its imports; the time to the
@@ -96,7 +96,7 @@ STEPS: dict[str, Callable[[Path], None]] = {"verify": verify, "first batch": fir
 
 def measured(step: str, folder: Path) -> dict[str, Any]:
     """Return seconds and growth of peak memory in MiB of a step in a process of its own."""
-    command = [sys.executable, __file__, "--step", step, "--folder", str(folder)]
+    command = [sys.executable, "-m", "benchmarks.shards_at_scale", "--step", step, "--folder", str(folder)]
     output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return json.loads(output.splitlines()[-1])
 
