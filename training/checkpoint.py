@@ -26,6 +26,8 @@ from data.files import sha256_of_file, write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
 _HEADER = "scenepalette"
+# What reading any bytes as safetensors, and any JSON as its header, may raise.
+UNREADABLE = (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError)
 
 
 def _plain(tensor: Tensor) -> Tensor:
@@ -67,6 +69,16 @@ def _read_header(path: Path) -> dict[str, Any]:
     return header
 
 
+def _content_of(header: dict[str, Any]) -> dict[str, Any]:
+    """Return what a header says beside its checksum; files of earlier versions have none, and say nothing else."""
+    if not header.keys() & {"content", "sha256"}:
+        return header
+    content = header.get("content")
+    if not isinstance(content, dict):
+        raise ValueError("its header lacks its content")
+    return content
+
+
 def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Return tensors and the header's content of a file, after comparing them with its checksum.
 
@@ -76,12 +88,11 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         header = _read_header(path)
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-        if not header.keys() & {"content", "sha256"}:
-            return tensors, header
-        if header["sha256"] != _checksum(tensors, header["content"]):
+        content = _content_of(header)
+        if content is not header and header.get("sha256") != _checksum(tensors, content):
             raise ValueError("its content is not what was written: the checksum differs")
-        return tensors, header["content"]
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
+        return tensors, content
+    except UNREADABLE as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as safetensors ({error}). It is missing, cut short or damaged; remove it, and the "
             "manifest.json beside it if there is one, and give the same command again to make it anew."
@@ -95,10 +106,9 @@ def read_metadata(path: Path) -> dict[str, Any]:
         DamagedCheckpointError: The file is missing, cut short or has no such header.
     """
     try:
-        header = _read_header(path)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError) as error:
-        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error}). Train it anew.") from error
-    return dict(header["content"]) if header.keys() & {"content", "sha256"} else header
+        return _content_of(_read_header(path))
+    except UNREADABLE as error:
+        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error!r}). Train it anew.") from error
 
 
 def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -228,7 +238,8 @@ class CheckpointFolder:
                 states = {name: _optimizer_state(name, one, tensors, header) for name, one in optimizers.items()}
                 step = _step_of(path, header)
             except DamagedCheckpointError as error:
-                damaged.append(f"{path.name} ({error.__cause__ or error})")
+                reason = error.__cause__ if str(path) in error.summary else error.summary
+                damaged.append(f"{path.name} ({reason})")
                 continue
             for name, module in modules.items():
                 _load_state(path, module, _below(tensors, f"module/{name}/"))
@@ -302,7 +313,7 @@ def _score_of(path: Path) -> float:
     try:
         score = _read_header(path)["content"]["score"]
         return math.inf if score is None else float(score)
-    except (SafetensorError, OSError, ValueError, LookupError, TypeError, RecursionError):
+    except UNREADABLE:
         return math.inf
 
 

@@ -1,0 +1,101 @@
+"""Any bytes in place of a shard's or a manifest's are read, or refused in words."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from data.errors import ScenepaletteError
+from data.files import sha256_of_file
+from data.shards.checking import find_problems
+from data.shards.manifest import sealed
+from data.shards.pairs import ShardPairs
+from data.shards.schema import Row
+
+SHARD = "train-00000-of-00001.parquet"
+FUZZ = settings(
+    max_examples=150, deadline=30_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+CHANGES = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=6)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("whole")
+
+
+@pytest.fixture
+def folder(whole: Path, write_shards: Callable[..., list[Row]], tmp_path: Path) -> Path:
+    """A folder of one shard of four rows."""
+    if not (whole / "manifest.json").exists():
+        write_shards(whole, (4,))
+    return Path(shutil.copytree(whole, tmp_path / "shards"))
+
+
+def checked(folder: Path) -> int:
+    """Check and read a folder; return how many problems were found."""
+    problems = [str(problem) for problem in find_problems(folder)]
+    assert all(len(problem.encode(errors="replace")) < 20_000 for problem in problems)
+    try:
+        pairs = ShardPairs(folder)
+        for index in range(len(pairs)):
+            pairs[index]
+    except ScenepaletteError as error:
+        str(error).encode(errors="replace")
+        assert problems
+    return len(problems)
+
+
+@FUZZ
+@given(changes=CHANGES, kept=st.none() | st.integers(0, 2**16), hashes=st.booleans())
+def test_any_damage_to_a_shard(
+    folder: Path, whole: Path, changes: list[tuple[int, int]], kept: int | None, hashes: bool
+) -> None:
+    """With its hashes mended or not: what they would have told has to be told by what they are of."""
+    content = bytearray((whole / SHARD).read_bytes())
+    for position, value in changes:
+        content[position % len(content)] = value
+    (folder / SHARD).write_bytes(bytes(content[:kept]))
+    manifest = json.loads((whole / "manifest.json").read_text())
+    if hashes:
+        entry = manifest["shards"][0]
+        entry["bytes"], entry["sha256"] = (folder / SHARD).stat().st_size, sha256_of_file(folder / SHARD)
+        manifest["bytes"] = entry["bytes"]
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    found = checked(folder)
+    if not hashes and (folder / SHARD).read_bytes() != (whole / SHARD).read_bytes():
+        assert found
+
+
+@FUZZ
+@given(changes=st.dictionaries(st.text(max_size=8), VALUES, max_size=2), data=st.data())
+def test_any_value_in_a_manifest(folder: Path, whole: Path, changes: dict[str, Any], data: st.DataObject) -> None:
+    manifest = json.loads((whole / "manifest.json").read_text())
+    manifest |= changes
+    key = data.draw(st.sampled_from(sorted(manifest)))
+    manifest[key] = data.draw(VALUES)
+    try:
+        content = json.dumps(sealed(manifest))
+    except ValueError:  # no number, as of a division by zero
+        content = json.dumps(manifest)
+    (folder / "manifest.json").write_text(content)
+    checked(folder)
+
+
+@FUZZ
+@given(content=st.binary(max_size=200))
+def test_any_bytes_as_a_manifest(folder: Path, content: bytes) -> None:
+    (folder / "manifest.json").write_bytes(content)
+    assert checked(folder)
