@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from data.errors import ConfigError
 from pipeline.tables import print_table
+
+if TYPE_CHECKING:
+    from training.loop import Progress
 
 SHOWN_IDS = 5
 FAILED = 1
@@ -139,15 +144,11 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
-    from pipeline.progress import choose_progress
     from pipeline.regenerate import LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:
-        progress = choose_progress()
-        try:
+        with _terminal_given_back() as progress:
             mended = regenerate_shards(folder, shard, run_dir, progress)
-        finally:
-            progress.finish()
         for name in dict.fromkeys(shard):
             typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
     different = False
@@ -181,22 +182,34 @@ def export(
         scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
     """
     from data.exports.exporting import export_shards
-    from pipeline.progress import choose_progress
 
-    watched, written = choose_progress(), 0
+    written = 0
+    with _terminal_given_back() as progress:
 
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        if not written:
-            watched.start(f"export {to}", total)
-        watched.advance(done - written)
-        written = done
+        def report(done: int, total: int) -> None:
+            nonlocal written
+            if not written:
+                progress.start(f"export {to}", total)
+            progress.advance(done - written)
+            written = done
 
-    try:
         export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
-    finally:
-        watched.finish()
+        if written:
+            progress.finish()
     typer.echo(f"Done: {out}")
+
+
+@contextlib.contextmanager
+def _terminal_given_back() -> Iterator[Progress]:
+    """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
+    from pipeline.progress import RichProgress, choose_progress
+
+    progress = choose_progress()
+    try:
+        yield progress
+    finally:
+        if isinstance(progress, RichProgress):
+            progress.finish()
 
 
 def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import shlex
@@ -10,10 +11,15 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from rich.console import Console
 from typer.testing import CliRunner
 
 from data.datasets import open_dataset
+from data.errors import DataError
+from data.exports import images
+from pipeline import progress
 from pipeline.command_line import app
+from pipeline.progress import RichProgress
 
 SHARD = "train-00001-of-00003.parquet"
 
@@ -83,6 +89,57 @@ def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tm
     assert "holds an export of other shards or in another form" in errors
     _, errors = invoke("export", folder, "--to", "voc", "--out", str(tmp_path / "voc"), expected=1)
     assert "images, coco, webdataset" in errors
+
+
+def test_done_is_said_once_and_only_of_work_that_ended(
+    damaged: Path, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, errors = invoke("regenerate", str(damaged), "--shard", SHARD)
+    assert errors.count("make shards again: done in") == errors.count("done in") == 1
+    _, errors = invoke("regenerate", str(damaged), "--shard", SHARD)
+    assert errors == ""
+    _, errors = invoke("regenerate", str(damaged), "--shard", "other", expected=1)
+    assert "done in" not in errors
+    good, out = str(finished_run / "shards/full"), str(tmp_path / "out")
+    _, errors = invoke("export", good, "--to", "voc", "--out", out, expected=1)
+    assert "done in" not in errors
+    real, count = images.write_atomically, [0]
+
+    def full(path: Path, content: bytes | str, *, durable: bool = True) -> None:
+        count[0] += 1
+        if count[0] == 9:
+            raise DataError("the disk is full")
+        real(path, content, durable=durable)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "write_atomically", full)
+        _, errors = invoke("export", good, "--to", "images", "--out", out, expected=1)
+    assert "export images: 10" in errors and "the disk is full" in errors and "done in" not in errors
+    _, errors = invoke("export", good, "--to", "images", "--out", out)
+    assert errors.count("export images: done in") == errors.count("done in") == 1
+    output, errors = invoke("export", good, "--to", "images", "--out", out)
+    assert (output, errors) == (f"Done: {out}\n", "")
+
+
+def test_an_error_gives_the_terminal_back(finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen, finished = io.StringIO(), []
+
+    class Watched(RichProgress):
+        def finish(self) -> None:
+            finished.append(self._bar is not None)
+            super().finish()
+
+    bar = Watched(Console(file=screen, force_terminal=True, width=160))
+    monkeypatch.setattr(progress, "choose_progress", lambda: bar)
+
+    def full() -> None:
+        # The bar is drawn when the first part is written.
+        if finished:
+            raise DataError("the disk is full")
+
+    monkeypatch.setattr(images, "sync_disks", full)
+    invoke("export", str(finished_run / "shards/full"), "--to", "images", "--out", str(tmp_path / "out"), expected=1)
+    assert finished == [False, True]
 
 
 def test_commands_in_the_documentation_run(
