@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
 from pipeline.tables import print_table
 
 if TYPE_CHECKING:
+    from data.shards.schema import Row
     from training.loop import Progress
 
 SHOWN_IDS = 5
@@ -231,6 +232,7 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
     from data.shards.reading import read_row
 
     pair = read_row(folder, row)
+    _check_shown(folder, pair, len(names))
     typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
     if pair.source_id is not None:
         typer.echo(f"real sample: {pair.source_id}")
@@ -241,3 +243,23 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
         ["class", "asked for, %", "achieved, %"],
         [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
     )
+
+
+def _check_shown(folder: Path, pair: Row, num_classes: int) -> None:
+    """Raise a DataError if a damaged row has not the lengths and sizes that it is shown by."""
+    palettes = {"palette_target": pair.palette_target, "palette_achieved": pair.palette_achieved}
+    problems = [
+        f"{name} has {len(palette)} shares, the manifest {num_classes} classes"
+        for name, palette in palettes.items()
+        if len(palette) != num_classes
+    ]
+    if pair.edit_box is not None and len(pair.edit_box) != 4:
+        problems.append(f"edit_box has {len(pair.edit_box)} numbers, not 4")
+    if pair.image.shape[:2] != pair.label.shape:
+        problems.append(f"the image is {list(pair.image.shape[:2])} and the label {list(pair.label.shape)}")
+    if problems:
+        raise DataError(
+            f"Row {pair.id!r} in {folder} is damaged and cannot be shown. `scenepalette shards verify {folder}` names "
+            "all such rows and says how to mend them.",
+            problems,
+        )

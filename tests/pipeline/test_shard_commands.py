@@ -8,7 +8,10 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 from rich.console import Console
@@ -17,6 +20,7 @@ from typer.testing import CliRunner
 from data.datasets import open_dataset
 from data.errors import DataError
 from data.exports import images
+from data.shards.schema import SCHEMA
 from pipeline import progress
 from pipeline.command_line import app
 from pipeline.progress import RichProgress
@@ -59,6 +63,33 @@ def test_verify_tells_machines_the_same(damaged: Path, finished_run: Path) -> No
     assert len(errors.strip().splitlines()) == told["count"] + 1
     good = str(finished_run / "shards/full")
     assert json.loads(invoke("verify", good, "--json")[0]) == {"folder": good, "problems": [], "count": 0, "ok": True}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("palette_target", [1.0], "palette_target has 1 shares, the manifest 14 classes"),
+        ("palette_achieved", [], "palette_achieved has 0 shares, the manifest 14 classes"),
+        ("edit_box", [1, 2, 3], "edit_box has 3 numbers, not 4"),
+        ("label", "another size", "the image is [32, 48] and the label [2, 3]"),
+    ],
+)
+def test_show_tells_of_a_row_that_cannot_be_shown(
+    column: str, value: Any, told: str, copy_of_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    folder = copy_of_run() / "shards/full"
+    rows = pq.read_table(folder / SHARD).to_pylist()
+    if column == "label":
+        content = io.BytesIO()
+        Image.new("L", (3, 2)).save(content, "PNG")
+        value = {"bytes": content.getvalue(), "path": None}
+    rows[0][column] = value
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / SHARD)
+    for picture in ([], ["--picture", str(tmp_path / "sheet.png")]):
+        output, errors = invoke("show", str(folder), "--id", rows[0]["id"], *picture, expected=1)
+        assert output == "" and told in errors
+        assert f"`scenepalette shards verify {folder}`" in errors
+    invoke("show", str(folder), "--id", rows[1]["id"])
 
 
 def test_regenerate_makes_rows_and_mends_shards(damaged: Path, tmp_path: Path) -> None:
