@@ -135,7 +135,7 @@ def regenerate_shards(
     if unknown:
         raise DataError(f"{folder} has {len(shards)} shard(s), {min(shards)} to {max(shards)}.", unknown)
     plans = {plan.name: plan for plan in origin.plans}
-    damaged = [name for name in dict.fromkeys(names) if not _is_whole(origin.folder / name, shards[name]["sha256"])]
+    damaged = [name for name in dict.fromkeys(names) if not is_whole(origin.folder / name, shards[name]["sha256"])]
     if not damaged:
         return []
     generation = origin.generation
@@ -164,18 +164,24 @@ def regenerate_shards(
     return damaged
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def is_whole(path: Path, sha256: str) -> bool:
+    """Tell whether a shard is the file of its manifest; one that is will not be made again."""
     try:
         return not path.is_symlink() and sha256_of_file(path) == sha256
     except OSError:
         return False
 
 
+def run_around(folder: Path) -> Path | None:
+    """Return the run directory that a folder lies in, or None."""
+    return next((parent for parent in folder.resolve().parents if (parent / CONFIG).is_file()), None)
+
+
 def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
     """Find the run of a folder and check that its settings, code and weights are those of the manifest."""
     manifest = read_manifest(folder)
     place = folder.resolve()
-    home = run_dir or next((parent for parent in place.parents if (parent / CONFIG).is_file()), None)
+    home = run_dir or run_around(folder)
     if home is None:
         raise DataError(
             f"{folder} does not lie in a run directory ({CONFIG} is in none of its parents). Name the one that made "

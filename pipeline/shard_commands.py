@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from training.loop import Progress
 
 SHOWN_IDS = 5
+SHOWN_SHARDS = 20
 FAILED = 1
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, mend and export folders of finished shards.")
@@ -34,28 +36,33 @@ def verify(
 ) -> None:
     """Check every file, row, picture and palette against the manifest and the schema.
 
-    All problems are told, each with file, row and id; the exit status is 1 if there is one. For example:
+    All problems are told, each with file, row and id, and in the end what mends them; the exit status is 1 if there is
+    one. For example:
 
         scenepalette shards verify runs/demo/shards/full
 
         scenepalette shards verify runs/demo/shards/full --json
     """
-    from data.shards.checking import find_problems
+    from data.shards.checking import Problem, find_problems
 
-    count = 0
+    absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
+    if absent and not as_json:
+        raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
+    count, files = 0, set[str | None]()
     if as_json:
         typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
-    for problem in find_problems(folder):
+    for problem in [Problem(absent)] if absent else find_problems(folder):
         # Told as they are found: however many there are, they are not held.
         if as_json:
             typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
         else:
             typer.echo(f"  - {problem}", err=True)
         count += 1
+        files.add(problem.file)
     if as_json:
         typer.echo(f'], "count": {count}, "ok": {json.dumps(count == 0)}}}')
     elif count:
-        typer.echo(f"Error: {folder} has {count} problem(s).", err=True)
+        typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
     else:
         from data.shards.manifest import read_manifest
 
@@ -198,6 +205,43 @@ def export(
         if written:
             progress.finish()
     typer.echo(f"Done: {out}")
+
+
+def _remedy(folder: Path, files: set[str | None]) -> str:
+    """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
+    from data.shards.manifest import file_problems, read_manifest
+    from pipeline.regenerate import is_whole, run_around
+
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return (
+            "Without its manifest no shard can be made again: copy manifest.json or the whole folder again, or ask "
+            "whoever made it."
+        )
+    changed = [
+        shard["name"]
+        for shard in manifest["shards"]
+        if (shard["name"] in files or not (folder / shard["name"]).is_file() or (folder / shard["name"]).is_symlink())
+        and not is_whole(folder / shard["name"], shard["sha256"])
+    ]
+    if not changed:
+        if None in files and file_problems(folder, manifest):
+            return "The shards are those of the manifest: move what does not belong to them out of the folder."
+        return (
+            "The shards are those of the manifest, so that they were written like this: making them again mends "
+            "nothing. Ask whoever made them."
+        )
+    run = run_around(folder)
+    shards = " ".join(f"--shard {name}" for name in changed[:SHOWN_SHARDS])
+    more = f" and so on, {len(changed)} shards in all" if len(changed) > SHOWN_SHARDS else ""
+    command = f"scenepalette shards regenerate {shlex.quote(str(folder))}"
+    if run is not None:
+        return f"To make damaged shards again: {command} {shards}{more}"
+    return (
+        "Copy the damaged shards again, or ask whoever made them; with the run that made them: "
+        f"{command} --run RUN_DIR {shards}{more}"
+    )
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import shlex
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from typer.testing import CliRunner
 from data.datasets import open_dataset
 from data.errors import DataError
 from data.exports import images
+from data.files import sha256_of_file
+from data.shards.manifest import sealed
 from data.shards.schema import SCHEMA
 from pipeline import progress
 from pipeline.command_line import app
@@ -60,9 +63,53 @@ def test_verify_tells_machines_the_same(damaged: Path, finished_run: Path) -> No
     assert told["problems"][0]["problem"] == "train-00002-of-00003.parquet is missing" and errors == ""
     assert {problem["file"] for problem in told["problems"]} == {None, SHARD}
     _, errors = invoke("verify", str(damaged), expected=1)
-    assert len(errors.strip().splitlines()) == told["count"] + 1
+    assert len(errors.strip().splitlines()) == told["count"] + 2
     good = str(finished_run / "shards/full")
     assert json.loads(invoke("verify", good, "--json")[0]) == {"folder": good, "problems": [], "count": 0, "ok": True}
+
+
+def test_verify_ends_with_the_command_that_mends(damaged: Path, finished_run: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(damaged, tmp_path / "copied")
+    shutil.copy(damaged / "train-00000-of-00003.parquet", damaged / "more.parquet")
+    _, errors = invoke("verify", str(damaged), expected=1)
+    command = errors.strip().splitlines()[-1].partition(": ")[2]
+    shards = f"--shard {SHARD} --shard train-00002-of-00003.parquet"
+    assert command == f"scenepalette shards regenerate {damaged} {shards}"
+    invoke(*shlex.split(command)[2:])
+    _, errors = invoke("verify", str(damaged), expected=1)
+    assert "move what does not belong to them out of the folder" in errors.strip().splitlines()[-1]
+    (damaged / "more.parquet").unlink()
+    invoke("verify", str(damaged))
+    last = invoke("verify", str(copied), expected=1)[1].strip().splitlines()[-1]
+    assert last.startswith("Copy the damaged shards again, or ask whoever made them")
+    command = last.partition(": ")[2].replace("RUN_DIR", str(finished_run))
+    invoke(*shlex.split(command)[2:])
+    invoke("verify", str(copied))
+    (copied / "manifest.json").write_text("{}")
+    assert "copy manifest.json or the whole folder again" in invoke("verify", str(copied), expected=1)[1]
+
+
+def test_verify_says_that_shards_were_written_damaged(copy_of_run: Callable[..., Path]) -> None:
+    folder = copy_of_run() / "shards/full"
+    rows = pq.read_table(folder / SHARD).to_pylist()
+    rows[0]["palette_target"] = [1.0]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / SHARD)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    shard = next(shard for shard in manifest["shards"] if shard["name"] == SHARD)
+    size = (folder / SHARD).stat().st_size
+    manifest["bytes"] += size - shard["bytes"]
+    shard |= {"bytes": size, "sha256": sha256_of_file(folder / SHARD)}
+    (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
+    assert "making them again mends nothing" in invoke("verify", str(folder), expected=1)[1].strip().splitlines()[-1]
+
+
+def test_verify_says_that_there_is_no_such_folder(tmp_path: Path) -> None:
+    _, errors = invoke("verify", str(tmp_path / "nope"), expected=1)
+    assert errors.startswith(f"Error: {tmp_path / 'nope'} does not exist. Give") and "generation" not in errors
+    told = json.loads(invoke("verify", str(tmp_path / "nope"), "--json", expected=1)[0])
+    assert (told["ok"], told["problems"][0]["problem"]) == (False, f"{tmp_path / 'nope'} does not exist.")
+    (tmp_path / "file").touch()
+    assert "is no folder" in invoke("verify", str(tmp_path / "file"), expected=1)[1]
 
 
 @pytest.mark.parametrize(
