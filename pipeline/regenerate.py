@@ -35,6 +35,13 @@ LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
     "versions of Pillow or pyarrow change the bytes of files."
 )
+MORE_THAN_LAST_BITS = (
+    "That is more than last bits: the stored row was damaged or altered, or made by other weights or code than the run "
+    "has. `scenepalette shards verify` tells whether its file is still the one of the manifest; if not, --shard makes "
+    "it again."
+)
+# Most levels by which a pixel of a JPEG file moves when last bits of the generated image change.
+SLIGHT_LEVELS = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class MadeAgain:
         shard: The file that holds it.
         differences: What differs from the stored row, one text per column; empty if all bytes are equal.
         files: Image and label that were written, if any were asked for.
+        slight: Whether the stored row could be this one, computed elsewhere: nothing differs but the bytes of pictures,
+            and pixels of the image by at most `SLIGHT_LEVELS`.
     """
 
     id: str
@@ -54,6 +63,7 @@ class MadeAgain:
     shard: str
     differences: tuple[str, ...]
     files: tuple[Path, ...] = ()
+    slight: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,11 @@ def regenerate_rows(
         try:
             stored = read_values(origin.folder / plan.name, index - plan.first)
             found = tuple(_row_differences(stored, values))
+            slight = _is_slight(stored, values)
         except DataError as error:
-            found = (f"the stored row cannot be read: {error}",)
+            found, slight = (f"the stored row cannot be read: {error}",), False
         files = _write_row(values, out) if out is not None else ()
-        yield MadeAgain(values["id"], index, plan.name, found, files)
+        yield MadeAgain(values["id"], index, plan.name, found, files, slight)
 
 
 def regenerate_shards(
@@ -301,6 +312,23 @@ def _row_differences(stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iter
                 yield f"{column}: other shares are stored"
         elif before != value:
             yield f"{column}: {before!r} stored, {value!r} now"
+
+
+def _is_slight(stored: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Tell whether two encoded rows differ in nothing but the bytes of pictures and a few levels of the image."""
+    pictures = {column: value["bytes"] for column, value in made.items() if column in ("image", "label")}
+    others = {**made, **{column: {**made[column], "bytes": (stored[column] or {}).get("bytes")} for column in pictures}}
+    if any(_row_differences(stored, others)):
+        return False
+    try:
+        image, label = (
+            np.abs(decode(stored[column]["bytes"], "stored").astype(int) - decode(pictures[column], "now")).max()
+            for column, decode in (("image", decode_image), ("label", decode_label))
+        )
+    except (DataError, TypeError, ValueError):
+        # A picture that is not there, cannot be decoded or has another size.
+        return False
+    return bool(image <= SLIGHT_LEVELS and label == 0)
 
 
 def _picture_difference(column: str, stored: bytes | None, made: bytes) -> str:

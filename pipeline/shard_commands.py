@@ -152,23 +152,26 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
-    from pipeline.regenerate import LAST_BITS, regenerate_rows, regenerate_shards
+    from pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:
         with _terminal_given_back() as progress:
             mended = regenerate_shards(folder, shard, run_dir, progress)
         for name in dict.fromkeys(shard):
             typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
-    different = False
+    explanations: dict[str, list[str]] = {LAST_BITS: [], MORE_THAN_LAST_BITS: []}
     for made in regenerate_rows(folder, row, run_dir, out) if row else ():
         typer.echo(f"{made.id} ({made.shard}): {'differs' if made.differences else 'equal, byte for byte'}")
         for text in made.differences:
             typer.echo(f"  - {text}")
+        if made.differences:
+            explanations[LAST_BITS if made.slight else MORE_THAN_LAST_BITS].append(made.id)
         if made.files:
             typer.echo(f"  {', '.join(map(str, made.files))}")
-        different = different or bool(made.differences)
-    if different:
-        typer.echo(LAST_BITS)
+    for text, ids in explanations.items():
+        if ids:
+            typer.echo(f"{', '.join(ids)}: {text}")
+    if any(explanations.values()):
         raise typer.Exit(FAILED)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -167,6 +168,41 @@ def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tm
     assert "holds an export of other shards or in another form" in errors
     _, errors = invoke("export", folder, "--to", "voc", "--out", str(tmp_path / "voc"), expected=1)
     assert "images, coco, webdataset" in errors
+
+
+def moved(row: dict[str, Any], column: str, levels: int) -> None:
+    """Move one pixel of a stored picture by some levels; the file becomes a PNG."""
+    pixels = np.array(Image.open(io.BytesIO(row[column]["bytes"]))).astype(int)
+    pixels.flat[0] += levels if pixels.flat[0] < 128 else -levels
+    content = io.BytesIO()
+    Image.fromarray(pixels.astype(np.uint8)).save(content, "PNG")
+    row[column]["bytes"] = content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "slight"),
+    [
+        (lambda row: moved(row, "image", 0), True),
+        (lambda row: moved(row, "image", 2), True),
+        (lambda row: moved(row, "image", 3), False),
+        (lambda row: moved(row, "label", 1), False),
+        (lambda row: row.update(id="full-00000009"), False),
+        (lambda row: row.update(image=None), False),
+        (lambda row: row["image"].update(bytes=b"damaged"), False),
+        (lambda row: row["image"].update(path="other.jpg"), False),
+    ],
+)
+def test_last_bits_explain_slight_differences_of_pixels_alone(
+    change: Callable[[dict[str, Any]], object], slight: bool, copy_of_run: Callable[..., Path]
+) -> None:
+    folder = copy_of_run() / "shards/full"
+    rows = pq.read_table(folder / SHARD).to_pylist()
+    change(rows[0])
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), folder / SHARD)
+    output, _ = invoke("regenerate", str(folder), "--row", "3", "--row", "4", expected=1)
+    assert output.count("differs") == 1 and "full-00000004 (" in output
+    last = output.strip().splitlines()[-1]
+    assert last.startswith("full-00000003: " + ("Another processor" if slight else "That is more than last bits"))
 
 
 def test_done_is_said_once_and_only_of_work_that_ended(
