@@ -35,6 +35,13 @@ LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
     "versions of Pillow or pyarrow change the bytes of files."
 )
+MORE_THAN_LAST_BITS = (
+    "That is more than last bits: the stored row was damaged or altered, or made by other weights or code than the run "
+    "has. `scenepalette shards verify` tells whether its file is still the one of the manifest; if not, --shard makes "
+    "it again."
+)
+# Most levels by which a pixel of a JPEG file moves when last bits of the generated image change.
+SLIGHT_LEVELS = 2
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,8 @@ class MadeAgain:
         shard: The file that holds it.
         differences: What differs from the stored row, one text per column; empty if all bytes are equal.
         files: Image and label that were written, if any were asked for.
+        slight: Whether the stored row could be this one, computed elsewhere: nothing differs but the bytes of pictures,
+            and pixels of the image by at most `SLIGHT_LEVELS`.
     """
 
     id: str
@@ -54,6 +63,7 @@ class MadeAgain:
     shard: str
     differences: tuple[str, ...]
     files: tuple[Path, ...] = ()
+    slight: bool = True
 
 
 @dataclass(frozen=True)
@@ -105,10 +115,11 @@ def regenerate_rows(
         try:
             stored = read_values(origin.folder / plan.name, index - plan.first)
             found = tuple(_row_differences(stored, values))
+            slight = _is_slight(stored, values)
         except DataError as error:
-            found = (f"the stored row cannot be read: {error}",)
+            found, slight = (f"the stored row cannot be read: {error}",), False
         files = _write_row(values, out) if out is not None else ()
-        yield MadeAgain(values["id"], index, plan.name, found, files)
+        yield MadeAgain(values["id"], index, plan.name, found, files, slight)
 
 
 def regenerate_shards(
@@ -135,7 +146,7 @@ def regenerate_shards(
     if unknown:
         raise DataError(f"{folder} has {len(shards)} shard(s), {min(shards)} to {max(shards)}.", unknown)
     plans = {plan.name: plan for plan in origin.plans}
-    damaged = [name for name in dict.fromkeys(names) if not _is_whole(origin.folder / name, shards[name]["sha256"])]
+    damaged = [name for name in dict.fromkeys(names) if not is_whole(origin.folder / name, shards[name]["sha256"])]
     if not damaged:
         return []
     generation = origin.generation
@@ -164,18 +175,24 @@ def regenerate_shards(
     return damaged
 
 
-def _is_whole(path: Path, sha256: str) -> bool:
+def is_whole(path: Path, sha256: str) -> bool:
+    """Tell whether a shard is the file of its manifest; one that is will not be made again."""
     try:
         return not path.is_symlink() and sha256_of_file(path) == sha256
     except OSError:
         return False
 
 
+def run_around(folder: Path) -> Path | None:
+    """Return the run directory that a folder lies in, or None."""
+    return next((parent for parent in folder.resolve().parents if (parent / CONFIG).is_file()), None)
+
+
 def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
     """Find the run of a folder and check that its settings, code and weights are those of the manifest."""
     manifest = read_manifest(folder)
     place = folder.resolve()
-    home = run_dir or next((parent for parent in place.parents if (parent / CONFIG).is_file()), None)
+    home = run_dir or run_around(folder)
     if home is None:
         raise DataError(
             f"{folder} does not lie in a run directory ({CONFIG} is in none of its parents). Name the one that made "
@@ -295,6 +312,23 @@ def _row_differences(stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iter
                 yield f"{column}: other shares are stored"
         elif before != value:
             yield f"{column}: {before!r} stored, {value!r} now"
+
+
+def _is_slight(stored: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
+    """Tell whether two encoded rows differ in nothing but the bytes of pictures and a few levels of the image."""
+    pictures = {column: value["bytes"] for column, value in made.items() if column in ("image", "label")}
+    others = {**made, **{column: {**made[column], "bytes": (stored[column] or {}).get("bytes")} for column in pictures}}
+    if any(_row_differences(stored, others)):
+        return False
+    try:
+        image, label = (
+            np.abs(decode(stored[column]["bytes"], "stored").astype(int) - decode(pictures[column], "now")).max()
+            for column, decode in (("image", decode_image), ("label", decode_label))
+        )
+    except (DataError, TypeError, ValueError):
+        # A picture that is not there, cannot be decoded or has another size.
+        return False
+    return bool(image <= SLIGHT_LEVELS and label == 0)
 
 
 def _picture_difference(column: str, stored: bytes | None, made: bytes) -> str:

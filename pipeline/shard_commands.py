@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import shlex
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.errors import ConfigError
+from data.errors import ConfigError, DataError
 from pipeline.tables import print_table
 
+if TYPE_CHECKING:
+    from data.shards.schema import Row
+    from training.loop import Progress
+
 SHOWN_IDS = 5
+SHOWN_SHARDS = 20
 FAILED = 1
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, mend and export folders of finished shards.")
@@ -28,28 +36,33 @@ def verify(
 ) -> None:
     """Check every file, row, picture and palette against the manifest and the schema.
 
-    All problems are told, each with file, row and id; the exit status is 1 if there is one. For example:
+    All problems are told, each with file, row and id, and in the end what mends them; the exit status is 1 if there is
+    one. For example:
 
         scenepalette shards verify runs/demo/shards/full
 
         scenepalette shards verify runs/demo/shards/full --json
     """
-    from data.shards.checking import find_problems
+    from data.shards.checking import Problem, find_problems
 
-    count = 0
+    absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
+    if absent and not as_json:
+        raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
+    count, files = 0, set[str | None]()
     if as_json:
         typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
-    for problem in find_problems(folder):
+    for problem in [Problem(absent)] if absent else find_problems(folder):
         # Told as they are found: however many there are, they are not held.
         if as_json:
             typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
         else:
             typer.echo(f"  - {problem}", err=True)
         count += 1
+        files.add(problem.file)
     if as_json:
         typer.echo(f'], "count": {count}, "ok": {json.dumps(count == 0)}}}')
     elif count:
-        typer.echo(f"Error: {folder} has {count} problem(s).", err=True)
+        typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
     else:
         from data.shards.manifest import read_manifest
 
@@ -139,27 +152,26 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
-    from pipeline.progress import choose_progress
-    from pipeline.regenerate import LAST_BITS, regenerate_rows, regenerate_shards
+    from pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:
-        progress = choose_progress()
-        try:
+        with _terminal_given_back() as progress:
             mended = regenerate_shards(folder, shard, run_dir, progress)
-        finally:
-            progress.finish()
         for name in dict.fromkeys(shard):
             typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
-    different = False
+    explanations: dict[str, list[str]] = {LAST_BITS: [], MORE_THAN_LAST_BITS: []}
     for made in regenerate_rows(folder, row, run_dir, out) if row else ():
         typer.echo(f"{made.id} ({made.shard}): {'differs' if made.differences else 'equal, byte for byte'}")
         for text in made.differences:
             typer.echo(f"  - {text}")
+        if made.differences:
+            explanations[LAST_BITS if made.slight else MORE_THAN_LAST_BITS].append(made.id)
         if made.files:
             typer.echo(f"  {', '.join(map(str, made.files))}")
-        different = different or bool(made.differences)
-    if different:
-        typer.echo(LAST_BITS)
+    for text, ids in explanations.items():
+        if ids:
+            typer.echo(f"{', '.join(ids)}: {text}")
+    if any(explanations.values()):
         raise typer.Exit(FAILED)
 
 
@@ -181,22 +193,71 @@ def export(
         scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
     """
     from data.exports.exporting import export_shards
-    from pipeline.progress import choose_progress
 
-    watched, written = choose_progress(), 0
+    written = 0
+    with _terminal_given_back() as progress:
 
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        if not written:
-            watched.start(f"export {to}", total)
-        watched.advance(done - written)
-        written = done
+        def report(done: int, total: int) -> None:
+            nonlocal written
+            if not written:
+                progress.start(f"export {to}", total)
+            progress.advance(done - written)
+            written = done
+
+        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
+        if written:
+            progress.finish()
+    typer.echo(f"Done: {out}")
+
+
+def _remedy(folder: Path, files: set[str | None]) -> str:
+    """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
+    from data.shards.manifest import file_problems, read_manifest
+    from pipeline.regenerate import is_whole, run_around
 
     try:
-        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
+        manifest = read_manifest(folder)
+    except DataError:
+        return (
+            "Without its manifest no shard can be made again: copy manifest.json or the whole folder again, or ask "
+            "whoever made it."
+        )
+    changed = [
+        shard["name"]
+        for shard in manifest["shards"]
+        if (shard["name"] in files or not (folder / shard["name"]).is_file() or (folder / shard["name"]).is_symlink())
+        and not is_whole(folder / shard["name"], shard["sha256"])
+    ]
+    if not changed:
+        if None in files and file_problems(folder, manifest):
+            return "The shards are those of the manifest: move what does not belong to them out of the folder."
+        return (
+            "The shards are those of the manifest, so that they were written like this: making them again mends "
+            "nothing. Ask whoever made them."
+        )
+    run = run_around(folder)
+    shards = " ".join(f"--shard {name}" for name in changed[:SHOWN_SHARDS])
+    more = f" and so on, {len(changed)} shards in all" if len(changed) > SHOWN_SHARDS else ""
+    command = f"scenepalette shards regenerate {shlex.quote(str(folder))}"
+    if run is not None:
+        return f"To make damaged shards again: {command} {shards}{more}"
+    return (
+        "Copy the damaged shards again, or ask whoever made them; with the run that made them: "
+        f"{command} --run RUN_DIR {shards}{more}"
+    )
+
+
+@contextlib.contextmanager
+def _terminal_given_back() -> Iterator[Progress]:
+    """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
+    from pipeline.progress import RichProgress, choose_progress
+
+    progress = choose_progress()
+    try:
+        yield progress
     finally:
-        watched.finish()
-    typer.echo(f"Done: {out}")
+        if isinstance(progress, RichProgress):
+            progress.finish()
 
 
 def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
@@ -218,6 +279,7 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
     from data.shards.reading import read_row
 
     pair = read_row(folder, row)
+    _check_shown(folder, pair, len(names))
     typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
     if pair.source_id is not None:
         typer.echo(f"real sample: {pair.source_id}")
@@ -228,3 +290,23 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
         ["class", "asked for, %", "achieved, %"],
         [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
     )
+
+
+def _check_shown(folder: Path, pair: Row, num_classes: int) -> None:
+    """Raise a DataError if a damaged row has not the lengths and sizes that it is shown by."""
+    palettes = {"palette_target": pair.palette_target, "palette_achieved": pair.palette_achieved}
+    problems = [
+        f"{name} has {len(palette)} shares, the manifest {num_classes} classes"
+        for name, palette in palettes.items()
+        if len(palette) != num_classes
+    ]
+    if pair.edit_box is not None and len(pair.edit_box) != 4:
+        problems.append(f"edit_box has {len(pair.edit_box)} numbers, not 4")
+    if pair.image.shape[:2] != pair.label.shape:
+        problems.append(f"the image is {list(pair.image.shape[:2])} and the label {list(pair.label.shape)}")
+    if problems:
+        raise DataError(
+            f"Row {pair.id!r} in {folder} is damaged and cannot be shown. `scenepalette shards verify {folder}` names "
+            "all such rows and says how to mend them.",
+            problems,
+        )

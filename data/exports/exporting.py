@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from filelock import FileLock, Timeout
+
 from data.cards import lineage_text
-from data.errors import ConfigError
+from data.errors import ConfigError, ScenepaletteError
 from data.exports.images import ImageFolder
 from data.exports.parts import Part
 from data.exports.rows import ExportedRow, ShardFolder
@@ -19,6 +22,7 @@ EXPORT = "export.json"
 LICENCE = "LICENCE.md"
 UNFINISHED = "unfinished.json"
 RECORDS = ".finished"
+LOCK = ".export.lock"
 _VERSION = 1
 
 
@@ -66,7 +70,7 @@ def export_shards(
     Raises:
         ConfigError: The format is unknown, an option does not belong to it, or `out` holds something else.
         DataError: The folder is not complete, a shard was altered, or a row is damaged; finished parts stay.
-        ScenepaletteError: A file cannot be written; finished parts stay.
+        ScenepaletteError: Another process exports into `out`, or a file cannot be written; finished parts stay.
     """
     problems = [] if to in FORMATS else [f"the format is {to!r}, not one of {', '.join(FORMATS)}"]
     if rows_per_tar is not None and to != "webdataset":
@@ -79,9 +83,26 @@ def export_shards(
     exporter = _exporter(to, out, shards, rows_per_tar)
     options = {"rows_per_tar": exporter.parts[0].rows} if to == "webdataset" else {}
     identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(shards.manifest)}
-    if _is_finished(out, identity):
+    names = _names_in(out)
+    if EXPORT in names and not any(map(_is_leftover, names)) and _is_finished(out, identity):
+        # Nothing is written, not even a lock: what is finished may lie on a disk that cannot be written.
         return out
-    _begin(out, identity, shards)
+    with _exclusive(out):
+        if not _is_finished(out, identity):
+            _begin(out, identity, shards)
+            _write(out, identity, shards, exporter, progress)
+        _clean(out)
+    return out
+
+
+def _write(
+    out: Path,
+    identity: dict[str, Any],
+    shards: ShardFolder,
+    exporter: Exporter,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Write the parts that are not recorded as finished, and then export.json."""
     done, total = 0, shards.manifest["rows"]
     records = []
     for part in exporter.parts:
@@ -97,9 +118,6 @@ def export_shards(
     kept = ("kind", "rows", "class_table", "config_hash", "models", "source", "extra")
     content = {"identity": identity, **{key: manifest[key] for key in kept}, "parts": records}
     write_json(out / EXPORT, content)
-    shutil.rmtree(out / RECORDS)
-    (out / UNFINISHED).unlink()
-    return out
 
 
 def _exporter(to: str, out: Path, shards: ShardFolder, rows_per_tar: int | None) -> Exporter:
@@ -115,8 +133,57 @@ def _exporter(to: str, out: Path, shards: ShardFolder, rows_per_tar: int | None)
     return WebDataset(out, shards, rows_per_tar or ROWS_PER_TAR)
 
 
+def _is_leftover(name: str) -> bool:
+    """Tell whether a file of this name beside export.json was left by a call that was killed."""
+    return name in (UNFINISHED, RECORDS) or _comes_first(name)
+
+
+def _comes_first(name: str) -> bool:
+    """Tell whether a file of this name may be there before unfinished.json is: the lock, or what a write left."""
+    return name == LOCK or (name.startswith(".") and name.endswith(".tmp"))
+
+
+def _names_in(out: Path) -> set[str]:
+    """Return the names in a folder, none if it is not there; raises if they are those of something else."""
+    try:
+        names = {path.name for path in out.iterdir()}
+    except FileNotFoundError:
+        return set()
+    except NotADirectoryError:
+        names = {""}
+    except OSError as error:
+        raise explain_write_error(out, error) from error
+    if EXPORT not in names and UNFINISHED not in names and not all(map(_comes_first, names)):
+        raise ConfigError(f"{out} is there and is no export that was begun. Give an empty or a new --out folder.")
+    return names
+
+
+@contextlib.contextmanager
+def _exclusive(out: Path) -> Iterator[None]:
+    """Hold a folder, so that two calls never write into it at once; the system lets go of it when a process ends."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(out / LOCK)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ScenepaletteError(
+            f"Another process is exporting into {out}; only one at a time may. Wait until it ends, or give another "
+            "--out folder."
+        ) from error
+    except OSError as error:
+        raise explain_write_error(out, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        if (out / EXPORT).is_file():
+            # Whoever took it meanwhile finds a finished export; Windows keeps the file for them.
+            with contextlib.suppress(OSError):
+                (out / LOCK).unlink(missing_ok=True)
+
+
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
-    """Tell whether a folder holds this export, finished; raises if it holds anything but this export."""
+    """Tell whether a folder holds this export, finished; raises if it holds another one."""
     for name, finished in ((EXPORT, True), (UNFINISHED, False)):
         if (out / name).is_file():
             content = read_json(out / name)
@@ -125,8 +192,6 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
             raise ConfigError(
                 f"{out} holds an export of other shards or in another form. Give another --out folder, or remove it."
             )
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise ConfigError(f"{out} is there and is no export that was begun. Give an empty or a new --out folder.")
     return False
 
 
@@ -138,3 +203,15 @@ def _begin(out: Path, identity: dict[str, Any], shards: ShardFolder) -> None:
         raise explain_write_error(out, error) from error
     write_json(out / UNFINISHED, {"identity": identity})
     write_atomically(out / LICENCE, lineage_text(shards.manifest))
+
+
+def _clean(out: Path) -> None:
+    """Remove what only an unfinished export needs; a call that was killed may have left it beside export.json."""
+    try:
+        if (out / RECORDS).exists():
+            shutil.rmtree(out / RECORDS)
+        for leftover in out.glob(".*.tmp"):
+            leftover.unlink(missing_ok=True)
+        (out / UNFINISHED).unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_write_error(out, error) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +18,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from data.datasets import open_dataset
-from data.errors import ConfigError, DataError
+from data.errors import ConfigError, DataError, ScenepaletteError
+from data.exports import exporting
 from data.exports import images as images_module
 from data.exports.exporting import FORMATS, export_shards
 from data.exports.rows import ExportedRow
@@ -158,6 +161,96 @@ def test_an_interrupted_export_goes_on_and_ends_like_another(
     assert {"export.json", "LICENCE.md"} <= expected.keys()
 
 
+@pytest.mark.parametrize("to", FORMATS)
+def test_a_second_process_is_told_and_disturbs_nothing(to: str, shards: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    folder, _ = shards
+    expected = all_files(export_shards(folder, to, tmp_path / "whole"))
+    out, second = tmp_path / "out", []
+
+    def meanwhile(done: int, total: int) -> None:
+        if not second:
+            half = out / ".half.png.x.tmp"
+            half.write_bytes(b"of this call")
+            code = "import sys; from pathlib import Path; from data.exports.exporting import export_shards as export; "
+            code += "export(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))"
+            call = [sys.executable, "-c", code, str(folder), to, str(out)]
+            second.append(subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[3]))
+            assert half.exists()
+            half.unlink()
+
+    export_shards(folder, to, out, progress=meanwhile)
+    assert second[0].returncode == 1 and f"Another process is exporting into {out}" in second[0].stderr
+    assert all_files(out) == expected
+    assert not any(path.name.startswith(".") for path in out.rglob("*"))
+
+
+def test_a_folder_that_is_being_written_is_refused_in_the_same_process_too(
+    shards: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    def again(done: int, total: int) -> None:
+        for to in ("images", "coco"):
+            with pytest.raises(ScenepaletteError, match="Wait until it ends, or give another --out folder"):
+                export_shards(shards[0], to, tmp_path / "out")
+
+    export_shards(shards[0], "images", tmp_path / "out", progress=again)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("removed", [(), (exporting.RECORDS,), (exporting.RECORDS, exporting.UNFINISHED)])
+def test_what_a_call_killed_at_its_end_left_is_cleaned_by_the_next(
+    to: str, removed: tuple[str, ...], shards: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After export.json is written, records, mark and lock go, in this order."""
+    folder, _ = shards
+    expected = all_files(export_shards(folder, to, tmp_path / "whole"))
+    out = tmp_path / "out"
+    real = exporting.write_json
+
+    def killed(path: Path, value: Any) -> None:
+        real(path, value)
+        if path.name == exporting.EXPORT:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "write_json", killed)
+        with pytest.raises(KeyboardInterrupt):
+            export_shards(folder, to, out)
+    (out / ".export.lock").touch()
+    for name in removed:
+        path = out / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    export_shards(folder, to, out)
+    assert all_files(out) == expected
+    assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
+
+
+def test_a_call_killed_before_it_marked_the_folder_is_gone_on_with(
+    shards: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    folder, _ = shards
+    expected = all_files(export_shards(folder, "images", tmp_path / "whole"))
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / ".export.lock").touch()
+    (out / ".unfinished.json.0a1b2c3d.tmp").write_text("{")
+    export_shards(folder, "images", out)
+    assert all_files(out) == expected
+
+
+def test_a_finished_export_is_recognised_where_nothing_can_be_written(
+    shards: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = export_shards(shards[0], "images", tmp_path / "out")
+
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(exporting, "FileLock", refuse)
+    assert export_shards(shards[0], "images", out) == out
+    with pytest.raises(ScenepaletteError, match="cannot be written"):
+        export_shards(shards[0], "images", tmp_path / "other")
+
+
 def test_the_licence_goes_with_every_export(make_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
     make_shards(tmp_path / "shards", (2,), "pseudo")
     for to in FORMATS:
@@ -182,6 +275,8 @@ def test_what_cannot_be_exported_is_told(shards: tuple[Path, list[Row]], tmp_pat
     with pytest.raises(ConfigError, match="other shards or in another form"):
         export_shards(folder, "coco", out)
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["letter.txt"]
+    with pytest.raises(ConfigError, match="no export that was begun"):
+        export_shards(folder, "images", tmp_path / "mine/letter.txt")
 
 
 def test_an_altered_shard_is_not_exported_and_finished_parts_stay(
