@@ -263,13 +263,15 @@ def _terminal_given_back() -> Iterator[Progress]:
 def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
     import itertools
 
+    from data.cards import label_origins_of
+    from data.shards.manifest import licence_of
     from data.shards.reading import iterate_rows
 
-    source = manifest["source"]
     typer.echo(
         f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
     )
-    typer.echo(f"source: {source['name']} ({source['licence']})")
+    typer.echo(f"source: {manifest['source']['name']} ({licence_of(manifest)})")
+    typer.echo(f"labels: {label_origins_of(manifest)}")
     typer.echo(f"classes: {', '.join(names)}")
     ids = [pair.id for pair in itertools.islice(iterate_rows(folder), SHOWN_IDS)]
     typer.echo(f"first ids: {', '.join(ids)}")

@@ -214,6 +214,7 @@ def test_shards_show_describes_and_draws(finished_run: Path, tmp_path: Path) -> 
     folder = str(finished_run / "shards/partial")
     output, _ = invoke("shards", "show", folder, "--picture", str(tmp_path / "sheet.png"), "--count", "3")
     assert "10 partial pairs, 3 shard(s)" in output and "partial-00000000" in output
+    assert "source: streets (Apache-2.0)" in output and "a part that a layout model generated anew" in output
     assert Image.open(tmp_path / "sheet.png").size[0] > 3 * 48
     output, _ = invoke("shards", "show", folder, "--id", "partial-00000004", "--picture", str(tmp_path / "pair.png"))
     assert "made anew" in output and "real sample" in output
