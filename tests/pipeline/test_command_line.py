@@ -207,7 +207,7 @@ def test_shards_verify_tells_whole_from_damaged(finished_run: Path, tmp_path: Pa
     _, errors = invoke("shards", "verify", str(folder), expected=1)
     assert "train-00001-of-00003.parquet has SHA-256" in errors
     _, errors = invoke("shards", "verify", str(tmp_path / "nowhere"), expected=1)
-    assert "has no manifest.json" in errors
+    assert "nowhere does not exist" in errors
 
 
 def test_shards_show_describes_and_draws(finished_run: Path, tmp_path: Path) -> None:
