@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from data.classes import ClassTable
 from data.datasets import SegmentationDataset
@@ -17,7 +19,7 @@ from data.errors import DataError, ScenepaletteError
 from data.label_guesses import guess
 from data.readers.pairs import RawLabel, read_raw_label
 from data.scanning import Scan
-from data.similarity import ADJACENT, NEARLY, SimilarPair, similar_pairs
+from data.similarity import ADJACENT, NEARLY, SimilarPair, are_copies, candidates, comparable, similar_pairs
 from data.untrusted import is_within
 from pipeline.doctor.findings import Check, Status
 
@@ -28,6 +30,8 @@ TINY_PIXELS = 16
 FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
+MOST_LAID_OVER = 300
+"""Most pairs of pictures that are read again to be laid over each other, the most alike first."""
 
 Split = Literal["train", "val"]
 
@@ -293,44 +297,62 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
     )
 
 
-def check_leakage(train: Scan, validation: Scan) -> Check:
+def check_leakage(
+    train: Scan, validation: Scan, pictures: tuple[SegmentationDataset, SegmentationDataset] | None = None
+) -> Check:
     """Look for validation pictures in the training split.
 
-    Identical pixels are a problem. Thumbnails that correlate above 0.9985, also mirrored, are a warning: copies that
-    were stored anew, resized or lightened. Above 0.985 is a note: frames next to each other in a video. So is a
-    sequence, by the files' names, that both splits have a part of.
+    Identical pixels are a problem. Copies are a warning: pictures whose thumbnails correlate above 0.9985, also
+    mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
+    alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
+    other in a video. So is a sequence, by the files' names, that both splits have a part of.
+
+    Args:
+        train: Scan of the training split.
+        validation: Scan of the validation split.
+        pictures: Both splits, from which pictures are read that are laid over each other; None to go by thumbnails.
     """
     same = _identical(train, validation)
-    identical = {(i, j) for i, j in same}
+    named = {(j, i) for i, j in same}
     alike = [
         pair
         for pair in similar_pairs(validation.thumbnails, train.thumbnails, threshold=ADJACENT)
-        if (pair.second, pair.first) not in identical
+        if (pair.first, pair.second) not in named
     ]
     copies = [pair for pair in alike if pair.correlation >= NEARLY]
     details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
     details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
-    adjacent = {pair.first for pair in alike if pair.correlation < NEARLY}
+    named |= {(pair.first, pair.second) for pair in copies}
+    changed, left_out = _changed_copies(train, validation, pictures, named)
+    details += [f"the same, laid over each other: {_named(pair, validation, train)}" for pair in changed]
+    told = {j for j, _ in named} | {pair.first for pair in changed}
+    neighbours = [pair for pair in alike if pair.first not in told]
     shared = _shared_sequences(train, validation)
     notes = []
-    if adjacent:
-        notes.append(f"{len(adjacent)} validation pictures look like neighbours of training pictures in a video")
-        first = [pair for pair in alike if pair.correlation < NEARLY]
-        details += [f"alike: {_named(pair, validation, train)}" for pair in first[:3]]
+    if neighbours:
+        adjacent = len({pair.first for pair in neighbours})
+        notes.append(f"{adjacent} validation pictures look like neighbours of training pictures in a video")
+        details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
         notes.append(
             f"{sum(shared.values())} validation pictures are of recordings that training has as well ({names})"
         )
+    if left_out:
+        details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
-    if same or copies:
-        summary = f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs."
+    if same or copies or changed:
+        summary = (
+            f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
+        )
         remedy = "Remove them from one split: scores on pictures that were trained on mean nothing."
         return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
     if notes:
-        summary = f"No validation picture is in training, but {'; '.join(notes)}. Scores may be flattering."
-        return Check("leakage", "note", summary, remedy, tuple(details))
-    return Check("leakage", "ok", "No validation picture is in training, identically or nearly so.")
+        summary = f"No copy of a training picture was found in validation, but {'; '.join(notes)}. "
+        return Check("leakage", "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
+    summary = "No copy of a training picture was found in validation, by pixels and by what pictures look like."
+    return Check("leakage", "ok", summary, "", tuple(details))
 
 
 def check_duplicates(train: Scan) -> Check:
@@ -352,7 +374,7 @@ def check_duplicates(train: Scan) -> Check:
     if near:
         summary = f"{len(near)} pairs of training pictures are nearly identical."
         return Check("duplicates", "note", summary, "", tuple(details))
-    return Check("duplicates", "ok", "No training picture is there twice.")
+    return Check("duplicates", "ok", "No training picture was found twice, by pixels and by thumbnails.")
 
 
 def check_constant(scans: Sequence[Scan]) -> Check:
@@ -424,9 +446,45 @@ def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
     return [(places[digest], j) for j, digest in enumerate(validation.hashes) if digest in places]
 
 
+def _changed_copies(
+    train: Scan,
+    validation: Scan,
+    pictures: tuple[SegmentationDataset, SegmentationDataset] | None,
+    named: set[tuple[int, int]],
+) -> tuple[list[SimilarPair], int]:
+    """Return the pairs that are the same once laid over each other, and how many there was no time to lay so."""
+    if pictures is None:
+        return [], 0
+    looked_for = [
+        pair for pair in candidates(validation.thumbnails, train.thumbnails) if (pair.first, pair.second) not in named
+    ]
+    found, turned = [], lru_cache(None)(partial(_comparable, pictures))
+    for pair in looked_for[:MOST_LAID_OVER]:
+        mine = turned("val", pair.first, pair.mirrored, pair.upside_down)
+        other = turned("train", pair.second, False, False)
+        if mine is not None and other is not None and are_copies(mine, other):
+            found.append(pair)
+    return found, max(0, len(looked_for) - MOST_LAID_OVER)
+
+
+def _comparable(
+    pictures: tuple[SegmentationDataset, SegmentationDataset],
+    split: Split,
+    index: int,
+    mirrored: bool,
+    upside_down: bool,
+) -> Image.Image | None:
+    try:
+        picture = pictures[split == "val"][index].image
+    except DataError:
+        return None  # changed since it was scanned, which is told elsewhere
+    return comparable(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
 def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
     names = [f"{first.ids[pair.first]} ({first.split})", f"{second.ids[pair.second]} ({second.split})"]
-    return f"{' and '.join(names)}{', mirrored' if pair.mirrored else ''} ({pair.correlation:.4f})"
+    turned = ", mirrored" * pair.mirrored + ", upside down" * pair.upside_down
+    return f"{' and '.join(names)}{turned} ({pair.correlation:.4f})"
 
 
 def _shared_sequences(train: Scan, validation: Scan) -> dict[str, int]:

@@ -175,7 +175,7 @@ def _of_data(
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
         data_checks.check_rare_classes(table, train, size),
-        data_checks.check_leakage(train, validation),
+        data_checks.check_leakage(train, validation, (datasets["train"], datasets["val"])),
         data_checks.check_duplicates(train),
         data_checks.check_constant(both),
         _check_changed(datasets, run_dir),

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.classes import CAMVID
+from data.datasets import Sample, SegmentationDataset
 from data.errors import DataError
 from data.readers.camvid import open_camvid
 from data.scanning import Scan
+from data.streets import Streets
 from pipeline.doctor import data_checks
 from pipeline.doctor.data_checks import problems_by_check
 
@@ -71,6 +74,38 @@ def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> N
     check = data_checks.check_leakage(TRAIN, near)
     assert check.status == "warning"
     assert re.fullmatch(r"nearly identical: val3 \(val\) and train9 \(train\) \((0.99\d\d|1.0000)\)", check.details[0])
+
+
+class Pictures:
+    """A data set of pictures alone."""
+
+    def __init__(self, pictures: list[np.ndarray]) -> None:
+        self._pictures = pictures
+
+    def __getitem__(self, index: int) -> Sample:
+        picture = self._pictures[index]
+        return Sample(str(index), picture, np.zeros(picture.shape[:2], np.uint8))
+
+
+def test_copies_that_were_changed_are_a_warning_that_says_how_they_were_found() -> None:
+    streets = Streets(split="train", count=6, size=(96, 128), seed=0)
+    pictures = [streets[index].image for index in range(6)]
+    leaked = [np.roll(pictures[0], 1, 1), pictures[3][::-1], np.full_like(pictures[0], 7)]
+
+    def thumbnails(scan: Scan, images: list[np.ndarray]) -> Scan:
+        small = [Image.fromarray(p).convert("L").resize((32, 32), Image.Resampling.BOX) for p in images]
+        return changed(scan, "thumbnails", slice(0, len(small)), np.stack([np.asarray(p) for p in small]))
+
+    train, val = thumbnails(made_scan(6), pictures), thumbnails(made_scan(3, "val"), leaked)
+    both = cast("tuple[SegmentationDataset, SegmentationDataset]", (Pictures(pictures), Pictures(leaked)))
+    check = data_checks.check_leakage(train, val, both)
+    assert check.status == "warning" and "2 that were changed" in check.summary
+    assert [re.sub(r" \(0.\d+\)| \(1.0+\)", "", detail) for detail in check.details] == [
+        "the same, laid over each other: val1 (val) and train3 (train), upside down",
+        "the same, laid over each other: val0 (val) and train0 (train)",
+    ]
+    unread = data_checks.check_leakage(train, val)
+    assert unread.status == "note" and unread.summary.startswith("No copy of a training picture was found")
 
 
 def test_recordings_in_both_splits_are_a_note() -> None:
