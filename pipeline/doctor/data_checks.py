@@ -121,13 +121,21 @@ def _guesses(problems: Sequence[str], root: Path | None, table: ClassTable | Non
     if root is None:
         return []
     raw: list[RawLabel] = []
-    for problem in problems[:LOOKED_AT]:
+    # What is wholly ignored holds nothing but values that are allowed.
+    for problem in [problem for problem in problems if "every pixel is ignored" not in problem][:LOOKED_AT]:
         path = root / problem.partition(": ")[0]
         try:
             raw.append(read_raw_label(path))
         except DataError:
             continue
-    return guess(raw, table)
+    return guess(raw, table, ignored=_ignored_values(problems))
+
+
+def _ignored_values(problems: Sequence[str]) -> set[int]:
+    """Return the values that readers say may occur without standing for a class."""
+    stated = {match[1] for problem in problems if (match := re.search(r"as ignored, ([\d ,to]+)$", problem))}
+    runs = [[int(number) for number in run.split(" to ")] for text in stated for run in text.split(", ")]
+    return {value for run in runs for value in range(run[0], run[-1] + 1)}
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:

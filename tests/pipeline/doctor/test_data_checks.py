@@ -204,6 +204,22 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     }
 
 
+def test_a_label_of_an_ignored_value_alone_is_not_taken_for_ids_that_are_counted_from_1(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "trainannot").mkdir()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "train/a.png")
+
+    def remedy(label: np.ndarray) -> str:
+        Image.fromarray(label.astype(np.uint8)).save(tmp_path / "trainannot/a.png")
+        with pytest.raises(DataError) as caught:
+            open_camvid(tmp_path, "train")
+        checks = {check.name: check for check in data_checks.check_opening({"train": caught.value}, tmp_path, CAMVID)}
+        return checks["label values"].remedy
+
+    assert "It seems" not in remedy(np.full((4, 4), 11))
+    assert "count classes from 1" in remedy(np.arange(16).reshape(4, 4) % 12 + 1)
+
+
 def test_links_to_pictures_outside_are_a_warning(tmp_path: Path) -> None:
     root = tmp_path / "root"
     for folder in ("train", "trainannot"):
