@@ -83,6 +83,7 @@ def _guess_values(values: np.ndarray, table: ClassTable | None, ignored: Collect
     last = used[-1] == count or (used[-1] > count and used[-1] - 1 in ignored)
     if table is not None and last and used[0] == 1 and len(used) >= _LEAST_VALUES:
         guesses.append(f"the values run from 1 to {used[-1]}: these count classes from 1. Subtract 1")
+        return guesses
     if table is not None and used[-1] >= count:
         for candidate in [table, *known_tables()]:
             grey = {_luminance(entry.color) for entry in candidate.classes} | {0}

@@ -27,6 +27,9 @@ FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
 RARE_IMAGES, RARE_SHARE = 10, 0.005
 TINY_PIXELS = 16
+LEAST_CLASSES = 2
+SHARES_APART = 0.4
+"""Total variation of the class shares of both splits from which they are told to differ."""
 FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
@@ -239,7 +242,10 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     """Compare the classes with the labels: a class that training never shows, or validation cannot measure.
 
     An evaluated class that training shows and validation does not, or the reverse, is a warning; a class in neither is
-    a note, as is a class that is not evaluated.
+    a note, as is a class that is not evaluated. Fewer than two classes in training are a problem. Class shares of both
+    splits whose total variation is above 0.4, and above that of 99 random splits of the same samples, are a warning:
+    ids may mean other classes in one of them. (CamVid's are 0.17 apart, with ids that were permuted in one split mostly
+    above 0.4.)
     """
     in_train, in_validation = train.pixels[:, :-1].sum(0) > 0, validation.pixels[:, :-1].sum(0) > 0
     warnings, notes = [], []
@@ -258,13 +264,55 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     ignored = train.pixels[:, -1].sum() / max(1, train.pixels.sum())
     if ignored > 0.3:
         warnings.append(f"{100 * ignored:.0f} % of training pixels are ignored")
+    shares = _shares(train.pixels), _shares(validation.pixels)
+    distance = _distance(*shares)
+    differ = distance > SHARES_APART and distance > _distance_by_chance(train.pixels, validation.pixels)
+    if differ:
+        farthest = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:3]
+        most = ", ".join(
+            f"{table.names[i]} {100 * shares[0][i]:.0f} % and {100 * shares[1][i]:.0f} %" for i in farthest
+        )
+        warnings.insert(
+            0, f"{100 * distance:.0f} % of the pixels are of other classes: in training and validation {most}"
+        )
     used = int((in_train | in_validation).sum())
     summary = f"{used} of {table.num_classes} classes occur; {100 * ignored:.1f} % of training pixels are ignored."
+    if (learned := int(in_train.sum())) < LEAST_CLASSES:
+        summary = f"Training labels show {learned} of {table.num_classes} classes: there is nothing to tell apart."
+        remedy = "Look at some labels: they may have been made wrongly, or the class table is that of other labels."
+        return Check("class table", "problem", summary, remedy, (*warnings, *notes))
+    if differ:
+        summary = f"Training and validation have very different shares of the classes. {summary}"
     if not warnings and not notes:
         return Check("class table", "ok", summary)
     status: Status = "warning" if warnings else "note"
     remedy = "Split the data so that both parts show them, or mark them as not evaluated." if warnings else ""
+    if differ:
+        remedy = (
+            "Look at some labels of both: the same ids must mean the same classes. If they do, split the data anew."
+        )
     return Check("class table", status, summary, remedy, (*warnings, *notes))
+
+
+def _shares(pixels: np.ndarray) -> np.ndarray:
+    """Return the share of each class in labelled pixels, [K], from [N, K + 1] pixels, the last of them ignored."""
+    counts = pixels[:, :-1].sum(0)
+    return counts / max(1, counts.sum())
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the total variation of two lists of shares, 0 to 1."""
+    return float(np.abs(first - second).sum() / 2)
+
+
+def _distance_by_chance(train: np.ndarray, validation: np.ndarray) -> float:
+    """Return the largest distance of class shares in 99 random splits of the samples, of the same sizes."""
+    both, random = np.concatenate([train, validation]), np.random.default_rng(0)
+    largest = 0.0
+    for _ in range(99):
+        order = random.permutation(len(both))
+        largest = max(largest, _distance(_shares(both[order[: len(train)]]), _shares(both[order[len(train) :]])))
+    return largest
 
 
 def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) -> Check:

@@ -143,6 +143,40 @@ def test_classes_that_do_not_occur() -> None:
     assert "% of training pixels are ignored" in data_checks.check_class_table(CAMVID, ignored, VAL).details[0]
 
 
+def test_fewer_than_two_classes_in_training_are_a_problem() -> None:
+    pixels = np.zeros_like(TRAIN.pixels)
+    pixels[:, 3] = 3000
+    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
+    assert check.status == "problem" and "show 1 of 11 classes" in check.summary and check.remedy
+    pixels[7, 5] = 1
+    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
+    assert check.status == "note"
+
+
+def test_ids_that_mean_other_classes_in_one_split_are_a_warning() -> None:
+    shares = np.array([17, 24, 1, 33, 5, 10, 1, 1, 6, 1, 1, 4])
+    pixels = np.random.default_rng(0).poisson(shares * 30, (160, K + 1))
+    train, val = replace(TRAIN, pixels=pixels[:120]), replace(VAL, pixels=pixels[120:])
+    assert data_checks.check_class_table(CAMVID, train, val).status == "ok"
+    permuted = replace(val, pixels=np.concatenate([np.roll(val.pixels[:, :-1], 2, axis=1), val.pixels[:, -1:]], axis=1))
+    check = data_checks.check_class_table(CAMVID, train, permuted)
+    expected = np.abs(train.pixels[:, :-1].sum(0) / train.pixels[:, :-1].sum()
+                      - permuted.pixels[:, :-1].sum(0) / permuted.pixels[:, :-1].sum()).sum() / 2  # fmt: skip
+    assert check.status == "warning" and expected > 0.4
+    assert (
+        check.details[0].startswith(f"{100 * expected:.0f} % of the pixels")
+        and "building 24 % and 1 %" in check.details[0]
+    )
+    assert "the same ids must mean the same classes" in check.remedy
+
+
+def test_few_samples_that_differ_by_chance_are_not_told_to_differ() -> None:
+    pixels = np.zeros((8, K + 1), np.int64)
+    pixels[np.arange(8), np.arange(8) % 4] = 3000  # a class each
+    train, val = replace(made_scan(6), pixels=pixels[:6]), replace(made_scan(2, "val"), pixels=pixels[6:])
+    assert not any("of other classes" in text for text in data_checks.check_class_table(CAMVID, train, val).details)
+
+
 def test_rare_classes_by_images_pixels_and_share() -> None:
     few = changed(TRAIN, "pixels", (slice(9, None), 2), 0)
     check = data_checks.check_rare_classes(CAMVID, few, SIZE)
