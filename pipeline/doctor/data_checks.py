@@ -40,12 +40,21 @@ Split = Literal["train", "val"]
 
 # Which check a reader's message belongs to, by words in it; the first that fits.
 _KINDS: tuple[tuple[str, str], ...] = (
-    ("pairing", r"no label for it|no image for it|no mask for it|a second (image|file)|occurs twice|missing$|is empty"),
+    ("lists", r"^[^/:]+\.txt, line \d+: "),
+    (
+        "pairing",
+        r"only the ending|no (label|image|mask) for it|a second (image|file)|occurs twice|missing$|is empty",
+    ),
     ("label values", r"label values .* allowed are|every pixel is ignored|class ids must fit"),
     ("label files", r"colour-coded|labels must be PNG|bits per pixel|masks must be|a mask must be|it is coloured"),
     ("sizes", r"pixels \(height x width\), but"),
 )
 _SENTENCES = {
+    "lists": (
+        "",
+        "Lines of lists that cannot be used.",
+        "Correct these lines, or add the files that they name.",
+    ),
     "pairing": (
         "Every image has its label, and every label its image.",
         "Images without a label, or labels without an image.",
@@ -110,7 +119,7 @@ def check_opening(
             guesses = _guesses(found, root, table) if name in ("label files", "label values") else []
             remedy = f"{remedy} " + " ".join(f"It seems that {text}." for text in guesses) if guesses else remedy
             checks.append(Check(name, "problem", f"{wrong[:-1]}: {len(found)}.", remedy, tuple(found)))
-        elif looked_at:
+        elif looked_at and fine:
             checks.append(Check(name, "ok", fine))
     return checks
 

@@ -230,12 +230,33 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     found = {name: [problem.partition(":")[0] for problem in problems] for name, problems in
              problems_by_check(caught.value.problems).items()}  # fmt: skip
     assert found == {
+        "lists": [],
         "pairing": ["train/lonely.png", "trainannot/orphan.png"],
         "files": ["train/e.png"],
         "sizes": ["trainannot/a.png"],
         "label files": ["trainannot/c.png"],
         "label values": ["trainannot/b.png", "trainannot/d.png"],
     }
+
+
+def test_wrong_lines_of_lists_and_endings_are_filed_under_what_they_are() -> None:
+    texts = {
+        "lists": [
+            "train.txt, line 3: 1 entries; required are two",
+            "train.txt, line 4: train/z.png listed, but missing",
+        ],
+        "pairing": [
+            "train/x.PNG: only the ending .png is read; rename it",
+            "a.png: the id 'a' occurs twice; rename one",
+        ],
+        "files": ["train/x.png: it is damaged, cut off or not a picture in PNG or JPEG format (x)"],
+    }
+    found = problems_by_check([text for several in texts.values() for text in several])
+    assert {name: problems for name, problems in found.items() if problems} == texts
+    error = DataError("The data set 'camvid', split 'train', in x has 1 problem:", texts["lists"][:1])
+    checks = {check.name: check for check in data_checks.check_opening({"train": error}, None, CAMVID)}
+    assert checks["lists"].status == "problem" and "Correct these lines" in checks["lists"].remedy
+    assert "lists" not in {check.name for check in data_checks.check_opening({}, None, CAMVID)}
 
 
 def test_a_label_of_an_ignored_value_alone_is_not_taken_for_ids_that_are_counted_from_1(tmp_path: Path) -> None:
