@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import reduce
 from math import gcd
 
@@ -15,6 +15,7 @@ from data.readers.pairs import RawLabel
 TRAIN_IDS = 19
 """Cityscapes' evaluated classes, which many tools number anew from 0 to 18 ("train ids")."""
 _MATCHING = 0.9
+_LEAST_VALUES = 3
 _MOST_COLOURS = 512
 
 
@@ -23,12 +24,13 @@ def known_tables() -> tuple[ClassTable, ...]:
     return (CAMVID, CITYSCAPES, IDD, CELEBAMASK_HQ, packaged_table("ade20k"), packaged_table("coco-stuff"))
 
 
-def guess(labels: Sequence[RawLabel], table: ClassTable | None) -> list[str]:
+def guess(labels: Sequence[RawLabel], table: ClassTable | None, *, ignored: Collection[int] = ()) -> list[str]:
     """Return what label files seem to be and how to turn them into class ids, one text per guess.
 
     Args:
         labels: What some of the files hold.
         table: The classes that they should be of, if known.
+        ignored: Values that stand for no class and may occur, which say nothing about how ids are counted.
 
     Returns:
         Nothing if they look like class ids.
@@ -42,7 +44,7 @@ def guess(labels: Sequence[RawLabel], table: ClassTable | None) -> list[str]:
         guesses.append("some are grey but stored with several channels: keep one channel as the class ids")
     if single:
         values = np.unique(np.concatenate([label.values for label in single]))
-        guesses += _guess_values(values, table)
+        guesses += _guess_values(values, table, ignored)
     return guesses
 
 
@@ -63,8 +65,8 @@ def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
     return f"{len(colours)} different colours, of no known class table: replace each by its class id, counted from 0"
 
 
-def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
-    used = [int(value) for value in values if value != IGNORE_ID]
+def _guess_values(values: np.ndarray, table: ClassTable | None, ignored: Collection[int]) -> list[str]:
+    used = [int(value) for value in values if value != IGNORE_ID and value not in ignored]
     if not used:
         return []
     guesses = []
@@ -77,8 +79,11 @@ def _guess_values(values: np.ndarray, table: ClassTable | None) -> list[str]:
             f"that were multiplied to be seen. Divide by {factor}"
         )
         return guesses
-    if table is not None and used[-1] == count and used[0] >= 1:
-        guesses.append(f"the values run from {used[0]} to {count}: these count classes from 1. Subtract 1")
+    # An ignored value after the classes is counted up with them.
+    last = used[-1] == count or (used[-1] > count and used[-1] - 1 in ignored)
+    if table is not None and last and used[0] == 1 and len(used) >= _LEAST_VALUES:
+        guesses.append(f"the values run from 1 to {used[-1]}: these count classes from 1. Subtract 1")
+        return guesses
     if table is not None and used[-1] >= count:
         for candidate in [table, *known_tables()]:
             grey = {_luminance(entry.color) for entry in candidate.classes} | {0}

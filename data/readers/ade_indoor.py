@@ -12,7 +12,7 @@ from data.class_files import packaged_table
 from data.classes import ClassTable
 from data.errors import DataError
 from data.readers.ade20k import LICENCE, pair_ade20k
-from data.readers.pairs import FilePair, LabelValues, PairedFiles
+from data.readers.pairs import MOST_LINE_PROBLEMS, FilePair, LabelValues, PairedFiles, not_read_further
 from data.untrusted import LIST_BYTES, read_lines, read_text
 
 NUM_CLASSES = 95
@@ -120,6 +120,9 @@ def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair],
     listed: list[FilePair] = []
     problems: list[str] = []
     for place, line in enumerate(read_lines(listing, listing.parent), start=1):
+        if len(problems) >= MOST_LINE_PROBLEMS:
+            problems.append(not_read_further(listing, place))
+            break
         if not line.strip():
             continue
         name = Path(line.split()[0]).stem

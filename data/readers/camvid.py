@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from data.classes import CAMVID
-from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
-from data.untrusted import read_lines
+from data.readers.pairs import (
+    MOST_LINE_PROBLEMS,
+    FilePair,
+    LabelValues,
+    PairedFiles,
+    files_by_stem,
+    match_names,
+    not_read_further,
+    other_endings,
+    require_folders,
+)
+from data.untrusted import read_lines, short
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11
@@ -35,8 +46,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     if listing.is_file():
         pairs, problems = _listed_pairs(root, split, listing)
     else:
-        images, labels = files_by_stem(root / split, ".png"), files_by_stem(root / f"{split}annot", ".png")
-        pairs, problems = match_names(images, labels, root=root, wanted_label=f"{split}annot/{{id}}.png")
+        pairs, problems = _all_pairs(root, split)
     return PairedFiles(
         name="camvid",
         split=split,
@@ -49,10 +59,31 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     )
 
 
+def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[str]]:
+    folders = (root / split, root / f"{split}annot")
+    images, labels = (files_by_stem(folder, ".png") for folder in folders)
+    problems = []
+    for found, folder in ((images, folders[0]), (labels, folders[1])):
+        for name, path in other_endings(folder, ".png").items():
+            if name not in found:
+                problems.append(f"{path.relative_to(root).as_posix()}: only the ending .png is read; rename it")
+                # Its counterpart is not without one; that would be a second message about the same file.
+                images.pop(name, None)
+                labels.pop(name, None)
+    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}annot/{{id}}.png")
+    return pairs, problems + unmatched
+
+
 def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[str]]:
     pairs: list[FilePair] = []
     problems: list[str] = []
+    seen: set[str] = set()
+    repeated = 0
     for number, line in enumerate(read_lines(listing, root), start=1):
+        # Repeated lines are listed as problems later.
+        if len(problems) + repeated >= MOST_LINE_PROBLEMS:
+            problems.append(not_read_further(listing, number))
+            break
         paths = line.split()
         if not paths:
             continue
@@ -61,9 +92,13 @@ def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair]
             continue
         image = root / split / Path(paths[0]).name
         label = root / f"{split}annot" / Path(paths[1]).name
-        missing = [path.relative_to(root).as_posix() for path in (image, label) if not path.is_file()]
+        # Not Path.is_file, which raises an error for a name that is too long.
+        missing = [path.relative_to(root).as_posix() for path in (image, label) if not os.path.isfile(path)]
         if missing:
-            problems.append(f"{listing.name}, line {number}: {' and '.join(missing)} listed, but missing")
+            names = " and ".join(short(name) for name in missing)
+            problems.append(f"{listing.name}, line {number}: {names} listed, but missing")
             continue
+        repeated += image.stem in seen
+        seen.add(image.stem)
         pairs.append(FilePair(id=image.stem, image=image, label=label))
     return pairs, problems

@@ -30,6 +30,8 @@ MAX_PIXELS = 2**26
 """Most pixels of a picture, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
 MAX_FILE_BYTES = 2**28
 """Largest picture file; MAX_PIXELS of noise as PNG take less."""
+MOST_LINE_PROBLEMS = 1000
+"""Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
 """Pictures decoded at once, so that memory stays bounded however many cores there are."""
 
@@ -366,6 +368,20 @@ def read_mask(path: Path) -> np.ndarray:
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
     return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
+
+
+def other_endings(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return, by their names without it, files whose ending differs from a suffix in upper and lower case alone."""
+    return {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix != suffix and path.suffix.lower() == suffix and not path.name.startswith(".")
+    }
+
+
+def not_read_further(listing: Path, line: int) -> str:
+    """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
+    return f"{listing.name}, line {line}: not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
 
 
 def match_names(

@@ -6,10 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+from PIL import Image
 
 from data.classes import ClassTable
 from data.datasets import SegmentationDataset
@@ -17,7 +19,7 @@ from data.errors import DataError, ScenepaletteError
 from data.label_guesses import guess
 from data.readers.pairs import RawLabel, read_raw_label
 from data.scanning import Scan
-from data.similarity import ADJACENT, NEARLY, SimilarPair, similar_pairs
+from data.similarity import ADJACENT, NEARLY, SimilarPair, are_copies, candidates, comparable, similar_pairs
 from data.untrusted import is_within
 from pipeline.doctor.findings import Check, Status
 
@@ -25,20 +27,34 @@ FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
 RARE_IMAGES, RARE_SHARE = 10, 0.005
 TINY_PIXELS = 16
+LEAST_CLASSES = 2
+SHARES_APART = 0.4
+"""Total variation of the class shares of both splits from which they are told to differ."""
 FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
+MOST_LAID_OVER = 300
+"""Most pairs of pictures that are read again to be laid over each other, the most alike first."""
 
 Split = Literal["train", "val"]
 
 # Which check a reader's message belongs to, by words in it; the first that fits.
 _KINDS: tuple[tuple[str, str], ...] = (
-    ("pairing", r"no label for it|no image for it|no mask for it|a second (image|file)|occurs twice|missing$|is empty"),
+    ("lists", r"^[^/:]+\.txt, line \d+: "),
+    (
+        "pairing",
+        r"only the ending|no (label|image|mask) for it|a second (image|file)|occurs twice|missing$|is empty",
+    ),
     ("label values", r"label values .* allowed are|every pixel is ignored|class ids must fit"),
     ("label files", r"colour-coded|labels must be PNG|bits per pixel|masks must be|a mask must be|it is coloured"),
     ("sizes", r"pixels \(height x width\), but"),
 )
 _SENTENCES = {
+    "lists": (
+        "",
+        "Lines of lists that cannot be used.",
+        "Correct these lines, or add the files that they name.",
+    ),
     "pairing": (
         "Every image has its label, and every label its image.",
         "Images without a label, or labels without an image.",
@@ -103,7 +119,7 @@ def check_opening(
             guesses = _guesses(found, root, table) if name in ("label files", "label values") else []
             remedy = f"{remedy} " + " ".join(f"It seems that {text}." for text in guesses) if guesses else remedy
             checks.append(Check(name, "problem", f"{wrong[:-1]}: {len(found)}.", remedy, tuple(found)))
-        elif looked_at:
+        elif looked_at and fine:
             checks.append(Check(name, "ok", fine))
     return checks
 
@@ -117,13 +133,21 @@ def _guesses(problems: Sequence[str], root: Path | None, table: ClassTable | Non
     if root is None:
         return []
     raw: list[RawLabel] = []
-    for problem in problems[:LOOKED_AT]:
+    # What is wholly ignored holds nothing but values that are allowed.
+    for problem in [problem for problem in problems if "every pixel is ignored" not in problem][:LOOKED_AT]:
         path = root / problem.partition(": ")[0]
         try:
             raw.append(read_raw_label(path))
         except DataError:
             continue
-    return guess(raw, table)
+    return guess(raw, table, ignored=_ignored_values(problems))
+
+
+def _ignored_values(problems: Sequence[str]) -> set[int]:
+    """Return the values that readers say may occur without standing for a class."""
+    stated = {match[1] for problem in problems if (match := re.search(r"as ignored, ([\d ,to]+)$", problem))}
+    runs = [[int(number) for number in run.split(" to ")] for text in stated for run in text.split(", ")]
+    return {value for run in runs for value in range(run[0], run[-1] + 1)}
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
@@ -227,7 +251,10 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     """Compare the classes with the labels: a class that training never shows, or validation cannot measure.
 
     An evaluated class that training shows and validation does not, or the reverse, is a warning; a class in neither is
-    a note, as is a class that is not evaluated.
+    a note, as is a class that is not evaluated. Fewer than two classes in training are a problem. Class shares of both
+    splits whose total variation is above 0.4, and above that of 99 random splits of the same samples, are a warning:
+    ids may mean other classes in one of them. (CamVid's are 0.17 apart, with ids that were permuted in one split mostly
+    above 0.4.)
     """
     in_train, in_validation = train.pixels[:, :-1].sum(0) > 0, validation.pixels[:, :-1].sum(0) > 0
     warnings, notes = [], []
@@ -246,13 +273,55 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     ignored = train.pixels[:, -1].sum() / max(1, train.pixels.sum())
     if ignored > 0.3:
         warnings.append(f"{100 * ignored:.0f} % of training pixels are ignored")
+    shares = _shares(train.pixels), _shares(validation.pixels)
+    distance = _distance(*shares)
+    differ = distance > SHARES_APART and distance > _distance_by_chance(train.pixels, validation.pixels)
+    if differ:
+        farthest = np.argsort(-np.abs(shares[0] - shares[1]), kind="stable")[:3]
+        most = ", ".join(
+            f"{table.names[i]} {100 * shares[0][i]:.0f} % and {100 * shares[1][i]:.0f} %" for i in farthest
+        )
+        warnings.insert(
+            0, f"{100 * distance:.0f} % of the pixels are of other classes: in training and validation {most}"
+        )
     used = int((in_train | in_validation).sum())
     summary = f"{used} of {table.num_classes} classes occur; {100 * ignored:.1f} % of training pixels are ignored."
+    if (learned := int(in_train.sum())) < LEAST_CLASSES:
+        summary = f"Training labels show {learned} of {table.num_classes} classes: there is nothing to tell apart."
+        remedy = "Look at some labels: they may have been made wrongly, or the class table is that of other labels."
+        return Check("class table", "problem", summary, remedy, (*warnings, *notes))
+    if differ:
+        summary = f"Training and validation have very different shares of the classes. {summary}"
     if not warnings and not notes:
         return Check("class table", "ok", summary)
     status: Status = "warning" if warnings else "note"
     remedy = "Split the data so that both parts show them, or mark them as not evaluated." if warnings else ""
+    if differ:
+        remedy = (
+            "Look at some labels of both: the same ids must mean the same classes. If they do, split the data anew."
+        )
     return Check("class table", status, summary, remedy, (*warnings, *notes))
+
+
+def _shares(pixels: np.ndarray) -> np.ndarray:
+    """Return the share of each class in labelled pixels, [K], from [N, K + 1] pixels, the last of them ignored."""
+    counts = pixels[:, :-1].sum(0)
+    return counts / max(1, counts.sum())
+
+
+def _distance(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the total variation of two lists of shares, 0 to 1."""
+    return float(np.abs(first - second).sum() / 2)
+
+
+def _distance_by_chance(train: np.ndarray, validation: np.ndarray) -> float:
+    """Return the largest distance of class shares in 99 random splits of the samples, of the same sizes."""
+    both, random = np.concatenate([train, validation]), np.random.default_rng(0)
+    largest = 0.0
+    for _ in range(99):
+        order = random.permutation(len(both))
+        largest = max(largest, _distance(_shares(both[order[: len(train)]]), _shares(both[order[len(train) :]])))
+    return largest
 
 
 def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) -> Check:
@@ -293,44 +362,62 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
     )
 
 
-def check_leakage(train: Scan, validation: Scan) -> Check:
+def check_leakage(
+    train: Scan, validation: Scan, pictures: tuple[SegmentationDataset, SegmentationDataset] | None = None
+) -> Check:
     """Look for validation pictures in the training split.
 
-    Identical pixels are a problem. Thumbnails that correlate above 0.9985, also mirrored, are a warning: copies that
-    were stored anew, resized or lightened. Above 0.985 is a note: frames next to each other in a video. So is a
-    sequence, by the files' names, that both splits have a part of.
+    Identical pixels are a problem. Copies are a warning: pictures whose thumbnails correlate above 0.9985, also
+    mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
+    alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
+    other in a video. So is a sequence, by the files' names, that both splits have a part of.
+
+    Args:
+        train: Scan of the training split.
+        validation: Scan of the validation split.
+        pictures: Both splits, from which pictures are read that are laid over each other; None to go by thumbnails.
     """
     same = _identical(train, validation)
-    identical = {(i, j) for i, j in same}
+    named = {(j, i) for i, j in same}
     alike = [
         pair
         for pair in similar_pairs(validation.thumbnails, train.thumbnails, threshold=ADJACENT)
-        if (pair.second, pair.first) not in identical
+        if (pair.first, pair.second) not in named
     ]
     copies = [pair for pair in alike if pair.correlation >= NEARLY]
     details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
     details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
-    adjacent = {pair.first for pair in alike if pair.correlation < NEARLY}
+    named |= {(pair.first, pair.second) for pair in copies}
+    changed, left_out = _changed_copies(train, validation, pictures, named)
+    details += [f"the same, laid over each other: {_named(pair, validation, train)}" for pair in changed]
+    told = {j for j, _ in named} | {pair.first for pair in changed}
+    neighbours = [pair for pair in alike if pair.first not in told]
     shared = _shared_sequences(train, validation)
     notes = []
-    if adjacent:
-        notes.append(f"{len(adjacent)} validation pictures look like neighbours of training pictures in a video")
-        first = [pair for pair in alike if pair.correlation < NEARLY]
-        details += [f"alike: {_named(pair, validation, train)}" for pair in first[:3]]
+    if neighbours:
+        adjacent = len({pair.first for pair in neighbours})
+        notes.append(f"{adjacent} validation pictures look like neighbours of training pictures in a video")
+        details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
         notes.append(
             f"{sum(shared.values())} validation pictures are of recordings that training has as well ({names})"
         )
+    if left_out:
+        details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
-    if same or copies:
-        summary = f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs."
+    if same or copies or changed:
+        summary = (
+            f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
+        )
         remedy = "Remove them from one split: scores on pictures that were trained on mean nothing."
         return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
     if notes:
-        summary = f"No validation picture is in training, but {'; '.join(notes)}. Scores may be flattering."
-        return Check("leakage", "note", summary, remedy, tuple(details))
-    return Check("leakage", "ok", "No validation picture is in training, identically or nearly so.")
+        summary = f"No copy of a training picture was found in validation, but {'; '.join(notes)}. "
+        return Check("leakage", "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
+    summary = "No copy of a training picture was found in validation, by pixels and by what pictures look like."
+    return Check("leakage", "ok", summary, "", tuple(details))
 
 
 def check_duplicates(train: Scan) -> Check:
@@ -352,7 +439,7 @@ def check_duplicates(train: Scan) -> Check:
     if near:
         summary = f"{len(near)} pairs of training pictures are nearly identical."
         return Check("duplicates", "note", summary, "", tuple(details))
-    return Check("duplicates", "ok", "No training picture is there twice.")
+    return Check("duplicates", "ok", "No training picture was found twice, by pixels and by thumbnails.")
 
 
 def check_constant(scans: Sequence[Scan]) -> Check:
@@ -424,9 +511,45 @@ def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
     return [(places[digest], j) for j, digest in enumerate(validation.hashes) if digest in places]
 
 
+def _changed_copies(
+    train: Scan,
+    validation: Scan,
+    pictures: tuple[SegmentationDataset, SegmentationDataset] | None,
+    named: set[tuple[int, int]],
+) -> tuple[list[SimilarPair], int]:
+    """Return the pairs that are the same once laid over each other, and how many there was no time to lay so."""
+    if pictures is None:
+        return [], 0
+    looked_for = [
+        pair for pair in candidates(validation.thumbnails, train.thumbnails) if (pair.first, pair.second) not in named
+    ]
+    found, turned = [], lru_cache(None)(partial(_comparable, pictures))
+    for pair in looked_for[:MOST_LAID_OVER]:
+        mine = turned("val", pair.first, pair.mirrored, pair.upside_down)
+        other = turned("train", pair.second, False, False)
+        if mine is not None and other is not None and are_copies(mine, other):
+            found.append(pair)
+    return found, max(0, len(looked_for) - MOST_LAID_OVER)
+
+
+def _comparable(
+    pictures: tuple[SegmentationDataset, SegmentationDataset],
+    split: Split,
+    index: int,
+    mirrored: bool,
+    upside_down: bool,
+) -> Image.Image | None:
+    try:
+        picture = pictures[split == "val"][index].image
+    except DataError:
+        return None  # changed since it was scanned, which is told elsewhere
+    return comparable(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+
 def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
     names = [f"{first.ids[pair.first]} ({first.split})", f"{second.ids[pair.second]} ({second.split})"]
-    return f"{' and '.join(names)}{', mirrored' if pair.mirrored else ''} ({pair.correlation:.4f})"
+    turned = ", mirrored" * pair.mirrored + ", upside down" * pair.upside_down
+    return f"{' and '.join(names)}{turned} ({pair.correlation:.4f})"
 
 
 def _shared_sequences(train: Scan, validation: Scan) -> dict[str, int]:

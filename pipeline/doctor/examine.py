@@ -21,6 +21,7 @@ from pipeline.config import RunConfig
 from pipeline.doctor import data_checks
 from pipeline.doctor.data_checks import Split
 from pipeline.doctor.findings import Check, Diagnosis
+from pipeline.doctor.measure import measured_names
 from pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from pipeline.doctor.timing import Measured, check_time, measure
 from pipeline.request import Request
@@ -64,7 +65,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks += data_checks.check_opening(errors, config.data.root, table)
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
-    result = Measured()
+    result: Measured | None = None
     read_seconds, samples = 0.0, 0
     if len(datasets) == len(SPLITS):
         began = time.monotonic()
@@ -84,7 +85,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
         )
         if measured and not broken:
-            progress.start("measuring steps", 0)
+            progress.start("measuring steps", len(measured_names(config)))
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
                 result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
             progress.finish()
@@ -174,7 +175,7 @@ def _of_data(
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
         data_checks.check_rare_classes(table, train, size),
-        data_checks.check_leakage(train, validation),
+        data_checks.check_leakage(train, validation, (datasets["train"], datasets["val"])),
         data_checks.check_duplicates(train),
         data_checks.check_constant(both),
         _check_changed(datasets, run_dir),
@@ -225,8 +226,9 @@ def _check_unlabelled(config: RunConfig) -> list[Check]:
 
 
 def _of_machine(
-    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, measured: Measured
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, measured: Measured | None
 ) -> list[Check]:
+    """Check what the run needs of this machine; `measured` is None if no measurement was tried."""
     checks = check_options(config)
     if any(check.name == "device" and check.status == "problem" for check in checks) or len(datasets) < len(SPLITS):
         return checks
@@ -242,9 +244,12 @@ def _of_machine(
         needs = needs_of(config, classes, counts["train"], counts["val"], unlabelled)
     except ConfigError as error:
         return [*checks, Check("networks", "problem", error.summary, "Correct what is named.", error.problems)]
-    complete = measured.peak_bytes is not None and not measured.missing and not measured.errors
+    complete = measured is not None and not measured.missing and not measured.errors
+    # What was not reached in time leaves an estimate; what ended or never took a step leaves doubts.
+    doubtful = measured is not None and (measured.peak_bytes is None or bool(measured.errors))
+    peak = measured.peak_bytes if measured is not None and complete else None
     return [
         check_disk(needs, run_dir),
-        check_memory(needs, measured.peak_bytes if complete else None, Run(config, run_dir).fabric.device),
+        check_memory(needs, peak, Run(config, run_dir).fabric.device, expected=doubtful),
         *checks,
     ]

@@ -24,6 +24,7 @@ import torch
 from lightning_fabric import Fabric
 
 from data.arrays import Pairs, read_arrays
+from data.errors import ScenepaletteError
 from generators.grids import base_grid
 from generators.image_systems import find_image_system
 from generators.image_training import train_image_generator
@@ -46,6 +47,8 @@ from training.loop import NO_PROGRESS, Progress
 
 TIMED_STEPS = 2
 READY = "ready"
+START = "start"
+"""Name of what comes before the first step: reading the samples and fitting palettes."""
 NEVER = 10**9
 
 
@@ -81,29 +84,43 @@ def step_seconds(training: Callable[[Path, Progress], object]) -> float:
     return median(times.seconds[1:])
 
 
-def measurements(folder: Path) -> dict[str, Callable[[], float]]:
-    """Return what can be measured by name, each a function that returns seconds, the most important first.
+def measured_names(config: RunConfig) -> list[str]:
+    """Return the names of what is measured for a configuration, the most important first.
 
     Names are "images", "segmenter", "layouts/full/5" for level 5, and "generate/full" for one pair.
     """
+    kinds = [kind for kind in config.generate.kinds if kind != "pseudo"]
+    layouts = [kind for kind in kinds if kind in ("full", "partial")]
+    levels = list(range(base_grid(config.data.size)[1], -1, -1))
+    return [
+        "images",
+        "segmenter",
+        *(f"layouts/{section}/{levels[0]}" for section in layouts),
+        *(f"generate/{kind}" for kind in kinds),
+        *(f"layouts/{section}/{level}" for level in levels[1:] for section in layouts),
+    ]
+
+
+def measurements(folder: Path) -> dict[str, Callable[[], float]]:
+    """Return what can be measured, each a function that returns seconds, by the names of `measured_names`."""
     config = load_config(str(folder / "config.yaml"))
     pairs, filled = read_arrays(folder / "data", "train"), np.load(folder / "data" / FILLED, allow_pickle=False)
     sampler = fit_palette_sampler(real_palettes(pairs), pairs.table.names, 2, config.seed)
     fabric = Run(config, folder).fabric
-    kinds = [kind for kind in config.generate.kinds if kind != "pseudo"]
-    layouts = [kind for kind in kinds if kind in ("full", "partial")]
-    levels = list(range(base_grid(pairs.size)[1], -1, -1))
     layout = partial(_layout_seconds, config, filled, pairs, sampler, fabric)
     generate = partial(_generate_seconds, config, filled, pairs, sampler, fabric)
-    return {
-        "images": partial(_image_seconds, config, filled, pairs, fabric),
-        "segmenter": partial(_segmenter_seconds, config, pairs, fabric),
-        **{f"layouts/{section}/{levels[0]}": partial(layout, section, levels[0]) for section in layouts},
-        **{f"generate/{kind}": partial(generate, kind) for kind in kinds},
-        **{
-            f"layouts/{section}/{level}": partial(layout, section, level) for level in levels[1:] for section in layouts
-        },
-    }
+    work: dict[str, Callable[[], float]] = {}
+    for name in measured_names(config):
+        match name.split("/"):
+            case ["layouts", section, level]:
+                work[name] = partial(layout, section, int(level))
+            case ["generate", kind]:
+                work[name] = partial(generate, kind)
+            case ["images"]:
+                work[name] = partial(_image_seconds, config, filled, pairs, fabric)
+            case _:
+                work[name] = partial(_segmenter_seconds, config, pairs, fabric)
+    return work
 
 
 def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: Fabric) -> float:
@@ -230,20 +247,30 @@ def _peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * scale
 
 
+def _in_one_line(error: Exception) -> str:
+    """Return an error's text, after its type unless it is written for users."""
+    text = " ".join(str(error).split())
+    return (text if isinstance(error, ScenepaletteError) else f"{type(error).__name__}: {text}")[:1000]
+
+
 def main(folder: Path) -> None:
     """Measure everything and print each result at once."""
 
     def say(name: str, **values: object) -> None:
         print(json.dumps({"name": name, **values}), flush=True)
 
-    work = measurements(folder)
+    try:
+        work = measurements(folder)
+    except ScenepaletteError as error:
+        say(START, error=_in_one_line(error))
+        sys.exit(1)
     say(READY, names=list(work))
     for name, measure in work.items():
         try:
             seconds = measure()
         except Exception as error:
             # Whatever it is, a training would meet it too; the one who asked says so in words.
-            say(name, error=f"{type(error).__name__}: {error}"[:1000])
+            say(name, error=_in_one_line(error))
             continue
         say(name, seconds=seconds, peak_bytes=_peak_bytes())
 

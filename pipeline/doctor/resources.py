@@ -161,7 +161,7 @@ def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
     )
 
 
-def check_memory(needs: Sequence[Need], measured: int | None, device: torch.device) -> Check:
+def check_memory(needs: Sequence[Need], measured: int | None, device: torch.device, *, expected: bool = False) -> Check:
     """Compare the memory that the largest training needs with what is available.
 
     Args:
@@ -169,6 +169,7 @@ def check_memory(needs: Sequence[Need], measured: int | None, device: torch.devi
         measured: Bytes of memory that a process took while it trained some steps of everything at full batch size, or
             None if that was not measured: then weights, gradients and optimizer states are counted alone.
         device: Where trainings run; on a GPU it is the GPU's memory that was measured.
+        expected: Whether a measurement was tried; then it is a warning that there is none.
     """
     largest = max(needs, key=lambda need: need.memory)
     if device.type == "cuda":
@@ -184,7 +185,11 @@ def check_memory(needs: Sequence[Need], measured: int | None, device: torch.devi
         how = f"for the weights and optimizers of {largest.name}; what each batch takes comes on top"
     text = f"{show_bytes(needed)} are needed ({how}), {show_bytes(available)} are available on {where}."
     remedy = "Choose smaller batch sizes or networks, or close other programs." * (available < needed * SPARE)
-    return Check("memory", _enough(needed, available), text, remedy)
+    status = _enough(needed, available)
+    if measured is None and expected:
+        text = f"Not measured. At least {text}"
+        status = "warning" if status == "ok" else status
+    return Check("memory", status, text, remedy)
 
 
 def _enough(needed: float, available: float) -> Status:

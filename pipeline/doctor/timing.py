@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import queue
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from data.untrusted import short
 from pipeline.arms import ARMS
 from pipeline.config import RunConfig, write_config
 from pipeline.doctor.findings import Check
-from pipeline.doctor.measure import READY
+from pipeline.doctor.measure import READY, START
 from pipeline.stages.data import FILLED
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
 START_SECONDS = 300.0
 """Longest that the measuring process may take to import torch and read its data."""
+EXIT_SECONDS = 10.0
+"""Longest that a process which has closed its output is waited for, to learn how it ended."""
 MEASURED_SAMPLES = 32
 ADVENT = 1.3
 """A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
@@ -41,7 +44,7 @@ class Measured:
     Attributes:
         seconds: By name of what was measured: a step, or for "generate/KIND" a pair.
         peak_bytes: Most memory that the measuring process took, or None if nothing was measured.
-        errors: Why something could not be run, by its name.
+        errors: Why something could not be run, by its name; "start" is what comes before the first step.
         missing: Names of what there was no time for.
         failure: Why nothing was measured, or None.
     """
@@ -88,7 +91,7 @@ def measure(
         folder: A temporary folder, which is filled.
         seconds: Longest that steps are measured; the process is ended then, even within a step.
         start_seconds: Longest that the process may take before its first step.
-        report: Called with the name of what has just been measured.
+        report: Called with the name of what has just been measured, or failed.
 
     Returns:
         What was measured until then.
@@ -115,7 +118,7 @@ def measure(
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
-    result, names = Measured(), []
+    result, names, status = Measured(), [], None
     end = time.monotonic() + start_seconds
     try:
         while line := lines.get(timeout=max(0.0, end - time.monotonic())):
@@ -125,11 +128,13 @@ def measure(
                 end = time.monotonic() + seconds
             elif "error" in entry:
                 result.errors[entry["name"]] = entry["error"]
+                report(entry["name"])
             else:
                 result.seconds[entry["name"]] = entry["seconds"]
                 result.peak_bytes = entry["peak_bytes"]
                 report(entry["name"])
-    except queue.Empty:
+        status = process.wait(EXIT_SECONDS)
+    except (queue.Empty, subprocess.TimeoutExpired):
         pass  # its time is over
     finally:
         process.kill()
@@ -139,11 +144,23 @@ def measure(
         errors.seek(0)
         said = errors.read().decode(errors="replace").strip().splitlines()
         errors.close()
+    if status and START not in result.errors:
+        # It ended by itself, and so would the run: in what was being measured, or before.
+        under_way = (name for name in names if name not in result.seconds and name not in result.errors)
+        result.errors[next(under_way, START)] = short(_reason(status, said), 400)
     result.missing = tuple(name for name in names if name not in result.seconds and name not in result.errors)
     if not result.seconds and not result.errors:
-        reason = said[-1] if said else "no step was finished in that time"
-        result.failure = short(f"nothing could be measured in {seconds:.0f} s: {reason}", 400)
+        result.failure = f"Nothing could be measured: no step was finished in {seconds:.0f} s."
     return result
+
+
+def _reason(status: int, said: Sequence[str]) -> str:
+    """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
+    if status == -getattr(signal, "SIGKILL", 9):
+        return "the process was killed, probably because it ran out of memory"
+    if status < 0:
+        return f"the process was ended by signal {-status}"
+    return said[-1] if said else f"the process ended with status {status}"
 
 
 @dataclass(frozen=True)
@@ -241,8 +258,8 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
             Check(
                 "trial steps",
                 "problem",
-                f"{len(measured.errors)} parts of the run failed in their first steps.",
-                "Correct what is named; the run would stop there.",
+                f"{_counted(len(measured.errors))} of the run failed in the first steps.",
+                "Correct what is named; the run would stop there. If memory ran out: smaller batch sizes or networks.",
                 tuple(f"{name}: {text}" for name, text in measured.errors.items()),
             )
         )
@@ -275,6 +292,10 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
         )
     )
     return checks
+
+
+def _counted(parts: int) -> str:
+    return "1 part" if parts == 1 else f"{parts} parts"
 
 
 def show_seconds(seconds: float) -> str:

@@ -40,6 +40,15 @@ def test_what_labels_seem_to_be(label: RawLabel, table: ClassTable, expected: st
     assert expected in " ".join(guesses), guesses
 
 
+def test_ignored_values_say_nothing_about_how_ids_are_counted() -> None:
+    assert guess([raw([11])], CAMVID, ignored=[11, 255]) == []
+    assert guess([raw([3, 11])], CAMVID, ignored=[11, 255]) == []
+    assert not any("from 1" in text for text in guess([raw([11])], CAMVID))
+    assert not any("from 1" in text for text in guess([raw([4, 7, 11])], CAMVID))
+    # With an ignored value that was counted up as well.
+    assert "Subtract 1" in guess([raw(list(range(1, 13)))], CAMVID, ignored=[11, 255])[0]
+
+
 @pytest.mark.parametrize("values", [[0, 1, 2], [0, 2], [255], [0, 2, 255], [0]])
 def test_class_ids_are_taken_for_what_they_are(values: list[int]) -> None:
     assert guess([raw(values)], SMALL) == []

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from data import untrusted
 from data.class_files import read_class_file, table_of_class_file
 from data.classes import ClassTable
 from data.errors import DataError, ScenepaletteError
@@ -60,7 +61,17 @@ def test_text_must_be_utf_8_unless_that_does_not_matter(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"\xef\xbb\xbfa\n\xff")
     with pytest.raises(DataError, match="UTF-8"):
         read_text(tmp_path / "x", 10)
-    assert read_lines(tmp_path / "x", tmp_path) == ["a", "�"]
+    assert list(read_lines(tmp_path / "x", tmp_path)) == ["a", "�"]
+
+
+def test_lines_are_read_one_by_one_and_no_more_than_a_million(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "x").write_bytes(b"a\r\nb\rc\nd")
+    assert list(read_lines(tmp_path / "x", tmp_path)) == ["a", "b", "c", "d"]
+    monkeypatch.setattr(untrusted, "MAX_LINES", 2)
+    lines = read_lines(tmp_path / "x", tmp_path)
+    assert [next(lines), next(lines)] == ["a", "b"]
+    with pytest.raises(DataError, match="more than 2 lines"):
+        next(lines)
 
 
 def test_a_list_that_leads_out_of_the_data_set_is_refused_because_messages_would_show_it(tmp_path: Path) -> None:
@@ -73,9 +84,9 @@ def test_a_list_that_leads_out_of_the_data_set_is_refused_because_messages_would
     with pytest.raises(DataError, match="link out of the data set's folder") as caught:
         read_lines(root / "train.txt", root)
     assert "secret" not in str(caught.value).replace("secret.txt", "")
-    assert read_lines(root / "val.txt", root) == ["inside"]
+    assert list(read_lines(root / "val.txt", root)) == ["inside"]
     (tmp_path / "linked").symlink_to(root)
-    assert read_lines(tmp_path / "linked" / "val.txt", tmp_path / "linked") == ["inside"]
+    assert list(read_lines(tmp_path / "linked" / "val.txt", tmp_path / "linked")) == ["inside"]
 
 
 def test_a_class_file_that_leads_out_of_the_data_set_is_refused(folder_root: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,35 @@ def test_a_list_with_missing_repeated_or_broken_lines_is_refused(camvid_root: Pa
         "train.txt, line 3: 1 entries; an image and a label are required",
         "a.png: the id 'a' occurs twice; rename one of the files",
     )
+
+
+@pytest.mark.parametrize("line", ["x", "x y z", "no.png no.png", "/a/a.png /a/a.png"])
+def test_a_list_is_not_read_beyond_a_thousand_wrong_lines(camvid_root: Path, line: str) -> None:
+    (camvid_root / "train.txt").write_text(f"{line}\n" * 300_000)
+    began = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        open_camvid(camvid_root, "train")
+    assert time.monotonic() - began < 20
+    problems = [problem for problem in caught.value.problems if "not read from here on" not in problem]
+    assert len(problems) == 1000 and len(caught.value.problems) == 1001
+
+
+def test_names_in_a_list_may_be_of_any_length(camvid_root: Path) -> None:
+    (camvid_root / "train.txt").write_text(f"{'x' * 100_000}.png a.png\n")
+    with pytest.raises(DataError) as caught:
+        open_camvid(camvid_root, "train")
+    (problem,) = caught.value.problems
+    assert problem.endswith("listed, but missing") and len(problem) < 300
+
+
+def test_files_with_an_ending_in_capitals_are_named(camvid_root: Path) -> None:
+    (camvid_root / "train/a.png").rename(camvid_root / "train/a.PNG")
+    for folder in ("train", "trainannot"):
+        (camvid_root / folder / "b.png").rename(camvid_root / folder / "b.Png")
+    with pytest.raises(DataError) as caught:
+        open_camvid(camvid_root, "train")
+    names = ("train/a.PNG", "train/b.Png", "trainannot/b.Png")
+    assert caught.value.problems == tuple(f"{name}: only the ending .png is read; rename it" for name in names)
 
 
 def test_missing_folders_are_all_named(tmp_path: Path) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from data.classes import CAMVID
+from data.datasets import Sample, SegmentationDataset
 from data.errors import DataError
 from data.readers.camvid import open_camvid
 from data.scanning import Scan
+from data.streets import Streets
 from pipeline.doctor import data_checks
 from pipeline.doctor.data_checks import problems_by_check
 
@@ -73,6 +76,38 @@ def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> N
     assert re.fullmatch(r"nearly identical: val3 \(val\) and train9 \(train\) \((0.99\d\d|1.0000)\)", check.details[0])
 
 
+class Pictures:
+    """A data set of pictures alone."""
+
+    def __init__(self, pictures: list[np.ndarray]) -> None:
+        self._pictures = pictures
+
+    def __getitem__(self, index: int) -> Sample:
+        picture = self._pictures[index]
+        return Sample(str(index), picture, np.zeros(picture.shape[:2], np.uint8))
+
+
+def test_copies_that_were_changed_are_a_warning_that_says_how_they_were_found() -> None:
+    streets = Streets(split="train", count=6, size=(96, 128), seed=0)
+    pictures = [streets[index].image for index in range(6)]
+    leaked = [np.roll(pictures[0], 1, 1), pictures[3][::-1], np.full_like(pictures[0], 7)]
+
+    def thumbnails(scan: Scan, images: list[np.ndarray]) -> Scan:
+        small = [Image.fromarray(p).convert("L").resize((32, 32), Image.Resampling.BOX) for p in images]
+        return changed(scan, "thumbnails", slice(0, len(small)), np.stack([np.asarray(p) for p in small]))
+
+    train, val = thumbnails(made_scan(6), pictures), thumbnails(made_scan(3, "val"), leaked)
+    both = cast("tuple[SegmentationDataset, SegmentationDataset]", (Pictures(pictures), Pictures(leaked)))
+    check = data_checks.check_leakage(train, val, both)
+    assert check.status == "warning" and "2 that were changed" in check.summary
+    assert [re.sub(r" \(0.\d+\)| \(1.0+\)", "", detail) for detail in check.details] == [
+        "the same, laid over each other: val1 (val) and train3 (train), upside down",
+        "the same, laid over each other: val0 (val) and train0 (train)",
+    ]
+    unread = data_checks.check_leakage(train, val)
+    assert unread.status == "note" and unread.summary.startswith("No copy of a training picture was found")
+
+
 def test_recordings_in_both_splits_are_a_note() -> None:
     train = replace(TRAIN, ids=tuple(f"0016E5_{index:05d}" for index in range(len(TRAIN))))
     val = replace(VAL, ids=tuple(f"0016E5_{index + 500:05d}" for index in range(len(VAL))))
@@ -106,6 +141,40 @@ def test_classes_that_do_not_occur() -> None:
     assert [detail.partition(":")[0] for detail in check.details] == ["road (3)", "pavement (4)", "tree (5)"]
     ignored = changed(TRAIN, "pixels", (slice(None), K), 5000)
     assert "% of training pixels are ignored" in data_checks.check_class_table(CAMVID, ignored, VAL).details[0]
+
+
+def test_fewer_than_two_classes_in_training_are_a_problem() -> None:
+    pixels = np.zeros_like(TRAIN.pixels)
+    pixels[:, 3] = 3000
+    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
+    assert check.status == "problem" and "show 1 of 11 classes" in check.summary and check.remedy
+    pixels[7, 5] = 1
+    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
+    assert check.status == "note"
+
+
+def test_ids_that_mean_other_classes_in_one_split_are_a_warning() -> None:
+    shares = np.array([17, 24, 1, 33, 5, 10, 1, 1, 6, 1, 1, 4])
+    pixels = np.random.default_rng(0).poisson(shares * 30, (160, K + 1))
+    train, val = replace(TRAIN, pixels=pixels[:120]), replace(VAL, pixels=pixels[120:])
+    assert data_checks.check_class_table(CAMVID, train, val).status == "ok"
+    permuted = replace(val, pixels=np.concatenate([np.roll(val.pixels[:, :-1], 2, axis=1), val.pixels[:, -1:]], axis=1))
+    check = data_checks.check_class_table(CAMVID, train, permuted)
+    expected = np.abs(train.pixels[:, :-1].sum(0) / train.pixels[:, :-1].sum()
+                      - permuted.pixels[:, :-1].sum(0) / permuted.pixels[:, :-1].sum()).sum() / 2  # fmt: skip
+    assert check.status == "warning" and expected > 0.4
+    assert (
+        check.details[0].startswith(f"{100 * expected:.0f} % of the pixels")
+        and "building 24 % and 1 %" in check.details[0]
+    )
+    assert "the same ids must mean the same classes" in check.remedy
+
+
+def test_few_samples_that_differ_by_chance_are_not_told_to_differ() -> None:
+    pixels = np.zeros((8, K + 1), np.int64)
+    pixels[np.arange(8), np.arange(8) % 4] = 3000  # a class each
+    train, val = replace(made_scan(6), pixels=pixels[:6]), replace(made_scan(2, "val"), pixels=pixels[6:])
+    assert not any("of other classes" in text for text in data_checks.check_class_table(CAMVID, train, val).details)
 
 
 def test_rare_classes_by_images_pixels_and_share() -> None:
@@ -161,12 +230,49 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     found = {name: [problem.partition(":")[0] for problem in problems] for name, problems in
              problems_by_check(caught.value.problems).items()}  # fmt: skip
     assert found == {
+        "lists": [],
         "pairing": ["train/lonely.png", "trainannot/orphan.png"],
         "files": ["train/e.png"],
         "sizes": ["trainannot/a.png"],
         "label files": ["trainannot/c.png"],
         "label values": ["trainannot/b.png", "trainannot/d.png"],
     }
+
+
+def test_wrong_lines_of_lists_and_endings_are_filed_under_what_they_are() -> None:
+    texts = {
+        "lists": [
+            "train.txt, line 3: 1 entries; required are two",
+            "train.txt, line 4: train/z.png listed, but missing",
+        ],
+        "pairing": [
+            "train/x.PNG: only the ending .png is read; rename it",
+            "a.png: the id 'a' occurs twice; rename one",
+        ],
+        "files": ["train/x.png: it is damaged, cut off or not a picture in PNG or JPEG format (x)"],
+    }
+    found = problems_by_check([text for several in texts.values() for text in several])
+    assert {name: problems for name, problems in found.items() if problems} == texts
+    error = DataError("The data set 'camvid', split 'train', in x has 1 problem:", texts["lists"][:1])
+    checks = {check.name: check for check in data_checks.check_opening({"train": error}, None, CAMVID)}
+    assert checks["lists"].status == "problem" and "Correct these lines" in checks["lists"].remedy
+    assert "lists" not in {check.name for check in data_checks.check_opening({}, None, CAMVID)}
+
+
+def test_a_label_of_an_ignored_value_alone_is_not_taken_for_ids_that_are_counted_from_1(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "trainannot").mkdir()
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "train/a.png")
+
+    def remedy(label: np.ndarray) -> str:
+        Image.fromarray(label.astype(np.uint8)).save(tmp_path / "trainannot/a.png")
+        with pytest.raises(DataError) as caught:
+            open_camvid(tmp_path, "train")
+        checks = {check.name: check for check in data_checks.check_opening({"train": caught.value}, tmp_path, CAMVID)}
+        return checks["label values"].remedy
+
+    assert "It seems" not in remedy(np.full((4, 4), 11))
+    assert "count classes from 1" in remedy(np.arange(16).reshape(4, 4) % 12 + 1)
 
 
 def test_links_to_pictures_outside_are_a_warning(tmp_path: Path) -> None:

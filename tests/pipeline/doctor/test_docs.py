@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from data import similarity
 from pipeline.command_line import app
 from pipeline.doctor import data_checks, resources
 from pipeline.doctor.timing import Measured
@@ -52,4 +53,10 @@ def test_the_rules_that_the_page_states_are_those_of_the_code() -> None:
     assert (data_checks.FEW_TRAINING, data_checks.FEW_VALIDATION) == (100, 20)
     assert (data_checks.STRETCHED, data_checks.STRONGLY_STRETCHED) == (1.05, 1.35)
     assert (data_checks.RARE_IMAGES, data_checks.TINY_PIXELS, data_checks.RARE_SHARE) == (10, 16, 0.005)
+    assert (similarity.ALIKE, similarity.ALIGNED, similarity.DETAILED, data_checks.MOST_LAID_OVER) == (
+        0.9,
+        0.985,
+        0.8,
+        300,
+    )
     assert (data_checks.NEARLY, data_checks.FIT_SHARE, resources.SPARE) == (0.9985, 0.75, 1.2)

@@ -52,6 +52,36 @@ def test_measured_steps_become_time_and_memory(
     assert "954 MiB are needed (measured" in checks["memory"].summary
 
 
+def test_memory_is_not_called_enough_if_measuring_it_failed(
+    tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = Request(str(tiny_recipe), (), tmp_path / "run")
+    for measured in (Measured(failure="nothing"), Measured({"images": 1.0}, 10**9, {"segmenter": "killed"})):
+        monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *a, result=measured, **options: result)
+        diagnosis = examine(request)
+        memory = {check.name: check for check in diagnosis.checks}["memory"]
+        assert memory.status == "warning" and memory.summary.startswith("Not measured. At least")
+        assert diagnosis.failed() == bool(measured.errors)
+    unasked = {check.name: check for check in examine(request, measured=False).checks}["memory"]
+    assert unasked.status == "ok"
+
+
+def test_progress_of_measuring_has_a_total(tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    totals: dict[str, int] = {}
+
+    class Watching:
+        def start(self, description: str, total: int, done: int = 0) -> None:
+            totals[description] = total
+
+        def advance(self, count: int = 1, **values: float) -> None: ...
+
+        def finish(self) -> None: ...
+
+    monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *arguments, **options: Measured({"images": 1.0}, 9))
+    examine(Request(str(tiny_recipe), (), tmp_path / "run"), progress=Watching())
+    assert totals["measuring steps"] == 13
+
+
 def test_classes_that_are_asked_for_and_do_not_exist_are_a_problem(tiny_recipe: Path, tmp_path: Path) -> None:
     diagnosis = examine(Request(str(tiny_recipe), ("generate.ban=[unicorn]",), tmp_path), measured=False)
     (check,) = diagnosis.of("problem")

@@ -8,6 +8,7 @@ import pytest
 from data.streets import Streets
 from pipeline.config import RunConfig
 from pipeline.doctor import timing
+from pipeline.doctor.measure import measured_names
 from pipeline.doctor.timing import Measured, arm_weight, check_time, estimates_of, measure, show_seconds
 
 
@@ -90,7 +91,40 @@ def test_a_process_that_dies_is_told_with_its_last_words(
     script.chmod(0o755)
     monkeypatch.setattr(timing.sys, "executable", str(script))
     result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
-    assert result.failure is not None and result.failure.endswith("MemoryError: too much")
+    assert result.errors == {"start": "MemoryError: too much"}
+    (check,) = check_time(tiny_config, result, 1.0, 8)
+    assert (check.name, check.status, check.details) == ("trial steps", "problem", ("start: MemoryError: too much",))
+    assert check.summary.startswith("1 part of the run")
+
+
+def test_a_process_that_is_killed_is_a_problem_of_what_it_was_at(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = tmp_path / "python"
+    lines = [{"name": "ready", "names": ["images", "segmenter"]}, {"name": "images", "seconds": 1.0, "peak_bytes": 9}]
+    texts = "\n".join(f"echo '{json.dumps(line)}'" for line in lines)
+    script.write_text(f"#!/bin/sh\n{texts}\nkill -9 $$\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(timing.sys, "executable", str(script))
+    result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
+    assert result.errors == {"segmenter": "the process was killed, probably because it ran out of memory"}
+    assert (result.seconds, result.missing) == ({"images": 1.0}, ())
+
+
+@pytest.mark.slow
+def test_a_training_split_that_nothing_can_be_fitted_to_is_told_in_the_errors_own_words(
+    tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    one = Streets(split="train", count=1, size=(32, 48), seed=0)
+    result = measure(tiny_config, one, tmp_path, start_seconds=900, report=told.append)
+    assert told == ["start"] and result.errors["start"].startswith("Fitting palettes needs at least 2 rows")
+
+
+def test_the_names_of_what_is_measured_are_known_before(tiny_config: RunConfig) -> None:
+    names = measured_names(tiny_config)
+    assert names[:4] == ["images", "segmenter", "layouts/full/3", "layouts/partial/3"]
+    assert len(names) == len(set(names)) == 2 + 2 * 4 + 3
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "5 s"), (120, "2.0 min"), (7200, "2.0 h"), (3e6, "35 days")])
