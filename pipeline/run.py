@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.errors import ConfigError
+from data.errors import ConfigError, TrainingError
 from data.files import writing_explained
 from data.shards.pairs import ShardPairs
 from data.unlabelled import UnlabelledImages, read_unlabelled
@@ -327,7 +327,10 @@ class Run:
             ScenepaletteError: Anything that a user can mend, such as a full disk; what is finished stays.
         """
         with writing_explained(self.run_dir):
-            self._make_one(name)
+            try:
+                self._make_one(name)
+            except TrainingError as error:
+                raise TrainingError(f"{self.run_dir / name}: {error.summary}", error.problems) from error
 
     def _make_one(self, name: str) -> None:
         kind, _, rest = name.partition("/")

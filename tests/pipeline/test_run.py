@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from data.classes import SemanticClass
-from data.errors import CheckpointError, DataError, ScenepaletteError
+from data.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
 from data.shards.checking import verify_shards
 from generators.image_training import load_image_generator
 from generators.layout_training import load_layout_generator
@@ -99,6 +99,19 @@ def test_weights_for_a_perceptual_loss_identify_the_systems_that_have_one(tiny_r
     given = comparison_units_of(load_config(str(tiny_recipe), [rows, "images.vgg_weights=vgg19.pth"]))
     changed = {name for name in without if without[name].settings != given[name].settings}
     assert changed == {"images/crn"}
+
+
+def test_a_training_that_must_not_go_on_is_told_with_its_folder(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("segmenters/real", "report")
+    changes = {"segmenters": tiny_config.segmenters.model_copy(update={"learning_rate": 1e20})}
+    run = Run(tiny_config.model_copy(update=changes), run_dir)
+    with pytest.raises(
+        TrainingError, match=r"segmenters/real/seed0: The .* at step \d+.*another --out folder"
+    ) as caught:
+        run.make_one("segmenters/real/seed0")
+    assert isinstance(caught.value.__cause__, TrainingError)
 
 
 def test_only_used_layout_generators_are_trained(tiny_config: RunConfig, tmp_path: Path) -> None:
