@@ -113,6 +113,7 @@ def test_a_process_that_is_killed_is_a_problem_of_what_it_was_at(
     result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
     assert result.errors == {"segmenter": "the process was killed, probably because it ran out of memory"}
     assert (result.seconds, result.missing) == ({"images": 1.0}, ())
+    assert "Smaller batch sizes" in check_time(tiny_config, result, 1.0, 8)[0].remedy
 
 
 @pytest.mark.slow
