@@ -57,8 +57,8 @@ _SENTENCES = {
     ),
     "pairing": (
         "Every image has its label, and every label its image.",
-        "Images without a label, or labels without an image.",
-        "Add the missing files, or remove those that are left over.",
+        "Images and labels that cannot be paired.",
+        "Add the missing files, rename them, or remove those that are left over.",
     ),
     "files": (
         "Every file decodes completely.",

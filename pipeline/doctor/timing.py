@@ -254,12 +254,15 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     """Say how long the run will take, and what could not be run at all."""
     checks = []
     if measured.errors:
+        remedy = "Correct what is named; the run would stop there."
+        if any("memory" in text.lower() for text in measured.errors.values()):
+            remedy += " Smaller batch sizes or networks take less memory."
         checks.append(
             Check(
                 "trial steps",
                 "problem",
                 f"{_counted(len(measured.errors))} of the run failed in the first steps.",
-                "Correct what is named; the run would stop there. If memory ran out: smaller batch sizes or networks.",
+                remedy,
                 tuple(f"{name}: {text}" for name, text in measured.errors.items()),
             )
         )
@@ -279,8 +282,11 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
         details.append(f"not measured but scaled from other levels, if there are any: {', '.join(coarse)}")
     if absent:
         details.append(f"not measured, and left out of the sum: {', '.join(absent)}")
+    if measured.errors:
+        details.append(f"failed, and left out of the sum: {', '.join(measured.errors)}")
     text = f"The run will take about {show_seconds(total)} on this machine"
     text += ", and what could not be measured" if absent else ""
+    text += ", and what failed" if measured.errors else ""
     checks.append(
         Check(
             "time",

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -105,6 +107,23 @@ def test_changed_copies_are_candidates_and_the_same_once_laid_over_each_other(ho
     )
     upright = copy[:: -1 if pair.upside_down else 1, :: -1 if pair.mirrored else 1]
     assert are_copies(comparable(upright), comparable(pictures[4]))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "SCENEPALETTE_CAMVID" not in os.environ,
+    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
+)
+def test_frames_next_to_each_other_in_a_real_video_are_candidates_but_no_copies() -> None:
+    paths = sorted((Path(os.environ["SCENEPALETTE_CAMVID"]) / "train").glob("*.png"))
+    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    small = np.stack([thumbnail(picture) for picture in pictures])
+    found = [pair for pair in candidates(small[::2], small[1::2]) if not pair.mirrored and not pair.upside_down]
+    ready = [comparable(picture) for picture in pictures]
+    alike = [overlay(ready[2 * pair.first], ready[2 * pair.second + 1]) for pair in found]
+    assert len(alike) > 50 and max(alike)[0] < similarity.ALIGNED
+    changed = {picture: np.roll(pictures[picture], (2, 3), (0, 1)) for picture in range(0, len(pictures), 20)}
+    assert all(are_copies(comparable(copy), ready[picture]) for picture, copy in changed.items())
 
 
 def test_pictures_whose_parts_moved_differently_are_no_copies() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from pathlib import Path
@@ -43,6 +44,20 @@ def test_the_commands_of_the_page_run(
     result = CliRunner().invoke(app, [*shlex.split(command.replace("CAMVID", str(camvid_root))), *smaller])
     assert result.exit_code == 0, result.output
     assert "doctor.json" not in command or (tmp_path / "doctor.json").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    "SCENEPALETTE_CAMVID" not in os.environ,
+    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
+)
+def test_the_example_of_the_page_is_what_the_published_data_set_gives(tmp_path: Path) -> None:
+    changes = ["--set", f"data.root={os.environ['SCENEPALETTE_CAMVID']}", "--set", "compute.accelerator=cpu"]
+    arguments = ["doctor", "camvid-cpu", *changes, "--no-measure", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0 and "WARNING" not in result.output, result.output
+    for line in re.findall(r"^note     (?:rare classes|leakage): .*$", TEXT, re.MULTILINE):
+        assert line in result.stdout.splitlines()
 
 
 def test_every_command_was_found() -> None:

@@ -43,7 +43,11 @@ def test_what_failed_is_a_problem_and_what_is_missing_is_said(tiny_config: RunCo
     trial, time = check_time(tiny_config, failed, 1.0, 20)
     assert trial.status == "problem" and trial.details == ("segmenter: ValueError: no",)
     assert time.status == "warning" and "an estimate" in time.summary
-    assert time.details[-1] == "not measured, and left out of the sum: generate/full"
+    assert time.details[-2:] == (
+        "not measured, and left out of the sum: generate/full",
+        "failed, and left out of the sum: segmenter",
+    )
+    assert "and what failed: an estimate" in time.summary
     (nothing,) = check_time(tiny_config, Measured(failure="nothing could be measured"), 1.0, 20)
     assert nothing.status == "warning"
 
@@ -109,6 +113,7 @@ def test_a_process_that_is_killed_is_a_problem_of_what_it_was_at(
     result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
     assert result.errors == {"segmenter": "the process was killed, probably because it ran out of memory"}
     assert (result.seconds, result.missing) == ({"images": 1.0}, ())
+    assert "Smaller batch sizes" in check_time(tiny_config, result, 1.0, 8)[0].remedy
 
 
 @pytest.mark.slow
