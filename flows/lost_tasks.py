@@ -19,8 +19,10 @@ def end_lost_tasks() -> int:
     """Mark as crashed what the current flow run's earlier attempts left running; call it before the first task.
 
     Returns:
-        How many task runs there were.
+        How many task runs there were; 0 outside of a flow run.
     """
+    if flow_run.id is None:
+        return 0
     lost = TaskRunFilter(state=TaskRunFilterState(type=TaskRunFilterStateType(any_=[StateType.RUNNING])))
     with get_client(sync_client=True) as client:
         runs = client.read_task_runs(

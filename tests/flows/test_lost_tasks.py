@@ -16,6 +16,10 @@ def work() -> None:
     """What an earlier attempt was at."""
 
 
+def test_nothing_is_lost_outside_of_a_flow_run() -> None:
+    assert end_lost_tasks() == 0
+
+
 @pytest.mark.usefixtures("server")
 def test_what_an_earlier_attempt_left_running_is_marked_as_crashed_and_nothing_else() -> None:
     def begun(of: str, key: str, state: State) -> UUID:
