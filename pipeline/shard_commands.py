@@ -230,7 +230,10 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
     ]
     if not changed:
         if None in files and file_problems(folder, manifest):
-            return "The shards are those of the manifest: move what does not belong to them out of the folder."
+            return (
+                "The shards are those of the manifest: move what does not belong to them out of the folder, and copy "
+                "again what is missing or altered beside them."
+            )
         return (
             "The shards are those of the manifest, so that they were written like this: making them again mends "
             "nothing. Ask whoever made them."

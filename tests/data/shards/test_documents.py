@@ -5,9 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from data.shards.checking import find_problems
 from data.shards.schema import Row
+from pipeline.command_line import app
 
 
 @pytest.mark.parametrize("name", ["README.md", "croissant.json"])
@@ -36,3 +38,11 @@ def test_documents_that_the_manifest_does_not_name_are_their_owners(
     (tmp_path / "NOTES.md").write_text("Mine.")
     assert json.loads((tmp_path / "manifest.json").read_text())["documents"].keys() == {"README.md", "croissant.json"}
     assert list(find_problems(tmp_path)) == []
+
+
+def test_verify_says_how_to_mend_an_altered_card(write_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
+    write_shards(tmp_path / "shards", (2,))
+    (tmp_path / "shards/README.md").write_text("Free for all.")
+    result = CliRunner().invoke(app, ["shards", "verify", str(tmp_path / "shards")])
+    assert result.exit_code == 1
+    assert "README.md was altered" in result.output and "copy again what is missing or altered" in result.output
