@@ -14,13 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from data.errors import ScenepaletteError
-from data.files import sha256_of_json, write_json
+from data.files import explain_write_error, sha256_of_json, write_json
+from data.locks import hold
 from pipeline.contents import MANIFEST, UNFINISHED, contents_of, read_record, sealed, settings_of
-
-WAIT_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -189,27 +186,9 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     Raises:
         ScenepaletteError: Another process holds it still, or it cannot be written.
     """
-    try:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(run_dir / ".lock")
+    with hold(run_dir, ".lock", "working in", wait=wait, on_wait=on_wait):
         try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            if wait <= 0:
-                raise
-            if on_wait is not None:
-                on_wait()
-            lock.acquire(timeout=wait, poll_interval=WAIT_POLL_SECONDS)
-        _remove_leftovers(run_dir.glob(".*.tmp"))
-    except Timeout as error:
-        raise ScenepaletteError(
-            f"Another process is working in {run_dir}. Wait until it ends, or give another --out folder."
-        ) from error
-    except OSError as error:
-        raise ScenepaletteError(
-            f"{run_dir} cannot be used as run directory: {error.strerror or error}. Give a writable --out folder."
-        ) from error
-    try:
+            _remove_leftovers(run_dir.glob(".*.tmp"))
+        except OSError as error:
+            raise explain_write_error(run_dir, error) from error
         yield
-    finally:
-        lock.release()

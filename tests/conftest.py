@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,14 @@ TINY: dict[str, Any] = {
     "report": {"bootstrap_samples": 100, "evaluated_pairs": 4, "inception_weights": "no-inception-weights.pth"},
     "compute": {"accelerator": "cpu", "precision": "32-true", "threads": 1},
 }
+
+
+@pytest.fixture(scope="session")
+def camvid() -> Path:
+    """The folder of the CamVid data set, which is not in the repository."""
+    if "SCENEPALETTE_CAMVID" not in os.environ:
+        pytest.skip("needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder")
+    return Path(os.environ["SCENEPALETTE_CAMVID"])
 
 
 @pytest.fixture(scope="session")

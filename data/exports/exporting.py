@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from filelock import FileLock, Timeout
-
 from data.cards import lineage_text
-from data.errors import ConfigError, ScenepaletteError
+from data.errors import ConfigError
 from data.exports.images import ImageFolder
 from data.exports.parts import Part
 from data.exports.rows import ExportedRow, ShardFolder
 from data.files import explain_write_error, read_json, sha256_of_json, write_atomically, write_json
+from data.locks import hold
 
 FORMATS = ("images", "coco", "webdataset")
 EXPORT = "export.json"
@@ -87,11 +86,14 @@ def export_shards(
     if EXPORT in names and not any(map(_is_leftover, names)) and _is_finished(out, identity):
         # Nothing is written, not even a lock: what is finished may lie on a disk that cannot be written.
         return out
-    with _exclusive(out):
+    with hold(out, LOCK, "exporting into"):
         if not _is_finished(out, identity):
             _begin(out, identity, shards)
             _write(out, identity, shards, exporter, progress)
         _clean(out)
+    # Whoever took it meanwhile finds a finished export; Windows keeps the file for them.
+    with contextlib.suppress(OSError):
+        (out / LOCK).unlink(missing_ok=True)
     return out
 
 
@@ -156,30 +158,6 @@ def _names_in(out: Path) -> set[str]:
     if EXPORT not in names and UNFINISHED not in names and not all(map(_comes_first, names)):
         raise ConfigError(f"{out} is there and is no export that was begun. Give an empty or a new --out folder.")
     return names
-
-
-@contextlib.contextmanager
-def _exclusive(out: Path) -> Iterator[None]:
-    """Hold a folder, so that two calls never write into it at once; the system lets go of it when a process ends."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(out / LOCK)
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ScenepaletteError(
-            f"Another process is exporting into {out}; only one at a time may. Wait until it ends, or give another "
-            "--out folder."
-        ) from error
-    except OSError as error:
-        raise explain_write_error(out, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
-        if (out / EXPORT).is_file():
-            # Whoever took it meanwhile finds a finished export; Windows keeps the file for them.
-            with contextlib.suppress(OSError):
-                (out / LOCK).unlink(missing_ok=True)
 
 
 def _is_finished(out: Path, identity: dict[str, Any]) -> bool:

@@ -27,7 +27,7 @@ def explained_read(path: Path, part: str = "") -> Iterator[None]:
     """Turn what pyarrow raises for a damaged file into a `DataError` that names the file."""
     try:
         yield
-    except (pa.ArrowException, OSError, EOFError) as error:
+    except (pa.ArrowException, OSError, EOFError, UnicodeError) as error:  # the last from names of columns
         reason = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
             f"{path}{part} cannot be read ({reason}). The file is missing or damaged; `scenepalette shards verify` "
@@ -48,7 +48,8 @@ def open_shard(path: Path) -> pq.ParquetFile:
         file.close()
         raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
     for group in range(file.num_row_groups):
-        size = _largest_excess(file.metadata.row_group(group))
+        with explained_read(path, f" row group {group}"):
+            size = _largest_excess(file.metadata.row_group(group))
         if size:
             file.close()
             raise DataError(

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 import torch
 
 from data.arrays import Pairs
 from data.files import write_atomically
 from data.labels import labels_to_palette
 from data.shards.manifest import read_manifest
+from data.shards.reading import open_shard, read_group
 from generators.palettes import PaletteSampler, fit_palette_sampler
 from pipeline.report.figures import draw_aic, figure_to_png
 
@@ -55,10 +55,13 @@ def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
     for shard in read_manifest(folder)["shards"]:
-        table = pq.read_table(folder / shard["name"], columns=columns, page_checksum_verification=True)
-        for column in columns:
-            # As one array of numbers: a Python object for each share would take several times as much memory.
-            values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-            parts[column].append(values.reshape(table.num_rows, -1))
+        path = folder / shard["name"]
+        with open_shard(path) as file:
+            for group in range(file.num_row_groups):
+                table = read_group(file, path, group, columns)
+                for column in columns:
+                    # As one array of numbers: a Python object for each share would take several times as much memory.
+                    values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+                    parts[column].append(values.reshape(table.num_rows, -1))
     target, achieved = (np.concatenate(parts[column]).astype(np.float64) for column in columns)
     return target, achieved

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -110,12 +109,8 @@ def test_changed_copies_are_candidates_and_the_same_once_laid_over_each_other(ho
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "SCENEPALETTE_CAMVID" not in os.environ,
-    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
-)
-def test_frames_next_to_each_other_in_a_real_video_are_candidates_but_no_copies() -> None:
-    paths = sorted((Path(os.environ["SCENEPALETTE_CAMVID"]) / "train").glob("*.png"))
+def test_frames_next_to_each_other_in_a_real_video_are_candidates_but_no_copies(camvid: Path) -> None:
+    paths = sorted((camvid / "train").glob("*.png"))
     pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
     small = np.stack([thumbnail(picture) for picture in pictures])
     found = [pair for pair in candidates(small[::2], small[1::2]) if not pair.mirrored and not pair.upside_down]

@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+import fuzzing
 from data import untrusted
 from data.class_files import read_class_file, table_of_class_file
 from data.classes import ClassTable
@@ -23,9 +24,7 @@ from data.readers.folder import open_folder
 from data.readers.pairs import read_image, read_label, read_mask
 from data.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
 
-FUZZ = settings(
-    max_examples=150, deadline=5000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(fuzzing.FUZZ, deadline=5000)
 
 
 def test_a_file_is_read_up_to_its_limit(tmp_path: Path) -> None:
@@ -257,18 +256,15 @@ PICTURES = [encoded("PNG", "RGB"), encoded("PNG", "L"), encoded("PNG", "P"), enc
 @settings(FUZZ, max_examples=400)
 @given(
     content=st.sampled_from(PICTURES),
-    changes=st.lists(st.tuples(st.integers(0, 4000), st.integers(0, 255)), max_size=4),
+    made=fuzzing.changes(4000, least=0, most=4),
     kept=st.integers(0, 4000),
     tail=st.binary(max_size=12),
 )
 def test_any_damaged_picture_is_read_or_refused(
-    tmp_path: Path, content: bytes, changes: list[tuple[int, int]], kept: int, tail: bytes
+    tmp_path: Path, content: bytes, made: fuzzing.Changes, kept: int, tail: bytes
 ) -> None:
-    damaged = bytearray(content)
-    for position, value in changes:
-        damaged[position % len(damaged)] = value
     path = tmp_path / "x.png"
-    path.write_bytes(bytes(damaged[:kept]) + tail)
+    path.write_bytes(fuzzing.damaged(content, made, kept) + tail)
     for read, dimensions in ((read_image, 3), (read_label, 2), (read_mask, 2)):
         try:
             result = read(path)

@@ -6,16 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fuzzing
 from data.errors import ScenepaletteError
 from pipeline.config import RunConfig
 from pipeline.recipes import RECIPES, load_config
 
-FUZZ = settings(
-    max_examples=60, deadline=30_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+FUZZ = settings(fuzzing.FUZZ, max_examples=60)
 
 
 def paths_of(values: dict[str, Any], before: tuple[str, ...] = ()) -> list[tuple[str, ...]]:

@@ -8,23 +8,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from data.errors import CheckpointError
+from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
 from training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights
-
-FUZZ = settings(
-    max_examples=150, deadline=30_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-CHANGES = st.lists(st.tuples(st.integers(0, 2**14), st.integers(0, 255)), min_size=1, max_size=6)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 def make_training() -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -36,21 +27,14 @@ def make_training() -> tuple[nn.Module, torch.optim.Optimizer]:
     return network, optimizer
 
 
-def damaged(content: bytes, changes: list[tuple[int, int]], kept: int | None) -> bytes:
-    changed = bytearray(content)
-    for position, value in changes:
-        changed[position % len(changed)] = value
-    return bytes(changed[:kept])
-
-
 @FUZZ
-@given(changes=CHANGES, kept=st.none() | st.integers(0, 2000))
-def test_any_damage_to_weights(tmp_path: Path, changes: list[tuple[int, int]], kept: int | None) -> None:
+@given(made=changes(2**14), kept=st.none() | st.integers(0, 2000))
+def test_any_damage_to_weights(tmp_path: Path, made: Changes, kept: int | None) -> None:
     network, _ = make_training()
     path = tmp_path / "weights.safetensors"
     save_weights(path, network, {"classes": 3})
     before = path.read_bytes()
-    path.write_bytes(damaged(before, changes, kept))
+    path.write_bytes(damaged(before, made, kept))
     loaded = nn.Linear(2, 2)
     try:
         metadata = load_weights(path, loaded, {"classes": 3})
@@ -63,18 +47,20 @@ def test_any_damage_to_weights(tmp_path: Path, changes: list[tuple[int, int]], k
 
 
 @FUZZ
-@given(changes=CHANGES, kept=st.none() | st.integers(0, 4000))
-def test_any_damage_to_the_newest_checkpoint(tmp_path: Path, changes: list[tuple[int, int]], kept: int | None) -> None:
+@given(made=changes(2**14), kept=st.none() | st.integers(0, 4000))
+def test_any_damage_to_the_newest_checkpoint(tmp_path: Path, made: Changes, kept: int | None) -> None:
     network, optimizer = make_training()
     folder = CheckpointFolder(tmp_path)
     for step in (1, 2):
         newest = folder.save(step, {"net": network}, {"opt": optimizer})
-    newest.write_bytes(damaged(newest.read_bytes(), changes, kept))
+    newest.write_bytes(damaged(newest.read_bytes(), made, kept))
     assert folder.load({"net": network}, {"opt": optimizer})[0] in (1, 2)
 
 
 @FUZZ
-@given(header=VALUES | st.dictionaries(st.sampled_from(["content", "sha256", "groups", "extra", "step"]), VALUES))
+@given(
+    header=JSON_VALUES | st.dictionaries(st.sampled_from(["content", "sha256", "groups", "extra", "step"]), JSON_VALUES)
+)
 def test_any_header_of_a_checkpoint(tmp_path: Path, header: Any) -> None:
     """Without a checksum, as earlier versions wrote them: nothing but the training itself can contradict it."""
     network, optimizer = make_training()

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
+from data import locks
 from data.datasets import open_dataset
 from data.errors import ConfigError, DataError, ScenepaletteError
 from data.exports import exporting
@@ -245,7 +246,7 @@ def test_a_finished_export_is_recognised_where_nothing_can_be_written(
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(exporting, "FileLock", refuse)
+    monkeypatch.setattr(locks, "FileLock", refuse)
     assert export_shards(shards[0], "images", out) == out
     with pytest.raises(ScenepaletteError, match="cannot be written"):
         export_shards(shards[0], "images", tmp_path / "other")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
@@ -87,13 +86,9 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
         open_camvid(tmp_path, "train")
 
 
-@pytest.mark.skipif(
-    "SCENEPALETTE_CAMVID" not in os.environ,
-    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
-)
 @pytest.mark.parametrize(("split", "count"), [("train", 367), ("val", 101)])
-def test_the_published_data_set_passes_every_check(split: str, count: int) -> None:
-    dataset = open_camvid(Path(os.environ["SCENEPALETTE_CAMVID"]), split)
+def test_the_published_data_set_passes_every_check(camvid: Path, split: str, count: int) -> None:
+    dataset = open_camvid(camvid, split)
     assert len(dataset) == count
     values = np.zeros(256, dtype=np.int64)
     for index in range(0, count, 25):

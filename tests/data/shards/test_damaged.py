@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import shutil
 import struct
 import zlib
@@ -70,6 +71,14 @@ def flipped(name: str, seed: int) -> Damage:
     return damage
 
 
+def unreadable_name(folder: Path) -> None:
+    """Flip a bit of a column's name, which is no text then."""
+    content = bytearray((folder / NAMES[0]).read_bytes())
+    for found in re.finditer(b"palette_target", bytes(content)):
+        content[found.start()] |= 0x80
+    (folder / NAMES[0]).write_bytes(content)
+
+
 def swapped_files(folder: Path) -> None:
     (folder / NAMES[0]).rename(folder / "kept")
     (folder / NAMES[1]).rename(folder / NAMES[0])
@@ -105,6 +114,7 @@ FILES: dict[str, Damage] = {
     **{f"flipped-{name[6:11]}-{seed}": flipped(name, seed) for name in NAMES[:2] for seed in range(10)},
     "manifest-truncated": truncated("manifest.json", 0.7),
     **{f"manifest-flipped-{seed}": flipped("manifest.json", seed) for seed in range(12)},
+    "unreadable-name": unreadable_name,
     "missing": lambda folder: (folder / NAMES[1]).unlink(),
     "no-manifest": lambda folder: (folder / "manifest.json").unlink(),
     "additional": lambda folder: shutil.copy(folder / NAMES[0], folder / "more.parquet") and None,

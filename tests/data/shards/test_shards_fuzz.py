@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import ScenepaletteError
@@ -18,17 +18,9 @@ from data.shards.checking import find_problems
 from data.shards.manifest import sealed
 from data.shards.pairs import ShardPairs
 from data.shards.schema import Row
+from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
 
 SHARD = "train-00000-of-00001.parquet"
-FUZZ = settings(
-    max_examples=150, deadline=30_000, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-CHANGES = st.lists(st.tuples(st.integers(0, 2**20), st.integers(0, 255)), min_size=1, max_size=6)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=12),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
-    max_leaves=5,
-)
 
 
 @pytest.fixture(scope="module")
@@ -59,15 +51,10 @@ def checked(folder: Path) -> int:
 
 
 @FUZZ
-@given(changes=CHANGES, kept=st.none() | st.integers(0, 2**16), hashes=st.booleans())
-def test_any_damage_to_a_shard(
-    folder: Path, whole: Path, changes: list[tuple[int, int]], kept: int | None, hashes: bool
-) -> None:
+@given(made=changes(2**20), kept=st.none() | st.integers(0, 2**16), hashes=st.booleans())
+def test_any_damage_to_a_shard(folder: Path, whole: Path, made: Changes, kept: int | None, hashes: bool) -> None:
     """With its hashes mended or not: what they would have told has to be told by what they are of."""
-    content = bytearray((whole / SHARD).read_bytes())
-    for position, value in changes:
-        content[position % len(content)] = value
-    (folder / SHARD).write_bytes(bytes(content[:kept]))
+    (folder / SHARD).write_bytes(damaged((whole / SHARD).read_bytes(), made, kept))
     manifest = json.loads((whole / "manifest.json").read_text())
     if hashes:
         entry = manifest["shards"][0]
@@ -80,12 +67,12 @@ def test_any_damage_to_a_shard(
 
 
 @FUZZ
-@given(changes=st.dictionaries(st.text(max_size=8), VALUES, max_size=2), data=st.data())
-def test_any_value_in_a_manifest(folder: Path, whole: Path, changes: dict[str, Any], data: st.DataObject) -> None:
+@given(values=st.dictionaries(st.text(max_size=8), JSON_VALUES, max_size=2), data=st.data())
+def test_any_value_in_a_manifest(folder: Path, whole: Path, values: dict[str, Any], data: st.DataObject) -> None:
     manifest = json.loads((whole / "manifest.json").read_text())
-    manifest |= changes
+    manifest |= values
     key = data.draw(st.sampled_from(sorted(manifest)))
-    manifest[key] = data.draw(VALUES)
+    manifest[key] = data.draw(JSON_VALUES)
     try:
         content = json.dumps(sealed(manifest))
     except ValueError:  # no number, as of a division by zero

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -47,12 +46,8 @@ def test_the_commands_of_the_page_run(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    "SCENEPALETTE_CAMVID" not in os.environ,
-    reason="needs the CamVid data set: set SCENEPALETTE_CAMVID to its folder",
-)
-def test_the_example_of_the_page_is_what_the_published_data_set_gives(tmp_path: Path) -> None:
-    changes = ["--set", f"data.root={os.environ['SCENEPALETTE_CAMVID']}", "--set", "compute.accelerator=cpu"]
+def test_the_example_of_the_page_is_what_the_published_data_set_gives(camvid: Path, tmp_path: Path) -> None:
+    changes = ["--set", f"data.root={camvid}", "--set", "compute.accelerator=cpu"]
     arguments = ["doctor", "camvid-cpu", *changes, "--no-measure", "--out", str(tmp_path / "run")]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0 and "WARNING" not in result.output, result.output

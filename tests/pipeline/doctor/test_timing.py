@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -73,27 +74,38 @@ def test_real_steps_are_measured_in_a_process_of_its_own(tiny_config: RunConfig,
     assert result.peak_bytes is not None and result.peak_bytes > 50 * 2**20
 
 
+MEASURED = (
+    {"name": "ready", "names": ["images", "segmenter"]},
+    {"name": "images", "seconds": 1.0, "peak_bytes": 9},
+)
+
+
+@pytest.fixture
+def play(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have a shell script measure in place of Python: it says some lines and then does what it is told."""
+
+    def write(end: str, after: Sequence[dict[str, object]] = MEASURED) -> None:
+        script = tmp_path / "python"
+        script.write_text("\n".join(["#!/bin/sh", *(f"echo '{json.dumps(line)}'" for line in after), end, ""]))
+        script.chmod(0o755)
+        monkeypatch.setattr(timing.sys, "executable", str(script))
+
+    return write
+
+
 def test_the_process_is_ended_when_its_time_is_over(
-    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig, tmp_path: Path, play: Callable[..., None]
 ) -> None:
-    script = tmp_path / "python"
-    lines = [{"name": "ready", "names": ["images", "segmenter"]}, {"name": "images", "seconds": 1.0, "peak_bytes": 9}]
-    texts = "\n".join(f"echo '{json.dumps(line)}'" for line in lines)
-    script.write_text(f"#!/bin/sh\n{texts}\nexec sleep 600\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(timing.sys, "executable", str(script))
+    play("exec sleep 600")
     dataset = Streets(split="train", count=8, size=(32, 48), seed=0)
     result = measure(tiny_config, dataset, tmp_path / "work", seconds=1.0, start_seconds=60)
     assert (result.seconds, result.peak_bytes, result.missing) == ({"images": 1.0}, 9, ("segmenter",))
 
 
 def test_a_process_that_dies_is_told_with_its_last_words(
-    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig, tmp_path: Path, play: Callable[..., None]
 ) -> None:
-    script = tmp_path / "python"
-    script.write_text("#!/bin/sh\necho 'MemoryError: too much' >&2\nexit 1\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(timing.sys, "executable", str(script))
+    play("echo 'MemoryError: too much' >&2\nexit 1", after=())
     result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
     assert result.errors == {"start": "MemoryError: too much"}
     (check,) = check_time(tiny_config, result, 1.0, 8)
@@ -102,14 +114,9 @@ def test_a_process_that_dies_is_told_with_its_last_words(
 
 
 def test_a_process_that_is_killed_is_a_problem_of_what_it_was_at(
-    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_config: RunConfig, tmp_path: Path, play: Callable[..., None]
 ) -> None:
-    script = tmp_path / "python"
-    lines = [{"name": "ready", "names": ["images", "segmenter"]}, {"name": "images", "seconds": 1.0, "peak_bytes": 9}]
-    texts = "\n".join(f"echo '{json.dumps(line)}'" for line in lines)
-    script.write_text(f"#!/bin/sh\n{texts}\nkill -9 $$\n")
-    script.chmod(0o755)
-    monkeypatch.setattr(timing.sys, "executable", str(script))
+    play("kill -9 $$")
     result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
     assert result.errors == {"segmenter": "the process was killed, probably because it ran out of memory"}
     assert (result.seconds, result.missing) == ({"images": 1.0}, ())
