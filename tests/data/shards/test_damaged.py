@@ -363,9 +363,9 @@ def no_features(folder: Path) -> None:
 
 
 def unpacks_to_much(folder: Path) -> None:
-    """Write an id of 40 MB, some kilobytes in the file."""
+    """Write an id of 80 MB, some kilobytes in the file."""
     rows = pq.read_table(folder / NAMES[0]).to_pylist()
-    rows[2]["id"] = "x" * 40_000_000
+    rows[2]["id"] = "x" * 80_000_000
     table = pa.Table.from_pylist(rows, schema=SCHEMA)
     pq.write_table(table, folder / NAMES[0], row_group_size=ROW_GROUP, compression="zstd", use_dictionary=False)
     assert (folder / NAMES[0]).stat().st_size < 200_000

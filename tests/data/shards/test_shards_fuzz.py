@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from data.shards.pairs import ShardPairs
 from data.shards.schema import Row
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
 
+ROOT = Path(__file__).parents[3]
 SHARD = "train-00000-of-00001.parquet"
 
 
@@ -86,3 +89,36 @@ def test_any_value_in_a_manifest(folder: Path, whole: Path, values: dict[str, An
 def test_any_bytes_as_a_manifest(folder: Path, content: bytes) -> None:
     (folder / "manifest.json").write_bytes(content)
     assert checked(folder)
+
+
+READ_FLIPPED = """
+import sys
+from pathlib import Path
+from data.errors import DataError
+from data.shards.reading import open_shard, read_group
+
+path, read = Path(sys.argv[1]), 0
+whole = path.read_bytes()
+footer = int.from_bytes(whole[-8:-4], "little") + 8
+for position in range(len(whole) - footer, len(whole)):
+    content = bytearray(whole)
+    content[position] ^= 1 << 4
+    path.write_bytes(content)
+    try:
+        with open_shard(path) as file:
+            for group in range(file.num_row_groups):
+                read_group(file, path, group).to_pylist()
+        read += 1
+    except DataError:
+        pass
+print(footer, read)
+"""
+
+
+def test_no_damage_to_a_footer_ends_the_process(folder: Path) -> None:
+    """In a process of its own: what pyarrow does not catch would end that of the tests."""
+    command = [sys.executable, "-c", READ_FLIPPED, str(folder / SHARD)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    footer, read = map(int, done.stdout.split())
+    assert 0 < read < footer
