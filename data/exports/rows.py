@@ -98,9 +98,7 @@ class ShardFolder:
             if sha256_of_file(path) != shard["sha256"]:
                 raise DataError(f"{path} was altered since it was written: its SHA-256 is not that of the manifest.")
             self._hashed.add(shard["name"])
-        with open_shard(path) as file:
-            if file.metadata.num_rows != shard["rows"]:
-                raise DataError(f"{path} has {file.metadata.num_rows} rows, its manifest says {shard['rows']}.")
+        with open_shard(path, shard["rows"]) as file:
             start = 0
             for group in range(file.num_row_groups):
                 end = start + file.metadata.row_group(group).num_rows

@@ -250,13 +250,9 @@ class ShardPairs(Dataset[dict[str, Any]]):
         if shard in self._files:
             self._files.move_to_end(shard)
             return self._files[shard]
-        file = open_shard(self._paths[shard])
+        file = open_shard(self._paths[shard], self.shard_rows[shard])
         metadata = file.metadata
         ends = np.cumsum([metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)])
-        rows = self.shard_rows[shard]
-        if metadata.num_rows != rows:
-            file.close()
-            raise DataError(f"{self._paths[shard]} has {metadata.num_rows} rows, its manifest says {rows}.")
         self._files[shard] = (file, ends)
         if len(self._files) > _OPEN_FILES:
             self._files.popitem(last=False)[1][0].close()

@@ -35,18 +35,27 @@ def explained_read(path: Path, part: str = "") -> Iterator[None]:
         ) from error
 
 
-def open_shard(path: Path) -> pq.ParquetFile:
+def open_shard(path: Path, rows: int | None = None) -> pq.ParquetFile:
     """Open a shard so that every page is checked against its checksum when it is read.
 
+    Args:
+        path: The file.
+        rows: How many rows its manifest says it has; None to take any number.
+
     Raises:
-        DataError: It is missing, truncated, no Parquet file, has other columns than schema 1, or would unpack to an
-            absurd size.
+        DataError: It is missing, truncated, no Parquet file, has other columns than schema 1 or another number of
+            rows, or would unpack to an absurd size.
     """
     with explained_read(path):
         file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
     if not file.schema_arrow.equals(SCHEMA):
         file.close()
         raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
+    if rows is not None and file.metadata.num_rows != rows:
+        file.close()
+        raise DataError(
+            f"{path} has {file.metadata.num_rows} rows, its manifest says {rows}. Copy or generate it again."
+        )
     most = min(MAX_GROUP_BYTES, FREE_GROUP_BYTES + MAX_UNPACKING * path.stat().st_size)
     for group in range(file.num_row_groups):
         # Not of each column: asked for the metadata of one, pyarrow ends the whole process where these are damaged.
@@ -85,7 +94,7 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
     folder = Path(folder)
     for shard in read_manifest(folder)["shards"]:
         path = folder / shard["name"]
-        with open_shard(path) as file:
+        with open_shard(path, shard["rows"]) as file:
             for group in range(file.num_row_groups):
                 table = read_group(file, path, group)
                 for position in range(table.num_rows):

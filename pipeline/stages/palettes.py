@@ -56,7 +56,7 @@ def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
     for shard in read_manifest(folder)["shards"]:
         path = folder / shard["name"]
-        with open_shard(path) as file:
+        with open_shard(path, shard["rows"]) as file:
             for group in range(file.num_row_groups):
                 table = read_group(file, path, group, columns)
                 for column in columns:
