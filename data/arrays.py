@@ -216,18 +216,23 @@ def read_arrays(folder: Path, split: str) -> Pairs:
     return pairs
 
 
-def open_array(path: Path) -> np.ndarray:
+def open_array(
+    path: Path, remedy: str = "Remove its folder and give the same command again to write it anew."
+) -> np.ndarray:
     """Open a .npy file memory-mapped and read-only.
+
+    Args:
+        path: The file.
+        remedy: What to do if it cannot be read, for the message.
 
     Raises:
         DataError: It is missing or damaged.
     """
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}). Remove its folder and give the same command again to write it anew."
-        ) from error
+    except Exception as error:
+        # NumPy's reading of damaged headers raises errors of many types, among them Python's own on its syntax.
+        raise DataError(f"{path} cannot be read ({error}). {remedy}") from error
 
 
 def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:

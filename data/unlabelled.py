@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.arrays import images_from_uint8, resize_image, write_header
+from data.arrays import images_from_uint8, open_array, resize_image, write_header
 from data.errors import DataError
 from data.files import open_atomically, read_json, write_json
 from data.readers.pairs import read_image
@@ -161,13 +161,11 @@ def read_unlabelled(folder: Path) -> UnlabelledImages:
     path = folder / _INDEX
     if not path.is_file():
         raise DataError(f"{folder} holds no finished unlabelled images ({_INDEX} is missing). Write them.")
-    index: dict[str, Any] = read_json(path)
-    if index.get("schema") != _SCHEMA:
-        raise DataError(
-            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the images anew."
-        )
-    try:
-        images = np.load(folder / _ARRAY, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"The unlabelled images in {folder} cannot be read ({error}). Write them anew.") from error
+    index: Any = read_json(path)
+    if not isinstance(index, dict) or index.get("schema") != _SCHEMA:
+        stated = index.get("schema") if isinstance(index, dict) else None
+        raise DataError(f"{path} has schema {stated}; schema {_SCHEMA} is required. Write the images anew.")
+    if not isinstance(index.get("ids"), list) or not isinstance(index.get("name"), str):
+        raise DataError(f"{path} lacks its ids or its name. Write the images anew.")
+    images = open_array(folder / _ARRAY, "Write the unlabelled images anew.")
     return UnlabelledImages(images, list(index["ids"]), index["name"])

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from data.arrays import write_header
+from data.arrays import open_array, write_header
 from data.errors import DataError
 from data.files import open_atomically
 
@@ -121,10 +121,7 @@ class DecodedShards:
 
 def _map(path: Path, rows: int) -> np.ndarray:
     """Map a decoded copy into memory, read-only."""
-    try:
-        planes = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path} cannot be read ({error}). Remove it and decode the shards again.") from error
+    planes = open_array(path, "Remove it and decode the shards again.")
     if planes.ndim != 4 or planes.shape[:2] != (rows, 4) or planes.dtype != np.uint8:
         raise DataError(
             f"{path} holds {planes.dtype} {planes.shape}, not uint8 ({rows}, 4, H, W). Remove it and decode the "

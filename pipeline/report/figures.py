@@ -430,7 +430,7 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
             try:
                 entry = json.loads(line)
                 step = float(entry.pop("step"))
-            except (ValueError, KeyError, TypeError, AttributeError):
+            except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise DataError(
                     f"{path}, line {number}: expected a JSON object with a step, got {line.strip()[:60]!r}. "
                     "Run the training stage again to write its log anew."

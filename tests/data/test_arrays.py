@@ -11,13 +11,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from data.arrays import Pairs, images_to_uint8, read_arrays, resize_sample, write_arrays, write_label_array
+from data.arrays import (
+    Pairs,
+    images_to_uint8,
+    open_array,
+    read_arrays,
+    resize_sample,
+    write_arrays,
+    write_label_array,
+)
 from data.classes import CAMVID
 from data.datasets import Sample, open_dataset
 from data.errors import DataError, ScenepaletteError
+from fuzzing import FUZZ, Changes, changes, damaged
 
 
 def test_samples_of_the_wanted_size_are_stored_as_they_are(camvid_root: Path, tmp_path: Path) -> None:
@@ -114,6 +125,18 @@ def test_arrays_that_do_not_fit_their_index_are_refused(camvid_root: Path, tmp_p
     (folder / "labels-train.npy").write_bytes(b"nothing")
     with pytest.raises(DataError, match="cannot be read"):
         read_arrays(folder, "train")
+
+
+@FUZZ
+@given(made=changes(127), kept=st.none() | st.integers(0, 200))
+def test_any_damage_to_the_header_of_an_array(tmp_path: Path, made: Changes, kept: int | None) -> None:
+    path = tmp_path / "array.npy"
+    np.save(path, np.zeros((3, 4, 5, 3), np.uint8))
+    path.write_bytes(damaged(path.read_bytes(), made, kept))
+    try:
+        assert isinstance(open_array(path), np.ndarray)
+    except DataError as error:
+        str(error).encode(errors="replace")
 
 
 def test_an_index_with_another_schema_or_without_a_key_is_refused(camvid_root: Path, tmp_path: Path) -> None:

@@ -102,3 +102,20 @@ def test_a_folder_without_pictures_or_no_folder_is_refused(tmp_path: Path) -> No
 def test_images_and_ids_must_fit_together() -> None:
     with pytest.raises(DataError, match=r"uint8 \[2, 4, 6, 3\] with 1 ids"):
         UnlabelledImages(np.zeros((2, 4, 6, 3), np.uint8), ["a"], "drives")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[1]", "has schema None; schema 1 is required"),
+        ('{"schema": 2}', "has schema 2; schema 1 is required"),
+        ('{"schema": 1, "ids": "ab", "name": "drives"}', "lacks its ids or its name"),
+        ('{"schema": 1, "ids": ["a.png", "b.png"], "name": "drives"}', "with 2 ids"),
+    ],
+)
+def test_a_damaged_index_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    write(tmp_path / "drives/a.png", picture(1, 4, 6))
+    write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out")
+    (tmp_path / "out/images.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        read_unlabelled(tmp_path / "out")
