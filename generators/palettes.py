@@ -266,7 +266,7 @@ class PaletteSampler:
                 covariances=np.asarray(content["covariances"], dtype=np.float64),
                 aic=tuple(float(value) for value in content["aic"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ScenepaletteError(f"{path} is not a palette sampler ({error}). Fit the palettes anew.") from error
         count, classes = sampler.weights.size, len(sampler.class_names)
         shapes = (sampler.weights.shape, sampler.means.shape, sampler.covariances.shape)

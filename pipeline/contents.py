@@ -52,7 +52,7 @@ def read_record(path: Path) -> dict[str, Any]:
         if not isinstance(content.get("extra", {}), dict) or not isinstance(settings_of(content), dict):
             raise ValueError("its settings are no object")
         float(content.get("extra", content).get("seconds", 0.0))
-    except (TypeError, ValueError, AttributeError) as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScenepaletteError(
             f"{path} is damaged ({error}). Remove it and give the same command again; what is whole beside it is used."
         ) from error
