@@ -341,6 +341,7 @@ def test_save_and_load_give_the_same_samples(tmp_path: Path) -> None:
         (lambda text: text.replace('"tree"', '"tree", "boat"'), "do not fit together"),
         (lambda text: json.dumps(json.loads(text) | {"weights": 1.0}), "do not fit together"),
         (lambda text: text.replace("0.25", "NaN", 1), "do not fit together"),
+        (lambda text: json.dumps(json.loads(text) | {"weights": [10**400]}), "is not a palette sampler"),
         (lambda text: "\x80\x04\x95", "is not"),
     ],
 )

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from data.errors import ScenepaletteError
+from pipeline.contents import read_record
 from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
 
 FIRST = Unit("first", 1, {"size": (2, 3)})
@@ -100,3 +101,9 @@ def test_the_first_failure_is_told_when_the_time_cannot_be_written_either(
         raise ScenepaletteError("first")
     with pytest.raises(ScenepaletteError, match="second"), timed(tmp_path, FIRST):
         pass
+
+
+def test_absurd_numbers_in_a_record_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text(f'{{"seconds": {10**400}}}')
+    with pytest.raises(ScenepaletteError, match="is damaged"):
+        read_record(tmp_path / "manifest.json")
