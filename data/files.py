@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,8 @@ from typing import Any, BinaryIO
 
 from data.errors import ScenepaletteError
 
+# Names of files that are being written. Nobody else's look like this: leftovers of killed processes are removed by it.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
 
@@ -39,7 +42,7 @@ def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[Binar
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `tempfile`, whose files are private: a run folder is meant to be read as far as the umask allows, which
         # is the whole process's and cannot be looked up without changing it for all threads.
-        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.scenepalette-tmp")
         handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         temporary = name
         with os.fdopen(handle, "w+b") as file:
@@ -56,6 +59,11 @@ def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[Binar
         if temporary is not None:
             with contextlib.suppress(OSError):  # a folder that cannot be written; the first reason is the one to report
                 temporary.unlink(missing_ok=True)
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file name is that of a file that `open_atomically` is writing, or was when it was killed."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _sync_folder(folder: Path) -> None:
@@ -118,7 +126,12 @@ def write_atomically(path: Path | str, content: bytes | str, *, durable: bool = 
         ScenepaletteError: The file cannot be written; a previous version stays as it was.
     """
     with open_atomically(path, durable=durable) as file:
-        file.write(content.encode() if isinstance(content, str) else content)
+        file.write(encoded(content) if isinstance(content, str) else content)
+
+
+def encoded(text: str) -> bytes:
+    """Return text as UTF-8; bytes of a quoted path that are no UTF-8 become backslash escapes."""
+    return text.encode(errors="backslashreplace")
 
 
 def read_json(path: Path | str) -> Any:

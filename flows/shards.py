@@ -27,8 +27,8 @@ from flows.retries import RETRIES
 from generators.production import PairMaker
 from pipeline.config import RunConfig
 from pipeline.run import Run
-from pipeline.stages.generate import ShardPlan, is_written, make_shard, plan_shards
-from pipeline.units import begin, timed
+from pipeline.stages.generate import ShardPlan, is_written, make_shard
+from pipeline.units import timed
 from training.loop import PlainProgress
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
@@ -119,13 +119,12 @@ def generate_pairs(run: Run, name: str, force: Workforce) -> None:
         force: Who makes them.
     """
     unit, label = run.units[name], name.removeprefix("shards/")
-    generation = run.generation_of(name)
-    plans = plan_shards(generation)
     # Workers elsewhere have another working directory.
     config, folder = run.config.model_dump_json(), str(run.run_dir.absolute())
-    begin(run.run_dir, unit, run.units)
+    run.begin(name)
+    plans = run.shard_plans(name)
     progress = ProgressArtifact(
-        f"shards-{label}", f"{generation.pairs} {label} pairs in {len(plans)} shard(s)", len(plans)
+        f"shards-{label}", f"{sum(plan.rows for plan in plans)} {label} pairs in {len(plans)} shard(s)", len(plans)
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))

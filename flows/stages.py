@@ -41,7 +41,7 @@ from pipeline.editing import Edit, write_edit
 from pipeline.recipes import RECIPES
 from pipeline.request import Request
 from pipeline.run import COMPARISON, Run
-from pipeline.units import exclusive
+from pipeline.run_directory import exclusive
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
@@ -108,10 +108,11 @@ def make_stage(
         print(f"Another run is working in {run.run_dir}; this one waits for it, up to {wait_minutes:g} minutes.")
 
     with exclusive(run.run_dir, 60 * wait_minutes, waiting):
-        missing = run.missing(run.names_of(stage))
+        names = run.names_of(stage)
+        missing = run.missing(names)
         run.write_config()
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
-        for done, name in enumerate(missing):
+        for done, name in enumerate(run.each_missing(names)):
             progress.show(done)
             kind, _, rest = name.partition("/")
             if kind == "shards" or rest.endswith("/pairs"):

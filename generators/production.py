@@ -15,7 +15,7 @@ from data.arrays import Pairs, images_to_uint8
 from data.classes import IGNORE_ID
 from data.labels import labels_to_palette, one_hot, soft_to_label
 from data.randomness import numpy_generator, torch_generator
-from data.shards.schema import Row, palette_of_label
+from data.shards.schema import Row, palette_of_label, row_id
 from data.unlabelled import UnlabelledImages
 from generators.crops import CropMode, EditBox, boxes_to_crop, crop_palette, sample_crop
 from generators.image_contract import ImageGenerator
@@ -57,6 +57,7 @@ class PairMaker:
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
+        collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
     """
 
     kind: Kind
@@ -76,6 +77,7 @@ class PairMaker:
     edits: Edits = "replace"
     unlabelled: UnlabelledImages | None = None
     labeller: Labeller | None = None
+    collection: str = "00000000"
 
     def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
         """Yield rows `first` to `first + count - 1`.
@@ -122,7 +124,7 @@ class PairMaker:
         labels_uint8 = labels.numpy().astype(np.uint8)
         return [
             Row(
-                id=f"{self.kind}-{index:08d}",
+                id=row_id(self.kind, self.collection, index),
                 image=images[i],
                 label=labels_uint8[i],
                 kind=self.kind,

@@ -329,6 +329,7 @@ class RunConfig(Section):
     """Everything that a run is made from."""
 
     recipe: str = Field(description="Name of the recipe that this configuration began as.")
+    models_from: Path | None = None
     seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="All randomness follows from it.")
     data: DataConfig
     palettes: PalettesConfig = PalettesConfig()
@@ -583,9 +584,14 @@ def merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
     return result
 
 
+def config_text(config: RunConfig) -> str:
+    """Return the resolved configuration as YAML; a file of it can be given in place of a recipe."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
 def write_config(path: Path, config: RunConfig) -> None:
-    """Write the resolved configuration as YAML, atomically; the file can be given in place of a recipe."""
-    write_atomically(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))
+    """Write the resolved configuration as YAML, atomically."""
+    write_atomically(path, config_text(config))
 
 
 def config_of_pairs(config: RunConfig) -> dict[str, Any]:

@@ -1,34 +1,49 @@
-"""What a finished unit's folder holds, by size and hash: a damaged file is told before anything is made from it."""
+"""What a unit's folder holds: its records, and the size and hash of each file that others are made from."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from data.errors import ScenepaletteError
-from data.files import read_json, sha256_of_file, sha256_of_json
+from data.files import is_temporary, read_json, sha256_of_file, sha256_of_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
-# Files that nothing is made from once the unit is finished; TensorBoard goes on writing into its own.
-_UNREAD = re.compile(r"(?:manifest|unfinished)\.json|checkpoint-.*|events\.out\..*|\..*")
-_UNREAD_FOLDERS = frozenset({"samples", "tensorboard"})
+# Results of units that are made anew as a whole are gathered here before they take the place of earlier ones.
+STAGING = ".scenepalette-new"
+# Of a training that kept no checkpoint, these say how far it was; nothing can be resumed from them.
+_LOGS = frozenset({"metrics.jsonl", "samples", "tensorboard"})
 
 # Hashes of this process's earlier checks; a file that is written again has another time or size.
 _hashes: dict[tuple[str, int, int], str] = {}
 
 
-def contents_of(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of the files of a finished unit that others are made from, by name in its folder."""
-    contents: dict[str, dict[str, Any]] = {}
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") or part in _UNREAD_FOLDERS for part in parts[:-1])
-        if path.is_file() and not hidden and not _UNREAD.fullmatch(path.name):
-            contents["/".join(parts)] = {"bytes": path.stat().st_size, "sha256": _hash(path)}
-    return contents
+def contents_of(folder: Path, patterns: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return size and SHA-256 of a finished unit's files, by name in its folder.
+
+    Args:
+        folder: The unit's folder.
+        patterns: Glob patterns of the files that the unit writes and others are made from.
+    """
+    paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+    return {
+        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": content_hash(path)}
+        for path in paths
+    }
+
+
+def partial_results(folder: Path) -> list[str]:
+    """Return the names of what an unfinished unit's folder holds and could be resumed from."""
+    return sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.name not in (MANIFEST, UNFINISHED, STAGING)
+        and path.name not in _LOGS
+        and not is_temporary(path.name)
+        and not (path.is_dir() and not any(path.iterdir()))
+    )
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -49,23 +64,27 @@ def read_record(path: Path) -> dict[str, Any]:
             raise ValueError("an object with keys is required")
         if "sha256" in content and sealed(content)["sha256"] != content["sha256"]:
             raise ValueError("its checksum differs")
-        if not isinstance(content.get("extra", {}), dict) or not isinstance(settings_of(content), dict):
-            raise ValueError("its settings are no object")
-        float(content.get("extra", content).get("seconds", 0.0))
+        identity = identity_in(content)
+        if not all(isinstance(identity.get(key, {}), dict) for key in ("settings", "inputs")):
+            raise ValueError("its settings or inputs are no object")
+        float(identity.get("seconds", 0.0))
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScenepaletteError(
-            f"{path} is damaged ({error}). Remove it and give the same command again; what is whole beside it is used."
+            f"{path} is damaged ({error}). Remove it and rerun the same command; what is whole beside it is used."
         ) from error
     return content
 
 
-def settings_of(content: Mapping[str, Any]) -> Any:
-    """Return the settings in a manifest; those of shards keep them among their extra values."""
-    return content.get("extra", content).get("settings", {})
+def identity_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the fields by which a record is recognised; manifests of shards keep them among their extra values."""
+    identity = content.get("extra", content)
+    if not isinstance(identity, Mapping):
+        raise ValueError("its extra values are no object")
+    return identity
 
 
 def check_contents(folder: Path) -> None:
-    """Compare the files of a finished unit with its manifest. Manifests of earlier versions may name none.
+    """Compare the files of a finished unit with its manifest.
 
     Raises:
         ScenepaletteError: Files are missing or not what was written; all at once.
@@ -80,24 +99,25 @@ def check_contents(folder: Path) -> None:
         remedy = f"`scenepalette shards regenerate {folder} --shard NAME` makes a shard again."
     else:
         remedy = (
-            f"Put the file back from a copy, or remove it and {folder / MANIFEST}, and give the same command again to "
-            "make it anew."
+            f"Put the file back from a copy, or remove it and {folder / MANIFEST}, and rerun the same command to make "
+            "it anew."
         )
     raise ScenepaletteError(f"{folder} is damaged. {remedy}", problems)
 
 
 def _problem(path: Path, entry: Mapping[str, Any]) -> str:
-    """Say how a file differs from its entry; nothing if it does not."""
-    if path.is_symlink() or not path.is_file():
+    """Say how a file differs from its entry; nothing if it does not. Links are followed: content is what counts."""
+    if not path.is_file():
         return f"{path.name}: it is missing, or no file"
     size = path.stat().st_size
     if size != entry["bytes"]:
         return f"{path.name}: it has {size} bytes, {entry['bytes']} were written"
-    found = _hash(path)
+    found = content_hash(path)
     return "" if found == entry["sha256"] else f"{path.name}: it has SHA-256 {found}, {entry['sha256']} was written"
 
 
-def _hash(path: Path) -> str:
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, which is read once per process as long as its size and time do not change."""
     status = path.stat()
     key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
     if key not in _hashes:

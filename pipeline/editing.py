@@ -35,11 +35,8 @@ from generators.pictures import check_ending, write_frames
 from generators.sean import SeanGenerator
 from pipeline.contents import check_contents
 from pipeline.models import PairModels, image_model, layout_model
-from pipeline.recipes import load_config
 from pipeline.run import Run
 from pipeline.stages import data
-
-CONFIG = "config.yaml"
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
 Frames = Annotated[int, Field(ge=2, le=200)]
@@ -54,11 +51,9 @@ class Editor:
         """Open a run directory.
 
         Raises:
-            ConfigError: It holds no run.
+            ScenepaletteError: It holds no run.
         """
-        if not (run_dir / CONFIG).is_file():
-            raise ConfigError(f"{run_dir} holds no run ({CONFIG} is missing). Give the --out folder of a run.")
-        self.run = Run(load_config(str(run_dir / CONFIG)), run_dir)
+        self.run = Run.open(run_dir)
         self._require("data")
         self.train, self.validation, self.filled_labels = data.read_data(run_dir / "data")
         self.table: ClassTable = self.train.table

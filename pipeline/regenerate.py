@@ -19,18 +19,17 @@ from data.errors import DataError, ScenepaletteError
 from data.files import sha256_of_file, write_atomically
 from data.shards.manifest import read_manifest
 from data.shards.reading import read_values
-from data.shards.schema import decode_image, decode_label, encode_row
+from data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
 from data.shards.writing import write_shard
 from generators.production import PairMaker
 from pipeline.config import GenerateConfig
-from pipeline.recipes import load_config
 from pipeline.run import Run
+from pipeline.run_directory import MARK, exclusive
 from pipeline.stages.generate import ShardPlan, plan_shards
-from pipeline.units import Unit, differences, exclusive, fingerprint_of
+from pipeline.units import State, fingerprint_of, reasons_of
 from training.checkpoint import weights_hash
 from training.loop import NO_PROGRESS, Progress
 
-CONFIG = "config.yaml"
 LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
     "versions of Pillow or pyarrow change the bytes of files."
@@ -81,7 +80,9 @@ class _Origin:
 
     @property
     def plans(self) -> list[ShardPlan]:
-        return plan_shards(self.generation)
+        # As they were written: a set that was extended is cut otherwise than one that was made at once.
+        shards = [(shard["name"], shard["rows"]) for shard in self.manifest["shards"]]
+        return plan_shards(self.manifest["rows"], self.generation.rows_per_shard, shards)
 
 
 def regenerate_rows(
@@ -178,14 +179,14 @@ def regenerate_shards(
 def is_whole(path: Path, sha256: str) -> bool:
     """Tell whether a shard is the file of its manifest; one that is will not be made again."""
     try:
-        return not path.is_symlink() and sha256_of_file(path) == sha256
+        return sha256_of_file(path) == sha256
     except OSError:
         return False
 
 
 def run_around(folder: Path) -> Path | None:
     """Return the run directory that a folder lies in, or None."""
-    return next((parent for parent in folder.resolve().parents if (parent / CONFIG).is_file()), None)
+    return next((parent for parent in folder.resolve().parents if (parent / MARK).is_file()), None)
 
 
 def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
@@ -195,12 +196,10 @@ def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
     home = run_dir or run_around(folder)
     if home is None:
         raise DataError(
-            f"{folder} does not lie in a run directory ({CONFIG} is in none of its parents). Name the one that made "
-            "it: --run RUN_DIR."
+            f"{folder} does not lie in a run directory of this version ({MARK} is in none of its parents). Name the "
+            "one that made it: --run RUN_DIR."
         )
-    if not (home / CONFIG).is_file():
-        raise DataError(f"{home} holds no run ({CONFIG} is missing). Give the --out folder of the run that made them.")
-    run = Run(load_config(str(home / CONFIG)), home)
+    run = Run.open(home)
     name = _unit_of(run, place, manifest)
     problems = _identity_problems(run, name, manifest)
     if problems:
@@ -234,7 +233,7 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
     unit, problems = run.units[name], []
     identity = manifest["extra"]
     if identity.get("fingerprint") != fingerprint_of(unit, run.units):
-        problems += _unit_differences(unit, run.units, identity)
+        problems += reasons_of(State("other", manifest), unit, run.units)
     for needed in unit.inputs:
         try:
             if not run.is_finished(needed):
@@ -251,41 +250,23 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
                 problems.append(f"{role}: the rows were made with {stated}, its weights {path} are not there")
         elif (found := weights_hash(path)) != stated:
             problems.append(f"{role}: the rows were made with {stated}, {path} is {found}")
-    plans = [(plan.name, plan.rows) for plan in plan_shards(run.generation_of(name))]
-    if not problems and plans != [(shard["name"], shard["rows"]) for shard in manifest["shards"]]:
-        problems.append("the shards of the manifest are not those that the configuration plans")
     return problems
-
-
-def _unit_differences(unit: Unit, units: Mapping[str, Unit], identity: Mapping[str, Any]) -> list[str]:
-    """Say in what the identity stored in a manifest differs from that of the unit now."""
-    found = []
-    if identity.get("version") != unit.version:
-        before = identity.get("version")
-        found.append(f"the code of generation has version {unit.version}, the rows were made by version {before}")
-    settings, inputs = (
-        value if isinstance(value := identity.get(key), Mapping) else {} for key in ("settings", "inputs")
-    )
-    found += differences(settings, unit.settings)
-    for name in unit.inputs:
-        if inputs.get(name) != fingerprint_of(units[name], units):
-            found.append(f"{name} has other settings, inputs or code than the one that the rows were made from")
-    return found or ["the fingerprint in the manifest is another one"]
 
 
 def _indices_of(rows: Sequence[str], manifest: Mapping[str, Any]) -> list[int]:
     """Turn ids and indices into indices; ids are those that generation gives."""
     problems, indices = [], []
+    kind, collection = manifest["kind"], collection_of(manifest) or ""
     for text in rows:
-        match = re.fullmatch(rf"(?:{re.escape(manifest['kind'])}-(?=\d{{8}}))?(\d{{1,18}})", text)
+        match = re.fullmatch(rf"(?:{re.escape(kind)}-{collection}-(?=\d{{8}}))?(\d{{1,18}})", text)
         if match is None or int(match[1]) >= manifest["rows"]:
             problems.append(f"{text!r} is no row of it")
         else:
             indices.append(int(match[1]))
     if problems:
         last = manifest["rows"] - 1
-        kind = manifest["kind"]
-        raise DataError(f"Rows are named 0 to {last}, or {kind}-{0:08d} to {kind}-{last:08d}.", problems)
+        first_id, last_id = (row_id(kind, collection, index) for index in (0, last))
+        raise DataError(f"Rows are named 0 to {last}, or {first_id} to {last_id}.", problems)
     return indices
 
 

@@ -10,9 +10,9 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -22,25 +22,45 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.errors import ConfigError, TrainingError
+from data.cards import collection_card
+from data.errors import ConfigError, ScenepaletteError, TrainingError
 from data.files import writing_explained
-from data.shards.pairs import ShardPairs
+from data.shards.manifest import read_manifest
+from data.shards.pairs import FirstPairs, ShardPairs
+from data.shards.writing import ShardInfo
 from data.unlabelled import UnlabelledImages, read_unlabelled
 from generators.end_to_end import TrainedPart, fine_tune
 from generators.image_contract import FeatureNetwork, ImageGenerator
 from generators.image_systems import find_image_system
 from generators.image_training import load_image_critic, load_image_generator, train_image_generator
 from generators.layout_training import load_layout_generator, train_layout_generator
-from generators.palettes import control_problems
 from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
-from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, write_config
-from pipeline.contents import MANIFEST, check_contents, read_record
+from pipeline.borrowing import BORROWED, STAGES, borrow, lender_of, lending_problems
+from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
+from pipeline.contents import MANIFEST, check_contents, identity_in, read_record
 from pipeline.models import PairModels, image_model, pair_models, row_models, row_problems
 from pipeline.perceptual import choose_features
+from pipeline.preflight import check_after_data, check_before
+from pipeline.recipes import load_config
 from pipeline.rows import ROWS
+from pipeline.run_directory import CONFIG, check_holds_run, exclusive, remember, write_document
+from pipeline.sources import Sources, data_paths, unlabelled_paths
 from pipeline.stages import compare, data, generate, palettes, report, segment
-from pipeline.units import Unit, begin, exclusive, fingerprint_of, finish, is_finished, seconds_spent, timed
+from pipeline.stages.generate import ShardPlan
+from pipeline.units import (
+    State,
+    Unit,
+    begin,
+    fingerprint_of,
+    finish,
+    reasons_of,
+    seconds_spent,
+    show_seconds,
+    state_of,
+    timed,
+    work_folder,
+)
 from segmenters.train import load_segmenter
 from training.checkpoint import weights_hash
 from training.fabric import computes_bfloat16, inference_type, make_fabric
@@ -50,87 +70,157 @@ from training.ranks import ALONE, Ranks
 LAYOUT_VERSION = 3
 IMAGES_VERSION = 3
 FINETUNE_VERSION = 3
+BORROWING_VERSION = 1
 
 COMPARISON = "comparison"
+SHARDS_CARD = "shards/README.md"
+# Units that read what lies outside the run directory: what is made from them is known once they are finished.
+SOURCE_UNITS = ("data", "unlabelled")
 # What processes that were started together share: the batches of trainings, and the shards of a kind.
 SHARED = ("layouts", "images", "finetuned", "shards")
+# The files of a unit's result, by the first part of its name; other files in its folder are none of the run's.
+FILES: dict[str, tuple[str, ...]] = {
+    "data": ("images-*.npy", "labels-*.npy", "filled-labels-train.npy", "train.json", "val.json"),
+    "unlabelled": ("images.npy", "images.json"),
+    "palettes": ("sampler.json", "aic.png"),
+    "layouts": ("weights.safetensors", "metrics.jsonl"),
+    "images": ("weights.safetensors", "critic.safetensors", "metrics.jsonl"),
+    "finetuned": ("layouts.safetensors", "images.safetensors", "metrics.jsonl"),
+    "segmenters": ("weights.safetensors", "metrics.jsonl", "validation-confusion.npy"),
+}
 
 
-def units_of(config: RunConfig) -> dict[str, Unit]:
-    """Return all units of a run by name, each after those that it reads."""
+def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return all units of a run by name, each after those that it reads.
+
+    Args:
+        config: The configuration.
+        sources: Identities of what is read from outside; without them, what would be read for the first time.
+    """
+    sources = sources or Sources()
     dump = config.model_dump(mode="json")
     seed = {"seed": config.seed}
-    labelled = {key: value for key, value in dump["data"].items() if key != "unlabelled"}
     units = [
-        Unit("data", data.VERSION, {**labelled, **(seed if config.data.name == "streets" else {})}),
-        *([_unlabelled_unit(config)] if "pseudo" in config.generate.kinds else []),
-        Unit("palettes", palettes.VERSION, {**dump["palettes"], **seed}, ("data",)),
+        _data_unit(config, sources),
+        *([_unlabelled_unit(config, sources)] if "pseudo" in config.generate.kinds else []),
+        _unit("palettes", palettes.VERSION, {**dump["palettes"], **seed}, ("data",), resumable=False),
     ]
     models = {kind: pair_models(config, kind) for kind in config.generate.kinds}
-    units += _model_units(config, models.values())
-    making = {key: value for key, value in dump["generate"].items() if key != "kinds"}
+    units += _model_units(config, models.values(), sources)
+    making = {key: value for key, value in dump["generate"].items() if key not in ("kinds", "pairs")}
     for kind, made_by in models.items():
         editing = config.layouts.partial
         # What is added has no crop; the usual replacement was there first and is not named.
         added = {"edits": "add"} if editing.edits == "add" else {}
         crop_mode = {"crop_mode": editing.crop_mode, **added} if kind == "partial" else {}
         inputs = ("data", *(["unlabelled"] if kind == "pseudo" else []), "palettes", *made_by.inputs)
-        units.append(Unit(f"shards/{kind}", generate.VERSION, {**making, **crop_mode, **seed}, inputs))
+        settings = {**making, **crop_mode, **seed}
+        units.append(_unit(f"shards/{kind}", generate.VERSION, settings, inputs, rows=config.generate.pairs))
     for arm in config.segmenters.arms:
-        inputs = ("data", *([f"shards/{ARMS[arm].synthetic}"] if ARMS[arm].synthetic else []))
-        units += [segmenter_unit(config, f"segmenters/{arm}/seed{k}", arm, k, inputs) for k in config.segmenters.seeds]
-    units.append(Unit("report", report.VERSION, {**dump["report"], **seed}, tuple(unit.name for unit in units)))
+        kind = ARMS[arm].synthetic
+        inputs = ("data", *([f"shards/{kind}"] if kind else []))
+        pairs = config.generate.pairs if kind else None
+        units += [
+            segmenter_unit(config, f"segmenters/{arm}/seed{k}", arm, k, inputs, pairs) for k in config.segmenters.seeds
+        ]
+    inception = sources.file(config.report.inception_weights, "report", "inception_weights")
+    shown = {**dump["report"], "inception_weights": inception, "pairs": config.generate.pairs, **seed}
+    units.append(_unit("report", report.VERSION, shown, tuple(unit.name for unit in units), renewed=True))
     return _in_order(units)
 
 
-def _unlabelled_unit(config: RunConfig) -> Unit:
-    settings = {"folder": str(config.data.unlabelled), "size": config.data.size}
-    return Unit("unlabelled", data.UNLABELLED_VERSION, settings)
+def _unit(
+    name: str,
+    version: int,
+    settings: Mapping[str, Any],
+    inputs: tuple[str, ...] = (),
+    *,
+    rows: int | None = None,
+    renewed: bool = False,
+    resumable: bool = True,
+) -> Unit:
+    files = FILES.get(name.partition("/")[0], FILES["segmenters"])
+    return Unit(name, version, settings, inputs, files, rows, renewed, resumable and not renewed)
 
 
-def comparison_units_of(config: RunConfig) -> dict[str, Unit]:
+def _data_unit(config: RunConfig, sources: Sources) -> Unit:
+    # Not where the data set lies: its content identifies it. Of streets, which are drawn, the settings do.
+    settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+    if config.data.name == "streets":
+        return _unit("data", data.VERSION, {**settings, "seed": config.seed}, resumable=False)
+    content = sources.data(config)
+    return _unit("data", data.VERSION, {**settings, **({"content": content} if content else {})}, resumable=False)
+
+
+def _unlabelled_unit(config: RunConfig, sources: Sources) -> Unit:
+    content = sources.unlabelled(config)
+    settings = {"size": config.data.size, **({"content": content} if content else {})}
+    return _unit("unlabelled", data.UNLABELLED_VERSION, settings, resumable=False)
+
+
+def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
     """Return the units of the comparison of systems, by name, each after those that it reads.
 
     Models that a run has as well are the same units, made once for both.
+
+    Args:
+        config: The configuration.
+        sources: As for `units_of`.
     """
+    sources = sources or Sources()
     dump = config.model_dump(mode="json")
     seed = {"seed": config.seed}
     rows = {name: row_models(config, name, ROWS[name]) for name in config.compare.rows}
     judge = judge_of(config)
     units = [
-        *(unit for unit in units_of(config).values() if unit.name in ("data", "palettes", judge)),
-        *_model_units(config, rows.values()),
+        *(unit for unit in units_of(config, sources).values() if unit.name in ("data", "palettes", judge)),
+        *_model_units(config, rows.values(), sources),
     ]
-    making = {**dump["generate"], "pairs": config.compare.pairs}
-    del making["kinds"]
-    measuring = {key: dump["compare"][key] for key in ("layouts", "draws", "alexnet_weights")}
+    making = {key: value for key, value in dump["generate"].items() if key not in ("kinds", "pairs")}
+    count = {"pairs": config.compare.pairs}
     for name, models in rows.items():
-        pairs, segmenter = f"{COMPARISON}/{name}/pairs", f"{COMPARISON}/{name}/segmenter"
+        pairs, segmenter, metrics = (f"{COMPARISON}/{name}/{part}" for part in ("pairs", "segmenter", "metrics"))
+        measuring = {
+            **{key: dump["compare"][key] for key in ("layouts", "draws")},
+            "alexnet_weights": sources.file(config.compare.alexnet_weights, metrics, "alexnet_weights"),
+            "inception_weights": sources.file(config.report.inception_weights, metrics, "inception_weights"),
+        }
+        inputs = ("data", "palettes", *models.inputs)
         units += [
-            Unit(pairs, generate.VERSION, {**making, **seed}, ("data", "palettes", *models.inputs)),
-            segmenter_unit(config, segmenter, "syn", config.segmenters.seeds[0], ("data", pairs), comparison=True),
-            Unit(
-                f"{COMPARISON}/{name}/metrics",
+            _unit(pairs, generate.VERSION, {**making, **seed}, inputs, rows=config.compare.pairs),
+            segmenter_unit(
+                config, segmenter, "syn", config.segmenters.seeds[0], ("data", pairs), config.compare.pairs, True
+            ),
+            _unit(
+                metrics,
                 compare.VERSION,
-                {**measuring, "inception_weights": dump["report"]["inception_weights"], **seed},
+                {**measuring, **count, **seed},
                 ("data", pairs, segmenter, judge, *models.inputs),
+                renewed=True,
             ),
         ]
-    metrics = tuple(f"{COMPARISON}/{name}/metrics" for name in rows)
-    units.append(
-        Unit(f"{COMPARISON}/report", compare.VERSION, {"rows": list(rows), **dump["report"], **seed}, (judge, *metrics))
-    )
+    inputs = (judge, *(f"{COMPARISON}/{name}/metrics" for name in rows))
+    inception = sources.file(config.report.inception_weights, f"{COMPARISON}/report", "inception_weights")
+    shown = {"rows": list(rows), **dump["report"], "inception_weights": inception, **count, **seed}
+    units.append(_unit(f"{COMPARISON}/report", compare.VERSION, shown, inputs, renewed=True))
     return _in_order(units)
 
 
 def segmenter_unit(
-    config: RunConfig, name: str, arm: str, seed: int, inputs: tuple[str, ...], comparison: bool = False
+    config: RunConfig,
+    name: str,
+    arm: str,
+    seed: int,
+    inputs: tuple[str, ...],
+    pairs: int | None = None,
+    comparison: bool = False,
 ) -> Unit:
-    """Return the unit of one segmenter training."""
+    """Return the unit of one segmenter training; `pairs` is how many generated pairs it takes, if any."""
     settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
     if comparison:
         settings["steps"] = config.compare.segmenter_steps
-    return Unit(name, segment.VERSION, {**settings, "arm": arm, "seed": seed}, inputs)
+    count = {} if pairs is None else {"pairs": pairs}
+    return _unit(name, segment.VERSION, {**settings, **count, "arm": arm, "seed": seed}, inputs)
 
 
 def judge_of(config: RunConfig) -> str:
@@ -138,7 +228,7 @@ def judge_of(config: RunConfig) -> str:
     return f"segmenters/real/seed{config.segmenters.seeds[0]}"
 
 
-def _model_units(config: RunConfig, models: Iterable[PairModels]) -> list[Unit]:
+def _model_units(config: RunConfig, models: Iterable[PairModels], sources: Sources) -> list[Unit]:
     """Return the units of the models that pairs are made with, each once."""
     seed = {"seed": config.seed}
     units: dict[str, Unit] = {}
@@ -146,21 +236,33 @@ def _model_units(config: RunConfig, models: Iterable[PairModels]) -> list[Unit]:
         layout, image = made_by.layout, made_by.image
         if layout is not None:
             settings = {**settings_of_result(layout.settings), "system": layout.system, **seed}
-            units[layout.unit] = Unit(layout.unit, LAYOUT_VERSION, settings, ("data", "palettes"))
+            units[layout.unit] = _unit(layout.unit, LAYOUT_VERSION, settings, ("data", "palettes"))
         # A perceptual loss may fall back on the features of the segmenter that is trained on real pairs.
         perceptual = find_image_system(image.system).perceptual
         judge = (judge_of(config),) if perceptual else ()
-        weights = config.images.vgg_weights
-        features = {"vgg_weights": str(weights)} if perceptual and weights is not None else {}
-        settings = {**settings_of_result(image.settings), **features, **seed}
-        units[image.unit] = Unit(image.unit, IMAGES_VERSION, settings, ("data", *judge))
+
+        def features(unit: str, perceptual: bool = perceptual) -> dict[str, Any]:
+            weights = config.images.vgg_weights
+            named = perceptual and weights is not None
+            return {"vgg_weights": sources.file(weights, unit, "vgg_weights")} if named else {}
+
+        settings = {**settings_of_result(image.settings), **features(image.unit), **seed}
+        units[image.unit] = _unit(image.unit, IMAGES_VERSION, settings, ("data", *judge))
         if made_by.finetuned is not None:
             assert layout is not None
             inputs = ("data", "palettes", layout.unit, image.unit, *judge)
-            settings = {**settings_of_result(config.finetune.settings()), **features, **seed}
-            units[made_by.finetuned] = Unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
-    stages = ("layouts", "images", "finetuned")
-    return sorted(units.values(), key=lambda unit: stages.index(unit.name.partition("/")[0]))
+            settings = {**settings_of_result(config.finetune.settings()), **features(made_by.finetuned), **seed}
+            units[made_by.finetuned] = _unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
+    if config.models_from is not None:
+        units = {name: _as_borrowed(unit, sources.borrowed(config.models_from, name)) for name, unit in units.items()}
+    return sorted(units.values(), key=lambda unit: STAGES.index(unit.name.partition("/")[0]))
+
+
+def _as_borrowed(unit: Unit, weights: Mapping[str, str] | None) -> Unit:
+    """Return a unit whose result is taken from another run: nothing but its weights identifies it."""
+    if weights is None:
+        return unit
+    return replace(unit, version=BORROWING_VERSION, settings={BORROWED: dict(weights)}, inputs=("data",))
 
 
 def _in_order(units: list[Unit]) -> dict[str, Unit]:
@@ -190,6 +292,7 @@ class Run:
         command: The command that the report names for making it again.
         ranks: The processes that all have this run; they share trainings of generators, and shards, and the first of
             them does everything else.
+        look: Whether what lies outside the run directory is compared with what was read of it; see `Sources`.
     """
 
     config: RunConfig
@@ -197,16 +300,46 @@ class Run:
     progress: Progress = NO_PROGRESS
     command: str = field(default_factory=lambda: shlex.join(["scenepalette", *sys.argv[1:]]))
     ranks: Ranks = ALONE
+    look: bool = True
+    _units: tuple[Any, tuple[dict[str, Unit], dict[str, Unit]]] | None = field(default=None, repr=False)
 
-    @cached_property
+    @classmethod
+    def open(cls, run_dir: Path) -> Run:
+        """Return a run that is there, to use what it has made; nothing outside its directory is needed for that.
+
+        Raises:
+            ScenepaletteError: The folder holds no run of this version.
+        """
+        check_holds_run(run_dir)
+        return cls(load_config(str(run_dir / CONFIG)), run_dir, look=False)
+
+    @property
     def units(self) -> dict[str, Unit]:
         """All units by name, those of the comparison behind those of the run."""
-        return units_of(self.config) | comparison_units_of(self.config)
+        return self.run_units | self.comparison_units
 
-    @cached_property
+    @property
     def run_units(self) -> dict[str, Unit]:
         """The units of the run by name, without those of the comparison."""
-        return units_of(self.config)
+        return self._known_units()[0]
+
+    @property
+    def comparison_units(self) -> dict[str, Unit]:
+        """The units of the comparison of systems by name, with those that it shares with the run."""
+        return self._known_units()[1]
+
+    def _known_units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
+        # Known anew when a unit that reads sources is finished, in this process or another.
+        state = tuple(_stamp(self.run_dir / name / MANIFEST) for name in SOURCE_UNITS)
+        if self._units is None or self._units[0] != state:
+            units = units_of(self.config, self.sources), comparison_units_of(self.config, self.sources)
+            self._units = (state, units)
+        return self._units[1]
+
+    @cached_property
+    def sources(self) -> Sources:
+        """Identities of what is read from outside the run directory."""
+        return Sources(self.run_dir, self.look, self.progress)
 
     @cached_property
     def fabric(self) -> Fabric:
@@ -231,7 +364,7 @@ class Run:
         """
         if stage == COMPARISON and (problems := row_problems(self.config)):
             raise ConfigError("The systems cannot be compared; nothing was trained.", problems)
-        units = comparison_units_of(self.config) if stage == COMPARISON else units_of(self.config)
+        units = self.comparison_units if stage == COMPARISON else self.run_units
         names = [name for name in units if name == stage or name.startswith(f"{stage}/")]
         if stage == "finetuned" and not names:
             raise ConfigError(
@@ -240,38 +373,110 @@ class Run:
             )
         return names
 
-    def is_finished(self, name: str) -> bool:
-        """Tell whether a unit is finished; raises if its folder holds something else."""
-        return is_finished(self.run_dir, self.units[name], self.units)
-
-    def missing(self, names: list[str]) -> list[str]:
-        """Return the unfinished units among `names` and among all that they are made from, in order.
+    def state(self, name: str) -> State:
+        """Return how far a unit is.
 
         Raises:
-            ScenepaletteError: A folder holds something else, or the configuration names classes that there are not.
+            ScenepaletteError: Its record is damaged, or its folder holds files of somebody else.
         """
-        if self.is_finished("data"):
-            self.check_classes()
-        needed: set[str] = set()
+        return state_of(self.run_dir, self.units[name], self.units)
+
+    def is_finished(self, name: str) -> bool:
+        """Tell whether a unit is finished; raises as `state` does."""
+        return self.state(name).status == "finished"
+
+    def missing(self, names: Sequence[str]) -> list[str]:
+        """Return the units to make among `names` and among all that they are made from, in order.
+
+        What is made from a data set is compared with what is there once the unit "data" is finished.
+
+        Raises:
+            ScenepaletteError: Units have results of other settings or inputs, all told at once with what differs, or
+                the configuration cannot be run.
+        """
+        units, states = self.units, {}
+        read = all(self.is_finished(name) for name in SOURCE_UNITS if name in units)
 
         def visit(name: str) -> None:
-            if name not in needed and not self.is_finished(name):
-                needed.add(name)
-                for other in self.units[name].inputs:
+            if name in states:
+                return
+            states[name] = self.state(name)
+            # A finished unit fits through all that it was made from.
+            if states[name].status != "finished":
+                for other in units[name].inputs:
                     visit(other)
 
         for name in names:
             visit(name)
-        return [name for name in self.units if name in needed]
+        others = [name for name in units if name in states and states[name].status == "other"]
+        if others and (read or others[0] in SOURCE_UNITS):
+            raise self._misfits(others)
+        missing = [name for name in units if name in states and states[name].status != "finished"]
+        self._check_before(missing, names)
+        return missing
 
-    def make(self, names: list[str]) -> None:
+    def _misfits(self, names: Sequence[str]) -> ScenepaletteError:
+        """Say of all units that no longer fit, with those that were made from them, what differs and what it cost."""
+        units, affected = self.units, dict.fromkeys(names)
+        for name, unit in units.items():
+            if not unit.renewed and any(other in affected for other in unit.inputs):
+                affected[name] = None
+        problems, causes, total = [], [], 0.0
+        for name in (name for name in units if name in affected):
+            state = self.state(name)
+            if state.status != "other":
+                continue
+            reasons, seconds = reasons_of(state, units[name], units), seconds_spent(self.run_dir, units[name])
+            total += seconds
+            if not all(reason.removeprefix("made from ") in affected for reason in reasons):
+                causes.append(name)
+            begun = f"unfinished, {', '.join(state.partial[:2])} there, " if state.partial else ""
+            problems.append(f"{name} ({begun}{show_seconds(seconds)}): {'; '.join(reasons)}")
+        command = shlex.join(["scenepalette", "reset", str(self.run_dir), *(causes or list(names))])
+        return ScenepaletteError(
+            f"{len(problems)} unit(s) in {self.run_dir} were made with other settings or inputs than this command has. "
+            f"To make them again, {show_seconds(total)} of work in all, set them aside with `{command}` and rerun the "
+            "same command. To keep them, give another --out folder, or the settings that they were made with.",
+            problems,
+        )
+
+    def _check_before(self, missing: Sequence[str], wanted: Sequence[str]) -> None:
+        """Check everything that can be known before anything is made."""
+        problems = []
+        try:
+            check_before(self.config, missing, wanted=wanted)
+        except ConfigError as error:
+            problems += error.problems or [error.summary]
+        lender = self.config.models_from
+        if lender is not None:
+            # What is fine-tuned may be fine-tuned here, from generators that were trained there.
+            lent = [name for name in missing if name.partition("/")[0] in ("layouts", "images")]
+            problems += lending_problems(lender, lent)
+        if problems:
+            raise ConfigError("The configuration cannot be run; nothing was made.", problems)
+
+    def each_missing(self, names: Sequence[str]) -> Iterator[str]:
+        """Yield the units to make, in order, each to be finished before the next is asked for."""
+        missing = self.missing(names)
+        while missing:
+            name, *missing = missing
+            yield name
+            if name in SOURCE_UNITS:
+                missing = self.missing(names)
+
+    def make(self, names: Sequence[str], wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
         """Make units and whatever they are made from, as far as it is not finished.
+
+        Args:
+            names: The units.
+            wait: Seconds to wait while another process works in the run directory.
+            on_wait: Called once if there is something to wait for.
 
         Raises:
             ScenepaletteError: Anything that a user can mend; finished units stay.
         """
         ranks = self.ranks
-        with exclusive(self.run_dir) if ranks.first else nullcontext():
+        with exclusive(self.run_dir, wait, on_wait) if ranks.first else nullcontext():
             ranks.wait()
             # Refused here if the folder holds another run, before its config is touched.
             missing = self.missing(names)
@@ -279,11 +484,11 @@ class Run:
             ranks.wait()
             if ranks.first:
                 self.write_config()
-            for name in missing:
+            for name in self.each_missing(names):
                 self.make_one(name)
             ranks.wait()
 
-    def _batch_sizes(self, names: list[str]) -> dict[str, list[int]]:
+    def _batch_sizes(self, names: Sequence[str]) -> dict[str, list[int]]:
         """Return the sizes of the batches that processes share, by the unit that they are of."""
         sizes: dict[str, list[int]] = {}
         for model in self._all_models():
@@ -293,19 +498,6 @@ class Run:
             if model.finetuned is not None:
                 sizes[model.finetuned] = [self.config.finetune.batch_size]
         return {f"{name} (batch sizes)": sizes[name] for name in names if name in sizes}
-
-    def check_classes(self) -> None:
-        """Check wishes about classes against the prepared data set, before anything is trained.
-
-        Raises:
-            ConfigError: All problems at once.
-        """
-        train, _, _ = data.read_data(self.run_dir / "data")
-        problems = control_problems(self.config.generate.controls(), train.table.names)
-        if problems:
-            raise ConfigError(
-                f"The palettes asked for cannot be made for {train.name}.", [f"generate.{text}" for text in problems]
-            )
 
     def check_inputs(self, name: str) -> None:
         """Compare the files that a unit is made from with the manifests beside them; files are read once a process.
@@ -317,8 +509,12 @@ class Run:
             check_contents(self.run_dir / other)
 
     def write_config(self) -> None:
-        """Write the resolved configuration into the run directory."""
-        write_config(self.run_dir / "config.yaml", self.config)
+        """Write the resolved configuration into the run directory, which the caller holds."""
+        write_document(self.run_dir, CONFIG, config_text(self.config))
+        for name, paths in (("data", data_paths(self.config.data)), ("unlabelled", unlabelled_paths(self.config.data))):
+            # Where it lies now, since its content was found to be what was read.
+            if paths and all(map(os.path.exists, paths.values())) and name in self.units and self.is_finished(name):
+                remember(self.run_dir, lambda mark, name=name, paths=paths: mark.sources.update({name: paths}))
 
     def make_one(self, name: str) -> None:
         """Make one unit whose inputs are finished.
@@ -350,19 +546,75 @@ class Run:
         makes_pairs = kind == "shards" or rest.endswith("/pairs")
         if ranks.first:  # which alone knows that the manifests before are written; the others wait for it
             self.check_inputs(name)
-            begin(self.run_dir, unit, self.units)
+            self.begin(name)
         ranks.wait()
-        if ranks.first or kind in SHARED or makes_pairs:
+        folder = work_folder(self.run_dir, unit)
+        if BORROWED in unit.settings:
+            if ranks.first:
+                self._borrow(name)
+        elif ranks.first or kind in SHARED or makes_pairs:
             with timed(self.run_dir, unit) if ranks.first else nullcontext():
-                work[kind](self.run_dir / name, rest)
+                work[kind](folder, rest)
         ranks.wait()
         if ranks.first:
-            if makes_pairs:
-                self.finish_pairs(name)
-            else:
-                finish(self.run_dir, unit, self.units)
-            if kind == "data":
-                self.check_classes()
+            self.finish(name)
+        if kind in SOURCE_UNITS:
+            ranks.wait()  # what is made from it is planned by all processes alike
+
+    def begin(self, name: str) -> None:
+        """Mark a unit as begun; the caller holds the run directory."""
+        begin(self.run_dir, self.units[name], self.units)
+        if self.makes_pairs(name):
+            generate.adopt_shards(self.run_dir / name, self.generation_of(name))
+
+    def makes_pairs(self, name: str) -> bool:
+        """Tell whether a unit's result is shards."""
+        return name.startswith("shards/") or name.endswith("/pairs")
+
+    def finish(self, name: str) -> None:
+        """Write the manifest of a unit whose work is done."""
+        if self.makes_pairs(name):
+            self.finish_pairs(name)
+            return
+        extra = self._lender(name) if BORROWED in self.units[name].settings else None
+        if name in SOURCE_UNITS:
+            self._finish_source(name)
+        else:
+            finish(self.run_dir, self.units[name], self.units, extra=extra)
+        if name == "data":
+            train, validation, _ = data.read_data(self.run_dir / "data")
+            check_after_data(self.config, train, validation, list(self.run_units))
+
+    def _finish_source(self, name: str) -> None:
+        """Finish a unit that read something from outside: its content is known now, and where it lay."""
+        unit, folder = self.units[name], self.run_dir / name
+        if name == "unlabelled":
+            content, paths = data.content_of_unlabelled_arrays(folder), unlabelled_paths(self.config.data)
+        else:
+            content, paths = data.content_of_arrays(folder), data_paths(self.config.data)
+        if paths:
+            unit = replace(unit, settings={**unit.settings, "content": content})
+            remember(self.run_dir, lambda mark: mark.sources.update({name: paths}))
+        finish(self.run_dir, unit, {**self.units, name: unit})
+
+    def _borrow(self, name: str) -> None:
+        assert self.config.models_from is not None
+        train, _, _ = data.read_data(self.run_dir / "data")
+        borrow(self.config.models_from, name, self.run_dir / name, train.table.fingerprint)
+
+    def _lender(self, name: str) -> dict[str, Any]:
+        """Return what the manifest of a borrowed unit says of where it was trained, and how."""
+        assert self.config.models_from is not None
+        record = read_record(self.config.models_from / name / MANIFEST)
+        before = record.get("lender", {})
+        identity = identity_in(record)
+        return {
+            "lender": {
+                "run": str(self.config.models_from),
+                "fingerprint": before.get("fingerprint", identity.get("fingerprint")),
+                "settings": before.get("settings", identity.get("settings")),
+            }
+        }
 
     def models_of(self, name: str) -> PairModels:
         """Return what makes the pairs of a unit, "shards/KIND" or "comparison/ROW/pairs"."""
@@ -418,6 +670,7 @@ class Run:
             edits=editing.edits,
             unlabelled=unlabelled,
             labeller=labeller,
+            collection=fingerprint_of(self.units[name], self.units)[:8],
         )
 
     def labeller(self, models: PairModels) -> Labeller:
@@ -446,24 +699,51 @@ class Run:
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""
-        unit = self.units[name]
-        maker, folder = self.pair_maker(name), self.run_dir / name
+        unit, folder, models = self.units[name], self.run_dir / name, self.models_of(name)
+        layout = models.critic_weights(self.run_dir) if models.kind == "pseudo" else models.layout_weights(self.run_dir)
+        weights = {"layout_model": layout, "image_model": models.image_weights(self.run_dir)}
+        train, _, _ = data.read_data(self.run_dir / "data")
+        generation = self.generation_of(name)
+        records = {other: read_record(self.run_dir / other / MANIFEST) for other in unit.inputs}
+        borrowed = {other: record["lender"]["fingerprint"] for other, record in records.items() if lender_of(record)}
         origin = {
             "config": config_of_pairs(self.config),
             "files": {
                 f"{other}/{file}": entry["sha256"]
-                for other in unit.inputs
-                for file, entry in read_record(self.run_dir / other / MANIFEST).get("files", {}).items()
+                for other, record in records.items()
+                for file, entry in record.get("files", {}).items()
                 if Path(file).suffix == ".npy" or file == palettes.SAMPLER
             },
+            # Trained in another run: the fingerprints that these units have there.
+            **({"borrowed": borrowed} if borrowed else {}),
             "environment": self.environment(),
         }
-        finish(
-            self.run_dir,
-            unit,
-            self.units,
-            lambda identity: generate.finish_shards(folder, maker, self.generation_of(name), {**identity, **origin}),
-        )
+
+        def remake(plan: ShardPlan) -> ShardInfo:
+            return generate.make_shard(folder, plan, self.pair_maker(name), generation, NO_PROGRESS)
+
+        def write(identity: dict[str, Any]) -> None:
+            generate.finish_shards(
+                folder,
+                models.kind,
+                generation,
+                train=train,
+                unlabelled=self._unlabelled() if models.kind == "pseudo" else None,
+                models={role: weights_hash(path) for role, path in weights.items() if path is not None},
+                remake=remake,
+                identity={**identity, **origin},
+            )
+
+        finish(self.run_dir, unit, self.units, write)
+        if name.startswith("shards/"):
+            folders = sorted(path.parent for path in (self.run_dir / "shards").glob(f"*/{MANIFEST}"))
+            card = collection_card({folder.name: read_manifest(folder) for folder in folders})
+            write_document(self.run_dir, SHARDS_CARD, card)
+
+    def shard_plans(self, name: str) -> list[ShardPlan]:
+        """Return the shards that a unit of pairs lacks, or has written since its manifest; `begin` comes first."""
+        folder = self.run_dir / name
+        return generate.plans_for(folder, self.generation_of(name))[len(generate.shards_of(folder)) :]
 
     def generation_of(self, name: str) -> GenerateConfig:
         """Return the settings by which the pairs of a unit are made."""
@@ -564,7 +844,7 @@ class Run:
 
     def _make_pairs(self, folder: Path, name: str) -> None:
         maker, generation = self.pair_maker(name), self.generation_of(name)
-        plans = generate.plan_shards(generation)[self.ranks.part]
+        plans = self.shard_plans(name)[self.ranks.part]
         self.progress.start(f"generate {name.removeprefix('shards/')}", sum(plan.rows for plan in plans))
         for plan in plans:
             generate.make_shard(folder, plan, maker, generation, self.progress)
@@ -573,9 +853,12 @@ class Run:
     def _make_segmenters(self, folder: Path, name: str) -> None:
         arm, _, seed = name.partition("/seed")
         kind = ARMS[arm].synthetic
-        self._train_arm(folder, arm, int(seed), self.run_dir / "shards" / kind if kind else None)
+        shards = self.run_dir / "shards" / kind if kind else None
+        self._train_arm(folder, arm, int(seed), shards, self.config.generate.pairs)
 
-    def _train_arm(self, folder: Path, arm: str, seed: int, shards: Path | None, steps: int | None = None) -> None:
+    def _train_arm(
+        self, folder: Path, arm: str, seed: int, shards: Path | None, pairs: int, steps: int | None = None
+    ) -> None:
         train, validation, _ = data.read_data(self.run_dir / "data")
         segmenters = self.config.segmenters
         segment.train_arm(
@@ -584,7 +867,7 @@ class Run:
             segmenters.model_copy(update={"steps": steps}) if steps else segmenters,
             train=train,
             validation=validation,
-            synthetic=ShardPairs(shards) if shards else None,
+            synthetic=FirstPairs(ShardPairs(shards), pairs) if shards else None,
             seed=seed,
             fabric=self.fabric,
             progress=self.progress,
@@ -593,7 +876,7 @@ class Run:
 
     def _make_report(self, folder: Path, _: str) -> None:
         train, validation, filled = data.read_data(self.run_dir / "data")
-        names = [name for name in units_of(self.config) if name != "report"]
+        units = [unit for name, unit in self.run_units.items() if name != "report"]
         report.make_report(
             folder,
             self.config,
@@ -604,7 +887,7 @@ class Run:
             sampler=palettes.load_sampler(self.run_dir / "palettes"),
             unlabelled=self._unlabelled(),
             image_generator=self.image_generator(),
-            durations={name: seconds_spent(self.run_dir, name) for name in names},
+            durations={unit.name: seconds_spent(self.run_dir, unit) for unit in units},
             provenance=self.provenance(),
             fabric=self.fabric,
             progress=self.progress,
@@ -616,8 +899,8 @@ class Run:
             self._make_pairs(folder, f"{COMPARISON}/{rest}")
         elif part == "segmenter":
             config = self.config
-            steps = config.compare.segmenter_steps
-            self._train_arm(folder, "syn", config.segmenters.seeds[0], folder.parent / "pairs", steps)
+            pairs, steps = config.compare.pairs, config.compare.segmenter_steps
+            self._train_arm(folder, "syn", config.segmenters.seeds[0], folder.parent / "pairs", pairs, steps)
         elif part == "metrics":
             self._measure_row(folder, row)
         else:
@@ -625,26 +908,27 @@ class Run:
 
     def _measure_row(self, folder: Path, row: str) -> None:
         train, validation, filled = data.read_data(self.run_dir / "data")
-        models = row_models(self.config, row, ROWS[row])
+        models, home = row_models(self.config, row, ROWS[row]), self.run_dir / COMPARISON / row
         compare.measure_row(
             folder,
             models,
             self.config,
             run_dir=self.run_dir,
-            pairs=ShardPairs(folder.parent / "pairs"),
+            pairs=FirstPairs(ShardPairs(home / "pairs"), self.config.compare.pairs),
             train=train,
             validation=validation,
             filled_labels=filled,
             image_generator=self.image_generator(models),
             judge=self._judge(),
-            confusion=segment.read_confusion(folder.parent / "segmenter"),
+            palettes=palettes.stored_palettes(home / "pairs", self.config.compare.pairs),
+            confusion=segment.read_confusion(home / "segmenter"),
             fabric=self.fabric,
             progress=self.progress,
         )
 
     def _write_comparison(self, folder: Path) -> None:
         train, validation, _ = data.read_data(self.run_dir / "data")
-        names = [name for name in comparison_units_of(self.config) if name != f"{COMPARISON}/report"]
+        units = [unit for name, unit in self.comparison_units.items() if name != f"{COMPARISON}/report"]
         compare.write_comparison(
             folder,
             self.config,
@@ -652,7 +936,7 @@ class Run:
             train=train,
             validation=validation,
             real_confusion=segment.read_confusion(self.run_dir / judge_of(self.config)),
-            durations={name: seconds_spent(self.run_dir, name) for name in names},
+            durations={unit.name: seconds_spent(self.run_dir, unit) for unit in units},
             provenance=self.provenance(),
         )
 
@@ -664,7 +948,18 @@ class Run:
             "recipe": self.config.recipe,
             "seed": self.config.seed,
             "config_hash": fingerprint_of(self.units["report"], self.units),
+            **({"models_from": lenders} if (lenders := self._lenders()) else {}),
             **self.environment(),
+        }
+
+    def _lenders(self) -> dict[str, dict[str, Any]]:
+        """Return where borrowed generators were trained, and the hashes of their weights, by unit."""
+        return {
+            name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
+            for name, unit in self.units.items()
+            if BORROWED in unit.settings
+            and (path := self.run_dir / name / MANIFEST).is_file()
+            and (lender := lender_of(read_record(path)))
         }
 
     def environment(self) -> dict[str, str]:
@@ -677,6 +972,14 @@ class Run:
             "torch": torch.__version__,
             **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
         }
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
 
 
 def _processor() -> str:

@@ -2,22 +2,33 @@
 
 A unit's manifest is written last and atomically. It holds a fingerprint of the unit's settings, its code version and
 its inputs' fingerprints; the same command again recognises it and skips the work. A folder without a manifest is
-unfinished and its work goes on, if it was begun with the same fingerprint.
+unfinished; its work is resumed if it was begun with the same fingerprint.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from data.errors import ScenepaletteError
-from data.files import explain_write_error, sha256_of_json, write_json
-from data.locks import hold
-from pipeline.contents import MANIFEST, UNFINISHED, contents_of, read_record, sealed, settings_of
+from data.files import explain_write_error, is_temporary, sha256_of_json, write_json
+from pipeline.contents import (
+    MANIFEST,
+    STAGING,
+    UNFINISHED,
+    contents_of,
+    identity_in,
+    partial_results,
+    read_record,
+    sealed,
+)
+from pipeline.run_directory import read_mark, remember, remove_leftovers, set_aside
 
 
 @dataclass(frozen=True)
@@ -29,12 +40,40 @@ class Unit:
         version: Raised when a change of the code changes the unit's results.
         settings: JSON values that identify the result.
         inputs: Names of the units whose results are read.
+        files: Glob patterns of the result's files, which the manifest lists; manifests of shards have their own list.
+        rows: Of pairs: how many are wanted. They do not identify the result, since more can be added to it.
+        renewed: Whether the unit is made anew, in place of an earlier result, whenever settings or inputs change: what
+            costs little and shows what else there is.
+        resumable: Whether an interrupted unit has partial results that the same command resumes from.
     """
 
     name: str
     version: int
     settings: Mapping[str, Any]
     inputs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("*",)
+    rows: int | None = None
+    renewed: bool = False
+    resumable: bool = True
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a unit is in a run directory.
+
+    Attributes:
+        status: "finished"; "missing" (absent, unfinished, to be renewed, extended or replaced); or "other": it has
+            results of other settings or inputs.
+        record: The manifest or the mark of being begun, if there is one.
+        partial: Names of the partial results of an unfinished unit of other settings.
+        outgrown: Whether it has results that fewer generated pairs went into, and nothing else differs: these are set
+            aside when the unit is begun.
+    """
+
+    status: Literal["finished", "missing", "other"]
+    record: Mapping[str, Any] | None = None
+    partial: tuple[str, ...] = ()
+    outgrown: bool = False
 
 
 def fingerprint_of(unit: Unit, units: Mapping[str, Unit]) -> str:
@@ -49,35 +88,72 @@ def fingerprint_of(unit: Unit, units: Mapping[str, Unit]) -> str:
     )
 
 
-def stored_fingerprint(manifest: Mapping[str, Any]) -> str | None:
-    """Return the fingerprint in a manifest; shard manifests keep it among their extra values."""
-    return manifest.get("fingerprint") or manifest.get("extra", {}).get("fingerprint")
+def stored_fingerprint(record: Mapping[str, Any]) -> str | None:
+    """Return the fingerprint in a record."""
+    return identity_in(record).get("fingerprint")
+
+
+def state_of(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> State:
+    """Return how far a unit is.
+
+    Raises:
+        ScenepaletteError: A record is damaged, or the unit's folder holds files of somebody else.
+    """
+    folder, expected = run_dir / unit.name, fingerprint_of(unit, units)
+    if (folder / MANIFEST).exists():
+        manifest = read_record(folder / MANIFEST)
+        if stored_fingerprint(manifest) == expected:
+            extended = unit.rows is not None and manifest["rows"] < unit.rows
+            return State("missing" if extended else "finished", manifest)
+        outgrown = _is_outgrown(manifest, unit, units)
+        return State("missing" if unit.renewed or outgrown else "other", manifest, outgrown=outgrown)
+    begun = read_record(folder / UNFINISHED) if (folder / UNFINISHED).exists() else None
+    holds = partial_results(folder) if folder.is_dir() else []
+    known = stored_fingerprint(begun) if begun is not None else read_mark(run_dir).units.get(unit.name)
+    if holds and known is None:
+        raise ScenepaletteError(
+            f"{folder} was not made by this run, and would be written into: it holds {', '.join(holds[:3])}. Move it "
+            "elsewhere, or give another --out folder."
+        )
+    if known != expected and holds and unit.resumable:
+        outgrown = _is_outgrown(begun or {}, unit, units)
+        return State("missing" if outgrown else "other", begun or {}, tuple(holds), outgrown)
+    return State("missing", begun)
+
+
+def _is_outgrown(record: Mapping[str, Any], unit: Unit, units: Mapping[str, Unit]) -> bool:
+    """Tell whether a record is that of the same unit with fewer pairs."""
+    before, now = identity_in(record).get("settings", {}).get("pairs"), unit.settings.get("pairs")
+    if unit.renewed or not isinstance(before, int) or not isinstance(now, int) or before >= now:
+        return False
+    smaller = replace(unit, settings={**unit.settings, "pairs": before})
+    return stored_fingerprint(record) == fingerprint_of(smaller, units)
 
 
 def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
     """Tell whether a unit's folder holds its finished result.
 
     Raises:
-        ScenepaletteError: The folder holds, or was begun as, the result of other settings.
+        ScenepaletteError: A record is damaged, or the folder holds files of somebody else.
     """
-    folder = run_dir / unit.name
-    expected = fingerprint_of(unit, units)
-    for file, finished in ((MANIFEST, True), (UNFINISHED, False)):
-        path = folder / file
-        if path.exists():
-            content = read_record(path)
-            if stored_fingerprint(content) == expected:
-                return finished
-            raise ScenepaletteError(
-                f"{folder} was made with other settings or from other inputs than this command has. Give another "
-                "--out folder, or remove that folder (and those made from it) to make it anew.",
-                differences(settings_of(content), unit.settings),
-            )
-    return False
+    return state_of(run_dir, unit, units).status == "finished"
+
+
+def reasons_of(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[str]:
+    """Say in what a result of other settings or inputs differs from what the unit is now, one text each."""
+    identity = identity_in(state.record or {})
+    reasons = differences(identity.get("settings", {}), unit.settings)
+    if identity.get("version", unit.version) != unit.version:
+        reasons.append(f"it was made by version {identity['version']} of this stage, which now has {unit.version}")
+    before, now = identity.get("inputs", {}), {name: fingerprint_of(units[name], units) for name in unit.inputs}
+    reasons += [f"made from {name}" for name in now if name in before and before[name] != now[name]]
+    reasons += [f"{name} was an input" for name in sorted(before.keys() - now.keys())]
+    reasons += [f"{name} is an input now" for name in sorted(now.keys() - before.keys())] if before else []
+    return reasons or ["its record does not say how it was made"]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Say which settings differ between a manifest and a unit, one text each."""
+    """Say which settings differ between a record and a unit, one text each."""
     now = _as_json(now)
     return [
         f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
@@ -93,21 +169,34 @@ def _as_json(value: Any) -> Any:
 
 
 def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
-    """Mark a unit's folder as begun with its fingerprint, unless it is already.
+    """Mark a unit's folder as begun with its fingerprint, unless it is already; the caller holds the run directory.
 
-    Temporary files that a killed process left in it are removed; call this before any work on the unit starts.
+    Temporary files that a killed process left in it are removed, and results that fewer pairs went into are set aside;
+    call this before any work on the unit starts.
     """
-    path = run_dir / unit.name / UNFINISHED
-    _remove_leftovers(path.parent.rglob(".*.tmp"))
-    if not path.exists():
-        write_json(
-            path, {"fingerprint": fingerprint_of(unit, units), "settings": _as_json(unit.settings), "seconds": 0.0}
-        )
+    folder, expected = run_dir / unit.name, fingerprint_of(unit, units)
+    path = folder / UNFINISHED
+    if state_of(run_dir, unit, units).outgrown:
+        print(f"{folder} was made with fewer pairs; it was moved to {set_aside(run_dir, [unit.name])}.", flush=True)
+    remove_leftovers(folder, everywhere=True)
+    remember(run_dir, lambda mark: mark.units.update({unit.name: expected}))
+    if unit.renewed:
+        _remove_staging(folder)
+    if not path.exists() or stored_fingerprint(read_record(path)) != expected:
+        write_json(path, {**_identity(unit, units), "seconds": 0.0})
 
 
-def _remove_leftovers(paths: Iterable[Path]) -> None:
-    for path in paths:
-        path.unlink(missing_ok=True)
+def _remove_staging(folder: Path) -> None:
+    try:
+        if (folder / STAGING).exists():
+            shutil.rmtree(folder / STAGING)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+
+
+def work_folder(run_dir: Path, unit: Unit) -> Path:
+    """Return where a unit's results are written until it is finished: earlier ones of a renewed unit stay till then."""
+    return run_dir / unit.name / STAGING if unit.renewed else run_dir / unit.name
 
 
 @contextlib.contextmanager
@@ -130,29 +219,43 @@ def timed(run_dir: Path, unit: Unit) -> Iterator[None]:
     account()
 
 
-def seconds_spent(run_dir: Path, unit_name: str) -> float:
+def seconds_spent(run_dir: Path, unit: Unit) -> float:
     """Return the seconds that went into a unit so far, or into its finished result."""
-    folder = run_dir / unit_name
-    for file in (MANIFEST, UNFINISHED):
-        if (folder / file).exists():
-            content = read_record(folder / file)
-            return float(content.get("extra", content).get("seconds", 0.0))
-    return 0.0
+    seconds = [
+        float(identity_in(read_record(path)).get("seconds", 0.0))
+        for file in (UNFINISHED, MANIFEST)
+        if (path := run_dir / unit.name / file).exists()
+    ]
+    # What extends a finished set adds to it; a renewed result takes its place.
+    return sum(seconds[:1] if unit.renewed else seconds)
 
 
-def identity(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> dict[str, Any]:
-    """Return the fields by which a manifest is recognised again."""
+def show_seconds(seconds: float) -> str:
+    """Return a duration in the unit that fits it."""
+    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= 1.5 * length:
+            return f"{seconds / length:.1f} {unit}" if seconds < 10 * length else f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _identity(unit: Unit, units: Mapping[str, Unit]) -> dict[str, Any]:
+    """Return the fields by which a record is recognised again."""
     return {
+        "unit": unit.name,
         "fingerprint": fingerprint_of(unit, units),
         "version": unit.version,
         "settings": _as_json(unit.settings),
         "inputs": {name: fingerprint_of(units[name], units) for name in unit.inputs},
-        "seconds": round(seconds_spent(run_dir, unit.name), 1),
     }
 
 
 def finish(
-    run_dir: Path, unit: Unit, units: Mapping[str, Unit], write: Callable[[dict[str, Any]], None] | None = None
+    run_dir: Path,
+    unit: Unit,
+    units: Mapping[str, Unit],
+    write: Callable[[dict[str, Any]], None] | None = None,
+    *,
+    extra: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a unit's manifest, the mark of a finished folder.
 
@@ -161,34 +264,61 @@ def finish(
         unit: The unit.
         units: All units of the run.
         write: Writes the manifest from its identity where it has a form of its own (shards).
+        extra: What else the manifest says.
     """
-    content = identity(run_dir, unit, units)
+    folder = run_dir / unit.name
+    content = {**_identity(unit, units), "seconds": round(seconds_spent(run_dir, unit), 1), **(extra or {})}
+    if unit.renewed:
+        files = _take_over(folder)
+    elif write is None:
+        files = contents_of(folder, unit.files)
+    else:
+        files = {}
     if write is None:
-        files = contents_of(run_dir / unit.name)
-        write_json(run_dir / unit.name / MANIFEST, sealed({"unit": unit.name, **content, "files": files}))
+        write_json(folder / MANIFEST, sealed({**content, "files": files}))
     else:
         write(content)
-    (run_dir / unit.name / UNFINISHED).unlink(missing_ok=True)
+    (folder / UNFINISHED).unlink(missing_ok=True)
+    # Before data is read, its content is not part of the fingerprint that `begin` wrote.
+    remember(run_dir, lambda mark: mark.units.update({unit.name: content["fingerprint"]}))
 
 
-@contextlib.contextmanager
-def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> Iterator[None]:
-    """Hold the run directory, so that two runs never write into it at once.
+def _take_over(folder: Path) -> dict[str, dict[str, Any]]:
+    """Put the new results of a unit in the place of earlier ones; return their sizes and hashes.
 
-    The operating system lets go of it when its process ends, however it ends; what a killed process left half-written
-    beside the units' folders is removed.
+    Files that neither result has are left alone.
+    """
+    staging = folder / STAGING
+    files = contents_of(staging, ("**/*",)) if staging.is_dir() else {}
+    earlier = read_record(folder / MANIFEST).get("files", {}) if (folder / MANIFEST).exists() else {}
+    try:
+        # A mixture of both, if this is interrupted, must not count as the earlier result.
+        (folder / MANIFEST).unlink(missing_ok=True)
+        for name in files:
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / name, folder / name)
+        for name in earlier.keys() - files.keys():
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise explain_write_error(folder, error) from error
+    _remove_staging(folder)
+    return files
 
-    Args:
-        run_dir: The run directory, which is made.
-        wait: Seconds to wait for another process that holds it.
-        on_wait: Called once if there is something to wait for.
+
+def units_on_disk(run_dir: Path) -> dict[str, dict[str, Any]]:
+    """Return the records of all units that a run directory holds, finished or not, by name.
+
+    A unit whose record was lost has an empty one.
 
     Raises:
-        ScenepaletteError: Another process holds it still, or it cannot be written.
+        ScenepaletteError: A record is damaged.
     """
-    with hold(run_dir, ".lock", "working in", wait=wait, on_wait=on_wait):
-        try:
-            _remove_leftovers(run_dir.glob(".*.tmp"))
-        except OSError as error:
-            raise explain_write_error(run_dir, error) from error
-        yield
+    found: dict[str, dict[str, Any]] = {}
+    for name in read_mark(run_dir).units:
+        folder = run_dir / name
+        path = next((folder / file for file in (MANIFEST, UNFINISHED) if (folder / file).is_file()), None)
+        if path is not None:
+            found[name] = read_record(path)
+        elif folder.is_dir() and any(not is_temporary(entry.name) for entry in folder.iterdir()):
+            found[name] = {}
+    return found

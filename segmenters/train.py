@@ -60,7 +60,7 @@ from training.loop import (
 
 if TYPE_CHECKING:
     from data.arrays import Pairs
-    from data.shards.pairs import ShardPairs
+    from data.shards.pairs import FirstPairs, ShardPairs
 
 Domain = Literal["real", "synthetic"]
 Batch = tuple[Tensor, Tensor]
@@ -158,7 +158,7 @@ def train_segmenter(
     settings: SegmenterSettings,
     *,
     real: Pairs | ShardPairs | None,
-    synthetic: Pairs | ShardPairs | None,
+    synthetic: Pairs | ShardPairs | FirstPairs | None,
     supervise_real: bool = True,
     table: ClassTable,
     seed: int,
@@ -195,7 +195,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, Pairs | ShardPairs] = {}
+    domains: dict[Domain, Pairs | ShardPairs | FirstPairs] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -382,7 +382,7 @@ def _place(module: nn.Module, fabric: Fabric) -> nn.Module:
 
 
 def _batches(
-    domains: Mapping[Domain, Pairs | ShardPairs], settings: SegmenterSettings, seed: int, first_step: int
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs], settings: SegmenterSettings, seed: int, first_step: int
 ) -> Generator[tuple[int, dict[Domain, Batch]], None, None]:
     """Yield (step, one batch per domain), reading the next step's in a thread while the current one is trained on.
 
@@ -419,7 +419,7 @@ def _model_identity(settings: SegmenterSettings, table: ClassTable) -> dict[str,
 
 def _identity(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
     supervise_real: bool,
     table: ClassTable,
     seed: int,
@@ -451,7 +451,7 @@ def _check_identity(folder: Path, extra: dict[str, Any], identity: dict[str, Any
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

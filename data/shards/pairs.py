@@ -317,7 +317,7 @@ def _decoded_parts(pairs: ShardPairs, first: int, end: int) -> Iterator[tuple[np
 class FirstPairs:
     """The first pairs of a larger set, for evaluations that need not look at all of them."""
 
-    def __init__(self, pairs: Pairs | ShardPairs, count: int) -> None:
+    def __init__(self, pairs: Pairs | ShardPairs | FirstPairs, count: int) -> None:
         """View the first `count` of `pairs`."""
         self.pairs, self.count = pairs, min(count, len(pairs))
         self.table, self.size = pairs.table, pairs.size
@@ -325,6 +325,11 @@ class FirstPairs:
     def __len__(self) -> int:
         """Number of pairs in view."""
         return self.count
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of the pairs in view, in order."""
+        return self.pairs.ids[: self.count]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images B3HW in [-1, 1] and labels BHW."""

@@ -25,6 +25,7 @@ from pipeline.config import RunConfig, write_config
 from pipeline.doctor.findings import Check
 from pipeline.doctor.measure import READY, START
 from pipeline.stages.data import FILLED
+from pipeline.units import show_seconds
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
@@ -302,14 +303,6 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
 
 def _counted(parts: int) -> str:
     return "1 part" if parts == 1 else f"{parts} parts"
-
-
-def show_seconds(seconds: float) -> str:
-    """Return a duration in the unit that fits it."""
-    for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= 1.5 * length:
-            return f"{seconds / length:.1f} {unit}" if seconds < 10 * length else f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _ms(seconds: float) -> str:

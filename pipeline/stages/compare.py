@@ -15,7 +15,7 @@ from data.arrays import Pairs
 from data.files import read_json, write_json
 from data.labels import one_hot
 from data.randomness import torch_generator
-from data.shards.pairs import FirstPairs, ShardPairs
+from data.shards.pairs import FirstPairs
 from generators.image_contract import ImageGenerator
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.image_training import load_image_critic
@@ -25,7 +25,7 @@ from pipeline.config import RunConfig
 from pipeline.models import PairModels
 from pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
 from pipeline.rows import ROWS
-from pipeline.stages.palettes import real_palettes, stored_palettes
+from pipeline.stages.palettes import real_palettes
 from pipeline.stages.segment import EVALUATION_BATCH, read_confusion
 from segmenters.evaluate import confusion_of_batch, mean_iou
 from segmenters.image_quality import ImageMetrics, evaluate_images
@@ -43,12 +43,13 @@ def measure_row(
     config: RunConfig,
     *,
     run_dir: Path,
-    pairs: ShardPairs,
+    pairs: FirstPairs,
     train: Pairs,
     validation: Pairs,
     filled_labels: np.ndarray,
     image_generator: ImageGenerator,
     judge: nn.Module,
+    palettes: tuple[np.ndarray, np.ndarray],
     confusion: np.ndarray,
     fabric: Fabric,
     progress: Progress,
@@ -66,6 +67,7 @@ def measure_row(
         filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
         image_generator: The row's image generator, in eval mode on the fabric's device.
         judge: Segmenter trained on real pairs.
+        palettes: Requested and achieved palettes [M, K] of the pairs.
         confusion: Confusion matrices [N, K, K] of the segmenter that was trained on the row's pairs (GAN-train).
         fabric: Device and precision.
         progress: Watches the evaluations.
@@ -96,7 +98,7 @@ def measure_row(
         progress=progress,
     )
     if models.layout is not None:
-        target, achieved = stored_palettes(folder.parent / "pairs")
+        target, achieved = palettes
         metrics["fsd"] = fsd(real_palettes(train), achieved)
         if LAYOUT_SYSTEMS[models.layout.system].conditional:
             metrics["palette_kl"] = float(palette_divergence(target, achieved).mean())

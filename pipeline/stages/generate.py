@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import sys
-from collections.abc import Generator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from data.arrays import Pairs
 from data.cards import write_card
 from data.croissant import write_croissant
 from data.errors import ScenepaletteError
-from data.files import read_json, sha256_of_file, sha256_of_json, write_json
-from data.shards.manifest import make_manifest, write_manifest
+from data.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
+from data.shards.manifest import make_manifest, read_manifest, write_manifest
 from data.shards.schema import Row, shard_name
 from data.shards.writing import ShardInfo, write_shard
+from data.unlabelled import UnlabelledImages
 from generators.production import PairMaker
 from pipeline.config import GenerateConfig
-from training.loop import NO_PROGRESS, Progress
+from pipeline.contents import MANIFEST, STAGING
+from training.loop import Progress
 
-VERSION = 3
+VERSION = 4
 RECEIPTS = ".finished"
 
 
@@ -32,12 +38,98 @@ class ShardPlan:
     rows: int
 
 
-def plan_shards(config: GenerateConfig) -> list[ShardPlan]:
-    """Return the shards that hold all rows of a kind, as even as possible; no name depends on who writes them."""
-    count = -(-config.pairs // config.rows_per_shard)
-    ends = [config.pairs * (i + 1) // count for i in range(count)]
-    starts = [0, *ends[:-1]]
-    return [ShardPlan(shard_name(i, count), a, b - a) for i, (a, b) in enumerate(zip(starts, ends, strict=True))]
+def plan_shards(pairs: int, rows_per_shard: int, present: Sequence[tuple[str, int]] = ()) -> list[ShardPlan]:
+    """Return the shards that hold all rows of a kind; no name depends on who writes them.
+
+    Args:
+        pairs: Rows that are wanted.
+        rows_per_shard: Rows of each new shard but the last.
+        present: Names and rows of shards that are there; new ones come after them, and hold what is missing.
+    """
+    rows = [count for _, count in present]
+    while sum(rows) < pairs:
+        rows.append(min(rows_per_shard, pairs - sum(rows)))
+    names = [name for name, _ in present] + [shard_name(i, len(rows)) for i in range(len(present), len(rows))]
+    firsts = [0, *itertools.accumulate(rows)]
+    return [ShardPlan(name, first, count) for name, first, count in zip(names, firsts, rows, strict=False)]
+
+
+def shards_of(folder: Path) -> list[tuple[str, int]]:
+    """Return names and rows of the shards that a folder's manifest lists, in order; none if it has no manifest."""
+    if not (folder / MANIFEST).is_file():
+        return []
+    return [(shard["name"], shard["rows"]) for shard in read_manifest(folder)["shards"]]
+
+
+def plans_for(folder: Path, config: GenerateConfig) -> list[ShardPlan]:
+    """Return the shards of a folder that is made, or extended, to hold `config.pairs` rows.
+
+    Shards that an interrupted call has written are taken into the plan, whatever number of rows that call was to make.
+    """
+    present = shards_of(folder)
+    written = _receipts(folder)
+    for index in itertools.count(len(present)):
+        info = written.get(index)
+        if info is None or not _is_there(folder, info):
+            break
+        present.append((info.name, info.rows))
+    return plan_shards(config.pairs, config.rows_per_shard, present)
+
+
+def adopt_shards(folder: Path, config: GenerateConfig) -> None:
+    """Let what an interrupted call has written fit the plan: shards get the plan's names, others are removed.
+
+    Call it before shards are made, while nobody else writes into the folder.
+    """
+    listed, written = len(shards_of(folder)), _receipts(folder)
+    plans = plans_for(folder, config)
+    names = {plan.name for plan in plans}
+    for index, info in sorted(written.items()):
+        if index < listed:
+            continue
+        receipt = _receipt(folder, info.name)
+        name = shard_name(index, len(plans)) if index < len(plans) else ""
+        with writing_explained(folder):
+            if index < len(plans) and info.rows == plans[index].rows and _is_there(folder, info):
+                if info.name != name:
+                    place = place_of(folder, info.name)
+                    os.replace(place, place.with_name(name))
+                    write_json(_receipt(folder, name), replace(info, name=name).to_dict())
+                    receipt.unlink()
+            elif info.name not in names:
+                place_of(folder, info.name).unlink(missing_ok=True)
+                receipt.unlink()
+
+
+def _receipt(folder: Path, name: str) -> Path:
+    return folder / RECEIPTS / f"{name}.json"
+
+
+def _receipts(folder: Path) -> dict[int, ShardInfo]:
+    """Return what was recorded of written shards, by their index; damaged records are left out."""
+    found = {}
+    for path in sorted((folder / RECEIPTS).glob("train-*.parquet.json")):
+        with contextlib.suppress(ScenepaletteError, TypeError, ValueError):
+            info = ShardInfo(**read_json(path))
+            if info.name == path.name.removesuffix(".json"):
+                found[int(info.name.split("-")[1])] = info
+    return found
+
+
+def place_of(folder: Path, name: str) -> Path:
+    """Return where a shard that no manifest lists yet lies, or is to be written.
+
+    What extends a finished set stays out of its readers' sight until it is complete.
+    """
+    hidden = folder / STAGING / name
+    return (
+        hidden if hidden.exists() or ((folder / MANIFEST).exists() and not (folder / name).exists()) else folder / name
+    )
+
+
+def _is_there(folder: Path, info: ShardInfo) -> bool:
+    path = place_of(folder, info.name)
+    return path.is_file() and path.stat().st_size == info.bytes
 
 
 def is_written(folder: Path, plan: ShardPlan) -> ShardInfo | None:
@@ -45,7 +137,7 @@ def is_written(folder: Path, plan: ShardPlan) -> ShardInfo | None:
 
     The size is compared here; the content is hashed before the manifest is written.
     """
-    receipt = folder / RECEIPTS / f"{plan.name}.json"
+    receipt = _receipt(folder, plan.name)
     if not receipt.exists():
         return None
     try:
@@ -53,9 +145,7 @@ def is_written(folder: Path, plan: ShardPlan) -> ShardInfo | None:
     except (ScenepaletteError, TypeError) as error:
         print(f"Making {plan.name} again, because {receipt} is damaged: {error}", file=sys.stderr, flush=True)
         return None
-    shard = folder / plan.name
-    whole = shard.exists() and shard.stat().st_size == info.bytes and info.rows == plan.rows
-    return info if whole else None
+    return info if info.rows == plan.rows and _is_there(folder, info) else None
 
 
 def make_shard(
@@ -80,58 +170,80 @@ def make_shard(
 
         with contextlib.closing(counted()) as rows:
             written = write_shard(
-                folder / plan.name,
+                place_of(folder, plan.name),
                 rows,
                 image_format=config.image_format,
                 jpeg_quality=config.jpeg_quality,
                 encoders=1,
             )
-        write_json(folder / RECEIPTS / f"{plan.name}.json", written.to_dict())
+        write_json(_receipt(folder, plan.name), written.to_dict())
     else:
         progress.advance(plan.rows)
     return written
 
 
-def finish_shards(folder: Path, maker: PairMaker, config: GenerateConfig, identity: dict[str, object]) -> None:
-    """Check all shards against their receipts and write the card, the Croissant file and, last, the manifest.
+def finish_shards(
+    folder: Path,
+    kind: str,
+    config: GenerateConfig,
+    *,
+    train: Pairs,
+    unlabelled: UnlabelledImages | None,
+    models: Mapping[str, str],
+    remake: Callable[[ShardPlan], ShardInfo],
+    identity: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Check all new shards against their receipts and write the card, the Croissant file and, last, the manifest.
 
     Args:
         folder: Folder of the kind's shards.
-        maker: What made the rows.
+        kind: Kind of the pairs.
         config: Settings of the generation.
+        train: Real training pairs, with class table and licence.
+        unlabelled: Images behind pseudo pairs.
+        models: Content hashes of the models that took part, by role.
+        remake: Makes a shard again that was damaged between writing and finishing.
         identity: Fields by which the run recognises the folder, and "config": the settings that decided the rows.
+
+    Returns:
+        The manifest.
     """
-    infos = []
-    for plan in plan_shards(config):
+    present = (
+        {shard["name"]: ShardInfo(**shard) for shard in read_manifest(folder)["shards"]} if shards_of(folder) else {}
+    )
+    infos = list(present.values())
+    for plan in plans_for(folder, config)[len(present) :]:
         info = is_written(folder, plan)
-        if info is None or sha256_of_file(folder / plan.name) != info.sha256:
-            # Damaged between writing and finishing: made again rather than recorded.
-            (folder / RECEIPTS / f"{plan.name}.json").unlink(missing_ok=True)
-            info = make_shard(folder, plan, maker, config, NO_PROGRESS)
+        if info is None or sha256_of_file(place_of(folder, plan.name)) != info.sha256:
+            _receipt(folder, plan.name).unlink(missing_ok=True)
+            info = remake(plan)
         infos.append(info)
     images = {}
-    if maker.unlabelled is not None:
-        count, name = len(maker.unlabelled), maker.unlabelled.name
-        images = {"images": f"{count} unlabelled images of the folder {name}, under their own terms"}
+    if unlabelled is not None:
+        images = {
+            "images": f"{len(unlabelled)} unlabelled images of the folder {unlabelled.name}, under their own terms"
+        }
     manifest = make_manifest(
         infos,
-        kind=maker.kind,
-        table=maker.train.table,
+        kind=kind,
+        table=train.table,
         config_hash=sha256_of_json(identity["config"]),
-        models={
-            role: value
-            for role, value in (("layout_model", maker.layout_model), ("image_model", maker.image_model))
-            if value is not None
-        },
+        models=models,
         source={
-            "name": maker.train.name,
-            "licence": maker.train.licence,
+            "name": train.name,
+            "licence": train.licence,
             "split": "train",
-            "label_origins": dict(maker.train.label_origins),
+            "label_origins": dict(train.label_origins),
             **images,
         },
         extra=identity,
     )
+    with writing_explained(folder):
+        for info in infos[len(present) :]:
+            os.replace(place_of(folder, info.name), folder / info.name)
+        if (folder / STAGING).is_dir() and not any((folder / STAGING).iterdir()):
+            (folder / STAGING).rmdir()
     write_card(folder, manifest)
     write_croissant(folder, manifest)
     write_manifest(folder, manifest)
+    return manifest

@@ -50,8 +50,13 @@ def load_sampler(folder: Path) -> PaletteSampler:
     return PaletteSampler.load(folder / SAMPLER)
 
 
-def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return requested and achieved palettes [M, K] of all rows of a folder of shards, without decoding a picture."""
+def stored_palettes(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return requested and achieved palettes [M, K] of a folder's first rows, without decoding an image.
+
+    Args:
+        folder: A folder of shards.
+        count: Rows that are wanted; M is smaller if there are fewer.
+    """
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
     for shard in read_manifest(folder)["shards"]:
@@ -63,5 +68,5 @@ def stored_palettes(folder: Path) -> tuple[np.ndarray, np.ndarray]:
                     # As one array of numbers: a Python object for each share would take several times as much memory.
                     values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
                     parts[column].append(values.reshape(table.num_rows, -1))
-    target, achieved = (np.concatenate(parts[column]).astype(np.float64) for column in columns)
+    target, achieved = (np.concatenate(parts[column])[:count].astype(np.float64) for column in columns)
     return target, achieved

@@ -90,12 +90,15 @@ def make_report(
     real_folder = run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
-    shards = {kind: ShardPairs(run_dir / "shards" / kind) for kind in config.generate.kinds}
+    # A folder may hold more pairs than this run's arms are trained with.
+    shards = {
+        kind: FirstPairs(ShardPairs(run_dir / "shards" / kind), config.generate.pairs) for kind in config.generate.kinds
+    }
     gan_test = {
         kind: confusion_per_image(real_segmenter, _view(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
     }
-    palettes = {kind: stored_palettes(run_dir / "shards" / kind) for kind in shards}
+    palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
     shown = "full" if "full" in shards else config.generate.kinds[0]
     fid, fid_absent_because = frechet_inception_distance(
         _images(validation, count), _images(shards[shown], count), config.report.inception_weights, fabric.device
@@ -131,7 +134,9 @@ def make_report(
         segmenter_frechet=segmenter_frechet_distance(
             real_segmenter, validation, _view(shards[shown], count), EVALUATION_BATCH, fabric, progress
         ),
-        samples={kind: _samples(run_dir / "shards" / kind, train, unlabelled) for kind in shards},
+        samples={
+            kind: _samples(run_dir / "shards" / kind, len(pairs), train, unlabelled) for kind, pairs in shards.items()
+        },
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
         noise_difference=noise_difference,
@@ -152,19 +157,19 @@ def make_report(
     return write_report(folder, inputs)
 
 
-def _view(pairs: Pairs | ShardPairs, count: int) -> Any:
+def _view(pairs: Pairs | FirstPairs, count: int) -> Any:
     return FirstPairs(pairs, count)
 
 
-def _images(pairs: Pairs | ShardPairs, count: int) -> Iterator[np.ndarray]:
+def _images(pairs: Pairs | FirstPairs, count: int) -> Iterator[np.ndarray]:
     view = FirstPairs(pairs, count)
     for first in range(0, len(view), EVALUATION_BATCH):
         yield images_to_uint8(view.batch(range(first, min(first + EVALUATION_BATCH, len(view))))[0])
 
 
-def _samples(folder: Path, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:
+def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:
     samples = []
-    for row in itertools.islice(iterate_rows(folder), SHOWN_PAIRS):
+    for row in itertools.islice(iterate_rows(folder), min(count, SHOWN_PAIRS)):
         source_image, source_label = None, None
         if row.kind == "pseudo":
             assert unlabelled is not None and row.source_id is not None

@@ -11,7 +11,7 @@ from lightning_fabric import Fabric
 from data.arrays import Pairs, open_array
 from data.errors import DataError
 from data.files import write_atomically
-from data.shards.pairs import ShardPairs
+from data.shards.pairs import FirstPairs
 from pipeline.arms import ARMS
 from pipeline.config import SegmentersConfig
 from segmenters.evaluate import confusion_per_image
@@ -49,7 +49,7 @@ def train_arm(
     *,
     train: Pairs,
     validation: Pairs,
-    synthetic: ShardPairs | None,
+    synthetic: FirstPairs | None,
     seed: int,
     fabric: Fabric,
     progress: Progress,
