@@ -447,6 +447,12 @@ class Run:
             check_before(self.config, missing, wanted=wanted)
         except ConfigError as error:
             problems += error.problems or [error.summary]
+        if missing and self.is_finished("data"):
+            train, validation, _ = data.read_data(self.run_dir / "data")
+            try:
+                check_after_data(self.config, train, validation, missing)
+            except ConfigError as error:
+                problems += error.problems or [error.summary]
         lender = self.config.models_from
         if lender is not None:
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.

@@ -18,6 +18,7 @@ import pytest
 
 from data.classes import SemanticClass
 from data.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
+from data.files import is_temporary
 from data.shards.checking import verify_shards
 from generators.image_training import load_image_generator
 from generators.layout_training import load_layout_generator
@@ -25,7 +26,7 @@ from pipeline.config import FinetuneConfig, RunConfig
 from pipeline.recipes import load_config
 from pipeline.run import Run, comparison_units_of, units_of
 from pipeline.stages.data import read_data
-from pipeline.stages.generate import is_written, make_shard, plan_shards
+from pipeline.stages.generate import ShardPlan, is_written, make_shard, plan_shards, plans_for
 from pipeline.units import fingerprint_of
 from training.checkpoint import weights_hash
 from training.loop import NoProgress
@@ -140,6 +141,15 @@ def test_finished_units_are_not_made_again(
     assert modification_times(finished_run) == before
 
 
+def test_new_shards_come_after_those_that_are_there() -> None:
+    assert plan_shards(10, 4, [("train-00000-of-00002.parquet", 4), ("train-00001-of-00002.parquet", 1)]) == [
+        ShardPlan("train-00000-of-00002.parquet", 0, 4),
+        ShardPlan("train-00001-of-00002.parquet", 4, 1),
+        ShardPlan("train-00002-of-00004.parquet", 5, 4),
+        ShardPlan("train-00003-of-00004.parquet", 9, 1),
+    ]
+
+
 def test_a_new_number_of_pairs_leaves_the_models_alone(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:
@@ -252,7 +262,7 @@ def test_truncated_and_altered_shards_are_made_again(
     content = bytearray(second.read_bytes())
     content[1000] ^= 1
     second.write_bytes(content)
-    assert is_written(folder, plan_shards(tiny_config.generate)[0]) is None
+    assert is_written(folder, plans_for(folder, tiny_config.generate)[0]) is None
     run = Run(tiny_config, run_dir)
     run.make(run.names_of("shards"))
     assert results_of(run_dir) == before
@@ -261,15 +271,15 @@ def test_truncated_and_altered_shards_are_made_again(
 
 def test_shards_do_not_depend_on_who_makes_them(finished_run: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
     run = Run(tiny_config, finished_run)
-    plans = plan_shards(tiny_config.generate)
+    plans = plans_for(tmp_path, tiny_config.generate)
     for plan in reversed(plans):
         make_shard(tmp_path, plan, run.pair_maker("shards/partial"), tiny_config.generate, NoProgress())
         assert (tmp_path / plan.name).read_bytes() == (finished_run / "shards/partial" / plan.name).read_bytes()
 
 
-def test_plan_covers_all_pairs_once(tiny_config: RunConfig) -> None:
+def test_plan_covers_all_pairs_once() -> None:
     for pairs, rows in [(10, 4), (1, 4), (8, 4), (1000, 7)]:
-        plans = plan_shards(tiny_config.generate.model_copy(update={"pairs": pairs, "rows_per_shard": rows}))
+        plans = plan_shards(pairs, rows)
         assert [index for plan in plans for index in range(plan.first, plan.first + plan.rows)] == list(range(pairs))
         assert max(plan.rows for plan in plans) <= rows
 
@@ -294,7 +304,7 @@ def test_a_full_disk_is_told_and_the_work_continues_later(
         patch.setattr(os, "fsync", full)
         with pytest.raises(ScenepaletteError, match=r"the disk is full\. Free some space"):
             make_stage("shards", tiny_config, run_dir)
-    assert not list(run_dir.rglob("*.tmp"))
+    assert not [path for path in run_dir.rglob(".*") if is_temporary(path.name)]
     make_stage("shards", tiny_config, run_dir)
     assert results_of(run_dir) == before
 
@@ -305,7 +315,7 @@ def test_a_palette_that_does_not_sum_to_one_is_never_written(
     maker = Run(tiny_config, finished_run).pair_maker("shards/full")
     sample = type(maker.sampler).sample
     monkeypatch.setattr(type(maker.sampler), "sample", lambda *arguments: np.asarray(sample(*arguments)) * 1.1)
-    plan = plan_shards(tiny_config.generate)[0]
+    plan = plans_for(tmp_path, tiny_config.generate)[0]
     with pytest.raises(DataError, match=r"palette_target must hold shares that sum to 1; the sum is 1\.1"):
         make_shard(tmp_path, plan, maker, tiny_config.generate, NoProgress())
     assert not list(tmp_path.rglob("*.parquet"))

@@ -1,0 +1,383 @@
+"""What a run directory does to the files of others, to settings that change, and to work that is finished."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from data.errors import ConfigError, ScenepaletteError
+from data.files import sha256_of_file
+from data.shards.checking import verify_shards
+from data.shards.manifest import read_manifest
+from data.shards.reading import iterate_rows
+from pipeline.config import RunConfig
+from pipeline.editing import Editor
+from pipeline.recipes import load_config
+from pipeline.reset import plan_reset, reset
+from pipeline.run import Run
+from pipeline.run_directory import check_ownership, exclusive, write_document
+from pipeline.stages.generate import adopt_shards, make_shard, plans_for
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Hash of every file below a folder, but for what is set aside."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): sha256_of_file(path) for path in paths if "set-aside" not in path.parts}
+
+
+def changed(config: RunConfig, **sections: dict[str, Any]) -> RunConfig:
+    """A configuration with other values in some sections."""
+    values = {name: getattr(config, name).model_copy(update=update) for name, update in sections.items()}
+    return config.model_copy(update=values)
+
+
+def make(config: RunConfig, run_dir: Path, stage: str = "report") -> Run:
+    run = Run(config, run_dir)
+    run.make(run.names_of(stage))
+    return run
+
+
+FOREIGN = {
+    "a project": {"config.yaml": "mine: true", "data/images-train.npy": "mine", "report/report.html": "mine"},
+    "one file": {"notes.txt": "mine"},
+    "hidden files": {".secret.tmp": "mine", ".config.yaml.abc.tmp": "mine"},
+    "a git repository": {".git/HEAD": "ref: refs/heads/main"},
+    "manifests of another program": {"data/manifest.json": '{"fingerprint": "x"}', ".lock": ""},
+    "a folder of shards": {"train-00000-of-00001.parquet": "PAR1", "manifest.json": "{}"},
+    "a saved recipe": {"config.yaml": "recipe: demo\ndata: {}\nlayouts: {}\nimages: {}\ngenerate: {}\nsegmenters: {}"},
+}
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+@pytest.mark.parametrize("stage", ["data", "report"])
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(
+    kind: str, stage: str, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    for name, text in FOREIGN[kind].items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    before = contents(tmp_path)
+    with pytest.raises(ScenepaletteError, match=r"is no run directory .* and not empty: it holds"):
+        make(tiny_config, tmp_path, stage)
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("names", [[], ["lost+found"], [".DS_Store"], [".config.yaml.0a1b2c3d.scenepalette-tmp"]])
+def test_an_empty_folder_becomes_a_run_directory(names: list[str], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).mkdir() if name == "lost+found" else (tmp_path / name).touch()
+    check_ownership(tmp_path)
+    with exclusive(tmp_path):
+        assert (tmp_path / "scenepalette-run.json").is_file()
+    check_ownership(tmp_path)
+
+
+def test_a_run_of_the_first_version_is_named(finished_run: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    (folder / "data").mkdir(parents=True)
+    shutil.copy(finished_run / "config.yaml", folder)
+    for mark in (".lock", "data/manifest.json", "data/unfinished.json"):
+        (folder / mark).touch()
+        before = contents(folder)
+        for use in (lambda: make(tiny_config, folder), lambda: Editor(folder), lambda: plan_reset(folder, ["data"])):
+            with pytest.raises(ScenepaletteError, match=r"was made by scenepalette 0\.1\.0.*another --out folder"):
+                use()
+        assert contents(folder) == before
+        (folder / mark).unlink()
+
+
+def test_a_users_files_in_a_run_directory_stay(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    run_dir = copy_of_run("report", "images", "shards", "segmenters")
+    mine = [
+        "notes.txt",
+        ".x.tmp",
+        "images/oasis-notes.md",
+        "layouts/semantic-palette/plots.ipynb",
+        "palettes/.y.abc.tmp",
+    ]
+    for name in mine:
+        (run_dir / name).parent.mkdir(exist_ok=True)
+        (run_dir / name).write_text("mine")
+    make(tiny_config, run_dir)
+    for name in mine:
+        assert (run_dir / name).read_text() == "mine"
+        (run_dir / name).unlink()
+    # Nor are they part of any result.
+    run = Run(tiny_config, run_dir)
+    for name in run.run_units:
+        run.check_inputs(name)
+
+
+def test_a_document_that_a_user_changed_is_kept(tmp_path: Path) -> None:
+    with exclusive(tmp_path):
+        write_document(tmp_path, "config.yaml", "seed: 0\n")
+        write_document(tmp_path, "config.yaml", "seed: 1\n")
+        assert not (tmp_path / "set-aside").exists()
+        (tmp_path / "config.yaml").write_text("seed: 2  # mine\n")
+        write_document(tmp_path, "config.yaml", "seed: 3\n")
+        write_document(tmp_path, "config.yaml", "seed: 3\n")
+    assert (tmp_path / "config.yaml").read_text() == "seed: 3\n"
+    assert [path.read_text() for path in tmp_path.glob("set-aside/*/config.yaml")] == ["seed: 2  # mine\n"]
+
+
+def test_all_that_no_longer_fits_is_told_at_once(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    images = tiny_config.images.model_copy(update={"steps": 4})
+    config = changed(tiny_config, segmenters={"learning_rate": 0.5}).model_copy(update={"images": images})
+    with pytest.raises(ScenepaletteError) as caught:
+        make(config, run_dir)
+    told = [problem.partition(" (")[0] for problem in caught.value.problems]
+    assert told == [
+        "images/oasis",
+        *(f"shards/{kind}" for kind in ("full", "partial", "semi")),
+        *(f"segmenters/{arm}/seed0" for arm in tiny_config.segmenters.arms),
+    ]
+    problems = dict(zip(told, caught.value.problems, strict=True))
+    assert problems["images/oasis"].endswith(" s): steps: 3 there, 4 now")
+    assert problems["shards/full"].endswith(" s): made from images/oasis")
+    assert "learning_rate: 0.01 there, 0.5 now" in problems["segmenters/real/seed0"]
+    assert f"scenepalette reset {run_dir} images/oasis segmenters/real/seed0" in caught.value.summary
+    assert contents(run_dir) == before
+
+
+def test_only_what_was_asked_for_and_what_it_needs_has_to_fit(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("images")
+    # Shards of earlier images are downstream of what is asked for.
+    images = tiny_config.images.model_copy(update={"steps": 4})
+    make(tiny_config.model_copy(update={"images": images}), run_dir, "images")
+    assert read_manifest(run_dir / "shards/full")["rows"] == 10
+
+
+def test_reset_sets_units_aside_with_what_was_made_from_them(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, results_of: Callable[[Path], dict[str, Any]]
+) -> None:
+    run_dir = copy_of_run()
+    before, files = results_of(run_dir), contents(run_dir)
+    planned = plan_reset(run_dir, ["shards/full", "segmenters/semi/"])
+    names = [unit.name for unit in planned]
+    assert sorted(names) == sorted(
+        ["report", "segmenters/real+syn-advent/seed0", "segmenters/semi/seed0", "segmenters/syn/seed0", "shards/full"]
+    )
+    assert names.index("report") < names.index("segmenters/syn/seed0") < names.index("shards/full")
+    assert {unit.name: unit.because for unit in planned}["segmenters/syn/seed0"] == "shards/full"
+    assert contents(run_dir) == files  # said first, done later
+    target = reset(run_dir, planned)
+    assert target.parent == run_dir / "set-aside"
+    for name in names:
+        assert not (run_dir / name).exists()
+        assert contents(target / name) == {
+            str(Path(file).relative_to(name)): value for file, value in files.items() if file.startswith(f"{name}/")
+        }
+    assert make(tiny_config, run_dir).missing(["report"]) == []
+    assert results_of(run_dir)["report"] == before["report"]
+
+
+def test_units_that_there_are_not_are_told_before_anything_is_set_aside(copy_of_run: Callable[..., Path]) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    with pytest.raises(ConfigError, match="It has data, images/oasis") as caught:
+        plan_reset(run_dir, ["images", "image", "shards/ful"])
+    assert caught.value.problems == ("'image' is no unit of it", "'shards/ful' is no unit of it")
+    assert contents(run_dir) == before
+
+
+@pytest.mark.parametrize("pairs", [11, 23])
+def test_more_pairs_come_after_those_that_are_there(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, pairs: int
+) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    rows = {row.id: row.image.tobytes() for row in iterate_rows(run_dir / "shards/full")}
+    more = changed(tiny_config, generate={"pairs": pairs})
+    make(more, run_dir, "shards")
+    after = contents(run_dir)
+    kept = [name for name in before if name.endswith((".parquet", ".safetensors", ".npy", ".jsonl"))]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    for kind in ("full", "partial", "semi"):
+        folder = run_dir / "shards" / kind
+        assert verify_shards(folder) == []
+        manifest = read_manifest(folder)
+        assert manifest["rows"] == pairs
+        assert sorted(path.name for path in folder.glob("*.parquet")) == [shard["name"] for shard in manifest["shards"]]
+    later = list(iterate_rows(run_dir / "shards/full"))
+    assert [row.index for row in later] == list(range(pairs))
+    assert {row.id: row.image.tobytes() for row in later[:10]} == rows
+    # The first command finds its own pairs in the larger set, and its report still is the one of these.
+    times = {path: path.stat().st_mtime_ns for path in run_dir.rglob("*") if path.name == "manifest.json"}
+    make(tiny_config, run_dir)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def test_arms_of_more_pairs_are_trained_anew_and_the_others_kept(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    make(changed(tiny_config, generate={"pairs": 12}), run_dir)
+    after = contents(run_dir)
+    real, syn = (f"segmenters/{arm}/seed0/weights.safetensors" for arm in ("real", "syn"))
+    assert after[real] == before[real] and after[syn] != before[syn]
+    aside = next((run_dir / "set-aside").glob(f"*/{syn}"))
+    assert sha256_of_file(aside) == before[syn]
+    with pytest.raises(ScenepaletteError, match="reset"):
+        make(tiny_config, run_dir)  # fewer pairs than the arms were trained with
+
+
+def test_an_interrupted_extension_leaves_a_readable_set_and_is_resumed(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir, folder = copy_of_run(), None
+    folder = run_dir / "shards/full"
+    before = {path.name: sha256_of_file(path) for path in folder.glob("*.parquet")}
+    more = changed(tiny_config, generate={"pairs": 30})
+    run = Run(more, run_dir)
+    with exclusive(run_dir):
+        run.begin("shards/full")
+        plan = run.shard_plans("shards/full")[0]
+        make_shard(folder, plan, run.pair_maker("shards/full"), more.generate, run.progress)
+    assert (plan.name, plan.first) == ("train-00003-of-00008.parquet", 10)
+    assert verify_shards(folder) == [] and read_manifest(folder)["rows"] == 10
+    # Another number of pairs takes over what is written.
+    more = changed(tiny_config, generate={"pairs": 19})
+    run = make(more, run_dir, "shards")
+    assert verify_shards(folder) == [] and read_manifest(folder)["rows"] == 19
+    assert {name: sha256_of_file(folder / name) for name in before} == before
+    assert [row.index for row in iterate_rows(folder)] == list(range(19))
+    assert not (folder / ".scenepalette-new").exists()
+
+
+def test_shards_of_an_interrupted_call_fit_another_number_of_pairs(
+    finished_run: Path, tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    run, folder = Run(tiny_config, finished_run), tmp_path
+    maker = run.pair_maker("shards/full")
+    for index in (0, 2):
+        make_shard(folder, plans_for(folder, tiny_config.generate)[index], maker, tiny_config.generate, run.progress)
+    first = sha256_of_file(folder / "train-00000-of-00003.parquet")
+    more = tiny_config.generate.model_copy(update={"pairs": 17})
+    adopt_shards(folder, more)
+    # The third held two rows and would hold four now.
+    assert [path.name for path in folder.glob("*.parquet")] == ["train-00000-of-00005.parquet"]
+    assert sha256_of_file(folder / "train-00000-of-00005.parquet") == first
+    assert [(plan.name, plan.rows) for plan in plans_for(folder, more)][-1] == ("train-00004-of-00005.parquet", 1)
+
+
+def test_arms_and_seeds_come_and_go_and_the_report_follows(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    arms = ("real", "semi", "real-flip")
+    make(changed(tiny_config, segmenters={"arms": arms, "seeds": (0, 1)}, report={"bootstrap_samples": 150}), run_dir)
+    document = json.loads((run_dir / "report/report.json").read_text())
+    assert [(arm["name"], arm["seeds"]) for arm in document["arms"]] == [(arm, [0, 1]) for arm in arms]
+    after = contents(run_dir)
+    kept = [name for name in before if name.endswith((".safetensors", ".parquet"))]
+    assert {name: after[name] for name in kept} == {name: before[name] for name in kept}
+    make(tiny_config, run_dir)
+    document = json.loads((run_dir / "report/report.json").read_text())
+    assert [arm["name"] for arm in document["arms"]] == list(tiny_config.segmenters.arms)
+
+
+def test_a_finished_run_moves_and_is_used_where_its_data_set_is_not(
+    finished_run: Path, tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved = Path(shutil.copytree(finished_run, tmp_path / "elsewhere" / "run"))
+    monkeypatch.chdir(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in moved.rglob("*") if path.name == "manifest.json"}
+    for path in (moved, Path("elsewhere/run"), Path(os.path.relpath(moved))):
+        make(tiny_config, path)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert len(Editor(moved).resample("0", draws=2)) == 2
+
+
+@pytest.fixture
+def lender(finished_run: Path, tmp_path: Path) -> Path:
+    """A run directory that lends its models; moved afterwards."""
+    return Path(shutil.copytree(finished_run, tmp_path / "lender"))
+
+
+def borrowing(recipe: Path, lender: Path, *changes: str) -> RunConfig:
+    return load_config(str(recipe), [f"models_from={lender}", "generate.pairs=6", "seed=5", *changes])
+
+
+def test_models_of_another_run_serve(lender: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    run_dir, config = tmp_path / "borrower", borrowing(tiny_recipe, lender)
+    run = make(config, run_dir)
+    for unit in ("layouts/semantic-palette", "layouts/semantic-palette-partial", "images/oasis"):
+        for file in ("weights.safetensors", "metrics.jsonl"):
+            assert sha256_of_file(run_dir / unit / file) == sha256_of_file(lender / unit / file)
+    document = json.loads((run_dir / "report/report.json").read_text())
+    borrowed = document["provenance"]["models_from"]["images/oasis"]
+    assert borrowed["run"] == str(lender)
+    assert borrowed["weights"]["weights.safetensors"] == sha256_of_file(lender / "images/oasis/weights.safetensors")
+    manifest = read_manifest(run_dir / "shards/full")
+    assert manifest["models"] == read_manifest(lender / "shards/full")["models"]
+    assert set(manifest["extra"]["borrowed"]) == {"layouts/semantic-palette", "images/oasis"}
+    ids = {row.id for row in iterate_rows(run_dir / "shards/full")}
+    assert not ids & {row.id for row in iterate_rows(lender / "shards/full")}
+    # Once borrowed, the other run is not needed any more.
+    shutil.rmtree(lender)
+    assert Run(load_config(str(run_dir / "config.yaml")), run_dir).missing(run.names_of("report")) == []
+    assert Editor(run_dir).resample("0", draws=2)
+
+
+def test_a_run_that_cannot_lend_is_refused_before_anything_is_made(
+    lender: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "borrower"
+    weights = lender / "images/oasis/weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    (lender / "layouts/semantic-palette/manifest.json").unlink()
+    with pytest.raises(ConfigError) as caught:
+        make(borrowing(tiny_recipe, lender), run_dir, "shards")
+    told = "\n".join(caught.value.problems)
+    assert "models_from: layouts/semantic-palette is not finished in" in told
+    assert "models_from: images/oasis: weights.safetensors: it has" in told
+    assert not (run_dir / "data").exists()
+    with pytest.raises(ScenepaletteError, match="no run"):
+        load_config(str(tiny_recipe), [f"models_from={tmp_path / 'nothing'}"])
+    (tmp_path / "project").mkdir()
+    with pytest.raises(ScenepaletteError, match="holds no run"):
+        load_config(str(tiny_recipe), [f"models_from={tmp_path / 'project'}"])
+
+
+@pytest.mark.parametrize("change", ["images.steps=9", "layouts.full.noise_features=5", "data.size=[64, 96]"])
+def test_settings_of_borrowed_models_cannot_be_others(lender: Path, tiny_recipe: Path, change: str) -> None:
+    with pytest.raises(ConfigError, match="models_from"):
+        borrowing(tiny_recipe, lender, change)
+
+
+def test_models_of_other_classes_are_refused(
+    finished_run: Path, lender: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    config = borrowing(tiny_recipe, lender)
+    run_dir = tmp_path / "borrower"
+    make(config, run_dir, "data")
+    for split in ("train", "val"):
+        path = run_dir / "data" / f"{split}.json"
+        content = json.loads(path.read_text())
+        text = json.dumps(content).replace('"road"', '"street"')
+        path.write_text(text)
+    run = Run(config, run_dir)
+    with exclusive(run_dir), pytest.raises(ConfigError, match="trained on other classes"):
+        run._borrow("images/oasis")
+
+
+def test_the_stored_configuration_repeats_the_run(finished_run: Path, tmp_path: Path) -> None:
+    run_dir = Path(shutil.copytree(finished_run, tmp_path / "run"))
+    config = load_config(str(run_dir / "config.yaml"))
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["models_from"] is None
+    assert Run(config, run_dir).missing(["report"]) == []
