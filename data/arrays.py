@@ -117,7 +117,7 @@ def write_arrays(
         return sample
 
     # Taken before reading: if a file changes meanwhile, the arrays count as out of date.
-    fingerprint = dataset.fingerprint
+    fingerprint, content = dataset.fingerprint, dataset.content
     # Without its index a split is unfinished, so an old index must not outlive the arrays it describes.
     _index_path(folder, dataset.split).unlink(missing_ok=True)
     with (
@@ -144,6 +144,7 @@ def write_arrays(
             "licence": dataset.licence,
             "label_origins": dict(dataset.label_origins),
             "fingerprint": fingerprint,
+            "content": content,
             "table": dataset.table.to_dict(),
             "ids": list(dataset.ids),
         },
@@ -214,6 +215,30 @@ def read_arrays(folder: Path, split: str) -> Pairs:
     if list(pairs.size) != index["size"]:
         raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")
     return pairs
+
+
+def content_of(folder: Path, split: str) -> str:
+    """Return the content hash of the data set that `write_arrays` wrote a split of.
+
+    Raises:
+        DataError: The split is unfinished, or its index does not state it.
+    """
+    return read_content(_index_path(folder, split))
+
+
+def read_content(index: Path) -> str:
+    """Return the content hash in an index of arrays.
+
+    Raises:
+        DataError: There is no index, or it does not state a hash.
+    """
+    if not index.is_file():
+        raise DataError(f"{index.parent} holds no finished arrays ({index.name} is missing). Write them.")
+    stated = read_json(index)
+    content = stated.get("content") if isinstance(stated, dict) else None
+    if not isinstance(content, str):
+        raise DataError(f"{index} does not state the content of what it was made from. Write the arrays anew.")
+    return content
 
 
 def open_array(

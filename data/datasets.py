@@ -12,7 +12,7 @@ import numpy as np
 from data.classes import ClassTable
 from data.errors import ConfigError, DataError
 
-SPLITS = ("train", "val")
+SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,12 @@ class SegmentationDataset(Protocol):
 
     @property
     def fingerprint(self) -> str:
-        """Hash that changes when the samples change."""
+        """Hash that changes when the samples change, quick to take: by times of change, and where the files lie."""
+        ...
+
+    @property
+    def content(self) -> str:
+        """Hex SHA-256 of all that decides the samples, wherever their files lie and whenever they were copied."""
         ...
 
     def __len__(self) -> int:
@@ -194,7 +199,7 @@ _OPENERS: dict[str, Callable[[_Request], SegmentationDataset]] = {
     "folder": _open_folder,
 }
 DATASET_NAMES = tuple(_OPENERS)
-_WITH_CLASS_FILE = ("folder", "ade-indoor")
+WITH_CLASS_FILE = ("folder", "ade-indoor")
 
 
 def open_dataset(
@@ -230,7 +235,7 @@ def open_dataset(
         raise ConfigError(f"There is no data set '{name}'; known are {', '.join(DATASET_NAMES)}.")
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'; known are {', '.join(SPLITS)}.")
-    if class_file is not None and name not in _WITH_CLASS_FILE:
+    if class_file is not None and name not in WITH_CLASS_FILE:
         raise ConfigError(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."

@@ -9,11 +9,12 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from data.errors import ScenepaletteError
+from data.errors import DataError, ScenepaletteError
 
 # Names of files that are being written. Nobody else's look like this: leftovers of killed processes are removed by it.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
@@ -157,6 +158,23 @@ def sha256_of_file(path: Path | str) -> str:
     """Return the hex SHA-256 of a file's bytes, read in bounded memory."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_of_files(paths: Sequence[Path]) -> list[str]:
+    """Return the hex SHA-256 of each file's bytes, several read at once in bounded memory.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+
+    def hashed(path: Path) -> str:
+        try:
+            return sha256_of_file(path)
+        except OSError as error:
+            raise DataError(f"{path} can no longer be read ({error.strerror or error}). Put it back.") from error
+
+    with ThreadPoolExecutor() as executor:
+        return list(executor.map(hashed, paths))
 
 
 def sha256_of_open(file: BinaryIO) -> str:

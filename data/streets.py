@@ -109,6 +109,11 @@ class Streets:
             }
         )
 
+    @property
+    def content(self) -> str:
+        """The same: scenes are drawn from these numbers alone."""
+        return self.fingerprint
+
     def _position(self, index: int) -> int:
         position = operator.index(index)
         if position < 0:

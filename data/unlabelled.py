@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from data.arrays import images_from_uint8, open_array, resize_image, write_header
+from data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
 from data.errors import DataError
-from data.files import open_atomically, read_json, write_json
+from data.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from data.readers.pairs import read_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
@@ -106,6 +106,32 @@ def find_images(root: Path) -> list[Path]:
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
 
 
+def content_of(root: Path) -> str:
+    """Return the hex SHA-256 of all images below a folder and their relative paths, wherever the folder lies.
+
+    Raises:
+        DataError: As `find_images`, or an image cannot be read.
+    """
+    return _content(find_images(root), root)
+
+
+def content_of_written(folder: Path) -> str:
+    """Return the content hash of the images that `write_unlabelled` wrote.
+
+    Raises:
+        DataError: They are unfinished, or their index does not state it.
+    """
+    return read_content(folder / _INDEX)
+
+
+def _content(paths: Sequence[Path], root: Path) -> str:
+    return sha256_of_json(list(zip(_names(paths, root), sha256_of_files(paths), strict=True)))
+
+
+def _names(paths: Sequence[Path], root: Path) -> list[str]:
+    return [path.relative_to(root).as_posix() for path in paths]
+
+
 def write_unlabelled(
     root: Path, size: tuple[int, int], folder: Path, progress: Callable[[int, int], None] | None = None
 ) -> None:
@@ -125,7 +151,9 @@ def write_unlabelled(
         ScenepaletteError: The folder cannot be written; no half-written file is left.
     """
     paths = find_images(root)
-    names = [path.relative_to(root).as_posix() for path in paths]
+    names = _names(paths, root)
+    # Taken before reading: if a file changes meanwhile, the array counts as out of date.
+    content = _content(paths, root)
     problems: list[str] = []
 
     def load(path: Path) -> np.ndarray | DataError:
@@ -149,7 +177,10 @@ def write_unlabelled(
                 progress(min(start + _AT_ONCE, len(paths)), len(paths))
         if problems:
             raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
-    write_json(folder / _INDEX, {"schema": _SCHEMA, "name": root.resolve().name, "size": list(size), "ids": names})
+    write_json(
+        folder / _INDEX,
+        {"schema": _SCHEMA, "name": root.resolve().name, "size": list(size), "content": content, "ids": names},
+    )
 
 
 def read_unlabelled(folder: Path) -> UnlabelledImages:

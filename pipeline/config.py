@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import torch
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    TypeAdapter,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import CoreSchema
 
+from data import streets
+from data.datasets import WITH_CLASS_FILE
 from data.errors import ConfigError
 from data.files import write_atomically
 from data.untrusted import parse_yaml, short
 from generators.end_to_end import FineTuneSettings
-from generators.grids import base_grid
+from generators.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
 from generators.image_contract import ImageSettings
 from generators.image_systems import IMAGE_SYSTEMS, find_image_system
 from generators.layout_settings import LayoutSettings
@@ -26,13 +41,72 @@ from generators.noise import NoiseScheme
 from generators.palettes import PaletteControls
 from pipeline.arms import ARMS, DEFAULT_ARMS
 from pipeline.rows import DEFAULT_ROWS, ROWS
+from segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 Settings = TypeVar("Settings")
 
 
+def _not_empty(value: Any) -> Any:
+    if value == "":
+        raise ValueError("an empty path would mean the working directory; write . for that, or leave it out")
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    """Return a path that means the same file from every working directory; links in it stay."""
+    try:
+        return path.expanduser().absolute()
+    except (OSError, RuntimeError) as error:
+        raise ValueError(f"it cannot be made absolute ({error}); give the whole path") from error
+
+
+FilePath = Annotated[
+    Path,
+    BeforeValidator(_not_empty),
+    AfterValidator(_absolute),
+    WithJsonSchema({"type": "string", "format": "path", "minLength": 1}),
+]
+"""A file or folder: ~ is the user's home, and what is relative is so to the working directory. It need not exist."""
+
+
+class InSchema:
+    """Adds to the JSON schema of a value, so that a server refuses at submission what is checked here together."""
+
+    def __init__(self, **added: Any) -> None:
+        """Take the keywords to add."""
+        self.added = added
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the value's own schema with the keywords."""
+        return handler(core) | self.added
+
+
+def _one_of(names: Iterable[str]) -> WithJsonSchema:
+    """Let a form offer names, and a server refuse others; here they are checked together, with words of their own."""
+    return WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+LayoutSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if not system.partial)]
+PartialSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if system.partial)]
+ImageSystemName = Annotated[str, _one_of(IMAGE_SYSTEMS)]
+ArmName = Annotated[str, _one_of(ARMS)]
+RowName = Annotated[str, _one_of(ROWS)]
+# A pattern, as the models of timm are too many to list.
+EncoderName = Annotated[
+    str, WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(encoder_names())}|{TIMM_PREFIX}.+)$"})
+]
+
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
-Side = Annotated[int, Field(ge=1, le=8192)]
+LARGEST_SIZE = 8192
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
+# As `base_grid` has it. Prefect overwrites a bare `anyOf` of what may be left out, and its forms ask for a choice in it.
+_GRIDS = [
+    {"items": {"multipleOf": factor, "minimum": SMALLEST_SIDE * factor, "maximum": LARGEST_SIDE * factor}}
+    for factor in (2**doublings for doublings in range(1, LARGEST_SIZE.bit_length()))
+    if SMALLEST_SIDE * factor <= LARGEST_SIZE
+]
+Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
 LARGEST_SCENES = 1_000_000
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
@@ -60,15 +134,17 @@ class DataConfig(Section):
         "gta5",
         "folder",
     ] = Field(default="streets", description="Data set.")
-    root: Path | None = Field(default=None, description="Its folder in the published layout; not for streets.")
-    class_file: Path | None = Field(
+    root: FilePath | None = Field(default=None, description="Its folder in the published layout; not for streets.")
+    class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
     )
-    unlabelled: Path | None = Field(
+    unlabelled: FilePath | None = Field(
         default=None, description="Folder of JPEG and PNG images of any size, for pairs of the kind pseudo."
     )
-    size: tuple[Side, Side] = Field(
-        default=(64, 96), description="Height and width in pixels that everything works at."
+    size: Size = Field(
+        default=(64, 96),
+        description=f"Height and width in pixels that everything works at: each {SMALLEST_SIDE} to {LARGEST_SIDE} "
+        "times the same power of two.",
     )
     train_scenes: int = Field(
         default=400, ge=8, le=LARGEST_SCENES, description="Streets only: training scenes to draw."
@@ -138,13 +214,17 @@ class LayoutConfig(Section):
 class FullLayoutConfig(LayoutConfig):
     """The generator of whole layouts."""
 
-    system: str = Field(default="semantic-palette", description="Layout system that makes whole layouts, by name.")
+    system: LayoutSystemName = Field(
+        default="semantic-palette", description="Layout system that makes whole layouts, by name."
+    )
 
 
 class PartialLayoutConfig(LayoutConfig):
     """The generator that edits layouts in part."""
 
-    system: str = Field(default="semantic-palette-partial", description="Layout system that edits layouts, by name.")
+    system: PartialSystemName = Field(
+        default="semantic-palette-partial", description="Layout system that edits layouts, by name."
+    )
 
 
 class LayoutsConfig(Section):
@@ -157,7 +237,9 @@ class LayoutsConfig(Section):
 class ImagesConfig(Section):
     """The layout-to-image generator and its training."""
 
-    system: str = Field(default="oasis", description="Which one, by name; `scenepalette systems` lists them.")
+    system: ImageSystemName = Field(
+        default="oasis", description="Which one, by name; `scenepalette systems` lists them."
+    )
     steps: int = Field(default=30000, ge=1, description="Optimizer steps.")
     batch_size: int = Field(default=16, ge=1, description="Images per step.")
     noise_scheme: NoiseScheme | None = Field(
@@ -165,10 +247,10 @@ class ImagesConfig(Section):
     )
     augment: bool = Field(default=False, description="Differentiable augmentation of the discriminator's input.")
     checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
-    vgg_weights: Path | None = Field(
+    vgg_weights: FilePath | None = Field(
         default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
     )
-    systems: dict[str, dict[str, Any]] = Field(
+    systems: Annotated[dict[str, dict[str, Any]], InSchema(propertyNames={"enum": list(IMAGE_SYSTEMS)})] = Field(
         default={}, description="Numbers of single systems by name, for example systems.oasis.width; else the papers'."
     )
 
@@ -215,7 +297,9 @@ class GenerateConfig(Section):
     """Mass production of pairs into shards."""
 
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
-    kinds: tuple[Kind, ...] = Field(default=("full", "partial", "semi"), description="Kinds of pairs to make.")
+    kinds: Annotated[tuple[Kind, ...], InSchema(minItems=1)] = Field(
+        default=("full", "partial", "semi"), description="Kinds of pairs to make, one or more."
+    )
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
     noise_scheme: NoiseScheme | None = Field(
@@ -262,11 +346,16 @@ class FinetuneConfig(Section):
 class SegmentersConfig(Section):
     """The segmenters that are compared; every arm takes the same number of optimizer steps."""
 
-    arms: tuple[str, ...] = Field(default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed.")
+    arms: Annotated[tuple[ArmName, ...], InSchema(minItems=1)] = Field(
+        default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed."
+    )
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Each arm is trained once per seed.")
     steps: int = Field(default=2000, ge=1, description="Optimizer steps per training.")
     batch_size: int = Field(default=16, ge=2, description="Images per domain and step.")
-    encoder: str = Field(default="resnet18", description="Encoder name in segmentation-models-pytorch.")
+    encoder: EncoderName = Field(
+        default="resnet18",
+        description="Encoder name in segmentation-models-pytorch, or 'tu-' and the name of a timm model.",
+    )
     encoder_weights: str | None = Field(default=None, description="For example imagenet; none for random weights.")
     decoder_channels: int = Field(default=256, ge=1, description="Channels of DeepLabV3's decoder.")
     learning_rate: float = Field(default=0.01, gt=0, description="SGD's at the first step.")
@@ -286,7 +375,7 @@ class ReportConfig(Section):
 
     bootstrap_samples: int = Field(default=2000, ge=100, description="Resamples behind every interval.")
     evaluated_pairs: int = Field(default=500, ge=2, description="Generated pairs that GAN-test and distances look at.")
-    inception_weights: Path | None = Field(
+    inception_weights: FilePath | None = Field(
         default=None, description="Local Inception weights for FID; else downloaded."
     )
 
@@ -294,12 +383,14 @@ class ReportConfig(Section):
 class CompareConfig(Section):
     """The comparison of systems; its rows are trained with the steps of layouts.full, images and finetune."""
 
-    rows: tuple[str, ...] = Field(default=DEFAULT_ROWS, min_length=1, description="Rows of the table, by name.")
+    rows: tuple[RowName, ...] = Field(default=DEFAULT_ROWS, min_length=1, description="Rows of the table, by name.")
     pairs: int = Field(default=400, ge=8, description="Pairs that each row makes.")
     segmenter_steps: int = Field(default=400, ge=1, description="Optimizer steps of each row's segmenter (GAN-train).")
     layouts: int = Field(default=10, ge=1, description="Real layouts that the diversity of images is measured on.")
     draws: int = Field(default=20, ge=2, description="Images per layout for it.")
-    alexnet_weights: Path | None = Field(default=None, description="Local AlexNet weights for LPIPS; else downloaded.")
+    alexnet_weights: FilePath | None = Field(
+        default=None, description="Local AlexNet weights for LPIPS; else downloaded."
+    )
 
 
 class ComputeConfig(Section):
@@ -331,6 +422,9 @@ class RunConfig(Section):
     recipe: str = Field(description="Name of the recipe that this configuration began as.")
     models_from: Path | None = None
     seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="All randomness follows from it.")
+    models_from: FilePath | None = Field(
+        default=None, description="Run directory whose trained generators serve in place of trainings."
+    )
     data: DataConfig
     palettes: PalettesConfig = PalettesConfig()
     layouts: LayoutsConfig
@@ -350,6 +444,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *encoder_problems(self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._shard_problems(),
             *self._comparison_problems(),
         ]
@@ -358,18 +453,27 @@ class RunConfig(Section):
         return self
 
     def _data_problems(self) -> list[str]:
-        if self.data.name == "streets":
-            return ["data.root: streets are drawn and have no folder; leave it out"] if self.data.root else []
-        if self.data.root is None:
-            return [f"data.root: {self.data.name} needs its folder; add --set data.root=FOLDER"]
-        return [] if _is_folder(self.data.root) else [f"data.root: there is no folder {short(str(self.data.root))}"]
+        data, problems = self.data, []
+        if data.name == "streets":
+            if data.root:
+                problems.append("data.root: streets are drawn and have no folder; leave it out")
+            if min(data.size) < streets.SMALLEST_SIDE:
+                problems.append(
+                    f"data.size: streets need at least {streets.SMALLEST_SIDE} pixels each way, got "
+                    f"{data.size[0]}x{data.size[1]}"
+                )
+        elif data.root is None:
+            problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
+        if data.class_file is not None and data.name not in WITH_CLASS_FILE:
+            problems.append(
+                f"data.class_file: the classes of {data.name} are fixed; leave it out, or use data.name=folder"
+            )
+        return problems
 
     def _pseudo_problems(self) -> list[str]:
         problems = []
-        folder, wanted = self.data.unlabelled, "pseudo" in self.generate.kinds
-        if folder is not None and not _is_folder(folder):
-            problems.append(f"data.unlabelled: there is no folder {short(str(folder))}")
-        if wanted and folder is None:
+        wanted = "pseudo" in self.generate.kinds
+        if wanted and self.data.unlabelled is None:
             problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
         system = IMAGE_SYSTEMS.get(self.images.system)
         if wanted and system is not None and system.predict_labels is None:
@@ -487,6 +591,8 @@ class RunConfig(Section):
         problems = [
             f"segmenters.arms: unknown arm {name!r}; arms are {', '.join(ARMS)}" for name in arms if name not in ARMS
         ]
+        if not made:
+            problems.append("generate.kinds: there is none; name at least one kind of pairs to make")
         if "real" not in arms:
             problems.append("segmenters.arms: the arm 'real' is missing; every other arm is set against it")
         problems += [
@@ -504,13 +610,6 @@ class RunConfig(Section):
             if len(set(values)) != len(values)
         ]
         return problems
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):  # a name that the system does not take, or a folder above it that is closed
-        return False
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:

@@ -270,7 +270,7 @@ def _read_yaml(name: str) -> Values:
     if isinstance(recipe, str) and recipe in RECIPES:
         return merge(RECIPES[recipe](), changes)
     # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
-    if recipe is not None and not RunConfig.model_fields.keys() <= changes.keys():
+    if recipe is not None and not RunConfig.model_fields.keys() - {"models_from"} <= changes.keys():
         raise ConfigError(
             f"{path} says recipe: {short(repr(recipe))}, which there is not, and leaves sections to it. Recipes are "
             f"{', '.join(RECIPES)}."

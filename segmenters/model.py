@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
+from difflib import get_close_matches
 from typing import Any, Literal
 
 import segmentation_models_pytorch as smp
+import timm
 import torch
 from segmentation_models_pytorch.encoders import encoders as known_encoders
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 from data.errors import ConfigError, ScenepaletteError
+from data.untrusted import short
+
+TIMM_PREFIX = "tu-"
+"""Before the name of a timm model, where segmentation-models-pytorch takes the name of an encoder."""
 
 # ImageNet's mean and deviation, stated for values in [0, 1], restated for the [-1, 1] of every image tensor here.
 IMAGE_MEAN = [2 * mean - 1 for mean in (0.485, 0.456, 0.406)]
@@ -22,6 +29,79 @@ def _to_encoder_range(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[An
     """Turn the encoder's input of [-1, 1] into what pre-trained encoders expect."""
     image, *others = arguments
     return (normalize(image, IMAGE_MEAN, IMAGE_DEVIATION), *others)
+
+
+@functools.cache
+def encoder_names() -> tuple[str, ...]:
+    """Return the encoders of segmentation-models-pytorch that DeepLabV3 can have, beside those of timm, sorted."""
+
+    def can_be_dilated(kind: Any) -> bool:
+        try:
+            kind.make_dilated(None, 8)
+        except ValueError:  # what those that cannot say, before they look at themselves
+            return False
+        except AttributeError:
+            return True
+        return True
+
+    return tuple(sorted(name for name, entry in known_encoders.items() if can_be_dilated(entry["encoder"])))
+
+
+@functools.lru_cache(maxsize=256)
+def encoder_problems(encoder: str, encoder_weights: str | None) -> tuple[str, ...]:
+    """Return what keeps an encoder, or its pre-training, from being used, without loading anything.
+
+    Names that lead to a hub or a folder ("tu-hf-hub:...") are known when they are loaded, not before.
+
+    Args:
+        encoder: As in `build_deeplabv3`.
+        encoder_weights: As in `build_deeplabv3`.
+
+    Returns:
+        One text each, which begins with the field of the configuration.
+    """
+    if not encoder.startswith(TIMM_PREFIX):
+        if encoder not in known_encoders:
+            return (
+                f"segmenters.encoder: got {short(repr(encoder))}, which segmentation-models-pytorch does not have. Use "
+                f"one of {', '.join(encoder_names())}, or '{TIMM_PREFIX}' and the name of a timm model",
+            )
+        if encoder not in encoder_names():
+            return (
+                f"segmenters.encoder: {encoder} cannot be dilated, as DeepLabV3 needs it. Use one of "
+                f"{', '.join(encoder_names())}, or '{TIMM_PREFIX}' and the name of a timm model",
+            )
+        available = sorted(known_encoders[encoder].get("pretrained_settings") or {})
+    else:
+        name = encoder.removeprefix(TIMM_PREFIX)
+        if ":" in name or "/" in name:
+            return ()
+        architecture = name.partition(".")[0]
+        if not timm.is_model(architecture):
+            near = [TIMM_PREFIX + other for other in get_close_matches(architecture, timm.list_models(), 3)]
+            hint = f" Similar names are {', '.join(near)}." if near else ""
+            return (
+                f"segmenters.encoder: got {short(repr(encoder))}, but timm has no model {short(repr(architecture))}."
+                f"{hint} timm.list_models() lists all",
+            )
+        try:
+            with torch.device("meta"):
+                smp.DeepLabV3(encoder_name=encoder, encoder_weights=None, encoder_output_stride=8, classes=2)
+        except Exception as error:  # timm's models refuse what they cannot be in ways of their own
+            return (
+                f"segmenters.encoder: {short(repr(encoder))} cannot be DeepLabV3's encoder, which has to give feature "
+                f"maps at 1/2, 1/4 and on, and to be dilated ({short(str(error)) or type(error).__name__}). Use "
+                f"another, for example {TIMM_PREFIX}resnet18 or {TIMM_PREFIX}convnext_tiny",
+            )
+        # The tag in a timm model's name says which pre-training is meant; "imagenet" stands for any.
+        tag = getattr(timm.get_pretrained_cfg(name, allow_unregistered=True), "tag", None)
+        available = sorted({"imagenet", tag or "imagenet"}) if timm.models.is_model_pretrained(name) else []
+    if encoder_weights is not None and encoder_weights not in available:
+        return (
+            f"segmenters.encoder_weights: got {short(repr(encoder_weights))}; {encoder} has "
+            f"{', '.join(available) or 'none'}. Use one of these, or leave it empty to start from random weights",
+        )
+    return ()
 
 
 def build_deeplabv3(
@@ -52,21 +132,11 @@ def build_deeplabv3(
         The network in training mode, on the CPU.
 
     Raises:
-        ConfigError: The encoder is unknown or has no such pre-training.
+        ConfigError: The encoder is unknown, cannot be dilated, or has no such pre-training.
         ScenepaletteError: The pre-trained weights cannot be had.
     """
-    if not encoder.startswith("tu-"):
-        if encoder not in known_encoders:
-            raise ConfigError(
-                f"segmenters.encoder is {encoder!r}, which segmentation-models-pytorch does not have. Use one of "
-                f"{', '.join(sorted(known_encoders))}, or 'tu-' and the name of a timm model."
-            )
-        available = sorted(known_encoders[encoder].get("pretrained_settings") or {})
-        if encoder_weights is not None and encoder_weights not in available:
-            raise ConfigError(
-                f"segmenters.encoder_weights is {encoder_weights!r}; {encoder} has {', '.join(available) or 'none'}. "
-                "Use one of these, or leave it empty to start from random weights."
-            )
+    if problems := encoder_problems(encoder, encoder_weights):
+        raise ConfigError("The segmenter cannot be built.", problems)
 
     def build(weights: str | None) -> smp.DeepLabV3:
         return smp.DeepLabV3(

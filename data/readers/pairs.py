@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from data.classes import IGNORE_ID, ClassTable
 from data.datasets import Sample
 from data.errors import DataError
-from data.files import sha256_of_json
+from data.files import sha256_of_files, sha256_of_json
 from data.untrusted import read_file, short
 
 _EXIF_ORIENTATION = 0x0112
@@ -211,6 +211,23 @@ class PairedFiles:
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
         meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
         return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+
+    @property
+    def content(self) -> str:
+        """Hash of the class table, and of each pair's id, meaning of label values and bytes, as they are now.
+
+        Raises:
+            DataError: A file was removed since the data set was opened.
+        """
+        hashes = iter(sha256_of_files(self.files))
+        pairs = []
+        for pair in self._pairs:
+            image = next(hashes)
+            # What a file of several stands for is said by its name.
+            label = [[path.name, next(hashes)] for path in _label_paths(pair)]
+            meaning = self._values_of(pair).lookup.tolist()
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
+        return sha256_of_json([self.name, self.split, self.table.to_dict(), self._label_scale, pairs])
 
     def _values_of(self, pair: FilePair) -> LabelValues:
         return self._values if pair.values is None else pair.values

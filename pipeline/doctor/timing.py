@@ -66,7 +66,8 @@ class _Part:
         self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
         self.label_origins = whole.label_origins
         self.ids = tuple(whole.ids[place] for place in self._places)
-        self.fingerprint = whole.fingerprint
+        # For the index of scratch arrays alone, which nobody recognises again.
+        self.fingerprint = self.content = whole.fingerprint
 
     def __len__(self) -> int:
         return len(self._places)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from data.arrays import Pairs, open_array, read_arrays, write_arrays, write_label_array
-from data.datasets import open_dataset
+from data import unlabelled
+from data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from data.datasets import SPLITS, SegmentationDataset, open_dataset
 from data.errors import DataError
+from data.files import sha256_of_json
 from data.labels import fill_ignored
-from data.unlabelled import find_images, write_unlabelled
 from pipeline.config import DataConfig
 from training.loop import Progress
 
@@ -32,22 +32,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once.
     """
-    counts: tuple[tuple[Literal["train", "val"], int], ...] = (
-        ("train", config.train_scenes),
-        ("val", config.val_scenes),
-    )
-    splits = [
-        open_dataset(
-            config.name,
-            split,
-            config.root,
-            class_file=config.class_file,
-            count=count if config.name == "streets" else None,
-            size=config.size if config.name == "streets" else None,
-            seed=seed,
-        )
-        for split, count in counts
-    ]
+    splits = _open_splits(config, seed)
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
     for dataset in splits:
         written = 0
@@ -64,6 +49,71 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
 
 
+def _open_splits(config: DataConfig, seed: int) -> list[SegmentationDataset]:
+    drawn = config.name == "streets"
+    return [
+        open_dataset(
+            config.name,
+            split,
+            config.root,
+            class_file=config.class_file,
+            count=count if drawn else None,
+            size=config.size if drawn else None,
+            seed=seed,
+        )
+        for split, count in zip(SPLITS, (config.train_scenes, config.val_scenes), strict=True)
+    ]
+
+
+def content_of_arrays(folder: Path) -> str:
+    """Return the hash of what a finished data folder was made from: both splits, wherever they lay.
+
+    Raises:
+        DataError: The folder is unfinished, or does not state it.
+    """
+    return sha256_of_json({split: content_of(folder, split) for split in SPLITS})
+
+
+def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
+    """Return what `content_of_arrays` returns for a data folder that were made from a data set now.
+
+    Args:
+        config: The data set; every file of it is read and checked.
+        seed: Seed of drawn scenes.
+        progress: Watches the samples.
+
+    Raises:
+        DataError: Anything that is wrong with the data set.
+    """
+    splits = _open_splits(config, seed)
+    progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits))
+    contents = {}
+    for dataset in splits:
+        contents[dataset.split] = dataset.content
+        progress.advance(len(dataset))
+    progress.finish()
+    return sha256_of_json(contents)
+
+
+def content_of_unlabelled_array(folder: Path) -> str:
+    """Return the hash of what a finished folder of unlabelled images was made from.
+
+    Raises:
+        DataError: The folder is unfinished, or does not state it.
+    """
+    return unlabelled.content_of_written(folder)
+
+
+def content_of_unlabelled_source(config: DataConfig) -> str:
+    """Return what `content_of_unlabelled_array` returns for a folder that were made from the images now.
+
+    Raises:
+        DataError: There is no image, or images cannot be read.
+    """
+    assert config.unlabelled is not None
+    return unlabelled.content_of(config.unlabelled)
+
+
 def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> None:
     """Write the unlabelled images of a configuration as an array.
 
@@ -76,7 +126,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         DataError: There is no image, or images cannot be read; every one is listed.
     """
     assert config.unlabelled is not None
-    progress.start("unlabelled images", len(find_images(config.unlabelled)))
+    progress.start("unlabelled images", len(unlabelled.find_images(config.unlabelled)))
     written = 0
 
     def report(done: int, total: int) -> None:
@@ -84,7 +134,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         progress.advance(done - written)
         written = done
 
-    write_unlabelled(config.unlabelled, config.size, folder, report)
+    unlabelled.write_unlabelled(config.unlabelled, config.size, folder, report)
     progress.finish()
 
 
