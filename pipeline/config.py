@@ -420,7 +420,6 @@ class RunConfig(Section):
     """Everything that a run is made from."""
 
     recipe: str = Field(description="Name of the recipe that this configuration began as.")
-    models_from: Path | None = None
     seed: int = Field(default=0, ge=0, lt=2**31, strict=True, description="All randomness follows from it.")
     models_from: FilePath | None = Field(
         default=None, description="Run directory whose trained generators serve in place of trainings."

@@ -8,6 +8,7 @@ from typing import Any
 
 from data.errors import ConfigError, DataError
 from data.untrusted import YAML_BYTES, parse_yaml, read_text, short
+from pipeline.borrowing import sections_of
 from pipeline.config import RunConfig, make_config, merge, with_overrides
 
 Values = dict[str, Any]
@@ -243,7 +244,40 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = ()) -> RunConf
         ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
     """
     values = RECIPES[recipe_or_yaml]() if recipe_or_yaml in RECIPES else _read_yaml(recipe_or_yaml)
-    return make_config(with_overrides(values, assignments))
+    resolved = with_overrides(values, assignments)
+    lender = resolved.get("models_from")
+    if isinstance(lender, str) and lender:
+        return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments)
+    return make_config(resolved)
+
+
+def _with_borrowed_sections(lender: Path, values: Values, assignments: Sequence[str]) -> RunConfig:
+    """Return a configuration whose generators, and the size that they work at, are those of the run that lends them.
+
+    Raises:
+        ConfigError: The run is not there, or another set-up is asked for; all problems at once.
+    """
+    lent = sections_of(lender)
+    if lent is None:
+        # A run's own config.yaml holds the sections; what was borrowed lies in its directory.
+        if values.keys() >= RunConfig.model_fields.keys():
+            return make_config(with_overrides(values, assignments))
+        raise ConfigError(
+            f"models_from: there is no run in {lender}. Correct it, or give the config.yaml of the run that borrowed "
+            "from it in place of a recipe."
+        )
+    values = merge(values, lent)
+    wanted = with_overrides(values, assignments)
+    problems = [
+        f"{name}: --set asks for other values than the models were trained with; leave it out"
+        for name in ("layouts", "images")
+        if wanted[name] != values[name]
+    ]
+    if wanted["data"].get("size") != lent["data"]["size"]:
+        problems.append(f"data.size: got {wanted['data'].get('size')}, the models are for {lent['data']['size']}")
+    if problems:
+        raise ConfigError(f"models_from: {lender} cannot lend its models to this configuration.", problems)
+    return make_config(wanted)
 
 
 def _read_yaml(name: str) -> Values:

@@ -457,7 +457,7 @@ class Run:
         if lender is not None:
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.
             lent = [name for name in missing if name.partition("/")[0] in ("layouts", "images")]
-            problems += lending_problems(lender, lent)
+            problems += lending_problems(lender, lent) if lent else []
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 
@@ -595,7 +595,7 @@ class Run:
         """Finish a unit that read something from outside: its content is known now, and where it lay."""
         unit, folder = self.units[name], self.run_dir / name
         if name == "unlabelled":
-            content, paths = data.content_of_unlabelled_arrays(folder), unlabelled_paths(self.config.data)
+            content, paths = data.content_of_unlabelled_array(folder), unlabelled_paths(self.config.data)
         else:
             content, paths = data.content_of_arrays(folder), data_paths(self.config.data)
         if paths:

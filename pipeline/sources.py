@@ -51,7 +51,7 @@ class Sources:
         return self._of_unit(
             "unlabelled",
             unlabelled_paths(config.data),
-            lambda: data.content_of_unlabelled_source(config.data, self.progress),
+            lambda: data.content_of_unlabelled_source(config.data),
         )
 
     def file(self, path: Path | None, unit: str, key: str) -> str | None:

@@ -28,8 +28,8 @@ from pipeline.stages.generate import adopt_shards, make_shard, plans_for
 
 def contents(folder: Path) -> dict[str, str]:
     """Hash of every file below a folder, but for what is set aside."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): sha256_of_file(path) for path in paths if "set-aside" not in path.parts}
+    paths = sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+    return {str(path): sha256_of_file(folder / path) for path in paths if path.parts[0] != "set-aside"}
 
 
 def changed(config: RunConfig, **sections: dict[str, Any]) -> RunConfig:
@@ -145,7 +145,7 @@ def test_all_that_no_longer_fits_is_told_at_once(copy_of_run: Callable[..., Path
     problems = dict(zip(told, caught.value.problems, strict=True))
     assert problems["images/oasis"].endswith(" s): steps: 3 there, 4 now")
     assert problems["shards/full"].endswith(" s): made from images/oasis")
-    assert "learning_rate: 0.01 there, 0.5 now" in problems["segmenters/real/seed0"]
+    assert "learning_rate: 0.02 there, 0.5 now" in problems["segmenters/real/seed0"]
     assert f"scenepalette reset {run_dir} images/oasis segmenters/real/seed0" in caught.value.summary
     assert contents(run_dir) == before
 
