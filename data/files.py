@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,12 @@ from data.errors import ScenepaletteError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+_TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.scenepalette-tmp$")
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file of this name is one that `open_atomically` began; no other may be taken for a leftover."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager
@@ -39,7 +46,7 @@ def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[Binar
         path.parent.mkdir(parents=True, exist_ok=True)
         # Not by `tempfile`, whose files are private: a run folder is meant to be read as far as the umask allows, which
         # is the whole process's and cannot be looked up without changing it for all threads.
-        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+        name = path.with_name(f".{path.name}.{secrets.token_hex(4)}.scenepalette-tmp")
         handle = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
         temporary = name
         with os.fdopen(handle, "w+b") as file:

@@ -165,6 +165,7 @@ def regenerate_shards(
                 write_shard(
                     origin.folder / name,
                     counted(),
+                    table=maker.train.table,
                     image_format=generation.image_format,
                     jpeg_quality=generation.jpeg_quality,
                     expected_sha256=shards[name]["sha256"],
@@ -178,7 +179,7 @@ def regenerate_shards(
 def is_whole(path: Path, sha256: str) -> bool:
     """Tell whether a shard is the file of its manifest; one that is will not be made again."""
     try:
-        return not path.is_symlink() and sha256_of_file(path) == sha256
+        return sha256_of_file(path) == sha256
     except OSError:
         return False
 

@@ -82,6 +82,7 @@ def make_shard(
             written = write_shard(
                 folder / plan.name,
                 rows,
+                table=maker.train.table,
                 image_format=config.image_format,
                 jpeg_quality=config.jpeg_quality,
                 encoders=1,
