@@ -163,7 +163,7 @@ def kill_at(point: Point, seconds: float, recipe: Path, run_dir: Path, log: Path
             began = now
         if began is not None and now - began >= point.share * seconds:
             late = now - began > 2 * seconds
-            if not point.half_written or late or any(run_dir.rglob(".*.tmp")):
+            if not point.half_written or late or any(run_dir.rglob(".*.scenepalette-tmp")):
                 break
         time.sleep(POLL_SECONDS)
     os.killpg(process, signal.SIGKILL)

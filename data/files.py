@@ -20,6 +20,12 @@ from data.errors import DataError, ScenepaletteError
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+_TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.scenepalette-tmp$")
+
+
+def is_temporary(name: str) -> bool:
+    """Tell whether a file of this name is one that `open_atomically` began; no other may be taken for a leftover."""
+    return _TEMPORARY.fullmatch(name) is not None
 
 
 @contextlib.contextmanager

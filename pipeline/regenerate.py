@@ -166,6 +166,7 @@ def regenerate_shards(
                 write_shard(
                     origin.folder / name,
                     counted(),
+                    table=maker.train.table,
                     image_format=generation.image_format,
                     jpeg_quality=generation.jpeg_quality,
                     expected_sha256=shards[name]["sha256"],

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -29,25 +31,49 @@ FolderArgument = Annotated[
 ]
 
 
+@shards_app.callback()
+def _printable() -> None:
+    """Let paths be printed that are no text in the terminal's encoding, as the bytes that they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+
+
 @shards_app.command()
 def verify(
     folder: FolderArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Write a changed card (README.md) or Croissant file again from the manifest.")
+    ] = False,
 ) -> None:
     """Check every file, row, picture and palette against the manifest and the schema.
 
     All problems are told, each with file, row and id, and in the end what mends them; the exit status is 1 if there is
-    one. For example:
+    one. A changed card or Croissant file is a warning: the rows do not depend on it. For example:
 
         scenepalette shards verify runs/demo/shards/full
 
         scenepalette shards verify runs/demo/shards/full --json
+
+        scenepalette shards verify runs/demo/shards/full --mend
     """
-    from data.shards.checking import Problem, find_problems
+    from data.shards.checking import Problem, find_problems, find_warnings
+    from data.shards.documents import mend_documents
 
     absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
     if absent and not as_json:
         raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
+    mended = mend_documents(folder) if mend and not absent else []
+    warnings = [] if absent else find_warnings(folder)
+    if not as_json:
+        for text in mended:
+            typer.echo(f"Mended: {text}")
+        for text in warnings:
+            typer.echo(f"Warning: {text}", err=True)
+        if warnings:
+            command = f"scenepalette shards verify {shlex.quote(str(folder))} --mend"
+            typer.echo(f"The rows do not depend on it. To write it again from the manifest: {command}", err=True)
     count, files = 0, set[str | None]()
     if as_json:
         typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
@@ -60,7 +86,7 @@ def verify(
         count += 1
         files.add(problem.file)
     if as_json:
-        typer.echo(f'], "count": {count}, "ok": {json.dumps(count == 0)}}}')
+        typer.echo(f'], "count": {count}, "warnings": {json.dumps(warnings)}, "ok": {json.dumps(count == 0)}}}')
     elif count:
         typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
     else:
@@ -111,8 +137,6 @@ def show(
 
             pair = read_row(folder, row)
             sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
-        import io
-
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
         write_atomically(picture, buffer.getvalue())
@@ -212,7 +236,7 @@ def export(
 
 def _remedy(folder: Path, files: set[str | None]) -> str:
     """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
-    from data.shards.manifest import file_problems, read_manifest
+    from data.shards.manifest import read_manifest, stray_problems
     from pipeline.regenerate import is_whole, run_around
 
     try:
@@ -225,15 +249,12 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
     changed = [
         shard["name"]
         for shard in manifest["shards"]
-        if (shard["name"] in files or not (folder / shard["name"]).is_file() or (folder / shard["name"]).is_symlink())
+        if (shard["name"] in files or not (folder / shard["name"]).is_file())
         and not is_whole(folder / shard["name"], shard["sha256"])
     ]
     if not changed:
-        if None in files and file_problems(folder, manifest):
-            return (
-                "The shards are those of the manifest: move what does not belong to them out of the folder, and copy "
-                "again what is missing or altered beside them."
-            )
+        if None in files and stray_problems(folder, manifest):
+            return "The shards are those of the manifest: move what does not belong to them out of the folder."
         return (
             "The shards are those of the manifest, so that they were written like this: making them again mends "
             "nothing. Ask whoever made them."

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -13,7 +13,7 @@ from data.errors import ConfigError
 from data.exports.images import ImageFolder
 from data.exports.parts import Part
 from data.exports.rows import ExportedRow, ShardFolder
-from data.files import explain_write_error, read_json, sha256_of_json, write_atomically, write_json
+from data.files import explain_write_error, is_temporary, read_json, sha256_of_json, write_atomically, write_json
 from data.locks import hold
 
 FORMATS = ("images", "coco", "webdataset")
@@ -23,6 +23,8 @@ UNFINISHED = "unfinished.json"
 RECORDS = ".finished"
 LOCK = ".export.lock"
 _VERSION = 1
+# What parts leave in RECORDS.
+_RECORD = re.compile(r"train-[\w-]+\.(?:json|(?:images|panoptic|stuff)\.jsonl)")
 
 
 class Exporter(Protocol):
@@ -81,7 +83,9 @@ def export_shards(
     shards = ShardFolder(folder)
     exporter = _exporter(to, out, shards, rows_per_tar)
     options = {"rows_per_tar": exporter.parts[0].rows} if to == "webdataset" else {}
-    identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(shards.manifest)}
+    # Of the pairs and what is told of them: documents beside the shards are not exported.
+    told = {key: value for key, value in shards.manifest.items() if key not in ("documents", "sha256")}
+    identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(told)}
     names = _names_in(out)
     if EXPORT in names and not any(map(_is_leftover, names)) and _is_finished(out, identity):
         # Nothing is written, not even a lock: what is finished may lie on a disk that cannot be written.
@@ -142,7 +146,7 @@ def _is_leftover(name: str) -> bool:
 
 def _comes_first(name: str) -> bool:
     """Tell whether a file of this name may be there before unfinished.json is: the lock, or what a write left."""
-    return name == LOCK or (name.startswith(".") and name.endswith(".tmp"))
+    return name == LOCK or is_temporary(name)
 
 
 def _names_in(out: Path) -> set[str]:
@@ -175,21 +179,28 @@ def _is_finished(out: Path, identity: dict[str, Any]) -> bool:
 
 def _begin(out: Path, identity: dict[str, Any], shards: ShardFolder) -> None:
     try:
-        for leftover in out.rglob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        _remove(leftover for leftover in out.rglob(".*") if is_temporary(leftover.name))
     except OSError as error:
         raise explain_write_error(out, error) from error
     write_json(out / UNFINISHED, {"identity": identity})
     write_atomically(out / LICENCE, lineage_text(shards.manifest))
 
 
+def _remove(paths: Iterable[Path]) -> None:
+    for path in list(paths):
+        if not path.is_dir() or path.is_symlink():
+            path.unlink(missing_ok=True)
+
+
 def _clean(out: Path) -> None:
     """Remove what only an unfinished export needs; a call that was killed may have left it beside export.json."""
+    records = out / RECORDS
     try:
-        if (out / RECORDS).exists():
-            shutil.rmtree(out / RECORDS)
-        for leftover in out.glob(".*.tmp"):
-            leftover.unlink(missing_ok=True)
+        if records.is_dir() and not records.is_symlink():
+            _remove(path for path in records.iterdir() if _RECORD.fullmatch(path.name) or is_temporary(path.name))
+            with contextlib.suppress(OSError):  # somebody else's files are in it
+                records.rmdir()
+        _remove(leftover for leftover in out.glob(".*") if is_temporary(leftover.name))
         (out / UNFINISHED).unlink(missing_ok=True)
     except OSError as error:
         raise explain_write_error(out, error) from error

@@ -14,7 +14,7 @@ import numpy as np
 
 from data.errors import DataError
 from data.files import sha256_of_file
-from data.shards.manifest import file_problems, read_manifest, table_of_manifest
+from data.shards.manifest import read_manifest, shard_problems, table_of_manifest
 from data.shards.reading import open_shard, read_group
 from data.shards.schema import Row, decode_row, row_problems
 
@@ -57,7 +57,7 @@ class ShardFolder:
         """
         self.folder = folder
         self.manifest: Mapping[str, Any] = read_manifest(folder)
-        problems = file_problems(folder, self.manifest)
+        problems = shard_problems(folder, self.manifest)
         if problems:
             raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
         self.table = table_of_manifest(self.manifest)

@@ -20,14 +20,25 @@ from PIL import Image
 from data.errors import DataError
 from data.files import sha256_of_file
 from data.shards.manifest import (
-    file_problems,
+    document_problems,
     has_form_of_manifest,
     load_manifest,
     manifest_problems,
+    shard_problems,
+    stray_problems,
     table_of_manifest,
 )
 from data.shards.reading import explained_read, open_shard
-from data.shards.schema import ROW_GROUP, SCHEMA, decode_row, is_safe_relative_path, row_problems
+from data.shards.schema import (
+    ROW_GROUP,
+    SCHEMA,
+    collection_of,
+    decode_row,
+    is_safe_relative_path,
+    row_id,
+    row_problems,
+    schema_of,
+)
 
 _SHOWN_GAPS = 20
 _ORIENTATION = 0x0112  # tag of EXIF
@@ -75,10 +86,11 @@ def verify_shards(folder: Path | str) -> list[str]:
 def find_problems(folder: Path | str) -> Iterator[Problem]:
     """Check a folder of shards against its manifest and every row against the schema; no problem ends the search.
 
-    Found are: an altered manifest; missing, extra, linked, truncated and altered files; other columns; wrong counts;
-    damaged pages and pictures; sizes of image and label that differ; class ids outside the table; palettes that are
-    not those of the label; kinds, sources, models and edit boxes that contradict each other or the manifest; an altered
-    card or Croissant file; ids that come twice; and indices that are not 0 to N - 1 in order, each once.
+    Found are: an altered manifest; missing, extra, truncated and altered files, also where links lead to; other
+    columns; wrong counts; damaged pages and pictures; sizes of image and label that differ; class ids outside the
+    table; palettes that are not those of the label; kinds, sources, models and edit boxes that contradict each other or
+    the manifest; ids that come twice; and indices that are not 0 to N - 1 in order, each once. `find_warnings` looks at
+    what no row depends on.
 
     Memory: one row group, and 20 bytes per row for ids and indices.
 
@@ -100,14 +112,12 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
     if facts is None:
         # What is wrong with it was said; without names and classes no shard can be checked against it.
         return
-    yield from map(Problem, file_problems(folder, manifest))
-    if facts.pairs not in (None, facts.rows):
-        yield Problem(f"manifest.json: rows is {facts.rows}, but {facts.pairs} pairs were asked for")
+    yield from map(Problem, [*shard_problems(folder, manifest), *stray_problems(folder, manifest)])
     ledger = _Ledger()
     for name, rows, sha256 in facts.shards:
         ledger.begin(name)
         path = folder / name
-        if path.is_symlink() or not path.is_file():
+        if not path.is_file():
             ledger.whole = False
             continue
         try:
@@ -124,6 +134,19 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
     yield from ledger.problems(folder, facts.rows)
 
 
+def find_warnings(folder: Path | str) -> list[str]:
+    """Say which documents beside the shards, card and Croissant file, are missing or changed; no row depends on them.
+
+    Args:
+        folder: A folder of shards; without a manifest that names documents there is nothing to say.
+    """
+    try:
+        manifest = load_manifest(folder)
+    except DataError:
+        return []
+    return document_problems(Path(folder), manifest) if has_form_of_manifest(manifest) else []
+
+
 @dataclass(frozen=True)
 class _Facts:
     """What the manifest says of every row.
@@ -132,37 +155,47 @@ class _Facts:
         shards: Name, rows and SHA-256 of each.
         rows: Number of rows in all.
         num_classes: K.
+        features: What the metadata of a shard may say to `datasets`: with class names, or as 0.1.0 wrote it, without.
         kind: The kind of all rows.
         models: What `models` says by role.
         seed: The seed of all rows, where the manifest has it.
-        pairs: The number of pairs that were asked for, where the manifest has it; ids are then those of generation.
+        collection: What the ids of its rows have in common, where a run generated them.
         numbered: Matches the ids that generation gives; the group is the index.
     """
 
     shards: list[tuple[str, int, str]]
     rows: int
     num_classes: int
+    features: tuple[bytes, ...]
     kind: str
     models: Mapping[str, Any]
     seed: int | None
-    pairs: int | None
+    collection: str | None
     numbered: re.Pattern[str]
 
     @classmethod
     def of(cls, manifest: Mapping[str, Any]) -> _Facts:
         shards = [(shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]]
         settings = manifest["extra"].get("settings")
-        seed, pairs = (settings.get(key) if isinstance(settings, Mapping) else None for key in ("seed", "pairs"))
+        seed = settings.get("seed") if isinstance(settings, Mapping) else None
+        table = table_of_manifest(manifest)
         return cls(
             shards=shards,
             rows=sum(rows for _, rows, _ in shards),
-            num_classes=table_of_manifest(manifest).num_classes,
+            num_classes=table.num_classes,
+            features=tuple((schema.metadata or {})[b"huggingface"] for schema in (schema_of(table), SCHEMA)),
             kind=manifest["kind"],
             models=manifest["models"],
             seed=seed if isinstance(seed, int) else None,
-            pairs=pairs if isinstance(pairs, int) else None,
-            numbered=re.compile(rf"{re.escape(manifest['kind'])}-(\d{{1,18}})"),
+            collection=collection_of(manifest),
+            numbered=re.compile(rf"{re.escape(manifest['kind'])}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})"),
         )
+
+    def ids_of(self, index: int) -> list[str]:
+        """Return the ids that a row may have: that of this version and that of 0.1.0; none if no run made the rows."""
+        if self.collection is None:
+            return []
+        return [row_id(self.kind, self.collection, index), f"{self.kind}-{index:08d}"]
 
 
 class _Ledger:
@@ -173,6 +206,8 @@ class _Ledger:
         self.whole = True
         # Height and width of the first row; all rows of a run have one size.
         self.size: tuple[int, ...] | None = None
+        # Which of the forms of ids the first row with one has; all rows of a run have the same.
+        self.form: int | None = None
         self._shards: list[str] = []
         self._starts: list[int] = []
         self._digests, self._indices, self._rows = array("Q"), array("q"), array("I")
@@ -241,7 +276,7 @@ def _ids_at(path: Path, rows: set[int]) -> dict[int, str]:
 def _shard_problems(path: Path, expected_rows: int, facts: _Facts, ledger: _Ledger) -> Iterator[Problem]:
     with open_shard(path) as file:
         features = (file.schema_arrow.metadata or {}).get(b"huggingface")
-        if features != (SCHEMA.metadata or {})[b"huggingface"]:
+        if features not in facts.features:
             yield Problem("does not carry the Hugging Face features of schema 1", path.name)
         version = (file.schema_arrow.metadata or {}).get(b"scenepalette_schema")
         if version != (SCHEMA.metadata or {})[b"scenepalette_schema"]:
@@ -297,19 +332,21 @@ def _batch_problems(batch: pa.RecordBatch, path: Path, first: int, facts: _Facts
 
 
 def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger: _Ledger) -> Iterator[str]:
-    row_id, index = values["id"], values["index"]
-    if row_id is None or index is None:
+    name, index = values["id"], values["index"]
+    if name is None or index is None:
         ledger.whole = False
     else:
-        if not ledger.add(number, row_id, index):
+        if not ledger.add(number, name, index):
             yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
         if not 0 <= index < facts.rows:
             yield f"the index {index} is not in 0 to {facts.rows - 1}"
-        match = facts.numbered.fullmatch(row_id)
+        match, ids = facts.numbered.fullmatch(name), facts.ids_of(index)
+        if ledger.form is None and name in ids:
+            ledger.form = ids.index(name)
         if match is not None and int(match[1]) != index:
             yield f"the id and the index {index} name different rows"
-        elif facts.pairs is not None and row_id != f"{facts.kind}-{index:08d}":
-            yield f"the id of index {index} must be {facts.kind}-{index:08d}"
+        elif ids and name != ids[ledger.form or 0]:
+            yield f"the id of index {index} must be {ids[ledger.form or 0]}"
     try:
         row = decode_row(values, "this row")
     except DataError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from data.classes import ClassTable
 from data.errors import DataError, ScenepaletteError
 from data.files import read_json, sha256_of_file, sha256_of_json, write_json
 from data.provenance import code_version
-from data.shards.schema import KINDS, SCHEMA_VERSION, shard_name
+from data.shards.schema import KINDS, SCHEMA_VERSION
 from data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
@@ -23,7 +24,8 @@ CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
-_SHARD_NAME = re.compile(r"train-\d{5}-of-\d{5}\.parquet")
+_SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
+_SHOWN_NUMBERS = 20
 _MOST = 2**48
 # What reading a class table raises if its JSON has another form.
 _NO_TABLE = (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -127,9 +129,18 @@ def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
         ScenepaletteError: The file cannot be written.
     """
     folder = Path(folder)
-    problems = file_problems(folder, manifest)
+    problems = [*shard_problems(folder, manifest), *stray_problems(folder, manifest)]
     if problems:
         raise DataError(f"The shards in {folder} are not those of the manifest.", problems)
+    return seal_documents(folder, manifest)
+
+
+def seal_documents(folder: Path, manifest: Mapping[str, Any]) -> Path:
+    """Write a manifest with the hashes of the documents that are in the folder now; return its path.
+
+    Raises:
+        ScenepaletteError: The file cannot be written.
+    """
     documents = {name: sha256_of_file(folder / name) for name in DOCUMENTS if (folder / name).is_file()}
     write_json(folder / MANIFEST_NAME, sealed({**manifest, "documents": documents}))
     return folder / MANIFEST_NAME
@@ -152,7 +163,7 @@ def load_manifest(folder: Path | str) -> Any:
     """Return the JSON value in `manifest.json`, whatever it is; `manifest_problems` checks it.
 
     Raises:
-        DataError: It is missing, a link, far too large, or no JSON.
+        DataError: It is missing, far too large, or no JSON.
     """
     path = Path(folder) / MANIFEST_NAME
     if not path.is_file():
@@ -160,8 +171,6 @@ def load_manifest(folder: Path | str) -> Any:
             f"{folder} has no {MANIFEST_NAME}: it holds no shards, or generation did not finish. "
             "Give the folder of one kind of shards, or run the generation again; it continues where it stopped."
         )
-    if path.is_symlink():
-        raise DataError(f"{path} is a link, not a file of this folder. Put a copy in its place.")
     size = path.stat().st_size
     if size > MAX_MANIFEST_BYTES:
         raise DataError(f"{path} has {size} bytes; a manifest has at most {MAX_MANIFEST_BYTES}. Copy it again.")
@@ -193,15 +202,7 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
         problems.append(f"schema is {parsed.schema_}; this version reads {SCHEMA_VERSION}")
     if parsed.kind not in KINDS:
         problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KINDS)}")
-    for shard in parsed.shards:
-        if not _SHARD_NAME.fullmatch(shard.name):
-            problems.append(f"{shard.name!r} is not the name of a shard in this folder (train-00000-of-000NN.parquet)")
-    names = [shard.name for shard in parsed.shards]
-    expected = [shard_name(index, len(names)) for index in range(len(names))]
-    problems += [f"{name} is not listed" for name in expected if name not in names]
-    problems += [f"{name} does not belong to a set of {len(names)}" for name in names if name not in expected]
-    if len(set(names)) < len(names):
-        problems.append("a shard is listed twice")
+    problems += _name_problems([shard.name for shard in parsed.shards])
     for total in ("rows", "bytes"):
         summed = sum(getattr(shard, total) for shard in parsed.shards)
         if getattr(parsed, total) != summed:
@@ -213,6 +214,39 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
         ClassTable.from_dict(parsed.class_table)
     except _NO_TABLE as error:
         problems.append(f"class_table cannot be read ({error!r})")
+    return problems
+
+
+def _name_problems(names: Sequence[str]) -> list[str]:
+    """Compare the names of shards with each other, in the order in which they are listed.
+
+    Shard i is named train-i-of-n, where n was the number of shards when it was planned. A set that grew keeps its
+    shards with their names, so that n may rise from one shard to the next; that of the last one is the number of all.
+    """
+    matches = [_SHARD_NAME.fullmatch(name) for name in names]
+    if None in matches:
+        return [
+            f"{name!r} is not the name of a shard in this folder (train-00000-of-000NN.parquet)"
+            for name, match in zip(names, matches, strict=True)
+            if match is None
+        ]
+    numbers = [(int(match[1]), int(match[2])) for match in matches if match is not None]
+    indices, counts = [index for index, _ in numbers], [count for _, count in numbers]
+    problems = [
+        f"{name} does not belong to a set of {count}"
+        for name, (index, count) in zip(names, numbers, strict=True)
+        if index >= count
+    ]
+    if len(set(indices)) < len(indices):
+        problems.append("a shard is listed twice")
+    elif indices != sorted(indices):
+        problems.append("the shards are not listed in the order of their numbers")
+    elif counts != sorted(counts):
+        problems.append("a shard's name tells of fewer shards than that of one before it")
+    missing = sorted(set(range(max(counts))) - set(indices))
+    if missing:
+        shown = ", ".join(map(str, missing[:_SHOWN_NUMBERS])) + (", ..." if len(missing) > _SHOWN_NUMBERS else "")
+        problems.append(f"{len(missing)} of the {max(counts)} shards that the names tell of are not listed: {shown}")
     return problems
 
 
@@ -248,27 +282,67 @@ def _seal_problems(manifest: Mapping[str, Any]) -> list[str]:
     return [f"the manifest's own sha256 is {stated}, but its content has {found}: it was altered"]
 
 
-def file_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Compare a folder with its manifest: names and sizes of shards, without reading them, and the documents."""
+def shard_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which shards are not there or have another size than their manifest says; none is read."""
     problems = []
-    listed = {shard["name"]: shard["bytes"] for shard in manifest["shards"]}
-    for name, size in listed.items():
-        path = folder / name
-        if path.is_symlink():
-            problems.append(f"{name} is a link, not a file of this folder; put a copy in its place")
-        elif not path.is_file():
-            problems.append(f"{name} is missing")
-        elif path.stat().st_size != size:
-            problems.append(f"{name} has {path.stat().st_size} bytes, the manifest says {size}")
+    for shard in manifest["shards"]:
+        name, path = shard["name"], folder / shard["name"]
+        if not path.is_file():
+            target = f": it is a link to {os.readlink(path)}, which is no file" if path.is_symlink() else ""
+            problems.append(f"{name} is missing{target}")
+        elif path.stat().st_size != shard["bytes"]:
+            problems.append(f"{name} has {path.stat().st_size} bytes, the manifest says {shard['bytes']}")
+    return problems
+
+
+def link_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which shards are links to something else than the manifest says.
+
+    Caches of hubs and stores of large files keep content behind links. One is as good as a file if its content has the
+    right hash, which is computed here: unlike a file, it may come to lead elsewhere without anybody writing to this
+    folder.
+    """
+    problems = []
+    for shard in manifest["shards"]:
+        path = folder / shard["name"]
+        if not path.is_symlink() or not path.is_file() or path.stat().st_size != shard["bytes"]:
+            continue
+        target = path.resolve()
+        status = target.stat()
+        found = _hash_of_target(target, status.st_ino, status.st_size, status.st_mtime_ns)
+        if found != shard["sha256"]:
+            problems.append(
+                f"{path.name} is a link to other content: SHA-256 {found}, the manifest says {shard['sha256']}"
+            )
+    return problems
+
+
+@functools.lru_cache(maxsize=100_000)
+def _hash_of_target(target: Path, inode: int, size: int, changed: int) -> str:
+    """Hash what a link leads to, once in a process as long as it is the same file."""
+    return sha256_of_file(target)
+
+
+def document_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which documents beside the shards are not as they were written. No row depends on them."""
+    problems = []
     for name, sha256 in manifest.get("documents", {}).items():
         path = folder / name
-        if path.is_symlink() or not path.is_file():
-            problems.append(f"{name} is missing, or no file: it states licence and lineage")
-        elif sha256_of_file(path) != sha256:
-            problems.append(f"{name} was altered: it no longer states the licence and lineage that were written")
-    strays = sorted(name for name in _parquet_files(folder) if name not in listed)
-    problems += [f"{name} is in the folder but not in the manifest" for name in strays]
+        try:
+            if not path.is_file():
+                problems.append(f"{name} is missing: it stated licence and lineage")
+            elif sha256_of_file(path) != sha256:
+                problems.append(f"{name} was changed: it may no longer state the licence and lineage that were written")
+        except OSError as error:
+            problems.append(f"{name} cannot be read ({error.strerror or error}): it stated licence and lineage")
     return problems
+
+
+def stray_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
+    """Say which Parquet files readers of whole folders would take for shards."""
+    listed = {shard["name"] for shard in manifest["shards"]}
+    strays = sorted(name for name in _parquet_files(folder) if name not in listed)
+    return [f"{name} is in the folder but not in the manifest" for name in strays]
 
 
 def _parquet_files(folder: Path) -> Iterator[str]:

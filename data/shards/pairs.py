@@ -20,7 +20,7 @@ from data.arrays import Pairs, images_from_uint8
 from data.classes import IGNORE_ID, ClassTable
 from data.errors import ConfigError, DataError
 from data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
-from data.shards.manifest import file_problems, read_manifest, table_of_manifest
+from data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
 from data.shards.reading import explained_read, open_shard, read_group
 from data.shards.schema import ROW_GROUP, decode_image, decode_label
 
@@ -68,7 +68,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
             raise ConfigError(f"threads is {threads}; 1 or more is required to decode pictures.")
         self.folder = Path(folder).absolute()
         manifest = read_manifest(self.folder)
-        problems = file_problems(self.folder, manifest)
+        problems = [*shard_problems(self.folder, manifest), *link_problems(self.folder, manifest)]
         if problems:
             raise DataError(f"The shards in {self.folder} are not those of its manifest.", problems)
         self.kind: str = manifest["kind"]

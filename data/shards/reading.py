@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from data.errors import DataError
-from data.shards.manifest import read_manifest, table_of_manifest
+from data.shards.manifest import link_problems, read_manifest, table_of_manifest
 from data.shards.schema import SCHEMA, Row, decode_row
 
 # Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while pictures hardly compress any further.
@@ -35,6 +36,26 @@ def explained_read(path: Path, part: str = "") -> Iterator[None]:
         ) from error
 
 
+class _ShardFile(pq.ParquetFile):
+    """A Parquet file that closes the file that it was opened on."""
+
+    def close(self, force: bool = True) -> None:
+        super().close(force=force)
+
+
+def open_folder(folder: Path | str) -> dict[str, Any]:
+    """Return the manifest of a folder of shards, once what its links lead to was checked.
+
+    Raises:
+        DataError: As for `read_manifest`, or a link leads to other content than the manifest says.
+    """
+    manifest = read_manifest(folder)
+    problems = link_problems(Path(folder), manifest)
+    if problems:
+        raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
+    return manifest
+
+
 def open_shard(path: Path, rows: int | None = None) -> pq.ParquetFile:
     """Open a shard so that every page is checked against its checksum when it is read.
 
@@ -47,7 +68,9 @@ def open_shard(path: Path, rows: int | None = None) -> pq.ParquetFile:
             rows, or would unpack to an absurd size.
     """
     with explained_read(path):
-        file = pq.ParquetFile(path, page_checksum_verification=True, pre_buffer=False)
+        # By the bytes of its path, which need not be text.
+        source = pa.OSFile(os.fsencode(path))
+        file = _ShardFile(source, page_checksum_verification=True, pre_buffer=False)
     if not file.schema_arrow.equals(SCHEMA):
         file.close()
         raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
@@ -92,7 +115,7 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
         DataError: The folder is not complete or a row cannot be read.
     """
     folder = Path(folder)
-    for shard in read_manifest(folder)["shards"]:
+    for shard in open_folder(folder)["shards"]:
         path = folder / shard["name"]
         with open_shard(path, shard["rows"]) as file:
             for group in range(file.num_row_groups):
@@ -108,7 +131,7 @@ def read_row(folder: Path | str, row_id: str) -> Row:
         DataError: No row has this id, or it cannot be read.
     """
     folder = Path(folder)
-    for shard in read_manifest(folder)["shards"]:
+    for shard in open_folder(folder)["shards"]:
         path = folder / shard["name"]
         with open_shard(path) as file:
             for group in range(file.num_row_groups):
@@ -143,7 +166,7 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
     if count < 1 or columns < 1:
         raise DataError(f"A contact sheet of {count} pairs in {columns} columns is empty. Give numbers of at least 1.")
     folder = Path(folder)
-    manifest = read_manifest(folder)
+    manifest = open_folder(folder)
     table = table_of_manifest(manifest)
     wanted = np.unique(np.linspace(0, manifest["rows"] - 1, min(count, manifest["rows"])).astype(int))
     tiles = []

@@ -13,9 +13,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from data.classes import ClassTable
 from data.errors import ConfigError, DataError
 from data.files import open_atomically, sha256_of_file, sha256_of_open
-from data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row
+from data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row, schema_of
 
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
 ROWS_IN_FLIGHT = ROW_GROUP
@@ -72,6 +73,7 @@ def write_shard(
     path: Path | str,
     rows: Iterable[Row],
     *,
+    table: ClassTable | None = None,
     image_format: ImageFormat = "jpeg",
     jpeg_quality: int = 95,
     encoders: int = 1,
@@ -80,13 +82,13 @@ def write_shard(
     """Write rows to one Parquet file that appears under its name only when it is whole.
 
     Rows are encoded in threads while `rows` goes on producing. The producer is never more than `ROWS_IN_FLIGHT` rows
-    ahead of the encoders, so no more than 64 rows and one
-    row group of encoded rows are held (beside the ids, which must be unique). The bytes of the file depend on the rows
-    and the format alone, not on `encoders`.
+    ahead of the encoders, so no more than 64 rows and one row group of encoded rows are held (beside the ids, which
+    must be unique). The bytes of the file depend on the rows, the table and the format alone, not on `encoders`.
 
     Args:
         path: The final name, see `shard_name`.
         rows: Produced lazily, typically while a model generates them.
+        table: The classes, whose names `datasets` then shows; None where the file is not to name them.
         image_format: "jpeg" (no chroma subsampling) or "png" (lossless); labels are always PNG.
         jpeg_quality: 1 to 95.
         encoders: Number of encoder threads.
@@ -112,15 +114,15 @@ def write_shard(
     if problems:
         raise ConfigError(f"Cannot write {path.name} with these settings.", problems)
 
-    count = 0
+    count, schema = 0, SCHEMA if table is None else schema_of(table)
     try:
         with open_atomically(path) as file:
             with (
-                _parquet_writer(file) as writer,
+                _parquet_writer(file, schema) as writer,
                 contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded,
             ):
                 for group in _groups(encoded):
-                    writer.write_batch(pa.RecordBatch.from_pylist(group, schema=SCHEMA), row_group_size=ROW_GROUP)
+                    writer.write_batch(pa.RecordBatch.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)
                     count += len(group)
                 if count == 0:
                     raise DataError(f"{path.name} would have no rows. Ask for at least one row per shard.")
@@ -136,8 +138,8 @@ def write_shard(
 
 
 @contextlib.contextmanager
-def _parquet_writer(file: BinaryIO) -> Iterator[pq.ParquetWriter]:
-    writer = pq.ParquetWriter(file, SCHEMA, **_PARQUET_OPTIONS)
+def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    writer = pq.ParquetWriter(file, schema, **_PARQUET_OPTIONS)
     try:
         yield writer
     except BaseException:

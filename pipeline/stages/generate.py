@@ -172,6 +172,7 @@ def make_shard(
             written = write_shard(
                 place_of(folder, plan.name),
                 rows,
+                table=maker.train.table,
                 image_format=config.image_format,
                 jpeg_quality=config.jpeg_quality,
                 encoders=1,
