@@ -264,14 +264,19 @@ class Run:
             visit(name)
         return [name for name in self.units if name in needed]
 
-    def make(self, names: list[str]) -> None:
+    def make(self, names: list[str], wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
         """Make units and whatever they are made from, as far as it is not finished.
+
+        Args:
+            names: The units.
+            wait: Seconds to wait for another process that holds the run directory.
+            on_wait: Called once if there is something to wait for.
 
         Raises:
             ScenepaletteError: Anything that a user can mend; finished units stay.
         """
         ranks = self.ranks
-        with exclusive(self.run_dir) if ranks.first else nullcontext():
+        with exclusive(self.run_dir, wait, on_wait) if ranks.first else nullcontext():
             ranks.wait()
             # Refused here if the folder holds another run, before its config is touched.
             missing = self.missing(names)
