@@ -16,11 +16,9 @@ from typing import Any, BinaryIO
 
 from data.errors import DataError, ScenepaletteError
 
-# Names of files that are being written. Nobody else's look like this: leftovers of killed processes are removed by it.
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
-_TEMPORARY = re.compile(r"^\..+\.[0-9a-f]{8}\.scenepalette-tmp$")
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
 
 
 def is_temporary(name: str) -> bool:
@@ -66,11 +64,6 @@ def open_atomically(path: Path | str, *, durable: bool = True) -> Iterator[Binar
         if temporary is not None:
             with contextlib.suppress(OSError):  # a folder that cannot be written; the first reason is the one to report
                 temporary.unlink(missing_ok=True)
-
-
-def is_temporary(name: str) -> bool:
-    """Tell whether a file name is that of a file that `open_atomically` is writing, or was when it was killed."""
-    return _TEMPORARY.fullmatch(name) is not None
 
 
 def _sync_folder(folder: Path) -> None:

@@ -125,9 +125,10 @@ class PublishedProgress(PlainProgress):
             self._bar.show(self._done)
 
     def finish(self) -> None:
-        """Say how long the work took, and fill the bar."""
-        super().finish()
-        self._bar.show(self._total)
+        """Say how long the work took, and leave the bar where the work ended."""
+        if self._working:
+            super().finish()
+            self._bar.show(self._done)
 
 
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:

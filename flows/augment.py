@@ -12,10 +12,12 @@ from flows.stages import (
     DataForm,
     FinetuneForm,
     GenerateForm,
+    Given,
     ImagesForm,
     LayoutsForm,
     Minutes,
-    Override,
+    Out,
+    Overrides,
     PalettesForm,
     Recipe,
     ReportForm,
@@ -28,8 +30,8 @@ from flows.stages import (
 @flow(name="augment", flow_run_name="augment {recipe}", **FLOW)
 def augment(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     palettes: PalettesForm = None,
@@ -42,7 +44,8 @@ def augment(
     compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
-    cluster_address: str | None = None,
+    cluster_address: Given | None = None,
+    models_from: Given | None = None,
     wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Make everything: palettes, layouts, images, pairs, segmenters, and the report on what they gain.
@@ -50,7 +53,7 @@ def augment(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example data.root=/data/camvid.
+        overrides: Further changes by key, as {"data.root": "/data/camvid"}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         palettes: The palette sampler.
@@ -65,6 +68,7 @@ def augment(
         shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
             waits.
         cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        models_from: Folder of another run whose trained models are used.
         wait_minutes: How long to wait while another run works in the same run directory.
     """
     changes = {
@@ -78,6 +82,7 @@ def augment(
         "segmenters": segmenters,
         "report": report,
         "compute": compute,
+        "models_from": models_from,
     }
     return make_stage(
         "report", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)

@@ -6,12 +6,22 @@ Without a configured server, Prefect starts one for the time of the flow. `make 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from pipeline.command_line import OutOption, RecipeArgument, SetOption, print_summary, problems_in_words
-from pipeline.request import Request
+from pipeline.command_line import print_comparison, print_summary, problems_in_words
+from pipeline.options import (
+    ModelsOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    WaitOption,
+    how_to_continue,
+    request_of,
+)
+from pipeline.streams import run_program
 
 FlowName = Literal[
     "augment",
@@ -31,10 +41,12 @@ def run(
     recipe: RecipeArgument,
     changes: SetOption = None,
     out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
 ) -> None:
     """Run a flow on Prefect's embedded server, or on the server that PREFECT_API_URL names."""
     with problems_in_words():
-        request = Request(recipe, tuple(changes or ()), out)
+        request = request_of(recipe, changes, out, models_from)
         # Problems are told before a server is started.
         request.config()
         # Read when Prefect is imported: the embedded server tells nobody that it runs.
@@ -44,12 +56,26 @@ def run(
         from flows.augment import augment
 
         chosen = augment if flow == "augment" else getattr(stages, flow.replace("-", "_"))
-        folder = chosen(recipe=recipe, out=str(request.run_dir), overrides=list(request.overrides))
+        try:
+            folder = Path(
+                chosen(
+                    recipe=recipe,
+                    # As it is resolved here: there is one folder to name, whenever the flow begins.
+                    out=None if out is None else str(request.run_dir),
+                    overrides=list(request.overrides),
+                    wait_minutes=wait,
+                )
+            )
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(how_to_continue(request))
+            raise
         if flow in ("augment", "report"):
-            print_summary(request.run_dir)
+            print_summary(folder.parent)
+        elif flow == "compare":
+            print_comparison(folder.parent)
         else:
             typer.echo(f"Done: {folder}")
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    run_program(lambda: typer.run(run))

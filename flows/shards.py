@@ -176,8 +176,11 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
     progress = PlainProgress(LOG_SECONDS)
     folder = run.run_dir / unit
     progress.start(label, rows)
-    make_shard(folder, ShardPlan(name, first, rows), shared_pair_maker(run, unit), run.generation_of(unit), progress)
-    progress.finish()
+    try:
+        maker, generation = shared_pair_maker(run, unit), run.generation_of(unit)
+        make_shard(folder, ShardPlan(name, first, rows), maker, generation, progress)
+    finally:
+        progress.finish()
     return str(folder / name)
 
 

@@ -6,8 +6,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from data.errors import ScenepaletteError
 from flows.artifacts import ProgressArtifact, PublishedProgress, publish_picture, publish_report, publish_samples
-from flows.forms import Changes, ChangesTo, assignments
+from flows.forms import Changes, ChangesTo, OverridesForm, assignments, override_texts
 from flows.lost_tasks import end_lost_tasks
 from flows.retries import RETRIES
 from flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
@@ -39,13 +38,16 @@ from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_markdown, to_text
 from pipeline.editing import Edit, write_edit
 from pipeline.recipes import RECIPES
-from pipeline.request import Request
+from pipeline.request import OUT_PATTERN, Request, waiting_text
 from pipeline.run import COMPARISON, Run
 from pipeline.run_directory import exclusive
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
-Override = Annotated[str, Field(pattern=r"^[a-z_]+(\.[^.=]+)*=")]
+# Neither blank nor with braces that say nothing: a variable that is not set must not stand for runs/RECIPE.
+Out = Annotated[str, Field(pattern=OUT_PATTERN)]
+Given = Annotated[str, Field(pattern=r"\S")]
+Overrides = Annotated[list[str] | dict[str, Any] | None, OverridesForm()]
 
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -77,7 +79,7 @@ def make_stage(
     stage: str,
     recipe: str,
     out: str | None,
-    overrides: list[str] | None,
+    overrides: Sequence[str] | Mapping[str, Any] | None,
     changes: Mapping[str, Any],
     wait_minutes: float,
     force: Workforce = ONE_AT_A_TIME,
@@ -87,8 +89,8 @@ def make_stage(
     Args:
         stage: One of the stages of `pipeline.run`, or "comparison".
         recipe: Name of a recipe, or a YAML file.
-        out: Run directory, see `folder_of`; runs/RECIPE if it is None.
-        overrides: `section.key=value` changes, which come after `changes`.
+        out: Run directory, see `request_of`; runs/RECIPE if it is None.
+        overrides: Further changes by key or as `section.key=value`, which come after `changes`.
         changes: Values and forms by their key or section.
         wait_minutes: How long another run may go on holding the run directory.
         force: Who makes shards.
@@ -98,14 +100,14 @@ def make_stage(
     """
     force.check()
     end_lost_tasks()
-    request = Request(recipe, (*assignments(changes), *(overrides or ())), folder_of(out))
+    request = request_of(recipe, out, overrides, changes)
     # The verb that makes the same again, for the report to name.
     verb = VERBS[stage] if stage == COMPARISON else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
     def waiting() -> None:
-        print(f"Another run is working in {run.run_dir}; this one waits for it, up to {wait_minutes:g} minutes.")
+        print(waiting_text(run.run_dir, wait_minutes))
 
     with exclusive(run.run_dir, 60 * wait_minutes, waiting):
         names = run.names_of(stage)
@@ -129,15 +131,21 @@ def make_stage(
     return str(run.run_dir / stage)
 
 
-def folder_of(out: str | None) -> Path | None:
-    """Return a run directory; in its name, {date} and {time} say when the flow run was due, in UTC.
+def request_of(
+    recipe: str,
+    out: str | None,
+    overrides: Sequence[str] | Mapping[str, Any] | None,
+    changes: Mapping[str, Any] | None = None,
+) -> Request:
+    """Return what a flow's parameters ask for; {date} and {time} in `out` say when the flow run was due, in UTC.
 
     So each run of a schedule has a run directory of its own. A retry of a flow run has the one it had.
+
+    Raises:
+        ConfigError: `out` is blank, or has braces that say nothing.
     """
-    if not out:
-        return None
-    due = flow_run.scheduled_start_time.astimezone(UTC)
-    return Path(out.replace("{date}", f"{due:%Y-%m-%d}").replace("{time}", f"{due:%H%M}"))
+    texts = (*assignments(changes or {}), *override_texts(overrides))
+    return Request(recipe, texts, out, flow_run.scheduled_start_time)
 
 
 @task(name="make-unit", task_run_name="{label}", log_prints=True, **RETRIES)
@@ -154,8 +162,12 @@ def make_unit(label: str, config: str, run_dir: str, name: str, command: str) ->
     Returns:
         The unit's folder.
     """
-    run = Run(RunConfig.model_validate_json(config), Path(run_dir), PublishedProgress(LOG_SECONDS), command)
-    run.make_one(name)
+    progress = PublishedProgress(LOG_SECONDS)
+    run = Run(RunConfig.model_validate_json(config), Path(run_dir), progress, command)
+    try:
+        run.make_one(name)
+    finally:
+        progress.finish()
     return str(run.run_dir / name)
 
 
@@ -166,8 +178,8 @@ FLOW: dict[str, Any] = {"log_prints": True, "validate_parameters": True}
 @flow(name="fit-palettes", flow_run_name="fit-palettes {recipe}", **FLOW)
 def fit_palettes(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     palettes: PalettesForm = None,
@@ -179,7 +191,7 @@ def fit_palettes(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example palettes.max_components=10.
+        overrides: Further changes by key, as {"palettes.max_components": 10}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         palettes: The palette sampler.
@@ -193,8 +205,8 @@ def fit_palettes(
 @flow(name="train-layouts", flow_run_name="train-layouts {recipe}", **FLOW)
 def train_layouts(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     palettes: PalettesForm = None,
@@ -207,7 +219,7 @@ def train_layouts(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example layouts.full.learning_rate=0.0005.
+        overrides: Further changes by key, as {"layouts.full.learning_rate": 0.0005}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         palettes: The palette sampler.
@@ -222,8 +234,8 @@ def train_layouts(
 @flow(name="train-images", flow_run_name="train-images {recipe}", **FLOW)
 def train_images(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     images: ImagesForm = None,
@@ -235,7 +247,7 @@ def train_images(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example images.steps=1000.
+        overrides: Further changes by key, as {"images.steps": 1000}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         images: The image generator and its training.
@@ -249,8 +261,8 @@ def train_images(
 @flow(name="finetune", flow_run_name="finetune {recipe}", **FLOW)
 def finetune(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     finetune: FinetuneForm = None,
@@ -262,7 +274,7 @@ def finetune(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example finetune.kinds=[full].
+        overrides: Further changes by key, as {"finetune.kinds": ["full"]}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         finetune: End-to-end fine-tuning.
@@ -276,15 +288,16 @@ def finetune(
 @flow(name="compare", flow_run_name="compare {recipe}", **FLOW)
 def compare(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     compare: CompareForm = None,
     compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
-    cluster_address: str | None = None,
+    cluster_address: Given | None = None,
+    models_from: Given | None = None,
     wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Train and measure systems under one budget, and write the table that compares them.
@@ -292,7 +305,7 @@ def compare(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, such as compare.rows=[sb-gan, semantic-palette].
+        overrides: Further changes by key, as {"compare.rows": ["sb-gan"]}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         compare: The comparison of systems.
@@ -301,9 +314,10 @@ def compare(
         shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
             waits.
         cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        models_from: Folder of another run whose trained models are used.
         wait_minutes: How long to wait while another run works in the same run directory.
     """
-    changes = {"seed": seed, "data": data, "compare": compare, "compute": compute}
+    changes = {"seed": seed, "data": data, "compare": compare, "compute": compute, "models_from": models_from}
     return make_stage(
         COMPARISON,
         recipe,
@@ -318,15 +332,16 @@ def compare(
 @flow(name="generate-dataset", flow_run_name="generate-dataset {recipe}", **FLOW)
 def generate_dataset(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     generate: GenerateForm = None,
     compute: ComputeForm = None,
     task_runner: RunnerName = "threads",
     shard_workers: Workers = 1,
-    cluster_address: str | None = None,
+    cluster_address: Given | None = None,
+    models_from: Given | None = None,
     wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Write layout-image pairs to Parquet shards, one task per shard.
@@ -334,7 +349,7 @@ def generate_dataset(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example generate.pairs=5000.
+        overrides: Further changes by key, as {"generate.pairs": 5000}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         generate: Mass production of pairs.
@@ -343,9 +358,10 @@ def generate_dataset(
         shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
             waits.
         cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
+        models_from: Folder of another run whose trained models are used.
         wait_minutes: How long to wait while another run works in the same run directory.
     """
-    changes = {"seed": seed, "data": data, "generate": generate, "compute": compute}
+    changes = {"seed": seed, "data": data, "generate": generate, "compute": compute, "models_from": models_from}
     return make_stage(
         "shards", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)
     )
@@ -354,13 +370,14 @@ def generate_dataset(
 @flow(name="train-segmenter", flow_run_name="train-segmenter {recipe}", **FLOW)
 def train_segmenter(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     generate: GenerateForm = None,
     segmenters: SegmentersForm = None,
     compute: ComputeForm = None,
+    models_from: Given | None = None,
     wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Train a segmenter per arm and seed, with and without generated pairs.
@@ -368,27 +385,36 @@ def train_segmenter(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example segmenters.steps=500.
+        overrides: Further changes by key, as {"segmenters.steps": 500}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         generate: Mass production of pairs.
         segmenters: The segmenters that are compared.
         compute: Device, precision and threads.
+        models_from: Folder of another run whose trained models are used.
         wait_minutes: How long to wait while another run works in the same run directory.
     """
-    changes = {"seed": seed, "data": data, "generate": generate, "segmenters": segmenters, "compute": compute}
+    changes = {
+        "seed": seed,
+        "data": data,
+        "generate": generate,
+        "segmenters": segmenters,
+        "compute": compute,
+        "models_from": models_from,
+    }
     return make_stage("segmenters", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="report", flow_run_name="report {recipe}", **FLOW)
 def report(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     seed: Seed | None = None,
     data: DataForm = None,
     report: ReportForm = None,
     compute: ComputeForm = None,
+    models_from: Given | None = None,
     wait_minutes: Minutes = WAIT_MINUTES,
 ) -> str:
     """Compare the arms, write the report, and show it as an artifact.
@@ -396,19 +422,20 @@ def report(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes to the recipe as section.key=value, for example report.bootstrap_samples=500.
+        overrides: Further changes by key, as {"report.bootstrap_samples": 500}, or a list of section.key=value.
         seed: All randomness follows from it.
         data: Which data set; what is left out stays as the recipe has it, here and below.
         report: The comparison of arms.
         compute: Device, precision and threads.
+        models_from: Folder of another run whose trained models are used.
         wait_minutes: How long to wait while another run works in the same run directory.
     """
-    changes = {"seed": seed, "data": data, "report": report, "compute": compute}
+    changes = {"seed": seed, "data": data, "report": report, "compute": compute, "models_from": models_from}
     return make_stage("report", recipe, out, overrides, changes, wait_minutes)
 
 
 @flow(name="edit", flow_run_name="edit {what}", **FLOW)
-def edit(what: Edit, run_dir: str, picture: str, options: dict[str, Any] | None = None) -> str:
+def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | None = None) -> str:
     """Edit scenes with the models of a finished run, and show the picture as an artifact.
 
     Args:
@@ -425,8 +452,8 @@ def edit(what: Edit, run_dir: str, picture: str, options: dict[str, Any] | None 
 @flow(name="doctor", flow_run_name="doctor {recipe}", **FLOW)
 def doctor(
     recipe: Recipe = "demo",
-    out: str | None = None,
-    overrides: list[Override] | None = None,
+    out: Out | None = None,
+    overrides: Overrides = None,
     measure: bool = True,
     strict: bool = False,
 ) -> str:
@@ -435,14 +462,14 @@ def doctor(
     Args:
         recipe: Name of a recipe, or a YAML file.
         out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Changes to the recipe as section.key=value, for example data.root=/data/camvid.
+        overrides: Changes by key, as {"data.root": "/data/camvid"}, or a list of section.key=value.
         measure: Whether some steps of every training are timed, for up to a minute.
         strict: Whether warnings count as problems.
 
     Returns:
         The verdict; with problems the flow run fails, and its message is the page.
     """
-    diagnosis = examine(Request(recipe, tuple(overrides or ()), folder_of(out)), measured=measure)
+    diagnosis = examine(request_of(recipe, out, overrides), measured=measure)
     create_markdown_artifact(to_markdown(diagnosis, strict), key="doctor", description=diagnosis.subject)
     if diagnosis.failed(strict):
         raise ScenepaletteError(to_text(diagnosis, strict))

@@ -11,6 +11,8 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -21,11 +23,21 @@ from typer.core import TyperGroup
 from data.errors import ConfigError, ScenepaletteError
 from pipeline.doctor_command import doctor
 from pipeline.edit_commands import edit_app
-from pipeline.request import Request
+from pipeline.options import (
+    ModelsOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    WaitOption,
+    how_to_continue,
+    request_of,
+)
+from pipeline.request import Request, waiting_text
 from pipeline.shard_commands import shards_app
+from pipeline.streams import FAILED, INTERRUPTED, run_program
 from pipeline.tables import print_table
 
-FAILED, INTERRUPTED, TERMINATED = 1, 130, 143
+TERMINATED = 143
 
 
 class Terminated(KeyboardInterrupt):
@@ -46,7 +58,8 @@ def problems_in_words() -> Iterator[None]:
             typer.echo(f"Error: {error}", err=True)
             raise typer.Exit(FAILED) from None
         except KeyboardInterrupt as interrupt:
-            typer.echo("Stopped; finished work is kept. Give the same command again to continue.", err=True)
+            how = "\n".join(getattr(interrupt, "__notes__", ["Rerun the same command to continue."]))
+            typer.echo(f"Stopped; finished work is kept. {how}", err=True)
             raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
 
 
@@ -88,31 +101,6 @@ app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
 
-RecipeArgument = Annotated[
-    str, typer.Argument(metavar="RECIPE_OR_YAML", help="Name of a recipe (see `recipes`), or a YAML file.")
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set", metavar="KEY=VALUE", help="Change a value, for example generate.pairs=500. May be given many times."
-    ),
-]
-
-
-def _run_dir(text: str) -> Path:
-    """Take a run directory; an empty text, as of a variable that is not set, would be the current folder."""
-    if not text.strip():
-        raise typer.BadParameter("it is empty; name a folder, or leave --out away.")
-    return Path(text)
-
-
-OutOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--out", metavar="RUN_DIR", help="Where the run is kept.", show_default="runs/RECIPE", parser=_run_dir
-    ),
-]
-
 
 @app.callback()
 def main_help() -> None:
@@ -127,23 +115,40 @@ def main_help() -> None:
     """
 
 
-def _make(request: Request, stage: str, verb: str) -> Path:
+def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
     """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
 
     Of processes that `torchrun` started together, those after the first end here.
+
+    Args:
+        request: What to make, and where.
+        wait: Minutes to wait while another run works there.
+        stage: One of the stages of `pipeline.run`.
+        verb: The verb that makes the same again.
     """
+    import torch
+
     from pipeline.progress import choose_progress
     from training.loop import NO_PROGRESS
     from training.ranks import joined_ranks
 
+    def waiting() -> None:
+        typer.echo(waiting_text(request.run_dir, wait), err=True)
+
     with joined_ranks() as ranks:
+        if request.is_dated:  # processes do not start at the very same time
+            began = ranks.total(torch.tensor(request.when.timestamp() * ranks.first, dtype=torch.float64))
+            request = replace(request, when=datetime.fromtimestamp(float(began), UTC))
         config = request.config()
         from pipeline.run import Run
 
         progress = choose_progress() if ranks.first else NO_PROGRESS
         run = Run(config, request.run_dir, progress, command=request.command(verb), ranks=ranks)
         try:
-            run.make(run.names_of(stage))
+            run.make(run.names_of(stage), wait=60 * wait, on_wait=waiting)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(how_to_continue(request))
+            raise
         finally:
             progress.finish()
     if not ranks.first:
@@ -152,7 +157,13 @@ def _make(request: Request, stage: str, verb: str) -> Path:
 
 
 @app.command(rich_help_panel="The whole path")
-def run(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def run(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Make everything, from the data set to the report.
 
     For example:
@@ -161,102 +172,155 @@ def run(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None
 
         scenepalette run camvid-cpu --set data.root=CAMVID --set generate.pairs=2000 --out runs/camvid
     """
-    print_summary(_make(Request(recipe, tuple(changes or ()), out), "report", "run"))
+    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "run"))
 
 
 @app.command(rich_help_panel="The whole path")
-def demo(changes: SetOption = None, out: OutOption = None) -> None:
+def demo(
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Make everything on embedded street scenes; nothing has to be downloaded. The same as `run demo`.
 
     For example:
 
         scenepalette demo --out runs/first
     """
-    print_summary(_make(Request("demo", tuple(changes or ()), out), "report", "run"))
+    print_summary(_make(request_of("demo", changes, out, models_from), wait, "report", "run"))
 
 
 app.command(rich_help_panel="The whole path")(doctor)
 
 
 @app.command("fit-palettes", rich_help_panel="One stage, with all that it needs")
-def fit_palettes(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def fit_palettes(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Learn which scenes occur: fit the sampler of class shares to the training layouts.
 
     For example:
 
         scenepalette fit-palettes demo --set palettes.max_components=10
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "palettes", "fit-palettes"), "palettes")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "palettes", "fit-palettes")
 
 
 @app.command("train-layouts", rich_help_panel="One stage, with all that it needs")
-def train_layouts(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def train_layouts(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Learn how scenes are arranged: train the generators of layouts.
 
     For example:
 
         scenepalette train-layouts demo --out runs/demo
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "layouts", "train-layouts"), "layouts")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "layouts", "train-layouts")
 
 
 @app.command("train-images", rich_help_panel="One stage, with all that it needs")
-def train_images(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def train_images(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Learn what scenes look like: train the generator of images for layouts.
 
     For example:
 
         scenepalette train-images demo --set images.steps=1000 --out runs/longer
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "images", "train-images"), "images")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "images", "train-images")
 
 
 @app.command(rich_help_panel="One stage, with all that it needs")
-def generate(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def generate(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Write layout-image pairs to Parquet shards.
 
     For example:
 
         scenepalette generate demo --set generate.pairs=5000 --out runs/more
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "shards", "generate"), "shards")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "shards", "generate")
 
 
 @app.command(rich_help_panel="One stage, with all that it needs")
-def finetune(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def finetune(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Train a layout and an image generator together, end to end; pairs made afterwards come from the result.
 
     For example:
 
         scenepalette finetune demo --set 'finetune.kinds=[full]' --set finetune.steps=200
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "finetuned", "finetune"), "finetuned")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "finetuned", "finetune")
 
 
 @app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")
-def train_segmenter(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def train_segmenter(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Train a segmenter per arm and seed, with and without generated pairs.
 
     For example:
 
         scenepalette train-segmenter demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/three-seeds
     """
-    _say_where(_make(Request(recipe, tuple(changes or ()), out), "segmenters", "train-segmenter"), "segmenters")
+    _make_part(request_of(recipe, changes, out, models_from), wait, "segmenters", "train-segmenter")
 
 
 @app.command(rich_help_panel="One stage, with all that it needs")
-def report(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def report(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Compare the arms and write the report.
 
     For example:
 
         scenepalette report demo --out runs/demo
     """
-    print_summary(_make(Request(recipe, tuple(changes or ()), out), "report", "report"))
+    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "report"))
 
 
 @app.command(rich_help_panel="The whole path")
-def compare(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = None) -> None:
+def compare(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
     """Train and measure systems under one budget, and write the table that compares them.
 
     For example:
@@ -265,8 +329,7 @@ def compare(recipe: RecipeArgument, changes: SetOption = None, out: OutOption = 
 
         scenepalette compare camvid-cpu --set data.root=CAMVID --out runs/systems
     """
-    run_dir = _make(Request(recipe, tuple(changes or ()), out), "comparison", "compare")
-    _print_comparison(run_dir / "comparison" / "report")
+    print_comparison(_make(request_of(recipe, changes, out, models_from), wait, "comparison", "compare"))
 
 
 @app.command(rich_help_panel="What there is")
@@ -327,8 +390,8 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
     typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
 
 
-def _say_where(run_dir: Path, stage: str) -> None:
-    typer.echo(f"Done: {run_dir / stage}")
+def _make_part(request: Request, wait: float, stage: str, verb: str) -> None:
+    typer.echo(f"Done: {_make(request, wait, stage, verb) / stage}")
 
 
 def print_summary(run_dir: Path) -> None:
@@ -348,11 +411,13 @@ def print_summary(run_dir: Path) -> None:
     typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
 
 
-def _print_comparison(folder: Path) -> None:
+def print_comparison(run_dir: Path) -> None:
+    """Print the table of a finished comparison of systems, and where it lies."""
     from data.files import read_json
     from pipeline.contents import check_contents
     from pipeline.report.comparison import show_metric
 
+    folder = run_dir / "comparison" / "report"
     check_contents(folder)
     document = read_json(folder / "comparison.json")
     shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
@@ -368,7 +433,7 @@ def _millions(count: int) -> str:
 
 def main() -> None:
     """Entry point of the command `scenepalette`."""
-    app(prog_name="scenepalette")
+    run_program(lambda: app(prog_name="scenepalette"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.request import Request
+from pipeline.options import ModelsOption, OutOption, RecipeArgument, SetOption, request_of
 
 STYLES = {
     "title": "bold",
@@ -23,17 +23,10 @@ WIDEST, PIPED = 110, 100
 
 
 def doctor(
-    recipe: Annotated[
-        str, typer.Argument(metavar="RECIPE_OR_YAML", help="Name of a recipe (see `recipes`), or a YAML file.")
-    ],
-    changes: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change a value, for example data.root=FOLDER."),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        typer.Option("--out", metavar="RUN_DIR", help="Where the run is to be kept.", show_default="runs/RECIPE"),
-    ] = None,
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write the page as one HTML file.")
     ] = None,
@@ -61,7 +54,7 @@ def doctor(
 
     progress = choose_progress()
     try:
-        diagnosis = examine(Request(recipe, tuple(changes or ()), out), measured=measure, progress=progress)
+        diagnosis = examine(request_of(recipe, changes, out, models_from), measured=measure, progress=progress)
     finally:
         progress.finish()
     console = Console(highlight=False)

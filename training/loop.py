@@ -38,7 +38,7 @@ class Progress(Protocol):
         ...
 
     def finish(self) -> None:
-        """End the piece of work."""
+        """End the piece of work, whether all its units were reported or not; more calls do nothing."""
         ...
 
 
@@ -240,12 +240,15 @@ class PlainProgress:
         self.interval = interval
         self._description, self._total, self._done, self._first = "", 0, 0, 0
         self._began = self._printed = time.monotonic()
+        self._working = False
 
     def start(self, description: str, total: int, done: int = 0) -> None:
-        """Begin a piece of work and say so."""
+        """Begin a piece of work and say so; one that was not finished is said to have stopped."""
+        self.finish()
         self._description, self._total, self._done, self._first = description, total, done, done
         self._began = self._printed = time.monotonic()
-        print(f"{description}: {done} of {total}" if done else f"{description}: {total}", file=sys.stderr, flush=True)
+        self._working = True
+        self._say(f"{done} of {total}" if done else f"{total}")
 
     def advance(self, count: int = 1, **values: float) -> None:
         """Count, and print a line if the last one is old enough."""
@@ -255,12 +258,19 @@ class PlainProgress:
             self._printed = now
             left = (now - self._began) / (self._done - self._first) * (self._total - self._done)
             shown = "".join(f" {name}={value:.3g}" for name, value in values.items())
-            print(
-                f"{self._description}: {self._done} of {self._total}, {left:.0f} s left{shown}",
-                file=sys.stderr,
-                flush=True,
-            )
+            self._say(f"{self._done} of {self._total}, {left:.0f} s left{shown}")
 
     def finish(self) -> None:
-        """Say how long the piece of work took."""
-        print(f"{self._description}: done in {time.monotonic() - self._began:.0f} s", file=sys.stderr, flush=True)
+        """Say how long the piece of work took, and where it stopped if not all of it was done."""
+        if self._working:
+            self._working = False
+            seconds = time.monotonic() - self._began
+            finished = self._done >= self._total
+            self._say(
+                f"done in {seconds:.0f} s"
+                if finished
+                else f"stopped after {self._done} of {self._total}, {seconds:.0f} s"
+            )
+
+    def _say(self, text: str) -> None:
+        print(f"{self._description}: {text}", file=sys.stderr, flush=True)
