@@ -36,7 +36,9 @@ from generators.sean import SeanGenerator
 from pipeline.contents import check_contents
 from pipeline.models import PairModels, image_model, layout_model
 from pipeline.run import Run
+from pipeline.run_directory import CONFIG
 from pipeline.stages import data
+from pipeline.units import reasons_of
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
 Frames = Annotated[int, Field(ge=2, le=200)]
@@ -206,12 +208,16 @@ class Editor:
             return generator.replace_codes(codes, drawn, generator.is_absent(label_map))
 
     def _require(self, unit: str) -> None:
-        if unit not in self.run.units or not self.run.is_finished(unit):
+        folder, units = self.run.run_dir / unit, self.run.units
+        state = self.run.state(unit) if unit in units else None
+        if state is not None and state.status == "other":
+            reasons = reasons_of(state, units[unit], units)
+            raise ConfigError(f"{folder} was made with other settings than {CONFIG} says. Restore {CONFIG}.", reasons)
+        if state is None or state.status != "finished":
             raise ConfigError(
-                f"{self.run.run_dir / unit} is not finished. Run `scenepalette run` with this --out folder first, or "
-                "the verb that makes it."
+                f"{folder} is not finished. Run `scenepalette run` with this --out folder first, or the verb that makes it."
             )
-        check_contents(self.run.run_dir / unit)
+        check_contents(folder)
 
 
 def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, Any]) -> None:

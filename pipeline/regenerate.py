@@ -237,7 +237,11 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
         problems += reasons_of(State("other", manifest), unit, run.units)
     for needed in unit.inputs:
         try:
-            if not run.is_finished(needed):
+            state = run.state(needed)
+            if state.status == "other":
+                reasons = "; ".join(reasons_of(state, run.units[needed], run.units))
+                problems.append(f"{needed}: it was made with other settings: {reasons}")
+            elif state.status != "finished":
                 problems.append(f"{needed} is not finished there")
         except ScenepaletteError as error:
             problems.append(f"{needed}: {error.summary}")

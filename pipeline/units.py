@@ -142,6 +142,8 @@ def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
 def reasons_of(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[str]:
     """Say in what a result of other settings or inputs differs from what the unit is now, one text each."""
     identity = identity_in(state.record or {})
+    if identity.get("unit", unit.name) != unit.name:
+        return [f"its {MANIFEST} or {UNFINISHED} is that of {identity['unit']}"]
     reasons = differences(identity.get("settings", {}), unit.settings)
     if identity.get("version", unit.version) != unit.version:
         reasons.append(f"it was made by version {identity['version']} of this stage, which now has {unit.version}")

@@ -49,6 +49,7 @@ def changed_run(finished_run: Path, tmp_path: Path):
         folder.mkdir()
         for part in ("data", "palettes", "layouts", "images"):
             shutil.copytree(finished_run / part, folder / part)
+        shutil.copy(finished_run / "scenepalette-run.json", folder)
         config = yaml.safe_load((finished_run / "config.yaml").read_text())
         target = config
         for key in section.split("."):
@@ -194,7 +195,8 @@ def test_a_folder_without_run_is_told(tmp_path: Path) -> None:
 
 def test_models_that_are_not_trained_are_named(finished_run: Path, tmp_path: Path) -> None:
     shutil.copytree(finished_run / "data", tmp_path / "run/data")
-    shutil.copy(finished_run / "config.yaml", tmp_path / "run")
+    for name in ("config.yaml", "scenepalette-run.json"):
+        shutil.copy(finished_run / name, tmp_path / "run")
     for name, missing in (("palettes", "layouts/semantic-palette"), ("noise", "images/oasis")):
         _, errors = invoke(name, str(tmp_path / "run"), "--picture", str(tmp_path / "x.png"), expected=1)
         assert f"{missing} is not finished" in "".join(errors.split("\n")).replace("  ", " ")

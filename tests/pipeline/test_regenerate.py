@@ -14,10 +14,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from data.errors import DataError
+from data.errors import DataError, ScenepaletteError
 from data.files import sha256_of_file
 from data.shards.manifest import read_manifest
-from data.shards.schema import ROW_GROUP, SCHEMA
+from data.shards.schema import ROW_GROUP, SCHEMA, row_id
 from pipeline.recipes import load_config
 from pipeline.regenerate import regenerate_rows, regenerate_shards
 from pipeline.run import Run
@@ -27,9 +27,14 @@ from pipeline.stages.data import read_data
 ALL_ROWS = [str(index) for index in range(10)]
 
 
+def id_of(folder: Path, index: int) -> str:
+    manifest = read_manifest(folder)
+    return row_id(manifest["kind"], manifest["extra"]["fingerprint"][:8], index)
+
+
 @pytest.fixture
 def change_stored(copy_of_run: Callable[..., Path]) -> Path:
-    """The folder of full pairs of a copied run, whose row 4 (of the second shard) was changed."""
+    """The folder of full pairs of a copied run, whose row 5 (of the second shard) was changed."""
     folder = copy_of_run() / "shards/full"
     path = folder / "train-00001-of-00003.parquet"
     rows = pq.read_table(path).to_pylist()
@@ -43,7 +48,8 @@ def test_every_row_comes_out_equal_byte_for_byte(kind: str, finished_run: Path) 
     made = list(regenerate_rows(finished_run / "shards" / kind, ALL_ROWS[::-1]))
     assert [row.index for row in made] == list(range(10))[::-1]
     assert [row.differences for row in made] == [()] * 10
-    assert made[0].shard == "train-00002-of-00003.parquet" and made[0].id == f"{kind}-00000009"
+    assert made[0].shard == "train-00002-of-00003.parquet"
+    assert made[0].id == id_of(finished_run / "shards" / kind, 9)
 
 
 def test_pseudo_rows_come_out_equal_too(
@@ -62,11 +68,14 @@ def test_pseudo_rows_come_out_equal_too(
 
 
 def test_a_row_is_made_within_the_batch_that_it_was_first_made_in(
-    finished_run: Path, monkeypatch: pytest.MonkeyPatch
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Three rows in the first shard, two in a batch: the third was made alone, as the others never are."""
-    asked = []
-    maker = Run(load_config(str(finished_run / "config.yaml")), finished_run).pair_maker("shards/full")
+    """Three rows in the shard that was added, two in a batch: the third was made alone, as the others never are."""
+    asked, run_dir = [], copy_of_run()
+    run = Run(load_config(str(tiny_recipe), ["generate.pairs=13"]), run_dir)
+    run.make(["shards/full"])
+    assert [row.differences for row in regenerate_rows(run_dir / "shards/full", ["12", "10", "9"])] == [()] * 3
+    maker = run.pair_maker("shards/full")
 
     class Watched:
         def rows(self, first: int, count: int, batch_size: int):
@@ -74,18 +83,19 @@ def test_a_row_is_made_within_the_batch_that_it_was_first_made_in(
             return maker.rows(first, count, batch_size)
 
     monkeypatch.setattr(Run, "pair_maker", lambda self, name: Watched())
-    list(regenerate_rows(finished_run / "shards/full", ["1", "0", "2", "4", "9"]))
-    assert asked == [(0, 2), (2, 1), (3, 2), (8, 2)]
+    list(regenerate_rows(run_dir / "shards/full", ["1", "0", "12", "11", "9"]))
+    assert asked == [(0, 2), (12, 1), (10, 2), (8, 2)]
 
 
 def test_differences_are_told_and_pictures_written(change_stored: Path, tmp_path: Path) -> None:
-    (same, changed) = regenerate_rows(change_stored, ["full-00000003", "full-00000004"], out=tmp_path / "out")
+    ids = [id_of(change_stored, index) for index in (4, 5)]
+    (same, changed) = regenerate_rows(change_stored, ids, out=tmp_path / "out")
     assert same.differences == ()
     image, seed = changed.differences
     assert image.startswith("image: ") and "pixels differ, by at most" in image
     assert seed == "seed: 8 stored, 0 now"
     stored = pq.read_table(change_stored / same.shard).to_pylist()[0]
-    assert [path.name for path in same.files] == ["full-00000003.jpg", "full-00000003.label.png"]
+    assert [path.name for path in same.files] == [f"{ids[0]}.jpg", f"{ids[0]}.label.png"]
     assert [path.read_bytes() for path in same.files] == [stored["image"]["bytes"], stored["label"]["bytes"]]
 
 
@@ -121,7 +131,7 @@ def test_a_shard_that_comes_out_different_leaves_the_file_alone(
     with pytest.raises(DataError, match="it was left as it was") as caught:
         regenerate_shards(folder, [path.name])
     assert "Another processor" in str(caught.value)
-    assert path.read_bytes() == b"damaged" and not list(folder.glob(".*.tmp"))
+    assert path.read_bytes() == b"damaged" and not list(folder.glob(".*-tmp"))
 
 
 def test_a_copy_elsewhere_needs_the_run_that_made_it(finished_run: Path, tmp_path: Path) -> None:
@@ -129,8 +139,10 @@ def test_a_copy_elsewhere_needs_the_run_that_made_it(finished_run: Path, tmp_pat
     with pytest.raises(DataError, match="--run RUN_DIR"):
         list(regenerate_rows(folder, ["0"]))
     assert [row.differences for row in regenerate_rows(folder, ["0", "5"], finished_run)] == [(), ()]
-    with pytest.raises(DataError, match="holds no run"):
+    with pytest.raises(ScenepaletteError, match="is no run directory"):
         list(regenerate_rows(folder, ["0"], tmp_path))
+    with pytest.raises(ScenepaletteError, match="holds no run"):
+        list(regenerate_rows(folder, ["0"], tmp_path / "nothing"))
 
 
 def test_other_weights_settings_and_code_are_refused_together(
@@ -152,9 +164,9 @@ def test_other_weights_settings_and_code_are_refused_together(
     ):
         with pytest.raises(DataError, match="not as it was when it made") as caught:
             ask()
-        version, quality, image = caught.value.problems
+        quality, version, image = caught.value.problems
         now, before = generate.VERSION, generate.VERSION - 1
-        assert version.startswith(f"the code of generation has version {now}, the rows were made by version {before}")
+        assert version == f"it was made by version {before} of this stage, which now has {now}"
         assert quality == "jpeg_quality: 95 there, 80 now"
         assert image.startswith("image_model: the rows were made with") and str(weights) in image
 
@@ -166,13 +178,15 @@ def test_models_that_were_trained_otherwise_are_refused(copy_of_run: Callable[..
     (run_dir / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(DataError) as caught:
         list(regenerate_rows(run_dir / "shards/full", ["0"]))
-    assert any("images/oasis has other settings" in problem for problem in caught.value.problems)
+    assert "made from images/oasis" in caught.value.problems
+    assert "images/oasis: it was made with other settings: steps: 3 there, 4 now" in caught.value.problems
 
 
 def test_rows_and_shards_that_there_are_not_are_told_at_once(finished_run: Path) -> None:
     folder = finished_run / "shards/full"
-    with pytest.raises(DataError, match="0 to 9, or full-00000000 to full-00000009") as caught:
-        list(regenerate_rows(folder, ["0", "10", "semi-00000001", "-1", "full-1", "full-00000009"]))
+    first, last = (id_of(folder, index) for index in (0, 9))
+    with pytest.raises(DataError, match=f"0 to 9, or {first} to {last}") as caught:
+        list(regenerate_rows(folder, ["0", "10", first.replace("full", "semi"), "-1", "full-00000001", last]))
     assert len(caught.value.problems) == 4
     with pytest.raises(DataError, match=r"other\.parquet is not a shard"):
         regenerate_shards(folder, ["../other.parquet"])
