@@ -490,7 +490,7 @@ def _check_arm(
         raise ConfigError("This segmenter cannot be trained.", arm)
 
     problems = []
-    sizes = {domain: tuple(pairs.size) for domain, pairs in domains.items()}
+    sizes = {domain: pairs.size for domain, pairs in domains.items()}
     for domain, pairs in domains.items():
         if len(pairs) == 0:
             problems.append(f"There are no {domain} pairs.")
