@@ -100,7 +100,7 @@ EncoderName = Annotated[
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
 LARGEST_SIZE = 8192
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
-# As `base_grid` has it. Prefect overwrites a bare `anyOf` of what may be left out, and its forms ask for a choice in it.
+# As `base_grid` has it. Prefect overwrites the `anyOf` of what may be left out, so that it stands behind an `if` here.
 _GRIDS = [
     {"items": {"multipleOf": factor, "minimum": SMALLEST_SIDE * factor, "maximum": LARGEST_SIDE * factor}}
     for factor in (2**doublings for doublings in range(1, LARGEST_SIZE.bit_length()))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from data.errors import ConfigError
+from data.untrusted import short
 from generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
 from generators.image_contract import ImageSettings
 from generators.image_systems import IMAGE_SYSTEMS
@@ -137,11 +138,12 @@ def row_problems(config: RunConfig) -> list[str]:
         models = row_models(config, row, ROWS[row])
         for model in (models.layout, models.image):
             if model is not None and model.unit not in problems:
-                problems[model.unit] = f"compare.rows: {row}: {text}" if (text := _problem_of(model, config)) else ""
+                problems[model.unit] = f"compare.rows: {row}: {text}" if (text := model_problem(model, config)) else ""
     return [problem for problem in problems.values() if problem]
 
 
-def _problem_of(model: LayoutModel | ImageModel, config: RunConfig) -> str | None:
+def model_problem(model: LayoutModel | ImageModel, config: RunConfig) -> str | None:
+    """Return what keeps a model from being made at the size of the data; it is built without memory."""
     size = config.data.size
     try:
         with torch.device("meta"):
@@ -156,4 +158,7 @@ def _problem_of(model: LayoutModel | ImageModel, config: RunConfig) -> str | Non
                     return f"images.augment: {model.system} compares images pixel by pixel; leave it out"
     except ConfigError as error:
         return f"{model.system}: {error}"
+    except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
+        # torch's ways of saying that no tensor has so many numbers.
+        return f"{model.system}: no network can be built of these numbers ({short(str(error))})"
     return None

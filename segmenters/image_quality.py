@@ -42,6 +42,10 @@ ImageMetrics = dict[str, float | int | str | None]
 DRAWS = 20
 # conditional-imle.txt, 4.3: how often one image of each cluster is chosen.
 CHOICES_OF_CLUSTERS = 10
+SMALLEST_SIDE = max(WINDOW, LPIPS_SMALLEST_SIDE)
+"""Least height and width of images whose diversity is measured."""
+LEAST_PAIRS = NEIGHBORS + 1
+"""Least number of real, and of generated, pairs that are compared."""
 
 
 def evaluate_images(
@@ -134,14 +138,14 @@ def _check(
     problems = []
     if layouts.dtype != np.uint8 or layouts.ndim != 3 or len(layouts) == 0:
         problems.append(f"The layouts are {layouts.dtype} {list(layouts.shape)}; give uint8 [L, H, W] with L >= 1.")
-    elif min(layouts.shape[1:]) < max(WINDOW, LPIPS_SMALLEST_SIDE):
+    elif min(layouts.shape[1:]) < SMALLEST_SIDE:
         problems.append(
             f"The layouts are {layouts.shape[1]}x{layouts.shape[2]}; MS-SSIM and LPIPS need at least "
-            f"{max(WINDOW, LPIPS_SMALLEST_SIDE)} pixels each way."
+            f"{SMALLEST_SIDE} pixels each way."
         )
     for what, pairs in (("real", real), ("generated", generated)):
-        if len(pairs) <= NEIGHBORS:
-            problems.append(f"There are {len(pairs)} {what} pairs; precision and recall need at least {NEIGHBORS + 1}.")
+        if len(pairs) < LEAST_PAIRS:
+            problems.append(f"There are {len(pairs)} {what} pairs; precision and recall need at least {LEAST_PAIRS}.")
     if real.table.fingerprint != generated.table.fingerprint:
         problems.append(
             f"The real pairs have the class table {real.table.name!r}, the generated ones {generated.table.name!r}, "

@@ -47,11 +47,16 @@ def encoder_names() -> tuple[str, ...]:
     return tuple(sorted(name for name, entry in known_encoders.items() if can_be_dilated(entry["encoder"])))
 
 
+def is_fetched(encoder: str) -> bool:
+    """Tell whether an encoder's name leads to a hub or a folder, as "tu-hf-hub:..." does."""
+    return encoder.startswith(TIMM_PREFIX) and not {":", "/"}.isdisjoint(encoder)
+
+
 @functools.lru_cache(maxsize=256)
 def encoder_problems(encoder: str, encoder_weights: str | None) -> tuple[str, ...]:
     """Return what keeps an encoder, or its pre-training, from being used, without loading anything.
 
-    Names that lead to a hub or a folder ("tu-hf-hub:...") are known when they are loaded, not before.
+    What is fetched by its name is known when it is built, not before.
 
     Args:
         encoder: As in `build_deeplabv3`.
@@ -74,7 +79,7 @@ def encoder_problems(encoder: str, encoder_weights: str | None) -> tuple[str, ..
         available = sorted(known_encoders[encoder].get("pretrained_settings") or {})
     else:
         name = encoder.removeprefix(TIMM_PREFIX)
-        if ":" in name or "/" in name:
+        if is_fetched(encoder):
             return ()
         architecture = name.partition(".")[0]
         if not timm.is_model(architecture):
@@ -148,18 +153,22 @@ def build_deeplabv3(
             classes=num_classes,
         )
 
-    if encoder_weights is None:
-        model = build(None)
-    else:
-        try:
-            model = build(encoder_weights)
-        except Exception as error:  # the hub client, the transport and the file format each raise their own kinds
-            reason = str(error).partition("\n")[0] or type(error).__name__
+    try:
+        model = build(encoder_weights)
+    except Exception as error:  # the hub client, the transport and the file format each raise their own kinds
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        if is_fetched(encoder):
+            raise ScenepaletteError(
+                f"segmenters.encoder: {short(repr(encoder))} cannot be fetched, or cannot be DeepLabV3's encoder "
+                f"({short(reason)}). Use the name of an encoder that needs no fetching, for example resnet18."
+            ) from error
+        if encoder_weights is not None:
             raise ScenepaletteError(
                 f"The {encoder_weights} weights of the encoder {encoder} could not be loaded ({reason}). To go on "
                 "without them, leave segmenters.encoder_weights empty: the encoder then starts from random weights. To "
                 "use them, make a connection to huggingface.co possible or fill its cache (HF_HOME) beforehand."
             ) from error
+        raise
     model.encoder.register_forward_pre_hook(_to_encoder_range)
     return model
 

@@ -449,6 +449,19 @@ def _check_identity(folder: Path, extra: dict[str, Any], identity: dict[str, Any
         )
 
 
+def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[str]:
+    """Return why a segmenter cannot be trained on images of a height and width, one text each."""
+    height, width = size
+    problems = []
+    if height % settings.output_stride or width % settings.output_stride:
+        problems.append(
+            f"{height}x{width}; both must be multiples of segmenters.output_stride, {settings.output_stride}"
+        )
+    if settings.adaptation == "advent" and min(size) < SMALLEST_SIDE:
+        problems.append(f"{height}x{width}; AdvEnt needs at least {SMALLEST_SIDE} each way")
+    return problems
+
+
 def _check_arm(
     settings: SegmenterSettings,
     domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
@@ -477,20 +490,13 @@ def _check_arm(
         raise ConfigError("This segmenter cannot be trained.", arm)
 
     problems = []
-    sizes = {domain: tuple(pairs.size) for domain, pairs in domains.items()}
+    sizes = {domain: pairs.size for domain, pairs in domains.items()}
     for domain, pairs in domains.items():
-        height, width = sizes[domain]
         if len(pairs) == 0:
             problems.append(f"There are no {domain} pairs.")
         if pairs.table.fingerprint != table.fingerprint:
             problems.append(f"The {domain} pairs have the class table {pairs.table.name!r}, not {table.name!r}.")
-        if height % settings.output_stride or width % settings.output_stride:
-            problems.append(
-                f"The {domain} pairs are {height}x{width}; both must be multiples of segmenters.output_stride, "
-                f"{settings.output_stride}."
-            )
-        if settings.adaptation == "advent" and min(height, width) < SMALLEST_SIDE:
-            problems.append(f"The {domain} pairs are {height}x{width}; AdvEnt needs at least {SMALLEST_SIDE} each way.")
+        problems += [f"The {domain} pairs are {text}." for text in size_problems(settings, sizes[domain])]
     if len(set(sizes.values())) > 1:
         problems.append(f"Sizes differ: {', '.join(f'{d} {h}x{w}' for d, (h, w) in sizes.items())}; make them equal.")
     if problems:

@@ -214,7 +214,7 @@ class PairedFiles:
 
     @property
     def content(self) -> str:
-        """Hash of the class table, and of each pair's id, meaning of label values and bytes, as they are now.
+        """Hash of classes and terms, and of each pair's id, meaning of label values and bytes, as they are now.
 
         Raises:
             DataError: A file was removed since the data set was opened.
@@ -227,7 +227,9 @@ class PairedFiles:
             label = [[path.name, next(hashes)] for path in _label_paths(pair)]
             meaning = self._values_of(pair).lookup.tolist()
             pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), self._label_scale, pairs])
+        # Terms and origins travel on with what is made of the pairs.
+        stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
+        return sha256_of_json([*stated, pairs])
 
     def _values_of(self, pair: FilePair) -> LabelValues:
         return self._values if pair.values is None else pair.values

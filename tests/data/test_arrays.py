@@ -18,6 +18,7 @@ from torchvision.transforms.v2.functional import resize
 
 from data.arrays import (
     Pairs,
+    content_of,
     images_to_uint8,
     open_array,
     read_arrays,
@@ -45,6 +46,28 @@ def test_samples_of_the_wanted_size_are_stored_as_they_are(camvid_root: Path, tm
         assert np.array_equal(pairs.labels[i], dataset[i].label)
     index = json.loads((tmp_path / "arrays" / "train.json").read_text())
     assert index["fingerprint"] == dataset.fingerprint
+    assert content_of(tmp_path / "arrays", "train") == index["content"] == dataset.content
+
+
+def test_arrays_that_do_not_state_their_content_are_refused(camvid_root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"no finished arrays \(train\.json is missing\)"):
+        content_of(tmp_path, "train")
+    for index in ({}, [], {"content": 3}):
+        (tmp_path / "train.json").write_text(json.dumps(index))
+        with pytest.raises(DataError, match="does not state the content"):
+            content_of(tmp_path, "train")
+
+
+def test_a_file_that_changes_while_arrays_are_written_is_noticed(
+    camvid_root: Path, tmp_path: Path, write: Callable[[Path, np.ndarray], None]
+) -> None:
+    dataset = open_dataset("camvid", "train", camvid_root)
+
+    def meanwhile(done: int, total: int) -> None:
+        write(camvid_root / "train" / "a.png", np.zeros((6, 8, 3), np.uint8))
+
+    write_arrays(dataset, (6, 8), tmp_path / "arrays", meanwhile)
+    assert content_of(tmp_path / "arrays", "train") != dataset.content
 
 
 def test_where_labels_come_from_is_kept(cityscapes_25k_root: Path, tmp_path: Path) -> None:

@@ -90,6 +90,8 @@ def test_fingerprint_follows_the_files(camvid_root: Path) -> None:
     assert open_dataset("camvid", "train", camvid_root).fingerprint == first
     assert open_dataset("camvid", "val", camvid_root).fingerprint != first
     label = camvid_root / "trainannot" / "a.png"
+    content = dataset.content
     label.write_bytes(label.read_bytes())
     assert dataset.fingerprint != first
+    assert dataset.content == content != open_dataset("camvid", "val", camvid_root).content
     assert dataset.table == CAMVID

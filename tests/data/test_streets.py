@@ -196,6 +196,9 @@ def test_fingerprint_follows_every_argument() -> None:
         Streets("train", 4, SIZE, 1),
     ]
     assert len({base, *(other.fingerprint for other in others)}) == 5
+    content = Streets("train", 4, SIZE, seed=0).content
+    assert content == Streets("train", 4, SIZE, seed=0).content
+    assert len({content, *(other.content for other in others)}) == 5
 
 
 def test_all_wrong_arguments_are_named_at_once() -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import shlex
 from typing import Annotated, Any
 
 import pytest
+from jsonschema import Draft202012Validator
 from prefect import flow
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import ValidationError
 
+from data.errors import ConfigError
 from flows.augment import augment
 from flows.forms import Changes, ChangesTo, assignments, changes_to
-from pipeline.config import GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
+from generators.grids import base_grid
+from pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
 from pipeline.recipes import RECIPES, load_config
 from pipeline.request import Request
 
 SECTIONS = [
-    field.annotation for name, field in RunConfig.model_fields.items() if name not in ("recipe", "seed", "compare")
+    field.annotation
+    for name, field in RunConfig.model_fields.items()
+    if name not in ("recipe", "seed", "models_from", "compare")
 ]
 
 
@@ -32,7 +39,7 @@ def test_a_form_has_the_sections_fields_none_of_them_required_or_filled_in(secti
         described = schema["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
         assert described["description"] and "default" not in field
         assert {"type": "null"} not in field.get("anyOf", [])
-        for limit in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "enum"):
+        for limit in ("minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum", "enum", "pattern", "minItems"):
             if limit in expected[name]:
                 assert field[limit] == expected[name][limit]
 
@@ -96,6 +103,55 @@ def test_an_unknown_recipe_is_refused_when_a_run_is_submitted_with_the_names_of_
             validate({"recipe": recipe}, schema, raise_on_error=True)
         with pytest.raises(ParameterTypeError, match="recipe"):
             augment.validate_parameters({"recipe": recipe})
+
+
+IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
+    ({"data": {"size": [100, 130]}}, r"'data\.size'.*\[100, 130\] is not valid"),
+    ({"data": {"size": [1000, 1000]}}, r"'data\.size'"),
+    ({"data": {"size": [2, 2]}}, r"'data\.size'"),
+    ({"data": {"size": [96]}}, r"'data\.size'.*too short"),
+    ({"data": {"root": ""}}, r"'data\.root'"),
+    ({"generate": {"kinds": []}}, r"'generate\.kinds'"),
+    ({"generate": {"kinds": ["whole"]}}, r"'whole' is not one of.*'full'"),
+    ({"segmenters": {"arms": []}}, r"'segmenters\.arms'"),
+    ({"segmenters": {"arms": ["fake"]}}, r"'fake' is not one of.*'real\+syn'"),
+    ({"segmenters": {"seeds": []}}, r"'segmenters\.seeds'"),
+    ({"segmenters": {"encoder": "resnett18"}}, r"'resnett18' does not match.*resnet18\|"),
+    ({"segmenters": {"encoder": "vgg11"}}, r"'vgg11' does not match"),
+    ({"images": {"system": "oasiss"}}, r"'oasiss' is not one of.*'gaugan'"),
+    ({"images": {"systems": {"oasiss": {"width": 8}}}}, r"'oasiss' is not one of"),
+    ({"layouts": {"full": {"system": "semantic-palette-partial"}}}, r"is not one of.*'sb-gan'"),
+    ({"layouts": {"partial": {"system": "sb-gan"}}}, r"is not one of.*'semantic-palette-partial'"),
+]
+
+
+@pytest.mark.parametrize(("parameters", "message"), IMPOSSIBLE)
+def test_a_server_refuses_impossible_settings_by_the_schema_alone(parameters: dict[str, Any], message: str) -> None:
+    with pytest.raises(Exception, match=message):
+        validate(parameters, augment.parameters.model_dump(), raise_on_error=True)
+
+
+def test_a_server_takes_whatever_recipes_and_users_may_set() -> None:
+    schema = augment.parameters.model_dump()
+    for recipe in RECIPES.values():
+        values = json.loads(json.dumps({key: value for key, value in recipe().items() if key != "recipe"}))
+        validate({"recipe": "demo", **values}, schema, raise_on_error=True)
+    for encoder in ("resnet50", "mit_b0", "tu-convnext_tiny", "tu-hf-hub:me/mine"):
+        validate({"segmenters": {"encoder": encoder}}, schema, raise_on_error=True)
+    for field in ("size", "root", "unlabelled"):
+        validate({"data": {field: None}}, schema, raise_on_error=True)
+
+
+def test_the_schema_has_the_sizes_that_grids_reach() -> None:
+    size = Draft202012Validator(changes_to(DataConfig).model_json_schema()["properties"]["size"])
+    sides = sorted({*range(1, 70), *(odd * 2**power for odd in (3, 5, 31, 33) for power in range(1, 12))})
+    for height, width in itertools.product([side for side in sides if side <= 8192], repeat=2):
+        try:
+            base_grid((height, width))
+        except ConfigError:
+            assert not size.is_valid([height, width]), (height, width)
+        else:
+            assert size.is_valid([height, width]), (height, width)
 
 
 @flow

@@ -61,17 +61,99 @@ def test_all_contradictions_are_reported_at_once() -> None:
 
 @pytest.mark.parametrize("size", [(33, 48), (2, 2), (1000, 1000)])
 def test_impossible_size_names_one_that_works(size: tuple[int, int]) -> None:
-    (problem,) = problems_of(RECIPES["demo"](), f"data.size={list(size)}")
+    (problem,) = problems_of(RECIPES["camvid"](), "data.root=/somewhere", f"data.size={list(size)}")
     assert problem.startswith("data.size:") and f"{size[0]}x{size[1]}" in problem
     height, width = map(int, problem.rpartition("works is ")[2].rstrip(".").split("x"))
     # Another size has another number of levels, which is then all that is wrong.
-    assert all("levels" in each for each in problems_of(RECIPES["camvid"](), f"data.size=[{height}, {width}]")[1:])
+    again = problems_of(RECIPES["camvid"](), "data.root=/somewhere", f"data.size=[{height}, {width}]")
+    assert all("levels" in each for each in again)
 
 
-def test_missing_root_says_what_to_add(tmp_path: Path) -> None:
+def test_missing_root_says_what_to_add() -> None:
     assert problems_of(RECIPES["camvid"]()) == ("data.root: camvid needs its folder; add --set data.root=FOLDER",)
-    (problem,) = problems_of(RECIPES["camvid"](), f"data.root={tmp_path / 'nowhere'}")
-    assert "there is no folder" in problem
+
+
+PATHS = [
+    "data.root",
+    "data.class_file",
+    "data.unlabelled",
+    "images.vgg_weights",
+    "report.inception_weights",
+    "compare.alexnet_weights",
+    "models_from",
+]
+
+
+@pytest.mark.parametrize("field", PATHS)
+def test_paths_are_absolute_whatever_they_are_relative_to_and_need_not_exist(
+    field: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    demo = merge(RECIPES["demo"](), {"data": {"name": "folder", "root": "."}})
+
+    def resolved(text: str) -> Path:
+        value: Any = make_config(with_overrides(demo, [f"{field}={text}"]))
+        for name in field.split("."):
+            value = getattr(value, name)
+        return value
+
+    assert resolved("sets/a") == resolved("./sets/a") == resolved(str(tmp_path / "sets/a")) == tmp_path / "sets/a"
+    # What .. is to a link is not known before the link is there.
+    assert resolved("link/../a") == tmp_path / "link/../a"
+    assert resolved("~/a") == tmp_path / "home/a"
+    for wrong in ("''", "~nobody-of-this-name/a"):
+        (problem,) = problems_of(demo, f"{field}={wrong}")
+        assert problem.startswith(f"{field}: ")
+
+
+def test_a_written_config_means_the_same_files_from_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "there").mkdir()
+    monkeypatch.chdir(tmp_path)
+    config = make_config(with_overrides(RECIPES["camvid"](), ["data.root=camvid", "models_from=runs/a"]))
+    write_config(tmp_path / "config.yaml", config)
+    monkeypatch.chdir(tmp_path / "there")
+    assert load_config("../config.yaml") == config
+
+
+@pytest.mark.parametrize(
+    ("assignments", "message"),
+    [
+        (["generate.kinds=[]", "segmenters.arms=[real]"], "generate.kinds: there is none"),
+        (["segmenters.arms=[]"], "segmenters.arms: the arm 'real' is missing"),
+        (["segmenters.seeds=[]"], "segmenters.seeds: "),
+        (["compare.rows=[]"], "compare.rows: "),
+        (["report.evaluated_pairs=1"], "report.evaluated_pairs: "),
+        (["generate.rows_per_shard=0"], "generate.rows_per_shard: "),
+        (["segmenters.batch_size=1"], "segmenters.batch_size: "),
+        (["segmenters.encoder=resnett18"], "segmenters.encoder: got 'resnett18'"),
+        (["segmenters.encoder=vgg11"], "segmenters.encoder: vgg11 cannot be dilated"),
+        (["segmenters.encoder=densenet121"], "segmenters.encoder: densenet121 cannot be dilated"),
+        (["segmenters.encoder=tu-resnett18"], "segmenters.encoder: got 'tu-resnett18', but timm has no model"),
+        (["segmenters.encoder=tu-"], "segmenters.encoder: got 'tu-', but timm has no model"),
+        (["segmenters.encoder=tu-resnet18.no_tag"], "segmenters.encoder: 'tu-resnet18.no_tag' cannot be"),
+        (["segmenters.encoder=tu-vit_base_patch16_224"], "segmenters.encoder: 'tu-vit_base_patch16_224' cannot be"),
+        (["segmenters.encoder=tu-swin_tiny_patch4_window7_224"], "segmenters.encoder: 'tu-swin_tiny"),
+        (["segmenters.encoder=tu-hrnet_w18"], "segmenters.encoder: 'tu-hrnet_w18' cannot be"),
+        (["segmenters.encoder_weights=imagenette"], "segmenters.encoder_weights: got 'imagenette'"),
+        (["segmenters.encoder=resnet18", "segmenters.encoder_weights=ssll"], "segmenters.encoder_weights: got 'ssll'"),
+        (["segmenters.encoder=tu-vgg11_bn", "segmenters.encoder_weights=imagenet"], "segmenters.encoder: "),
+        (["data.class_file=classes.csv"], "data.class_file: the classes of streets are fixed"),
+    ],
+)
+def test_what_could_only_fail_late_is_refused_when_the_configuration_is_made(
+    assignments: list[str], message: str
+) -> None:
+    (problem,) = problems_of(RECIPES["demo"](), *assignments)
+    assert problem.startswith(message)
+
+
+def test_streets_too_small_to_be_drawn_are_refused() -> None:
+    assert "data.size: streets need at least 16 pixels each way, got 12x12" in problems_of(
+        RECIPES["demo"](), "data.size=[12, 12]"
+    )
 
 
 def test_overrides_reach_into_sections_and_are_read_as_yaml() -> None:

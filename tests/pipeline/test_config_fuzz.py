@@ -30,15 +30,25 @@ FIELDS = [
     "data.root",
     "data.unlabelled",
     "data.class_file",
+    "images.vgg_weights",
+    "models_from",
     "generate.palette",
     "generate.noise_scheme",
     "finetune.kinds",
     "compare.rows",
+    "segmenters.encoder",
     "segmenters.encoder_weights",
 ]
 NUMBERS = st.integers() | st.floats() | st.sampled_from([0, 1, -1, 2**31, 2**63, 10**30, 1e308])
+TEXTS = st.text(max_size=12) | st.sampled_from(["", "~", "~x/y", "tu-", "tu-x", "tu-a/b", "vgg11"])
 VALUES = st.recursive(
-    st.none() | st.booleans() | NUMBERS | st.text(max_size=12) | st.dates() | st.binary(max_size=4),
+    st.none()
+    | st.booleans()
+    | NUMBERS
+    | st.text(max_size=12)
+    | st.sampled_from(["", "~", "~x/y", "tu-", "tu-x", "tu-a/b"])
+    | st.dates()
+    | st.binary(max_size=4),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6) | NUMBERS, inner, max_size=3),
     max_leaves=6,
 )

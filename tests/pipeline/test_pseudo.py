@@ -20,8 +20,9 @@ from generators.image_systems import IMAGE_SYSTEMS
 from generators.image_training import load_image_critic
 from pipeline.arms import ARMS, DEFAULT_ARMS
 from pipeline.config import RunConfig, make_config, with_overrides
+from pipeline.preflight import check_before
 from pipeline.recipes import load_config
-from pipeline.run import Run
+from pipeline.run import Run, units_of
 from pipeline.stages.data import read_data
 from pipeline.stages.report import _samples
 from training.checkpoint import weights_hash
@@ -63,8 +64,9 @@ def test_what_pseudo_pairs_lack_is_told_at_once(tiny_config: RunConfig, tmp_path
     )
     with pytest.raises(ConfigError, match=r"the arm 'real\+pseudo' needs pseudo pairs"):
         make_config(with_overrides(values, [MIXED]))
+    config = make_config(with_overrides(values, [PSEUDO, MIXED, f"data.unlabelled={tmp_path / 'nowhere'}"]))
     with pytest.raises(ConfigError, match=r"data\.unlabelled: there is no folder"):
-        make_config(with_overrides(values, [PSEUDO, MIXED, f"data.unlabelled={tmp_path / 'nowhere'}"]))
+        check_before(config, list(units_of(config)), wanted=["report"])
 
 
 def test_unlabelled_images_leave_all_other_units_as_they_are(

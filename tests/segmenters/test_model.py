@@ -7,9 +7,10 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
+from segmentation_models_pytorch.encoders import encoders as known_encoders
 
 from data.errors import ConfigError, ScenepaletteError
-from segmenters.model import build_deeplabv3, pooled_features
+from segmenters.model import build_deeplabv3, encoder_names, encoder_problems, pooled_features
 
 
 def test_parameter_count_of_the_papers_layout() -> None:
@@ -72,8 +73,38 @@ def test_missing_pretrained_weights_say_how_to_go_on(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("encoder", "weights", "message"),
-    [("resnet19", None, "resnet19.*resnet18"), ("resnet18", "imagenette", "imagenette.*imagenet")],
+    [
+        ("resnet19", None, "resnet19.*resnet18"),
+        ("resnet18", "imagenette", "imagenette.*imagenet"),
+        ("tu-resnett18", None, "tu-resnett18.*tu-resnet18"),
+        ("tu-resnet18", "imagenette", "imagenette.*a1_in1k, imagenet"),
+        ("tu-resnet18.tv_in1k", "a1_in1k", "a1_in1k.*imagenet, tv_in1k"),
+    ],
 )
 def test_unknown_names_are_answered_with_the_known_ones(encoder: str, weights: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         build_deeplabv3(3, encoder=encoder, encoder_weights=weights)
+
+
+def test_names_of_encoders_are_those_that_can_be_built_and_dilated() -> None:
+    """By building each, without memory."""
+    built = set()
+    for name in known_encoders:
+        try:
+            with torch.device("meta"):
+                smp.DeepLabV3(encoder_name=name, encoder_weights=None, encoder_output_stride=8)
+        except ValueError as error:
+            assert "dilated" in str(error)
+        except RuntimeError as error:  # mit_b0 and its like look at numbers while they are built
+            assert "meta tensors" in str(error)
+            built.add(name)
+        else:
+            built.add(name)
+    assert set(encoder_names()) == built
+
+
+def test_an_encoder_that_cannot_be_fetched_is_told_in_words(tmp_path: Path) -> None:
+    encoder = f"tu-local-dir:{tmp_path}"
+    assert encoder_problems(encoder, None) == ()
+    with pytest.raises(ScenepaletteError, match=r"segmenters\.encoder.*cannot be fetched"):
+        build_deeplabv3(3, encoder=encoder)

@@ -130,10 +130,11 @@ def test_damaged_coloured_and_differently_large_masks_are_all_listed(celebamask_
 
 def test_a_mask_that_changes_after_the_check_is_an_error_when_read(celebamask_hq_root: Path, write: Write) -> None:
     dataset = open_celebamask_hq(celebamask_hq_root, "train")
-    first = dataset.fingerprint
+    first, content = dataset.fingerprint, dataset.content
     hair = celebamask_hq_root / MASKS / "0/00000_hair.png"
     write(hair, np.zeros((3, 3), dtype=np.uint8))
     assert dataset.fingerprint != first
+    assert dataset.content != content
     with pytest.raises(DataError, match="cannot be used"):
         dataset[0]
     hair.unlink()

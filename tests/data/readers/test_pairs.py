@@ -165,8 +165,9 @@ def test_a_file_that_changes_after_the_check_is_an_error_when_read(camvid_root: 
     with pytest.raises(DataError, match=r"changed since(.|\n)*label values 99"):
         dataset[0]
     (camvid_root / "trainannot" / "a.png").unlink()
-    with pytest.raises(DataError, match="can no longer be read"):
-        _ = dataset.fingerprint
+    for read in (lambda: dataset.fingerprint, lambda: dataset.content):
+        with pytest.raises(DataError, match="can no longer be read"):
+            read()
 
 
 def test_the_meaning_of_label_values_is_part_of_the_fingerprint(tmp_path: Path, write: Write) -> None:
@@ -188,6 +189,9 @@ def test_the_meaning_of_label_values_is_part_of_the_fingerprint(tmp_path: Path, 
     ]
     assert [dataset[0].label.tolist() for dataset in datasets] == [[[0, 1], [2, 3]]] * 2 + [[[1, 2], [3, 4]]] * 2
     first, second, third, fourth = (dataset.fingerprint for dataset in datasets)
+    assert first == second
+    assert third == fourth != first
+    first, second, third, fourth = (dataset.content for dataset in datasets)
     assert first == second
     assert third == fourth != first
 

@@ -1,14 +1,26 @@
-"""Stage data on a data set whose label files do not hold class ids."""
+"""Stage data: label files that do not hold class ids, and what identifies a data set."""
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pipeline.config import DataConfig
-from pipeline.stages.data import prepare_data, read_data
+from pipeline.stages.data import (
+    content_of_arrays,
+    content_of_source,
+    content_of_unlabelled_array,
+    content_of_unlabelled_source,
+    prepare_data,
+    prepare_unlabelled,
+    read_data,
+)
 from training.loop import NO_PROGRESS
 
 
@@ -28,3 +40,196 @@ def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: P
     assert train.labels[0].tolist() == validation.labels[0].tolist() == expected
     assert filled.dtype == np.uint8
     assert filled.tolist() == [[[0, 0, 0, 149], [0, 0, 8, 149]]]
+
+
+CLASSES = "name,red,green,blue,evaluated\nroad,128,64,128,true\ncar,0,0,142,true\nsky,70,130,180,true\n"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A folder data set of two and two pairs, and two images without labels."""
+    random, root = np.random.default_rng(0), tmp_path / "set"
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for name in ("a", "b"):
+            image, label = random.integers(0, 256, (4, 6, 3), np.uint8), random.integers(0, 3, (4, 6), np.uint8)
+            Image.fromarray(image).save(root / split / "images" / f"{name}.png")
+            Image.fromarray(label).save(root / split / "labels" / f"{name}.png")
+    (root / "classes.csv").write_text(CLASSES)
+    return root
+
+
+def folder(root: Path, **changes: object) -> DataConfig:
+    return DataConfig.model_validate(
+        {"name": "folder", "root": root, "unlabelled": root / "train/images", "size": (2, 3), **changes}
+    )
+
+
+def written(config: DataConfig, out: Path) -> tuple[str, str]:
+    """Return the contents that are kept with what was prepared."""
+    prepare_data(out / "data", config, 0, NO_PROGRESS)
+    prepare_unlabelled(out / "unlabelled", config, NO_PROGRESS)
+    return content_of_arrays(out / "data"), content_of_unlabelled_array(out / "unlabelled")
+
+
+def source(config: DataConfig) -> tuple[str, str]:
+    """Return the contents of what would be prepared now."""
+    return content_of_source(config, 0, NO_PROGRESS), content_of_unlabelled_source(config)
+
+
+def spelt_relative(root: Path) -> Path:
+    return Path(os.path.relpath(root))
+
+
+def through_a_link(root: Path) -> Path:
+    link = root.with_name("link")
+    link.symlink_to(root)
+    return link
+
+
+def roundabout(root: Path) -> Path:
+    return root / "train" / ".."
+
+
+def copied(root: Path) -> Path:
+    return Path(shutil.copytree(root, root.with_name("elsewhere") / "other name", copy_function=shutil.copyfile))
+
+
+def touched(root: Path) -> Path:
+    os.utime(root / "train/images/a.png", (0, 0))
+    return root
+
+
+def with_other_files(root: Path) -> Path:
+    (root / "README.txt").write_text("mine")
+    return root
+
+
+def with_the_same_classes_spelt_otherwise(root: Path) -> Path:
+    (root / "classes.csv").write_text(CLASSES.replace(",true", "").replace(",evaluated", ""))
+    return root
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        spelt_relative,
+        through_a_link,
+        roundabout,
+        copied,
+        touched,
+        with_other_files,
+        with_the_same_classes_spelt_otherwise,
+    ],
+)
+def test_a_data_set_is_the_same_wherever_it_lies(root: Path, tmp_path: Path, place: Callable[[Path], Path]) -> None:
+    before = written(folder(root), tmp_path / "before")
+    assert source(folder(root)) == before
+    other = folder(place(root))
+    assert source(other) == before
+    assert written(other, tmp_path / "after") == before
+
+
+def with_an_image_altered(root: Path) -> None:
+    Image.fromarray(np.zeros((4, 6, 3), np.uint8)).save(root / "train/images/a.png")
+
+
+def with_a_label_altered(root: Path) -> None:
+    Image.fromarray(np.zeros((4, 6), np.uint8)).save(root / "val/labels/b.png")
+
+
+def with_a_pair_renamed(root: Path) -> None:
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "a.png").rename(root / "train" / kind / "c.png")
+
+
+def with_a_pair_removed(root: Path) -> None:
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "b.png").unlink()
+
+
+def with_a_pair_moved_to_the_other_split(root: Path) -> None:
+    for kind in ("images", "labels"):
+        (root / "train" / kind / "b.png").rename(root / "val" / kind / "c.png")
+
+
+def with_labels_exchanged(root: Path) -> None:
+    labels = root / "train/labels"
+    (labels / "a.png").rename(labels / "kept")
+    (labels / "b.png").rename(labels / "a.png")
+    (labels / "kept").rename(labels / "b.png")
+
+
+def with_a_class_renamed(root: Path) -> None:
+    (root / "classes.csv").write_text(CLASSES.replace("car", "lorry"))
+
+
+def with_classes_exchanged(root: Path) -> None:
+    first, road, car, sky = CLASSES.splitlines()
+    (root / "classes.csv").write_text("\n".join([first, car, road, sky]))
+
+
+def with_a_class_not_evaluated(root: Path) -> None:
+    (root / "classes.csv").write_text(CLASSES.replace("142,true", "142,false"))
+
+
+def with_other_terms(root: Path) -> None:
+    names = ("road", "car", "sky")
+    colours = [(128, 64, 128), (0, 0, 142), (70, 130, 180)]
+    rows = [
+        f"- {{name: {name}, red: {red}, green: {green}, blue: {blue}}}"
+        for name, (red, green, blue) in zip(names, colours, strict=True)
+    ]
+    (root / "classes.yaml").write_text("\n".join(["licence: mine alone", "classes:", *rows]))
+    (root / "classes.csv").unlink()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_an_image_altered,
+        with_a_label_altered,
+        with_a_pair_renamed,
+        with_a_pair_removed,
+        with_a_pair_moved_to_the_other_split,
+        with_labels_exchanged,
+        with_a_class_renamed,
+        with_classes_exchanged,
+        with_a_class_not_evaluated,
+        with_other_terms,
+    ],
+)
+def test_another_content_is_another_data_set(root: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
+    before, _ = written(folder(root), tmp_path / "before")
+    change(root)
+    after, _ = source(folder(root))
+    assert after != before
+    assert written(folder(root), tmp_path / "after")[0] == after
+
+
+def test_a_class_file_elsewhere_counts_by_its_content(root: Path, tmp_path: Path) -> None:
+    before, _ = source(folder(root))
+    (root / "classes.csv").rename(tmp_path / "mine.csv")
+    assert source(folder(root, class_file=tmp_path / "mine.csv"))[0] == before
+    (tmp_path / "mine.csv").write_text(CLASSES.replace("car", "lorry"))
+    assert source(folder(root, class_file=tmp_path / "mine.csv"))[0] != before
+
+
+@pytest.mark.parametrize("change", [with_an_image_altered, with_a_pair_renamed, with_a_pair_removed])
+def test_other_images_are_other_unlabelled_images(root: Path, tmp_path: Path, change: Callable[[Path], None]) -> None:
+    _, before = written(folder(root), tmp_path / "before")
+    change(root)
+    _, after = source(folder(root))
+    assert after != before
+
+
+def test_drawn_scenes_are_identified_by_what_they_are_drawn_from(tmp_path: Path) -> None:
+    def streets(**changes: object) -> DataConfig:
+        return DataConfig.model_validate({"train_scenes": 8, "val_scenes": 2, "size": (16, 24), **changes})
+
+    prepare_data(tmp_path, streets(), 1, NO_PROGRESS)
+    drawn = content_of_arrays(tmp_path)
+    assert content_of_source(streets(), 1, NO_PROGRESS) == drawn
+    others = [({}, 2), ({"train_scenes": 9}, 1), ({"val_scenes": 3}, 1), ({"size": (24, 24)}, 1)]
+    assert drawn not in [content_of_source(streets(**changes), seed, NO_PROGRESS) for changes, seed in others]
