@@ -101,7 +101,6 @@ def _device_problems(config: RunConfig, stages: Collection[str]) -> list[str]:
 
 def _model_problems(config: RunConfig, units: Collection[str]) -> list[str]:
     """Return what is wrong with the generators to be trained, beside those that only a comparison has."""
-    stages = {name.partition("/")[0] for name in units}
     layouts = {field: layout_model(config, field) for field in ("full", "partial")}
     problems = [
         f"layouts.{field}: {text}"
@@ -117,9 +116,6 @@ def _model_problems(config: RunConfig, units: Collection[str]) -> list[str]:
     )
     if weights is not None and looks and not _is_there(weights.is_file):
         problems.append(f"images.vgg_weights: there is no file {short(str(weights))}")
-    lender = config.models_from
-    if lender is not None and stages & {"layouts", "images", "finetuned"} and not _is_there(lender.is_dir):
-        problems.append(f"models_from: there is no folder {short(str(lender))}")
     return problems
 
 

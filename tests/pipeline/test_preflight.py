@@ -64,7 +64,6 @@ BEFORE: list[tuple[list[str], str, str]] = [
     (["layouts.full.max_width=10000000000", "layouts.full.base_width=100000000000"], "layouts", "layouts.full: "),
     (["layouts.partial.hidden_channels=100000000000000000000"], "layouts", "layouts.partial: "),
     (["segmenters.encoder=tu-local-dir:/nowhere"], "segmenters", "segmenters.encoder: "),
-    (["models_from=/nowhere"], "images", "models_from: there is no folder /nowhere"),
 ]
 
 
