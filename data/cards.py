@@ -58,7 +58,7 @@ MAKING_BY_ADDING = (
 )
 
 COLUMNS = (
-    ("id", "string", "Name of the pair, unique in this folder."),
+    ("id", "string", "Name of the pair, unique in this folder; no other run gives it to a pair."),
     ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
     ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
     ("kind", "string", "`full`, `partial`, `semi` or `pseudo`; the same in every row here."),
@@ -97,28 +97,91 @@ def write_card(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
 
 def card_text(manifest: Mapping[str, Any], table: ClassTable) -> str:
     """Return the text of the card for a manifest and its class table."""
-    front_matter = yaml.safe_dump(_front_matter(manifest), sort_keys=False, allow_unicode=True)
-    return f"---\n{front_matter}---\n{_body(manifest, table)}"
+    return _front_matter([manifest], title_of(manifest), {"default": "train-*.parquet"}) + _body(manifest, table)
 
 
-def _front_matter(manifest: Mapping[str, Any]) -> dict[str, Any]:
+def collection_card(manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of the card of a folder that holds folders of shards, with a configuration for each.
+
+    `datasets.load_dataset(FOLDER, NAME)` then loads one of them.
+
+    Args:
+        manifests: The manifest of each folder, by its name.
+    """
+    everything = list(manifests.values())
+    names = list(dict.fromkeys(manifest["source"]["name"] for manifest in everything))
+    title = f"Synthetic pairs after {', '.join(names)}"
+    rows = [
+        (f"[{name}]({name}/{CARD_NAME})", str(manifest["rows"]), str(manifest["bytes"]), making_of(manifest))
+        for name, manifest in manifests.items()
+    ]
+    first = next(iter(manifests))
+    mixed = ", ".join(f'"FOLDER/{name}": 1.0' for name in manifests)
+    lineages = "\n\n".join(dict.fromkeys(map(_lineage, everything)))
+    head = _front_matter(everything, title, {name: f"{name}/train-*.parquet" for name in manifests})
+    return f"""{head}
+# {_cell(title)}
+
+{sum(manifest["rows"] for manifest in everything)} pairs of an image and a label map for semantic segmentation. Each
+folder has a card of its own, with columns, classes, models and examples for further readers.
+
+{_table(("Folder", "Pairs", "Bytes", "How the rows were made"), rows)}
+
+## Licence and lineage
+
+{lineages}
+
+## Loading
+
+With `datasets`, one configuration per folder:
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("FOLDER", "{first}", split="train")
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+```
+
+With PyTorch, all kinds together, each with its weight:
+
+```python
+from torch.utils.data import DataLoader
+
+from data.shards.mixed import MixedPairs
+
+mixed = MixedPairs({{{mixed}}}, seed=0)
+batch = next(iter(DataLoader(mixed, batch_size=4, sampler=mixed.sampler(epoch=0))))
+```
+
+With polars, all rows of all kinds:
+
+```python
+import polars as pl
+
+rows = pl.read_parquet("FOLDER/*/train-*.parquet")
+```
+"""
+
+
+def _front_matter(manifests: Sequence[Mapping[str, Any]], title: str, files: Mapping[str, str]) -> str:
     """YAML for the Hub. No `dataset_info`: the files carry their features, and readers count the rows themselves."""
-    licence = licence_of(manifest)
+    licence = "; ".join(dict.fromkeys(map(licence_of, manifests)))
     known = licence.strip().lower().replace(" ", "-")
     front: dict[str, Any] = {"license": known if known in _HUB_LICENCES else "other"}
     if front["license"] == "other":
         front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:64].strip("-.") or "other"
-    front["pretty_name"] = title_of(manifest)
+    front["pretty_name"] = title
     front["task_categories"] = ["image-segmentation"]
     front["task_ids"] = ["semantic-segmentation"]
     # Labels that no human made, of the rows or of what the models learned from.
-    predicted = manifest["kind"] == "pseudo" or bool(manifest["source"].get("label_origins"))
+    predicted = any(item["kind"] == "pseudo" or item["source"].get("label_origins") for item in manifests)
+    rows = sum(item["rows"] for item in manifests)
     front["tags"] = ["synthetic", *(["pseudo-labels"] if predicted else [])]
-    front["size_categories"] = [next((name for limit, name in _SIZES if manifest["rows"] < limit), "100M<n<1B")]
+    front["size_categories"] = [next((name for limit, name in _SIZES if rows < limit), "100M<n<1B")]
     front["configs"] = [
-        {"config_name": "default", "data_files": [{"split": "train", "path": "train-*.parquet"}]},
+        {"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in files.items()
     ]
-    return front
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n"
 
 
 def _body(manifest: Mapping[str, Any], table: ClassTable) -> str:
@@ -162,17 +225,80 @@ pairs = load_dataset("FOLDER", split="train")
 image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
 ```
 
-With pyarrow:
+The features name the classes:
+
+```python
+import json
+
+from datasets import load_dataset
+
+features = load_dataset("FOLDER", split="train", streaming=True).features
+named = json.loads(features["label"].id)
+classes, ignored = named["classes"], named["ignore_id"]
+```
+
+Some columns hold nulls, of which PyTorch makes no batches: leave them out.
+
+```python
+from datasets import load_dataset
+from torch.utils.data import DataLoader
+
+pairs = load_dataset("FOLDER", split="train").select_columns(["id", "image", "label", "palette_achieved"])
+batch = next(iter(DataLoader(pairs.with_format("torch"), batch_size=4)))  # image B3HW, label B1HW, uint8
+```
+
+Readers of whole folders take this card for a table. Name the Parquet files alone, with pandas:
+
+```python
+from glob import glob
+
+import pandas as pd
+
+rows = pd.read_parquet(sorted(glob("FOLDER/train-*.parquet")))
+```
+
+With polars, `read_parquet` or `scan_parquet`:
+
+```python
+import polars as pl
+
+rows = pl.read_parquet("FOLDER/train-*.parquet")
+```
+
+With pyarrow, at once or lazily:
 
 ```python
 import io
+from glob import glob
 
 import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image
 
-table = pq.read_table("FOLDER/{manifest["shards"][0]["name"]}", page_checksum_verification=True)
-label = np.array(Image.open(io.BytesIO(table["label"][0]["bytes"].as_py())))  # uint8 [H, W]
+rows = pq.read_table(sorted(glob("FOLDER/train-*.parquet")), page_checksum_verification=True)
+label = np.array(Image.open(io.BytesIO(rows["label"][0]["bytes"].as_py())))  # uint8 [H, W]
+```
+
+```python
+import pyarrow.dataset as ds
+
+rows = ds.dataset("FOLDER", format="parquet", exclude_invalid_files=True).to_table(columns=["id", "palette_achieved"])
+```
+
+With DuckDB:
+
+```python
+import duckdb
+
+rows = duckdb.sql("select * exclude (image, label) from 'FOLDER/train-*.parquet'")
+```
+
+With Ray Data:
+
+```python
+import ray
+
+rows = ray.data.read_parquet("FOLDER", file_extensions=["parquet"])
 ```
 
 With PyTorch, random access in bounded memory:
@@ -234,10 +360,13 @@ A row is a function of the models, `seed` and `index`."""
 
 
 def _licence(manifest: Mapping[str, Any]) -> str:
-    source = manifest["source"]
-    return f"""## Licence and lineage
+    return f"## Licence and lineage\n\n{_lineage(manifest)}"
 
-The models learned from **{_cell(source["name"])}**, whose licence is: {_cell(licence_of(manifest))}. The rows derive
+
+def _lineage(manifest: Mapping[str, Any]) -> str:
+    source = manifest["source"]
+    name, licence = _cell(source["name"]), _cell(licence_of(manifest))
+    return f"""The models learned from **{name}**, whose licence is: {licence}. The rows derive
 from that data; what its licence asks of derived data applies to them.
 
 {_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}"""

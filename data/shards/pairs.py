@@ -50,6 +50,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         cache_bytes: int = 256 * 2**20,
         threads: int = 1,
         decoded: Path | str | None = None,
+        transform: Callable[[dict[str, Any]], Any] | None = None,
     ) -> None:
         """Open a folder of shards.
 
@@ -58,6 +59,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
             cache_bytes: Most bytes of encoded row groups to keep; a single larger row group is kept while in use.
             threads: Threads that decode the pictures of a batch. With workers of a DataLoader, 1 is best.
             decoded: Where `decode_shards` put decoded copies; pixels then come from them, and nothing is decoded.
+            transform: Turns each sample that indexing gives into another; `batch` and `samples` leave pairs as they
+                are. For workers that are spawned it must be a function at the top of a module.
 
         Raises:
             DataError: The folder is not complete, a file has another size than its manifest says, or a decoded copy is
@@ -78,6 +81,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         self.shard_rows: list[int] = [shard["rows"] for shard in manifest["shards"]]
         self._cache_bytes = cache_bytes
         self._threads = threads
+        self._transform = transform
         self._decoded = None if decoded is None else DecodedShards(decoded, manifest["shards"])
         self._columns = ["id", "palette_achieved", *([] if decoded is not None else ["image.bytes", "label.bytes"])]
         self._paths = [self.folder / shard["name"] for shard in manifest["shards"]]
@@ -153,8 +157,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
             indices: Numbers of pairs, 0 .. len - 1.
 
         Returns:
-            "image" B3HW float32 in [-1, 1], "label" BHW int64, "id", a list, and "palette" BK float32, the shares
-            achieved.
+            "image" B3HW float32 in [-1, 1], "label" BHW int64, "id" and "kind", lists, and "palette" BK float32, the
+            shares achieved.
 
         Raises:
             IndexError: A number is out of range.
@@ -172,23 +176,31 @@ class ShardPairs(Dataset[dict[str, Any]]):
                 )
             ids.append(row_id)
             palettes.append(palette.to_numpy())
-        return {"image": images, "label": labels, "id": ids, "palette": torch.from_numpy(np.stack(palettes))}
+        return {
+            "image": images,
+            "label": labels,
+            "id": ids,
+            "kind": [self.kind] * len(ids),
+            "palette": torch.from_numpy(np.stack(palettes)),
+        }
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return one pair as a dictionary that `torch.utils.data.default_collate` understands.
+    def __getitem__(self, index: int) -> Any:
+        """Return one pair as a dictionary that `torch.utils.data.default_collate` understands, or what becomes of it.
 
         Args:
             index: Number of the pair; negative numbers count from the end.
 
         Returns:
-            "image" 3HW float32 in [-1, 1], "label" HW int64, "id", and "palette" K float32, the shares achieved.
+            "image" 3HW float32 in [-1, 1], "label" HW int64, "id", "kind", and "palette" K float32, the shares
+            achieved.
         """
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Return several pairs as `__getitem__` does; a DataLoader asks for a whole batch at a time."""
         batch = self.samples([range(len(self))[index] for index in indices])
-        return [{name: values[position] for name, values in batch.items()} for position in range(len(indices))]
+        samples = [{name: values[position] for name, values in batch.items()} for position in range(len(indices))]
+        return samples if self._transform is None else [self._transform(sample) for sample in samples]
 
     def _pixels(self, indices: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
         """Return some pairs: images uint8 BHW3, labels uint8 BHW."""

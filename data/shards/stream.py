@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
+from torch.utils.data._utils.collate import default_collate_fn_map
 
 from data.errors import ConfigError
 from data.files import sha256_of_json
@@ -20,6 +21,21 @@ _ROOM = 2
 
 # Where a copy is: its epoch, the batch of the rank at which this pass began, and how many this copy gave since.
 _COUNTERS = ("epoch", "first", "given")
+
+
+class Batch(dict[str, Any]):
+    """A whole batch: a dictionary that a DataLoader does not put into further batches."""
+
+
+def _refuse(batches: Sequence[Batch], **_: Any) -> None:
+    raise ConfigError(
+        f"ShardStream gives whole batches, and the DataLoader was to make batches of {len(batches)} of them. Give the "
+        "number of pairs to ShardStream and batch_size=None to the DataLoader."
+    )
+
+
+# Where PyTorch looks up how to put samples of a type together; in workers too, which import this module.
+default_collate_fn_map[Batch] = _refuse
 
 
 class ShardStream(IterableDataset[dict[str, Any]]):
@@ -131,11 +147,11 @@ class ShardStream(IterableDataset[dict[str, Any]]):
         self._position[0], self._position[1] = epoch, batches
         self._loaded = self._reached = None
 
-    def __iter__(self) -> Iterator[dict[str, Any]]:
+    def __iter__(self) -> Iterator[Batch]:
         """Yield the batches of this rank that fall to this worker.
 
         Yields:
-            "image" B3HW float32 in [-1, 1], "label" BHW int64, "id", a list, and "palette" BK float32.
+            "image" B3HW float32 in [-1, 1], "label" BHW int64, "id" and "kind", lists, and "palette" BK float32.
         """
         info = get_worker_info()
         worker, workers = (0, 1) if info is None else (info.id, info.num_workers)
@@ -146,7 +162,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
             values = self.pairs.samples(order.rows(batch))
             # Counted before it is given: whoever asks for the state afterwards has this batch.
             reached["given"] += 1
-            yield values
+            yield Batch(values)
 
     def state_dict(self) -> dict[str, Any]:
         """Return how far this copy is: in a worker, that worker's part of the epoch."""

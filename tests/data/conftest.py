@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image
 
 from data.classes import ClassTable, SemanticClass
 from data.shards.manifest import make_manifest, write_manifest
-from data.shards.schema import Row, palette_of_label, shard_name
+from data.shards.schema import Row, palette_of_label, row_id, shard_name
 from data.shards.writing import write_shard
 
 
@@ -170,10 +170,15 @@ def write() -> Callable[[Path, np.ndarray], None]:
 def make_shards() -> Callable[..., list[Row]]:
     """Return what writes a complete folder of PNG pairs of 10 x 14 pixels, three classes and any kind.
 
-    It takes the folder, the number of rows of each shard and, if wanted, the kind; it returns the rows.
+    It takes the folder, the number of rows of each shard and, if wanted, the kind, the names of the shards and whether
+    ids are those of version 0.1.0; it returns the rows.
     """
 
-    def write_all(folder: Path, counts: tuple[int, ...], kind: str = "full") -> list[Row]:
+    def write_all(
+        folder: Path, counts: tuple[int, ...], kind: str = "full", names: Sequence[str] | None = None, old: bool = False
+    ) -> list[Row]:
+        models = {} if kind == "semi" else {"layout_model": "1" * 64}
+        models["image_model"] = "2" * 64
         rows = []
         for index in range(sum(counts)):
             label = np.where(np.arange(14) < 4, random_label(index, 3, 10, 14), index % 3).astype(np.uint8)
@@ -181,7 +186,7 @@ def make_shards() -> Callable[..., list[Row]]:
             palette = palette_of_label(label, 3)
             rows.append(
                 Row(
-                    id=f"{kind}-{index:08d}",
+                    id=f"{kind}-{index:08d}" if old else row_id(kind, "44444444", index),
                     image=random_image(index, 10, 14),
                     label=label,
                     kind=kind,
@@ -191,7 +196,7 @@ def make_shards() -> Callable[..., list[Row]]:
                     edit_box=(1, 2, 5, 6) if kind == "partial" else None,
                     seed=3,
                     index=index,
-                    layout_model="1" * 64,
+                    layout_model=models.get("layout_model"),
                     image_model="2" * 64,
                 )
             )
@@ -200,16 +205,17 @@ def make_shards() -> Callable[..., list[Row]]:
         shards = []
         for number, count in enumerate(counts):
             first = sum(counts[:number])
-            path = folder / shard_name(number, len(counts))
-            shards.append(write_shard(path, rows[first : first + count], image_format="png"))
+            path = folder / (shard_name(number, len(counts)) if names is None else names[number])
+            own = rows[first : first + count]
+            shards.append(write_shard(path, own, image_format="png", table=None if old else table))
         manifest = make_manifest(
             shards,
             kind=kind,
             table=table,
             config_hash="3" * 64,
-            models={"layout_model": "1" * 64, "image_model": "2" * 64},
+            models=models,
             source={"name": "corners", "licence": "CC BY-NC 4.0"},
-            extra={"fingerprint": "4" * 64, "settings": {"seed": 3, "pairs": len(rows)}},
+            extra={"fingerprint": "4" * 64, "settings": {"seed": 3}},
         )
         write_manifest(folder, manifest)
         return rows

@@ -150,7 +150,7 @@ def test_an_interrupted_export_goes_on_and_ends_like_another(
     with pytest.raises(KeyboardInterrupt):
         export_shards(folder, to, out, progress=stop, **options)
     assert not (out / "export.json").exists()
-    (out / ".half.png.x.tmp").write_bytes(b"of a killed process")
+    (out / ".half.png.0a1b2c3d.scenepalette-tmp").write_bytes(b"of a killed process")
     first = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".png", ".tar")}
     export_shards(folder, to, out, progress=lambda done, total: told.append((done, total)), **options)
     assert all_files(out) == expected and told[-1] == (7, 7)
@@ -170,7 +170,7 @@ def test_a_second_process_is_told_and_disturbs_nothing(to: str, shards: tuple[Pa
 
     def meanwhile(done: int, total: int) -> None:
         if not second:
-            half = out / ".half.png.x.tmp"
+            half = out / ".half.png.0a1b2c3d.scenepalette-tmp"
             half.write_bytes(b"of this call")
             code = "import sys; from pathlib import Path; from data.exports.exporting import export_shards as export; "
             code += "export(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))"
@@ -233,9 +233,51 @@ def test_a_call_killed_before_it_marked_the_folder_is_gone_on_with(
     out = tmp_path / "out"
     out.mkdir()
     (out / ".export.lock").touch()
-    (out / ".unfinished.json.0a1b2c3d.tmp").write_text("{")
+    (out / ".unfinished.json.0a1b2c3d.scenepalette-tmp").write_text("{")
     export_shards(folder, "images", out)
     assert all_files(out) == expected
+
+
+FOREIGN = (
+    ".mine.tmp",
+    ".mine.0a1b2c3d.tmp",
+    ".mine.0a1b2c3.scenepalette-tmp",
+    "mine.0a1b2c3d.scenepalette-tmp",
+    "train/.mine.png.x.tmp",
+    ".finished/mine.txt",
+    ".finished/.mine.tmp",
+)
+
+
+@pytest.mark.parametrize("to", FORMATS)
+@pytest.mark.parametrize("name", FOREIGN)
+def test_files_of_others_are_never_deleted(to: str, name: str, shards: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export_shards(shards[0], to, out, progress=stop)
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).write_text("mine")
+    own = out / ".half.png.0a1b2c3d.scenepalette-tmp"
+    own.write_text("of a killed call")
+    for _ in range(2):
+        export_shards(shards[0], to, out)
+        assert (out / name).read_text() == "mine" and not own.exists()
+        assert {path.name for path in (out / ".finished").glob("*")} <= {Path(name).name}
+
+
+@pytest.mark.parametrize("name", [name for name in FOREIGN if "/" not in name])
+def test_a_folder_with_a_hidden_file_of_somebody_else_is_no_export(
+    name: str, shards: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).write_text("mine")
+    with pytest.raises(ConfigError, match="Give an empty or a new --out folder"):
+        export_shards(shards[0], "images", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
 
 def test_a_finished_export_is_recognised_where_nothing_can_be_written(

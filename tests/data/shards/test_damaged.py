@@ -85,14 +85,23 @@ def swapped_files(folder: Path) -> None:
     (folder / "kept").rename(folder / NAMES[1])
 
 
-def linked(folder: Path) -> None:
-    (folder / NAMES[1]).rename(folder.parent / "elsewhere.parquet")
+def linked_to_another(folder: Path) -> None:
+    """Link to a file of the right size with one byte that nobody reads changed."""
+    content = bytearray((folder / NAMES[1]).read_bytes())
+    content[content.rindex(b"parquet-cpp")] ^= 1
+    (folder.parent / "elsewhere.parquet").write_bytes(content)
+    (folder / NAMES[1]).unlink()
     (folder / NAMES[1]).symlink_to(folder.parent / "elsewhere.parquet")
 
 
-def linked_manifest(folder: Path) -> None:
-    (folder / "manifest.json").rename(folder.parent / "manifest.json")
-    (folder / "manifest.json").symlink_to(folder.parent / "manifest.json")
+def linked_to_nothing(folder: Path) -> None:
+    (folder / NAMES[1]).unlink()
+    (folder / NAMES[1]).symlink_to(folder.parent / "elsewhere.parquet")
+
+
+def linked_in_a_circle(folder: Path) -> None:
+    (folder / NAMES[1]).unlink()
+    (folder / NAMES[1]).symlink_to(NAMES[1])
 
 
 def replaced(name: str, content: bytes) -> Damage:
@@ -121,8 +130,9 @@ FILES: dict[str, Damage] = {
     "additional-below": lambda folder: shutil.copytree(folder, folder / "more") and None,
     "swapped-files": swapped_files,
     "one-file-twice": lambda folder: shutil.copy(folder / NAMES[0], folder / NAMES[1]) and None,
-    "linked": linked,
-    "linked-manifest": linked_manifest,
+    "linked-to-another": linked_to_another,
+    "linked-to-nothing": linked_to_nothing,
+    "linked-in-a-circle": linked_in_a_circle,
     "a-folder": a_folder,
     "a-pipe": a_pipe,
     "no-parquet": replaced(NAMES[0], b"PAR1" + b"\0" * 200 + b"PAR1"),
@@ -167,6 +177,11 @@ MANIFESTS: dict[str, Damage] = {
     "name-above": with_value("shards.0.name", "../train-00000-of-00003.parquet"),
     "name-above-windows": with_value("shards.0.name", "..\\train-00000-of-00003.parquet"),
     "name-twice": with_value("shards.0.name", NAMES[1]),
+    "name-of-more-than-there-are": with_value("shards.2.name", "train-00002-of-00004.parquet"),
+    "name-of-fewer-than-before": with_value("shards.0.name", "train-00000-of-00009.parquet"),
+    "name-of-fewer-than-itself": with_value("shards.2.name", "train-00002-of-00002.parquet"),
+    "names-in-another-order": edited(lambda m: m["shards"].reverse()),
+    "name-in-other-digits": with_value("shards.0.name", "train-0000\u0660-of-00003.parquet"),
     "name-is-a-number": with_value("shards.0.name", 7),
     "rows-a-text": with_value("rows", "18"),
     "rows-too-many": edited(lambda m: (m.update(rows=19), m["shards"][0].update(rows=6))),
@@ -298,12 +313,12 @@ BY_VERIFY_ALONE: dict[str, Damage] = {
     "labels-exchanged": exchanged("label"),
     "ids-exchanged": exchanged("id"),
     "rows-exchanged": rows_edited(rows_in_another_order),
-    "id-twice": row_edited(id="partial-00000001"),
+    "id-twice": row_edited(id="partial-44444444-00000001"),
     "index-twice": row_edited(index=1),
     "index-too-large": row_edited(index=18),
     "index-negative": row_edited(index=-1),
     "index-none": row_edited(index=None),
-    "id-of-another-shard": row_edited(id="partial-00000012"),
+    "id-of-another-shard": row_edited(id="partial-44444444-00000012"),
     "id-above": row_edited(id="../x"),
     "kind-another": row_edited(kind="full", source_id=None, edit_box=None),
     "kind-unknown": row_edited(kind=""),
@@ -313,12 +328,14 @@ BY_VERIFY_ALONE: dict[str, Damage] = {
     "box-with-null": row_edited(edit_box=[0, None, 4, 4]),
     "seed-another": row_edited(seed=4),
     "model-another": row_edited(image_model="9" * 64),
-    "path-of-another": row_edited(image={"bytes": png(IMAGE), "path": "partial-00000001.png"}),
+    "path-of-another": row_edited(image={"bytes": png(IMAGE), "path": "partial-44444444-00000001.png"}),
     "image-model-none": row_edited(image_model=None),
     "layout-model-none": row_edited(layout_model=None),
     "models-exchanged": row_edited(image_model="1" * 64, layout_model="2" * 64),
     "id-too-long": row_edited(id="x" * 300),
     "id-unpadded": row_edited(id="partial-2"),
+    "id-of-another-run": row_edited(id="partial-12345678-00000002"),
+    "id-of-an-older-version": row_edited(id="partial-00000002"),
     "image-turned": row_edited(image=picture(turned())),
     "image-animated": row_edited(image=picture(animated())),
     "larger": rows_edited(larger),
@@ -378,18 +395,6 @@ def row_missing(folder: Path) -> None:
     edited(lambda m: (m["shards"][0].update(rows=4), m.update(rows=17)))(folder)
 
 
-def last_row_missing(folder: Path) -> None:
-    """Leave out the last row and say so in the manifest, which asked for one more."""
-    path = folder / NAMES[2]
-    pq.write_table(pq.read_table(path).slice(0, COUNTS[2] - 1), path, row_group_size=ROW_GROUP)
-    edited(
-        lambda m: (
-            m["shards"][2].update(rows=COUNTS[2] - 1, bytes=path.stat().st_size, sha256=sha256_of_file(path)),
-            m.update(rows=sum(COUNTS) - 1, bytes=sum(shard["bytes"] for shard in m["shards"])),
-        )
-    )(folder)
-
-
 def of_another_schema(folder: Path) -> None:
     table = pq.read_table(folder / NAMES[0])
     metadata = {**(table.schema.metadata or {}), b"scenepalette_schema": b"2"}
@@ -411,7 +416,6 @@ SCHEMAS: dict[str, Damage] = {"other-columns": other_columns, "other-type": othe
 SCHEMAS["unpacks-to-much"] = unpacks_to_much
 BY_VERIFY_ALONE |= {"no-features": no_features, "row-missing": row_missing}
 BY_VERIFY_ALONE["of-another-schema"] = of_another_schema
-MANIFESTS["rows-fewer-than-asked-for"] = last_row_missing
 ALL = {
     **{f"file-{name}": damage for name, damage in FILES.items()},
     **{f"manifest-{name}": damage for name, damage in MANIFESTS.items()},
@@ -420,8 +424,8 @@ ALL = {
 }
 # Bits that flip inside a shard, and files in each other's places, change what only its hash or its rows tell.
 _KNOWN_BY_ROWS = ("file-flipped", "file-one-file-twice", "file-swapped-files", "manifest-hash-of-another")
+_BESIDE = ("file-additional", "file-additional-below")
 _ABOUT_OTHERS = (
-    "manifest-rows-fewer-than-asked-for",
     "manifest-models-others",
     "manifest-seed-another",
     "manifest-kind-another",
@@ -429,7 +433,7 @@ _ABOUT_OTHERS = (
 UNKNOWN_TO_TRAINING = {
     name
     for name in ALL
-    if name.startswith((*_KNOWN_BY_ROWS, *_ABOUT_OTHERS)) or name.removeprefix("row-") in BY_VERIFY_ALONE
+    if name.startswith((*_KNOWN_BY_ROWS, *_ABOUT_OTHERS, *_BESIDE)) or name.removeprefix("row-") in BY_VERIFY_ALONE
 }
 
 
@@ -470,7 +474,7 @@ def test_damage_is_told(name: str, folder: Path, tmp_path: Path) -> None:
     except DataError as error:
         assert str(error)
     else:
-        assert name in UNKNOWN_TO_TRAINING and not name.startswith("file-")
+        assert name in UNKNOWN_TO_TRAINING and (name in _BESIDE or not name.startswith("file-"))
 
 
 def test_all_problems_are_told_at_once_with_their_rows(folder: Path) -> None:
@@ -485,7 +489,7 @@ def test_all_problems_are_told_at_once_with_their_rows(folder: Path) -> None:
     shutil.copy(folder / NAMES[0], folder / "stray.parquet")
     problems = list(find_problems(folder))
     rows = {(problem.file, problem.row, problem.id) for problem in problems if problem.row is not None}
-    assert rows >= {(NAMES[0], row, f"partial-{row:08d}") for row in (0, 3, 4)}
+    assert rows >= {(NAMES[0], row, f"partial-44444444-{row:08d}") for row in (0, 3, 4)}
     texts = "\n".join(map(str, problems))
     assert f"{NAMES[1]} has SHA-256" in texts
     assert f"{NAMES[2]} is missing" in texts and "stray.parquet is in the folder" in texts
@@ -494,17 +498,21 @@ def test_all_problems_are_told_at_once_with_their_rows(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("row-rows-exchanged", "row 2 'partial-00000002': the index 2 is below that of the row before"),
-        ("row-ids-exchanged", "row 1 'partial-00000003': the id and the index 1 name different rows"),
-        ("row-id-twice", "row 2 'partial-00000001': the id comes twice, before in train-00000-of-00003.parquet row 1"),
-        ("row-index-twice", "row 2 'partial-00000002': the index 1 comes twice"),
+        ("row-rows-exchanged", "row 2 'partial-44444444-00000002': the index 2 is below that of the row before"),
+        ("row-ids-exchanged", "row 1 'partial-44444444-00000003': the id and the index 1 name different rows"),
+        (
+            "row-id-twice",
+            f"row 2 'partial-44444444-00000001': the id comes twice, before in {NAMES[0]} row 1",
+        ),
+        ("row-index-twice", "row 2 'partial-44444444-00000002': the index 1 comes twice"),
         ("row-index-too-large", "1 of the indices 0 to 17 are in no row: 2"),
         ("row-row-missing", "1 of the indices 0 to 16 are in no row: 2"),
-        ("row-seed-another", "row 2 'partial-00000002': seed is 4, the manifest says 3"),
+        ("row-seed-another", "row 2 'partial-44444444-00000002': seed is 4, the manifest says 3"),
         ("row-image-bomb", "the image claims 9000 x 9000 pixels"),
-        ("file-linked", f"{NAMES[1]} is a link"),
+        ("file-linked-to-another", f"{NAMES[1]} has SHA-256"),
+        ("file-linked-to-nothing", f"{NAMES[1]} is missing: it is a link to"),
         ("file-additional-below", f"more/{NAMES[0]} is in the folder but not in the manifest"),
-        ("manifest-seed-another", "row 0 'partial-00000000': seed is 3, the manifest says 4"),
+        ("manifest-seed-another", "row 0 'partial-44444444-00000000': seed is 3, the manifest says 4"),
         ("manifest-key-unknown", "manifest.json: comment: Extra inputs are not permitted"),
     ],
 )

@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader
+from torchdata.stateful_dataloader import StatefulDataLoader
 
 from data.errors import ConfigError
 from data.shards import stream as stream_module
 from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.stream import ShardStream
+from data.shards.stream import Batch, ShardStream
 
 
 def as_workers(stream: ShardStream, workers: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
@@ -207,3 +208,26 @@ def test_pairs_decode_alike_with_threads(tmp_path, write_shards):
         assert torch.equal(a, b)
     with pytest.raises(ConfigError, match="threads is 0"):
         ShardPairs(tmp_path, threads=0)
+
+
+def of_two(batches: list[Batch]) -> int:
+    """Put batches together as somebody who wants to."""
+    return len(batches)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 4}, {"batch_size": 2, "drop_last": True}])
+def test_a_loader_that_batches_again_is_refused(tmp_path, write_shards, workers, options):
+    write_shards(tmp_path, (70,))
+    context = {"multiprocessing_context": "spawn"} if workers else {}
+    for kind in (DataLoader, StatefulDataLoader):
+        loader = kind(ShardStream(tmp_path, 8), num_workers=workers, **context, **options)
+        with pytest.raises(ConfigError, match="batch_size=None to the DataLoader"):
+            next(iter(loader))
+
+
+def test_a_loader_may_put_batches_together_if_it_says_how(tmp_path, write_shards):
+    write_shards(tmp_path, (70,))
+    assert list(DataLoader(ShardStream(tmp_path, 35), batch_size=2, collate_fn=of_two)) == [2]
+    (whole, _) = DataLoader(ShardStream(tmp_path, 35), batch_size=None)
+    assert whole["image"].shape == (35, 3, 8, 12) and whole["kind"] == ["full"] * 35
