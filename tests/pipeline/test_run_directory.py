@@ -9,8 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from data.errors import ConfigError, ScenepaletteError
 from data.files import sha256_of_file
@@ -23,6 +25,7 @@ from pipeline.recipes import load_config
 from pipeline.reset import plan_reset, reset
 from pipeline.run import Run
 from pipeline.run_directory import check_ownership, exclusive, write_document
+from pipeline.stages.data import read_data
 from pipeline.stages.generate import adopt_shards, make_shard, plans_for
 
 
@@ -381,3 +384,144 @@ def test_the_stored_configuration_repeats_the_run(finished_run: Path, tmp_path: 
     config = load_config(str(run_dir / "config.yaml"))
     assert yaml.safe_load((run_dir / "config.yaml").read_text())["models_from"] is None
     assert Run(config, run_dir).missing(["report"]) == []
+
+
+@pytest.fixture(scope="session")
+def data_set(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set in a plain folder: the street scenes of the finished run as files; tests must not change it."""
+    root = tmp_path_factory.mktemp("data-set") / "streets"
+    for pairs, split in zip(read_data(finished_run / "data")[:2], ("train", "val"), strict=True):
+        for part in ("images", "labels"):
+            (root / split / part).mkdir(parents=True)
+        for index, name in enumerate(pairs.ids):
+            Image.fromarray(np.asarray(pairs.images[index])).save(root / split / "images" / f"{name}.png")
+            Image.fromarray(np.asarray(pairs.labels[index])).save(root / split / "labels" / f"{name}.png")
+    lines = [f"{each.name},{','.join(map(str, each.color))},true" for each in pairs.table.classes]
+    (root / "classes.csv").write_text("\n".join(["name,red,green,blue,evaluated", *lines]))
+    return root
+
+
+def on_folder(recipe: Path, root: object, *changes: str) -> RunConfig:
+    return load_config(str(recipe), ["data.name=folder", f"data.root={root}", *changes])
+
+
+def test_where_the_data_set_lies_does_not_identify_it(
+    data_set: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = tmp_path / "run"
+    root = Path(shutil.copytree(data_set, tmp_path / "a" / "set"))
+    make(on_folder(tiny_recipe, root), run_dir, "palettes")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to(root)
+    before = contents(run_dir / "palettes") | contents(run_dir / "data")
+
+    def use(place: object) -> None:
+        config = on_folder(tiny_recipe, place)
+        assert config.data.root is not None and config.data.root.is_absolute()
+        run = make(config, run_dir, "palettes")
+        assert run.missing(["palettes"]) == []
+        assert contents(run_dir / "palettes") | contents(run_dir / "data") == before
+
+    for place in (root, "a/set", "./a/../a/set", tmp_path / "link", shutil.copytree(root, tmp_path / "copy")):
+        use(place)
+    shutil.rmtree(root)
+    use(tmp_path / "copy")
+    shutil.rmtree(tmp_path / "copy")
+    for place in (root, "anywhere"):  # nothing reads it any more
+        use(place)
+    run = Run.open(run_dir)
+    assert run.missing(["palettes"]) == []
+
+
+def alter_image(root: Path) -> None:
+    path = next((root / "train/images").iterdir())
+    Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+
+
+def exchange_labels(root: Path) -> None:
+    first, second = sorted((root / "train/labels").iterdir())[:2]
+    content = first.read_bytes()
+    first.write_bytes(second.read_bytes())
+    second.write_bytes(content)
+
+
+def remove_pair(root: Path) -> None:
+    for part in ("images", "labels"):
+        sorted((root / "val" / part).iterdir())[0].unlink()
+
+
+def rename_class(root: Path) -> None:
+    path = root / "classes.csv"
+    path.write_text(path.read_text().replace("road", "street"))
+
+
+@pytest.mark.parametrize("change", [alter_image, exchange_labels, remove_pair, rename_class])
+def test_another_data_set_is_no_copy(
+    change: Callable[[Path], None], data_set: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    run_dir = tmp_path / "run"
+    make(on_folder(tiny_recipe, data_set), run_dir, "palettes")
+    other = Path(shutil.copytree(data_set, tmp_path / "other"))
+    change(other)
+    with pytest.raises(ScenepaletteError, match="made with other settings or inputs") as caught:
+        make(on_folder(tiny_recipe, other), run_dir, "palettes")
+    told = dict(problem.split(" (", 1) for problem in caught.value.problems)
+    assert "content: " in told["data"] and told["palettes"].endswith("made from data")
+    make(on_folder(tiny_recipe, data_set), run_dir, "palettes")
+
+
+FIRST_ATTEMPTS = {
+    "a misspelt root": ["data.name=folder", "data.root={root}s"],
+    "a root of another layout": ["data.name=camvid", "data.root={root}"],
+    "a damaged data set": ["data.name=folder", "data.root={damaged}"],
+    "a misspelt encoder": ["data.name=folder", "data.root={root}", "segmenters.encoder=resnet81"],
+    "weights that are not there": [
+        "data.name=folder",
+        "data.root={root}",
+        "images.system=gaugan",
+        "images.vgg_weights=x",
+    ],
+    "a class that there is not": ["data.name=folder", "data.root={root}", "generate.ban=[boat]"],
+}
+
+
+@pytest.mark.parametrize("attempt", FIRST_ATTEMPTS)
+def test_an_attempt_that_made_nothing_does_not_bind_the_next(
+    attempt: str, data_set: Path, tiny_recipe: Path, tmp_path: Path
+) -> None:
+    damaged = Path(shutil.copytree(data_set, tmp_path / "damaged"))
+    next((damaged / "train/images").iterdir()).write_bytes(b"no image")
+    run_dir = tmp_path / "run"
+    with pytest.raises(ScenepaletteError):
+        changes = [change.format(root=data_set, damaged=damaged) for change in FIRST_ATTEMPTS[attempt]]
+        make(load_config(str(tiny_recipe), changes), run_dir)
+    make(on_folder(tiny_recipe, data_set), run_dir, "palettes")
+
+
+def test_an_interrupted_training_of_other_settings_says_what_it_cost(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("images", "shards", "segmenters", "report")
+
+    class Stop:
+        def start(self, description: str, total: int, done: int = 0) -> None:
+            self.done = 0
+
+        def advance(self, count: int = 1, **values: float) -> None:
+            self.done += count
+            if self.done == 3:
+                raise KeyboardInterrupt
+
+        def finish(self) -> None:
+            pass
+
+    with pytest.raises(KeyboardInterrupt):
+        Run(tiny_config, run_dir, Stop()).make(["images/oasis"])  # type: ignore[arg-type]
+    other = tiny_config.images.model_copy(update={"batch_size": 4})
+    with pytest.raises(ScenepaletteError) as caught:
+        make(tiny_config.model_copy(update={"images": other}), run_dir, "images")
+    (problem,) = caught.value.problems
+    assert problem.startswith("images/oasis (unfinished, checkpoint-00000002.safetensors")
+    assert problem.endswith("batch_size: 2 there, 4 now")
+    reset(run_dir, plan_reset(run_dir, ["images/oasis"]))
+    make(tiny_config.model_copy(update={"images": other}), run_dir, "images")
