@@ -193,7 +193,9 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
             continue
         try:
             read_arrays(run_dir / "data", split)
-            if read_json(path).get("fingerprint") != dataset.fingerprint:
+            stored = read_json(path)
+            # Times of change differ in a copy; only content counts, which takes longer to compare.
+            if stored.get("fingerprint") != dataset.fingerprint and stored.get("content") != dataset.content:
                 changed.append(split)
         except ScenepaletteError as error:
             return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made anew.")
@@ -203,7 +205,8 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
         "changed data",
         "warning",
         f"Files of {' and '.join(changed)} have changed since {run_dir / 'data'} was made of them.",
-        "A run goes on with what was read then. To use the new files, give another --out folder.",
+        f"A run goes on with what was read then. To use the new files, give another --out folder, or set what was made "
+        f"of the old ones aside: scenepalette reset {run_dir} data",
     )
 
 
