@@ -39,21 +39,32 @@ def check_before(config: RunConfig, units: Collection[str], *, wanted: Collectio
     Raises:
         ConfigError: All problems at once, each with its field.
     """
+    problems = [*settings_problems(config, units), *_device_problems(config, units)]
+    if problems:
+        asked = ", ".join(dict.fromkeys(name.partition("/")[0] for name in wanted))
+        raise ConfigError(f"These settings cannot lead to {asked}; nothing was begun.", problems)
+
+
+def settings_problems(config: RunConfig, units: Collection[str], *, fetch: bool = True) -> list[str]:
+    """Return what `check_before` finds wrong with the settings, whatever the device.
+
+    Args:
+        config: The run's configuration.
+        units: Names of the units that are still to be made.
+        fetch: Whether pre-trained weights of a segmenter are loaded, which may download them.
+    """
     stages = {name.partition("/")[0] for name in units}
     problems = [
         *_data_problems(config, stages),
-        *_device_problems(config, stages),
         *_model_problems(config, units),
         *(_comparison_problems(config) if "comparison" in stages else []),
-        *_segmenter_problems(config, units),
+        *_segmenter_problems(config, units, fetch),
     ]
     if "report" in stages and config.generate.pairs < LEAST:
         problems.append(
             f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {config.generate.pairs}"
         )
-    if problems:
-        asked = ", ".join(dict.fromkeys(name.partition("/")[0] for name in wanted))
-        raise ConfigError(f"These settings cannot lead to {asked}; nothing was begun.", list(dict.fromkeys(problems)))
+    return list(dict.fromkeys(problems))
 
 
 def check_after_data(config: RunConfig, train: Pairs, validation: Pairs, units: Collection[str]) -> None:
@@ -93,8 +104,9 @@ def _data_problems(config: RunConfig, stages: Collection[str]) -> list[str]:
     return problems
 
 
-def _device_problems(config: RunConfig, stages: Collection[str]) -> list[str]:
-    if config.compute.accelerator != "cuda" or torch.cuda.is_available() or not set(COMPUTED) & set(stages):
+def _device_problems(config: RunConfig, units: Collection[str]) -> list[str]:
+    stages = {name.partition("/")[0] for name in units}
+    if config.compute.accelerator != "cuda" or torch.cuda.is_available() or stages.isdisjoint(COMPUTED):
         return []
     return ["compute.accelerator: it is cuda, but torch sees no GPU; use cpu or auto"]
 
@@ -132,8 +144,8 @@ def _comparison_problems(config: RunConfig) -> list[str]:
     return problems
 
 
-def _segmenter_problems(config: RunConfig, units: Collection[str]) -> list[str]:
-    """Return what is wrong with the segmenters to be trained; loads their pre-trained weights."""
+def _segmenter_problems(config: RunConfig, units: Collection[str], fetch: bool) -> list[str]:
+    """Return what is wrong with the segmenters to be trained, and whether what they need can be fetched."""
     arms = [name.split("/")[1] for name in units if name.startswith("segmenters/")]
     arms += ["syn" for name in units if name.startswith("comparison/") and name.endswith("/segmenter")]
     if not arms:
@@ -144,7 +156,7 @@ def _segmenter_problems(config: RunConfig, units: Collection[str]) -> list[str]:
         for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
     ]
     encoder, weights = config.segmenters.encoder, config.segmenters.encoder_weights
-    if weights is not None or is_fetched(encoder):
+    if fetch and (weights is not None or is_fetched(encoder)):
         try:
             build_deeplabv3(2, encoder, weights, config.segmenters.decoder_channels)
         except ScenepaletteError as error:

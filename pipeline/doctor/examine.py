@@ -24,8 +24,9 @@ from pipeline.doctor.findings import Check, Diagnosis
 from pipeline.doctor.measure import measured_names
 from pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from pipeline.doctor.timing import Measured, check_time, measure
+from pipeline.preflight import settings_problems
 from pipeline.request import Request
-from pipeline.run import Run
+from pipeline.run import Run, units_of
 from training.loop import NO_PROGRESS, Progress
 
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -57,6 +58,11 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     except ScenepaletteError as error:
         problems = error.problems
         check = Check("configuration", "problem", error.summary, "Correct what is listed and ask again.", problems)
+        return Diagnosis(request.recipe, command, (check,))
+    # The device, and weights that are not here, have checks of their own.
+    if problems := settings_problems(config, list(units_of(config)), fetch=False):
+        summary = f"The configuration of the recipe {config.recipe} cannot be run."
+        check = Check("configuration", "problem", summary, "Correct what is listed and ask again.", tuple(problems))
         return Diagnosis(request.recipe, command, (check,))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks.append(check_run_dir(config, request.run_dir))

@@ -20,8 +20,10 @@ from data.errors import ConfigError, ScenepaletteError
 from pipeline.config import RunConfig
 from pipeline.doctor.examine import examine
 from pipeline.doctor.page import to_html, to_markdown, to_text
+from pipeline.preflight import check_before
 from pipeline.recipes import load_config
 from pipeline.request import Request
+from pipeline.run import units_of
 
 HEIGHT, WIDTH = 16, 24
 CLASSES = "name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n"
@@ -303,11 +305,12 @@ CONFIGS: dict[str, bytes] = {
 
 @pytest.mark.damaged
 @pytest.mark.parametrize("case", CONFIGS)
-def test_a_damaged_configuration_is_refused_when_loaded_and_by_the_doctor(case: str, tmp_path: Path) -> None:
+def test_a_damaged_configuration_is_refused_before_a_run_and_by_the_doctor(case: str, tmp_path: Path) -> None:
     path = tmp_path / "x.yaml"
     path.write_bytes(CONFIGS[case])
     with pytest.raises(ConfigError) as caught:
-        load_config(str(path))
+        config = load_config(str(path))
+        check_before(config, list(units_of(config)), wanted=["report"])
     str(caught.value).encode()
     diagnosis = examine(Request(str(path)), measured=False)
     (check,) = diagnosis.checks
