@@ -385,7 +385,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Keep a text from breaking out of its table cell or paragraph."""
+    """Keep a text from breaking out of its table cell or paragraph; names of files that are no text are spelled out."""
+    text = text.encode(errors="backslashreplace").decode()
     return " ".join(text.split()).replace("|", "\\|")
 
 

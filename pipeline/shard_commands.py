@@ -115,7 +115,7 @@ def show(
 
         scenepalette shards show runs/demo/shards/full --picture full.png
 
-        scenepalette shards show runs/demo/shards/full --id full-00000003
+        scenepalette shards show runs/demo/shards/full --id full-1a2b3c4d-00000003
     """
     from data.shards.manifest import read_manifest, table_of_manifest
 
@@ -168,7 +168,7 @@ def regenerate(
     The run directory must be as it was: the same settings, code versions and weights. The exit status is 1 if a stored
     row differs. For example:
 
-        scenepalette shards regenerate runs/demo/shards/full --row full-00000003 --row 7 --out again
+        scenepalette shards regenerate runs/demo/shards/full --row 3 --row 7 --out again
 
         scenepalette shards regenerate runs/demo/shards/full --shard train-00000-of-00003.parquet
     """

@@ -73,7 +73,7 @@ class Coco:
         }
         for name, lines in ((PANOPTIC, "panoptic"), (STUFF, "stuff")):
             with open_atomically(self.out / "annotations" / f"{name}.json") as file:
-                file.write(json.dumps(head, ensure_ascii=False).removesuffix("}").encode())
+                file.write(json.dumps(head, ensure_ascii=False).removesuffix("}").encode(errors="backslashreplace"))
                 for key, which in (("images", "images"), ("annotations", lines)):
                     file.write(f', "{key}": [\n'.encode())
                     for number, line in enumerate(self._all_lines(which)):

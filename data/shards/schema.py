@@ -280,7 +280,8 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
         "kind": row.kind,
         "palette_target": np.asarray(row.palette_target, dtype=np.float32),
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),
-        "source_id": row.source_id,
+        # Named after a file, whose name need not be text; a column of texts holds nothing else.
+        "source_id": None if row.source_id is None else row.source_id.encode(errors="backslashreplace").decode(),
         "edit_box": None if row.edit_box is None else list(row.edit_box),
         "seed": row.seed,
         "index": row.index,

@@ -21,32 +21,36 @@ TABLE = ClassTable(
 SIZE = (8, 12)
 
 
-def _row(index: int) -> Row:
-    """Return row `index`: noise for an image, ids 0 to 3 and 255 for a label."""
+def _row(index: int, kind: str) -> Row:
+    """Return full or semi row `index`: noise for an image, ids 0 to 3 and 255 for a label."""
     generator = np.random.default_rng(index)
     label = generator.choice(np.array([0, 1, 2, 3, 255], dtype=np.uint8), SIZE)
     label[0, 0] = 0
     palette = palette_of_label(label, 4)
     image = generator.integers(0, 256, (*SIZE, 3), dtype=np.uint8)
-    return Row(f"full-{index:06d}", image, label, "full", palette, palette, None, None, 7, index, "a" * 64, "b" * 64)
+    source, layout_model = (None, "a" * 64) if kind == "full" else (f"real/{index}", None)
+    name = f"{kind}-{index:06d}"
+    return Row(name, image, label, kind, palette, palette, source, None, 7, index, layout_model, "b" * 64)
 
 
 @pytest.fixture
 def write_shards() -> Callable[..., list[Row]]:
     """Return the function that writes a finished folder with so many rows in each shard and returns the rows."""
 
-    def write(folder: Path, counts: Sequence[int], **changes) -> list[Row]:
-        rows = [_row(index) for index in range(sum(counts))]
+    def write(folder: Path, counts: Sequence[int], kind: str = "full", **changes) -> list[Row]:
+        rows = [_row(index, kind) for index in range(sum(counts))]
         ends = np.cumsum(counts)
         shards = [
-            write_shard(folder / shard_name(shard, len(counts)), rows[end - count : end], image_format="png")
+            write_shard(
+                folder / shard_name(shard, len(counts)), rows[end - count : end], table=TABLE, image_format="png"
+            )
             for shard, (count, end) in enumerate(zip(counts, ends, strict=True))
         ]
         about = {
-            "kind": "full",
+            "kind": kind,
             "table": TABLE,
             "config_hash": "c" * 64,
-            "models": {"layout_model": "a" * 64, "image_model": "b" * 64},
+            "models": {"image_model": "b" * 64} | ({"layout_model": "a" * 64} if kind == "full" else {}),
             "source": {"name": "tiny", "licence": "CC BY-NC-SA 4.0, non-commercial", "split": "train"},
             **changes,
         }

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,17 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from data.cards import collection_card, write_card
+from data.croissant import write_croissant
 from data.errors import DataError
 from data.exports.exporting import FORMATS, export_shards
 from data.shards.checking import find_problems, find_warnings
-from data.shards.manifest import link_problems, make_manifest, read_manifest, sealed
+from data.shards.manifest import link_problems, make_manifest, read_manifest, sealed, write_manifest
 from data.shards.pairs import ShardPairs, decode_shards
 from data.shards.reading import contact_sheet, iterate_rows, read_row
 from data.shards.schema import Row, collection_of, row_id, shard_name
 from data.shards.stream import ShardStream
-from data.shards.writing import ShardInfo
+from data.shards.writing import ShardInfo, write_shard
 from pipeline.command_line import app
 
 ROOT = Path(__file__).parents[3]
@@ -210,6 +213,22 @@ def test_a_folder_under_any_path_is_read(name: bytes, make_shards: Callable[...,
         ShardPairs(folder)
 
 
+def test_a_source_whose_name_is_no_text_is_spelled_out(write_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
+    name, folder = os.fsdecode(b"caf\xe9"), tmp_path / "shards"
+    row = replace(write_shards(folder, (1,), "semi")[0], source_id=f"real/{name}")
+    table = ShardPairs(folder).table
+    about: dict[str, Any] = {"kind": "semi", "table": table, "config_hash": "c" * 64}
+    about |= {"models": {"image_model": "b" * 64}, "source": {"name": name, "licence": name, "split": name}}
+    manifest = make_manifest([write_shard(folder / shard_name(0, 1), [row], table=table)], **about)
+    write_card(folder, manifest)
+    write_croissant(folder, manifest)
+    write_manifest(folder, manifest)
+    assert_is_read(folder, [row], tmp_path)
+    assert read_row(folder, row.id).source_id == "real/caf\\udce9"
+    assert "**caf\\udce9**" in (folder / "README.md").read_text(encoding="utf-8")
+    collection_card({"semi": manifest}).encode()
+
+
 # What lies beside the shards
 
 
@@ -303,3 +322,18 @@ def test_features_of_datasets_carry_class_names_and_the_ignore_id(
     assert isinstance(shown, Image.Image) and np.array_equal(np.array(shown), rows[0].label)
     chosen = loaded.select_columns(["id", "label"])
     assert chosen.features["label"].id == stated
+
+
+def test_a_set_of_version_0_1_0_is_joined_to_a_new_one_once_it_has_its_features(
+    make_shards: Callable[..., list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    import datasets
+
+    loaded = []
+    for name, old in (("old", True), ("new", False)):
+        make_shards(tmp_path / name, (3,), old=old)
+        loaded.append(datasets.load_dataset(str(tmp_path / name), split="train", cache_dir=str(tmp_path / "cache")))
+    before, after = loaded
+    joined = datasets.concatenate_datasets([before.cast(after.features), after])
+    assert joined.num_rows == 6 and joined.features["label"].id == after.features["label"].id
