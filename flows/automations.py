@@ -14,9 +14,12 @@ import yaml
 from pydantic import ValidationError
 
 from data.errors import ConfigError
+from flows.servers import unreachable
 from pipeline.command_line import problems_in_words
+from pipeline.streams import run_program
 
-DEFAULT_FILE = Path("automations.yaml")
+DEFAULT_FILE = Path(__file__).parents[1] / "automations.yaml"
+"""The repository's own, whatever folder the command is given in."""
 Change = Literal["created", "updated", "unchanged"]
 
 
@@ -36,11 +39,19 @@ def apply_automations(path: Path) -> dict[str, Change]:
     from prefect.client.orchestration import get_client
     from prefect.events.schemas.automations import AutomationCore
 
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no file {path}. Give the path of automations.yaml, which lies in scenepalette's repository: "
+            "python -m flows.automations FILE"
+        )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         wanted = [AutomationCore.model_validate(entry) for entry in content["automations"]]
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise ConfigError(f"{path} cannot be read as a list of automations: {error}") from error
+    problem = unreachable()
+    if problem is not None:
+        raise ConfigError(problem)
     changes: dict[str, Change] = {}
     try:
         with get_client(sync_client=True) as client:
@@ -56,13 +67,15 @@ def apply_automations(path: Path) -> dict[str, Change]:
                     changes[automation.name] = "updated"
     except httpx.HTTPError as error:
         raise ConfigError(
-            f"Prefect's server does not answer as it should: {error}. Set PREFECT_API_URL to a server that runs."
+            f"Prefect's server does not answer as it should: {error}. Set PREFECT_API_URL to a server of Prefect 3."
         ) from error
     return changes
 
 
 def run(
-    path: Annotated[Path, typer.Argument(help="YAML file of automations.")] = DEFAULT_FILE,
+    path: Annotated[
+        Path, typer.Argument(help="YAML file of automations.", show_default="that of the repository")
+    ] = DEFAULT_FILE,
 ) -> None:
     """Create or update a server's automations; the same command again changes nothing."""
     with problems_in_words():
@@ -71,4 +84,4 @@ def run(
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    run_program(lambda: typer.run(run))

@@ -3,15 +3,24 @@
 Prefect looks deployments up as FLOW/DEPLOYMENT. All deployments of prefect.yaml have their flow's name, so that the
 name alone is enough. Prefect has no public place for that: the method below is its own, and where it is not found the
 plugin does nothing and the form with the slash is needed.
+
+It also says in a line what Prefect says in a traceback, or not at all: that no server answers, that a deployment is not
+registered, that `prefect deploy --all` was given in another folder.
 """
 
 from __future__ import annotations
 
 import functools
 import sys
+from pathlib import Path
 from typing import Any
 
+from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext, register_hook
+
+from flows.servers import unreachable
+
+FOLDER = Path(__file__).parents[1]
 
 
 def full_name(name: str) -> str:
@@ -27,7 +36,14 @@ def accept_short_names(client: Any) -> bool:
 
     @functools.wraps(original)
     async def read_deployment_by_name(self: Any, name: str, *arguments: Any, **options: Any) -> Any:
-        return await original(self, full_name(name), *arguments, **options)
+        try:
+            return await original(self, full_name(name), *arguments, **options)
+        except ObjectNotFound:
+            _say(
+                f"The server has no deployment {full_name(name)}. `prefect deployment ls` lists those there are; "
+                f"`prefect --no-prompt deploy --all` in {FOLDER} registers scenepalette's."
+            )
+            raise
 
     client.read_deployment_by_name = read_deployment_by_name
     return True
@@ -35,8 +51,20 @@ def accept_short_names(client: Any) -> bool:
 
 @register_hook
 def setup_environment(*, ctx: HookContext) -> None:
-    """Called by Prefect when it starts; changes nothing except for `prefect deployment ...`."""
-    if "deployment" not in sys.argv[1:3]:
+    """Called by Prefect when it starts; changes nothing except for `prefect deployment ...`.
+
+    Raises:
+        SystemExit: The command needs a server and none answers.
+    """
+    commands = sys.argv[1:3]
+    if "deploy" in commands and "--all" in sys.argv and not _has_file():
+        _say(f"There is no prefect.yaml in {Path.cwd()}. Give the command in scenepalette's folder, {FOLDER}.")
+    if not {"deploy", "deployment"} & set(commands) or "--help" in sys.argv:
+        return
+    problem = unreachable()
+    if problem is not None:
+        raise SystemExit(f"Error: {problem}")
+    if "deployment" not in commands:
         return
     try:
         from prefect.client.orchestration import PrefectClient
@@ -46,3 +74,11 @@ def setup_environment(*, ctx: HookContext) -> None:
         found = accept_short_names(PrefectClient)
     if not found:
         ctx.logger_factory("scenepalette").debug("This Prefect takes deployments as FLOW/DEPLOYMENT only.")
+
+
+def _has_file() -> bool:
+    return Path("prefect.yaml").is_file() or any(part.startswith("--prefect-file") for part in sys.argv)
+
+
+def _say(hint: str) -> None:
+    print(f"scenepalette: {hint}", file=sys.stderr)

@@ -131,7 +131,7 @@ class OverridesForm:
         """Describe a list of assignments or a mapping; a refusal shows the keys of the section that was meant."""
         nested = {f"^{section}$": _nested_schema(section) for section in _tops("section")}
         choices = [
-            {"type": "array", "title": "List of section.key=value", "items": _names_schema(r"\s*=")},
+            {"type": "array", "title": "List of section.key=value", "items": _names_schema("=")},
             {"type": "object", "title": "Mapping", "propertyNames": _names_schema("$"), "patternProperties": nested},
             {"type": "null"},
         ]
@@ -162,12 +162,12 @@ def _names_schema(end: str) -> dict[str, Any]:
     first = "|".join([*_tops("value"), rf"({'|'.join(sections)})(\.[^=]+)?"])
     within = [
         {
-            "if": {"pattern": rf"^\s*{section}\."},
-            "then": {"type": "string", "pattern": rf"^\s*{section}\.({_pattern_within(section)}){end}"},
+            "if": {"pattern": rf"^{section}\."},
+            "then": {"type": "string", "pattern": rf"^{section}\.({_pattern_within(section)}){end}"},
         }
         for section in sections
     ]
-    return {"type": "string", "pattern": rf"^\s*({first}){end}", "allOf": within}
+    return {"type": "string", "pattern": rf"^({first}){end}", "allOf": within}
 
 
 def _nested_schema(section: str) -> dict[str, Any]:
@@ -185,10 +185,13 @@ def _with_known_keys(overrides: list[str] | dict[str, Any] | None) -> list[str] 
     """
     texts = override_texts(overrides)
     known = [key for kind in keys().values() for key in kind]
-    problems = []
+    problems = [
+        f"{short(repr(key))}: write a name with = within its dictionary, as {{{key.partition('.')[0]!r}: ...}}"
+        for key in (overrides if isinstance(overrides, dict) else ())
+        if "=" in key
+    ]
     for text in texts:
         key, equals, _ = text.partition("=")
-        key = key.strip()
         if not equals:
             problems.append(f"{short(repr(text))}: write it as section.key=value, for example generate.pairs=500")
         elif key not in known and not any(key.startswith(f"{name}.") for name in keys()["dictionary"]):

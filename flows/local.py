@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from data.errors import ConfigError
 from pipeline.command_line import print_comparison, print_summary, problems_in_words
 from pipeline.options import (
     ModelsOption,
@@ -52,8 +53,15 @@ def run(
         # Read when Prefect is imported: the embedded server tells nobody that it runs.
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         os.environ.setdefault("DO_NOT_TRACK", "1")
+        # The embedded server has to be up in 20 seconds otherwise, which a busy machine does not keep.
+        os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
         from flows import stages
         from flows.augment import augment
+        from flows.servers import unreachable
+
+        problem = unreachable()
+        if problem is not None:
+            raise ConfigError(f"{problem} Without PREFECT_API_URL a server is started for the time of the flow.")
 
         chosen = augment if flow == "augment" else getattr(stages, flow.replace("-", "_"))
         try:

@@ -32,7 +32,8 @@ def resolve_out(out: str, when: datetime | None = None) -> Path:
     """
     if not out.strip() or "\0" in out:
         raise ConfigError("The run directory (out) is empty; name a folder, or leave it out for runs/RECIPE.")
-    unknown = re.findall(r"\{[^{}]*\}?|\}", re.sub(_PLACEHOLDER, "", out))
+    braces = re.findall(r"\{[^{}]*\}?|\}", out)
+    unknown = [text for text in braces if not re.fullmatch(_PLACEHOLDER, text)]
     if unknown:
         known = " and ".join(f"{{{name}}}" for name in PLACEHOLDERS)
         raise ConfigError(

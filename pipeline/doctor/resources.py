@@ -277,12 +277,19 @@ def check_run_dir(config: RunConfig, run_dir: Path) -> Check:
             # Whatever a damaged manifest makes of reading it, the folder cannot be gone on with.
             problems.append(f"{name}: {str(error) or type(error).__name__}")
     if problems:
-        summary = f"{run_dir} holds {len(problems)} parts of another configuration, or damaged ones."
+        parts = "a part of another configuration, or a damaged one"
+        if len(problems) > 1:
+            parts = f"{len(problems)} parts of another configuration, or damaged ones"
+        summary = f"{run_dir} holds {parts}."
         remedy = "Give another --out folder, or remove the folders named."
         return Check("run directory", "problem", summary, remedy, tuple(problems))
     if not finished:
         return Check("run directory", "ok", f"{run_dir} holds nothing that is finished.")
-    text = f"{run_dir} holds {len(finished)} of {len(run.run_units)} parts of this run; the others will be made."
+    count, left = len(run.run_units), len(run.run_units) - len(finished)
+    text = f"{run_dir} holds all {count} parts of this run; there is nothing left to make."
+    if left:
+        will = "the other one is made" if left == 1 else f"the other {left} are made"
+        text = f"{run_dir} holds {len(finished)} of {count} parts of this run; {will} next."
     return Check("run directory", "note", text, "", tuple(finished))
 
 

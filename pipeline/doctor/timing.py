@@ -286,7 +286,7 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
         details.append(f"not measured, and left out of the sum: {', '.join(absent)}")
     if measured.errors:
         details.append(f"failed, and left out of the sum: {', '.join(measured.errors)}")
-    text = f"The run will take about {show_seconds(total)} on this machine"
+    text = f"Making everything takes about {show_seconds(total)} on this machine"
     text += ", and what could not be measured" if absent else ""
     text += ", and what failed" if measured.errors else ""
     checks.append(

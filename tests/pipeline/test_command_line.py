@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +18,16 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+from data.errors import ConfigError
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.layout_systems import LAYOUT_SYSTEMS
+from pipeline import run as run_module
 from pipeline.command_line import app
+from pipeline.config import with_overrides
 from pipeline.recipes import RECIPES, load_config
 from pipeline.request import Request
 from pipeline.run import Run
+from pipeline.units import exclusive
 
 ROOT = Path(__file__).parents[2]
 VERBS = {
@@ -64,7 +72,7 @@ def test_verbs_make_their_stage(
 ) -> None:
     made: list[tuple[Path, list[str], int]] = []
 
-    def make(self: Run, names: list[str]) -> None:
+    def make(self: Run, names: list[str], **waiting: object) -> None:
         made.append((self.run_dir, names, self.config.generate.pairs))
         shutil.copytree(finished_run / "report", self.run_dir / "report")
 
@@ -90,8 +98,86 @@ def test_an_empty_run_directory_is_refused(tmp_path: Path, monkeypatch: pytest.M
     """A variable that is not set must not fill the current folder."""
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["fit-palettes", "demo", "--out", ""])
-    assert result.exit_code == 2 and "it is empty" in result.output
+    assert result.exit_code == 2 and "is empty" in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("verb", ["run", "generate", "doctor"])
+@pytest.mark.parametrize("out", ["x/{data}", "x/{Date}", "x/{date", "x}", " "])
+def test_a_run_directory_with_braces_that_say_nothing_is_refused(
+    verb: str, out: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [verb, "demo", "--out", out])
+    assert result.exit_code == 2 and ("{date}" in result.output or "is empty" in result.output)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dated_run_is_made_printed_and_continued_in_one_folder(
+    finished_run: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Path] = []
+
+    def make(self: Run, names: list[str], **waiting: object) -> None:
+        made.append(self.run_dir)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        shutil.copytree(finished_run / "report", self.run_dir / "report")
+
+    monkeypatch.setattr(Run, "make", make)
+    out = str(tmp_path / "{date}" / "{time}")
+    output, _ = invoke("run", str(tiny_recipe), "--out", out)
+    assert "{" not in str(made[0]) and f"Report: {made[0] / 'report/report.html'}" in output
+    _, errors = invoke("run", str(tiny_recipe), "--out", out, expected=130)
+    assert f"Rerun the same command with --out {made[1]} to continue" in errors
+
+
+def test_a_run_waits_for_its_directory_if_it_is_told_to(
+    finished_run: Path, tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    arguments = ("report", str(tiny_recipe), "--out", str(finished_run))
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with exclusive(finished_run):
+            held.set()
+            release.wait(60)
+
+    def released(run_dir: Path, wait: float, on_wait: Callable[[], object]) -> Any:
+        def told() -> None:
+            on_wait()
+            release.set()
+
+        return exclusive(run_dir, wait, told)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    try:
+        _, errors = invoke(*arguments, expected=1)
+        assert "Another process is working in" in errors and "waits" not in errors
+        monkeypatch.setattr(run_module, "exclusive", released)
+        _, errors = invoke(*arguments, "--wait", "1")
+    finally:
+        release.set()
+        holder.join()
+    assert f"Another run is working in {finished_run}; this one waits for it, up to 1 minutes." in errors
+
+
+@pytest.mark.parametrize("verb", [*VERBS, "finetune", "compare", "doctor"])
+def test_models_of_another_run_are_a_setting(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Request] = []
+
+    def config(self: Request) -> None:
+        asked.append(self)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(Request, "config", config)
+    CliRunner().invoke(app, [verb, "demo", "--set", "seed=1", "--models-from", "runs/2026: a"])
+    (request,) = asked
+    assert with_overrides({}, request.overrides) == {"seed": 1, "models_from": "runs/2026: a"}
+    assert request.overrides[1] in shlex.split(request.command())
+    assert CliRunner().invoke(app, [verb, "demo", "--models-from", ""]).exit_code == 2
 
 
 def test_run_directory_is_named_after_the_recipe() -> None:
@@ -122,7 +208,7 @@ def test_interruption_says_how_to_continue(
 ) -> None:
     cleaned: list[bool] = []
 
-    def make(self: Run, names: list[str]) -> None:
+    def make(self: Run, names: list[str], **waiting: object) -> None:
         try:
             os.kill(os.getpid(), number)
             signal.sigtimedwait([], 5)
@@ -137,12 +223,12 @@ def test_interruption_says_how_to_continue(
         output, errors = invoke("run", "demo", "--out", str(tmp_path), expected=expected)
     finally:
         signal.signal(signal.SIGINT, interrupt)
-    assert "Give the same command again to continue" in errors and "Traceback" not in output + errors
+    assert "Rerun the same command to continue" in errors and "Traceback" not in output + errors
     assert cleaned == [True] and signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def make(self: Run, names: list[str]) -> None:
+    def make(self: Run, names: list[str], **waiting: object) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(Run, "make", make)

@@ -161,6 +161,7 @@ def test_plain_progress_prints_at_intervals_with_the_time_left(
     for _ in range(12):
         now[0] += 3.0
         progress.advance(loss=0.12345)
+    progress.advance(4)
     progress.finish()
     lines = capsys.readouterr().err.splitlines()
     # 3 s a step: after 4 steps 12 s are over, 12 steps of 3 s are left; then 4 and 4 steps later again.
