@@ -33,6 +33,7 @@ from pipeline.options import (
     request_of,
 )
 from pipeline.request import Request, waiting_text
+from pipeline.reset_command import reset
 from pipeline.shard_commands import shards_app
 from pipeline.streams import FAILED, INTERRUPTED, run_program
 from pipeline.tables import print_table
@@ -97,7 +98,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
-# app.command(rich_help_panel="Results")(reset)
+app.command(rich_help_panel="Results")(reset)
 app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")

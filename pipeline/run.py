@@ -410,13 +410,17 @@ class Run:
             visit(name)
         others = [name for name in units if name in states and states[name].status == "other"]
         if others and (read or others[0] in SOURCE_UNITS):
-            raise self._misfits(others)
+            raise self.misfits(others)
         missing = [name for name in units if name in states and states[name].status != "finished"]
         self._check_before(missing, names)
         return missing
 
-    def _misfits(self, names: Sequence[str]) -> ScenepaletteError:
-        """Say of all units that no longer fit, with those that were made from them, what differs and what it cost."""
+    def misfits(self, names: Sequence[str]) -> ScenepaletteError:
+        """Say of all units that no longer fit, with those that were made from them, what differs and what it cost.
+
+        Args:
+            names: Units whose state is "other".
+        """
         units, affected = self.units, dict.fromkeys(names)
         for name, unit in units.items():
             if not unit.renewed and any(other in affected for other in unit.inputs):

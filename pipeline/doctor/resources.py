@@ -14,13 +14,14 @@ import torch
 from torch import nn
 
 from data.downloads import local_weights
-from data.errors import ConfigError
+from data.errors import ConfigError, ScenepaletteError
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.layout_systems import LAYOUT_SYSTEMS
 from pipeline.config import RunConfig
 from pipeline.doctor.findings import Check, Status
 from pipeline.models import ImageModel, LayoutModel, pair_models
 from pipeline.run import Run
+from pipeline.run_directory import check_ownership
 from segmenters.diversity import ALEXNET_URL
 from segmenters.features import INCEPTION_URL
 from segmenters.model import build_deeplabv3
@@ -268,21 +269,17 @@ def check_run_dir(config: RunConfig, run_dir: Path) -> Check:
     if not run_dir.is_dir() or not os.access(run_dir, os.W_OK):
         what = "cannot be written" if run_dir.is_dir() else "is no folder"
         return Check("run directory", "problem", f"{run_dir} {what}.", "Give another --out folder.")
-    run, problems, finished = Run(config, run_dir), [], []
-    for name in run.run_units:
-        try:
-            if run.is_finished(name):
-                finished.append(name)
-        except Exception as error:
-            # Whatever a damaged manifest makes of reading it, the folder cannot be gone on with.
-            problems.append(f"{name}: {str(error) or type(error).__name__}")
-    if problems:
-        parts = "a part of another configuration, or a damaged one"
-        if len(problems) > 1:
-            parts = f"{len(problems)} parts of another configuration, or damaged ones"
-        summary = f"{run_dir} holds {parts}."
-        remedy = "Give another --out folder, or remove the folders named."
-        return Check("run directory", "problem", summary, remedy, tuple(problems))
+    try:
+        check_ownership(run_dir)
+        run = Run(config, run_dir)
+        states = {name: run.state(name).status for name in run.run_units}
+    except ScenepaletteError as error:
+        return Check("run directory", "problem", error.summary, "Give another --out folder.", error.problems)
+    others = [name for name, status in states.items() if status == "other"]
+    if others:
+        error = run.misfits(others)
+        return Check("run directory", "problem", error.summary, "", error.problems)
+    finished = [name for name, status in states.items() if status == "finished"]
     if not finished:
         return Check("run directory", "ok", f"{run_dir} holds nothing that is finished.")
     count, left = len(run.run_units), len(run.run_units) - len(finished)
