@@ -215,7 +215,8 @@ class Editor:
             raise ConfigError(f"{folder} was made with other settings than {CONFIG} says. Restore {CONFIG}.", reasons)
         if state is None or state.status != "finished":
             raise ConfigError(
-                f"{folder} is not finished. Run `scenepalette run` with this --out folder first, or the verb that makes it."
+                f"{folder} is not finished. Run `scenepalette run` with this --out folder first, or the verb that "
+                "makes it."
             )
         check_contents(folder)
 

@@ -50,12 +50,12 @@ def load_sampler(folder: Path) -> PaletteSampler:
     return PaletteSampler.load(folder / SAMPLER)
 
 
-def stored_palettes(folder: Path, count: int) -> tuple[np.ndarray, np.ndarray]:
+def stored_palettes(folder: Path, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return requested and achieved palettes [M, K] of a folder's first rows, without decoding an image.
 
     Args:
         folder: A folder of shards.
-        count: Rows that are wanted; M is smaller if there are fewer.
+        count: Rows that are wanted, by default all; M is smaller if there are fewer.
     """
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}

@@ -29,7 +29,10 @@ def config(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> RunCo
     values: dict[str, Any] = yaml.safe_load(tiny_recipe.read_text())
     small = {"width": 2, "hidden_channels": 4, "discriminator_width": 4}
     values["images"]["systems"]["gaugan"] = small
-    values["images"]["vgg_weights"] = "no-vgg-weights.pth"
+    # Unreadable, so that the real segmenter's features take its place and nothing is downloaded.
+    vgg_weights = tmp_path_factory.mktemp("weights") / "vgg.pth"
+    vgg_weights.write_bytes(b"no weights")
+    values["images"]["vgg_weights"] = str(vgg_weights)
     values["finetune"] = {"steps": 2, "batch_size": 2, "width": 4, "checkpoint_every": 1}
     values["compare"] = {
         "rows": CHOSEN,

@@ -121,7 +121,7 @@ def test_pseudo_shards_hold_what_the_discriminator_sees(
     assert manifest["source"]["images"] == "3 unlabelled images of the folder drives, under their own terms"
     card = (folder / "README.md").read_text()
     assert "The labels are predicted" in card and "3 unlabelled images of the folder drives" in card
-    shown = _samples(folder, train, images)
+    shown = _samples(folder, 10, train, images)
     assert len(shown) == 8 and all(sample.source_label is None for sample in shown)
     np.testing.assert_array_equal(shown[4].source_image, images.images[images.ids.index(sources[4])])
 

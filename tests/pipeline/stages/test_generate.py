@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -14,8 +14,10 @@ from data.classes import ClassTable, SemanticClass
 from data.files import sha256_of_file, sha256_of_json
 from data.shards.manifest import read_manifest
 from data.shards.schema import Row
+from generators.production import PairMaker
 from pipeline.config import GenerateConfig, RunConfig
-from pipeline.stages.generate import finish_shards
+from pipeline.stages.generate import finish_shards, make_shard
+from training.loop import NO_PROGRESS
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -39,10 +41,17 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
                 f"semi-{index}", image, label, "semi", share, share, "train_extra_x", None, 0, index, None, "a" * 64
             )
 
-    maker: Any = SimpleNamespace(
-        kind="semi", train=train, rows=rows, layout_model=None, image_model="a" * 64, unlabelled=None
+    config, maker = GenerateConfig(pairs=2, kinds=("semi",)), SimpleNamespace(rows=rows, train=train)
+    finish_shards(
+        tmp_path,
+        "semi",
+        config,
+        train=train,
+        unlabelled=None,
+        models={"image_model": "a" * 64},
+        remake=lambda plan: make_shard(tmp_path, plan, cast(PairMaker, maker), config, NO_PROGRESS),
+        identity={"config": {"seed": 4}},
     )
-    finish_shards(tmp_path, maker, GenerateConfig(pairs=2, kinds=("semi",)), {"config": {"seed": 4}})
     assert read_manifest(tmp_path)["source"] == {
         "name": "cityscapes-25k",
         "licence": "for tests",
