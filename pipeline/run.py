@@ -39,7 +39,7 @@ from pipeline.arms import ARMS
 from pipeline.borrowing import BORROWED, STAGES, borrow, lender_of, lending_problems
 from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
 from pipeline.contents import MANIFEST, check_contents, identity_in, read_record
-from pipeline.models import PairModels, image_model, pair_models, row_models, row_problems
+from pipeline.models import PairModels, image_model, pair_models, row_models
 from pipeline.perceptual import choose_features
 from pipeline.preflight import check_after_data, check_before
 from pipeline.recipes import load_config
@@ -301,6 +301,7 @@ class Run:
     command: str = field(default_factory=lambda: shlex.join(["scenepalette", *sys.argv[1:]]))
     ranks: Ranks = ALONE
     look: bool = True
+    _checked: set[str] = field(default_factory=set, repr=False)
     _units: tuple[Any, tuple[dict[str, Unit], dict[str, Unit]]] | None = field(default=None, repr=False)
 
     @classmethod
@@ -359,11 +360,8 @@ class Run:
         """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
 
         Raises:
-            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune, or rows of the
-                comparison cannot be made with these numbers; all problems at once.
+            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
         """
-        if stage == COMPARISON and (problems := row_problems(self.config)):
-            raise ConfigError("The systems cannot be compared; nothing was trained.", problems)
         units = self.comparison_units if stage == COMPARISON else self.run_units
         names = [name for name in units if name == stage or name.startswith(f"{stage}/")]
         if stage == "finetuned" and not names:
@@ -445,12 +443,15 @@ class Run:
         )
 
     def _check_before(self, missing: Sequence[str], wanted: Sequence[str]) -> None:
-        """Check everything that can be known before anything is made."""
+        """Check everything that can be known before anything is made; what was checked before is taken as it was."""
         problems = []
-        try:
-            check_before(self.config, missing, wanted=wanted)
-        except ConfigError as error:
-            problems += error.problems or [error.summary]
+        if not self._checked.issuperset(missing):
+            try:
+                check_before(self.config, missing, wanted=wanted)
+            except ConfigError as error:
+                problems += error.problems or [error.summary]
+            else:
+                self._checked.update(missing)
         if missing and self.is_finished("data"):
             train, validation, _ = data.read_data(self.run_dir / "data")
             try:

@@ -168,7 +168,7 @@ def test_rows_that_cannot_be_made_are_refused_before_anything_is_trained(config:
     rows = config.compare.model_copy(update={"rows": ("real-layouts-oasis", "real-layouts-crn", "pcgan")})
     run = Run(config.model_copy(update={"images": images, "compare": rows}), tmp_path)
     with pytest.raises(ConfigError) as caught:
-        run.names_of("comparison")
+        run.missing(run.names_of("comparison"))
     assert [problem.split(":")[1].strip() for problem in caught.value.problems] == ["real-layouts-crn", "pcgan"]
     assert "noise scheme" in caught.value.problems[0]
     assert not list(tmp_path.iterdir())
