@@ -307,9 +307,13 @@ def link_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
         path = folder / shard["name"]
         if not path.is_symlink() or not path.is_file() or path.stat().st_size != shard["bytes"]:
             continue
-        target = path.resolve()
-        status = target.stat()
-        found = _hash_of_target(target, status.st_ino, status.st_size, status.st_mtime_ns)
+        try:
+            target = path.resolve()
+            status = target.stat()
+            found = _hash_of_target(target, status.st_ino, status.st_size, status.st_mtime_ns)
+        except OSError as error:
+            problems.append(f"{path.name} is a link to what cannot be read ({error.strerror or error})")
+            continue
         if found != shard["sha256"]:
             problems.append(
                 f"{path.name} is a link to other content: SHA-256 {found}, the manifest says {shard['sha256']}"

@@ -187,6 +187,22 @@ def test_what_a_link_leads_to_is_hashed_once_and_again_when_it_changed(
             open_()
 
 
+def test_a_link_to_what_cannot_be_read_is_told(
+    make_shards: Callable[..., list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from data.shards import manifest as module
+
+    def refuse(path: Path) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    make_shards(tmp_path / "shards", (3,))
+    behind_links(tmp_path / "shards", LINKS["absolute"])
+    monkeypatch.setattr(module, "sha256_of_file", refuse)
+    with pytest.raises(DataError, match="a link to what cannot be read") as caught:
+        ShardPairs(tmp_path / "shards")
+    assert "Permission denied" in str(caught.value)
+
+
 # Paths that are no text
 
 
