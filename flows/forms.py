@@ -159,7 +159,6 @@ def _pattern_within(section: str) -> str:
 def _names_schema(end: str) -> dict[str, Any]:
     """Return the schema of a dotted key, or of an assignment to one; each section has a pattern of its own."""
     sections = _tops("section")
-    first = "|".join([*_tops("value"), rf"({'|'.join(sections)})(\.[^=]+)?"])
     within = [
         {
             "if": {"pattern": rf"^{section}\."},
@@ -167,7 +166,9 @@ def _names_schema(end: str) -> dict[str, Any]:
         }
         for section in sections
     ]
-    return {"type": "string", "pattern": rf"^({first}){end}", "allOf": within}
+    # One refusal at a time: this pattern leaves what follows a section to the section's own.
+    first = rf"^(({'|'.join(_tops('value'))}){end}|({'|'.join(sections)})(\.|{end}))"
+    return {"type": "string", "pattern": first, "allOf": within}
 
 
 def _nested_schema(section: str) -> dict[str, Any]:

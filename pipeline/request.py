@@ -28,10 +28,14 @@ def resolve_out(out: str, when: datetime | None = None) -> Path:
     """Return a run directory; {date} and {time} in its name are those of `when` in UTC (2026-01-31, 0100), or of now.
 
     Raises:
-        ConfigError: The name is blank, or has other placeholders or braces.
+        ConfigError: The name is blank, has other placeholders or braces, or bytes that are no text.
     """
     if not out.strip() or "\0" in out:
         raise ConfigError("The run directory (out) is empty; name a folder, or leave it out for runs/RECIPE.")
+    try:
+        out.encode()
+    except UnicodeEncodeError:  # weights could be written into such a folder, but not read
+        raise ConfigError(f"The run directory (out) is {out!r}, which is not UTF-8; name another folder.") from None
     braces = re.findall(r"\{[^{}]*\}?|\}", out)
     unknown = [text for text in braces if not re.fullmatch(_PLACEHOLDER, text)]
     if unknown:

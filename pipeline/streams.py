@@ -13,7 +13,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 STDIN, STDOUT, STDERR = 0, 1, 2
 FAILED, INTERRUPTED = 1, 130
@@ -37,8 +37,8 @@ class Outlet(io.FileIO):
         self.lost = b""
         self._shut = closed
 
-    def write(self, data: bytes | memoryview, /) -> int:  # type: ignore[override]
-        """Write, or remember what could not be."""
+    def write(self, data: Any, /) -> int:
+        """Write bytes, or remember what could not be written."""
         if not self._shut:
             try:
                 return super().write(data)

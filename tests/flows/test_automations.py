@@ -13,7 +13,7 @@ from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from data.errors import ConfigError
-from flows.automations import apply_automations
+from flows.automations import DEFAULT_FILE, apply_automations
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "automations.yaml"
@@ -56,7 +56,13 @@ def test_the_same_command_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, "automations: [", "other: []", "automations: [{name: x}]"])
 def test_a_file_that_holds_no_automations_is_explained(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "automations.yaml"
+    words = r"There is no file .*automations\.yaml\. Give the path"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ConfigError, match=r"automations\.yaml cannot be read as a list of automations"):
+        words = r"automations\.yaml cannot be read as a list of automations"
+    with pytest.raises(ConfigError, match=words):
         apply_automations(path)
+
+
+def test_the_repositorys_automations_are_found_from_anywhere() -> None:
+    assert DEFAULT_FILE == FILE and DEFAULT_FILE.is_absolute() and FILE.is_file()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 import tomllib
+from collections.abc import Iterator
 from importlib.metadata import entry_points
 from logging import getLogger
 from pathlib import Path
@@ -9,13 +10,20 @@ from typing import Any
 
 import anyio
 import pytest
+import typer
 import yaml
 from prefect import Flow
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from typer.testing import CliRunner
 
-from flows import deployment_names
+from data.errors import ConfigError
+from flows import deployment_names, local
+from flows.automations import apply_automations
 from flows.deployment_names import accept_short_names, full_name, setup_environment
+from flows.servers import unreachable
 from flows.stages import generate_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -84,9 +92,64 @@ def test_the_plugin_acts_on_the_deployment_command_alone(
 ) -> None:
     changed: list[Any] = []
     monkeypatch.setattr(deployment_names.sys, "argv", arguments)
+    monkeypatch.setattr(deployment_names, "unreachable", lambda: None)
     monkeypatch.setattr(deployment_names, "accept_short_names", lambda client: changed.append(client) is None)
     assert setup_environment(ctx=HookContext("3", None, getLogger)) is None
     assert changed == ([PrefectClient] if expected else [])
+
+
+def test_an_unregistered_deployment_is_hinted_at(capsys: pytest.CaptureFixture[str]) -> None:
+    class Client:
+        async def read_deployment_by_name(self, name: str) -> None:
+            raise ObjectNotFound(ValueError(name))
+
+    assert accept_short_names(Client)
+    with pytest.raises(ObjectNotFound):
+        anyio.run(Client().read_deployment_by_name, "augment")
+    hint = capsys.readouterr().err
+    assert "no deployment augment/augment" in hint and f"deploy --all` in {ROOT}" in hint
+
+
+def test_deploying_all_from_elsewhere_is_hinted_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(deployment_names.sys, "argv", ["prefect", "--no-prompt", "deploy", "--all"])
+    monkeypatch.setattr(deployment_names, "unreachable", lambda: None)
+    for folder, hinted in ((tmp_path, True), (ROOT, False)):
+        monkeypatch.chdir(folder)
+        setup_environment(ctx=HookContext("3", None, getLogger))
+        assert (f"scenepalette's folder, {ROOT}" in capsys.readouterr().err) is hinted
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """The address of a server that is not there."""
+    url = "http://127.0.0.1:1/api"
+    with temporary_settings({PREFECT_API_URL: url}):
+        yield url
+
+
+@pytest.mark.parametrize("command", [["deploy", "--all"], ["--no-prompt", "deploy"], ["deployment", "run", "augment"]])
+def test_a_server_that_does_not_answer_is_told_in_a_line(
+    command: list[str], nobody: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deployment_names.sys, "argv", ["prefect", *command])
+    with pytest.raises(SystemExit, match=f"Error: Prefect's server at {nobody} does not answer .*PREFECT_API_URL"):
+        setup_environment(ctx=HookContext("3", nobody, getLogger))
+
+
+def test_programs_of_flows_tell_of_a_server_that_does_not_answer(nobody: str) -> None:
+    with pytest.raises(ConfigError, match=f"server at {nobody} does not answer"):
+        apply_automations(ROOT / "automations.yaml")
+    program = typer.Typer()
+    program.command()(local.run)
+    result = CliRunner().invoke(program, ["augment", "demo"])
+    assert result.exit_code == 1 and f"Error: Prefect's server at {nobody} does not answer" in result.stderr
+
+
+@pytest.mark.usefixtures("server")
+def test_a_server_that_answers_is_reached() -> None:
+    assert unreachable() is None
 
 
 def test_prefect_finds_and_enables_the_plugin() -> None:

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 
 from data.errors import ConfigError
 from flows.augment import augment
-from flows.forms import Changes, ChangesTo, assignments, changes_to
+from flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
+from flows.stages import request_of
 from generators.grids import base_grid
 from pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
 from pipeline.recipes import RECIPES, load_config
@@ -89,8 +90,94 @@ def test_class_names_with_dots_are_one_key() -> None:
 def test_overrides_come_after_forms() -> None:
     given: dict[str, Any] = {"generate": {"pairs": 5}, "overrides": ["generate.pairs=6"]}
     values = augment.validate_parameters(given)
-    texts = [*assignments({"generate": values["generate"]}), *values["overrides"]]
-    assert load_config("demo", texts).generate.pairs == 6
+    request = request_of("demo", None, values["overrides"], {"generate": values["generate"]})
+    assert request.config().generate.pairs == 6
+
+
+SAME: list[tuple[dict[str, Any], list[str]]] = [
+    ({"generate.pairs": 5000}, ["generate.pairs=5000"]),
+    (
+        {"generate.pairs": 5000, "generate": {"kinds": ["full"]}, "seed": 3},
+        ["generate.pairs=5000", "generate.kinds=[full]", "seed=3"],
+    ),
+    (
+        {"layouts": {"full.learning_rate": 0.5, "partial": {"learning_rate": 0.25}}},
+        ["layouts.full.learning_rate=0.5", "layouts.partial.learning_rate=0.25"],
+    ),
+    ({"images.systems.oasis.width": 8}, ["images.systems.oasis.width=8"]),
+    ({"images": {"systems": {"oasis": {"width": 8}}}}, ["images.systems.oasis.width=8"]),
+    ({"generate": {"minimum": {"st. car": 0.1}}}, ["generate.minimum={st. car: 0.1}"]),
+    (
+        {"generate.minimum": {}, "compute.threads": None, "seed": 9},
+        ["generate.minimum={}", "compute.threads=null", "seed=9"],
+    ),
+    ({"generate": {}, "layouts": {"full": {}}}, []),
+    ({"generate.ban": ["traffic light", "yes"]}, ["generate.ban=[traffic light, 'yes']"]),
+]
+UNKNOWN: list[Any] = [
+    {"generate.pairz": 5},
+    {"generate": {"pairz": 5}},
+    {"genrate": {"pairs": 5}},
+    {"genrate.pairs": 5},
+    {"seed.x": 5},
+    {"layouts": {"full": {"stepz": 5}}},
+    {"layouts": {"full.stepz": 5}},
+    {"layouts.ful.learning_rate": 5},
+    {"generate.pairs.x": 5},
+    {"": 5},
+    ["generate.pairz=5"],
+    ["genrate.pairs=5"],
+    ["layouts.full.stepz=5"],
+    ["seed=1", "sed=1"],
+    ["generate.pairs"],
+    ["=5"],
+]
+
+
+@pytest.mark.parametrize(("overrides", "texts"), SAME)
+def test_overrides_are_a_mapping_or_a_list(overrides: dict[str, Any], texts: list[str]) -> None:
+    assert override_texts(overrides) == texts == override_texts(texts)
+    schema = augment.parameters.model_dump()
+    for given in (overrides, texts):
+        validate({"overrides": given}, schema, raise_on_error=True)
+        assert augment.validate_parameters({"overrides": given})["overrides"] == given
+    arms = ["segmenters.arms=[real]"]  # which need no kind of pairs
+    values = load_config("demo", arms).model_dump(mode="json")
+    config = load_config("demo", [*arms, *texts])
+    assert config.model_dump(mode="json") != values or not texts
+
+
+@pytest.mark.parametrize("overrides", UNKNOWN, ids=str)
+def test_an_unknown_key_is_refused_when_a_run_is_submitted_and_again_when_it_begins(overrides: Any) -> None:
+    schema = augment.parameters.model_dump()
+    with pytest.raises(Exception, match=r"'overrides.*(does not match|not one of)"):
+        validate({"overrides": overrides}, schema, raise_on_error=True)
+    with pytest.raises(ParameterTypeError, match=r"there is no such key|write it as section\.key=value"):
+        augment.validate_parameters({"overrides": overrides})
+
+
+def test_every_key_that_a_configuration_has_can_be_overridden() -> None:
+    def leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
+        return [
+            key
+            for name, value in values.items()
+            for key in (leaves(value, f"{prefix}{name}.") if isinstance(value, dict) and value else [prefix + name])
+        ]
+
+    every = leaves(load_config("demo").model_dump(mode="json"))
+    assert len(every) > 100
+    schema = augment.parameters.model_dump()
+    for given in (dict.fromkeys(every, 1), [f"{key}=1" for key in every], load_config("demo").model_dump(mode="json")):
+        validate({"overrides": given}, schema, raise_on_error=True)
+        augment.validate_parameters({"overrides": given})
+
+
+def test_a_refusal_shows_the_keys_of_the_section_that_was_meant() -> None:
+    with pytest.raises(Exception, match=r"'generate\.pairz' does not match .*pairs\|kinds") as caught:
+        validate({"overrides": {"generate.pairz": 5}}, augment.parameters.model_dump(), raise_on_error=True)
+    assert "learning_rate" not in str(caught.value)
+    with pytest.raises(ParameterTypeError, match=r"generate\.pairz.*is generate\.pairs meant.*sections are data"):
+        augment.validate_parameters({"overrides": {"generate.pairz": 5, "xyz": 1}})
 
 
 def test_an_unknown_recipe_is_refused_when_a_run_is_submitted_with_the_names_of_those_there_are() -> None:

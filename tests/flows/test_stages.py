@@ -16,14 +16,16 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
+from prefect.utilities.schema_tools.validation import validate
 
 from data.errors import ConfigError, ScenepaletteError
 from data.files import explain_write_error
-from flows import shards, stages
+from flows import artifacts, shards, stages
 from flows.augment import augment
 from flows.shards import PACKAGES, Workforce, shared_pair_maker
 from pipeline.config import RunConfig
 from pipeline.recipes import load_config
+from pipeline.request import Request
 from pipeline.run import Run, units_of
 from pipeline.units import exclusive
 
@@ -48,19 +50,69 @@ def task_runs(flow_run_id: UUID) -> dict[str, Any]:
 def test_the_time_that_a_run_is_due_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     due = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     monkeypatch.setattr(stages, "flow_run", SimpleNamespace(scheduled_start_time=due))
-    assert stages.folder_of("runs/{date}/{time}/{date}") == Path("runs/2026-01-01/2330/2026-01-01")
-    assert stages.folder_of("runs/{other}") == Path("runs/{other}")
-    assert stages.folder_of("") is None and stages.folder_of(None) is None
+    request = stages.request_of("demo", "runs/{date}/{time}/{date}", {"seed": 2}, {"seed": 1})
+    assert request.run_dir == Path("runs/2026-01-01/2330/2026-01-01")
+    assert request.overrides == ("seed=1", "seed=2")
+    assert stages.request_of("demo", None, None).run_dir == Path("runs/demo")
+    for out in ("runs/{data}", "", " "):
+        with pytest.raises(ConfigError, match=r"The run directory \(out\)"):
+            stages.request_of("demo", out, None)
 
 
 @pytest.mark.usefixtures("server")
 def test_a_flow_run_without_a_schedule_is_due_when_it_begins() -> None:
     @flow
     def where() -> str:
-        return str(stages.folder_of("{date}"))
+        return str(stages.request_of("demo", "{date}", None).run_dir)
 
     before = datetime.now(UTC)
     assert f"{before:%Y-%m-%d}" <= where() <= f"{datetime.now(UTC):%Y-%m-%d}"
+
+
+@pytest.mark.parametrize("name", ["augment", *FLOWS, "finetune", "compare", "doctor"])
+@pytest.mark.parametrize("out", ["", " ", "runs/{data}", "runs/{Date}", "runs/{date", "}"])
+def test_a_run_directory_that_says_nothing_is_refused_when_a_run_is_submitted(name: str, out: str) -> None:
+    chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
+    schema = chosen.parameters.model_dump()
+    validate({"out": "runs/{date}-{time}"}, schema, raise_on_error=True)
+    with pytest.raises(Exception, match=r"'out'.*date\|time"):
+        validate({"out": out}, schema, raise_on_error=True)
+    with pytest.raises(ParameterTypeError, match="out"):
+        chosen.validate_parameters({"out": out})
+
+
+@pytest.mark.parametrize(
+    ("chosen", "name"),
+    [
+        (stages.edit, "run_dir"),
+        (stages.edit, "picture"),
+        (stages.compare, "cluster_address"),
+        (augment, "models_from"),
+        (stages.generate_dataset, "models_from"),
+    ],
+)
+def test_an_empty_text_is_not_taken_for_a_default(chosen: Any, name: str) -> None:
+    required = {"what": "noise", "run_dir": "x", "picture": "x"} if chosen is stages.edit else {}
+    schema = chosen.parameters.model_dump()
+    validate(required | {name: "x"}, schema, raise_on_error=True)
+    for text in ("", "  "):
+        with pytest.raises(Exception, match=name):
+            validate(required | {name: text}, schema, raise_on_error=True)
+
+
+@pytest.mark.parametrize("name", ["augment", "generate-dataset", "train-segmenter", "report", "compare"])
+def test_flows_that_make_pairs_can_use_models_of_another_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, ...]] = []
+
+    def config(self: Request) -> None:
+        asked.append(self.overrides)
+        raise ConfigError("enough")
+
+    monkeypatch.setattr(Request, "config", config)
+    chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
+    with pytest.raises(ConfigError, match="enough"):
+        chosen.fn("demo", models_from="runs/other")
+    assert asked == [("models_from=runs/other",)]
 
 
 @pytest.mark.slow
@@ -207,8 +259,12 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path) -> No
         stages.generate_dataset("demo", str(tmp_path / "run"), ["generate.pairs"])
     with pytest.raises(ParameterTypeError):
         stages.generate_dataset("demo", str(tmp_path / "run"), shard_workers=0)
-    with pytest.raises(ConfigError, match=r"images\.stepz"):
-        stages.generate_dataset("demo", str(tmp_path / "run"), ["images.stepz=1"])
+    for overrides in (["images.stepz=1"], {"images.stepz": 1}, {"images": {"stepz": 1}}):
+        with pytest.raises(ParameterTypeError, match=r"images\.stepz.*is images\.steps meant"):
+            stages.generate_dataset("demo", str(tmp_path / "run"), overrides)
+    # What a schema cannot tell is told by the run, before it makes anything.
+    with pytest.raises(ConfigError, match=r"images\.systems\.oasis\.wide"):
+        stages.generate_dataset("demo", str(tmp_path / "run"), {"images.systems.oasis.wide": 1})
     assert not (tmp_path / "run").exists()
 
 
@@ -325,3 +381,31 @@ def test_stages_speak_to_the_flow_runs_log(
     stages.train_layouts(str(tiny_recipe), str(run_dir))
     logged = [record.getMessage() for record in caplog.records if record.name.startswith("prefect.task_runs")]
     assert any(message.startswith("train-layouts semantic-palette-partial: done in") for message in logged)
+
+
+def test_an_interrupted_task_is_not_said_to_be_done(
+    tiny_config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr(artifacts, "create_progress_artifact", lambda *_, **__: None)
+    monkeypatch.setattr(artifacts.ProgressArtifact, "show", lambda self, done: shown.append(done))
+
+    def work(*arguments: Any) -> None:
+        progress = next(
+            part for part in (*arguments, getattr(arguments[0], "progress", None)) if hasattr(part, "start")
+        )
+        progress.start("piece", 3)
+        progress.advance(2)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "make_one", work)
+    monkeypatch.setattr(shards, "make_shard", work)
+    monkeypatch.setattr(shards, "shared_pair_maker", lambda run, unit: None)
+    config = tiny_config.model_dump_json()
+    with pytest.raises(KeyboardInterrupt):
+        stages.make_unit.fn("label", config, str(tmp_path), "palettes", "command")
+    with pytest.raises(KeyboardInterrupt):
+        shards.make_one_shard.fn("label", config, str(tmp_path), "shards/full", "x.parquet", 0, 4)
+    lines = capsys.readouterr().err.splitlines()
+    assert len([line for line in lines if "stopped after 2 of 3" in line]) == 2 and "done" not in "".join(lines)
+    assert shown == [2]

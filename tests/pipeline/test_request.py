@@ -54,6 +54,11 @@ def test_a_name_that_says_nothing_is_refused_with_the_placeholders_that_there_ar
         assert "{date} and {time}" in str(caught.value)
 
 
+def test_a_name_that_is_no_text_is_refused_before_weights_cannot_be_read_from_it() -> None:
+    with pytest.raises(ConfigError, match=r"'runs/\\udcff', which is not UTF-8; name another folder"):
+        Request("demo", out="runs/\udcff")
+
+
 def test_the_schemas_pattern_takes_what_is_resolved_and_nothing_else() -> None:
     pydantic = TypeAdapter(Annotated[str, Field(pattern=OUT_PATTERN)])
     for out in GOOD:

@@ -109,6 +109,15 @@ def test_a_run_directory_is_new_ours_or_anothers(
     folder = copy_of_run()
     ours = check_run_dir(tiny_config, folder)
     assert ours.status == "note" and "palettes" in ours.details
+    count = len(ours.details)
+    assert ours.summary == f"{folder} holds all {count} parts of this run; there is nothing left to make."
+    for removed, rest in (("report", "the other one is made next"), ("images", "the other 2 are made next")):
+        for path in (folder / removed).rglob("manifest.json"):
+            path.rename(path.with_name("moved"))
+        parts = check_run_dir(tiny_config, folder)
+        assert parts.summary == f"{folder} holds {len(parts.details)} of {count} parts of this run; {rest}."
+    for path in folder.rglob("moved"):
+        path.rename(path.with_name("manifest.json"))
     other = check_run_dir(tiny_config.model_copy(update={"seed": 5}), folder)
     assert other.status == "problem" and any("seed: 0 there, 5 now" in detail for detail in other.details)
     write_json(folder / "palettes/manifest.json", [1])
