@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.options import ModelsOption, OutOption, RecipeArgument, SetOption, request_of
+from pipeline.options import ModelsOption, OutOption, RecipeArgument, SetOption, given_path, request_of
 
 STYLES = {
     "title": "bold",
@@ -28,9 +28,11 @@ def doctor(
     out: OutOption = None,
     models_from: ModelsOption = None,
     html: Annotated[
-        Path | None, typer.Option("--html", metavar="FILE", help="Write the page as one HTML file.")
+        Path | None, typer.Option("--html", metavar="FILE", help="Write the page as one HTML file.", parser=given_path)
     ] = None,
-    as_json: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON.")] = None,
+    as_json: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the findings as JSON.", parser=given_path)
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure/--no-measure", help="Time some steps of every training, for up to a minute.")
     ] = True,

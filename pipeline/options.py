@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -33,8 +34,13 @@ def _out(text: str) -> str:
 def _given(text: str) -> str:
     """Take a text that is not empty, as that of an unset variable would be."""
     if not text.strip():
-        raise typer.BadParameter("it is empty; name a folder, or leave the option out.")
+        raise typer.BadParameter("it is empty; name a folder or file, or leave the option out.")
     return text
+
+
+def given_path(text: str) -> Path:
+    """Take a path that is not empty: that would be the current folder."""
+    return Path(_given(text))
 
 
 OutOption = Annotated[

@@ -180,6 +180,12 @@ def test_models_of_another_run_are_a_setting(verb: str, monkeypatch: pytest.Monk
     assert CliRunner().invoke(app, [verb, "demo", "--models-from", ""]).exit_code == 2
 
 
+@pytest.mark.parametrize("option", ["--html", "--json", "--models-from", "--out"])
+def test_an_empty_name_is_refused_before_anything_is_looked_at(option: str) -> None:
+    result = CliRunner().invoke(app, ["doctor", "demo", option, ""])
+    assert result.exit_code == 2 and "is empty" in result.output
+
+
 def test_run_directory_is_named_after_the_recipe() -> None:
     assert Request("demo").run_dir == Path("runs/demo")
     assert Request("configs/mine.yaml").run_dir == Path("runs/mine")
