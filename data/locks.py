@@ -16,7 +16,13 @@ WAIT_POLL_SECONDS = 0.5
 
 @contextlib.contextmanager
 def hold(
-    folder: Path, lock_name: str, doing: str, *, wait: float = 0.0, on_wait: Callable[[], object] | None = None
+    folder: Path,
+    lock_name: str,
+    doing: str,
+    *,
+    wait: float = 0.0,
+    on_wait: Callable[[], object] | None = None,
+    option: str = "",
 ) -> Iterator[None]:
     """Hold a folder, which is made; the system lets go of it when the process ends, however it ends.
 
@@ -26,6 +32,7 @@ def hold(
         doing: What the other process is doing with the folder, for the message: "exporting into".
         wait: Seconds to wait for another process that holds it.
         on_wait: Called once if there is something to wait for.
+        option: What a user adds to a command that shall wait, for the message.
 
     Raises:
         ScenepaletteError: Another process holds it still, or it cannot be written.
@@ -43,7 +50,8 @@ def hold(
             lock.acquire(timeout=wait, poll_interval=WAIT_POLL_SECONDS)
     except Timeout as error:
         raise ScenepaletteError(
-            f"Another process is {doing} {folder}. Wait until it ends, or give another --out folder."
+            f"Another process is {doing} {folder}. Wait until it ends{f' ({option})' if option else ''}, or give another "
+            "--out folder."
         ) from error
     except OSError as error:
         if error.errno in (*FULL, *READ_ONLY):

@@ -138,7 +138,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
         ScenepaletteError: It is a folder of something else, another process holds it still, or it cannot be written.
     """
     check_ownership(run_dir)
-    with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait):
+    with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait, option="--wait MINUTES"):
         remove_leftovers(run_dir, everywhere=False)
         if not (run_dir / MARK).is_file():
             write_mark(run_dir, Mark())
