@@ -27,7 +27,7 @@ from pipeline.config import RunConfig
 from pipeline.recipes import load_config
 from pipeline.request import Request
 from pipeline.run import Run, units_of
-from pipeline.units import exclusive
+from pipeline.run_directory import exclusive
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {

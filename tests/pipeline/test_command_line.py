@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from data.errors import ConfigError
+from data.shards.reading import iterate_rows
 from generators.image_systems import IMAGE_SYSTEMS
 from generators.layout_systems import LAYOUT_SYSTEMS
 from pipeline import run as run_module
@@ -27,7 +28,7 @@ from pipeline.config import with_overrides
 from pipeline.recipes import RECIPES, load_config
 from pipeline.request import Request
 from pipeline.run import Run
-from pipeline.units import exclusive
+from pipeline.run_directory import exclusive
 
 ROOT = Path(__file__).parents[2]
 VERBS = {
@@ -305,10 +306,11 @@ def test_shards_verify_tells_whole_from_damaged(finished_run: Path, tmp_path: Pa
 def test_shards_show_describes_and_draws(finished_run: Path, tmp_path: Path) -> None:
     folder = str(finished_run / "shards/partial")
     output, _ = invoke("shards", "show", folder, "--picture", str(tmp_path / "sheet.png"), "--count", "3")
-    assert "10 partial pairs, 3 shard(s)" in output and "partial-00000000" in output
+    ids = [row.id for row in iterate_rows(folder)]
+    assert "10 partial pairs, 3 shard(s)" in output and ids[0] in output
     assert "source: streets (Apache-2.0)" in output and "a part that a layout model generated anew" in output
     assert Image.open(tmp_path / "sheet.png").size[0] > 3 * 48
-    output, _ = invoke("shards", "show", folder, "--id", "partial-00000004", "--picture", str(tmp_path / "pair.png"))
+    output, _ = invoke("shards", "show", folder, "--id", ids[4], "--picture", str(tmp_path / "pair.png"))
     assert "made anew" in output and "real sample" in output
     shares = np.array([line.split()[-2:] for line in output.splitlines() if line.endswith(tuple("0123456789"))][-14:])
     assert shares.astype(float).sum(axis=0) == pytest.approx([100, 100], abs=1)
