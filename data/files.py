@@ -145,7 +145,7 @@ def read_json(path: Path | str) -> Any:
     except OSError as error:
         raise ScenepaletteError(f"Could not read {path}: {error.strerror or error}.") from error
     except (ValueError, RecursionError) as error:
-        raise ScenepaletteError(f"{path} is not valid JSON ({error}). Remove it and run its stage again.") from error
+        raise ScenepaletteError(f"{path} is not valid JSON ({error}).") from error
 
 
 def write_json(path: Path | str, value: Any) -> None:

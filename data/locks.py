@@ -49,9 +49,9 @@ def hold(
                 on_wait()
             lock.acquire(timeout=wait, poll_interval=WAIT_POLL_SECONDS)
     except Timeout as error:
+        how = f" ({option})" if option else ""
         raise ScenepaletteError(
-            f"Another process is {doing} {folder}. Wait until it ends{f' ({option})' if option else ''}, or give another "
-            "--out folder."
+            f"Another process is {doing} {folder}. Wait until it ends{how}, or give another --out folder."
         ) from error
     except OSError as error:
         if error.errno in (*FULL, *READ_ONLY):

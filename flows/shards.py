@@ -28,7 +28,7 @@ from generators.production import PairMaker
 from pipeline.config import RunConfig
 from pipeline.run import Run
 from pipeline.stages.generate import ShardPlan, is_written, make_shard
-from pipeline.units import timed
+from pipeline.units import fingerprint_of, timed
 from training.loop import PlainProgress
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
@@ -172,7 +172,8 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
     Returns:
         The shard's path.
     """
-    run = Run(RunConfig.model_validate_json(config), Path(run_dir))
+    # What the run reads from outside was settled when it was planned; this machine may see it elsewhere.
+    run = Run(RunConfig.model_validate_json(config), Path(run_dir), look=False)
     progress = PlainProgress(LOG_SECONDS)
     folder = run.run_dir / unit
     progress.start(label, rows)
@@ -187,7 +188,7 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
 @task(name="finish-shards", task_run_name="{label}", log_prints=True, **RETRIES)
 def finish_pairs(label: str, config: str, run_dir: str, unit: str) -> str:
     """Check all shards of a unit of pairs and write its card and, last, its manifest; returns the folder."""
-    run = Run(RunConfig.model_validate_json(config), Path(run_dir))
+    run = Run(RunConfig.model_validate_json(config), Path(run_dir), look=False)
     run.finish_pairs(unit)
     return str(run.run_dir / unit)
 
@@ -202,11 +203,9 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     They may: networks are in eval mode and take no gradients, random numbers come from generators of each row, and
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
-    models = run.models_of(unit)
-    files = [models.image_weights(run.run_dir), models.layout_weights(run.run_dir)]
-    # Weights that were trained anew in the same place are other weights.
-    stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None)
-    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, stamps)
+    # Through all units before, so that models that were made anew in the same place are others.
+    fingerprint = fingerprint_of(run.units[unit], run.units)
+    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint)
     with _makers_lock:
         if key not in _makers:
             # Units are made one after the other: models of the one before are not needed again.

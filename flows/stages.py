@@ -112,12 +112,12 @@ def make_stage(
     with exclusive(run.run_dir, 60 * wait_minutes, waiting):
         names = run.names_of(stage)
         missing = run.missing(names)
-        run.write_config()
+        run.write_documents()
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
         for done, name in enumerate(run.each_missing(names)):
             progress.show(done)
             kind, _, rest = name.partition("/")
-            if kind == "shards" or rest.endswith("/pairs"):
+            if run.makes_pairs(name):
                 generate_pairs(run, name, force)
             else:
                 label = f"{VERBS.get(kind, kind)} {rest}".strip()

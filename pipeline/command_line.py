@@ -128,6 +128,9 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
         stage: One of the stages of `pipeline.run`.
         verb: The verb that makes the same again.
     """
+    from pipeline.run_directory import check_ownership
+
+    check_ownership(request.run_dir)  # before torch, which takes seconds to import
     import torch
 
     from pipeline.progress import choose_progress

@@ -59,7 +59,7 @@ def read_record(path: Path) -> dict[str, Any]:
         ScenepaletteError: It is not what was written.
     """
     try:
-        content = read_json(path)
+        content = _read(path)
         if not isinstance(content, dict) or not content:
             raise ValueError("an object with keys is required")
         if "sha256" in content and sealed(content)["sha256"] != content["sha256"]:
@@ -70,9 +70,17 @@ def read_record(path: Path) -> dict[str, Any]:
         float(identity.get("seconds", 0.0))
     except (TypeError, ValueError, AttributeError, OverflowError) as error:
         raise ScenepaletteError(
-            f"{path} is damaged ({error}). Remove it and rerun the same command; what is whole beside it is used."
+            f"{path} is damaged ({error}). Remove it and rerun the command that made it; what is whole beside it is "
+            "used."
         ) from error
     return content
+
+
+def _read(path: Path) -> Any:
+    try:
+        return read_json(path)
+    except ScenepaletteError as error:
+        raise ValueError(str(error).removeprefix(f"{path} ").rstrip(".")) from error
 
 
 def identity_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,7 +100,7 @@ def check_contents(folder: Path) -> None:
     manifest = read_record(folder / MANIFEST)
     shards = "shards" in manifest
     entries = {each["name"]: each for each in manifest["shards"]} if shards else manifest.get("files", {})
-    problems = [text for name, entry in entries.items() if (text := _problem(folder / name, entry))]
+    problems = [f"{name}: {text}" for name, entry in entries.items() if (text := _problem(folder / name, entry))]
     if not problems:
         return
     if shards:
@@ -108,12 +116,12 @@ def check_contents(folder: Path) -> None:
 def _problem(path: Path, entry: Mapping[str, Any]) -> str:
     """Say how a file differs from its entry; nothing if it does not. Links are followed: content is what counts."""
     if not path.is_file():
-        return f"{path.name}: it is missing, or no file"
+        return "it is missing, or no file"
     size = path.stat().st_size
     if size != entry["bytes"]:
-        return f"{path.name}: it has {size} bytes, {entry['bytes']} were written"
+        return f"it has {size} bytes, {entry['bytes']} were written"
     found = content_hash(path)
-    return "" if found == entry["sha256"] else f"{path.name}: it has SHA-256 {found}, {entry['sha256']} was written"
+    return "" if found == entry["sha256"] else f"it has SHA-256 {found}, {entry['sha256']} was written"
 
 
 def content_hash(path: Path) -> str:

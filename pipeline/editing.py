@@ -36,7 +36,7 @@ from generators.sean import SeanGenerator
 from pipeline.contents import check_contents
 from pipeline.models import PairModels, image_model, layout_model
 from pipeline.run import Run
-from pipeline.run_directory import CONFIG
+from pipeline.run_directory import CONFIG, check_outside
 from pipeline.stages import data
 from pipeline.units import reasons_of
 
@@ -236,6 +236,7 @@ def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, A
     if what not in get_args(Edit):
         raise ConfigError(f"There is no edit {what!r}; edits are {', '.join(get_args(Edit))}.")
     check_ending(picture)
+    check_outside(picture)
     editor = Editor(run_dir)
     try:
         scenes = validate_call(config=ConfigDict(coerce_numbers_to_str=True))(getattr(editor, what))(**options)

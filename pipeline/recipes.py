@@ -8,7 +8,7 @@ from typing import Any
 
 from data.errors import ConfigError, DataError
 from data.untrusted import YAML_BYTES, parse_yaml, read_text, short
-from pipeline.borrowing import sections_of
+from pipeline.borrowing import borrowed_sections_of, sections_of
 from pipeline.config import RunConfig, make_config, merge, with_overrides
 
 Values = dict[str, Any]
@@ -233,12 +233,13 @@ RECIPES: dict[str, Callable[[], Values]] = {
 }
 
 
-def load_config(recipe_or_yaml: str, assignments: Sequence[str] = ()) -> RunConfig:
+def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None) -> RunConfig:
     """Resolve what a command line gives into a checked configuration.
 
     Args:
         recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
         assignments: `section.key=value` changes.
+        run_dir: Where the run is kept: what it has borrowed serves also when the lender is gone.
 
     Raises:
         ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
@@ -246,35 +247,39 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = ()) -> RunConf
     values = RECIPES[recipe_or_yaml]() if recipe_or_yaml in RECIPES else _read_yaml(recipe_or_yaml)
     resolved = with_overrides(values, assignments)
     lender = resolved.get("models_from")
-    if isinstance(lender, str) and lender:
-        return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments)
+    # A run's own config.yaml holds what the lender decided when its models were borrowed.
+    decided = lender == values.get("models_from") and values.keys() >= RunConfig.model_fields.keys()
+    if isinstance(lender, str) and lender and not decided:
+        return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
     return make_config(resolved)
 
 
-def _with_borrowed_sections(lender: Path, values: Values, assignments: Sequence[str]) -> RunConfig:
+def _with_borrowed_sections(
+    lender: Path, values: Values, assignments: Sequence[str], run_dir: Path | None
+) -> RunConfig:
     """Return a configuration whose generators, and the size that they work at, are those of the run that lends them.
 
     Raises:
         ConfigError: The run is not there, or another set-up is asked for; all problems at once.
     """
     lent = sections_of(lender)
+    if lent is None and run_dir is not None:
+        lent = borrowed_sections_of(run_dir, lender)
     if lent is None:
-        # A run's own config.yaml holds the sections; what was borrowed lies in its directory.
-        if values.keys() >= RunConfig.model_fields.keys():
-            return make_config(with_overrides(values, assignments))
         raise ConfigError(
-            f"models_from: there is no run in {lender}. Correct it, or give the config.yaml of the run that borrowed "
+            f"models_from: there is no run in {lender}. Correct it, or give the config.yaml of a run that borrowed "
             "from it in place of a recipe."
         )
-    values = merge(values, lent)
+    size = lent.pop("data")["size"]
+    values = merge({**values, **lent}, {"data": {"size": size}})
     wanted = with_overrides(values, assignments)
     problems = [
         f"{name}: --set asks for other values than the models were trained with; leave it out"
         for name in ("layouts", "images")
         if wanted[name] != values[name]
     ]
-    if wanted["data"].get("size") != lent["data"]["size"]:
-        problems.append(f"data.size: got {wanted['data'].get('size')}, the models are for {lent['data']['size']}")
+    if wanted["data"].get("size") != size:
+        problems.append(f"data.size: got {wanted['data'].get('size')}, the models are for {size}")
     if problems:
         raise ConfigError(f"models_from: {lender} cannot lend its models to this configuration.", problems)
     return make_config(wanted)

@@ -215,7 +215,7 @@ def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
 def _unit_of(run: Run, place: Path, manifest: Mapping[str, Any]) -> str:
     """Return the unit that made a folder: the one in its place, or, for a copy elsewhere, one with its fingerprint."""
     home = run.run_dir.resolve()
-    pairs = [name for name in run.units if name.startswith("shards/") or name.endswith("/pairs")]
+    pairs = [name for name in run.units if run.makes_pairs(name)]
     if place.is_relative_to(home) and (name := place.relative_to(home).as_posix()) in pairs:
         return name
     stored = manifest["extra"].get("fingerprint")

@@ -89,7 +89,7 @@ class Request:
         # Imported here, as it brings torch with it: a command line must be able to explain itself without.
         from pipeline.recipes import load_config
 
-        return load_config(self.recipe, self.overrides)
+        return load_config(self.recipe, self.overrides, self.run_dir)
 
     def command(self, verb: str = "run") -> str:
         """Return the command line that does the same, for a report to name and an interrupted user to repeat."""

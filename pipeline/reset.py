@@ -8,7 +8,7 @@ from pathlib import Path
 
 from data.errors import ConfigError
 from pipeline.contents import identity_in
-from pipeline.run_directory import check_holds_run, exclusive, remember, set_aside
+from pipeline.run_directory import check_holds_run, exclusive, remember, set_aside, write_shards_card
 from pipeline.units import show_seconds, units_on_disk
 
 
@@ -54,10 +54,10 @@ def plan_reset(run_dir: Path, names: Iterable[str]) -> list[ResetUnit]:
         found = [unit for unit in records if unit == name or unit.startswith(f"{name}/")]
         wanted |= dict.fromkeys(found)
         if not found:
-            unknown.append(f"{name!r} is no unit of it")
+            unknown.append(f"{name!r}: there is no such unit")
     if unknown:
-        have = f"It has {', '.join(sorted(records))}." if records else "It has none."
-        raise ConfigError(f"{run_dir} cannot be reset like this; nothing was changed. {have}", unknown)
+        have = f"Its units are {', '.join(sorted(records))}." if records else "It has no units."
+        raise ConfigError(f"Nothing of {run_dir} was set aside. {have}", unknown)
     inputs = {name: identity_in(record).get("inputs", {}) for name, record in records.items()}
     order = list(wanted)
     for cause in order:  # which grows
@@ -79,12 +79,13 @@ def plan_reset(run_dir: Path, names: Iterable[str]) -> list[ResetUnit]:
     return list(placed.values())
 
 
-def reset(run_dir: Path, units: list[ResetUnit]) -> Path:
+def reset(run_dir: Path, units: list[ResetUnit], wait: float = 0.0) -> Path:
     """Set units aside, in their order: they move to a new folder below `set-aside/`, and nothing is deleted.
 
     Args:
         run_dir: The run directory.
         units: Result of `plan_reset`.
+        wait: Seconds to wait while another process works in the run directory.
 
     Returns:
         The new folder, laid out as the run directory is.
@@ -93,7 +94,8 @@ def reset(run_dir: Path, units: list[ResetUnit]) -> Path:
         ScenepaletteError: Another process works in the run directory, or a folder cannot be moved.
     """
     names = [unit.name for unit in units]
-    with exclusive(run_dir):
+    with exclusive(run_dir, wait):
         target = set_aside(run_dir, names)
         remember(run_dir, lambda mark: [mark.units.pop(name, None) for name in names])
+        write_shards_card(run_dir)
     return target

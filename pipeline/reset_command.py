@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from data.errors import ConfigError
+from pipeline.options import WaitOption
 
 
 def reset(
@@ -18,6 +19,7 @@ def reset(
         typer.Argument(metavar="UNIT...", help="Units or stages, such as images/oasis, segmenters/syn or segmenters."),
     ],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
+    wait: WaitOption = 0.0,
 ) -> None:
     """Set parts of a run aside, with all that was made from them, so that they can be made again.
 
@@ -29,15 +31,15 @@ def reset(
     """
     from pipeline.reset import plan_reset
     from pipeline.reset import reset as set_units_aside
-    from pipeline.units import show_seconds
+    from pipeline.units import counted, show_seconds
 
     planned = plan_reset(run_dir, units)
     total = show_seconds(sum(unit.seconds for unit in planned))
-    typer.echo(f"{len(planned)} part(s) of {run_dir} would have to be made again, {total} of work in all:")
+    typer.echo(f"{counted(len(planned), 'unit')} of {run_dir} to set aside, {total} of work in all:")
     for unit in planned:
         typer.echo(f"  - {unit}")
     if not yes:
         if sys.stdin is None or not sys.stdin.isatty():
             raise ConfigError("Nothing was changed. Add --yes to set them aside.")
         typer.confirm("Set them aside?", abort=True)
-    typer.echo(f"Set aside in {set_units_aside(run_dir, planned)}")
+    typer.echo(f"Set aside in {set_units_aside(run_dir, planned, wait=60 * wait)}")

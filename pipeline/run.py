@@ -22,7 +22,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.cards import collection_card
 from data.errors import ConfigError, ScenepaletteError, TrainingError
 from data.files import writing_explained
 from data.shards.manifest import read_manifest
@@ -36,7 +35,7 @@ from generators.image_training import load_image_critic, load_image_generator, t
 from generators.layout_training import load_layout_generator, train_layout_generator
 from generators.production import Kind, Labeller, PairMaker
 from pipeline.arms import ARMS
-from pipeline.borrowing import BORROWED, STAGES, borrow, lender_of, lending_problems
+from pipeline.borrowing import STAGES, borrow, lender_of, lending_problems
 from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
 from pipeline.contents import MANIFEST, check_contents, identity_in, read_record
 from pipeline.models import PairModels, image_model, pair_models, row_models
@@ -44,14 +43,25 @@ from pipeline.perceptual import choose_features
 from pipeline.preflight import check_after_data, check_before
 from pipeline.recipes import load_config
 from pipeline.rows import ROWS
-from pipeline.run_directory import CONFIG, check_holds_run, exclusive, remember, write_document
+from pipeline.run_directory import (
+    CONFIG,
+    check_holds_run,
+    exclusive,
+    keep_changed,
+    read_mark,
+    remember,
+    write_document,
+    write_shards_card,
+)
 from pipeline.sources import Sources, data_paths, unlabelled_paths
 from pipeline.stages import compare, data, generate, palettes, report, segment
 from pipeline.stages.generate import ShardPlan
 from pipeline.units import (
+    BORROWED,
     State,
     Unit,
     begin,
+    counted,
     fingerprint_of,
     finish,
     reasons_of,
@@ -73,7 +83,6 @@ FINETUNE_VERSION = 3
 BORROWING_VERSION = 1
 
 COMPARISON = "comparison"
-SHARDS_CARD = "shards/README.md"
 # Units that read what lies outside the run directory: what is made from them is known once they are finished.
 SOURCE_UNITS = ("data", "unlabelled")
 # What processes that were started together share: the batches of trainings, and the shards of a kind.
@@ -254,7 +263,7 @@ def _model_units(config: RunConfig, models: Iterable[PairModels], sources: Sourc
             settings = {**settings_of_result(config.finetune.settings()), **features(made_by.finetuned), **seed}
             units[made_by.finetuned] = _unit(made_by.finetuned, FINETUNE_VERSION, settings, inputs)
     if config.models_from is not None:
-        units = {name: _as_borrowed(unit, sources.borrowed(config.models_from, name)) for name, unit in units.items()}
+        units = {name: _as_borrowed(unit, sources.borrowed(config.models_from, unit)) for name, unit in units.items()}
     return sorted(units.values(), key=lambda unit: STAGES.index(unit.name.partition("/")[0]))
 
 
@@ -392,8 +401,10 @@ class Run:
             ScenepaletteError: Units have results of other settings or inputs, all told at once with what differs, or
                 the configuration cannot be run.
         """
+        lender = self.config.models_from
+        if lender is not None and os.path.realpath(lender) == os.path.realpath(self.run_dir):
+            raise ConfigError(f"models_from: {lender} is this run directory itself. Give another --out folder.")
         units, states = self.units, {}
-        read = all(self.is_finished(name) for name in SOURCE_UNITS if name in units)
 
         def visit(name: str) -> None:
             if name in states:
@@ -406,12 +417,22 @@ class Run:
 
         for name in names:
             visit(name)
-        others = [name for name in units if name in states and states[name].status == "other"]
-        if others and (read or others[0] in SOURCE_UNITS):
+        unread = {name for name in SOURCE_UNITS if name in states and states[name].status == "missing"}
+        others = [
+            name
+            for name in units
+            if name in states and states[name].status == "other" and not unread & self._ancestors(name)
+        ]
+        if others:
             raise self.misfits(others)
         missing = [name for name in units if name in states and states[name].status != "finished"]
         self._check_before(missing, names)
         return missing
+
+    def _ancestors(self, name: str) -> set[str]:
+        """Return the units that a unit is made from, directly or not."""
+        inputs = self.units[name].inputs
+        return {*inputs}.union(*(self._ancestors(other) for other in inputs))
 
     def misfits(self, names: Sequence[str]) -> ScenepaletteError:
         """Say of all units that no longer fit, with those that were made from them, what differs and what it cost.
@@ -436,9 +457,9 @@ class Run:
             problems.append(f"{name} ({begun}{show_seconds(seconds)}): {'; '.join(reasons)}")
         command = shlex.join(["scenepalette", "reset", str(self.run_dir), *(causes or list(names))])
         return ScenepaletteError(
-            f"{len(problems)} unit(s) in {self.run_dir} were made with other settings or inputs than this command has. "
-            f"To make them again, {show_seconds(total)} of work in all, set them aside with `{command}` and rerun the "
-            "same command. To keep them, give another --out folder, or the settings that they were made with.",
+            f"{counted(len(problems), 'unit')} in {self.run_dir}: made with other settings or inputs than this command "
+            f"has. To make them again, {show_seconds(total)} of work in all, set them aside with `{command}` and rerun "
+            "the same command. To keep them, give another --out folder, or the settings that they were made with.",
             problems,
         )
 
@@ -462,18 +483,21 @@ class Run:
         if lender is not None:
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.
             lent = [name for name in missing if name.partition("/")[0] in ("layouts", "images")]
-            problems += lending_problems(lender, lent) if lent else []
+            table = data.read_data(self.run_dir / "data")[0].table if self.is_finished("data") else None
+            problems += lending_problems(lender, lent, table) if lent else []
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 
     def each_missing(self, names: Sequence[str]) -> Iterator[str]:
         """Yield the units to make, in order, each to be finished before the next is asked for."""
         missing = self.missing(names)
+        self.ranks.wait()  # all have planned before the first of them changes anything
         while missing:
             name, *missing = missing
             yield name
             if name in SOURCE_UNITS:
                 missing = self.missing(names)
+                self.ranks.wait()
 
     def make(self, names: Sequence[str], wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
         """Make units and whatever they are made from, as far as it is not finished.
@@ -487,6 +511,8 @@ class Run:
             ScenepaletteError: Anything that a user can mend; finished units stay.
         """
         ranks = self.ranks
+        if not self.run_dir.exists():
+            self.missing(names)  # what cannot be made leaves no folder behind
         with exclusive(self.run_dir, wait, on_wait) if ranks.first else nullcontext():
             ranks.wait()
             # Refused here if the folder holds another run, before its config is touched.
@@ -494,7 +520,7 @@ class Run:
             ranks.check_batches(self._batch_sizes(missing))
             ranks.wait()
             if ranks.first:
-                self.write_config()
+                self.write_documents()
             for name in self.each_missing(names):
                 self.make_one(name)
             ranks.wait()
@@ -519,13 +545,24 @@ class Run:
         for other in self.units[name].inputs:
             check_contents(self.run_dir / other)
 
-    def write_config(self) -> None:
-        """Write the resolved configuration into the run directory, which the caller holds."""
-        write_document(self.run_dir, CONFIG, config_text(self.config))
+    def write_documents(self) -> None:
+        """Write the resolved configuration and the card above all shards; the caller holds the run directory."""
+        write_document(self.run_dir, CONFIG, config_text(self._with_known_paths()))
+        write_shards_card(self.run_dir)
         for name, paths in (("data", data_paths(self.config.data)), ("unlabelled", unlabelled_paths(self.config.data))):
             # Where it lies now, since its content was found to be what was read.
             if paths and all(map(os.path.exists, paths.values())) and name in self.units and self.is_finished(name):
                 remember(self.run_dir, lambda mark, name=name, paths=paths: mark.sources.update({name: paths}))
+
+    def _with_known_paths(self) -> RunConfig:
+        """Return the configuration with the paths that data was read from in place of paths that are not there."""
+        given = {**data_paths(self.config.data), **unlabelled_paths(self.config.data)}
+        known = {key: path for paths in read_mark(self.run_dir).sources.values() for key, path in paths.items()}
+        gone = {key: path for key, path in given.items() if not os.path.exists(path) and known.get(key, path) != path}
+        for key, path in gone.items():
+            print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", flush=True)
+        update = {key: Path(known[key]) for key in gone}
+        return self.config.model_copy(update={"data": self.config.data.model_copy(update=update)})
 
     def make_one(self, name: str) -> None:
         """Make one unit whose inputs are finished.
@@ -553,17 +590,17 @@ class Run:
             "report": self._make_report,
             COMPARISON: self._make_comparison,
         }
-        unit, ranks = self.units[name], self.ranks
-        makes_pairs = kind == "shards" or rest.endswith("/pairs")
+        ranks = self.ranks
         if ranks.first:  # which alone knows that the manifests before are written; the others wait for it
             self.check_inputs(name)
             self.begin(name)
         ranks.wait()
+        unit = self.units[name]
         folder = work_folder(self.run_dir, unit)
         if BORROWED in unit.settings:
             if ranks.first:
                 self._borrow(name)
-        elif ranks.first or kind in SHARED or makes_pairs:
+        elif ranks.first or kind in SHARED or self.makes_pairs(name):
             with timed(self.run_dir, unit) if ranks.first else nullcontext():
                 work[kind](folder, rest)
         ranks.wait()
@@ -574,9 +611,16 @@ class Run:
 
     def begin(self, name: str) -> None:
         """Mark a unit as begun; the caller holds the run directory."""
+        self.sources.forget(name)
+        self._units = None
         begin(self.run_dir, self.units[name], self.units)
         if self.makes_pairs(name):
-            generate.adopt_shards(self.run_dir / name, self.generation_of(name))
+            folder = self.run_dir / name
+            if (folder / MANIFEST).is_file():
+                # Before hours of work, not after it.
+                check_contents(folder)
+                generate.check_strays(folder)
+            generate.adopt_shards(folder, self.generation_of(name))
 
     def makes_pairs(self, name: str) -> bool:
         """Tell whether a unit's result is shards."""
@@ -592,9 +636,6 @@ class Run:
             self._finish_source(name)
         else:
             finish(self.run_dir, self.units[name], self.units, extra=extra)
-        if name == "data":
-            train, validation, _ = data.read_data(self.run_dir / "data")
-            check_after_data(self.config, train, validation, list(self.run_units))
 
     def _finish_source(self, name: str) -> None:
         """Finish a unit that read something from outside: its content is known now, and where it lay."""
@@ -611,7 +652,8 @@ class Run:
     def _borrow(self, name: str) -> None:
         assert self.config.models_from is not None
         train, _, _ = data.read_data(self.run_dir / "data")
-        borrow(self.config.models_from, name, self.run_dir / name, train.table.fingerprint)
+        weights = self.units[name].settings[BORROWED]
+        borrow(self.config.models_from, name, self.run_dir / name, train.table.fingerprint, weights)
 
     def _lender(self, name: str) -> dict[str, Any]:
         """Return what the manifest of a borrowed unit says of where it was trained, and how."""
@@ -728,6 +770,7 @@ class Run:
             # Trained in another run: the fingerprints that these units have there.
             **({"borrowed": borrowed} if borrowed else {}),
             "environment": self.environment(),
+            **({"earlier": earlier} if (earlier := _earlier_parts(folder)) else {}),
         }
 
         def remake(plan: ShardPlan) -> ShardInfo:
@@ -745,11 +788,11 @@ class Run:
                 identity={**identity, **origin},
             )
 
+        if (folder / MANIFEST).is_file():
+            documents = read_manifest(folder)["documents"]
+            keep_changed(self.run_dir, {f"{name}/{file}": sha256 for file, sha256 in documents.items()})
         finish(self.run_dir, unit, self.units, write)
-        if name.startswith("shards/"):
-            folders = sorted(path.parent for path in (self.run_dir / "shards").glob(f"*/{MANIFEST}"))
-            card = collection_card({folder.name: read_manifest(folder) for folder in folders})
-            write_document(self.run_dir, SHARDS_CARD, card)
+        write_shards_card(self.run_dir)
 
     def shard_plans(self, name: str) -> list[ShardPlan]:
         """Return the shards that a unit of pairs lacks, or has written since its manifest; `begin` comes first."""
@@ -983,6 +1026,18 @@ class Run:
             "torch": torch.__version__,
             **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
         }
+
+
+def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
+    """Return with what the rows of a set that is extended were made: their number, environment and code, in order."""
+    if not (folder / MANIFEST).is_file():
+        return []
+    manifest = read_manifest(folder)
+    extra = manifest["extra"]
+    earlier = [*extra.get("earlier", [])]
+    rows = manifest["rows"] - sum(part["rows"] for part in earlier)
+    part = {"rows": rows, "environment": extra.get("environment"), "code": manifest["code"]}
+    return [*earlier, part] if rows else earlier
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from data.cards import collection_card
 from data.errors import ScenepaletteError
 from data.files import (
     encoded,
@@ -22,17 +24,21 @@ from data.files import (
     read_json,
     sha256_of_file,
     write_atomically,
-    write_json,
 )
 from data.locks import hold
 from data.provenance import code_version
+from data.shards.manifest import read_manifest
 from data.untrusted import parse_yaml
 
 MARK = "scenepalette-run.json"
 LOCK = ".scenepalette.lock"
 CONFIG = "config.yaml"
+SHARDS_CARD = "shards/README.md"
+DOCUMENTS = (CONFIG, SHARDS_CARD)
 SET_ASIDE = "set-aside"
 FORMAT = 2
+# Where this process has set something aside, by the folder `set-aside/`.
+_asides: dict[Path, Path] = {}
 # What file systems and file managers put into empty folders.
 _NOBODYS = frozenset({"lost+found", ".DS_Store", "Thumbs.db", "desktop.ini"})
 _FIRST_VERSION_FILES = (".lock", "data/manifest.json", "data/unfinished.json")
@@ -55,18 +61,87 @@ class Mark:
 
 
 def read_mark(run_dir: Path) -> Mark:
-    """Return what a run directory records of itself; nothing if its mark is missing or damaged."""
+    """Return what a run directory records of itself; of a lost or damaged mark what its folders tell.
+
+    Raises:
+        ScenepaletteError: A later version wrote it.
+    """
+    if not _is_marked(run_dir):
+        return Mark()
     try:
         content = read_json(run_dir / MARK)
-    except ScenepaletteError:
-        return Mark()
-    values = {entry.name: content.get(entry.name) for entry in fields(Mark)} if isinstance(content, dict) else {}
-    return Mark(**{name: value for name, value in values.items() if isinstance(value, dict)})
+        kept = {entry.name: content[entry.name] for entry in fields(Mark)}
+        if not all(isinstance(value, dict) for value in kept.values()):
+            raise TypeError
+    except (ScenepaletteError, KeyError, TypeError):
+        return _mark_of_folders(run_dir)
+    if content.get("format") != FORMAT:
+        raise ScenepaletteError(
+            f"{run_dir} was written by scenepalette {content.get('scenepalette')}, in a form that this version does "
+            "not know. Use that version, or give another --out folder."
+        )
+    return Mark(**kept)
 
 
-def write_mark(run_dir: Path, mark: Mark) -> None:
-    """Write the mark of a run directory, which the caller holds."""
-    write_json(run_dir / MARK, {"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)})
+def _mark_of_folders(run_dir: Path) -> Mark:
+    """Return the mark of a run directory whose own was damaged, from the records of its units."""
+    mark = Mark()
+    for depth in ("*", "*/*", "*/*/*"):
+        for name in ("unfinished.json", "manifest.json"):
+            for path in run_dir.glob(f"{depth}/{name}"):
+                unit = path.parent.relative_to(run_dir).as_posix()
+                with contextlib.suppress(ScenepaletteError, AttributeError):
+                    record = read_json(path)
+                    identity = record.get("extra", record)
+                    if identity.get("unit") == unit:
+                        mark.units[unit] = str(identity.get("fingerprint"))
+    for name in DOCUMENTS:
+        if (run_dir / name).is_file():
+            mark.documents[name] = sha256_of_file(run_dir / name)
+    return mark
+
+
+def mark_text(mark: Mark) -> str:
+    """Return the content of the file that marks a run directory."""
+    content = {"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)}
+    return json.dumps(content, indent=2) + "\n"
+
+
+def _is_marked(run_dir: Path) -> bool:
+    """Tell whether a folder is a run directory of this version, also where its mark was lost."""
+    return (run_dir / MARK).is_file() or ((run_dir / LOCK).is_file() and (run_dir / CONFIG).is_file())
+
+
+def check_path(path: Path) -> None:
+    """Refuse a path that is no text: weights cannot be read from it.
+
+    Raises:
+        ScenepaletteError: It has bytes that are no UTF-8.
+    """
+    try:
+        str(path.absolute()).encode()
+    except UnicodeEncodeError:
+        raise ScenepaletteError(
+            f"{path} is a path with bytes that are no UTF-8, from which weights cannot be read. Move the run to "
+            "another folder; nothing in it is damaged."
+        ) from None
+
+
+def check_outside(path: Path) -> None:
+    """Refuse to write a file of a user's choice over results of a run.
+
+    Raises:
+        ScenepaletteError: The path lies in the folder of a unit.
+    """
+    place = path.absolute()
+    for home in place.parents:
+        if _is_marked(home):
+            unit = next((name for name in read_mark(home).units if place.is_relative_to(home / name)), None)
+            if unit is not None:
+                raise ScenepaletteError(
+                    f"{path} lies in {home / unit}, which holds results of a run. Name a file elsewhere, for example "
+                    f"{home / 'edits' / path.name}."
+                )
 
 
 def check_ownership(run_dir: Path) -> None:
@@ -75,7 +150,7 @@ def check_ownership(run_dir: Path) -> None:
     Raises:
         ScenepaletteError: The folder holds something else; it is not touched.
     """
-    if not run_dir.exists() or (run_dir / MARK).is_file():
+    if not run_dir.exists() or _is_marked(run_dir):
         return
     if not run_dir.is_dir():
         raise ScenepaletteError(f"{run_dir} is a file; a folder is required. Give another --out folder.")
@@ -101,7 +176,7 @@ def check_ownership(run_dir: Path) -> None:
 
 def is_of_first_version(run_dir: Path) -> bool:
     """Tell whether a folder is a run directory of scenepalette 0.1.0, which had no mark."""
-    if (run_dir / MARK).exists() or not any((run_dir / name).is_file() for name in _FIRST_VERSION_FILES):
+    if _is_marked(run_dir) or not any((run_dir / name).is_file() for name in _FIRST_VERSION_FILES):
         return False
     try:
         content = parse_yaml((run_dir / CONFIG).read_text(encoding="utf-8"))
@@ -111,15 +186,22 @@ def is_of_first_version(run_dir: Path) -> bool:
 
 
 def check_holds_run(run_dir: Path) -> None:
-    """Check that a folder is a run directory whose configuration can be read.
+    """Check that a folder is a run directory of this version, with its configuration.
 
     Raises:
-        ScenepaletteError: It is not, or one of another version.
+        ScenepaletteError: It is not.
     """
-    if run_dir.is_dir():
-        check_ownership(run_dir)
-    if not (run_dir / CONFIG).is_file():
-        raise ScenepaletteError(f"{run_dir} holds no run ({CONFIG} is missing). Give the --out folder of a run.")
+    if is_of_first_version(run_dir):
+        raise ScenepaletteError(
+            f"{run_dir} was made by scenepalette 0.1.0, whose models and configuration this version does not use. Use "
+            "version 0.1.0, or a run that this version made; the shards in it can be read, verified and exported."
+        )
+    check_path(run_dir)
+    if not run_dir.is_dir():
+        raise ScenepaletteError(f"There is no folder {run_dir}. Give the --out folder of a run.")
+    for name in (MARK, CONFIG):
+        if not (run_dir / name).is_file() and not (name == MARK and _is_marked(run_dir)):
+            raise ScenepaletteError(f"{run_dir} holds no run ({name} is missing). Give the --out folder of a run.")
 
 
 @contextlib.contextmanager
@@ -140,8 +222,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     check_ownership(run_dir)
     with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait, option="--wait MINUTES"):
         remove_leftovers(run_dir, everywhere=False)
-        if not (run_dir / MARK).is_file():
-            write_mark(run_dir, Mark())
+        remember(run_dir, lambda mark: None)
         yield
 
 
@@ -166,16 +247,46 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
         text: Content.
     """
     path, wanted = run_dir / name, hashlib.sha256(encoded(text)).hexdigest()
-    found = sha256_of_file(path) if path.is_file() else None
-    if found != wanted:
-        if path.exists() and found != read_mark(run_dir).documents.get(name):
-            print(f"{path} is not as it was written; it was moved to {set_aside(run_dir, [name])}.", flush=True)
+    if not path.is_file() or sha256_of_file(path) != wanted:
+        keep_changed(run_dir, {name: read_mark(run_dir).documents.get(name)})
         write_atomically(path, text)
     remember(run_dir, lambda mark: mark.documents.update({name: wanted}))
 
 
+def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
+    """Move files that are about to be replaced to `set-aside/`, if they are not as they were written.
+
+    Args:
+        run_dir: The run directory, which the caller holds.
+        recorded: SHA-256 of each file as it was written, by path in the run directory; None for one that was not.
+    """
+    changed = [
+        name
+        for name, sha256 in recorded.items()
+        if (run_dir / name).is_file() and sha256_of_file(run_dir / name) != sha256
+    ]
+    if changed:
+        target = set_aside(run_dir, changed)
+        print(f"{', '.join(changed)} in {run_dir}: changed since written; moved to {target}.", flush=True)
+
+
+def write_shards_card(run_dir: Path) -> None:
+    """Write the card above all kinds of pairs that are finished, or remove it if there are none."""
+    kinds = [name for name in read_mark(run_dir).units if name.startswith("shards/")]
+    manifests = {
+        name.partition("/")[2]: read_manifest(run_dir / name)
+        for name in sorted(kinds)
+        if (run_dir / name / "manifest.json").is_file()
+    }
+    if manifests:
+        write_document(run_dir, SHARDS_CARD, collection_card(manifests))
+    elif (run_dir / SHARDS_CARD).is_file():
+        keep_changed(run_dir, {SHARDS_CARD: read_mark(run_dir).documents.get(SHARDS_CARD)})
+        (run_dir / SHARDS_CARD).unlink(missing_ok=True)
+
+
 def set_aside(run_dir: Path, names: list[str]) -> Path:
-    """Move files or folders of a run directory to a new folder below `set-aside/`, which is returned.
+    """Move files or folders of a run directory to this process's folder below `set-aside/`, which is returned.
 
     Args:
         run_dir: The run directory.
@@ -186,9 +297,12 @@ def set_aside(run_dir: Path, names: list[str]) -> Path:
     """
     stamp = time.strftime("%Y-%m-%dT%H-%M-%S")
     home = run_dir / SET_ASIDE
+    # What one command sets aside lies together.
+    target = _asides.get(home.absolute())
     try:
-        taken = sum(1 for path in home.glob(f"{stamp}*")) if home.is_dir() else 0
-        target = home / (f"{stamp}-{taken + 1}" if taken else stamp)
+        if target is None or any((target / name).exists() for name in names):
+            taken = sum(1 for path in home.glob(f"{stamp}*")) if home.is_dir() else 0
+            target = _asides[home.absolute()] = home / (f"{stamp}-{taken + 1}" if taken else stamp)
         for name in names:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             (run_dir / name).rename(target / name)
@@ -199,8 +313,8 @@ def set_aside(run_dir: Path, names: list[str]) -> Path:
 
 def remember(run_dir: Path, change: Callable[[Mark], Any]) -> None:
     """Apply a change to the mark of a run directory, which the caller holds; it is written if it differs then."""
-    mark = read_mark(run_dir)
-    before = asdict(mark)
+    mark, path = read_mark(run_dir), run_dir / MARK
     change(mark)
-    if asdict(mark) != before or not (run_dir / MARK).is_file():
-        write_mark(run_dir, mark)
+    text = mark_text(mark)
+    if not path.is_file() or path.read_bytes() != text.encode():
+        write_atomically(path, text)

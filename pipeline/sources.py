@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from data.errors import ScenepaletteError
-from pipeline.borrowing import BORROWED, weights_of
+from pipeline.borrowing import lender_of, lends, weights_of
 from pipeline.config import DataConfig, RunConfig
 from pipeline.contents import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
 from pipeline.run_directory import read_mark
 from pipeline.stages import data
+from pipeline.units import BORROWED, Unit
 from training.loop import NO_PROGRESS, Progress
 
 ABSENT = "absent"
@@ -35,6 +36,7 @@ class Sources:
     run_dir: Path | None = None
     look: bool = True
     progress: Progress = NO_PROGRESS
+    _forgotten: set[str] = field(default_factory=set)
     _compared: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def data(self, config: RunConfig) -> str:
@@ -67,13 +69,29 @@ class Sources:
         stored = self._settings(unit).get(key)
         if not self.look and stored is not None:
             return stored
-        return content_hash(path) if path.is_file() else stored or ABSENT
+        if path.is_file():
+            return content_hash(path)
+        return ABSENT if unit in self._forgotten else stored or ABSENT
 
-    def borrowed(self, lender: Path, unit: str) -> dict[str, str] | None:
-        """Return the SHA-256 of the weights that a unit takes from another run, by file; None if it takes none."""
-        found = weights_of(lender, unit) if self.look else None
-        stored: Any = self._settings(unit).get(BORROWED)
-        return found or stored
+    def borrowed(self, lender: Path, unit: Unit) -> dict[str, str] | None:
+        """Return the SHA-256 of the weights that a unit takes from another run, by file; None if it takes none.
+
+        What was taken stays, whatever the lender does with its own afterwards.
+        """
+        stored = self._settings(unit.name, finished=True).get(BORROWED)
+        if stored is not None and (not self.look or self._lender(unit.name) == os.path.realpath(lender)):
+            return stored
+        found = weights_of(lender, unit.name)
+        return found if found is not None and lends(lender, unit) else stored
+
+    def _lender(self, unit: str) -> str | None:
+        assert self.run_dir is not None
+        lender = lender_of(read_record(self.run_dir / unit / MANIFEST))
+        return None if lender is None else os.path.realpath(lender["run"])
+
+    def forget(self, unit: str) -> None:
+        """Take what a unit's record says of files that are not there for void: it is about to be made."""
+        self._forgotten.add(unit)
 
     def _of_unit(self, unit: str, paths: dict[str, str], read: Callable[[], str]) -> str:
         stored = self._settings(unit, finished=True).get("content")

@@ -28,7 +28,10 @@ from pipeline.contents import (
     read_record,
     sealed,
 )
-from pipeline.run_directory import read_mark, remember, remove_leftovers, set_aside
+from pipeline.run_directory import keep_changed, read_mark, remember, remove_leftovers, set_aside
+
+# The setting of a unit that is taken from another run: the SHA-256 of its weights, by file.
+BORROWED = "borrowed"
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,8 @@ def state_of(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> State:
     if (folder / MANIFEST).exists():
         manifest = read_record(folder / MANIFEST)
         if stored_fingerprint(manifest) == expected:
-            extended = unit.rows is not None and manifest["rows"] < unit.rows
+            # What extends a set may have been interrupted after its shards were put in their place.
+            extended = unit.rows is not None and (manifest["rows"] < unit.rows or (folder / UNFINISHED).exists())
             return State("missing" if extended else "finished", manifest)
         outgrown = _is_outgrown(manifest, unit, units)
         return State("missing" if unit.renewed or outgrown else "other", manifest, outgrown=outgrown)
@@ -144,24 +148,38 @@ def reasons_of(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[str]
     identity = identity_in(state.record or {})
     if identity.get("unit", unit.name) != unit.name:
         return [f"its {MANIFEST} or {UNFINISHED} is that of {identity['unit']}"]
-    reasons = differences(identity.get("settings", {}), unit.settings)
+    before = identity.get("settings", {})
+    if BORROWED in before and BORROWED not in unit.settings:
+        lender = (state.record or {}).get("lender", {}).get("run")
+        return [f"it was borrowed, and would be trained here now; to keep it, add --models-from {lender}"]
+    if BORROWED in unit.settings and BORROWED not in before:
+        return ["it was trained here, and would be borrowed now; to keep it, leave --models-from out"]
+    reasons = differences(before, unit.settings)
     if identity.get("version", unit.version) != unit.version:
         reasons.append(f"it was made by version {identity['version']} of this stage, which now has {unit.version}")
-    before, now = identity.get("inputs", {}), {name: fingerprint_of(units[name], units) for name in unit.inputs}
-    reasons += [f"made from {name}" for name in now if name in before and before[name] != now[name]]
-    reasons += [f"{name} was an input" for name in sorted(before.keys() - now.keys())]
-    reasons += [f"{name} is an input now" for name in sorted(now.keys() - before.keys())] if before else []
+    read, now = identity.get("inputs", {}), {name: fingerprint_of(units[name], units) for name in unit.inputs}
+    reasons += [f"made from {name}" for name in now if name in read and read[name] != now[name]]
+    reasons += [f"{name} was an input" for name in sorted(read.keys() - now.keys())]
+    reasons += [f"{name} is an input now" for name in sorted(now.keys() - read.keys())] if read else []
     return reasons or ["its record does not say how it was made"]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Say which settings differ between a record and a unit, one text each."""
     now = _as_json(now)
+    names = [key for key in sorted({*before, *now}) if before.get(key) != now.get(key)]
+    # Of another data set everything else follows.
+    names = ["name"] if "name" in names else names
     return [
-        f"{key}: {before.get(key)!r} there, {now.get(key)!r} now"
-        for key in sorted({*before, *now})
-        if before.get(key) != now.get(key)
+        "its files are not those that were read"
+        if key == "content"
+        else f"{key}: {_shown(before, key)} there, {_shown(now, key)} now"
+        for key in names
     ]
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if values.get(key) is not None else "none"
 
 
 def _as_json(value: Any) -> Any:
@@ -178,7 +196,11 @@ def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
     """
     folder, expected = run_dir / unit.name, fingerprint_of(unit, units)
     path = folder / UNFINISHED
-    if state_of(run_dir, unit, units).outgrown:
+    state = state_of(run_dir, unit, units)
+    if state.status == "other":
+        reasons = reasons_of(state, unit, units)
+        raise ScenepaletteError(f"{folder} holds the result of other settings or inputs; it stays as it is.", reasons)
+    if state.outgrown:
         print(f"{folder} was made with fewer pairs; it was moved to {set_aside(run_dir, [unit.name])}.", flush=True)
     remove_leftovers(folder, everywhere=True)
     remember(run_dir, lambda mark: mark.units.update({unit.name: expected}))
@@ -232,6 +254,11 @@ def seconds_spent(run_dir: Path, unit: Unit) -> float:
     return sum(seconds[:1] if unit.renewed else seconds)
 
 
+def counted(count: int, noun: str) -> str:
+    """Return a number with its noun, in the plural where it has to be."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def show_seconds(seconds: float) -> str:
     """Return a duration in the unit that fits it."""
     for unit, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
@@ -271,7 +298,7 @@ def finish(
     folder = run_dir / unit.name
     content = {**_identity(unit, units), "seconds": round(seconds_spent(run_dir, unit), 1), **(extra or {})}
     if unit.renewed:
-        files = _take_over(folder)
+        files = _take_over(run_dir, unit.name)
     elif write is None:
         files = contents_of(folder, unit.files)
     else:
@@ -285,22 +312,32 @@ def finish(
     remember(run_dir, lambda mark: mark.units.update({unit.name: content["fingerprint"]}))
 
 
-def _take_over(folder: Path) -> dict[str, dict[str, Any]]:
+def _take_over(run_dir: Path, name: str) -> dict[str, dict[str, Any]]:
     """Put the new results of a unit in the place of earlier ones; return their sizes and hashes.
 
-    Files that neither result has are left alone.
+    Files that neither result has are left alone; those that a user changed are set aside.
     """
+    folder = run_dir / name
     staging = folder / STAGING
     files = contents_of(staging, ("**/*",)) if staging.is_dir() else {}
     earlier = read_record(folder / MANIFEST).get("files", {}) if (folder / MANIFEST).exists() else {}
+    # What an interrupted call has put in its place already is the new result.
+    keep_changed(
+        run_dir,
+        {
+            f"{name}/{file}": earlier.get(file, {}).get("sha256")
+            for file in {*files, *earlier}
+            if (folder / MANIFEST).exists()
+        },
+    )
     try:
         # A mixture of both, if this is interrupted, must not count as the earlier result.
         (folder / MANIFEST).unlink(missing_ok=True)
-        for name in files:
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            os.replace(staging / name, folder / name)
-        for name in earlier.keys() - files.keys():
-            (folder / name).unlink(missing_ok=True)
+        for file in files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            os.replace(staging / file, folder / file)
+        for file in earlier.keys() - files.keys():
+            (folder / file).unlink(missing_ok=True)
     except OSError as error:
         raise explain_write_error(folder, error) from error
     _remove_staging(folder)
@@ -310,17 +347,18 @@ def _take_over(folder: Path) -> dict[str, dict[str, Any]]:
 def units_on_disk(run_dir: Path) -> dict[str, dict[str, Any]]:
     """Return the records of all units that a run directory holds, finished or not, by name.
 
-    A unit whose record was lost has an empty one.
+    A unit whose record was lost or damaged has an empty one.
 
-    Raises:
-        ScenepaletteError: A record is damaged.
     """
     found: dict[str, dict[str, Any]] = {}
     for name in read_mark(run_dir).units:
         folder = run_dir / name
         path = next((folder / file for file in (MANIFEST, UNFINISHED) if (folder / file).is_file()), None)
         if path is not None:
-            found[name] = read_record(path)
+            try:
+                found[name] = read_record(path)
+            except ScenepaletteError:
+                found[name] = {}
         elif folder.is_dir() and any(not is_temporary(entry.name) for entry in folder.iterdir()):
             found[name] = {}
     return found

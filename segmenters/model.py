@@ -38,7 +38,7 @@ def encoder_names() -> tuple[str, ...]:
     def can_be_dilated(kind: Any) -> bool:
         try:
             kind.make_dilated(None, 8)
-        except ValueError:  # what those that cannot say, before they look at themselves
+        except ValueError:  # raised at once by encoders that cannot be dilated
             return False
         except AttributeError:
             return True

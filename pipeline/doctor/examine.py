@@ -27,6 +27,7 @@ from pipeline.doctor.timing import Measured, check_time, measure
 from pipeline.preflight import settings_problems
 from pipeline.request import Request
 from pipeline.run import Run, units_of
+from pipeline.run_directory import check_ownership
 from training.loop import NO_PROGRESS, Progress
 
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -60,7 +61,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         check = Check("configuration", "problem", error.summary, "Correct what is listed and ask again.", problems)
         return Diagnosis(request.recipe, command, (check,))
     # The device, and weights that are not here, have checks of their own.
-    if problems := settings_problems(config, list(units_of(config)), fetch=False):
+    if problems := settings_problems(config, _to_make(config, request.run_dir), fetch=False):
         summary = f"The configuration of the recipe {config.recipe} cannot be run."
         check = Check("configuration", "problem", summary, "Correct what is listed and ask again.", tuple(problems))
         return Diagnosis(request.recipe, command, (check,))
@@ -99,6 +100,16 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks += _of_machine(config, datasets, request.run_dir, result)
     subject = f"{request.recipe} on {config.data.name}"
     return Diagnosis(subject, command, tuple(checks), facts)
+
+
+def _to_make(config: RunConfig, run_dir: Path) -> list[str]:
+    """Return the units of a run that are not finished: what they need is what has to be there."""
+    run = Run(config, run_dir, look=False)
+    try:
+        check_ownership(run_dir)
+        return [name for name in run.run_units if not run.is_finished(name)]
+    except ScenepaletteError:  # which has a check of its own
+        return list(units_of(config))
 
 
 def _open(

@@ -75,7 +75,7 @@ def content_of_arrays(folder: Path) -> str:
 
 
 def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
-    """Return what `content_of_arrays` returns for a data folder that were made from a data set now.
+    """Return what `content_of_arrays` returns for a data folder that would be made from a data set now.
 
     Args:
         config: The data set; every file of it is read and checked.
@@ -105,7 +105,7 @@ def content_of_unlabelled_array(folder: Path) -> str:
 
 
 def content_of_unlabelled_source(config: DataConfig) -> str:
-    """Return what `content_of_unlabelled_array` returns for a folder that were made from the images now.
+    """Return what `content_of_unlabelled_array` returns for a folder that would be made from the images now.
 
     Raises:
         DataError: There is no image, or images cannot be read.

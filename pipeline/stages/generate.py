@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,9 +15,9 @@ from typing import Any
 from data.arrays import Pairs
 from data.cards import write_card
 from data.croissant import write_croissant
-from data.errors import ScenepaletteError
+from data.errors import DataError, ScenepaletteError
 from data.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
-from data.shards.manifest import make_manifest, read_manifest, write_manifest
+from data.shards.manifest import make_manifest, read_manifest, stray_problems, write_manifest
 from data.shards.schema import Row, shard_name
 from data.shards.writing import ShardInfo, write_shard
 from data.unlabelled import UnlabelledImages
@@ -64,16 +65,21 @@ def shards_of(folder: Path) -> list[tuple[str, int]]:
 def plans_for(folder: Path, config: GenerateConfig) -> list[ShardPlan]:
     """Return the shards of a folder that is made, or extended, to hold `config.pairs` rows.
 
-    Shards that an interrupted call has written are taken into the plan, whatever number of rows that call was to make.
+    They do not depend on what an interrupted call has written; `adopt_shards` keeps what fits.
     """
-    present = shards_of(folder)
-    written = _receipts(folder)
-    for index in itertools.count(len(present)):
-        info = written.get(index)
-        if info is None or not _is_there(folder, info):
-            break
-        present.append((info.name, info.rows))
-    return plan_shards(config.pairs, config.rows_per_shard, present)
+    return plan_shards(config.pairs, config.rows_per_shard, shards_of(folder))
+
+
+def check_strays(folder: Path) -> None:
+    """Check that a set that is extended has no Parquet files beside its own.
+
+    Raises:
+        DataError: It has; readers of whole folders would take them for shards.
+    """
+    own = {f"{info.name} " for info in _receipts(folder).values()}
+    strays = stray_problems(folder, read_manifest(folder))
+    if problems := [text for text in strays if not text.startswith(tuple(own))]:
+        raise DataError(f"{folder} holds Parquet files of somebody else. Move them elsewhere.", problems)
 
 
 def adopt_shards(folder: Path, config: GenerateConfig) -> None:
@@ -81,24 +87,23 @@ def adopt_shards(folder: Path, config: GenerateConfig) -> None:
 
     Call it before shards are made, while nobody else writes into the folder.
     """
-    listed, written = len(shards_of(folder)), _receipts(folder)
-    plans = plans_for(folder, config)
-    names = {plan.name for plan in plans}
-    for index, info in sorted(written.items()):
-        if index < listed:
-            continue
-        receipt = _receipt(folder, info.name)
-        name = shard_name(index, len(plans)) if index < len(plans) else ""
-        with writing_explained(folder):
-            if index < len(plans) and info.rows == plans[index].rows and _is_there(folder, info):
-                if info.name != name:
-                    place = place_of(folder, info.name)
-                    os.replace(place, place.with_name(name))
-                    write_json(_receipt(folder, name), replace(info, name=name).to_dict())
-                    receipt.unlink()
-            elif info.name not in names:
-                place_of(folder, info.name).unlink(missing_ok=True)
-                receipt.unlink()
+    listed, plans = len(shards_of(folder)), plans_for(folder, config)
+    with writing_explained(folder):
+        for index, info in sorted(_receipts(folder).items()):
+            place, plan = place_of(folder, info.name), plans[index] if index < len(plans) else None
+            if index < listed or (plan is not None and info.name == plan.name and info.rows == plan.rows):
+                continue
+            if plan is not None and info.rows == plan.rows and _is_there(folder, info):
+                os.replace(place, place.with_name(plan.name))
+                write_json(_receipt(folder, plan.name), replace(info, name=plan.name).to_dict())
+            else:
+                place.unlink(missing_ok=True)
+            _receipt(folder, info.name).unlink()
+        # Written, but not recorded before the call was killed.
+        planned = {plan.name for plan in plans}
+        for path in (folder / STAGING).glob("*.parquet"):
+            if path.name not in planned:
+                path.unlink()
 
 
 def _receipt(folder: Path, name: str) -> Path:
@@ -117,14 +122,9 @@ def _receipts(folder: Path) -> dict[int, ShardInfo]:
 
 
 def place_of(folder: Path, name: str) -> Path:
-    """Return where a shard that no manifest lists yet lies, or is to be written.
-
-    What extends a finished set stays out of its readers' sight until it is complete.
-    """
-    hidden = folder / STAGING / name
-    return (
-        hidden if hidden.exists() or ((folder / MANIFEST).exists() and not (folder / name).exists()) else folder / name
-    )
+    """Return where a shard that no manifest lists yet lies, or is to be written: out of sight until all are there."""
+    shown = folder / name
+    return shown if shown.exists() else folder / STAGING / name
 
 
 def _is_there(folder: Path, info: ShardInfo) -> bool:
@@ -242,8 +242,7 @@ def finish_shards(
     with writing_explained(folder):
         for info in infos[len(present) :]:
             os.replace(place_of(folder, info.name), folder / info.name)
-        if (folder / STAGING).is_dir() and not any((folder / STAGING).iterdir()):
-            (folder / STAGING).rmdir()
+        shutil.rmtree(folder / STAGING, ignore_errors=True)
     write_card(folder, manifest)
     write_croissant(folder, manifest)
     write_manifest(folder, manifest)

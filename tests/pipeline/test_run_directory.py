@@ -19,6 +19,7 @@ from data.files import sha256_of_file
 from data.shards.checking import verify_shards
 from data.shards.manifest import read_manifest
 from data.shards.reading import iterate_rows
+from pipeline.borrowing import borrow
 from pipeline.config import RunConfig
 from pipeline.editing import Editor
 from pipeline.recipes import load_config
@@ -89,8 +90,10 @@ def test_a_run_of_the_first_version_is_named(finished_run: Path, tiny_config: Ru
     for mark in (".lock", "data/manifest.json", "data/unfinished.json"):
         (folder / mark).touch()
         before = contents(folder)
-        for use in (lambda: make(tiny_config, folder), lambda: Editor(folder), lambda: plan_reset(folder, ["data"])):
-            with pytest.raises(ScenepaletteError, match=r"was made by scenepalette 0\.1\.0.*another --out folder"):
+        with pytest.raises(ScenepaletteError, match=r"was made by scenepalette 0\.1\.0.*another --out folder"):
+            make(tiny_config, folder)
+        for use in (lambda: Editor(folder), lambda: plan_reset(folder, ["data"])):
+            with pytest.raises(ScenepaletteError, match=r"was made by scenepalette 0\.1\.0.*Use version 0\.1\.0"):
                 use()
         assert contents(folder) == before
         (folder / mark).unlink()
@@ -190,9 +193,9 @@ def test_reset_sets_units_aside_with_what_was_made_from_them(
 def test_units_that_there_are_not_are_told_before_anything_is_set_aside(copy_of_run: Callable[..., Path]) -> None:
     run_dir = copy_of_run()
     before = contents(run_dir)
-    with pytest.raises(ConfigError, match="It has data, images/oasis") as caught:
+    with pytest.raises(ConfigError, match="Its units are data, images/oasis") as caught:
         plan_reset(run_dir, ["images", "image", "shards/ful"])
-    assert caught.value.problems == ("'image' is no unit of it", "'shards/ful' is no unit of it")
+    assert caught.value.problems == ("'image': there is no such unit", "'shards/ful': there is no such unit")
     assert contents(run_dir) == before
 
 
@@ -241,7 +244,7 @@ def test_arms_of_more_pairs_are_trained_anew_and_the_others_kept(
 def test_an_interrupted_extension_leaves_a_readable_set_and_is_resumed(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:
-    run_dir, folder = copy_of_run(), None
+    run_dir = copy_of_run()
     folder = run_dir / "shards/full"
     before = {path.name: sha256_of_file(path) for path in folder.glob("*.parquet")}
     more = changed(tiny_config, generate={"pairs": 30})
@@ -268,12 +271,13 @@ def test_shards_of_an_interrupted_call_fit_another_number_of_pairs(
     maker = run.pair_maker("shards/full")
     for index in (0, 2):
         make_shard(folder, plans_for(folder, tiny_config.generate)[index], maker, tiny_config.generate, run.progress)
-    first = sha256_of_file(folder / "train-00000-of-00003.parquet")
+    staging = folder / ".scenepalette-new"
+    first = sha256_of_file(staging / "train-00000-of-00003.parquet")
     more = tiny_config.generate.model_copy(update={"pairs": 17})
     adopt_shards(folder, more)
-    # The third held two rows and would hold four now.
-    assert [path.name for path in folder.glob("*.parquet")] == ["train-00000-of-00005.parquet"]
-    assert sha256_of_file(folder / "train-00000-of-00005.parquet") == first
+    # The third held two rows and would hold four now; nothing else was asked for.
+    assert [path.name for path in staging.glob("*.parquet")] == ["train-00000-of-00005.parquet"]
+    assert sha256_of_file(staging / "train-00000-of-00005.parquet") == first
     assert [(plan.name, plan.rows) for plan in plans_for(folder, more)][-1] == ("train-00004-of-00005.parquet", 1)
 
 
@@ -346,10 +350,10 @@ def test_a_run_that_cannot_lend_is_refused_before_anything_is_made(
     (lender / "layouts/semantic-palette/manifest.json").unlink()
     with pytest.raises(ConfigError) as caught:
         make(borrowing(tiny_recipe, lender), run_dir, "shards")
+    assert not run_dir.exists()
     told = "\n".join(caught.value.problems)
     assert "models_from: layouts/semantic-palette is not finished in" in told
     assert "models_from: images/oasis: weights.safetensors: it has" in told
-    assert not (run_dir / "data").exists()
     with pytest.raises(ScenepaletteError, match="no run"):
         load_config(str(tiny_recipe), [f"models_from={tmp_path / 'nothing'}"])
     (tmp_path / "project").mkdir()
@@ -466,7 +470,9 @@ def test_another_data_set_is_no_copy(
     with pytest.raises(ScenepaletteError, match="made with other settings or inputs") as caught:
         make(on_folder(tiny_recipe, other), run_dir, "palettes")
     told = dict(problem.split(" (", 1) for problem in caught.value.problems)
-    assert "content: " in told["data"] and told["palettes"].endswith("made from data")
+    assert told["data"].endswith("its files are not those that were read") and told["palettes"].endswith(
+        "made from data"
+    )
     make(on_folder(tiny_recipe, data_set), run_dir, "palettes")
 
 
@@ -525,3 +531,159 @@ def test_an_interrupted_training_of_other_settings_says_what_it_cost(
     assert problem.endswith("batch_size: 2 there, 4 now")
     reset(run_dir, plan_reset(run_dir, ["images/oasis"]))
     make(tiny_config.model_copy(update={"images": other}), run_dir, "images")
+
+
+def test_an_unused_source_that_is_missing_does_not_let_finished_work_be_overwritten(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, data_set: Path
+) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    pseudo = ["generate.kinds=[full, partial, semi, pseudo]", f"data.unlabelled={data_set / 'val/images'}"]
+    for change, stage in (
+        ("images.steps=4", "images"),
+        ("palettes.max_components=1", "palettes"),
+        ("seed=3", "report"),
+    ):
+        with pytest.raises(ScenepaletteError, match="scenepalette reset"):
+            make(load_config(str(tiny_recipe), [*pseudo, change]), run_dir, stage)
+        assert {name: contents(run_dir)[name] for name in before} == before
+    run = Run(load_config(str(tiny_recipe), ["images.steps=4"]), run_dir)
+    with exclusive(run_dir), pytest.raises(ScenepaletteError, match="stays as it is"):
+        run.make_one("images/oasis")
+
+
+def test_a_lender_that_changes_leaves_its_borrowers_alone(lender: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    run_dir, changes = tmp_path / "borrower", ["generate.kinds=[semi]", "segmenters.arms=[real, semi]"]
+    make(borrowing(tiny_recipe, lender, *changes), run_dir)
+    reset(lender, plan_reset(lender, ["images/oasis"]))
+    make(load_config(str(tiny_recipe), ["images.steps=5"]), lender, "images")
+    kept = contents(run_dir / "images")
+    assert Run.open(run_dir).missing(["report"]) == []
+    assert Editor(run_dir).resample("0", draws=2)
+    for config in (
+        borrowing(tiny_recipe, lender, *changes, "segmenters.seeds=[0, 1]"),
+        load_config(str(run_dir / "config.yaml"), ["segmenters.seeds=[0, 1]"]),
+    ):
+        make(config, run_dir)
+        assert contents(run_dir / "images") == kept
+
+
+def test_a_lender_that_is_trained_anew_meanwhile_is_told(lender: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    run = make(borrowing(tiny_recipe, lender), tmp_path / "borrower", "data")
+    assert "images/oasis" in run.missing(["images/oasis"])
+    planned = run.units["images/oasis"]
+    reset(lender, plan_reset(lender, ["images/oasis"]))
+    make(load_config(str(tiny_recipe), ["images.steps=5"]), lender, "images")
+    with pytest.raises(ScenepaletteError, match="trained anew while it was borrowed"):
+        borrow(lender, "images/oasis", tmp_path / "folder", "", planned.settings["borrowed"])
+
+
+def test_the_lenders_numbers_take_the_place_of_the_recipes(lender: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    values = yaml.safe_load(tiny_recipe.read_text())
+    values["images"]["systems"]["oasis"] = {"hidden_channels": 7, "label_mix_weight": 1.0}
+    values["models_from"] = str(lender)
+    path = tmp_path / "other.yaml"
+    path.write_text(yaml.safe_dump(values))
+    assert load_config(str(path)).images == load_config(str(lender / "config.yaml")).images
+
+
+def test_a_run_does_not_lend_to_itself(lender: Path, tiny_recipe: Path) -> None:
+    before = contents(lender)
+    with pytest.raises(ScenepaletteError, match="this run directory itself"):
+        make(borrowing(tiny_recipe, lender), lender, "images")
+    assert contents(lender) == before
+
+
+@pytest.mark.parametrize("point", ["between shard and receipt", "between rename and receipt", "before the manifest"])
+def test_a_kill_between_two_files_of_an_extension_is_mended(
+    point: str, copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run()
+    folder = run_dir / "shards/full"
+    before = {path.name: sha256_of_file(path) for path in folder.glob("*.parquet")}
+
+    class Killed(BaseException):
+        pass
+
+    def kill(*arguments: object, **others: object) -> None:
+        raise Killed
+
+    def interrupted(pairs: int, *names: str) -> None:
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            for name in names:
+                patch.setattr(f"pipeline.stages.generate.{name}", kill)
+            Run(changed(tiny_config, generate={"pairs": pairs}), run_dir).make(["shards/full"])
+
+    if point == "between shard and receipt":
+        interrupted(14, "write_json")
+    elif point == "between rename and receipt":
+        interrupted(30, "finish_shards")
+        interrupted(14, "write_json")
+    else:
+        interrupted(14, "write_manifest")
+    for pairs in (10, 19):
+        Run(changed(tiny_config, generate={"pairs": pairs}), run_dir).make(["shards/full"])
+        assert verify_shards(folder) == []
+        assert {name: sha256_of_file(folder / name) for name in before} == before
+    assert [row.index for row in iterate_rows(folder)][:19] == list(range(19))
+
+
+def test_pages_and_cards_that_a_user_changed_are_kept(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
+    run_dir = copy_of_run()
+    for name in ("shards/full/README.md", "report/report.md", "shards/README.md"):
+        path = run_dir / name
+        path.write_text(path.read_text() + "\nmine\n")
+    make(changed(tiny_config, generate={"pairs": 12}), run_dir)
+    for name in ("shards/full/README.md", "report/report.md", "shards/README.md"):
+        assert "\nmine\n" not in (run_dir / name).read_text()
+        assert any("\nmine\n" in path.read_text() for path in run_dir.glob(f"set-aside/*/{name}")), name
+
+
+def test_the_card_above_all_kinds_follows_them(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
+    run_dir = copy_of_run()
+    card = run_dir / "shards/README.md"
+    assert "config_name: full" in card.read_text() and "config_name: semi" in card.read_text()
+    (run_dir / "shards/mine").mkdir()
+    (run_dir / "shards/mine/manifest.json").write_text("{}")
+    reset(run_dir, plan_reset(run_dir, ["shards/full"]))
+    assert "config_name: full" not in card.read_text() and "config_name: semi" in card.read_text()
+    card.unlink()
+    make(tiny_config, run_dir, "shards")
+    assert "config_name: full" in card.read_text() and "mine" not in card.read_text()
+    reset(run_dir, plan_reset(run_dir, ["shards"]))
+    assert not card.exists()
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[1]", b"{}", b'{"units": 3, "documents": {}, "sources": {}}', b"\xff"]
+)
+def test_a_damaged_mark_is_read_from_the_folders(
+    content: bytes | None, copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    times = {path: path.stat().st_mtime_ns for path in run_dir.rglob("manifest.json")}
+    mark = run_dir / "scenepalette-run.json"
+    mark.write_bytes(content) if content is not None else mark.unlink()
+    assert {unit.name for unit in plan_reset(run_dir, ["images/oasis"])} >= {"images/oasis", "shards/full", "report"}
+    make(tiny_config, run_dir)
+    assert {path: path.stat().st_mtime_ns for path in times} == times and not (run_dir / "set-aside").exists()
+    values = json.loads(mark.read_text())
+    mark.write_text(json.dumps(values | {"format": values["format"] + 1}))
+    with pytest.raises(ScenepaletteError, match="does not know"):
+        make(tiny_config, run_dir)
+
+
+def test_weights_that_were_absent_are_used_once_they_are_there(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, tmp_path: Path
+) -> None:
+    run_dir, weights = copy_of_run(), tmp_path / "inception.pth"
+    config = changed(tiny_config, report={"inception_weights": weights})
+
+    def stored() -> str:
+        return json.loads((run_dir / "report/manifest.json").read_text())["settings"]["inception_weights"]
+
+    for content in (b"first", None, b"first", b"second"):
+        weights.write_bytes(content) if content is not None else weights.unlink()
+        samples = 100 + len(content or b"")
+        make(changed(config, report={"inception_weights": weights, "bootstrap_samples": samples}), run_dir)
+        assert stored() == ("absent" if content is None else sha256_of_file(weights))
