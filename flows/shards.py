@@ -203,9 +203,12 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     They may: networks are in eval mode and take no gradients, random numbers come from generators of each row, and
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
-    # Through all units before, so that models that were made anew in the same place are others.
+    models = run.models_of(unit)
+    files = [models.image_weights(run.run_dir), models.layout_weights(run.run_dir), models.critic_weights(run.run_dir)]
+    # Weights and sources that were made anew in the same place are others.
+    stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None and file.is_file())
     fingerprint = fingerprint_of(run.units[unit], run.units)
-    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint)
+    key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint, stamps)
     with _makers_lock:
         if key not in _makers:
             # Units are made one after the other: models of the one before are not needed again.

@@ -109,6 +109,8 @@ def make_stage(
     def waiting() -> None:
         print(waiting_text(run.run_dir, wait_minutes))
 
+    if not run.run_dir.exists():
+        run.missing(run.names_of(stage))  # what cannot be made leaves no folder behind
     with exclusive(run.run_dir, 60 * wait_minutes, waiting):
         names = run.names_of(stage)
         missing = run.missing(names)

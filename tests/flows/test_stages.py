@@ -19,7 +19,9 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
 from data.errors import ConfigError, ScenepaletteError
-from data.files import explain_write_error
+from data.files import explain_write_error, sha256_of_file
+from data.shards.checking import verify_shards
+from data.shards.manifest import read_manifest
 from flows import artifacts, shards, stages
 from flows.augment import augment
 from flows.shards import PACKAGES, Workforce, shared_pair_maker
@@ -161,6 +163,17 @@ def test_generate_dataset_makes_missing_shards_only(
     assert state.state_details.flow_run_id is not None
     expected = {"generate full train-00001-of-00003.parquet", "generate full finish"}
     assert task_runs(state.state_details.flow_run_id).keys() == expected
+
+
+@pytest.mark.usefixtures("server")
+def test_generate_dataset_adds_pairs_to_a_finished_run(copy_of_run: Callable[..., Path], tiny_recipe: Path) -> None:
+    run_dir = copy_of_run()
+    before = {path: sha256_of_file(path) for path in run_dir.glob("shards/*/*.parquet")}
+    stages.generate_dataset(str(tiny_recipe), str(run_dir), {"generate.pairs": 13})
+    for kind in ("full", "partial", "semi"):
+        assert read_manifest(run_dir / "shards" / kind)["rows"] == 13
+        assert verify_shards(run_dir / "shards" / kind) == []
+    assert {path: sha256_of_file(path) for path in before} == before
 
 
 @pytest.mark.usefixtures("server")

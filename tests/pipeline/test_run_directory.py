@@ -21,8 +21,10 @@ from data.shards.manifest import read_manifest
 from data.shards.reading import iterate_rows
 from pipeline.borrowing import borrow
 from pipeline.config import RunConfig
-from pipeline.editing import Editor
+from pipeline.editing import Editor, write_edit
 from pipeline.recipes import load_config
+from pipeline.regenerate import regenerate_rows
+from pipeline.request import Request
 from pipeline.reset import plan_reset, reset
 from pipeline.run import Run
 from pipeline.run_directory import check_ownership, exclusive, write_document
@@ -378,9 +380,11 @@ def test_models_of_other_classes_are_refused(
         content = json.loads(path.read_text())
         text = json.dumps(content).replace('"road"', '"street"')
         path.write_text(text)
-    run = Run(config, run_dir)
-    with exclusive(run_dir), pytest.raises(ConfigError, match="trained on other classes"):
-        run._borrow("images/oasis")
+    # Found as soon as the classes are known, before palettes are fitted to them.
+    with pytest.raises(ConfigError) as caught:
+        make(config, run_dir, "shards")
+    assert any("images/oasis: it was trained on other classes" in text for text in caught.value.problems)
+    assert not (run_dir / "palettes").exists()
 
 
 def test_the_stored_configuration_repeats_the_run(finished_run: Path, tmp_path: Path) -> None:
@@ -687,3 +691,67 @@ def test_weights_that_were_absent_are_used_once_they_are_there(
         samples = 100 + len(content or b"")
         make(changed(config, report={"inception_weights": weights, "bootstrap_samples": samples}), run_dir)
         assert stored() == ("absent" if content is None else sha256_of_file(weights))
+
+
+def test_edits_are_not_written_over_results(copy_of_run: Callable[..., Path], tmp_path: Path) -> None:
+    run_dir = copy_of_run()
+    before = contents(run_dir)
+    for name in ("report/figures/arms.png", "images/oasis/new.png"):
+        with pytest.raises(ScenepaletteError, match="holds results of a run"):
+            write_edit("resample", run_dir, run_dir / name, {"draws": 2})
+    assert contents(run_dir) == before
+    for picture in (run_dir / "edits/resample.png", tmp_path / "resample.png"):
+        write_edit("resample", run_dir, picture, {"draws": 2})
+        assert picture.is_file()
+
+
+def test_a_path_that_is_no_text_is_named_and_not_called_damage(
+    copy_of_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    run_dir = copy_of_run()
+    moved = Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9"))
+    run_dir.rename(moved)
+    for use in (lambda: Editor(moved), lambda: list(regenerate_rows(moved / "shards/full", ["0"]))):
+        with pytest.raises(ScenepaletteError, match=r"no UTF-8.*nothing in it is damaged"):
+            use()
+
+
+def test_what_would_stop_an_extension_is_told_before_it(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    folder = run_dir / "shards/full"
+    stray = folder / "train-99999-of-99999.parquet"
+    shutil.copy(folder / "train-00000-of-00003.parquet", stray)
+    more = changed(tiny_config, generate={"pairs": 14})
+    with pytest.raises(ScenepaletteError, match="Move them elsewhere"):
+        make(more, run_dir, "shards")
+    stray.unlink()
+    shard = folder / "train-00001-of-00003.parquet"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:-1])
+    with pytest.raises(ScenepaletteError, match="shards regenerate"):
+        make(more, run_dir, "shards")
+    assert not (folder / ".scenepalette-new").exists() and len(list(folder.glob("*.parquet"))) == 3
+    shard.write_bytes(content)
+    make(more, run_dir, "shards")
+    assert verify_shards(folder) == []
+
+
+def test_a_missing_data_set_does_not_replace_the_known_one(
+    data_set: Path, tiny_recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    make(on_folder(tiny_recipe, data_set), run_dir, "data")
+    make(on_folder(tiny_recipe, "/gone/forever"), run_dir, "data")
+    assert f"there is no /gone/forever; this run uses what it read from {data_set}" in capsys.readouterr().out
+    assert yaml.safe_load((run_dir / "config.yaml").read_text())["data"]["root"] == str(data_set)
+
+
+def test_the_same_command_serves_when_the_lender_is_gone(lender: Path, tiny_recipe: Path, tmp_path: Path) -> None:
+    run_dir = tmp_path / "borrower"
+    make(borrowing(tiny_recipe, lender), run_dir, "images")
+    lender.rename(tmp_path / "moved")
+    changes = (f"models_from={lender}", "generate.pairs=6", "seed=5")
+    config = Request(str(tiny_recipe), changes, run_dir).config()
+    assert Run(config, run_dir).missing(["images/oasis"]) == []
