@@ -260,7 +260,7 @@ def test_a_failing_shard_leaves_a_folder_that_the_same_flow_finishes(
         patch.setattr(shards, "make_shard", fail_in_second)
         with pytest.raises(ScenepaletteError, match="stopped here"):
             stages.generate_dataset(str(tiny_recipe), str(run_dir))
-    assert (run_dir / "shards/full/train-00000-of-00003.parquet").exists()
+    assert (run_dir / "shards/full/.scenepalette-new/train-00000-of-00003.parquet").exists()
     assert not (run_dir / "shards/full/manifest.json").exists()
     stages.generate_dataset(str(tiny_recipe), str(run_dir))
     assert results_of(run_dir) == before

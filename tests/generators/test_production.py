@@ -140,7 +140,7 @@ def test_pseudo_rows_are_predicted_from_unlabelled_images_each_pass_in_another_o
     assert all(equal(row, rows[row.index]) for row in again)
     assert all(np.abs(row.image.astype(int) - rows[row.index].image).max() <= 1 for row in again)
     for index, row in enumerate(rows):
-        assert (row.id, row.kind, row.layout_model) == (f"pseudo-{index:08d}", "pseudo", "critic")
+        assert (row.id, row.kind, row.layout_model) == (f"pseudo-00000000-{index:08d}", "pseudo", "critic")
         assert row.edit_box is None
         source = unlabelled.ids.index(str(row.source_id))
         np.testing.assert_array_equal(row.label, brightness_labels(unlabelled.batch([source]))[0].numpy())

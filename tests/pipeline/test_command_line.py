@@ -76,6 +76,7 @@ def test_verbs_make_their_stage(
     def make(self: Run, names: list[str], **waiting: object) -> None:
         made.append((self.run_dir, names, self.config.generate.pairs))
         shutil.copytree(finished_run / "report", self.run_dir / "report")
+        shutil.copy(finished_run / "scenepalette-run.json", self.run_dir)
 
     monkeypatch.setattr(Run, "make", make)
     output, _ = invoke(verb, str(tiny_recipe), "--set", "generate.pairs=11", "--out", str(tmp_path / "out"))
@@ -124,6 +125,7 @@ def test_a_dated_run_is_made_printed_and_continued_in_one_folder(
         if len(made) == 2:
             raise KeyboardInterrupt
         shutil.copytree(finished_run / "report", self.run_dir / "report")
+        shutil.copy(finished_run / "scenepalette-run.json", self.run_dir)
 
     monkeypatch.setattr(Run, "make", make)
     out = str(tmp_path / "{date}" / "{time}")

@@ -124,7 +124,10 @@ def test_a_disk_that_fails_in_the_middle_of_a_stage_loses_nothing(
     others = {
         path: path.stat().st_mtime_ns
         for path in run_dir.rglob("*")
-        if path.is_file() and not path.is_relative_to(run_dir / unit) and path.name not in (".lock", "config.yaml")
+        if path.is_file()
+        and not path.is_relative_to(run_dir / unit)
+        and path.name not in (".scenepalette.lock", "scenepalette-run.json", "config.yaml")
+        and path != run_dir / "shards/README.md"
     }
 
     with full_disk(room, monkeypatch), pytest.raises(ScenepaletteError) as full:
@@ -139,4 +142,4 @@ def test_a_disk_that_fails_in_the_middle_of_a_stage_loses_nothing(
     assert {path: path.stat().st_mtime_ns for path in others} == others
     Run(config, run_dir).make([unit])
     assert results_of(run_dir) == before
-    assert not list(run_dir.rglob(".*.tmp"))
+    assert not list(run_dir.rglob(".*.scenepalette-tmp"))

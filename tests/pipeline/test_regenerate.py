@@ -139,9 +139,9 @@ def test_a_copy_elsewhere_needs_the_run_that_made_it(finished_run: Path, tmp_pat
     with pytest.raises(DataError, match="--run RUN_DIR"):
         list(regenerate_rows(folder, ["0"]))
     assert [row.differences for row in regenerate_rows(folder, ["0", "5"], finished_run)] == [(), ()]
-    with pytest.raises(ScenepaletteError, match="is no run directory"):
-        list(regenerate_rows(folder, ["0"], tmp_path))
     with pytest.raises(ScenepaletteError, match="holds no run"):
+        list(regenerate_rows(folder, ["0"], tmp_path))
+    with pytest.raises(ScenepaletteError, match="There is no folder"):
         list(regenerate_rows(folder, ["0"], tmp_path / "nothing"))
 
 

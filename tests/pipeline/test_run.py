@@ -26,7 +26,7 @@ from pipeline.config import FinetuneConfig, RunConfig
 from pipeline.recipes import load_config
 from pipeline.run import Run, comparison_units_of, units_of
 from pipeline.stages.data import read_data
-from pipeline.stages.generate import ShardPlan, is_written, make_shard, plan_shards, plans_for
+from pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
 from pipeline.units import fingerprint_of
 from training.checkpoint import weights_hash
 from training.loop import NoProgress
@@ -56,7 +56,7 @@ def make_stage(stage: str, config: RunConfig, run_dir: Path) -> None:
 
 
 def modification_times(folder: Path) -> dict[str, int]:
-    kept = ("config.yaml", ".lock")
+    kept = ("config.yaml", ".scenepalette.lock")
     return {
         str(path.relative_to(folder)): path.stat().st_mtime_ns
         for path in folder.rglob("*")
@@ -274,7 +274,7 @@ def test_shards_do_not_depend_on_who_makes_them(finished_run: Path, tiny_config:
     plans = plans_for(tmp_path, tiny_config.generate)
     for plan in reversed(plans):
         make_shard(tmp_path, plan, run.pair_maker("shards/partial"), tiny_config.generate, NoProgress())
-        assert (tmp_path / plan.name).read_bytes() == (finished_run / "shards/partial" / plan.name).read_bytes()
+        assert place_of(tmp_path, plan.name).read_bytes() == (finished_run / "shards/partial" / plan.name).read_bytes()
 
 
 def test_plan_covers_all_pairs_once() -> None:
