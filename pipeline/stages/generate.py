@@ -209,10 +209,8 @@ def finish_shards(
     Returns:
         The manifest.
     """
-    present = (
-        {shard["name"]: ShardInfo(**shard) for shard in read_manifest(folder)["shards"]} if shards_of(folder) else {}
-    )
-    infos = list(present.values())
+    present = read_manifest(folder)["shards"] if (folder / MANIFEST).is_file() else []
+    infos = [ShardInfo(**shard) for shard in present]
     for plan in plans_for(folder, config)[len(present) :]:
         info = is_written(folder, plan)
         if info is None or sha256_of_file(place_of(folder, plan.name)) != info.sha256:
