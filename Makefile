@@ -14,7 +14,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
-	$(BIN)/python -m flows.local augment demo --out runs/demo
+	$(BIN)/python -m scenepalette.flows.local augment demo --out runs/demo
 
 test: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -q
@@ -34,7 +34,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.generate_memory
 
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
 
 # Stamp files, so that nothing is installed twice; a change of what is needed installs again.
 $(BIN)/python:
@@ -42,7 +42,7 @@ $(BIN)/python:
 	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+$(VENV)/.installed: pyproject.toml constraints.txt src/scenepalette/__init__.py | $(BIN)/python
 	@echo "Installing into $(VENV); torch is large, so that this takes some minutes the first time."
 	$(INSTALL) -e .
 	@touch $@

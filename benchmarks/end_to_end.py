@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.generate_memory import benchmark_config
 from benchmarks.measure import interleaved_seconds, machine, markdown_table
-from pipeline.run import Run
+from scenepalette.pipeline.run import Run
 
 UNIT = "shards/full"
 

@@ -18,9 +18,9 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import peak_memory
-from pipeline.config import RunConfig, make_config, merge
-from pipeline.recipes import camvid_cpu
-from pipeline.run import Run
+from scenepalette.pipeline.config import RunConfig, make_config, merge
+from scenepalette.pipeline.recipes import camvid_cpu
+from scenepalette.pipeline.run import Run
 
 
 def benchmark_config(pairs: int, size: tuple[int, int]) -> RunConfig:

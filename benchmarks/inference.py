@@ -23,20 +23,20 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import DIRECT, interleaved_seconds, machine, markdown_table, product_rate
-from data.arrays import resize_sample
-from data.datasets import Sample, open_dataset
-from data.labels import fill_ignored, labels_to_palette, one_hot
-from data.randomness import torch_generator
-from generators import winograd
-from generators.crops import boxes_to_crop, crop_palette, sample_crop
-from generators.grids import base_grid
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.layout_models import PartialLayoutGenerator, crop_layout, partial_budget
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.layout_training import build_layout_generator
-from training.fabric import computes_bfloat16
-from training.memory import keep_freed_memory
+from scenepalette.data.arrays import resize_sample
+from scenepalette.data.datasets import Sample, open_dataset
+from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators import winograd
+from scenepalette.generators.crops import boxes_to_crop, crop_palette, sample_crop
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.layout_models import PartialLayoutGenerator, crop_layout, partial_budget
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.layout_training import build_layout_generator
+from scenepalette.training.fabric import computes_bfloat16
+from scenepalette.training.memory import keep_freed_memory
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

@@ -36,11 +36,11 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.measure import markdown_table
-from data.files import sha256_of_file
-from pipeline.command_line import app
-from pipeline.recipes import load_config
-from pipeline.run import units_of
-from pipeline.units import MANIFEST, UNFINISHED
+from scenepalette.data.files import sha256_of_file
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import units_of
+from scenepalette.pipeline.units import MANIFEST, UNFINISHED
 
 LAYOUT = {
     "noise_features": 4,

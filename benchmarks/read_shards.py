@@ -27,14 +27,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved_seconds, machine, markdown_table
-from data.arrays import images_from_uint8, resize_sample
-from data.datasets import Sample, open_dataset
-from data.readers.folder import open_folder
-from data.shards.manifest import make_manifest, write_manifest
-from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.schema import Row, palette_of_label, shard_name
-from data.shards.stream import ShardStream
-from data.shards.writing import write_shard
+from scenepalette.data.arrays import images_from_uint8, resize_sample
+from scenepalette.data.datasets import Sample, open_dataset
+from scenepalette.data.readers.folder import open_folder
+from scenepalette.data.shards.manifest import make_manifest, write_manifest
+from scenepalette.data.shards.pairs import ShardPairs, decode_shards
+from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
+from scenepalette.data.shards.stream import ShardStream
+from scenepalette.data.shards.writing import write_shard
 
 _SHARDS = 4
 _BASELINE = "`datasets`, map-style"

@@ -17,13 +17,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import machine, markdown_table
-from pipeline.recipes import load_config
+from scenepalette.pipeline.recipes import load_config
 
 
 def seconds_of(*arguments: str) -> float:
     """Run a command of scenepalette and return how long it took; its progress goes to standard error."""
     began = time.monotonic()
-    subprocess.run([sys.executable, "-m", "pipeline.command_line", *arguments], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, "-m", "scenepalette.pipeline.command_line", *arguments], check=True, stdout=subprocess.DEVNULL
+    )
     return time.monotonic() - began
 
 

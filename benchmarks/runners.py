@@ -22,11 +22,11 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from prefect import flow
 
 from benchmarks.measure import machine, markdown_table
-from data.errors import ConfigError
-from data.files import sha256_of_file
-from flows.shards import RunnerName, Workforce, generate_pairs
-from pipeline.recipes import load_config
-from pipeline.run import Run
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.flows.shards import RunnerName, Workforce, generate_pairs
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run
 
 UNIT = "shards/full"
 SHORT = [

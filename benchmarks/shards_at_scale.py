@@ -23,12 +23,12 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import forget_peak_memory, machine, markdown_table, peak_memory
-from data.classes import CAMVID
-from data.shards.checking import find_problems
-from data.shards.manifest import make_manifest, write_manifest
-from data.shards.pairs import ShardPairs
-from data.shards.schema import Row, palette_of_label, shard_name
-from data.shards.writing import write_shard
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.shards.checking import find_problems
+from scenepalette.data.shards.manifest import make_manifest, write_manifest
+from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
+from scenepalette.data.shards.writing import write_shard
 
 PATTERNS = 64
 ROWS_PER_SHARD = 1024

@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from data.classes import IGNORE_ID, ClassTable
-from data.files import write_atomically
-from data.shards.manifest import CARD_NAME, licence_of
-from data.shards.schema import ROW_GROUP
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.files import write_atomically
+from scenepalette.data.shards.manifest import CARD_NAME, licence_of
+from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.
 _HUB_LICENCES = (
@@ -147,7 +147,7 @@ With PyTorch, all kinds together, each with its weight:
 ```python
 from torch.utils.data import DataLoader
 
-from data.shards.mixed import MixedPairs
+from scenepalette.data.shards.mixed import MixedPairs
 
 mixed = MixedPairs({{{mixed}}}, seed=0)
 batch = next(iter(DataLoader(mixed, batch_size=4, sampler=mixed.sampler(epoch=0))))
@@ -306,7 +306,7 @@ With PyTorch, random access in bounded memory:
 ```python
 from torch.utils.data import DataLoader
 
-from data.shards.pairs import ShardPairs
+from scenepalette.data.shards.pairs import ShardPairs
 
 loader = DataLoader(ShardPairs("FOLDER"), batch_size=8, shuffle=True)
 batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from data.cards import COLUMNS, label_origins_of, making_of, title_of
-from data.classes import IGNORE_ID, ClassTable
-from data.files import write_json
-from data.shards.manifest import CROISSANT_NAME, licence_of
-from data.shards.schema import SCHEMA_VERSION
+from scenepalette.data.cards import COLUMNS, label_origins_of, making_of, title_of
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.files import write_json
+from scenepalette.data.shards.manifest import CROISSANT_NAME, licence_of
+from scenepalette.data.shards.schema import SCHEMA_VERSION
 
 _PARQUET = "application/x-parquet"  # as Croissant and its reader spell it; the registered name is another
 _DATA_TYPES = {

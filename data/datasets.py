@@ -9,8 +9,8 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from data.classes import ClassTable
-from data.errors import ConfigError, DataError
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError, DataError
 
 SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
 
@@ -111,7 +111,7 @@ class _Request:
 
 
 def _open_streets(request: _Request) -> SegmentationDataset:
-    from data.streets import Streets
+    from scenepalette.data.streets import Streets
 
     problems = []
     if request.count is None or request.count < 1:
@@ -126,61 +126,61 @@ def _open_streets(request: _Request) -> SegmentationDataset:
 
 
 def _open_camvid(request: _Request) -> SegmentationDataset:
-    from data.readers.camvid import open_camvid
+    from scenepalette.data.readers.camvid import open_camvid
 
     return open_camvid(request.folder(), request.split)
 
 
 def _open_cityscapes(request: _Request) -> SegmentationDataset:
-    from data.readers.cityscapes import open_cityscapes
+    from scenepalette.data.readers.cityscapes import open_cityscapes
 
     return open_cityscapes(request.folder(), request.split)
 
 
 def _open_idd(request: _Request) -> SegmentationDataset:
-    from data.readers.idd import open_idd
+    from scenepalette.data.readers.idd import open_idd
 
     return open_idd(request.folder(), request.split)
 
 
 def _open_cityscapes_25k(request: _Request) -> SegmentationDataset:
-    from data.readers.cityscapes_25k import open_cityscapes_25k
+    from scenepalette.data.readers.cityscapes_25k import open_cityscapes_25k
 
     return open_cityscapes_25k(request.folder(), request.split)
 
 
 def _open_ade20k(request: _Request) -> SegmentationDataset:
-    from data.readers.ade20k import open_ade20k
+    from scenepalette.data.readers.ade20k import open_ade20k
 
     return open_ade20k(request.folder(), request.split)
 
 
 def _open_ade_indoor(request: _Request) -> SegmentationDataset:
-    from data.readers.ade_indoor import open_ade_indoor
+    from scenepalette.data.readers.ade_indoor import open_ade_indoor
 
     return open_ade_indoor(request.folder(), request.split, class_list=request.class_file)
 
 
 def _open_coco_stuff(request: _Request) -> SegmentationDataset:
-    from data.readers.coco_stuff import open_coco_stuff
+    from scenepalette.data.readers.coco_stuff import open_coco_stuff
 
     return open_coco_stuff(request.folder(), request.split)
 
 
 def _open_celebamask_hq(request: _Request) -> SegmentationDataset:
-    from data.readers.celebamask_hq import open_celebamask_hq
+    from scenepalette.data.readers.celebamask_hq import open_celebamask_hq
 
     return open_celebamask_hq(request.folder(), request.split)
 
 
 def _open_gta5(request: _Request) -> SegmentationDataset:
-    from data.readers.gta5 import open_gta5
+    from scenepalette.data.readers.gta5 import open_gta5
 
     return open_gta5(request.folder(), request.split)
 
 
 def _open_folder(request: _Request) -> SegmentationDataset:
-    from data.readers.folder import open_folder
+    from scenepalette.data.readers.folder import open_folder
 
     return open_folder(request.folder(), request.split, class_file=request.class_file)
 

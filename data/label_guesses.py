@@ -8,9 +8,9 @@ from math import gcd
 
 import numpy as np
 
-from data.class_files import packaged_table
-from data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, IGNORE_ID, ClassTable
-from data.readers.pairs import RawLabel
+from scenepalette.data.class_files import packaged_table
+from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, IGNORE_ID, ClassTable
+from scenepalette.data.readers.pairs import RawLabel
 
 TRAIN_IDS = 19
 """Cityscapes' evaluated classes, which many tools number anew from 0 to 18 ("train ids")."""

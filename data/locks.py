@@ -8,8 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from data.errors import ScenepaletteError
-from data.files import FULL, READ_ONLY, explain_write_error
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import FULL, READ_ONLY, explain_write_error
 
 WAIT_POLL_SECONDS = 0.5
 

@@ -22,7 +22,7 @@ def code_version() -> dict[str, str | None]:
         installed = version(PACKAGE)
     except PackageNotFoundError:
         installed = None
-    return {"name": PACKAGE, "version": installed, "commit": commit_of(Path(__file__).parent.parent)}
+    return {"name": PACKAGE, "version": installed, "commit": commit_of(Path(__file__).resolve().parents[1])}
 
 
 def commit_of(folder: Path) -> str | None:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from data.arrays import resize_sample
-from data.classes import IGNORE_ID
-from data.datasets import Sample, SegmentationDataset
-from data.errors import DataError
+from scenepalette.data.arrays import resize_sample
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.datasets import Sample, SegmentationDataset
+from scenepalette.data.errors import DataError
 
 THUMBNAIL = 32
 """Side of the grey thumbnails by which pictures are compared, pixels."""

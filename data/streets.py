@@ -6,13 +6,13 @@ import operator
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from data.classes import ClassTable, SemanticClass
-from data.datasets import Sample
-from data.errors import ConfigError
-from data.files import sha256_of_json
-from data.randomness import derive_seed
-from data.streetscene.render import render
-from data.streetscene.scene import Scene, sample_scene
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.datasets import Sample
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import sha256_of_json
+from scenepalette.data.randomness import derive_seed
+from scenepalette.data.streetscene.render import render
+from scenepalette.data.streetscene.scene import Scene, sample_scene
 
 LICENCE = "Apache-2.0"
 SPLITS = ("train", "val")

@@ -1,6 +1,6 @@
 """Reading files that come from others: only regular files, only so many bytes, and YAML that cannot grow when read.
 
-Nothing that is read here can run code. Pictures have their own reader, `data.readers.pairs`.
+Nothing that is read here can run code. Pictures have their own reader, `scenepalette.data.readers.pairs`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from yaml.constructor import ConstructorError
 from yaml.events import AliasEvent
 from yaml.nodes import MappingNode, Node, ScalarNode
 
-from data.errors import DataError
+from scenepalette.data.errors import DataError
 
 YAML_BYTES = 256 * 1024
 """Largest YAML or class file; a class file of 255 classes takes a tenth of it."""

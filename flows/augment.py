@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.shards import RunnerName, Workers, Workforce
-from flows.stages import (
+from scenepalette.flows.shards import RunnerName, Workers, Workforce
+from scenepalette.flows.stages import (
     FLOW,
     WAIT_MINUTES,
     ComputeForm,

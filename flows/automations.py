@@ -1,4 +1,4 @@
-"""Create or update the automations of automations.yaml on a server: `python -m flows.automations`.
+"""Create or update the automations of automations.yaml on a server: `python -m scenepalette.flows.automations`.
 
 `prefect automation create` would make another one of the same name each time.
 """
@@ -13,13 +13,13 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from data.errors import ConfigError
-from flows.servers import unreachable
-from pipeline.command_line import problems_in_words
-from pipeline.streams import run_program
+from scenepalette.data.errors import ConfigError
+from scenepalette.flows.servers import unreachable
+from scenepalette.pipeline.command_line import problems_in_words
+from scenepalette.pipeline.streams import run_program
 
-DEFAULT_FILE = Path(__file__).parents[1] / "automations.yaml"
-"""The repository's own, whatever folder the command is given in."""
+DEFAULT_FILE = (Path(__file__).parents[1] / "automations.yaml").resolve()
+"""scenepalette's own, whatever folder the command is given in."""
 Change = Literal["created", "updated", "unchanged"]
 
 
@@ -41,8 +41,8 @@ def apply_automations(path: Path) -> dict[str, Change]:
 
     if not path.is_file():
         raise ConfigError(
-            f"There is no file {path}. Give the path of automations.yaml, which lies in scenepalette's repository: "
-            "python -m flows.automations FILE"
+            f"There is no file {path}. Name a YAML file of automations, or none for scenepalette's own: "
+            "python -m scenepalette.flows.automations [FILE]"
         )
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -74,7 +74,7 @@ def apply_automations(path: Path) -> dict[str, Change]:
 
 def run(
     path: Annotated[
-        Path, typer.Argument(help="YAML file of automations.", show_default="that of the repository")
+        Path, typer.Argument(help="YAML file of automations.", show_default="scenepalette's own")
     ] = DEFAULT_FILE,
 ) -> None:
     """Create or update a server's automations; the same command again changes nothing."""

@@ -18,9 +18,9 @@ from typing import Any
 from prefect.exceptions import ObjectNotFound
 from prefect.plugins import HookContext, register_hook
 
-from flows.servers import unreachable
+from scenepalette.flows.servers import unreachable
 
-FOLDER = Path(__file__).parents[1]
+FILE = (Path(__file__).parents[1] / "prefect.yaml").resolve()
 
 
 def full_name(name: str) -> str:
@@ -41,7 +41,7 @@ def accept_short_names(client: Any) -> bool:
         except ObjectNotFound:
             _say(
                 f"The server has no deployment {full_name(name)}. `prefect deployment ls` lists those there are; "
-                f"`prefect --no-prompt deploy --all` in {FOLDER} registers scenepalette's."
+                f"`prefect --no-prompt deploy --all --prefect-file {FILE}` registers scenepalette's."
             )
             raise
 
@@ -58,7 +58,7 @@ def setup_environment(*, ctx: HookContext) -> None:
     """
     commands = sys.argv[1:3]
     if "deploy" in commands and "--all" in sys.argv and not _has_file():
-        _say(f"There is no prefect.yaml in {Path.cwd()}. Give the command in scenepalette's folder, {FOLDER}.")
+        _say(f"There is no prefect.yaml in {Path.cwd()}. Add --prefect-file {FILE}; flows then run in this folder.")
     if not {"deploy", "deployment"} & set(commands) or "--help" in sys.argv:
         return
     problem = unreachable()

@@ -1,8 +1,8 @@
 """Sections of the configuration as parameters of flows: a form in Prefect's UI, checked when a run is submitted.
 
 A recipe has a value for everything, so that a form asks for changes only: each section's fields come without default
-and may be left out. Names, types, ranges and descriptions are those of `pipeline.config`. Overrides change any section,
-as a mapping or as a list of assignments.
+and may be left out. Names, types, ranges and descriptions are those of `scenepalette.pipeline.config`. Overrides
+change any section, as a mapping or as a list of assignments.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
-from data.untrusted import short
-from pipeline.config import RunConfig, Section
-from pipeline.request import assignment
+from scenepalette.data.untrusted import short
+from scenepalette.pipeline.config import RunConfig, Section
+from scenepalette.pipeline.request import assignment
 
 
 class Changes(BaseModel):

@@ -1,4 +1,4 @@
-"""Run a flow in this process: `python -m flows.local augment demo --out runs/demo`.
+"""Run a flow in this process: `python -m scenepalette.flows.local augment demo --out runs/demo`.
 
 Without a configured server, Prefect starts one for the time of the flow. `make demo` comes through here.
 """
@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from data.errors import ConfigError
-from pipeline.command_line import print_comparison, print_summary, problems_in_words
-from pipeline.options import (
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.command_line import print_comparison, print_summary, problems_in_words
+from scenepalette.pipeline.options import (
     ModelsOption,
     OutOption,
     RecipeArgument,
@@ -22,7 +22,7 @@ from pipeline.options import (
     how_to_continue,
     request_of,
 )
-from pipeline.streams import run_program
+from scenepalette.pipeline.streams import run_program
 
 FlowName = Literal[
     "augment",
@@ -55,9 +55,9 @@ def run(
         os.environ.setdefault("DO_NOT_TRACK", "1")
         # The embedded server has to be up in 20 seconds otherwise, which a busy machine does not keep.
         os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-        from flows import stages
-        from flows.augment import augment
-        from flows.servers import unreachable
+        from scenepalette.flows import stages
+        from scenepalette.flows.augment import augment
+        from scenepalette.flows.servers import unreachable
 
         problem = unreachable()
         if problem is not None:

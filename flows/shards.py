@@ -21,15 +21,15 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from data.errors import ConfigError
-from flows.artifacts import ProgressArtifact
-from flows.retries import RETRIES
-from generators.production import PairMaker
-from pipeline.config import RunConfig
-from pipeline.run import Run
-from pipeline.stages.generate import ShardPlan, is_written, make_shard
-from pipeline.units import fingerprint_of, timed
-from training.loop import PlainProgress
+from scenepalette.data.errors import ConfigError
+from scenepalette.flows.artifacts import ProgressArtifact
+from scenepalette.flows.retries import RETRIES
+from scenepalette.generators.production import PairMaker
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
+from scenepalette.pipeline.units import fingerprint_of, timed
+from scenepalette.training.loop import PlainProgress
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]

@@ -15,13 +15,19 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from data.errors import ScenepaletteError
-from flows.artifacts import ProgressArtifact, PublishedProgress, publish_picture, publish_report, publish_samples
-from flows.forms import Changes, ChangesTo, OverridesForm, assignments, override_texts
-from flows.lost_tasks import end_lost_tasks
-from flows.retries import RETRIES
-from flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
-from pipeline.config import (
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.flows.artifacts import (
+    ProgressArtifact,
+    PublishedProgress,
+    publish_picture,
+    publish_report,
+    publish_samples,
+)
+from scenepalette.flows.forms import Changes, ChangesTo, OverridesForm, assignments, override_texts
+from scenepalette.flows.lost_tasks import end_lost_tasks
+from scenepalette.flows.retries import RETRIES
+from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
+from scenepalette.pipeline.config import (
     CompareConfig,
     ComputeConfig,
     DataConfig,
@@ -34,13 +40,13 @@ from pipeline.config import (
     RunConfig,
     SegmentersConfig,
 )
-from pipeline.doctor.examine import examine
-from pipeline.doctor.page import to_markdown, to_text
-from pipeline.editing import Edit, write_edit
-from pipeline.recipes import RECIPES
-from pipeline.request import OUT_PATTERN, Request, waiting_text
-from pipeline.run import COMPARISON, Run
-from pipeline.run_directory import exclusive
+from scenepalette.pipeline.doctor.examine import examine
+from scenepalette.pipeline.doctor.page import to_markdown, to_text
+from scenepalette.pipeline.editing import Edit, write_edit
+from scenepalette.pipeline.recipes import RECIPES
+from scenepalette.pipeline.request import OUT_PATTERN, Request, waiting_text
+from scenepalette.pipeline.run import COMPARISON, Run
+from scenepalette.pipeline.run_directory import exclusive
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
@@ -87,7 +93,7 @@ def make_stage(
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
     Args:
-        stage: One of the stages of `pipeline.run`, or "comparison".
+        stage: One of the stages of `scenepalette.pipeline.run`, or "comparison".
         recipe: Name of a recipe, or a YAML file.
         out: Run directory, see `request_of`; runs/RECIPE if it is None.
         overrides: Further changes by key or as `section.key=value`, which come after `changes`.

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from data.classes import IGNORE_ID
+from scenepalette.data.classes import IGNORE_ID
 
 SHIFT = 1 / 8  # of the side, as published
 CUTOUT = 1 / 3  # side of the box; published: 1/2, but a scene needs its context

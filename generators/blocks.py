@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from generators.patches import Patches, convolve_patches, per_symbol, per_tap
-from generators.winograd import Conv3x3, convolve_3x3, points_of
-from training.ranks import BatchNorm2d
+from scenepalette.generators.patches import Patches, convolve_patches, per_symbol, per_tap
+from scenepalette.generators.winograd import Conv3x3, convolve_3x3, points_of
+from scenepalette.training.ranks import BatchNorm2d
 
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 

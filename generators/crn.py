@@ -12,10 +12,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.blocks import SLOPE
-from generators.crn_losses import balance_layers, class_distances, diversity_loss, total_distance
-from generators.grids import base_grid
-from generators.image_contract import (
+from scenepalette.generators.blocks import SLOPE
+from scenepalette.generators.crn_losses import balance_layers, class_distances, diversity_loss, total_distance
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_contract import (
     BatchSource,
     Count,
     Decay,
@@ -29,9 +29,9 @@ from generators.image_contract import (
     Loss,
     Rate,
 )
-from generators.imle import ImleObjective
-from generators.noise import NoiseScheme, sample_noise
-from generators.winograd import Conv3x3
+from scenepalette.generators.imle import ImleObjective
+from scenepalette.generators.noise import NoiseScheme, sample_noise
+from scenepalette.generators.winograd import Conv3x3
 
 # Channels of modules 0 to 8 with width 32: 1024 five times, 512, 512, 128 and 32 (3.3.1).
 WIDTHS = (32, 32, 32, 32, 32, 16, 16, 4, 1)

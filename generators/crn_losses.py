@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.arrays import Pairs
-from data.randomness import numpy_generator
-from generators.image_contract import FeatureNetwork
-from generators.perceptual import feature_distances
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.generators.image_contract import FeatureNetwork
+from scenepalette.generators.perceptual import feature_distances
 
 REFERENCE_IMAGES = 32
 MEAN_SHARE = 0.001  # of the mean over outputs in the diversity loss, as in the authors' training

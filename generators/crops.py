@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.labels import one_hot
+from scenepalette.data.labels import one_hot
 
 CropMode = Literal["rectangle", "band"]
 EditBox = tuple[int, int, int, int]

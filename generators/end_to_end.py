@@ -16,26 +16,26 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.arrays import Pairs, images_to_uint8
-from data.errors import CheckpointError
-from data.labels import soft_to_label
-from data.randomness import torch_generator
-from generators.blocks import estimate_batch_statistics
-from generators.categorical import straight_through
-from generators.image_contract import FeatureNetwork, ImageSettings
-from generators.image_systems import find_image_system
-from generators.image_training import TrainingBatches, image_identity, watch_images
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import layout_system
-from generators.layout_training import LayoutObjective, Moment, layout_identity
-from generators.palettes import PaletteSampler
-from generators.patch_discriminator import PatchDiscriminator
-from generators.patch_losses import hinge_discriminator_loss, hinge_generator_loss
-from generators.pictures import tile_pictures
-from generators.watching import LayoutDiversity
-from training.average import averaged_copy, update_average
-from training.checkpoint import CheckpointFolder, save_weights
-from training.loop import (
+from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.errors import CheckpointError
+from scenepalette.data.labels import soft_to_label
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.blocks import estimate_batch_statistics
+from scenepalette.generators.categorical import straight_through
+from scenepalette.generators.image_contract import FeatureNetwork, ImageSettings
+from scenepalette.generators.image_systems import find_image_system
+from scenepalette.generators.image_training import TrainingBatches, image_identity, watch_images
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import layout_system
+from scenepalette.generators.layout_training import LayoutObjective, Moment, layout_identity
+from scenepalette.generators.palettes import PaletteSampler
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_losses import hinge_discriminator_loss, hinge_generator_loss
+from scenepalette.generators.pictures import tile_pictures
+from scenepalette.generators.watching import LayoutDiversity
+from scenepalette.training.average import averaged_copy, update_average
+from scenepalette.training.checkpoint import CheckpointFolder, save_weights
+from scenepalette.training.loop import (
     LOG_EVERY,
     NO_PROGRESS,
     MetricsLog,
@@ -46,8 +46,8 @@ from training.loop import (
     seed_step,
     settings_of_result,
 )
-from training.ranks import ALONE, Ranks
-from training.watch import SignsOfTrouble, watch_interval
+from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.watch import SignsOfTrouble, watch_interval
 
 LAYOUT_WEIGHTS = "layouts.safetensors"
 IMAGE_WEIGHTS = "images.safetensors"

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from generators.blocks import SLOPE, SpadeResidualBlock
-from generators.grids import base_grid
-from generators.image_contract import (
+from scenepalette.generators.blocks import SLOPE, SpadeResidualBlock
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_contract import (
     Count,
     Decay,
     FeatureNetwork,
@@ -27,12 +27,12 @@ from generators.image_contract import (
     Rate,
     Weight,
 )
-from generators.noise import NoiseScheme
-from generators.patch_discriminator import PatchDiscriminator
-from generators.patch_losses import kl_divergence
-from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
-from generators.patches import Conditions, class_symbols, layout_ids
-from generators.tables import TabulatedBlocks
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_losses import kl_divergence
+from scenepalette.generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
+from scenepalette.generators.patches import Conditions, class_symbols, layout_ids
+from scenepalette.generators.tables import TabulatedBlocks
 
 DOUBLINGS = 5  # 256x256 from 8x8
 ENCODER_LAYERS = 6  # 256x256 to 4x4

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.errors import ConfigError
+from scenepalette.data.errors import ConfigError
 
 SMALLEST_SIDE = 3
 LARGEST_SIDE = 32

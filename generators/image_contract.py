@@ -17,13 +17,13 @@ import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.errors import ConfigError
-from generators.augmentation import Augmentation
-from generators.noise import NoiseScheme
-from generators.tables import fold_parametrizations
-from generators.winograd import Conv3x3
-from training.ranks import ALONE, Ranks
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.augmentation import Augmentation
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.tables import fold_parametrizations
+from scenepalette.generators.winograd import Conv3x3
+from scenepalette.training.ranks import ALONE, Ranks
 
 Count = Annotated[int, Ge(1)]
 Rate = Annotated[float, Gt(0)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from data.errors import ConfigError
-from generators.crn import CRN, CRN_IMLE
-from generators.gaugan import GAUGAN, SPADE_PLUS
-from generators.image_contract import ImageSystem
-from generators.oasis import OASIS
-from generators.pix2pixhd import PIX2PIXHD
-from generators.sean import SEAN
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.crn import CRN, CRN_IMLE
+from scenepalette.generators.gaugan import GAUGAN, SPADE_PLUS
+from scenepalette.generators.image_contract import ImageSystem
+from scenepalette.generators.oasis import OASIS
+from scenepalette.generators.pix2pixhd import PIX2PIXHD
+from scenepalette.generators.sean import SEAN
 
 IMAGE_SYSTEMS: dict[str, ImageSystem] = {
     system.name: system

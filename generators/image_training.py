@@ -12,20 +12,20 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.arrays import Pairs, images_to_uint8
-from data.classes import ClassTable
-from data.errors import ConfigError
-from data.labels import one_hot
-from data.randomness import torch_generator
-from generators.augmentation import Augmentation, draw_augmentation
-from generators.blocks import estimate_batch_statistics
-from generators.image_contract import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
-from generators.image_systems import find_image_system
-from generators.pictures import tile_pictures
-from generators.watching import image_diversity
-from training.average import averaged_copy, decay_at, update_average
-from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import (
+from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.augmentation import Augmentation, draw_augmentation
+from scenepalette.generators.blocks import estimate_batch_statistics
+from scenepalette.generators.image_contract import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
+from scenepalette.generators.image_systems import find_image_system
+from scenepalette.generators.pictures import tile_pictures
+from scenepalette.generators.watching import image_diversity
+from scenepalette.training.average import averaged_copy, decay_at, update_average
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.loop import (
     LOG_EVERY,
     NO_PROGRESS,
     MetricsLog,
@@ -36,8 +36,8 @@ from training.loop import (
     seed_step,
     settings_of_result,
 )
-from training.ranks import ALONE, Ranks
-from training.watch import SignsOfTrouble, looking_at, watch_interval
+from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.watch import SignsOfTrouble, looking_at, watch_interval
 
 WEIGHTS = "weights.safetensors"
 CRITIC_WEIGHTS = "critic.safetensors"

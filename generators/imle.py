@@ -13,14 +13,21 @@ import torch
 from scipy.stats import gaussian_kde
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.randomness import numpy_generator, torch_generator
-from generators.crn_losses import balance_layers, total_distance
-from generators.image_contract import BatchSource, FeatureNetwork, Forward, ImageBatch, ImageObjective, Loss
-from generators.noise import sample_noise
-from generators.perceptual import feature_distances
-from training.loop import epoch_batch
-from training.ranks import ALONE, Ranks
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.randomness import numpy_generator, torch_generator
+from scenepalette.generators.crn_losses import balance_layers, total_distance
+from scenepalette.generators.image_contract import (
+    BatchSource,
+    FeatureNetwork,
+    Forward,
+    ImageBatch,
+    ImageObjective,
+    Loss,
+)
+from scenepalette.generators.noise import sample_noise
+from scenepalette.generators.perceptual import feature_distances
+from scenepalette.training.loop import epoch_batch
+from scenepalette.training.ranks import ALONE, Ranks
 
 LARGEST_CLASSES = 5
 # A density of colours needs more images than a tetrahedron has corners, and a spread that is not mere rounding.

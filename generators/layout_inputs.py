@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.classes import ClassTable
-from data.labels import labels_to_palette, one_hot, soft_to_label
-from data.randomness import numpy_generator, torch_generator
-from generators.crops import boxes_to_crop, crop_palette, sample_crop
-from generators.layout_models import LayoutBatch, addition_budget, crop_layout, partial_budget
-from generators.layout_settings import LayoutSettings
-from generators.palettes import PaletteSampler, palette_divergence
-from training.loop import epoch_batch
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
+from scenepalette.data.randomness import numpy_generator, torch_generator
+from scenepalette.generators.crops import boxes_to_crop, crop_palette, sample_crop
+from scenepalette.generators.layout_models import LayoutBatch, addition_budget, crop_layout, partial_budget
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.palettes import PaletteSampler, palette_divergence
+from scenepalette.training.loop import epoch_batch
 
 SHEET_COUNT = 16
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from generators.activation import LOG_EPSILON
+from scenepalette.generators.activation import LOG_EPSILON
 
 DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the critic's scores near zero
 

@@ -16,12 +16,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.activation import ActivatedMask, semantically_assisted_activation
-from generators.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResidualBlock, pixel_norm
-from generators.categorical import gumbel_softmax, sample_gumbel
-from generators.patches import Conditions, Patches, cropped_symbols
-from generators.tables import TabulatedSpadeBlock
-from training.ranks import SpansRanks
+from scenepalette.generators.activation import ActivatedMask, semantically_assisted_activation
+from scenepalette.generators.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResidualBlock, pixel_norm
+from scenepalette.generators.categorical import gumbel_softmax, sample_gumbel
+from scenepalette.generators.patches import Conditions, Patches, cropped_symbols
+from scenepalette.generators.tables import TabulatedSpadeBlock
+from scenepalette.training.ranks import SpansRanks
 
 # When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its critic is to
 # see classes, while a sampled layout shows the largest shares (Semantic Palette, section 3.1). "always": a sampled

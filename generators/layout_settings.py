@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from generators.crops import CropMode
+from scenepalette.generators.crops import CropMode
 
 PaletteSource = Literal["sampled", "real"]
 Edits = Literal["replace", "add"]

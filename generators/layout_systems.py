@@ -12,12 +12,12 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.errors import ConfigError
-from generators.activation import conditional_loss
-from generators.grids import base_grid
-from generators.layout_inputs import LayoutInputs
-from generators.layout_losses import matching_loss, novelty_loss
-from generators.layout_models import (
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.activation import conditional_loss
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.layout_inputs import LayoutInputs
+from scenepalette.generators.layout_losses import matching_loss, novelty_loss
+from scenepalette.generators.layout_models import (
     DrawnClasses,
     FullLayoutGenerator,
     LayoutBatch,
@@ -26,7 +26,7 @@ from generators.layout_models import (
     PartialLayoutGenerator,
     SoftmaxLayoutGenerator,
 )
-from generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_settings import LayoutSettings
 
 SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
 SB_GAN = "Semantic Bottleneck Scene Generation (Azadi et al., 2019)"

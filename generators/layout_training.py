@@ -11,28 +11,28 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.classes import ClassTable
-from data.labels import one_hot
-from data.randomness import torch_generator
-from generators.blocks import estimate_batch_statistics
-from generators.grids import base_grid
-from generators.layout_inputs import FullInputs, InputSource, PartialInputs, palettes_of
-from generators.layout_losses import (
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.blocks import estimate_batch_statistics
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.layout_inputs import FullInputs, InputSource, PartialInputs, palettes_of
+from scenepalette.generators.layout_losses import (
     critic_loss,
     generator_loss,
     gradient_penalty,
     hard_layout_at_level,
     layout_at_level,
 )
-from generators.layout_models import LayoutBatch, LayoutDiscriminator
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LayoutNetwork, LayoutSystem, layout_system
-from generators.palettes import PaletteSampler
-from generators.pictures import tile_pictures
-from generators.watching import LayoutDiversity
-from training.average import averaged_copy, decay_at, update_average
-from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import (
+from scenepalette.generators.layout_models import LayoutBatch, LayoutDiscriminator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LayoutNetwork, LayoutSystem, layout_system
+from scenepalette.generators.palettes import PaletteSampler
+from scenepalette.generators.pictures import tile_pictures
+from scenepalette.generators.watching import LayoutDiversity
+from scenepalette.training.average import averaged_copy, decay_at, update_average
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.loop import (
     LOG_EVERY,
     NO_PROGRESS,
     MetricsLog,
@@ -43,8 +43,8 @@ from training.loop import (
     seed_step,
     settings_of_result,
 )
-from training.ranks import ALONE, Ranks
-from training.watch import SignsOfTrouble, looking_at, watch_interval
+from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.watch import SignsOfTrouble, looking_at, watch_interval
 
 STATISTICS_BATCHES = 16
 

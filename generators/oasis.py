@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from generators.augmentation import augment_image, augment_label
-from generators.blocks import SLOPE, SpadeResidualBlock
-from generators.grids import base_grid
-from generators.image_contract import (
+from scenepalette.generators.augmentation import augment_image, augment_label
+from scenepalette.generators.blocks import SLOPE, SpadeResidualBlock
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_contract import (
     Count,
     Decay,
     FeatureNetwork,
@@ -32,11 +32,11 @@ from generators.image_contract import (
     Rate,
     Weight,
 )
-from generators.noise import NoiseScheme, sample_noise
-from generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
-from generators.patches import Conditions, layout_ids, noise_symbols
-from generators.tables import TabulatedBlocks
-from generators.winograd import Conv3x3
+from scenepalette.generators.noise import NoiseScheme, sample_noise
+from scenepalette.generators.oasis_losses import fake_loss, label_mix, label_mix_loss, label_mix_mask, real_loss
+from scenepalette.generators.patches import Conditions, layout_ids, noise_symbols
+from scenepalette.generators.tables import TabulatedBlocks
+from scenepalette.generators.winograd import Conv3x3
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
@@ -107,7 +107,7 @@ class OasisGenerator(ImageGenerator):
         self.tables = TabulatedBlocks(self.blocks, [i > 0 for i in range(len(self.blocks))], self.to_image, dtype)
 
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
-        """Draw 3D noise BZHW; see `generators.noise.sample_noise`."""
+        """Draw 3D noise BZHW; see `scenepalette.generators.noise.sample_noise`."""
         return sample_noise(self.choose_scheme(scheme) or "image", label, self.noise_channels, generators)
 
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:

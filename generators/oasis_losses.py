@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.classes import IGNORE_ID
-from training.ranks import ALONE, Ranks
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.training.ranks import ALONE, Ranks
 
 
 def class_weights(label: Tensor, num_classes: int, ranks: Ranks = ALONE) -> Tensor:

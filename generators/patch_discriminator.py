@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from generators.blocks import SLOPE
+from scenepalette.generators.blocks import SLOPE
 
 STRIDED_LAYERS = 3  # published: patches of 70x70 pixels
 SMALLEST_MAP = 4  # shorter side of the map of patches at the coarsest scale, pixels

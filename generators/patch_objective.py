@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from data.labels import one_hot
-from generators.augmentation import augment_image, augment_label
-from generators.image_contract import (
+from scenepalette.data.labels import one_hot
+from scenepalette.generators.augmentation import augment_image, augment_label
+from scenepalette.generators.image_contract import (
     Count,
     Decay,
     FeatureNetwork,
@@ -21,8 +21,8 @@ from generators.image_contract import (
     Loss,
     Weight,
 )
-from generators.patch_discriminator import PatchDiscriminator, PatchOutput
-from generators.patch_losses import (
+from scenepalette.generators.patch_discriminator import PatchDiscriminator, PatchOutput
+from scenepalette.generators.patch_losses import (
     DiscriminatorLoss,
     GeneratorLoss,
     feature_matching_loss,
@@ -31,7 +31,7 @@ from generators.patch_losses import (
     least_squares_discriminator_loss,
     perceptual_loss,
 )
-from generators.perceptual import feature_distances
+from scenepalette.generators.perceptual import feature_distances
 
 # conv1_1 to conv5_1 with their ReLUs: positions in torchvision's `features` (pix2pixHD, SPADE).
 PERCEPTUAL_LAYERS = (1, 6, 11, 20, 29)

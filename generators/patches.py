@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from generators.tuning import TUNING
+from scenepalette.generators.tuning import TUNING
 
 # Above this share of distinct 3x3 surroundings a convolution over all pixels is cheaper.
 DENSE_SHARE = 0.8

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-from data.downloads import load_published
-from generators.image_contract import FeatureNetwork
+from scenepalette.data.downloads import load_published
+from scenepalette.generators.image_contract import FeatureNetwork
 
 # conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs: positions in torchvision's `features` (CRN, Eq. 1).
 VGG_LAYERS = (3, 8, 13, 22, 31)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from data.errors import ConfigError
-from data.files import write_atomically
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import write_atomically
 
 SHORTEST_SIDE = 64
 FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}

@@ -15,12 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.grids import base_grid
-from generators.image_contract import Count, FeatureNetwork, ImageGenerator, ImageSystem, Rate
-from generators.noise import NoiseScheme
-from generators.patch_discriminator import PatchDiscriminator
-from generators.patch_losses import least_squares_discriminator_loss, least_squares_generator_loss
-from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_contract import Count, FeatureNetwork, ImageGenerator, ImageSystem, Rate
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_losses import least_squares_discriminator_loss, least_squares_generator_loss
+from scenepalette.generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
 
 DOUBLINGS = 4
 # Shorter side of the residual blocks' grid, where all of the layout must pass: 8x16 at 128x256, the size of PCGAN.

@@ -11,25 +11,25 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from data.arrays import Pairs, images_to_uint8
-from data.classes import IGNORE_ID
-from data.labels import labels_to_palette, one_hot, soft_to_label
-from data.randomness import numpy_generator, torch_generator
-from data.shards.schema import Row, palette_of_label, row_id
-from data.unlabelled import UnlabelledImages
-from generators.crops import CropMode, EditBox, boxes_to_crop, crop_palette, sample_crop
-from generators.image_contract import ImageGenerator
-from generators.layout_models import (
+from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
+from scenepalette.data.randomness import numpy_generator, torch_generator
+from scenepalette.data.shards.schema import Row, palette_of_label, row_id
+from scenepalette.data.unlabelled import UnlabelledImages
+from scenepalette.generators.crops import CropMode, EditBox, boxes_to_crop, crop_palette, sample_crop
+from scenepalette.generators.image_contract import ImageGenerator
+from scenepalette.generators.layout_models import (
     FullLayoutGenerator,
     PartialLayoutGenerator,
     addition_budget,
     crop_layout,
     partial_budget,
 )
-from generators.layout_settings import Edits
-from generators.noise import NoiseScheme
-from generators.palettes import PaletteControls, PaletteSampler, Projection
-from training.loop import epoch_batch
+from scenepalette.generators.layout_settings import Edits
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
+from scenepalette.training.loop import epoch_batch
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 Labeller = Callable[[Tensor], Tensor]

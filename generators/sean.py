@@ -21,12 +21,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from data.errors import ConfigError
-from data.labels import one_hot
-from data.randomness import numpy_generator
-from generators.blocks import SLOPE
-from generators.gaugan import SpadeBlocks, SpadeSettings, spade_grid
-from generators.image_contract import (
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.generators.blocks import SLOPE
+from scenepalette.generators.gaugan import SpadeBlocks, SpadeSettings, spade_grid
+from scenepalette.generators.image_contract import (
     BatchSource,
     Count,
     FeatureNetwork,
@@ -35,10 +35,10 @@ from generators.image_contract import (
     ImageGenerator,
     ImageSystem,
 )
-from generators.noise import NoiseScheme
-from generators.patch_discriminator import PatchDiscriminator
-from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
-from generators.patches import Conditions, image_class_symbols, layout_ids
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
+from scenepalette.generators.patches import Conditions, image_class_symbols, layout_ids
 
 ENCODED_AT_ONCE = 16
 

@@ -1,7 +1,7 @@
 """SPADE for inference: one gather, multiplication and addition per pixel and modulation.
 
-Scale and shift come from `generators.patches`; normalisation, the 1 of `1 + scale` and spectral norm are folded into
-their weights. Nothing of it is an approximation.
+Scale and shift come from `scenepalette.generators.patches`; normalisation, the 1 of `1 + scale` and spectral norm
+are folded into their weights. Nothing of it is an approximation.
 
 Shapes: B batch, C features, H x W pixels, P = BHW pixels in a row, M hidden channels.
 """
@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from generators.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
-from generators.patches import Patches, SymbolMap, convolve_patches, image_rows, per_symbol, per_tap
-from generators.tuning import TUNING
+from scenepalette.generators.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
+from scenepalette.generators.patches import Patches, SymbolMap, convolve_patches, image_rows, per_symbol, per_tap
+from scenepalette.generators.tuning import TUNING
 
 # Bytes of features that stay in a core's second-level cache while they are multiplied, shifted and activated.
 PASS_BYTES = 2**18

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.labels import soft_to_label
-from generators.layout_inputs import InputSource
-from training.watch import looking_at
+from scenepalette.data.labels import soft_to_label
+from scenepalette.generators.layout_inputs import InputSource
+from scenepalette.training.watch import looking_at
 
 WATCHED_LAYOUTS = 16
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.tuning import TUNING, Least
+from scenepalette.generators.tuning import TUNING, Least
 
 SIDE = 4  # of a tile
 POINTS = 6  # of each variable

@@ -10,13 +10,13 @@ from typing import Any
 
 import yaml
 
-from data.classes import ClassTable
-from data.errors import ConfigError, ScenepaletteError
-from data.files import open_atomically
-from pipeline.contents import MANIFEST, check_contents, content_hash, identity_in, read_record
-from pipeline.run_directory import CONFIG, check_holds_run
-from pipeline.units import BORROWED, Unit
-from training.checkpoint import read_metadata
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.data.files import open_atomically
+from scenepalette.pipeline.contents import MANIFEST, check_contents, content_hash, identity_in, read_record
+from scenepalette.pipeline.run_directory import CONFIG, check_holds_run
+from scenepalette.pipeline.units import BORROWED, Unit
+from scenepalette.training.checkpoint import read_metadata
 
 # What the lender's configuration decides for the borrower: the networks that its weights fit.
 SECTIONS = ("layouts", "images", "finetune")

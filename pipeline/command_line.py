@@ -20,10 +20,10 @@ from typing import Annotated, Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from data.errors import ConfigError, ScenepaletteError
-from pipeline.doctor_command import doctor
-from pipeline.edit_commands import edit_app
-from pipeline.options import (
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.pipeline.doctor_command import doctor
+from scenepalette.pipeline.edit_commands import edit_app
+from scenepalette.pipeline.options import (
     ModelsOption,
     OutOption,
     RecipeArgument,
@@ -32,11 +32,11 @@ from pipeline.options import (
     how_to_continue,
     request_of,
 )
-from pipeline.request import Request, waiting_text
-from pipeline.reset_command import reset
-from pipeline.shard_commands import shards_app
-from pipeline.streams import FAILED, INTERRUPTED, run_program
-from pipeline.tables import print_table
+from scenepalette.pipeline.request import Request, waiting_text
+from scenepalette.pipeline.reset_command import reset
+from scenepalette.pipeline.shard_commands import shards_app
+from scenepalette.pipeline.streams import FAILED, INTERRUPTED, run_program
+from scenepalette.pipeline.tables import print_table
 
 TERMINATED = 143
 
@@ -125,17 +125,17 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
     Args:
         request: What to make, and where.
         wait: Minutes to wait while another run works there.
-        stage: One of the stages of `pipeline.run`.
+        stage: One of the stages of `scenepalette.pipeline.run`.
         verb: The verb that makes the same again.
     """
-    from pipeline.run_directory import check_ownership
+    from scenepalette.pipeline.run_directory import check_ownership
 
     check_ownership(request.run_dir)  # before torch, which takes seconds to import
     import torch
 
-    from pipeline.progress import choose_progress
-    from training.loop import NO_PROGRESS
-    from training.ranks import joined_ranks
+    from scenepalette.pipeline.progress import choose_progress
+    from scenepalette.training.loop import NO_PROGRESS
+    from scenepalette.training.ranks import joined_ranks
 
     def waiting() -> None:
         typer.echo(waiting_text(request.run_dir, wait), err=True)
@@ -145,7 +145,7 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
             began = ranks.total(torch.tensor(request.when.timestamp() * ranks.first, dtype=torch.float64))
             request = replace(request, when=datetime.fromtimestamp(float(began), UTC))
         config = request.config()
-        from pipeline.run import Run
+        from scenepalette.pipeline.run import Run
 
         progress = choose_progress() if ranks.first else NO_PROGRESS
         run = Run(config, request.run_dir, progress, command=request.command(verb), ranks=ranks)
@@ -352,7 +352,7 @@ def systems(
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if match is None:
         raise ConfigError(f"--size is {size!r}; write height and width in pixels as HxW, for example 128x256.")
-    from pipeline.systems import systems as all_systems
+    from scenepalette.pipeline.systems import systems as all_systems
 
     entries = all_systems(classes, (int(match[1]), int(match[2])))
     if as_json:
@@ -371,7 +371,7 @@ def systems(
 def recipes(context: typer.Context) -> None:
     """List the recipes, each with its command and what to expect of it."""
     if context.invoked_subcommand is None:
-        from pipeline.recipes import RECIPES
+        from scenepalette.pipeline.recipes import RECIPES
 
         for name, recipe in RECIPES.items():
             typer.echo(f"{name:12} {(recipe.__doc__ or '').strip().splitlines()[0]}")
@@ -387,7 +387,7 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
     """
     import yaml
 
-    from pipeline.recipes import RECIPES
+    from scenepalette.pipeline.recipes import RECIPES
 
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
@@ -401,9 +401,9 @@ def _make_part(request: Request, wait: float, stage: str, verb: str) -> None:
 
 def print_summary(run_dir: Path) -> None:
     """Print the arms of a finished run, and where its report lies."""
-    from data.files import read_json
-    from pipeline.contents import check_contents
-    from pipeline.report.wording import interval, percent, points
+    from scenepalette.data.files import read_json
+    from scenepalette.pipeline.contents import check_contents
+    from scenepalette.pipeline.report.wording import interval, percent, points
 
     folder = run_dir / "report"
     check_contents(folder)
@@ -418,9 +418,9 @@ def print_summary(run_dir: Path) -> None:
 
 def print_comparison(run_dir: Path) -> None:
     """Print the table of a finished comparison of systems, and where it lies."""
-    from data.files import read_json
-    from pipeline.contents import check_contents
-    from pipeline.report.comparison import show_metric
+    from scenepalette.data.files import read_json
+    from scenepalette.pipeline.contents import check_contents
+    from scenepalette.pipeline.report.comparison import show_metric
 
     folder = run_dir / "comparison" / "report"
     check_contents(folder)

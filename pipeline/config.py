@@ -26,22 +26,22 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from data import streets
-from data.datasets import WITH_CLASS_FILE
-from data.errors import ConfigError
-from data.files import write_atomically
-from data.untrusted import parse_yaml, short
-from generators.end_to_end import FineTuneSettings
-from generators.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
-from generators.image_contract import ImageSettings
-from generators.image_systems import IMAGE_SYSTEMS, find_image_system
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS, settings_problems
-from generators.noise import NoiseScheme
-from generators.palettes import PaletteControls
-from pipeline.arms import ARMS, DEFAULT_ARMS
-from pipeline.rows import DEFAULT_ROWS, ROWS
-from segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
+from scenepalette.data import streets
+from scenepalette.data.datasets import WITH_CLASS_FILE
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import write_atomically
+from scenepalette.data.untrusted import parse_yaml, short
+from scenepalette.generators.end_to_end import FineTuneSettings
+from scenepalette.generators.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
+from scenepalette.generators.image_contract import ImageSettings
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS, settings_problems
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.palettes import PaletteControls
+from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
+from scenepalette.pipeline.rows import DEFAULT_ROWS, ROWS
+from scenepalette.segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 Settings = TypeVar("Settings")

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from data.errors import ScenepaletteError
-from data.files import is_temporary, read_json, sha256_of_file, sha256_of_json
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import is_temporary, read_json, sha256_of_file, sha256_of_json
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"

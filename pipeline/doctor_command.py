@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipeline.options import ModelsOption, OutOption, RecipeArgument, SetOption, given_path, request_of
+from scenepalette.pipeline.options import ModelsOption, OutOption, RecipeArgument, SetOption, given_path, request_of
 
 STYLES = {
     "title": "bold",
@@ -49,10 +49,10 @@ def doctor(
     from rich.console import Console
     from rich.text import Text
 
-    from data.files import write_atomically, write_json
-    from pipeline.doctor.examine import examine
-    from pipeline.doctor.page import lines_of, to_html
-    from pipeline.progress import choose_progress
+    from scenepalette.data.files import write_atomically, write_json
+    from scenepalette.pipeline.doctor.examine import examine
+    from scenepalette.pipeline.doctor.page import lines_of, to_html
+    from scenepalette.pipeline.progress import choose_progress
 
     progress = choose_progress()
     try:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.errors import ConfigError
+from scenepalette.data.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.editing import Edit
+    from scenepalette.pipeline.editing import Edit
 
 edit_app = typer.Typer(
     no_args_is_help=True,
@@ -169,7 +169,7 @@ def autoencode(
 
 
 def _write(what: Edit, run_dir: Path, picture: Path, **options: Any) -> None:
-    from pipeline.editing import write_edit
+    from scenepalette.pipeline.editing import write_edit
 
     write_edit(what, run_dir, picture, options)
     typer.echo(f"picture: {picture}")

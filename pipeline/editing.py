@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field, ValidationError, validate_call
 
-from data.classes import ClassTable
-from data.errors import ConfigError
-from data.labels import labels_to_palette, one_hot
-from generators.crops import EditBox
-from generators.editing import (
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import labels_to_palette, one_hot
+from scenepalette.generators.crops import EditBox
+from scenepalette.generators.editing import (
     Painter,
     Scene,
     autoencoding,
@@ -26,19 +26,19 @@ from generators.editing import (
     partial_edit,
     resampling,
 )
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.image_training import load_image_critic
-from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.layout_training import load_layout_generator
-from generators.pictures import check_ending, write_frames
-from generators.sean import SeanGenerator
-from pipeline.contents import check_contents
-from pipeline.models import PairModels, image_model, layout_model
-from pipeline.run import Run
-from pipeline.run_directory import CONFIG, check_outside
-from pipeline.stages import data
-from pipeline.units import reasons_of
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.image_training import load_image_critic
+from scenepalette.generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.layout_training import load_layout_generator
+from scenepalette.generators.pictures import check_ending, write_frames
+from scenepalette.generators.sean import SeanGenerator
+from scenepalette.pipeline.contents import check_contents
+from scenepalette.pipeline.models import PairModels, image_model, layout_model
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory import CONFIG, check_outside
+from scenepalette.pipeline.stages import data
+from scenepalette.pipeline.units import reasons_of
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
 Frames = Annotated[int, Field(ge=2, le=200)]

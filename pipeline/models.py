@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from data.errors import ConfigError
-from data.untrusted import short
-from generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
-from generators.image_contract import ImageSettings
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.image_training import CRITIC_WEIGHTS, WEIGHTS
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.production import Kind
-from pipeline.config import RunConfig
-from pipeline.rows import ROWS, Row
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.untrusted import short
+from scenepalette.generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from scenepalette.generators.image_contract import ImageSettings
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.image_training import CRITIC_WEIGHTS, WEIGHTS
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.production import Kind
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.rows import ROWS, Row
 
 LAYOUT_OF_KIND = {"full": "full", "partial": "partial"}
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from data.errors import ConfigError
-from pipeline.request import Request, assignment, resolve_out
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.request import Request, assignment, resolve_out
 
 RecipeArgument = Annotated[
     str, typer.Argument(metavar="RECIPE_OR_YAML", help="Name of a recipe (see `recipes`), or a YAML file.")

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from generators.image_contract import FeatureNetwork
-from generators.perceptual import VGG_LAYERS, load_vgg19
+from scenepalette.generators.image_contract import FeatureNetwork
+from scenepalette.generators.perceptual import VGG_LAYERS, load_vgg19
 
 
 class SegmenterFeatures(FeatureNetwork):

@@ -6,18 +6,18 @@ from collections.abc import Callable, Collection
 
 import torch
 
-from data.arrays import Pairs
-from data.errors import ConfigError, ScenepaletteError
-from data.untrusted import short
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.palettes import control_problems
-from pipeline.config import RunConfig
-from pipeline.models import layout_model, model_problem, pair_models, row_models, row_problems
-from pipeline.rows import ROWS
-from pipeline.stages.segment import arm_settings
-from segmenters.image_quality import LEAST_PAIRS, SMALLEST_SIDE
-from segmenters.model import build_deeplabv3, is_fetched
-from segmenters.train import size_problems
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.data.untrusted import short
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.palettes import control_problems
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.models import layout_model, model_problem, pair_models, row_models, row_problems
+from scenepalette.pipeline.rows import ROWS
+from scenepalette.pipeline.stages.segment import arm_settings
+from scenepalette.segmenters.image_quality import LEAST_PAIRS, SMALLEST_SIDE
+from scenepalette.segmenters.model import build_deeplabv3, is_fetched
+from scenepalette.segmenters.train import size_problems
 
 COMPUTED = ("layouts", "images", "finetuned", "shards", "segmenters", "report", "comparison")
 """Stages that need the device; the others read and count."""

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from training.loop import PlainProgress, Progress
+from scenepalette.training.loop import PlainProgress, Progress
 
 SHOWN_VALUES = 3
 # Steps are uneven (levels grow, checkpoints are written): time left follows the last two minutes.

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.errors import ConfigError, DataError
-from data.untrusted import YAML_BYTES, parse_yaml, read_text, short
-from pipeline.borrowing import borrowed_sections_of, sections_of
-from pipeline.config import RunConfig, make_config, merge, with_overrides
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.data.untrusted import YAML_BYTES, parse_yaml, read_text, short
+from scenepalette.pipeline.borrowing import borrowed_sections_of, sections_of
+from scenepalette.pipeline.config import RunConfig, make_config, merge, with_overrides
 
 Values = dict[str, Any]
 

@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data.errors import ConfigError
+from scenepalette.data.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pipeline.config import RunConfig
+    from scenepalette.pipeline.config import RunConfig
 
 PLACEHOLDERS = {"date": "%Y-%m-%d", "time": "%H%M"}
 _PLACEHOLDER = r"\{(" + "|".join(PLACEHOLDERS) + r")\}"
@@ -87,7 +87,7 @@ class Request:
             ConfigError: It cannot be run; all problems at once.
         """
         # Imported here, as it brings torch with it: a command line must be able to explain itself without.
-        from pipeline.recipes import load_config
+        from scenepalette.pipeline.recipes import load_config
 
         return load_config(self.recipe, self.overrides, self.run_dir)
 

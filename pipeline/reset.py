@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from data.errors import ConfigError
-from pipeline.contents import identity_in
-from pipeline.run_directory import check_holds_run, exclusive, remember, set_aside, write_shards_card
-from pipeline.units import show_seconds, units_on_disk
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.contents import identity_in
+from scenepalette.pipeline.run_directory import check_holds_run, exclusive, remember, set_aside, write_shards_card
+from scenepalette.pipeline.units import show_seconds, units_on_disk
 
 
 @dataclass(frozen=True)

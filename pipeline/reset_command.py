@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from data.errors import ConfigError
-from pipeline.options import WaitOption
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.options import WaitOption
 
 
 def reset(
@@ -29,9 +29,9 @@ def reset(
 
         scenepalette reset runs/demo segmenters report --yes
     """
-    from pipeline.reset import plan_reset
-    from pipeline.reset import reset as set_units_aside
-    from pipeline.units import counted, show_seconds
+    from scenepalette.pipeline.reset import plan_reset
+    from scenepalette.pipeline.reset import reset as set_units_aside
+    from scenepalette.pipeline.units import counted, show_seconds
 
     planned = plan_reset(run_dir, units)
     total = show_seconds(sum(unit.seconds for unit in planned))

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
 
 
 @dataclass(frozen=True)

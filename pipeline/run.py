@@ -22,28 +22,28 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from data.errors import ConfigError, ScenepaletteError, TrainingError
-from data.files import writing_explained
-from data.shards.manifest import read_manifest
-from data.shards.pairs import FirstPairs, ShardPairs
-from data.shards.writing import ShardInfo
-from data.unlabelled import UnlabelledImages, read_unlabelled
-from generators.end_to_end import TrainedPart, fine_tune
-from generators.image_contract import FeatureNetwork, ImageGenerator
-from generators.image_systems import find_image_system
-from generators.image_training import load_image_critic, load_image_generator, train_image_generator
-from generators.layout_training import load_layout_generator, train_layout_generator
-from generators.production import Kind, Labeller, PairMaker
-from pipeline.arms import ARMS
-from pipeline.borrowing import STAGES, borrow, lender_of, lending_problems
-from pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
-from pipeline.contents import MANIFEST, check_contents, identity_in, read_record
-from pipeline.models import PairModels, image_model, pair_models, row_models
-from pipeline.perceptual import choose_features
-from pipeline.preflight import check_after_data, check_before
-from pipeline.recipes import load_config
-from pipeline.rows import ROWS
-from pipeline.run_directory import (
+from scenepalette.data.errors import ConfigError, ScenepaletteError, TrainingError
+from scenepalette.data.files import writing_explained
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+from scenepalette.data.shards.writing import ShardInfo
+from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
+from scenepalette.generators.end_to_end import TrainedPart, fine_tune
+from scenepalette.generators.image_contract import FeatureNetwork, ImageGenerator
+from scenepalette.generators.image_systems import find_image_system
+from scenepalette.generators.image_training import load_image_critic, load_image_generator, train_image_generator
+from scenepalette.generators.layout_training import load_layout_generator, train_layout_generator
+from scenepalette.generators.production import Kind, Labeller, PairMaker
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.borrowing import STAGES, borrow, lender_of, lending_problems
+from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
+from scenepalette.pipeline.contents import MANIFEST, check_contents, identity_in, read_record
+from scenepalette.pipeline.models import PairModels, image_model, pair_models, row_models
+from scenepalette.pipeline.perceptual import choose_features
+from scenepalette.pipeline.preflight import check_after_data, check_before
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.rows import ROWS
+from scenepalette.pipeline.run_directory import (
     CONFIG,
     check_holds_run,
     exclusive,
@@ -53,10 +53,10 @@ from pipeline.run_directory import (
     write_document,
     write_shards_card,
 )
-from pipeline.sources import Sources, data_paths, unlabelled_paths
-from pipeline.stages import compare, data, generate, palettes, report, segment
-from pipeline.stages.generate import ShardPlan
-from pipeline.units import (
+from scenepalette.pipeline.sources import Sources, data_paths, unlabelled_paths
+from scenepalette.pipeline.stages import compare, data, generate, palettes, report, segment
+from scenepalette.pipeline.stages.generate import ShardPlan
+from scenepalette.pipeline.units import (
     BORROWED,
     State,
     Unit,
@@ -71,11 +71,11 @@ from pipeline.units import (
     timed,
     work_folder,
 )
-from segmenters.train import load_segmenter
-from training.checkpoint import weights_hash
-from training.fabric import computes_bfloat16, inference_type, make_fabric
-from training.loop import NO_PROGRESS, Progress, settings_of_result
-from training.ranks import ALONE, Ranks
+from scenepalette.segmenters.train import load_segmenter
+from scenepalette.training.checkpoint import weights_hash
+from scenepalette.training.fabric import computes_bfloat16, inference_type, make_fabric
+from scenepalette.training.loop import NO_PROGRESS, Progress, settings_of_result
+from scenepalette.training.ranks import ALONE, Ranks
 
 LAYOUT_VERSION = 3
 IMAGES_VERSION = 3

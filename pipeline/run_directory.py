@@ -15,9 +15,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from data.cards import collection_card
-from data.errors import ScenepaletteError
-from data.files import (
+from scenepalette.data.cards import collection_card
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import (
     encoded,
     explain_write_error,
     is_temporary,
@@ -25,10 +25,10 @@ from data.files import (
     sha256_of_file,
     write_atomically,
 )
-from data.locks import hold
-from data.provenance import code_version
-from data.shards.manifest import read_manifest
-from data.untrusted import parse_yaml
+from scenepalette.data.locks import hold
+from scenepalette.data.provenance import code_version
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.untrusted import parse_yaml
 
 MARK = "scenepalette-run.json"
 LOCK = ".scenepalette.lock"

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from data.errors import ConfigError, DataError
-from pipeline.tables import print_table
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.pipeline.tables import print_table
 
 if TYPE_CHECKING:
-    from data.shards.schema import Row
-    from training.loop import Progress
+    from scenepalette.data.shards.schema import Row
+    from scenepalette.training.loop import Progress
 
 SHOWN_IDS = 5
 SHOWN_SHARDS = 20
@@ -58,8 +58,8 @@ def verify(
 
         scenepalette shards verify runs/demo/shards/full --mend
     """
-    from data.shards.checking import Problem, find_problems, find_warnings
-    from data.shards.documents import mend_documents
+    from scenepalette.data.shards.checking import Problem, find_problems, find_warnings
+    from scenepalette.data.shards.documents import mend_documents
 
     absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
     if absent and not as_json:
@@ -90,7 +90,7 @@ def verify(
     elif count:
         typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
     else:
-        from data.shards.manifest import read_manifest
+        from scenepalette.data.shards.manifest import read_manifest
 
         manifest = read_manifest(folder)
         typer.echo(
@@ -117,7 +117,7 @@ def show(
 
         scenepalette shards show runs/demo/shards/full --id full-1a2b3c4d-00000003
     """
-    from data.shards.manifest import read_manifest, table_of_manifest
+    from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
 
     manifest = read_manifest(folder)
     table = table_of_manifest(manifest)
@@ -126,8 +126,8 @@ def show(
     else:
         _show_row(folder, row, table.names)
     if picture is not None:
-        from data.files import write_atomically
-        from data.shards.reading import contact_sheet, read_row
+        from scenepalette.data.files import write_atomically
+        from scenepalette.data.shards.reading import contact_sheet, read_row
 
         if row is None:
             sheet = contact_sheet(folder, count)
@@ -176,7 +176,7 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
-    from pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
+    from scenepalette.pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:
         with _terminal_given_back() as progress:
@@ -216,7 +216,7 @@ def export(
 
         scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
     """
-    from data.exports.exporting import export_shards
+    from scenepalette.data.exports.exporting import export_shards
 
     written = 0
     with _terminal_given_back() as progress:
@@ -236,8 +236,8 @@ def export(
 
 def _remedy(folder: Path, files: set[str | None]) -> str:
     """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
-    from data.shards.manifest import read_manifest, stray_problems
-    from pipeline.regenerate import is_whole, run_around
+    from scenepalette.data.shards.manifest import read_manifest, stray_problems
+    from scenepalette.pipeline.regenerate import is_whole, run_around
 
     try:
         manifest = read_manifest(folder)
@@ -274,7 +274,7 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
 @contextlib.contextmanager
 def _terminal_given_back() -> Iterator[Progress]:
     """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
-    from pipeline.progress import RichProgress, choose_progress
+    from scenepalette.pipeline.progress import RichProgress, choose_progress
 
     progress = choose_progress()
     try:
@@ -287,9 +287,9 @@ def _terminal_given_back() -> Iterator[Progress]:
 def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
     import itertools
 
-    from data.cards import label_origins_of
-    from data.shards.manifest import licence_of
-    from data.shards.reading import iterate_rows
+    from scenepalette.data.cards import label_origins_of
+    from scenepalette.data.shards.manifest import licence_of
+    from scenepalette.data.shards.reading import iterate_rows
 
     typer.echo(
         f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
@@ -302,7 +302,7 @@ def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...])
 
 
 def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
-    from data.shards.reading import read_row
+    from scenepalette.data.shards.reading import read_row
 
     pair = read_row(folder, row)
     _check_shown(folder, pair, len(names))

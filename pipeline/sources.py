@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from data.errors import ScenepaletteError
-from pipeline.borrowing import lender_of, lends, weights_of
-from pipeline.config import DataConfig, RunConfig
-from pipeline.contents import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
-from pipeline.run_directory import read_mark
-from pipeline.stages import data
-from pipeline.units import BORROWED, Unit
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.pipeline.borrowing import lender_of, lends, weights_of
+from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.contents import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
+from scenepalette.pipeline.run_directory import read_mark
+from scenepalette.pipeline.stages import data
+from scenepalette.pipeline.units import BORROWED, Unit
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 ABSENT = "absent"
 # A unit that has not read its source yet is recognised without it.

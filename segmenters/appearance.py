@@ -15,8 +15,8 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 from skimage.color import rgb2gray, rgb2lab
 
-from data.errors import DataError
-from segmenters.inputs import check_images, labelled_pixels
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.inputs import check_images, labelled_pixels
 
 # Centre of the first bin of L, a and b. Bins have width 1 and are centred on integers, so that rounding does not
 # scatter the many pixels with a = b = 0. L of an sRGB colour is in [0, 100], a in [-86, 98], b in [-108, 94].

@@ -20,11 +20,11 @@ from torchmetrics.functional.image import multiscale_structural_similarity_index
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import AlexNet_Weights
 
-from data.downloads import load_published
-from data.errors import DataError
-from data.randomness import derive_seed, numpy_generator
-from segmenters.evaluate import mean_over_classes
-from segmenters.inputs import check_images, labelled_pixels
+from scenepalette.data.downloads import load_published
+from scenepalette.data.errors import DataError
+from scenepalette.data.randomness import derive_seed, numpy_generator
+from scenepalette.segmenters.evaluate import mean_over_classes
+from scenepalette.segmenters.inputs import check_images, labelled_pixels
 
 # Exponents of the five scales, from fine to coarse (Wang et al. 2003, section 3.2).
 SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)

@@ -10,13 +10,13 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.classes import IGNORE_ID
-from data.errors import DataError
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import DataError
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from data.arrays import Pairs
-    from data.shards.pairs import ShardPairs
+    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.shards.pairs import ShardPairs
 
 
 def apply_to_pairs(

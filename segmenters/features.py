@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as INCEPTION_URL
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-from data.downloads import load_published
-from segmenters.evaluate import apply_to_pairs
-from segmenters.model import pooled_features
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.downloads import load_published
+from scenepalette.segmenters.evaluate import apply_to_pairs
+from scenepalette.segmenters.model import pooled_features
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from data.arrays import Pairs
-    from data.shards.pairs import ShardPairs
+    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.shards.pairs import ShardPairs
 
 INCEPTION_LAYER = "2048"
 

@@ -11,11 +11,16 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.arrays import images_to_uint8
-from data.errors import DataError
-from data.randomness import derive_seed
-from segmenters.appearance import AppearanceHistograms, appearance_histograms, color_distance, texture_distance
-from segmenters.diversity import (
+from scenepalette.data.arrays import images_to_uint8
+from scenepalette.data.errors import DataError
+from scenepalette.data.randomness import derive_seed
+from scenepalette.segmenters.appearance import (
+    AppearanceHistograms,
+    appearance_histograms,
+    color_distance,
+    texture_distance,
+)
+from scenepalette.segmenters.diversity import (
     LPIPS_SMALLEST_SIDE,
     WINDOW,
     ClassVariance,
@@ -25,16 +30,16 @@ from segmenters.diversity import (
     mean_pairwise_ms_ssim,
     number_of_scales,
 )
-from segmenters.evaluate import confusion_per_image, mean_iou, mean_over_classes
-from segmenters.features import inception_features, load_inception, segmenter_features
-from segmenters.manifold import NEIGHBORS, precision_recall
-from segmenters.metrics import frechet_distance
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.segmenters.evaluate import confusion_per_image, mean_iou, mean_over_classes
+from scenepalette.segmenters.features import inception_features, load_inception, segmenter_features
+from scenepalette.segmenters.manifold import NEIGHBORS, precision_recall
+from scenepalette.segmenters.metrics import frechet_distance
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from data.arrays import Pairs
-    from data.classes import ClassTable
-    from data.shards.pairs import ShardPairs
+    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.classes import ClassTable
+    from scenepalette.data.shards.pairs import ShardPairs
 
 ImageMetrics = dict[str, float | int | str | None]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.classes import IGNORE_ID
-from data.errors import DataError
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import DataError
 
 
 def check_images(images: np.ndarray, what: str = "Images") -> None:
@@ -21,7 +21,7 @@ def check_images(images: np.ndarray, what: str = "Images") -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise DataError(
             f"{what} must be uint8 [N, H, W, 3]; received {images.dtype} {list(images.shape)}. Turn tensors in [-1, 1] "
-            "into pictures with data.arrays.images_to_uint8."
+            "into pictures with scenepalette.data.arrays.images_to_uint8."
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
-from data.errors import DataError
+from scenepalette.data.errors import DataError
 
 # k of Kynkaanniemi et al. 2019, section 3.
 NEIGHBORS = 3

@@ -12,13 +12,13 @@ from lightning_fabric import Fabric
 from numpy.typing import ArrayLike
 from torch import nn
 
-from data.errors import DataError
-from segmenters.features import inception_features, load_inception, segmenter_features
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.features import inception_features, load_inception, segmenter_features
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 if TYPE_CHECKING:
-    from data.arrays import Pairs
-    from data.shards.pairs import ShardPairs
+    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.shards.pairs import ShardPairs
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:

@@ -31,12 +31,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from data.classes import IGNORE_ID, ClassTable
-from data.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
-from data.files import sha256_of_json
-from data.randomness import torch_generator
-from data.transforms import StandardAugmentation, flip_horizontally
-from segmenters.advent import (
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
+from scenepalette.data.files import sha256_of_json
+from scenepalette.data.randomness import torch_generator
+from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
+from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
     REFERENCE_DOMAIN,
     SMALLEST_SIDE,
@@ -45,9 +45,9 @@ from segmenters.advent import (
     minimum_entropy_loss,
     weighted_self_information,
 )
-from segmenters.model import build_deeplabv3
-from training.checkpoint import CheckpointFolder, load_weights, save_weights
-from training.loop import (
+from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.loop import (
     NO_PROGRESS,
     MetricsLog,
     Progress,
@@ -59,8 +59,8 @@ from training.loop import (
 )
 
 if TYPE_CHECKING:
-    from data.arrays import Pairs
-    from data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.arrays import Pairs
+    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 Domain = Literal["real", "synthetic"]
 Batch = tuple[Tensor, Tensor]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import yaml
 
-from data.files import sha256_of_file
-from pipeline.config import RunConfig
-from pipeline.recipes import load_config
-from pipeline.run import Run
+from scenepalette.data.files import sha256_of_file
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run
 
 LAYOUT = {
     "noise_features": 4,

@@ -15,6 +15,7 @@ def test_imports_point_down_and_only_flows_know_prefect() -> None:
 
 
 def test_everything_but_flows_imports_without_prefect() -> None:
-    code = "import sys; sys.modules['prefect'] = None; import pipeline.run, pipeline.command_line, pipeline.progress"
+    code = "import sys; sys.modules['prefect'] = None; "
+    code += "from scenepalette.pipeline import command_line, progress, run"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 from lightning_fabric import Fabric
 
-from data.errors import ConfigError
-from training.memory import keep_freed_memory
+from scenepalette.data.errors import ConfigError
+from scenepalette.training.memory import keep_freed_memory
 
 
 def make_fabric(accelerator: str = "cpu", precision: str = "32-true", index: int = 0) -> Fabric:

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from data.errors import TrainingError
-from data.files import explain_write_error, write_atomically
-from data.randomness import derive_seed, numpy_generator
+from scenepalette.data.errors import TrainingError
+from scenepalette.data.files import explain_write_error, write_atomically
+from scenepalette.data.randomness import derive_seed, numpy_generator
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from data.errors import ConfigError
+from scenepalette.data.errors import ConfigError
 
 # Ranks wait while the first one does what is not shared. One that ends is noticed at once, by its closed connections.
 PATIENCE = timedelta(days=30)

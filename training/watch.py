@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from training.loop import LOG_EVERY, Line
+from scenepalette.training.loop import LOG_EVERY, Line
 
 # Below this mean absolute difference, of 255 grey levels, two images look the same.
 SAME_PICTURE = 2.0

@@ -17,12 +17,12 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from data.cards import label_origins_of, title_of
-from data.classes import IGNORE_ID
-from data.exports.parts import Part, parts_of_shards
-from data.exports.rows import ExportedRow, ShardFolder
-from data.files import open_atomically, sync_disks, write_atomically
-from data.shards.manifest import licence_of
+from scenepalette.data.cards import label_origins_of, title_of
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.exports.parts import Part, parts_of_shards
+from scenepalette.data.exports.rows import ExportedRow, ShardFolder
+from scenepalette.data.files import open_atomically, sync_disks, write_atomically
+from scenepalette.data.shards.manifest import licence_of
 
 PANOPTIC = "panoptic_train"
 STUFF = "stuff_train"

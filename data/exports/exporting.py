@@ -8,13 +8,20 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from data.cards import lineage_text
-from data.errors import ConfigError
-from data.exports.images import ImageFolder
-from data.exports.parts import Part
-from data.exports.rows import ExportedRow, ShardFolder
-from data.files import explain_write_error, is_temporary, read_json, sha256_of_json, write_atomically, write_json
-from data.locks import hold
+from scenepalette.data.cards import lineage_text
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.exports.images import ImageFolder
+from scenepalette.data.exports.parts import Part
+from scenepalette.data.exports.rows import ExportedRow, ShardFolder
+from scenepalette.data.files import (
+    explain_write_error,
+    is_temporary,
+    read_json,
+    sha256_of_json,
+    write_atomically,
+    write_json,
+)
+from scenepalette.data.locks import hold
 
 FORMATS = ("images", "coco", "webdataset")
 EXPORT = "export.json"
@@ -131,10 +138,10 @@ def _exporter(to: str, out: Path, shards: ShardFolder, rows_per_tar: int | None)
         return ImageFolder(out, shards)
     # Imported when asked for: pycocotools and tarfile are for these alone.
     if to == "coco":
-        from data.exports.coco import Coco
+        from scenepalette.data.exports.coco import Coco
 
         return Coco(out, shards, out / RECORDS)
-    from data.exports.webdataset import ROWS_PER_TAR, WebDataset
+    from scenepalette.data.exports.webdataset import ROWS_PER_TAR, WebDataset
 
     return WebDataset(out, shards, rows_per_tar or ROWS_PER_TAR)
 

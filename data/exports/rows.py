@@ -12,11 +12,11 @@ from urllib.parse import quote
 
 import numpy as np
 
-from data.errors import DataError
-from data.files import sha256_of_file
-from data.shards.manifest import read_manifest, shard_problems, table_of_manifest
-from data.shards.reading import open_shard, read_group
-from data.shards.schema import Row, decode_row, row_problems
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.manifest import read_manifest, shard_problems, table_of_manifest
+from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.data.shards.schema import Row, decode_row, row_problems
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.exports.parts import Part
-from data.exports.rows import ExportedRow, ShardFolder
-from data.files import open_atomically, sha256_of_open
-from data.shards.schema import Row
+from scenepalette.data.exports.parts import Part
+from scenepalette.data.exports.rows import ExportedRow, ShardFolder
+from scenepalette.data.files import open_atomically, sha256_of_open
+from scenepalette.data.shards.schema import Row
 
 ROWS_PER_TAR = 1000
 

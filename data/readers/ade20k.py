@@ -4,8 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.class_files import packaged_table
-from data.readers.pairs import FilePair, LabelValues, PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.class_files import packaged_table
+from scenepalette.data.readers.pairs import (
+    FilePair,
+    LabelValues,
+    PairedFiles,
+    files_by_stem,
+    match_names,
+    require_folders,
+)
 
 LICENCE = (
     "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: "

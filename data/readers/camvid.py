@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from data.classes import CAMVID
-from data.readers.pairs import (
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.readers.pairs import (
     MOST_LINE_PROBLEMS,
     FilePair,
     LabelValues,
@@ -17,7 +17,7 @@ from data.readers.pairs import (
     other_endings,
     require_folders,
 )
-from data.untrusted import read_lines, short
+from scenepalette.data.untrusted import read_lines, short
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.classes import CITYSCAPES
-from data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.classes import CITYSCAPES
+from scenepalette.data.readers.pairs import PairedFiles, pair_by_folders, require_folders
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
 
@@ -13,7 +13,7 @@ LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www
 def open_cityscapes(root: Path, split: str) -> PairedFiles:
     """Open a split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png.
 
-    Label values are the published label ids, see data.classes.CITYSCAPES; 255 is ignored.
+    Label values are the published label ids, see scenepalette.data.classes.CITYSCAPES; 255 is ignored.
 
     Args:
         root: Folder with leftImg8bit/ and gtFine/.

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from data.classes import CITYSCAPES
-from data.readers import cityscapes
-from data.readers.pairs import (
+from scenepalette.data.classes import CITYSCAPES
+from scenepalette.data.readers import cityscapes
+from scenepalette.data.readers.pairs import (
     FilePair,
     LabelValues,
     PairedFiles,

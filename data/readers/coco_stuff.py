@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from data.class_files import packaged_table
-from data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.class_files import packaged_table
+from scenepalette.data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
 
 LICENCE = (
     "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.classes import IDD
-from data.errors import DataError
-from data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.classes import IDD
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.pairs import PairedFiles, pair_by_folders, require_folders
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
 
@@ -21,7 +21,7 @@ def open_idd(root: Path, split: str) -> PairedFiles:
         split: "train" or "val".
 
     Returns:
-        The checked data set; label values are ids of data.classes.IDD, 255 is ignored.
+        The checked data set; label values are ids of scenepalette.data.classes.IDD, 255 is ignored.
 
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.

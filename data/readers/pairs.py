@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from PIL import Image, ImageOps
 
-from data.classes import IGNORE_ID, ClassTable
-from data.datasets import Sample
-from data.errors import DataError
-from data.files import sha256_of_files, sha256_of_json
-from data.untrusted import read_file, short
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.datasets import Sample
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import sha256_of_files, sha256_of_json
+from scenepalette.data.untrusted import read_file, short
 
 _EXIF_ORIENTATION = 0x0112
 _SHOWN_VALUES = 8

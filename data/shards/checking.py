@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data.errors import DataError
-from data.files import sha256_of_file
-from data.shards.manifest import (
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.manifest import (
     document_problems,
     has_form_of_manifest,
     load_manifest,
@@ -28,8 +28,8 @@ from data.shards.manifest import (
     stray_problems,
     table_of_manifest,
 )
-from data.shards.reading import explained_read, open_shard
-from data.shards.schema import (
+from scenepalette.data.shards.reading import explained_read, open_shard
+from scenepalette.data.shards.schema import (
     ROW_GROUP,
     SCHEMA,
     collection_of,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from data.arrays import open_array, write_header
-from data.errors import DataError
-from data.files import open_atomically
+from scenepalette.data.arrays import open_array, write_header
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import open_atomically
 
 _OPEN_FILES = 256
 
@@ -70,7 +70,7 @@ class DecodedShards:
         if missing:
             raise DataError(
                 f"{self.folder} lacks decoded copies of {len(missing)} of {len(shards)} shards. Write them with "
-                "data.shards.pairs.decode_shards; it continues where it stopped.",
+                "scenepalette.data.shards.pairs.decode_shards; it continues where it stopped.",
                 missing,
             )
 

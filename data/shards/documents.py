@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.cards import write_card
-from data.croissant import write_croissant
-from data.shards.manifest import document_problems, read_manifest, seal_documents
+from scenepalette.data.cards import write_card
+from scenepalette.data.croissant import write_croissant
+from scenepalette.data.shards.manifest import document_problems, read_manifest, seal_documents
 
 
 def mend_documents(folder: Path | str) -> list[str]:

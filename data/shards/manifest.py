@@ -11,12 +11,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from data.classes import ClassTable
-from data.errors import DataError, ScenepaletteError
-from data.files import read_json, sha256_of_file, sha256_of_json, write_json
-from data.provenance import code_version
-from data.shards.schema import KINDS, SCHEMA_VERSION
-from data.shards.writing import ShardInfo
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import DataError, ScenepaletteError
+from scenepalette.data.files import read_json, sha256_of_file, sha256_of_json, write_json
+from scenepalette.data.provenance import code_version
+from scenepalette.data.shards.schema import KINDS, SCHEMA_VERSION
+from scenepalette.data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
 CARD_NAME = "README.md"

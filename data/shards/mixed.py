@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset
 
-from data.classes import ClassTable
-from data.errors import ConfigError, DataError
-from data.randomness import numpy_generator
-from data.shards.pairs import ShardPairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.data.shards.pairs import ShardPairs
 
 
 class MixedPairs(ConcatDataset[dict[str, Any]]):

@@ -7,9 +7,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from data.errors import ConfigError
-from data.randomness import numpy_generator
-from data.shards.schema import ROW_GROUP
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.data.shards.schema import ROW_GROUP
 
 Remainder = Literal["keep", "drop", "pad"]
 REMAINDERS: tuple[str, ...] = get_args(Remainder)

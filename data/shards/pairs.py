@@ -16,13 +16,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from data.arrays import Pairs, images_from_uint8
-from data.classes import IGNORE_ID, ClassTable
-from data.errors import ConfigError, DataError
-from data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
-from data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
-from data.shards.reading import explained_read, open_shard, read_group
-from data.shards.schema import ROW_GROUP, decode_image, decode_label
+from scenepalette.data.arrays import Pairs, images_from_uint8
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
+from scenepalette.data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
+from scenepalette.data.shards.reading import explained_read, open_shard, read_group
+from scenepalette.data.shards.schema import ROW_GROUP, decode_image, decode_label
 
 _OPEN_FILES = 32
 
@@ -30,9 +30,10 @@ _OPEN_FILES = 32
 class ShardPairs(Dataset[dict[str, Any]]):
     """The pairs of a folder of shards, for training.
 
-    Serves as `data.arrays.Pairs` does, and as a map-style data set of a `torch.utils.data.DataLoader`. Files are opened
-    when first asked for. Row groups stay in memory in encoded form up to a limit in bytes, the least recently used one
-    leaves first; only rows that are asked for are decoded. A copy in another process starts with an empty memory.
+    Serves as `scenepalette.data.arrays.Pairs` does, and as a map-style data set of a
+    `torch.utils.data.DataLoader`. Files are opened when first asked for. Row groups stay in memory in encoded form
+    up to a limit in bytes, the least recently used one leaves first; only rows that are asked for are decoded. A
+    copy in another process starts with an empty memory.
 
     Attributes:
         folder: Absolute path of the folder.

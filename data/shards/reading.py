@@ -13,9 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from data.errors import DataError
-from data.shards.manifest import link_problems, read_manifest, table_of_manifest
-from data.shards.schema import SCHEMA, Row, decode_row
+from scenepalette.data.errors import DataError
+from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
+from scenepalette.data.shards.schema import SCHEMA, Row, decode_row
 
 # Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while pictures hardly compress any further.
 MAX_GROUP_BYTES = 2 * 2**30

@@ -10,11 +10,11 @@ import torch
 from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
-from data.errors import ConfigError
-from data.files import sha256_of_json
-from data.shards.manifest import read_manifest
-from data.shards.order import EpochOrder, Remainder
-from data.shards.pairs import ShardPairs
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import sha256_of_json
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.order import EpochOrder, Remainder
+from scenepalette.data.shards.pairs import ShardPairs
 
 # Row groups of neighbouring windows overlap, and bytes per row vary.
 _ROOM = 2

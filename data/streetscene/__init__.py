@@ -1,1 +1,1 @@
-"""Geometry, materials and light behind the embedded street scenes of `data.streets`."""
+"""Geometry, materials and light behind the embedded street scenes of `scenepalette.data.streets`."""

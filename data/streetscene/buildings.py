@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from data.streetscene.camera import FARTHEST_METRES, NEAREST_METRES, Point
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import BUILDING, TERRAIN, VEGETATION
-from data.streetscene.light import Color, mix, scaled, varied
+from scenepalette.data.streetscene.camera import FARTHEST_METRES, NEAREST_METRES, Point
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import BUILDING, TERRAIN, VEGETATION
+from scenepalette.data.streetscene.light import Color, mix, scaled, varied
 
 FACADES: tuple[Color, ...] = (
     (158, 82, 62),

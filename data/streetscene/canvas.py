@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
-from data.streetscene.camera import Camera, Point
-from data.streetscene.light import Color, Light, Pixel
+from scenepalette.data.streetscene.camera import Camera, Point
+from scenepalette.data.streetscene.light import Color, Light, Pixel
 
 
 class Canvas:

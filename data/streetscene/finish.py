@@ -7,9 +7,9 @@ import functools
 import numpy as np
 from PIL import Image, ImageFilter
 
-from data.streetscene.camera import Camera
-from data.streetscene.ids import BUILDING, FENCE, LANE_MARKING, ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION
-from data.streetscene.light import Color, Light
+from scenepalette.data.streetscene.camera import Camera
+from scenepalette.data.streetscene.ids import BUILDING, FENCE, LANE_MARKING, ROAD, SIDEWALK, SKY, TERRAIN, VEGETATION
+from scenepalette.data.streetscene.light import Color, Light
 
 TILE = 256
 

@@ -6,11 +6,11 @@ import math
 import random
 from dataclasses import dataclass
 
-from data.classes import IGNORE_ID
-from data.streetscene.camera import NEAREST_METRES
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import FENCE, POLE, TRAFFIC_SIGN
-from data.streetscene.light import Color, scaled, varied
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.streetscene.camera import NEAREST_METRES
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import FENCE, POLE, TRAFFIC_SIGN
+from scenepalette.data.streetscene.light import Color, scaled, varied
 
 
 @dataclass(frozen=True)

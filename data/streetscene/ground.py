@@ -5,10 +5,10 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from data.streetscene.camera import FARTHEST_METRES
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import LANE_MARKING, ROAD, SIDEWALK, TERRAIN
-from data.streetscene.light import Color, varied
+from scenepalette.data.streetscene.camera import FARTHEST_METRES
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import LANE_MARKING, ROAD, SIDEWALK, TERRAIN
+from scenepalette.data.streetscene.light import Color, varied
 
 BESIDE_METRES = 400.0
 

@@ -1,4 +1,4 @@
-"""Class ids of the embedded street scenes, in the order of the class table `data.streets.STREETS`."""
+"""Class ids of the embedded street scenes, in the order of the class table `scenepalette.data.streets.STREETS`."""
 
 from __future__ import annotations
 

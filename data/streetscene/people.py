@@ -6,10 +6,10 @@ import math
 import random
 from dataclasses import dataclass
 
-from data.streetscene.camera import NEAREST_METRES
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import BICYCLIST, PEDESTRIAN
-from data.streetscene.light import Color, scaled, varied
+from scenepalette.data.streetscene.camera import NEAREST_METRES
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import BICYCLIST, PEDESTRIAN
+from scenepalette.data.streetscene.light import Color, scaled, varied
 
 SHIRTS: tuple[Color, ...] = (
     (170, 44, 44),

@@ -6,10 +6,10 @@ import math
 import random
 from dataclasses import dataclass
 
-from data.streetscene.camera import NEAREST_METRES
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import VEGETATION
-from data.streetscene.light import Color, scaled, varied
+from scenepalette.data.streetscene.camera import NEAREST_METRES
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import VEGETATION
+from scenepalette.data.streetscene.light import Color, scaled, varied
 
 GREENS: tuple[Color, ...] = ((62, 96, 42), (80, 112, 52), (48, 78, 44), (98, 118, 60), (74, 92, 66))
 AUTUMN: tuple[Color, ...] = ((170, 112, 42), (150, 78, 38), (186, 150, 60), (120, 104, 52))

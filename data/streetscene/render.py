@@ -6,19 +6,19 @@ import random
 
 import numpy as np
 
-from data.classes import IGNORE_ID
-from data.randomness import numpy_generator
-from data.streetscene.buildings import Building, draw_backdrop, draw_building
-from data.streetscene.camera import Camera
-from data.streetscene.canvas import Canvas
-from data.streetscene.finish import develop, sky_background
-from data.streetscene.furniture import Fence, Post, draw_fence, draw_post
-from data.streetscene.ground import draw_ground
-from data.streetscene.light import Color, scaled
-from data.streetscene.people import Person, draw_person
-from data.streetscene.plants import Hedge, Tree, draw_hedge, draw_tree
-from data.streetscene.scene import Scene
-from data.streetscene.vehicles import Vehicle, draw_vehicle
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.data.streetscene.buildings import Building, draw_backdrop, draw_building
+from scenepalette.data.streetscene.camera import Camera
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.finish import develop, sky_background
+from scenepalette.data.streetscene.furniture import Fence, Post, draw_fence, draw_post
+from scenepalette.data.streetscene.ground import draw_ground
+from scenepalette.data.streetscene.light import Color, scaled
+from scenepalette.data.streetscene.people import Person, draw_person
+from scenepalette.data.streetscene.plants import Hedge, Tree, draw_hedge, draw_tree
+from scenepalette.data.streetscene.scene import Scene
+from scenepalette.data.streetscene.vehicles import Vehicle, draw_vehicle
 
 # Pixels of the finished picture up to which four strokes per pixel side are affordable; above, two are enough.
 FOURFOLD_PIXELS = 128 * 160

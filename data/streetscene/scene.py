@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
-from data.streetscene.buildings import FACADES, Building
-from data.streetscene.camera import View
-from data.streetscene.furniture import Fence, Post
-from data.streetscene.ground import Ground, Junction
-from data.streetscene.light import Color, Light, sample_light, varied
-from data.streetscene.people import Person
-from data.streetscene.plants import AUTUMN, GREENS, Hedge, Tree
-from data.streetscene.vehicles import PAINTS, Vehicle
+from scenepalette.data.streetscene.buildings import FACADES, Building
+from scenepalette.data.streetscene.camera import View
+from scenepalette.data.streetscene.furniture import Fence, Post
+from scenepalette.data.streetscene.ground import Ground, Junction
+from scenepalette.data.streetscene.light import Color, Light, sample_light, varied
+from scenepalette.data.streetscene.people import Person
+from scenepalette.data.streetscene.plants import AUTUMN, GREENS, Hedge, Tree
+from scenepalette.data.streetscene.vehicles import PAINTS, Vehicle
 
 Thing = Building | Tree | Hedge | Vehicle | Person | Post | Fence
 

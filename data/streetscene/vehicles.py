@@ -6,10 +6,10 @@ import math
 import random
 from dataclasses import dataclass
 
-from data.streetscene.camera import NEAREST_METRES, Point
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import CAR, TRUCK
-from data.streetscene.light import Color, mix, scaled, varied
+from scenepalette.data.streetscene.camera import NEAREST_METRES, Point
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import CAR, TRUCK
+from scenepalette.data.streetscene.light import Color, mix, scaled, varied
 
 PAINTS: tuple[Color, ...] = (
     (212, 214, 216),

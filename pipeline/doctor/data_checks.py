@@ -13,15 +13,23 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from data.classes import ClassTable
-from data.datasets import SegmentationDataset
-from data.errors import DataError, ScenepaletteError
-from data.label_guesses import guess
-from data.readers.pairs import RawLabel, read_raw_label
-from data.scanning import Scan
-from data.similarity import ADJACENT, NEARLY, SimilarPair, are_copies, candidates, comparable, similar_pairs
-from data.untrusted import is_within
-from pipeline.doctor.findings import Check, Status
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import SegmentationDataset
+from scenepalette.data.errors import DataError, ScenepaletteError
+from scenepalette.data.label_guesses import guess
+from scenepalette.data.readers.pairs import RawLabel, read_raw_label
+from scenepalette.data.scanning import Scan
+from scenepalette.data.similarity import (
+    ADJACENT,
+    NEARLY,
+    SimilarPair,
+    are_copies,
+    candidates,
+    comparable,
+    similar_pairs,
+)
+from scenepalette.data.untrusted import is_within
+from scenepalette.pipeline.doctor.findings import Check, Status
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35

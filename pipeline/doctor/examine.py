@@ -7,28 +7,28 @@ import tempfile
 import time
 from pathlib import Path
 
-from data.arrays import read_arrays
-from data.class_files import read_class_file, table_of_class_file
-from data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
-from data.datasets import SegmentationDataset, open_dataset
-from data.errors import ConfigError, ScenepaletteError
-from data.files import read_json
-from data.readers.folder import CLASS_FILES
-from data.scanning import Scan, scan
-from data.unlabelled import find_images
-from generators.palettes import control_problems
-from pipeline.config import RunConfig
-from pipeline.doctor import data_checks
-from pipeline.doctor.data_checks import Split
-from pipeline.doctor.findings import Check, Diagnosis
-from pipeline.doctor.measure import measured_names
-from pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
-from pipeline.doctor.timing import Measured, check_time, measure
-from pipeline.preflight import settings_problems
-from pipeline.request import Request
-from pipeline.run import Run, units_of
-from pipeline.run_directory import check_ownership
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.arrays import read_arrays
+from scenepalette.data.class_files import read_class_file, table_of_class_file
+from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
+from scenepalette.data.datasets import SegmentationDataset, open_dataset
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.data.files import read_json
+from scenepalette.data.readers.folder import CLASS_FILES
+from scenepalette.data.scanning import Scan, scan
+from scenepalette.data.unlabelled import find_images
+from scenepalette.generators.palettes import control_problems
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor.data_checks import Split
+from scenepalette.pipeline.doctor.findings import Check, Diagnosis
+from scenepalette.pipeline.doctor.measure import measured_names
+from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
+from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
+from scenepalette.pipeline.preflight import settings_problems
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run_directory import check_ownership
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 _FIXED_TABLES = {

@@ -1,4 +1,4 @@
-"""Times some real steps of every training of a run: `python -m pipeline.doctor.measure FOLDER`.
+"""Times some real steps of every training of a run: `python -m scenepalette.pipeline.doctor.measure FOLDER`.
 
 A process of its own, so that whoever started it can end it when its time is over, and so that its memory is that of a
 training. FOLDER holds `config.yaml` and `data/` with some training pairs. Each measurement is a line of JSON on
@@ -23,27 +23,27 @@ import psutil
 import torch
 from lightning_fabric import Fabric
 
-from data.arrays import Pairs, read_arrays
-from data.errors import ScenepaletteError
-from generators.grids import base_grid
-from generators.image_systems import find_image_system
-from generators.image_training import train_image_generator
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.layout_training import train_layout_generator
-from generators.palettes import PaletteSampler, fit_palette_sampler
-from generators.perceptual import VGG_LAYERS, Vgg19Features
-from generators.production import PairMaker
-from pipeline.config import RunConfig
-from pipeline.models import image_model, pair_models
-from pipeline.recipes import load_config
-from pipeline.run import Run
-from pipeline.stages.data import FILLED
-from pipeline.stages.generate import ShardPlan, make_shard
-from pipeline.stages.palettes import real_palettes
-from pipeline.stages.segment import arm_settings
-from segmenters.train import train_segmenter
-from training.fabric import inference_type
-from training.loop import NO_PROGRESS, Progress
+from scenepalette.data.arrays import Pairs, read_arrays
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.generators.grids import base_grid
+from scenepalette.generators.image_systems import find_image_system
+from scenepalette.generators.image_training import train_image_generator
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.layout_training import train_layout_generator
+from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.generators.perceptual import VGG_LAYERS, Vgg19Features
+from scenepalette.generators.production import PairMaker
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.models import image_model, pair_models
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.stages.generate import ShardPlan, make_shard
+from scenepalette.pipeline.stages.palettes import real_palettes
+from scenepalette.pipeline.stages.segment import arm_settings
+from scenepalette.segmenters.train import train_segmenter
+from scenepalette.training.fabric import inference_type
+from scenepalette.training.loop import NO_PROGRESS, Progress
 
 TIMED_STEPS = 2
 READY = "ready"

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.doctor.findings import STATUSES, Diagnosis, Status, shown
+from scenepalette.pipeline.doctor.findings import STATUSES, Diagnosis, Status, shown
 
 TEMPLATE = "doctor.html.jinja"
 MARKS: dict[Status, str] = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
@@ -85,7 +85,9 @@ def to_markdown(diagnosis: Diagnosis, strict: bool = False) -> str:
 def to_html(diagnosis: Diagnosis, strict: bool = False) -> str:
     """Fill the page; its policy forbids every request."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(files("pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("scenepalette.pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     return template.render(
         diagnosis=diagnosis,
         verdict=diagnosis.verdict(strict),

@@ -13,18 +13,18 @@ import psutil
 import torch
 from torch import nn
 
-from data.downloads import local_weights
-from data.errors import ConfigError, ScenepaletteError
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.layout_systems import LAYOUT_SYSTEMS
-from pipeline.config import RunConfig
-from pipeline.doctor.findings import Check, Status
-from pipeline.models import ImageModel, LayoutModel, pair_models
-from pipeline.run import Run
-from pipeline.run_directory import check_ownership
-from segmenters.diversity import ALEXNET_URL
-from segmenters.features import INCEPTION_URL
-from segmenters.model import build_deeplabv3
+from scenepalette.data.downloads import local_weights
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.models import ImageModel, LayoutModel, pair_models
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory import check_ownership
+from scenepalette.segmenters.diversity import ALEXNET_URL
+from scenepalette.segmenters.features import INCEPTION_URL
+from scenepalette.segmenters.model import build_deeplabv3
 
 FLOAT = 4
 CHECKPOINTS = 4

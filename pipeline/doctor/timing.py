@@ -15,17 +15,17 @@ from pathlib import Path
 
 import numpy as np
 
-from data.arrays import read_arrays, write_arrays, write_label_array
-from data.datasets import Sample, SegmentationDataset
-from data.errors import ScenepaletteError
-from data.labels import fill_ignored
-from data.untrusted import short
-from pipeline.arms import ARMS
-from pipeline.config import RunConfig, write_config
-from pipeline.doctor.findings import Check
-from pipeline.doctor.measure import READY, START
-from pipeline.stages.data import FILLED
-from pipeline.units import show_seconds
+from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
+from scenepalette.data.datasets import Sample, SegmentationDataset
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.labels import fill_ignored
+from scenepalette.data.untrusted import short
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.config import RunConfig, write_config
+from scenepalette.pipeline.doctor.findings import Check
+from scenepalette.pipeline.doctor.measure import READY, START
+from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.units import show_seconds
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
@@ -108,7 +108,9 @@ def measure(
         return Measured(failure=str(error))
     errors = (folder / "errors.txt").open("w+b")
     process = subprocess.Popen(
-        [sys.executable, "-m", "pipeline.doctor.measure", str(folder)], stdout=subprocess.PIPE, stderr=errors
+        [sys.executable, "-m", "scenepalette.pipeline.doctor.measure", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=errors,
     )
     assert process.stdout is not None
     lines: queue.Queue[bytes] = queue.Queue()

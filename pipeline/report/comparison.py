@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
-from data.arrays import Pairs
-from data.files import write_atomically, write_json
-from data.shards.reading import iterate_rows
-from generators.pictures import tile_pictures
-from pipeline.config import RunConfig
-from pipeline.models import row_models
-from pipeline.perceptual import SegmenterFeatures
-from pipeline.report import wording
-from pipeline.report.document import to_json_values
-from pipeline.report.markdown import markdown_table, show_value
-from pipeline.report.statistics import estimate_miou
-from pipeline.rows import Row
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.files import write_atomically, write_json
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.generators.pictures import tile_pictures
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.models import row_models
+from scenepalette.pipeline.perceptual import SegmenterFeatures
+from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report.document import to_json_values
+from scenepalette.pipeline.report.markdown import markdown_table, show_value
+from scenepalette.pipeline.report.statistics import estimate_miou
+from scenepalette.pipeline.rows import Row
 
 SCHEMA = 1
 SHOWN_PAIRS = 8
@@ -316,7 +316,9 @@ def _shown(document: Mapping[str, Any], column: Mapping[str, Any]) -> bool:
 def _render_html(document: Mapping[str, Any], folder: Path) -> str:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=wording.percent, interval=wording.interval, duration=wording.duration)
-    template = environment.from_string(files("pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("scenepalette.pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     strips = {
         row["name"]: "data:image/png;base64," + base64.b64encode((folder / row["figure"]).read_bytes()).decode("ascii")
         for row in document["rows"]

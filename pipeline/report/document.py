@@ -8,14 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from data.files import write_atomically, write_json
-from pipeline.report.figures import Drawing, draw_figures, figure_to_png
-from pipeline.report.html import render_html
-from pipeline.report.inputs import ReportInputs, check_inputs
-from pipeline.report.markdown import render_markdown
-from pipeline.report.statistics import LEVEL, ArmStatistics, Difference, Estimate, compare_arms, estimate_miou
-from training.loop import read_metrics
-from training.watch import summary_of_log
+from scenepalette.data.files import write_atomically, write_json
+from scenepalette.pipeline.report.figures import Drawing, draw_figures, figure_to_png
+from scenepalette.pipeline.report.html import render_html
+from scenepalette.pipeline.report.inputs import ReportInputs, check_inputs
+from scenepalette.pipeline.report.markdown import render_markdown
+from scenepalette.pipeline.report.statistics import (
+    LEVEL,
+    ArmStatistics,
+    Difference,
+    Estimate,
+    compare_arms,
+    estimate_miou,
+)
+from scenepalette.training.loop import read_metrics
+from scenepalette.training.watch import summary_of_log
 
 SCHEMA = 1
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.report import wording
-from pipeline.report.inputs import REAL_ARM
-from pipeline.report.markdown import show_value
+from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report.inputs import REAL_ARM
+from scenepalette.pipeline.report.markdown import show_value
 
 TEMPLATE = "report.html.jinja"
 VERDICT_STYLES = {"reference": "reference", "gains": "gains", "loses": "loses"}
@@ -35,7 +35,9 @@ def render_html(document: Mapping[str, Any], pictures: Mapping[str, bytes]) -> s
         show_value=show_value,
         verdict_style=lambda verdict: VERDICT_STYLES.get(verdict, "same"),
     )
-    template = environment.from_string(files("pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8"))
+    template = environment.from_string(
+        files("scenepalette.pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    )
     sections: dict[str, list[dict[str, str]]] = {}
     for figure in document["figures"]:
         data = base64.b64encode(pictures[figure["file"].rsplit("/", 1)[-1]]).decode("ascii")

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from data.classes import ClassTable
-from data.errors import DataError
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import DataError
 
 REAL_ARM = "real"
 

@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pipeline.report import wording
-from pipeline.report.inputs import REAL_ARM
-from pipeline.report.wording import interval, percent, points
+from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report.inputs import REAL_ARM
+from scenepalette.pipeline.report.wording import interval, percent, points
 
 
 def render_markdown(document: Mapping[str, Any]) -> str:

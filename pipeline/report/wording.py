@@ -1,6 +1,7 @@
 """What the numbers of a report mean, in sentences; shared by the Markdown and the HTML form.
 
-Every function reads the document of `pipeline.report.document`, so that a report can be worded again from report.json.
+Every function reads the document of `scenepalette.pipeline.report.document`, so that a report can be worded again
+from report.json.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.report.inputs import REAL_ARM
-from training.watch import COLLAPSES, SAME_PICTURE
+from scenepalette.pipeline.report.inputs import REAL_ARM
+from scenepalette.training.watch import COLLAPSES, SAME_PICTURE
 
 NO_VALUE = "\N{EN DASH}"
 ROUNDING = 1e-12  # of double precision, with room

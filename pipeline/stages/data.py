@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from data import unlabelled
-from data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
-from data.datasets import SPLITS, SegmentationDataset, open_dataset
-from data.errors import DataError
-from data.files import sha256_of_json
-from data.labels import fill_ignored
-from pipeline.config import DataConfig
-from training.loop import Progress
+from scenepalette.data import unlabelled
+from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.datasets import SPLITS, SegmentationDataset, open_dataset
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import sha256_of_json
+from scenepalette.data.labels import fill_ignored
+from scenepalette.pipeline.config import DataConfig
+from scenepalette.training.loop import Progress
 
 VERSION = 1
 UNLABELLED_VERSION = 1

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from data.arrays import Pairs
-from data.files import write_atomically
-from data.labels import labels_to_palette
-from data.shards.manifest import read_manifest
-from data.shards.reading import open_shard, read_group
-from generators.palettes import PaletteSampler, fit_palette_sampler
-from pipeline.report.figures import draw_aic, figure_to_png
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.files import write_atomically
+from scenepalette.data.labels import labels_to_palette
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
 
 VERSION = 1
 SAMPLER = "sampler.json"

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
-from data.arrays import Pairs, open_array
-from data.errors import DataError
-from data.files import write_atomically
-from data.shards.pairs import FirstPairs
-from pipeline.arms import ARMS
-from pipeline.config import SegmentersConfig
-from segmenters.evaluate import confusion_per_image
-from segmenters.train import SegmenterSettings, train_segmenter
-from training.loop import Progress
+from scenepalette.data.arrays import Pairs, open_array
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import write_atomically
+from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.config import SegmentersConfig
+from scenepalette.segmenters.evaluate import confusion_per_image
+from scenepalette.segmenters.train import SegmenterSettings, train_segmenter
+from scenepalette.training.loop import Progress
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.classes import ClassTable, SemanticClass
-from data.shards.manifest import make_manifest, write_manifest
-from data.shards.schema import Row, palette_of_label, row_id, shard_name
-from data.shards.writing import write_shard
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.shards.manifest import make_manifest, write_manifest
+from scenepalette.data.shards.schema import Row, palette_of_label, row_id, shard_name
+from scenepalette.data.shards.writing import write_shard
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> None:

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
-from data.arrays import (
+from fuzzing import FUZZ, Changes, changes, damaged
+from scenepalette.data.arrays import (
     Pairs,
     content_of,
     images_to_uint8,
@@ -26,10 +27,9 @@ from data.arrays import (
     write_arrays,
     write_label_array,
 )
-from data.classes import CAMVID
-from data.datasets import Sample, open_dataset
-from data.errors import DataError, ScenepaletteError
-from fuzzing import FUZZ, Changes, changes, damaged
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.datasets import Sample, open_dataset
+from scenepalette.data.errors import DataError, ScenepaletteError
 
 
 def test_samples_of_the_wanted_size_are_stored_as_they_are(camvid_root: Path, tmp_path: Path) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
-from data.cards import card_text, collection_card, write_card
-from data.classes import ClassTable, SemanticClass
-from data.errors import DataError
-from data.shards.manifest import make_manifest, read_manifest, write_manifest
-from data.shards.schema import SCHEMA, Row, shard_name
-from data.shards.writing import ShardInfo, write_shard
+from scenepalette.data.cards import card_text, collection_card, write_card
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.errors import DataError
+from scenepalette.data.shards.manifest import make_manifest, read_manifest, write_manifest
+from scenepalette.data.shards.schema import SCHEMA, Row, shard_name
+from scenepalette.data.shards.writing import ShardInfo, write_shard
 
 TABLE = ClassTable("two|bars", (SemanticClass("road", (1, 2, 3)), SemanticClass("void", (0, 0, 0), evaluated=False)))
 ABOUT = {

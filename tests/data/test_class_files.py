@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from data.class_files import packaged_table
+from scenepalette.data.class_files import packaged_table
 
 
 def test_ade20k_has_the_published_order_and_colours() -> None:

@@ -9,12 +9,12 @@ import mlcroissant
 import numpy as np
 import pytest
 
-from data.classes import ClassTable, SemanticClass
-from data.croissant import croissant_document, write_croissant
-from data.provenance import code_version
-from data.shards.manifest import make_manifest, write_manifest
-from data.shards.schema import SCHEMA, Row, palette_of_label, shard_name
-from data.shards.writing import ShardInfo, write_shard
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.croissant import croissant_document, write_croissant
+from scenepalette.data.provenance import code_version
+from scenepalette.data.shards.manifest import make_manifest, write_manifest
+from scenepalette.data.shards.schema import SCHEMA, Row, palette_of_label, shard_name
+from scenepalette.data.shards.writing import ShardInfo, write_shard
 
 TABLE = ClassTable("two", (SemanticClass("road", (1, 2, 3)), SemanticClass("void", (0, 0, 0), evaluated=False)))
 ABOUT = {

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from data import downloads
-from data.downloads import load_published
+from scenepalette.data import downloads
+from scenepalette.data.downloads import load_published
 
 URL = "https://example.org/models/line-0123abcd.pth"
 

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 
-from data.errors import CheckpointError, ConfigError, DataError, ScenepaletteError, TrainingError
+from scenepalette.data.errors import CheckpointError, ConfigError, DataError, ScenepaletteError, TrainingError
 
 
 def test_the_text_is_the_summary_and_the_problems() -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from data.errors import ScenepaletteError
-from data.files import (
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import (
     open_atomically,
     read_json,
     sha256_of_file,
@@ -102,7 +102,7 @@ def test_a_failed_write_says_what_to_do(
         raise OSError(number, os.strerror(number))
 
     (tmp_path / "file").write_text("old")
-    monkeypatch.setattr("data.files.os.replace", fail)
+    monkeypatch.setattr("scenepalette.data.files.os.replace", fail)
     with pytest.raises(ScenepaletteError, match=words) as raised:
         write_atomically(tmp_path / "file", "new")
     assert str(tmp_path / "file") in str(raised.value)

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.classes import CAMVID, CITYSCAPES, ClassTable, SemanticClass
-from data.label_guesses import guess
-from data.readers.pairs import RawLabel
+from scenepalette.data.classes import CAMVID, CITYSCAPES, ClassTable, SemanticClass
+from scenepalette.data.label_guesses import guess
+from scenepalette.data.readers.pairs import RawLabel
 
 SMALL = ClassTable(
     "small", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (9, 8, 7)), SemanticClass("c", (5, 5, 0)))

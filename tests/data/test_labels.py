@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import ScenepaletteError
-from data.labels import fill_ignored, labels_to_palette, one_hot, soft_to_label
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot, soft_to_label
 
 
 def random_labels(num_classes: int) -> torch.Tensor:

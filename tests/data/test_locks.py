@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import ScenepaletteError
-from data.locks import hold
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.locks import hold
 
 
 def test_a_held_folder_is_refused_and_free_afterwards(tmp_path: Path) -> None:

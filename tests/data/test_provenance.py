@@ -6,7 +6,7 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
-from data.provenance import code_version, commit_of
+from scenepalette.data.provenance import code_version, commit_of
 
 
 def git(folder: Path, *arguments: str) -> str:

@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from data.randomness import derive_seed, numpy_generator, torch_generator
+from scenepalette.data.randomness import derive_seed, numpy_generator, torch_generator
 
 
 def test_seeds_are_hashes_of_all_parts() -> None:
@@ -26,7 +26,7 @@ def test_seeds_use_all_63_bits() -> None:
 
 def test_seeds_are_the_same_in_another_process() -> None:
     # Python's own hash() of text differs from process to process.
-    code = "from data.randomness import derive_seed; print(derive_seed(3, 'stage', 5))"
+    code = "from scenepalette.data.randomness import derive_seed; print(derive_seed(3, 'stage', 5))"
     path = [entry or "." for entry in sys.path]
     script = f"import sys; sys.path[:] = {path!r}; {code}"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

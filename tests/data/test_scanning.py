@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data.readers.camvid import open_camvid
-from data.scanning import scan
-from data.streets import Streets
+from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.scanning import scan
+from scenepalette.data.streets import Streets
 
 
 def test_a_scan_counts_sizes_hashes_and_pixels(camvid_root: Path) -> None:

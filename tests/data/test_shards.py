@@ -23,18 +23,18 @@ import pytest
 import torch
 from PIL import Image
 
-from data.classes import ClassTable, SemanticClass
-from data.errors import ConfigError, DataError, ScenepaletteError
-from data.files import sha256_of_file
-from data.shards import pairs as pairs_module
-from data.shards import schema as schema_module
-from data.shards import writing as writing_module
-from data.shards.checking import verify_shards
-from data.shards.manifest import make_manifest, read_manifest, sealed, write_manifest
-from data.shards.pairs import ShardPairs
-from data.shards.reading import contact_sheet, iterate_rows, read_row
-from data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
-from data.shards.writing import ROWS_IN_FLIGHT, ShardInfo, write_shard
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards import pairs as pairs_module
+from scenepalette.data.shards import schema as schema_module
+from scenepalette.data.shards import writing as writing_module
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.manifest import make_manifest, read_manifest, sealed, write_manifest
+from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
+from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
+from scenepalette.data.shards.writing import ROWS_IN_FLIGHT, ShardInfo, write_shard
 
 TABLE = ClassTable(
     "tiny",

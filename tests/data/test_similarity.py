@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data import similarity
-from data.similarity import are_copies, candidates, comparable, overlay, similar_pairs
+from scenepalette.data import similarity
+from scenepalette.data.similarity import are_copies, candidates, comparable, overlay, similar_pairs
 
 
 @pytest.fixture

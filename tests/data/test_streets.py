@@ -9,16 +9,16 @@ import random
 import numpy as np
 import pytest
 
-from data.classes import IGNORE_ID
-from data.errors import ConfigError
-from data.randomness import derive_seed
-from data.streets import STREETS, Streets
-from data.streetscene.camera import Camera, View
-from data.streetscene.canvas import Canvas
-from data.streetscene.ids import CAR, ROAD, SKY
-from data.streetscene.light import sample_light
-from data.streetscene.render import render
-from data.streetscene.scene import KINDS, sample_scene
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.randomness import derive_seed
+from scenepalette.data.streets import STREETS, Streets
+from scenepalette.data.streetscene.camera import Camera, View
+from scenepalette.data.streetscene.canvas import Canvas
+from scenepalette.data.streetscene.ids import CAR, ROAD, SKY
+from scenepalette.data.streetscene.light import sample_light
+from scenepalette.data.streetscene.render import render
+from scenepalette.data.streetscene.scene import KINDS, sample_scene
 
 SIZE = (64, 96)
 SCENES = 200

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data.classes import IGNORE_ID
-from data.errors import ConfigError
-from data.randomness import torch_generator
-from data.transforms import StandardAugmentation, flip_horizontally
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.randomness import torch_generator
+from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 
 
 def _encoded_batch(count: int = 12, height: int = 48, width: int = 64) -> tuple[torch.Tensor, torch.Tensor]:

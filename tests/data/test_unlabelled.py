@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.unlabelled import UnlabelledImages, find_images, read_unlabelled, write_unlabelled
+from scenepalette.data.errors import DataError
+from scenepalette.data.unlabelled import UnlabelledImages, find_images, read_unlabelled, write_unlabelled
 
 
 def picture(seed: int, height: int, width: int) -> np.ndarray:

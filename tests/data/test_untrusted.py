@@ -16,13 +16,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fuzzing
-from data import untrusted
-from data.class_files import read_class_file, table_of_class_file
-from data.classes import ClassTable
-from data.errors import DataError, ScenepaletteError
-from data.readers.folder import open_folder
-from data.readers.pairs import read_image, read_label, read_mask
-from data.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
+from scenepalette.data import untrusted
+from scenepalette.data.class_files import read_class_file, table_of_class_file
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import DataError, ScenepaletteError
+from scenepalette.data.readers.folder import open_folder
+from scenepalette.data.readers.pairs import read_image, read_label, read_mask
+from scenepalette.data.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
 
 FUZZ = settings(fuzzing.FUZZ, deadline=5000)
 

@@ -58,6 +58,7 @@ def test_runs_and_the_database_are_volumes() -> None:
 def test_everything_that_is_copied_is_there_and_sent_to_docker() -> None:
     copied = {source for line in re.findall(r"^COPY (.*)$", DOCKERFILE, re.MULTILINE) for source in line.split()[:-1]}
     sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
-    assert copied == sent and all((ROOT / path).exists() for path in copied)
+    assert {path.split("/")[0] for path in copied} == sent - {"*.egg-info"}
+    assert all((ROOT / path).exists() for path in copied)
     packages = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     assert packages <= copied

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flows import artifacts
-from flows.artifacts import ProgressArtifact, inline_figures, key_of, publish_samples
+from scenepalette.flows import artifacts
+from scenepalette.flows.artifacts import ProgressArtifact, inline_figures, key_of, publish_samples
 
 
 def write_figure(path: Path, size: tuple[int, int], noise: bool) -> None:

@@ -12,8 +12,8 @@ from prefect.client.schemas.objects import StateType
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
-from data.errors import ConfigError
-from flows.automations import DEFAULT_FILE, apply_automations
+from scenepalette.data.errors import ConfigError
+from scenepalette.flows.automations import DEFAULT_FILE, apply_automations
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "automations.yaml"
@@ -56,7 +56,7 @@ def test_the_same_command_again_changes_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [None, "automations: [", "other: []", "automations: [{name: x}]"])
 def test_a_file_that_holds_no_automations_is_explained(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "automations.yaml"
-    words = r"There is no file .*automations\.yaml\. Give the path"
+    words = r"There is no file .*automations\.yaml\. Name a YAML file"
     if content is not None:
         path.write_text(content)
         words = r"automations\.yaml cannot be read as a list of automations"

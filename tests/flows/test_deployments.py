@@ -19,12 +19,12 @@ from prefect.plugins import HookContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from data.errors import ConfigError
-from flows import deployment_names, local
-from flows.automations import apply_automations
-from flows.deployment_names import accept_short_names, full_name, setup_environment
-from flows.servers import unreachable
-from flows.stages import generate_dataset
+from scenepalette.data.errors import ConfigError
+from scenepalette.flows import deployment_names, local
+from scenepalette.flows.automations import apply_automations
+from scenepalette.flows.deployment_names import accept_short_names, full_name, setup_environment
+from scenepalette.flows.servers import unreachable
+from scenepalette.flows.stages import generate_dataset
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
@@ -32,9 +32,8 @@ DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
 def test_deployment_has_its_flows_name(deployment: dict[str, Any]) -> None:
-    file, _, function = deployment["entrypoint"].partition(":")
-    assert (ROOT / file).is_file()
-    chosen = getattr(importlib.import_module(file.removesuffix(".py").replace("/", ".")), function)
+    module, _, function = deployment["entrypoint"].rpartition(".")
+    chosen = getattr(importlib.import_module(module), function)
     assert isinstance(chosen, Flow) and chosen.name == deployment["name"]
     chosen.validate_parameters(deployment["parameters"])
     assert deployment["concurrency_limit"]["limit"] == 1
@@ -107,7 +106,7 @@ def test_an_unregistered_deployment_is_hinted_at(capsys: pytest.CaptureFixture[s
     with pytest.raises(ObjectNotFound):
         anyio.run(Client().read_deployment_by_name, "augment")
     hint = capsys.readouterr().err
-    assert "no deployment augment/augment" in hint and f"deploy --all` in {ROOT}" in hint
+    assert "no deployment augment/augment" in hint and f"deploy --all --prefect-file {ROOT / 'prefect.yaml'}`" in hint
 
 
 def test_deploying_all_from_elsewhere_is_hinted_at(
@@ -118,7 +117,7 @@ def test_deploying_all_from_elsewhere_is_hinted_at(
     for folder, hinted in ((tmp_path, True), (ROOT, False)):
         monkeypatch.chdir(folder)
         setup_environment(ctx=HookContext("3", None, getLogger))
-        assert (f"scenepalette's folder, {ROOT}" in capsys.readouterr().err) is hinted
+        assert (f"Add --prefect-file {ROOT / 'prefect.yaml'};" in capsys.readouterr().err) is hinted
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from data.errors import ScenepaletteError
-from flows import stages
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.flows import stages
 
 
 @pytest.fixture

@@ -14,14 +14,14 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import ValidationError
 
-from data.errors import ConfigError
-from flows.augment import augment
-from flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
-from flows.stages import request_of
-from generators.grids import base_grid
-from pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
-from pipeline.recipes import RECIPES, load_config
-from pipeline.request import Request
+from scenepalette.data.errors import ConfigError
+from scenepalette.flows.augment import augment
+from scenepalette.flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
+from scenepalette.flows.stages import request_of
+from scenepalette.generators.grids import base_grid
+from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
+from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.request import Request
 
 SECTIONS = [
     field.annotation

@@ -10,8 +10,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-import flows.augment
-from flows import local, servers, stages
+import scenepalette.flows.augment
+from scenepalette.flows import local, servers, stages
 
 FOLDERS = {"augment": "report", "report": "report", "fit-palettes": "palettes", "generate-dataset": "shards"}
 
@@ -35,7 +35,7 @@ def test_the_folder_that_was_made_is_printed_and_the_status_is_0(
         shutil.copytree(finished_run / "report", Path(parameters["out"]) / "report")
         return f"{parameters['out']}/{FOLDERS[name]}"
 
-    module = flows.augment if name == "augment" else stages
+    module = scenepalette.flows.augment if name == "augment" else stages
     monkeypatch.setattr(module, name.replace("-", "_"), made)
     arguments = [name, "demo", "--out", str(tmp_path / "{date}"), "--set", "seed=3", "--wait", "2"]
     result = CliRunner().invoke(program, arguments)

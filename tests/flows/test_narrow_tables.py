@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from flows import artifacts
-from flows.artifacts import publish_report
-from flows.narrow_tables import narrow_tables
-from pipeline.report.markdown import markdown_table
+from scenepalette.flows import artifacts
+from scenepalette.flows.artifacts import publish_report
+from scenepalette.flows.narrow_tables import narrow_tables
+from scenepalette.pipeline.report.markdown import markdown_table
 
 ARMS = [
     ["real", "real pairs", "3 x 400", "41.2 [40.1, 42.0]", "reference"],

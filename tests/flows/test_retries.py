@@ -8,9 +8,9 @@ import pytest
 from PIL import UnidentifiedImageError
 from prefect.states import Failed
 
-from data.errors import ScenepaletteError
-from data.files import open_atomically
-from flows.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import open_atomically
+from scenepalette.flows.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
-from data.errors import ConfigError, ScenepaletteError
-from data.files import explain_write_error, sha256_of_file
-from data.shards.checking import verify_shards
-from data.shards.manifest import read_manifest
-from flows import artifacts, shards, stages
-from flows.augment import augment
-from flows.shards import PACKAGES, Workforce, shared_pair_maker
-from pipeline.config import RunConfig
-from pipeline.recipes import load_config
-from pipeline.request import Request
-from pipeline.run import Run, units_of
-from pipeline.run_directory import exclusive
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.data.files import explain_write_error, sha256_of_file
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.flows import artifacts, shards, stages
+from scenepalette.flows.augment import augment
+from scenepalette.flows.shards import PACKAGES, Workforce, shared_pair_maker
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run_directory import exclusive
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {

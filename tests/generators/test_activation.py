@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.activation import (
+from scenepalette.generators.activation import (
     ActivatedMask,
     conditional_loss,
     entropy_loss,

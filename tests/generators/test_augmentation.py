@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.classes import IGNORE_ID
-from generators.augmentation import Augmentation, augment_image, augment_label, draw_augmentation
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.generators.augmentation import Augmentation, augment_image, augment_label, draw_augmentation
 
 CPU = torch.device("cpu")
 SIZE = (24, 32)

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators.blocks import (
+from scenepalette.generators.blocks import (
     EqualizedConv2d,
     EqualizedLinear,
     SpadeResidualBlock,

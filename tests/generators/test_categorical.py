@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from data.randomness import torch_generator
-from generators.categorical import gumbel_softmax, sample_gumbel, straight_through
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.categorical import gumbel_softmax, sample_gumbel, straight_through
 
 
 def test_straight_through_is_one_hot_forward_and_the_identity_backward() -> None:

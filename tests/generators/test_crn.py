@@ -11,11 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.errors import ConfigError
-from data.labels import fill_ignored, one_hot
-from data.randomness import torch_generator
-from generators.crn import (
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import fill_ignored, one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.crn import (
     WIDTHS,
     CrnGenerator,
     CrnImleGenerator,
@@ -25,7 +25,7 @@ from generators.crn import (
     build_crn_generator,
     build_crn_imle_generator,
 )
-from generators.crn_losses import (
+from scenepalette.generators.crn_losses import (
     MEAN_SHARE,
     balance_layers,
     class_distances,
@@ -33,9 +33,9 @@ from generators.crn_losses import (
     layer_weights,
     total_distance,
 )
-from generators.image_contract import FeatureNetwork, ImageGenerator
-from generators.image_training import load_image_generator
-from generators.perceptual import feature_distances
+from scenepalette.generators.image_contract import FeatureNetwork, ImageGenerator
+from scenepalette.generators.image_training import load_image_generator
+from scenepalette.generators.perceptual import feature_distances
 
 SIZE = (12, 16)
 SMALL = CrnSettings(width=1, steps=10, batch_size=3, generator_learning_rate=2e-3, checkpoint_every=3)

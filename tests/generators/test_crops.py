@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from generators.crops import CropMode, boxes_to_crop, crop_palette, sample_crop
+from scenepalette.generators.crops import CropMode, boxes_to_crop, crop_palette, sample_crop
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.errors import ConfigError
-from data.labels import labels_to_palette
-from generators.editing import (
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import labels_to_palette
+from scenepalette.generators.editing import (
     Painter,
     autoencoding,
     changed_palette,
@@ -22,11 +22,11 @@ from generators.editing import (
     partial_edit,
     resampling,
 )
-from generators.image_contract import ImageGenerator
-from generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.noise import NoiseScheme
+from scenepalette.generators.image_contract import ImageGenerator
+from scenepalette.generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.noise import NoiseScheme
 
 SIZE = (12, 16)
 REACH = 2  # pixels that a value of noise is seen from, each way

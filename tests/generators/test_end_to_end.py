@@ -12,19 +12,19 @@ from lightning_fabric import Fabric
 from PIL import Image
 from safetensors.torch import load_file
 
-from data.arrays import Pairs
-from data.errors import CheckpointError, TrainingError
-from data.labels import fill_ignored, labels_to_palette
-from generators import end_to_end, image_training, layout_training
-from generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
-from generators.gaugan import GauganSettings
-from generators.image_contract import FeatureNetwork, ImageSettings
-from generators.image_training import load_image_generator, train_image_generator
-from generators.layout_settings import LayoutSettings
-from generators.layout_training import load_layout_generator, train_layout_generator
-from generators.oasis import OasisSettings
-from generators.palettes import PaletteSampler, fit_palette_sampler
-from training.loop import NO_PROGRESS, read_metrics
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import CheckpointError, TrainingError
+from scenepalette.data.labels import fill_ignored, labels_to_palette
+from scenepalette.generators import end_to_end, image_training, layout_training
+from scenepalette.generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
+from scenepalette.generators.gaugan import GauganSettings
+from scenepalette.generators.image_contract import FeatureNetwork, ImageSettings
+from scenepalette.generators.image_training import load_image_generator, train_image_generator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_training import load_layout_generator, train_layout_generator
+from scenepalette.generators.oasis import OasisSettings
+from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.training.loop import NO_PROGRESS, read_metrics
 
 LAYOUTS = LayoutSettings(
     noise_features=4,

@@ -7,9 +7,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.labels import one_hot
-from data.randomness import torch_generator
-from generators.gaugan import (
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.gaugan import (
     GAUGAN,
     SPADE_PLUS,
     GauganGenerator,

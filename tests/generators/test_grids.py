@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from data.errors import ConfigError
-from generators.grids import base_grid
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.grids import base_grid
 
 
 @pytest.mark.parametrize(

@@ -14,22 +14,27 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.classes import ClassTable
-from data.errors import ConfigError
-from data.labels import fill_ignored, one_hot
-from data.randomness import torch_generator
-from generators import image_training
-from generators.crn import CrnImleSettings, CrnSettings
-from generators.gaugan import GauganSettings, SpadePlusSettings
-from generators.image_contract import FeatureNetwork, ImageGenerator, ImageObjective, ImageSettings
-from generators.image_systems import IMAGE_SYSTEMS, find_image_system
-from generators.image_training import TrainingBatches, image_identity, load_image_critic, load_image_generator
-from generators.oasis import OasisSettings
-from generators.pix2pixhd import Pix2PixHdSettings
-from generators.sean import SeanSettings
-from training.checkpoint import save_weights
-from training.fabric import make_fabric
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import fill_ignored, one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators import image_training
+from scenepalette.generators.crn import CrnImleSettings, CrnSettings
+from scenepalette.generators.gaugan import GauganSettings, SpadePlusSettings
+from scenepalette.generators.image_contract import FeatureNetwork, ImageGenerator, ImageObjective, ImageSettings
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.image_training import (
+    TrainingBatches,
+    image_identity,
+    load_image_critic,
+    load_image_generator,
+)
+from scenepalette.generators.oasis import OasisSettings
+from scenepalette.generators.pix2pixhd import Pix2PixHdSettings
+from scenepalette.generators.sean import SeanSettings
+from scenepalette.training.checkpoint import save_weights
+from scenepalette.training.fabric import make_fabric
 
 SIZE = (12, 16)
 

@@ -13,17 +13,17 @@ from lightning_fabric import Fabric
 from PIL import Image
 from safetensors import safe_open
 
-from data.arrays import Pairs
-from data.classes import ClassTable
-from data.errors import CheckpointError, ConfigError, TrainingError
-from data.labels import fill_ignored, one_hot
-from generators import image_training, oasis
-from generators.image_training import load_image_generator, train_image_generator
-from generators.noise import NoiseScheme
-from generators.oasis import OasisGenerator, OasisSettings, build_oasis_generator
-from training.fabric import make_fabric
-from training.loop import NO_PROGRESS, read_metrics
-from training.watch import COLLAPSES
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import CheckpointError, ConfigError, TrainingError
+from scenepalette.data.labels import fill_ignored, one_hot
+from scenepalette.generators import image_training, oasis
+from scenepalette.generators.image_training import load_image_generator, train_image_generator
+from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.oasis import OasisGenerator, OasisSettings, build_oasis_generator
+from scenepalette.training.fabric import make_fabric
+from scenepalette.training.loop import NO_PROGRESS, read_metrics
+from scenepalette.training.watch import COLLAPSES
 
 SMALL = OasisSettings(
     width=4,

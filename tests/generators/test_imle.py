@@ -10,13 +10,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.arrays import Pairs
-from data.labels import fill_ignored
-from data.randomness import torch_generator
-from generators.crn import CrnImleGenerator, CrnImleSettings, build_crn_imle_generator, build_crn_imle_objective
-from generators.image_contract import BatchSource, FeatureNetwork
-from generators.image_training import TrainingBatches
-from generators.imle import (
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.labels import fill_ignored
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.crn import (
+    CrnImleGenerator,
+    CrnImleSettings,
+    build_crn_imle_generator,
+    build_crn_imle_objective,
+)
+from scenepalette.generators.image_contract import BatchSource, FeatureNetwork
+from scenepalette.generators.image_training import TrainingBatches
+from scenepalette.generators.imle import (
     ImleObjective,
     color_rarity,
     draw_by_rarity,
@@ -26,7 +31,7 @@ from generators.imle import (
     nearest_candidate,
     rarity_mask,
 )
-from generators.noise import sample_noise
+from scenepalette.generators.noise import sample_noise
 
 SMALL = CrnImleSettings(
     width=1,

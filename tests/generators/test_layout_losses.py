@@ -9,8 +9,8 @@ import torch
 from scipy.ndimage import gaussian_filter1d
 from torch import Tensor, nn
 
-from data.labels import one_hot
-from generators.layout_losses import (
+from scenepalette.data.labels import one_hot
+from scenepalette.generators.layout_losses import (
     critic_loss,
     generator_loss,
     gradient_penalty,
@@ -20,7 +20,7 @@ from generators.layout_losses import (
     novelty_loss,
     soften_layout,
 )
-from generators.layout_models import LayoutDiscriminator
+from scenepalette.generators.layout_models import LayoutDiscriminator
 
 
 def test_adversarial_losses_by_hand() -> None:

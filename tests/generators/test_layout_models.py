@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.labels import one_hot
-from generators.crops import boxes_to_crop
-from generators.layout_models import (
+from scenepalette.data.labels import one_hot
+from scenepalette.generators.crops import boxes_to_crop
+from scenepalette.generators.layout_models import (
     LayoutDiscriminator,
     LayoutGenerator,
     PartialLayoutGenerator,

@@ -13,19 +13,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.classes import ClassTable
-from data.errors import ConfigError
-from data.labels import labels_to_palette
-from data.randomness import torch_generator
-from generators.activation import conditional_loss
-from generators.layout_inputs import LayoutInputs
-from generators.layout_models import FullLayoutGenerator, LayoutBatch, LayoutGenerator
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS, layout_system, settings_problems
-from generators.layout_training import LayoutObjective, Moment
-from generators.palettes import PaletteSampler, fit_palette_sampler
-from training.checkpoint import load_weights, save_weights
-from training.fabric import make_fabric
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import labels_to_palette
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.activation import conditional_loss
+from scenepalette.generators.layout_inputs import LayoutInputs
+from scenepalette.generators.layout_models import FullLayoutGenerator, LayoutBatch, LayoutGenerator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS, layout_system, settings_problems
+from scenepalette.generators.layout_training import LayoutObjective, Moment
+from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.training.checkpoint import load_weights, save_weights
+from scenepalette.training.fabric import make_fabric
 
 SIZE, TOP = (12, 16), 2
 SMALL = LayoutSettings(

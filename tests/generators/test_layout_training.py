@@ -12,24 +12,24 @@ import torch
 from lightning_fabric import Fabric
 from safetensors import safe_open
 
-from data.classes import ClassTable
-from data.errors import CheckpointError, ConfigError, TrainingError
-from data.labels import labels_to_palette
-from generators import layout_systems, layout_training
-from generators.layout_inputs import FullInputs
-from generators.layout_models import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.layout_training import (
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import CheckpointError, ConfigError, TrainingError
+from scenepalette.data.labels import labels_to_palette
+from scenepalette.generators import layout_systems, layout_training
+from scenepalette.generators.layout_inputs import FullInputs
+from scenepalette.generators.layout_models import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.layout_training import (
     Moment,
     build_layout_generator,
     load_layout_generator,
     moment_of,
     train_layout_generator,
 )
-from generators.palettes import fit_palette_sampler
-from training.fabric import make_fabric
-from training.loop import NO_PROGRESS, read_metrics
+from scenepalette.generators.palettes import fit_palette_sampler
+from scenepalette.training.fabric import make_fabric
+from scenepalette.training.loop import NO_PROGRESS, read_metrics
 
 KINDS = ("semantic-palette", "semantic-palette-partial")
 SMALL = LayoutSettings(

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from data.randomness import torch_generator
-from generators.noise import NoiseScheme, sample_noise
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.noise import NoiseScheme, sample_noise
 
 LABEL = torch.tensor([[[0, 0, 1, 1], [2, 2, 1, 1]], [[1, 1, 1, 1], [0, 0, 0, 2]]])
 

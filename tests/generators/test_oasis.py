@@ -5,11 +5,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data.labels import one_hot
-from data.randomness import torch_generator
-from generators.noise import sample_noise
-from generators.oasis import OasisDiscriminator, OasisGenerator
-from generators.patches import Patches
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.noise import sample_noise
+from scenepalette.generators.oasis import OasisDiscriminator, OasisGenerator
+from scenepalette.generators.patches import Patches
 
 SMALL = {"width": 4, "noise_channels": 5, "hidden_channels": 6}
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.classes import IGNORE_ID
-from generators.oasis_losses import (
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.generators.oasis_losses import (
     class_weights,
     fake_loss,
     label_mix,

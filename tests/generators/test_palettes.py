@@ -12,8 +12,8 @@ import pytest
 import scipy.stats
 from scipy.optimize import minimize
 
-from data.errors import ConfigError, DataError, ScenepaletteError
-from generators.palettes import (
+from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.generators.palettes import (
     PaletteControls,
     PaletteSampler,
     check_palette,

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
 
 
 def count_parameters(module: nn.Module) -> int:

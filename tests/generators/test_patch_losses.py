@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from generators.patch_losses import (
+from scenepalette.generators.patch_losses import (
     feature_matching_loss,
     hinge_discriminator_loss,
     hinge_generator_loss,

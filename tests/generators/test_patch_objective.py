@@ -6,14 +6,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.labels import one_hot
-from generators.augmentation import augment_image, augment_label
-from generators.image_contract import FeatureNetwork, ImageBatch
-from generators.patch_discriminator import PatchDiscriminator
-from generators.patch_losses import feature_matching_loss, hinge_discriminator_loss, hinge_generator_loss
-from generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
-from generators.perceptual import Vgg19Features, feature_distances
-from generators.pix2pixhd import GlobalGenerator
+from scenepalette.data.labels import one_hot
+from scenepalette.generators.augmentation import augment_image, augment_label
+from scenepalette.generators.image_contract import FeatureNetwork, ImageBatch
+from scenepalette.generators.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.patch_losses import feature_matching_loss, hinge_discriminator_loss, hinge_generator_loss
+from scenepalette.generators.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
+from scenepalette.generators.perceptual import Vgg19Features, feature_distances
+from scenepalette.generators.pix2pixhd import GlobalGenerator
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from data.labels import one_hot
-from data.randomness import torch_generator
-from generators.blocks import SpatiallyAdaptiveNorm
-from generators.noise import sample_noise
-from generators.patches import (
+from scenepalette.data.labels import one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.blocks import SpatiallyAdaptiveNorm
+from scenepalette.generators.noise import sample_noise
+from scenepalette.generators.patches import (
     Conditions,
     Patches,
     RowSums,
@@ -67,7 +67,7 @@ def test_row_sums_and_their_gradients_are_those_of_plain_indexing(taps: int) -> 
 def test_modulation_by_patches_is_the_one_of_the_condition_map_and_has_its_gradients(
     label: Tensor, scheme: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generators.patches.DENSE_SHARE", 2.0)  # patches at any rate
+    monkeypatch.setattr("scenepalette.generators.patches.DENSE_SHARE", 2.0)  # patches at any rate
     torch.manual_seed(0)
     norm = SpatiallyAdaptiveNorm(6, 5 + CLASSES, 7).double()
     generators = [torch_generator(0, sample) for sample in range(len(label))]

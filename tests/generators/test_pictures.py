@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import ConfigError
-from generators.pictures import tile_pictures, write_frames
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.pictures import tile_pictures, write_frames
 
 
 def pictures_of(count: int, height: int, width: int) -> list[np.ndarray]:

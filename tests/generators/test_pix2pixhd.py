@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import ConfigError
-from generators.patch_losses import least_squares_discriminator_loss, least_squares_generator_loss
-from generators.pix2pixhd import (
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.patch_losses import least_squares_discriminator_loss, least_squares_generator_loss
+from scenepalette.generators.pix2pixhd import (
     GlobalGenerator,
     Pix2PixHdSettings,
     build_pix2pixhd_generator,

@@ -10,15 +10,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from data.arrays import Pairs
-from data.labels import fill_ignored, labels_to_palette
-from data.shards.schema import Row, row_problems
-from data.unlabelled import UnlabelledImages
-from generators.layout_settings import LayoutSettings
-from generators.layout_systems import LAYOUT_SYSTEMS
-from generators.oasis import OasisGenerator
-from generators.palettes import PaletteControls, fit_palette_sampler
-from generators.production import PairMaker
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.labels import fill_ignored, labels_to_palette
+from scenepalette.data.shards.schema import Row, row_problems
+from scenepalette.data.unlabelled import UnlabelledImages
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.oasis import OasisGenerator
+from scenepalette.generators.palettes import PaletteControls, fit_palette_sampler
+from scenepalette.generators.production import PairMaker
 
 SIZE = (12, 16)
 SMALL = LayoutSettings(noise_features=6, max_width=8, base_width=32, hidden_channels=6)

@@ -18,23 +18,23 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.classes import ClassTable
-from data.errors import ConfigError
-from data.labels import fill_ignored, labels_to_palette
-from generators import end_to_end, image_training, layout_training
-from generators.crn import CrnImleSettings
-from generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
-from generators.gaugan import GauganSettings
-from generators.image_contract import FeatureNetwork, ImageSettings
-from generators.image_training import train_image_generator
-from generators.layout_settings import LayoutSettings
-from generators.layout_training import train_layout_generator
-from generators.oasis import OasisSettings
-from generators.palettes import fit_palette_sampler
-from training.fabric import make_fabric
-from training.loop import require_finite_gradients
-from training.ranks import ALONE, Ranks, joined_ranks
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import fill_ignored, labels_to_palette
+from scenepalette.generators import end_to_end, image_training, layout_training
+from scenepalette.generators.crn import CrnImleSettings
+from scenepalette.generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
+from scenepalette.generators.gaugan import GauganSettings
+from scenepalette.generators.image_contract import FeatureNetwork, ImageSettings
+from scenepalette.generators.image_training import train_image_generator
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layout_training import train_layout_generator
+from scenepalette.generators.oasis import OasisSettings
+from scenepalette.generators.palettes import fit_palette_sampler
+from scenepalette.training.fabric import make_fabric
+from scenepalette.training.loop import require_finite_gradients
+from scenepalette.training.ranks import ALONE, Ranks, joined_ranks
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
@@ -179,7 +179,7 @@ def _start_both(folder: Path) -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "PYTHONPATH": str(REPOSITORY),
+        "PYTHONPATH": str(REPOSITORY / "src"),
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": "2",

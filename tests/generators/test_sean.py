@@ -7,14 +7,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from data.arrays import Pairs
-from data.errors import ConfigError
-from data.labels import fill_ignored, one_hot
-from data.randomness import torch_generator
-from generators.image_contract import ImageBatch, ImageSettings
-from generators.image_training import TrainingBatches
-from generators.patches import Patches
-from generators.sean import SeanGenerator, SeanSettings, StyleEncoder, build_sean_generator, build_sean_objective
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import fill_ignored, one_hot
+from scenepalette.data.randomness import torch_generator
+from scenepalette.generators.image_contract import ImageBatch, ImageSettings
+from scenepalette.generators.image_training import TrainingBatches
+from scenepalette.generators.patches import Patches
+from scenepalette.generators.sean import (
+    SeanGenerator,
+    SeanSettings,
+    StyleEncoder,
+    build_sean_generator,
+    build_sean_objective,
+)
 
 
 def make_generator(base: tuple[int, int] = (3, 4), bank_images: int = 4, seed: int = 0) -> SeanGenerator:

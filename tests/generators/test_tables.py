@@ -5,11 +5,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from data.labels import one_hot
-from generators.blocks import SpadeResidualBlock
-from generators.patches import Patches, class_symbols
-from generators.tables import TabulatedSpadeBlock, fold_parametrizations
-from generators.tuning import TUNING
+from scenepalette.data.labels import one_hot
+from scenepalette.generators.blocks import SpadeResidualBlock
+from scenepalette.generators.patches import Patches, class_symbols
+from scenepalette.generators.tables import TabulatedSpadeBlock, fold_parametrizations
+from scenepalette.generators.tuning import TUNING
 
 CLASSES = 3
 
@@ -37,10 +37,10 @@ def test_a_tabulated_block_is_the_block(
     channels: tuple[int, int], share: float, by_mm: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tuning = TUNING._replace(multiplies_by_mm=by_mm)
-    monkeypatch.setattr("generators.patches.TUNING", tuning)
-    monkeypatch.setattr("generators.tables.TUNING", tuning)
-    monkeypatch.setattr("generators.patches.DENSE_SHARE", share)
-    monkeypatch.setattr("generators.tables.PASS_BYTES", 200)  # several passes, the last of them shorter
+    monkeypatch.setattr("scenepalette.generators.patches.TUNING", tuning)
+    monkeypatch.setattr("scenepalette.generators.tables.TUNING", tuning)
+    monkeypatch.setattr("scenepalette.generators.patches.DENSE_SHARE", share)
+    monkeypatch.setattr("scenepalette.generators.tables.PASS_BYTES", 200)  # several passes, the last of them shorter
     block = trained_block(*channels)
     x = torch.randn(2, channels[0], 8, 12)
     small = torch.randn(2, channels[0], 4, 6)

@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from data.classes import ClassTable
-from data.labels import labels_to_palette, one_hot
-from generators.layout_inputs import FullInputs, PartialInputs, palettes_of
-from generators.layout_models import LayoutBatch
-from generators.layout_settings import LayoutSettings
-from generators.palettes import PaletteSampler, fit_palette_sampler
-from generators.watching import LayoutDiversity, image_diversity, pairwise_disagreement
-from training.watch import COLLAPSES
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.labels import labels_to_palette, one_hot
+from scenepalette.generators.layout_inputs import FullInputs, PartialInputs, palettes_of
+from scenepalette.generators.layout_models import LayoutBatch
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.generators.watching import LayoutDiversity, image_diversity, pairwise_disagreement
+from scenepalette.training.watch import COLLAPSES
 
 SETTINGS = LayoutSettings(noise_features=6)
 SIZE = (12, 16)

@@ -7,12 +7,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from generators import winograd
-from generators.blocks import EqualizedConv2d
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.oasis import OasisSettings
-from generators.tuning import Least, Tuning
-from generators.winograd import Conv3x3, convolve, convolve_3x3, kernel_points
+from scenepalette.generators import winograd
+from scenepalette.generators.blocks import EqualizedConv2d
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.oasis import OasisSettings
+from scenepalette.generators.tuning import Least, Tuning
+from scenepalette.generators.winograd import Conv3x3, convolve, convolve_3x3, kernel_points
 
 CHANNELS = 64
 LEAST = Tuning(inference=Least(CHANNELS, 128), training=Least(CHANNELS, 1024), multiplies_by_mm=True)

@@ -18,17 +18,17 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.errors import ConfigError
-from data.shards.reading import iterate_rows
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.layout_systems import LAYOUT_SYSTEMS
-from pipeline import run as run_module
-from pipeline.command_line import app
-from pipeline.config import with_overrides
-from pipeline.recipes import RECIPES, load_config
-from pipeline.request import Request
-from pipeline.run import Run
-from pipeline.run_directory import exclusive
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.pipeline import run as run_module
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.config import with_overrides
+from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory import exclusive
 
 ROOT = Path(__file__).parents[2]
 VERBS = {
@@ -51,7 +51,7 @@ def invoke(*arguments: str, expected: int = 0) -> tuple[str, str]:
 
 def test_help_needs_no_heavy_import() -> None:
     code = (
-        "import sys, pipeline.command_line as c; from typer.testing import CliRunner; "
+        "import sys, scenepalette.pipeline.command_line as c; from typer.testing import CliRunner; "
         "r = CliRunner().invoke(c.app, ['--help']); assert r.exit_code == 0 and 'train-layouts' in r.output; "
         "print(sorted(sys.modules.keys() & {'torch', 'numpy', 'pandas', 'matplotlib', 'prefect', 'pyarrow'}))"
     )

@@ -5,12 +5,12 @@ from typing import Any, get_args
 
 import pytest
 
-from data.datasets import DATASET_NAMES
-from data.errors import ConfigError
-from generators.layout_settings import LayoutSettings
-from pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
-from pipeline.recipes import RECIPES, load_config
-from pipeline.run import units_of
+from scenepalette.data.datasets import DATASET_NAMES
+from scenepalette.data.errors import ConfigError
+from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
+from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.run import units_of
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
@@ -248,6 +248,6 @@ def test_tensorboard_must_be_installed_and_is_no_part_of_a_result(monkeypatch: p
     demo = RECIPES["demo"]()
     wanted = make_config(with_overrides(demo, ["compute.tensorboard=true"]))
     assert wanted.compute.tensorboard and units_of(wanted) == units_of(make_config(demo))
-    monkeypatch.setattr("pipeline.config.find_spec", lambda name: None)
+    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
     (problem,) = problems_of(demo, "compute.tensorboard=true")
     assert problem.startswith("compute.tensorboard: ") and "pip install 'scenepalette[tensorboard]'" in problem

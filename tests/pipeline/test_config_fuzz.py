@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fuzzing
-from data.errors import ScenepaletteError
-from pipeline.config import RunConfig
-from pipeline.recipes import RECIPES, load_config
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.recipes import RECIPES, load_config
 
 FUZZ = settings(fuzzing.FUZZ, max_examples=60)
 

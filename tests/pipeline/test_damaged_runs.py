@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from pipeline.command_line import app
-from pipeline.config import RunConfig
-from pipeline.request import Request
-from pipeline.run import Run
-from pipeline.units import begin
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.units import begin
 
 Damage = Callable[[Path], object]
 

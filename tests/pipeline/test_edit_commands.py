@@ -13,16 +13,16 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.errors import ConfigError
-from data.labels import one_hot
-from data.shards.schema import palette_of_label
-from generators.editing import Painter
-from generators.sean import SeanGenerator
-from pipeline.command_line import app
-from pipeline.edit_commands import read_box, read_changes
-from pipeline.editing import Editor, check_present, factors_by_id, region_of, sample_index, write_edit
-from pipeline.recipes import load_config
-from pipeline.run import Run
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.labels import one_hot
+from scenepalette.data.shards.schema import palette_of_label
+from scenepalette.generators.editing import Painter
+from scenepalette.generators.sean import SeanGenerator
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.edit_commands import read_box, read_changes
+from scenepalette.pipeline.editing import Editor, check_present, factors_by_id, region_of, sample_index, write_edit
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run
 
 EDITS = ("palettes", "noise", "resample", "partial", "autoencode")
 HEIGHT, WIDTH = 2 * 2 * 32, 2 * 48  # layouts above images of 32x48 pixels; 48 is enlarged to at least 64

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from data.errors import ScenepaletteError
-from pipeline.config import FinetuneConfig, RunConfig
-from pipeline.run import Run
-from training.loop import NoProgress
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.pipeline.config import FinetuneConfig, RunConfig
+from scenepalette.pipeline.run import Run
+from scenepalette.training.loop import NoProgress
 
 UNITS = [
     "data",

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from data.arrays import Pairs
-from data.errors import ConfigError
-from data.streets import STREETS
-from pipeline.config import RunConfig
-from pipeline.preflight import check_after_data, check_before
-from pipeline.recipes import load_config
-from pipeline.run import comparison_units_of, units_of
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.streets import STREETS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.preflight import check_after_data, check_before
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import comparison_units_of, units_of
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"

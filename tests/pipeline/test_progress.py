@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from data.errors import TrainingError
-from generators import image_training
-from pipeline.command_line import app
-from pipeline.config import RunConfig
-from pipeline.progress import RichProgress, choose_progress
-from pipeline.run import Run
-from training.loop import PlainProgress
+from scenepalette.data.errors import TrainingError
+from scenepalette.generators import image_training
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.progress import RichProgress, choose_progress
+from scenepalette.pipeline.run import Run
+from scenepalette.training.loop import PlainProgress
 
 
 def test_bar_shows_description_count_time_left_and_three_values() -> None:

@@ -10,22 +10,22 @@ import pytest
 import torch
 from PIL import Image
 
-from data.errors import ConfigError, DataError
-from data.files import read_json
-from data.shards.checking import verify_shards
-from data.shards.manifest import read_manifest
-from data.shards.reading import iterate_rows
-from data.unlabelled import read_unlabelled
-from generators.image_systems import IMAGE_SYSTEMS
-from generators.image_training import load_image_critic
-from pipeline.arms import ARMS, DEFAULT_ARMS
-from pipeline.config import RunConfig, make_config, with_overrides
-from pipeline.preflight import check_before
-from pipeline.recipes import load_config
-from pipeline.run import Run, units_of
-from pipeline.stages.data import read_data
-from pipeline.stages.report import _samples
-from training.checkpoint import weights_hash
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.data.files import read_json
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.data.unlabelled import read_unlabelled
+from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.generators.image_training import load_image_critic
+from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
+from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
+from scenepalette.pipeline.preflight import check_before
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.report import _samples
+from scenepalette.training.checkpoint import weights_hash
 
 MIXED = "segmenters.arms=[real, real+pseudo]"
 PSEUDO = "generate.kinds=[pseudo]"

@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.config import RunConfig, write_config
-from pipeline.recipes import load_config
-from pipeline.run import Run
+from scenepalette.pipeline.config import RunConfig, write_config
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run
 
 ROOT = Path(__file__).parents[2]
 
 
 def torchrun(verb: str, recipe: Path, out: Path) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*start, "-m", "pipeline.command_line", verb, str(recipe), "--out", str(out)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [*start, "-m", "scenepalette.pipeline.command_line", verb, str(recipe), "--out", str(out)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import ConfigError
-from pipeline.config import write_config
-from pipeline.recipes import RECIPES, load_config
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.config import write_config
+from scenepalette.pipeline.recipes import RECIPES, load_config
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -14,15 +14,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from data.errors import DataError, ScenepaletteError
-from data.files import sha256_of_file
-from data.shards.manifest import read_manifest
-from data.shards.schema import ROW_GROUP, SCHEMA, row_id
-from pipeline.recipes import load_config
-from pipeline.regenerate import regenerate_rows, regenerate_shards
-from pipeline.run import Run
-from pipeline.stages import generate
-from pipeline.stages.data import read_data
+from scenepalette.data.errors import DataError, ScenepaletteError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, row_id
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.regenerate import regenerate_rows, regenerate_shards
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages import generate
+from scenepalette.pipeline.stages.data import read_data
 
 ALL_ROWS = [str(index) for index in range(10)]
 

@@ -13,8 +13,8 @@ import pytest
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from data.errors import ConfigError
-from pipeline.request import OUT_PATTERN, Request, assignment, resolve_out
+from scenepalette.data.errors import ConfigError
+from scenepalette.pipeline.request import OUT_PATTERN, Request, assignment, resolve_out
 
 DUE = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
 GOOD = {

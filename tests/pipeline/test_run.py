@@ -16,20 +16,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.classes import SemanticClass
-from data.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
-from data.files import is_temporary
-from data.shards.checking import verify_shards
-from generators.image_training import load_image_generator
-from generators.layout_training import load_layout_generator
-from pipeline.config import FinetuneConfig, RunConfig
-from pipeline.recipes import load_config
-from pipeline.run import Run, comparison_units_of, units_of
-from pipeline.stages.data import read_data
-from pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
-from pipeline.units import fingerprint_of
-from training.checkpoint import weights_hash
-from training.loop import NoProgress
+from scenepalette.data.classes import SemanticClass
+from scenepalette.data.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
+from scenepalette.data.files import is_temporary
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.generators.image_training import load_image_generator
+from scenepalette.generators.layout_training import load_layout_generator
+from scenepalette.pipeline.config import FinetuneConfig, RunConfig
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run import Run, comparison_units_of, units_of
+from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
+from scenepalette.pipeline.units import fingerprint_of
+from scenepalette.training.checkpoint import weights_hash
+from scenepalette.training.loop import NoProgress
 
 ROOT = Path(__file__).parents[2]
 
@@ -232,7 +232,15 @@ def test_killed_process_continues_to_the_same_results(
     finished_run: Path, tiny_recipe: Path, tmp_path: Path, results_of: Callable[[Path], dict[str, Any]]
 ) -> None:
     run_dir = tmp_path / "run"
-    command = [sys.executable, "-m", "pipeline.command_line", "run", str(tiny_recipe), "--out", str(run_dir)]
+    command = [
+        sys.executable,
+        "-m",
+        "scenepalette.pipeline.command_line",
+        "run",
+        str(tiny_recipe),
+        "--out",
+        str(run_dir),
+    ]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first_receipt = run_dir / "shards/full/.finished/train-00000-of-00003.parquet.json"
     deadline = time.monotonic() + 300

@@ -14,22 +14,22 @@ import pytest
 import yaml
 from PIL import Image
 
-from data.errors import ConfigError, ScenepaletteError
-from data.files import sha256_of_file
-from data.shards.checking import verify_shards
-from data.shards.manifest import read_manifest
-from data.shards.reading import iterate_rows
-from pipeline.borrowing import borrow
-from pipeline.config import RunConfig
-from pipeline.editing import Editor, write_edit
-from pipeline.recipes import load_config
-from pipeline.regenerate import regenerate_rows
-from pipeline.request import Request
-from pipeline.reset import plan_reset, reset
-from pipeline.run import Run
-from pipeline.run_directory import check_ownership, exclusive, write_document
-from pipeline.stages.data import read_data
-from pipeline.stages.generate import adopt_shards, make_shard, plans_for
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.pipeline.borrowing import borrow
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.editing import Editor, write_edit
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.regenerate import regenerate_rows
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.reset import plan_reset, reset
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory import check_ownership, exclusive, write_document
+from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.generate import adopt_shards, make_shard, plans_for
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -615,7 +615,7 @@ def test_a_kill_between_two_files_of_an_extension_is_mended(
     def interrupted(pairs: int, *names: str) -> None:
         with monkeypatch.context() as patch, pytest.raises(Killed):
             for name in names:
-                patch.setattr(f"pipeline.stages.generate.{name}", kill)
+                patch.setattr(f"scenepalette.pipeline.stages.generate.{name}", kill)
             Run(changed(tiny_config, generate={"pairs": pairs}), run_dir).make(["shards/full"])
 
     if point == "between shard and receipt":

@@ -19,15 +19,15 @@ from PIL import Image
 from rich.console import Console
 from typer.testing import CliRunner
 
-from data.datasets import open_dataset
-from data.errors import DataError
-from data.exports import images
-from data.files import sha256_of_file
-from data.shards.manifest import sealed
-from data.shards.schema import SCHEMA
-from pipeline import progress
-from pipeline.command_line import app
-from pipeline.progress import RichProgress
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.errors import DataError
+from scenepalette.data.exports import images
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.manifest import sealed
+from scenepalette.data.shards.schema import SCHEMA
+from scenepalette.pipeline import progress
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.progress import RichProgress
 
 SHARD = "train-00001-of-00003.parquet"
 

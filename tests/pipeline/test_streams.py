@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 FINE = "print('result'); print('progress', file=sys.stderr)"
 WRONG = "print('trouble', file=sys.stderr); raise SystemExit(3)"
 BUG = "1 / 0"
-BEGIN = "import sys; from pipeline.streams import run_program\ndef program():\n    {}\nrun_program(program)"
+BEGIN = (
+    "import sys; from scenepalette.pipeline.streams import run_program\ndef program():\n    {}\nrun_program(program)"
+)
 
 pytestmark = pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a POSIX shell and /dev/full")
 
@@ -101,6 +103,6 @@ def test_what_an_encoding_lacks_is_escaped(environment: dict[str, str], printer:
     ],
 )
 def test_the_command_line_speaks_on_what_is_left(arguments: str, redirection: str, expected: int, said: str) -> None:
-    command = f"{sys.executable} -m pipeline.command_line {arguments} {redirection}"
+    command = f"{sys.executable} -m scenepalette.pipeline.command_line {arguments} {redirection}"
     result = subprocess.run(["bash", "-c", command], env=ENVIRONMENT, cwd=ROOT, capture_output=True, check=False)
     assert result.returncode == expected and said in result.stdout.decode() and result.stderr == b""

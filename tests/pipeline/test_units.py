@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from data.errors import ScenepaletteError
-from pipeline.contents import read_record
-from pipeline.run_directory import exclusive
-from pipeline.units import (
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.pipeline.contents import read_record
+from scenepalette.pipeline.run_directory import exclusive
+from scenepalette.pipeline.units import (
     Unit,
     begin,
     fingerprint_of,
@@ -166,7 +166,7 @@ def test_what_fewer_pairs_went_into_is_set_aside(tmp_path: Path, before: int, no
 
 def test_time_adds_up_over_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 13.0])
-    monkeypatch.setattr("pipeline.units.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("scenepalette.pipeline.units.time.monotonic", lambda: next(clock))
     begin(tmp_path, FIRST, UNITS)
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, FIRST):
         raise KeyboardInterrupt
@@ -219,7 +219,7 @@ def test_the_first_failure_is_told_when_the_time_cannot_be_written_either(
     def full(*arguments: object) -> None:
         raise ScenepaletteError("second")
 
-    monkeypatch.setattr("pipeline.units.write_json", full)
+    monkeypatch.setattr("scenepalette.pipeline.units.write_json", full)
     with pytest.raises(ScenepaletteError, match="first"), timed(tmp_path, FIRST):
         raise ScenepaletteError("first")
     with pytest.raises(ScenepaletteError, match="second"), timed(tmp_path, FIRST):

@@ -12,10 +12,10 @@ from torch import nn
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torchvision.models import alexnet
 
-from data.arrays import Pairs
-from data.classes import IGNORE_ID, ClassTable, SemanticClass
-from segmenters.train import SegmenterSettings
-from training.fabric import make_fabric
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
+from scenepalette.segmenters.train import SegmenterSettings
+from scenepalette.training.fabric import make_fabric
 
 TABLE = ClassTable(
     "three",

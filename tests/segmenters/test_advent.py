@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.stats import entropy
 
-from segmenters.advent import (
+from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
     REFERENCE_DOMAIN,
     build_advent_discriminator,

@@ -3,9 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.classes import IGNORE_ID
-from data.errors import DataError
-from segmenters.appearance import AppearanceHistograms, appearance_histograms, color_distance, texture_distance
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.appearance import (
+    AppearanceHistograms,
+    appearance_histograms,
+    color_distance,
+    texture_distance,
+)
 
 
 def random_pairs(seed: int, count: int = 3, brightest: int = 256) -> tuple[np.ndarray, np.ndarray]:

@@ -13,9 +13,9 @@ from scipy.ndimage import gaussian_filter1d
 from torch import nn
 from torchvision.models import alexnet
 
-from data.classes import IGNORE_ID
-from data.errors import DataError
-from segmenters.diversity import (
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.diversity import (
     ALEXNET_URL,
     SCALE_EXPONENTS,
     ClassVariance,

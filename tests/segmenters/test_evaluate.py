@@ -10,10 +10,10 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJaccardIndex
 
-from data.arrays import Pairs
-from data.classes import IGNORE_ID
-from data.errors import DataError
-from segmenters.evaluate import confusion_of_batch, confusion_per_image, intersection_over_union, mean_iou
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.evaluate import confusion_of_batch, confusion_per_image, intersection_over_union, mean_iou
 
 
 class ByBrightness(nn.Module):

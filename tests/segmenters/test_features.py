@@ -9,9 +9,9 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from segmenters.features import inception_features, load_inception, segmenter_features
-from segmenters.model import build_deeplabv3, pooled_features
+from scenepalette.data.arrays import Pairs
+from scenepalette.segmenters.features import inception_features, load_inception, segmenter_features
+from scenepalette.segmenters.model import build_deeplabv3, pooled_features
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", None])

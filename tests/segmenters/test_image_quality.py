@@ -11,18 +11,18 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from data.arrays import Pairs
-from data.classes import IGNORE_ID, ClassTable
-from data.errors import DataError
-from data.randomness import torch_generator
-from segmenters.appearance import appearance_histograms, color_distance, texture_distance
-from segmenters.diversity import ClassVariance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
-from segmenters.evaluate import confusion_per_image, mean_iou
-from segmenters.features import inception_features, load_inception, segmenter_features
-from segmenters.image_quality import evaluate_images
-from segmenters.manifold import precision_recall
-from segmenters.metrics import frechet_inception_distance, segmenter_frechet_distance
-from segmenters.model import build_deeplabv3
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.errors import DataError
+from scenepalette.data.randomness import torch_generator
+from scenepalette.segmenters.appearance import appearance_histograms, color_distance, texture_distance
+from scenepalette.segmenters.diversity import ClassVariance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
+from scenepalette.segmenters.evaluate import confusion_per_image, mean_iou
+from scenepalette.segmenters.features import inception_features, load_inception, segmenter_features
+from scenepalette.segmenters.image_quality import evaluate_images
+from scenepalette.segmenters.manifold import precision_recall
+from scenepalette.segmenters.metrics import frechet_inception_distance, segmenter_frechet_distance
+from scenepalette.segmenters.model import build_deeplabv3
 
 ABSENT = Path("no-such-weights.pth")
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from segmenters import manifold
-from segmenters.manifold import precision_recall
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters import manifold
+from scenepalette.segmenters.manifold import precision_recall
 
 
 def within(points: np.ndarray, samples: np.ndarray, neighbors: int) -> float:

@@ -12,10 +12,15 @@ from scipy.linalg import sqrtm
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from data.arrays import Pairs
-from data.errors import DataError
-from segmenters.metrics import frechet_distance, frechet_inception_distance, fsd, segmenter_frechet_distance
-from segmenters.model import build_deeplabv3, pooled_features
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.errors import DataError
+from scenepalette.segmenters.metrics import (
+    frechet_distance,
+    frechet_inception_distance,
+    fsd,
+    segmenter_frechet_distance,
+)
+from scenepalette.segmenters.model import build_deeplabv3, pooled_features
 
 
 def exact_gaussian(count: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> np.ndarray:

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as known_encoders
 
-from data.errors import ConfigError, ScenepaletteError
-from segmenters.model import build_deeplabv3, encoder_names, encoder_problems, pooled_features
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.segmenters.model import build_deeplabv3, encoder_names, encoder_problems, pooled_features
 
 
 def test_parameter_count_of_the_papers_layout() -> None:

@@ -15,14 +15,14 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from data.arrays import Pairs
-from data.classes import IGNORE_ID, ClassTable
-from data.errors import CheckpointError, ConfigError, DataError, TrainingError
-from segmenters import train as train_module
-from segmenters.evaluate import confusion_per_image, mean_iou
-from segmenters.train import SegmenterSettings, load_segmenter, supervised_loss, train_segmenter
-from training.fabric import make_fabric
-from training.loop import read_metrics
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.errors import CheckpointError, ConfigError, DataError, TrainingError
+from scenepalette.segmenters import train as train_module
+from scenepalette.segmenters.evaluate import confusion_per_image, mean_iou
+from scenepalette.segmenters.train import SegmenterSettings, load_segmenter, supervised_loss, train_segmenter
+from scenepalette.training.fabric import make_fabric
+from scenepalette.training.loop import read_metrics
 
 MakePairs = Callable[..., Pairs]
 MakeSettings = Callable[..., SegmenterSettings]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.average import averaged_copy, decay_at, update_average
+from scenepalette.training.average import averaged_copy, decay_at, update_average
 
 
 def make_network() -> nn.Sequential:

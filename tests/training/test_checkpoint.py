@@ -13,8 +13,8 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from data.errors import CheckpointError, DamagedCheckpointError
-from training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights, weights_hash
+from scenepalette.data.errors import CheckpointError, DamagedCheckpointError
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights, weights_hash
 
 
 def make_training(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -331,7 +331,9 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, monkeypa
     network, optimizer = make_training()
     folder = CheckpointFolder(tmp_path)
     folder.save(1, {"net": network}, {"opt": optimizer})
-    monkeypatch.setattr("data.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left")))
+    monkeypatch.setattr(
+        "scenepalette.data.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
+    )
     with pytest.raises(Exception, match="the disk is full"):
         folder.save(2, {"net": network}, {"opt": optimizer})
     monkeypatch.undo()

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from safetensors.torch import save as to_safetensors
 from torch import nn
 
-from data.errors import CheckpointError
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
-from training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights
+from scenepalette.data.errors import CheckpointError
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights
 
 
 def make_training() -> tuple[nn.Module, torch.optim.Optimizer]:

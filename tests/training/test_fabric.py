@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from data.errors import ConfigError
-from training.fabric import make_fabric
+from scenepalette.data.errors import ConfigError
+from scenepalette.training.fabric import make_fabric
 
 
 def test_the_default_is_one_cpu_in_single_precision() -> None:

@@ -10,9 +10,9 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from data.errors import ScenepaletteError, TrainingError
-from training import loop
-from training.loop import (
+from scenepalette.data.errors import ScenepaletteError, TrainingError
+from scenepalette.training import loop
+from scenepalette.training.loop import (
     NO_PROGRESS,
     TENSORBOARD_FOLDER,
     Line,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from training.watch import (
+from scenepalette.training.watch import (
     COLLAPSES,
     LEAST_GAPS,
     MEASUREMENTS,

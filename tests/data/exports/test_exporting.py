@@ -17,16 +17,16 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from data import locks
-from data.datasets import open_dataset
-from data.errors import ConfigError, DataError, ScenepaletteError
-from data.exports import exporting
-from data.exports import images as images_module
-from data.exports.exporting import FORMATS, export_shards
-from data.exports.rows import ExportedRow
-from data.files import sha256_of_file
-from data.shards.manifest import sealed
-from data.shards.schema import Row
+from scenepalette.data import locks
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.data.exports import exporting
+from scenepalette.data.exports import images as images_module
+from scenepalette.data.exports.exporting import FORMATS, export_shards
+from scenepalette.data.exports.rows import ExportedRow
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.manifest import sealed
+from scenepalette.data.shards.schema import Row
 
 COUNTS = (3, 4)
 
@@ -172,8 +172,10 @@ def test_a_second_process_is_told_and_disturbs_nothing(to: str, shards: tuple[Pa
         if not second:
             half = out / ".half.png.0a1b2c3d.scenepalette-tmp"
             half.write_bytes(b"of this call")
-            code = "import sys; from pathlib import Path; from data.exports.exporting import export_shards as export; "
-            code += "export(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))"
+            code = (
+                "import sys; from pathlib import Path; from scenepalette.data.exports.exporting import export_shards; "
+            )
+            code += "export_shards(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))"
             call = [sys.executable, "-c", code, str(folder), to, str(out)]
             second.append(subprocess.run(call, capture_output=True, text=True, cwd=Path(__file__).parents[3]))
             assert half.exists()

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.exports.exporting import export_shards
-from data.shards.schema import Row
+from scenepalette.data.exports.exporting import export_shards
+from scenepalette.data.shards.schema import Row
 
 PAGE = Path(__file__).parents[3] / "docs" / "shards.md"
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.readers.ade20k import open_ade20k
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.ade20k import open_ade20k
 
 Write = Callable[[Path, np.ndarray], None]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.readers.camvid import open_camvid
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.camvid import open_camvid
 
 
 def test_pairs_are_sorted_and_value_11_becomes_ignored(camvid_root: Path) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.readers.celebamask_hq import open_celebamask_hq
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.celebamask_hq import open_celebamask_hq
 
 Write = Callable[[Path, np.ndarray], None]
 MASKS = "CelebAMask-HQ-mask-anno"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.readers.cityscapes import open_cityscapes
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.cityscapes import open_cityscapes
 
 
 def test_pairs_are_found_across_cities_and_ids_are_kept(cityscapes_root: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.readers.cityscapes import open_cityscapes
-from data.readers.cityscapes_25k import open_cityscapes_25k
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.cityscapes import open_cityscapes
+from scenepalette.data.readers.cityscapes_25k import open_cityscapes_25k
 
 Write = Callable[[Path, np.ndarray], None]
 EXTRA_LABEL = "refinement_final/train_extra/bad-honnef/bad-honnef_000000_000000_leftImg8bit.png"

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.readers.coco_stuff import open_coco_stuff
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.coco_stuff import open_coco_stuff
 
 Write = Callable[[Path, np.ndarray], None]
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.errors import DataError
-from data.readers.folder import open_folder
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.folder import open_folder
 
 YAML_LIST = """
 - {name: road, red: 128, green: 64, blue: 128}

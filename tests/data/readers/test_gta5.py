@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from data.errors import DataError
-from data.readers.gta5 import open_gta5
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.gta5 import open_gta5
 
 Write = Callable[[Path, np.ndarray], None]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.readers.idd import open_idd
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.idd import open_idd
 
 
 def test_equal_frame_names_of_different_sequences_stay_apart(idd_root: Path) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.classes import CAMVID
-from data.errors import DataError
-from data.readers.camvid import open_camvid
-from data.readers.pairs import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.readers.pairs import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
 
 Write = Callable[[Path, np.ndarray], None]
 

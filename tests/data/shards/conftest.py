@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.cards import write_card
-from data.classes import ClassTable, SemanticClass
-from data.croissant import write_croissant
-from data.shards.manifest import make_manifest, write_manifest
-from data.shards.schema import Row, palette_of_label, shard_name
-from data.shards.writing import write_shard
+from scenepalette.data.cards import write_card
+from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.croissant import write_croissant
+from scenepalette.data.shards.manifest import make_manifest, write_manifest
+from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
+from scenepalette.data.shards.writing import write_shard
 
 TABLE = ClassTable(
     "tiny", tuple(SemanticClass(name, (60 * k, 9, 7)) for k, name in enumerate(["road", "car", "tree", "sky"]))

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from data.errors import DataError
-from data.files import sha256_of_file
-from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.schema import shard_name
+from scenepalette.data.errors import DataError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.pairs import ShardPairs, decode_shards
+from scenepalette.data.shards.schema import shard_name
 
 
 def test_pixels_are_those_of_the_shards(tmp_path, write_shards):

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from data.shards.checking import find_problems, find_warnings
-from data.shards.manifest import read_manifest, seal_documents
-from data.shards.pairs import ShardPairs
-from data.shards.reading import iterate_rows
-from data.shards.schema import Row
-from pipeline.command_line import app
+from scenepalette.data.shards.checking import find_problems, find_warnings
+from scenepalette.data.shards.manifest import read_manifest, seal_documents
+from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.data.shards.schema import Row
+from scenepalette.pipeline.command_line import app
 
 
 @pytest.mark.parametrize("name", ["README.md", "croissant.json"])

@@ -18,18 +18,18 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data.cards import collection_card, write_card
-from data.croissant import write_croissant
-from data.errors import DataError
-from data.exports.exporting import FORMATS, export_shards
-from data.shards.checking import find_problems, find_warnings
-from data.shards.manifest import link_problems, make_manifest, read_manifest, sealed, write_manifest
-from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.reading import contact_sheet, iterate_rows, read_row
-from data.shards.schema import Row, collection_of, row_id, shard_name
-from data.shards.stream import ShardStream
-from data.shards.writing import ShardInfo, write_shard
-from pipeline.command_line import app
+from scenepalette.data.cards import collection_card, write_card
+from scenepalette.data.croissant import write_croissant
+from scenepalette.data.errors import DataError
+from scenepalette.data.exports.exporting import FORMATS, export_shards
+from scenepalette.data.shards.checking import find_problems, find_warnings
+from scenepalette.data.shards.manifest import link_problems, make_manifest, read_manifest, sealed, write_manifest
+from scenepalette.data.shards.pairs import ShardPairs, decode_shards
+from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
+from scenepalette.data.shards.schema import Row, collection_of, row_id, shard_name
+from scenepalette.data.shards.stream import ShardStream
+from scenepalette.data.shards.writing import ShardInfo, write_shard
+from scenepalette.pipeline.command_line import app
 
 ROOT = Path(__file__).parents[3]
 GROWN = [shard_name(0, 2), shard_name(1, 2), shard_name(2, 3), shard_name(3, 5), shard_name(4, 5)]
@@ -156,7 +156,7 @@ def test_a_link_to_the_folder_is_read(make_shards: Callable[..., list[Row]], tmp
 def test_what_a_link_leads_to_is_hashed_once_and_again_when_it_changed(
     make_shards: Callable[..., list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.shards import manifest as module
+    from scenepalette.data.shards import manifest as module
 
     folder = tmp_path / "shards"
     make_shards(folder, (3, 4))
@@ -190,7 +190,7 @@ def test_what_a_link_leads_to_is_hashed_once_and_again_when_it_changed(
 def test_a_link_to_what_cannot_be_read_is_told(
     make_shards: Callable[..., list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from data.shards import manifest as module
+    from scenepalette.data.shards import manifest as module
 
     def refuse(path: Path) -> str:
         raise PermissionError(13, "Permission denied")
@@ -214,8 +214,9 @@ def test_a_folder_under_any_path_is_read(name: bytes, make_shards: Callable[...,
     assert_is_read(folder, rows, folder)
     commands = [["verify"], ["verify", "--json"], ["show", "--picture", str(folder / "sheet.png")]]
     commands += [["show", "--id", rows[1].id], ["export", "--to", "coco", "--out", str(folder / "again")]]
-    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT)}
-    code = "import json, sys; from pipeline.command_line import main; sys.argv[1:] = json.loads(sys.argv[1]); main()"
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT / "src")}
+    code = "import json, sys; from scenepalette.pipeline.command_line import main; "
+    code += "sys.argv[1:] = json.loads(sys.argv[1]); main()"
     for verb, *options in commands:
         call = [sys.executable, "-c", code, json.dumps(["shards", verb, str(folder), *options])]
         done = subprocess.run(call, capture_output=True, env=environment, cwd=ROOT)

@@ -15,10 +15,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from data.errors import ConfigError, DataError
-from data.shards.mixed import MixedPairs
-from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.schema import Row
+from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.data.shards.mixed import MixedPairs
+from scenepalette.data.shards.pairs import ShardPairs, decode_shards
+from scenepalette.data.shards.schema import Row
 
 
 @pytest.fixture

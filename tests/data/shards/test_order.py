@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from data.errors import ConfigError
-from data.shards.order import EpochOrder
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.shards.order import EpochOrder
 
 
 def rows_of(order: EpochOrder) -> list[list[int]]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.cards import collection_card
-from data.shards.manifest import read_manifest
+from scenepalette.data.cards import collection_card
+from scenepalette.data.shards.manifest import read_manifest
 
 PAGE = Path(__file__).parents[3] / "docs" / "reading-shards.md"
 SECTIONS = [

@@ -14,13 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.errors import ScenepaletteError
-from data.files import sha256_of_file
-from data.shards.checking import find_problems
-from data.shards.manifest import sealed
-from data.shards.pairs import ShardPairs
-from data.shards.schema import Row
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
+from scenepalette.data.errors import ScenepaletteError
+from scenepalette.data.files import sha256_of_file
+from scenepalette.data.shards.checking import find_problems
+from scenepalette.data.shards.manifest import sealed
+from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.schema import Row
 
 ROOT = Path(__file__).parents[3]
 SHARD = "train-00000-of-00001.parquet"
@@ -94,8 +94,8 @@ def test_any_bytes_as_a_manifest(folder: Path, content: bytes) -> None:
 READ_FLIPPED = """
 import sys
 from pathlib import Path
-from data.errors import DataError
-from data.shards.reading import open_shard, read_group
+from scenepalette.data.errors import DataError
+from scenepalette.data.shards.reading import open_shard, read_group
 
 path, read = Path(sys.argv[1]), 0
 whole = path.read_bytes()

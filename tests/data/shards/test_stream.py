@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from data.errors import ConfigError
-from data.shards import stream as stream_module
-from data.shards.pairs import ShardPairs, decode_shards
-from data.shards.stream import Batch, ShardStream
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.shards import stream as stream_module
+from scenepalette.data.shards.pairs import ShardPairs, decode_shards
+from scenepalette.data.shards.stream import Batch, ShardStream
 
 
 def as_workers(stream: ShardStream, workers: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
@@ -152,7 +152,7 @@ def test_decoded_copies_give_the_same_batches_and_decode_nothing(tmp_path, write
     write_shards(tmp_path / "shards", (70, 9))
     expected = list(ShardStream(tmp_path / "shards", 16))
     decoded = decode_shards(tmp_path / "shards", tmp_path / "decoded")
-    monkeypatch.setattr("data.shards.pairs.decode_image", None)
+    monkeypatch.setattr("scenepalette.data.shards.pairs.decode_image", None)
     found = list(ShardStream(tmp_path / "shards", 16, decoded=decoded))
     for a, b in zip(found, expected, strict=True):
         assert a["id"] == b["id"]

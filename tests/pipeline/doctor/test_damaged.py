@@ -15,15 +15,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from data.datasets import open_dataset
-from data.errors import ConfigError, ScenepaletteError
-from pipeline.config import RunConfig
-from pipeline.doctor.examine import examine
-from pipeline.doctor.page import to_html, to_markdown, to_text
-from pipeline.preflight import check_before
-from pipeline.recipes import load_config
-from pipeline.request import Request
-from pipeline.run import units_of
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor.examine import examine
+from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
+from scenepalette.pipeline.preflight import check_before
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import units_of
 
 HEIGHT, WIDTH = 16, 24
 CLASSES = "name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.classes import CAMVID
-from data.datasets import Sample, SegmentationDataset
-from data.errors import DataError
-from data.readers.camvid import open_camvid
-from data.scanning import Scan
-from data.streets import Streets
-from pipeline.doctor import data_checks
-from pipeline.doctor.data_checks import problems_by_check
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.datasets import Sample, SegmentationDataset
+from scenepalette.data.errors import DataError
+from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.scanning import Scan
+from scenepalette.data.streets import Streets
+from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor.data_checks import problems_by_check
 
 K = CAMVID.num_classes
 

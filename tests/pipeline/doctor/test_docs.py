@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from data import similarity
-from pipeline.command_line import app
-from pipeline.doctor import data_checks, resources
-from pipeline.doctor.timing import Measured
+from scenepalette.data import similarity
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.doctor import data_checks, resources
+from scenepalette.pipeline.doctor.timing import Measured
 
 TEXT = (Path(__file__).parents[3] / "docs/doctor.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^scenepalette (doctor .*?)(?: && .*)?$", TEXT, re.MULTILINE)
@@ -38,7 +38,9 @@ def test_the_commands_of_the_page_run(
     command: str, camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *arguments, **options: Measured(failure="not here"))
+    monkeypatch.setattr(
+        "scenepalette.pipeline.doctor.examine.measure", lambda *arguments, **options: Measured(failure="not here")
+    )
     smaller = ["--set", "data.train_scenes=20", "--set", "data.val_scenes=4"] if " demo " in command else []
     result = CliRunner().invoke(app, [*shlex.split(command.replace("CAMVID", str(camvid_root))), *smaller])
     assert result.exit_code == 0, result.output

@@ -10,10 +10,10 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from pipeline.command_line import app
-from pipeline.doctor.examine import examine
-from pipeline.doctor.timing import Measured
-from pipeline.request import Request
+from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.doctor.examine import examine
+from scenepalette.pipeline.doctor.timing import Measured
+from scenepalette.pipeline.request import Request
 
 
 def invoke(*arguments: str, expected: int = 0) -> str:
@@ -46,7 +46,7 @@ def test_measured_steps_become_time_and_memory(
     tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured = Measured({"images": 2.0, "segmenter": 1.0}, 10**9)
-    monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *arguments, **options: measured)
+    monkeypatch.setattr("scenepalette.pipeline.doctor.examine.measure", lambda *arguments, **options: measured)
     checks = {check.name: check for check in examine(Request(str(tiny_recipe), (), tmp_path / "run")).checks}
     assert "images/oasis: 6 s (3 steps, 2.0 s each)" in checks["time"].details
     assert "954 MiB are needed (measured" in checks["memory"].summary
@@ -57,7 +57,9 @@ def test_memory_is_not_called_enough_if_measuring_it_failed(
 ) -> None:
     request = Request(str(tiny_recipe), (), tmp_path / "run")
     for measured in (Measured(failure="nothing"), Measured({"images": 1.0}, 10**9, {"segmenter": "killed"})):
-        monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *a, result=measured, **options: result)
+        monkeypatch.setattr(
+            "scenepalette.pipeline.doctor.examine.measure", lambda *a, result=measured, **options: result
+        )
         diagnosis = examine(request)
         memory = {check.name: check for check in diagnosis.checks}["memory"]
         assert memory.status == "warning" and memory.summary.startswith("Not measured. At least")
@@ -77,7 +79,9 @@ def test_progress_of_measuring_has_a_total(tiny_recipe: Path, tmp_path: Path, mo
 
         def finish(self) -> None: ...
 
-    monkeypatch.setattr("pipeline.doctor.examine.measure", lambda *arguments, **options: Measured({"images": 1.0}, 9))
+    monkeypatch.setattr(
+        "scenepalette.pipeline.doctor.examine.measure", lambda *arguments, **options: Measured({"images": 1.0}, 9)
+    )
     examine(Request(str(tiny_recipe), (), tmp_path / "run"), progress=Watching())
     assert totals["measuring steps"] == 13
 
@@ -92,8 +96,8 @@ def test_classes_that_are_asked_for_and_do_not_exist_are_a_problem(tiny_recipe: 
 def test_files_that_changed_since_a_run_read_them_are_noticed(
     tiny_recipe: Path, tmp_path: Path, write_folder: Callable[[Path], None]
 ) -> None:
-    from pipeline.recipes import load_config
-    from pipeline.run import Run
+    from scenepalette.pipeline.recipes import load_config
+    from scenepalette.pipeline.run import Run
 
     root = tmp_path / "root"
     write_folder(root)

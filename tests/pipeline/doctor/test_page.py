@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from pipeline.doctor.findings import SHOWN_DETAILS, Check, Diagnosis
-from pipeline.doctor.page import to_html, to_markdown, to_text
+from scenepalette.pipeline.doctor.findings import SHOWN_DETAILS, Check, Diagnosis
+from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
 
 CHECKS = (
     Check("files", "ok", "Every file decodes."),

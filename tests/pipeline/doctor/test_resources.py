@@ -8,15 +8,23 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from data.errors import ConfigError
-from data.files import read_json, write_json
-from generators.layout_systems import LAYOUT_SYSTEMS
-from pipeline.config import RunConfig
-from pipeline.doctor import resources
-from pipeline.doctor.resources import Need, check_disk, check_memory, check_options, check_run_dir, needs_of, show_bytes
-from pipeline.models import layout_model
-from pipeline.recipes import load_config
-from training.checkpoint import CheckpointFolder
+from scenepalette.data.errors import ConfigError
+from scenepalette.data.files import read_json, write_json
+from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor import resources
+from scenepalette.pipeline.doctor.resources import (
+    Need,
+    check_disk,
+    check_memory,
+    check_options,
+    check_run_dir,
+    needs_of,
+    show_bytes,
+)
+from scenepalette.pipeline.models import layout_model
+from scenepalette.pipeline.recipes import load_config
+from scenepalette.training.checkpoint import CheckpointFolder
 
 
 def test_disk_is_counted_from_the_configuration(tiny_config: RunConfig) -> None:

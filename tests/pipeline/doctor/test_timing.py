@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from data.streets import Streets
-from pipeline.config import RunConfig
-from pipeline.doctor import timing
-from pipeline.doctor.measure import measured_names
-from pipeline.doctor.timing import Measured, arm_weight, check_time, estimates_of, measure, show_seconds
+from scenepalette.data.streets import Streets
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor import timing
+from scenepalette.pipeline.doctor.measure import measured_names
+from scenepalette.pipeline.doctor.timing import Measured, arm_weight, check_time, estimates_of, measure, show_seconds
 
 
 def test_steps_are_extrapolated_by_the_recipes_counts(tiny_config: RunConfig) -> None:

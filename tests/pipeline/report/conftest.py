@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.classes import IGNORE_ID, ClassTable, SemanticClass
-from pipeline.report.inputs import ArmRun, PairSample, ReportInputs
+from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
+from scenepalette.pipeline.report.inputs import ArmRun, PairSample, ReportInputs
 
 HEIGHT, WIDTH = 8, 16
 TABLE = ClassTable(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from pipeline.report.document import to_json_values, write_report
-from pipeline.report.inputs import ReportInputs
-from segmenters.evaluate import mean_iou
+from scenepalette.data.errors import DataError
+from scenepalette.pipeline.report.document import to_json_values, write_report
+from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.segmenters.evaluate import mean_iou
 
 MakeInputs = Callable[..., ReportInputs]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from data.errors import DataError
-from pipeline.report import figures
-from pipeline.report.inputs import ReportInputs
-from pipeline.report.statistics import compare_arms
+from scenepalette.data.errors import DataError
+from scenepalette.pipeline.report import figures
+from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]
 

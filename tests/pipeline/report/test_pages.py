@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.report.document import write_report
-from pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.document import write_report
+from scenepalette.pipeline.report.inputs import ReportInputs
 
 MakeInputs = Callable[..., ReportInputs]
 EMPTY_ELEMENTS = {"meta", "img", "br", "hr", "link", "input"}

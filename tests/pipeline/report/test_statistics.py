@@ -5,10 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-import pipeline.report.statistics as statistics
-from data.randomness import numpy_generator
-from pipeline.report.inputs import ArmRun
-from pipeline.report.statistics import Difference, compare_arms, estimate_miou, overlap_counts, overlap_to_iou, verdict
+import scenepalette.pipeline.report.statistics as statistics
+from scenepalette.data.randomness import numpy_generator
+from scenepalette.pipeline.report.inputs import ArmRun
+from scenepalette.pipeline.report.statistics import (
+    Difference,
+    compare_arms,
+    estimate_miou,
+    overlap_counts,
+    overlap_to_iou,
+    verdict,
+)
 
 CLASSES = 3
 EVAL_IDS = (0, 2)

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.report import wording
-from pipeline.report.document import build_document
-from pipeline.report.inputs import ReportInputs
-from pipeline.report.statistics import compare_arms
+from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report.document import build_document
+from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipeline.config import DataConfig
-from pipeline.stages.data import (
+from scenepalette.pipeline.config import DataConfig
+from scenepalette.pipeline.stages.data import (
     content_of_arrays,
     content_of_source,
     content_of_unlabelled_array,
@@ -21,7 +21,7 @@ from pipeline.stages.data import (
     prepare_unlabelled,
     read_data,
 )
-from training.loop import NO_PROGRESS
+from scenepalette.training.loop import NO_PROGRESS
 
 
 def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from data.errors import DataError
-from data.shards.manifest import sealed
-from data.shards.reading import iterate_rows
-from pipeline.stages.palettes import stored_palettes
+from scenepalette.data.errors import DataError
+from scenepalette.data.shards.manifest import sealed
+from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.pipeline.stages.palettes import stored_palettes
 
 
 def test_stored_palettes_are_those_of_the_rows_in_order(finished_run: Path) -> None:
