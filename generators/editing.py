@@ -14,19 +14,19 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.randomness import numpy_generator, torch_generator
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.data.errors import ConfigError
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
-from scenepalette.data.randomness import numpy_generator, torch_generator
-from scenepalette.generators.crops import EditBox, boxes_to_crop, crop_palette
-from scenepalette.generators.image_contract import ImageGenerator
-from scenepalette.generators.layout_models import (
+from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
+from scenepalette.generators.layouts.networks import (
     FullLayoutGenerator,
     PartialLayoutGenerator,
     crop_layout,
     partial_budget,
 )
-from scenepalette.generators.noise import NoiseScheme
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1

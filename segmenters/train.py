@@ -31,10 +31,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scenepalette.common.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
+from scenepalette.common.files import sha256_of_json
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
-from scenepalette.data.files import sha256_of_json
-from scenepalette.data.randomness import torch_generator
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
@@ -48,9 +49,7 @@ from scenepalette.segmenters.advent import (
 from scenepalette.segmenters.model import build_deeplabv3
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
 from scenepalette.training.loop import (
-    NO_PROGRESS,
     MetricsLog,
-    Progress,
     epoch_batch,
     require_finite,
     require_finite_gradients,

@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 
+from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.randomness import numpy_generator
 from scenepalette.data.streetscene.buildings import Building, draw_backdrop, draw_building
 from scenepalette.data.streetscene.camera import Camera
 from scenepalette.data.streetscene.canvas import Canvas

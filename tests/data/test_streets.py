@@ -9,9 +9,9 @@ import random
 import numpy as np
 import pytest
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.randomness import derive_seed
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.randomness import derive_seed
 from scenepalette.data.streets import STREETS, Streets
 from scenepalette.data.streetscene.camera import Camera, View
 from scenepalette.data.streetscene.canvas import Canvas
