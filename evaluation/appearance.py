@@ -46,8 +46,8 @@ def appearance_histograms(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_cl
 
     Colours are CIELAB (D65) of sRGB. The texture of a pixel is the local binary pattern of Ojala et al. 1996, which
     Schönfeld et al., 2021, cites: for each of its 8 neighbours whether it is at least as bright, in grey levels of 8
-    bits. A pixel counts for its own class, whatever its neighbours' classes; pixels at the image's border lack neighbours and have no
-    texture.
+    bits. A pixel counts for its own class, whatever its neighbours' classes; pixels at the image's border lack
+    neighbours and have no texture.
 
     Args:
         pairs: Batches of images uint8 [B, H, W, 3] and their label maps, integers [B, H, W]; `IGNORE_ID` counts

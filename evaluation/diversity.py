@@ -67,8 +67,8 @@ def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device:
     """Return the mean multi-scale structural similarity over all pairs of images of one layout.
 
     Schönfeld et al., 2021, 4.1, takes 20 images per layout and averages over all layouts; the lower, the more diverse.
-    With fewer than five scales the exponents of the finest ones are used, scaled to sum to 1 as all five do. Values from different
-    numbers of scales cannot be compared with each other.
+    With fewer than five scales the exponents of the finest ones are used, scaled to sum to 1 as all five do. Values
+    from different numbers of scales cannot be compared with each other.
 
     Args:
         images: uint8 [N, H, W, 3], N >= 2.

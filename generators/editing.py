@@ -105,7 +105,7 @@ def palette_interpolation(
 def noise_interpolation(
     painter: Painter, label: np.ndarray, frames: int, seed: int, region: np.ndarray | None = None
 ) -> list[Scene]:
-    """Draw one layout under noise between two draws, everywhere or in a region alone (Schönfeld et al., 2021, B.2, B.3).
+    """Draw one layout under noise between two draws, everywhere or in a region (Schönfeld et al., 2021, B.2, B.3).
 
     Args:
         painter: Paints the layout.
