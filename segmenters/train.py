@@ -22,14 +22,16 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from annotated_types import Ge
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from typing_extensions import Doc
 
 from scenepalette.common.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
 from scenepalette.common.files import sha256_of_json
@@ -56,6 +58,7 @@ from scenepalette.training.loop import (
     seed_step,
     settings_of_result,
 )
+from scenepalette.training.settings import Count, Rate, Weight, range_problems
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -78,63 +81,41 @@ class SegmenterSettings:
         ConfigError: Names every field that is out of range.
     """
 
-    steps: int  # optimizer steps
-    batch_size: int = 16  # images per domain and step, at least 2
-    encoder: str = "resnet18"  # name in segmentation-models-pytorch
-    encoder_weights: str | None = None  # None for random weights, or "imagenet"
-    decoder_channels: int = 256
-    atrous_rates: tuple[int, int, int] = (12, 24, 36)  # feature-map pixels
-    output_stride: Literal[8, 16] = 8  # image pixels per feature-map pixel
-    learning_rate: float = 0.01  # of SGD, at the first step
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    poly_power: float = 0.9  # learning rates fall as (1 - step / steps) ** poly_power
-    augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
-    adaptation: Literal["none", "advent", "minent"] = "none"
-    adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
-    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of Le Moing et al., 2021 has 0.01
-    entropy_weight: float = 0.001  # of MinEnt's loss
-    discriminator_width: int = 64
-    discriminator_learning_rate: float = 1e-4  # of Adam, at the first step
-    discriminator_betas: tuple[float, float] = (0.9, 0.99)
-    checkpoint_every: int = 500  # steps
-    log_every: int = 10  # steps
+    steps: Annotated[Count, Doc("Optimizer steps per training.")] = 2000
+    # The ASPP's image-level branch normalises over the batch alone.
+    batch_size: Annotated[int, Ge(2), Doc("Images per domain and step.")] = 16
+    encoder: Annotated[
+        str, Doc("Encoder name in segmentation-models-pytorch, or 'tu-' and the name of a timm model.")
+    ] = "resnet18"
+    encoder_weights: Annotated[str | None, Doc("For example imagenet; none for random weights.")] = None
+    decoder_channels: Annotated[Count, Doc("Channels of DeepLabV3's decoder.")] = 256
+    atrous_rates: Annotated[tuple[int, int, int], Doc("Dilations of the ASPP, in feature-map pixels.")] = (12, 24, 36)
+    output_stride: Annotated[Literal[8, 16], Doc("Image pixels per feature-map pixel.")] = 8
+    learning_rate: Annotated[Rate, Doc("SGD's at the first step.")] = 0.01
+    momentum: Annotated[Weight, Doc("SGD's.")] = 0.9
+    weight_decay: Annotated[Weight, Doc("SGD's.")] = 5e-4
+    poly_power: Annotated[Weight, Doc("Learning rates fall as (1 - step / steps) ** poly_power.")] = 0.9
+    augmentation: Annotated[
+        Literal["flip", "standard"],
+        Doc("Of all arms alike; the arms real-flip and real-standard name their own."),
+    ] = "flip"
+    adaptation: Annotated[Literal["none", "advent", "minent"], Doc("Domain adaptation; an arm's choice.")] = "none"
+    # The reference code of Le Moing et al., 2021 has 0.01.
+    adversarial_weight: Annotated[Weight, Doc("Weight of AdvEnt's loss.")] = 0.001
+    entropy_weight: Annotated[Weight, Doc("Weight of MinEnt's loss.")] = 0.001
+    adapted_domain: Annotated[
+        Domain | None,
+        Doc("Whose images are adapted; synthetic if it is left out and real pairs have labels."),
+    ] = None
+    discriminator_width: Annotated[Count, Doc("Channels of AdvEnt's discriminator.")] = 64
+    discriminator_learning_rate: Annotated[Rate, Doc("Adam's, at the first step.")] = 1e-4
+    discriminator_betas: Annotated[tuple[float, float], Doc("Adam's.")] = (0.9, 0.99)
+    checkpoint_every: Annotated[Count, Doc("Steps between checkpoints.")] = 500
+    log_every: Annotated[Count, Doc("Steps between lines of the metrics log.")] = 10
 
     def __post_init__(self) -> None:
         """Check all fields and report every problem at once."""
-        problems = [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be at least {least}."
-            for name, least in {
-                "steps": 1,
-                "batch_size": 2,  # the ASPP's image-level branch normalises over the batch alone
-                "decoder_channels": 1,
-                "discriminator_width": 1,
-                "checkpoint_every": 1,
-                "log_every": 1,
-                "momentum": 0,
-                "weight_decay": 0,
-                "poly_power": 0,
-                "adversarial_weight": 0,
-                "entropy_weight": 0,
-            }.items()
-            if not getattr(self, name) >= least
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be above 0."
-            for name in ("learning_rate", "discriminator_learning_rate")
-            if not getattr(self, name) > 0
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}."
-            for name, allowed in {
-                "augmentation": ("flip", "standard"),
-                "adaptation": ("none", "advent", "minent"),
-                "adapted_domain": (None, "real", "synthetic"),
-                "output_stride": (8, 16),
-            }.items()
-            if getattr(self, name) not in allowed
-        ]
-        if problems:
+        if problems := range_problems(self, "segmenters"):
             raise ConfigError("The settings of a segmenter cannot be used.", problems)
 
 
