@@ -12,7 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import torch_generator
+from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import LayoutDiversity
@@ -24,26 +24,20 @@ from scenepalette.generators.layouts.losses import (
     hard_layout_at_level,
     layout_at_level,
 )
+from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.networks import LayoutBatch, LayoutDiscriminator
-from scenepalette.generators.layouts.registry import LayoutNetwork, LayoutSystem, layout_system
+from scenepalette.generators.layouts.registry import LayoutSystem, layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
-from scenepalette.training.average import averaged_copy, decay_at, update_average
-from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.average import decay_at
+from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import (
-    LOG_EVERY,
-    MetricsLog,
-    epoch_batch,
-    require_finite,
-    require_finite_gradients,
-    seed_step,
-    settings_of_result,
-)
+from scenepalette.training.loop import LOG_EVERY, Training, settings_of_result
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.trainee import Trainee, frozen, take_step
 
 STATISTICS_BATCHES = 16
 
@@ -67,36 +61,6 @@ def moment_of(settings: LayoutSettings, step: int) -> Moment:
             return Moment(level, fade, settings.batch_sizes[level], step == first + fading + stable - 1)
         first += fading + stable
     raise IndexError(f"step {step} is beyond the schedule of {first} steps")
-
-
-def build_layout_generator(
-    kind: str, num_classes: int, size: tuple[int, int], settings: LayoutSettings
-) -> LayoutNetwork:
-    """Return the untrained network of a layout system for K classes and H x W.
-
-    Raises:
-        ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
-    """
-    return layout_system(kind).build_generator(num_classes, size, settings)
-
-
-def load_layout_generator(
-    path: Path, kind: str, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
-) -> LayoutNetwork:
-    """Load the averaged generator that a training wrote to a weights file, in eval mode.
-
-    Raises:
-        ConfigError: There is no such system, or the settings do not fit it.
-        CheckpointError: The weights are damaged or of another class table, kind or size.
-    """
-    network = build_layout_generator(kind, table.num_classes, size, settings)
-    load_weights(path, network, layout_identity(kind, table, size))
-    return network.eval().requires_grad_(False)
-
-
-def layout_identity(kind: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
-    """Return the metadata by which weights of a layout system are recognised."""
-    return {"system": kind, "class_table": table.fingerprint, "size": list(size)}
 
 
 class LayoutObjective:
@@ -217,9 +181,8 @@ class LayoutObjective:
         level, fade, count = moment.level, moment.fade, moment.batch_size
         inputs = self.inputs.draw(step, f"{self._prefix}generator", count).part(self.ranks.part)
         batch = inputs.run(self.generator, level, fade)
-        self.raw_critic.requires_grad_(False)
-        total = generator_loss(self.critic(batch.layout, level, fade, inputs.target))
-        self.raw_critic.requires_grad_(True)
+        with frozen(self.raw_critic):
+            total = generator_loss(self.critic(batch.layout, level, fade, inputs.target))
         parts = {"adversarial": total}
         for name, loss in self.losses.items():
             parts[name] = loss.compute(batch, inputs)
@@ -269,31 +232,31 @@ def train_layout_generator(
     system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
     ranks.check_batches({"batch_sizes": settings.batch_sizes})
     seed_step(seed, kind, -1)
-    raw_generator = system.build_generator(table.num_classes, size, settings)
-    raw_critic = system.build_critic(table.num_classes, size, settings)
-    for network in (raw_generator, raw_critic):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = fabric.to_device(averaged_copy(raw_generator))
-    ranks.join(raw_generator, raw_critic)
-    optimizers = {
-        "generator": torch.optim.Adam(raw_generator.parameters(), settings.learning_rate, settings.betas),
-        "critic": torch.optim.Adam(raw_critic.parameters(), settings.learning_rate, settings.betas),
-    }
-    generator, generator_optimizer = fabric.setup(raw_generator, optimizers["generator"])
-    critic, critic_optimizer = fabric.setup(raw_critic, optimizers["critic"])
-    modules = {"generator": raw_generator, "critic": raw_critic, "average": average}
-
-    checkpoints = CheckpointFolder(folder)
-    done, _ = checkpoints.load(modules, optimizers)
+    adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
+    network = system.build_generator(table.num_classes, size, settings)
+    generator = Trainee("generator", network, adam, fabric, ranks=ranks, averaged=True)
+    network = system.build_critic(table.num_classes, size, settings)
+    discriminator = Trainee("discriminator", network, adam, fabric, ranks=ranks)
+    average = generator.average
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
-    watch = CollapseMonitor(score_gap="critic")
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
+    training = Training(
+        folder,
+        kind,
+        total,
+        {"generator": generator, "critic": discriminator},
+        {"average": average},
+        seed=seed,
+        watch=CollapseMonitor(score_gap="critic"),
+        progress=progress,
+        tensorboard=tensorboard,
+        ranks=ranks,
+    )
     objective = LayoutObjective(
         system,
         settings,
-        generator=generator,
-        critic=critic,
-        raw_critic=raw_critic,
+        generator=generator.forward,
+        critic=discriminator.forward,
+        raw_critic=discriminator.module,
         labels=labels,
         table=table,
         sampler=sampler,
@@ -303,54 +266,38 @@ def train_layout_generator(
     )
     diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
 
-    progress.start(f"train-layouts {kind}", total, done)
-    for step in range(done, total):
+    for step in training.steps(f"train-layouts {kind}"):
         moment = moment_of(settings, step)
 
-        loss_critic, critic_parts = objective.critic_loss(step, moment)
-        require_finite(step, critic=loss_critic)
-        critic_optimizer.zero_grad()
-        fabric.backward(loss_critic)
-        ranks.average_gradients(raw_critic)
-        require_finite_gradients(step, critic=raw_critic)
-        critic_optimizer.step()
+        loss, discriminator_parts = objective.critic_loss(step, moment)
+        take_step(step, loss, discriminator)
 
-        loss_generator, generator_parts, _ = objective.generator_loss(step, moment)
-        require_finite(step, generator=loss_generator)
-        generator_optimizer.zero_grad()
-        fabric.backward(loss_generator)
-        ranks.average_gradients(raw_generator)
-        require_finite_gradients(step, generator=raw_generator)
-        generator_optimizer.step()
-        update_average(average, raw_generator, decay_at(step, settings.average_decay))
+        loss, generator_parts, _ = objective.generator_loss(step, moment)
+        take_step(step, loss, generator)
+        generator.update_average(decay_at(step, settings.average_decay))
 
-        finished = step + 1
-        parts = (critic_parts | generator_parts).items()
-        values = ranks.means({name: float(part.detach()) for name, part in parts})
-        progress.advance(1, **{name: values[name] for name in ("critic", *objective.losses)})
-        if log is None:
+        values = training.advance(discriminator_parts | generator_parts, ("critic", *objective.losses))
+        if not ranks.first:
             continue
-        if finished % LOG_EVERY == 0 or finished % interval == 0 or moment.ends_level:
+        if training.due(LOG_EVERY, interval) or moment.ends_level:
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
                 average.eval()
                 pictures, divergence = objective.inputs.sheet(average, moment.level)
-                tile_pictures(folder / "samples" / f"step-{finished:06d}.png", pictures)
+                tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", pictures)
                 if divergence is not None:
                     values["palette_kl"] = divergence
-            if finished % interval == 0 or moment.ends_level:
+            if training.due(interval) or moment.ends_level:
                 values |= diversity.measure(average, moment.level, moment.fade)
-            log.write(finished, **values)
-        if finished % settings.checkpoint_every == 0 or finished == total:
+            training.log(values)
+        if training.due(settings.checkpoint_every, total):
             score = None
             if moment.level == objective.doublings and moment.fade == 1.0:
                 with preserve_state(average):
                     _, score = objective.inputs.sheet(average, moment.level)
-            checkpoints.save(finished, modules, optimizers, score=score)
-    progress.finish()
-    if log is None:
+            training.save(score)
+    if not ranks.first:
         return
-    log.close()
 
     level, count = objective.doublings, settings.batch_sizes[-1]
     with torch.no_grad():
@@ -363,5 +310,5 @@ def train_layout_generator(
         )
     pictures, divergence = objective.inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
-    metadata = {**layout_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
-    save_weights(folder / "weights.safetensors", average, metadata)
+    metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
+    save_weights(folder / WEIGHTS, average, metadata)

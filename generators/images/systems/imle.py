@@ -13,7 +13,7 @@ import torch
 from scipy.stats import gaussian_kde
 from torch import Tensor, nn
 
-from scenepalette.common.randomness import numpy_generator, torch_generator
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.base import (
     BatchSource,
@@ -26,7 +26,6 @@ from scenepalette.generators.images.base import (
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.crn_losses import balance_layers, total_distance
-from scenepalette.training.loop import epoch_batch
 from scenepalette.training.ranks import ALONE, Ranks
 
 LARGEST_CLASSES = 5
