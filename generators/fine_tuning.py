@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
+from annotated_types import Ge
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from typing_extensions import Doc
 
 from scenepalette.common.errors import CheckpointError
 from scenepalette.common.progress import NO_PROGRESS, Progress
@@ -36,9 +38,10 @@ from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.checkpoint import CheckpointFolder, save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import LOG_EVERY, Training, settings_of_result
+from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import Count, Decay, Rate, Weight, settings_of_result
 from scenepalette.training.trainee import Trainee, frozen, require_finite, take_step
 
 STAGE = "end-to-end"
@@ -48,31 +51,20 @@ SHEET_COUNT = 8
 
 @dataclass(frozen=True)
 class FineTuneSettings:
-    """Numbers of an end-to-end fine-tuning; the defaults are SB-GAN's for Cityscapes (section 4).
+    """Numbers of an end-to-end fine-tuning; the defaults are SB-GAN's for Cityscapes (section 4)."""
 
-    Attributes:
-        steps: Optimizer steps.
-        batch_size: Real pairs, and generated layouts, a step.
-        train: Which generators go on learning.
-        layout_learning_rate: Of the layout generator and its critic; 1e-4 for ADE-Indoor.
-        image_learning_rate: Of the image generator.
-        discriminator_learning_rate: Of the image discriminators.
-        layout_weight: Lambda of Eq. 3, the weight of the layout generator's own losses.
-        width: Channels of D2's first layer.
-        average_decay: Of both averaged generators.
-        checkpoint_every: Optimizer steps between checkpoints.
-    """
-
-    steps: int = 10000
-    batch_size: int = 8
-    train: Literal["both", "layouts", "images"] = "both"
-    layout_learning_rate: float = 1e-5
-    image_learning_rate: float = 1e-4
-    discriminator_learning_rate: float = 4e-4
-    layout_weight: float = 10.0
-    width: int = 64
-    average_decay: float = 0.999
-    checkpoint_every: int = 500
+    steps: Annotated[Count, Doc("Optimizer steps.")] = 10000
+    batch_size: Annotated[int, Ge(2), Doc("Real pairs, and generated layouts, per step.")] = 8
+    train: Annotated[Literal["both", "layouts", "images"], Doc("Which generators go on learning.")] = "both"
+    # 1e-4 for ADE-Indoor
+    layout_learning_rate: Annotated[Rate, Doc("Adam's for the layout generator.")] = 1e-5
+    image_learning_rate: Annotated[Rate, Doc("Adam's for the image generator.")] = 1e-4
+    discriminator_learning_rate: Annotated[Rate, Doc("Adam's for image discriminators.")] = 4e-4
+    # lambda of Eq. 3
+    layout_weight: Annotated[Weight, Doc("Weight of the layout generator's own losses.")] = 10.0
+    width: Annotated[Count, Doc("Channels of the further discriminator's first layer.")] = 64
+    average_decay: Annotated[Decay, Doc("Of the averaged generators.")] = 0.999
+    checkpoint_every: Annotated[Count, Doc("Steps between checkpoints.")] = 500
 
 
 @dataclass(frozen=True)

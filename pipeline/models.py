@@ -9,10 +9,10 @@ import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.untrusted import short
-from scenepalette.generators.fine_tuning import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import CRITIC_WEIGHTS, WEIGHTS
+from scenepalette.generators.layouts import loading as layout_loading
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pair_maker import Kind
@@ -73,15 +73,19 @@ class PairModels:
         """Return the weights of the layout generator, or None."""
         if self.layout is None:
             return None
-        return run_dir / self.finetuned / LAYOUT_WEIGHTS if self.finetuned else run_dir / self.layout.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / layout_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.layout.unit / layout_loading.WEIGHTS
 
     def image_weights(self, run_dir: Path) -> Path:
         """Return the weights of the image generator."""
-        return run_dir / self.finetuned / IMAGE_WEIGHTS if self.finetuned else run_dir / self.image.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / image_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.image.unit / image_loading.WEIGHTS
 
     def critic_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the image generator was trained against."""
-        return run_dir / self.image.unit / CRITIC_WEIGHTS
+        return run_dir / self.image.unit / image_loading.CRITIC_WEIGHTS
 
 
 def layout_model(config: RunConfig, section: str) -> LayoutModel:

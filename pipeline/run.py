@@ -31,9 +31,11 @@ from scenepalette.data.shards.writing import ShardInfo
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
+from scenepalette.generators.images.loading import load_image_critic, load_image_generator
 from scenepalette.generators.images.registry import find_image_system
-from scenepalette.generators.images.training import load_image_critic, load_image_generator, train_image_generator
-from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.layouts.loading import load_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.pair_maker import Kind, Labeller, PairMaker
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.comparisons import ROWS
@@ -72,11 +74,11 @@ from scenepalette.pipeline.units import (
     timed,
     work_folder,
 )
-from scenepalette.segmenters.train import load_segmenter
+from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.checkpoint import weights_hash
 from scenepalette.training.fabric import computes_bfloat16, inference_type, make_fabric
-from scenepalette.training.loop import settings_of_result
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
 
 LAYOUT_VERSION = 3
 IMAGES_VERSION = 3

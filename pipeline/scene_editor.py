@@ -25,13 +25,13 @@ from scenepalette.generators.editing import (
     partial_edit,
     resampling,
 )
+from scenepalette.generators.images.loading import load_image_critic
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.generators.layouts.crops import EditBox
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.layouts.training import load_layout_generator
 from scenepalette.pipeline.models import PairModels, image_model, layout_model
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.artifacts import check_contents

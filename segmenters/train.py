@@ -20,10 +20,9 @@ import contextlib
 import sys
 from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -47,87 +46,20 @@ from scenepalette.segmenters.advent import (
     weighted_self_information,
 )
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
+from scenepalette.segmenters.settings import Domain, SegmenterSettings
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
-from scenepalette.training.loop import Training, settings_of_result
+from scenepalette.training.loop import Training
+from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, channels_last, frozen, require_finite, take_step
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
-Domain = Literal["real", "synthetic"]
 Batch = tuple[Tensor, Tensor]
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
-
-
-@dataclass(frozen=True)
-class SegmenterSettings:
-    """Numbers of one segmenter training; the defaults are those of Semantic Palette (Appendix F) and AdvEnt.
-
-    Raises:
-        ConfigError: Names every field that is out of range.
-    """
-
-    steps: int  # optimizer steps
-    batch_size: int = 16  # images per domain and step, at least 2
-    encoder: str = "resnet18"  # name in segmentation-models-pytorch
-    encoder_weights: str | None = None  # None for random weights, or "imagenet"
-    decoder_channels: int = 256
-    atrous_rates: tuple[int, int, int] = (12, 24, 36)  # feature-map pixels
-    output_stride: Literal[8, 16] = 8  # image pixels per feature-map pixel
-    learning_rate: float = 0.01  # of SGD, at the first step
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    poly_power: float = 0.9  # learning rates fall as (1 - step / steps) ** poly_power
-    augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
-    adaptation: Literal["none", "advent", "minent"] = "none"
-    adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
-    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of Le Moing et al., 2021 has 0.01
-    entropy_weight: float = 0.001  # of MinEnt's loss
-    discriminator_width: int = 64
-    discriminator_learning_rate: float = 1e-4  # of Adam, at the first step
-    discriminator_betas: tuple[float, float] = (0.9, 0.99)
-    checkpoint_every: int = 500  # steps
-    log_every: int = 10  # steps
-
-    def __post_init__(self) -> None:
-        """Check all fields and report every problem at once."""
-        problems = [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be at least {least}."
-            for name, least in {
-                "steps": 1,
-                "batch_size": 2,  # the ASPP's image-level branch normalises over the batch alone
-                "decoder_channels": 1,
-                "discriminator_width": 1,
-                "checkpoint_every": 1,
-                "log_every": 1,
-                "momentum": 0,
-                "weight_decay": 0,
-                "poly_power": 0,
-                "adversarial_weight": 0,
-                "entropy_weight": 0,
-            }.items()
-            if not getattr(self, name) >= least
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be above 0."
-            for name in ("learning_rate", "discriminator_learning_rate")
-            if not getattr(self, name) > 0
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}."
-            for name, allowed in {
-                "augmentation": ("flip", "standard"),
-                "adaptation": ("none", "advent", "minent"),
-                "adapted_domain": (None, "real", "synthetic"),
-                "output_stride": (8, 16),
-            }.items()
-            if getattr(self, name) not in allowed
-        ]
-        if problems:
-            raise ConfigError("The settings of a segmenter cannot be used.", problems)
 
 
 def supervised_loss(logits: Tensor, label: Tensor) -> Tensor:

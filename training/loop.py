@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,17 +25,6 @@ if TYPE_CHECKING:
 LOG_EVERY = 20  # optimizer steps between lines of a generator's metrics log
 METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-NON_IDENTIFYING = ("checkpoint_every", "log_every")
-
-
-def settings_of_result(settings: Any) -> dict[str, Any]:
-    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
-
-    Args:
-        settings: A dataclass of settings.
-    """
-    return {name: value for name, value in asdict(settings).items() if name not in NON_IDENTIFYING}
-
 
 Line = Mapping[str, Any]
 Watch = Callable[[Sequence[Line]], list[str]]
@@ -214,16 +202,16 @@ class Training:
         if self._log is not None:
             self._log.close()
 
-    def advance(
-        self, values: Mapping[str, Tensor | float], shown: Iterable[str] | None = None
-    ) -> dict[str, float]:
+    def advance(self, values: Mapping[str, Tensor | float], shown: Iterable[str] | None = None) -> dict[str, float]:
         """Report a finished step, and return its values averaged over all processes.
 
         Args:
             values: Losses by name, this process's.
             shown: Names of those that progress shows; None for all.
         """
-        numbers = {name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in values.items()}
+        numbers = {
+            name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in values.items()
+        }
         means = self.ranks.means(numbers)
         self.progress.advance(1, **(means if shown is None else {name: means[name] for name in shown}))
         return means

@@ -32,9 +32,10 @@ from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import LOG_EVERY, Training, settings_of_result
+from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, frozen, take_step
 
 STATISTICS_BATCHES = 32

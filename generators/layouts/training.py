@@ -17,6 +17,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import LayoutDiversity
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
+from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.losses import (
     critic_loss,
     generator_loss,
@@ -24,7 +25,6 @@ from scenepalette.generators.layouts.losses import (
     hard_layout_at_level,
     layout_at_level,
 )
-from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.networks import LayoutBatch, LayoutDiscriminator
 from scenepalette.generators.layouts.registry import LayoutSystem, layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -34,9 +34,10 @@ from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import LOG_EVERY, Training, settings_of_result
+from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, frozen, take_step
 
 STATISTICS_BATCHES = 16

@@ -21,8 +21,8 @@ from scenepalette.evaluation.frechet import fsd
 from scenepalette.evaluation.generated import ImageMetrics, evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch, mean_iou
 from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.loading import load_image_critic
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.comparisons import ROWS

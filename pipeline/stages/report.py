@@ -29,7 +29,8 @@ from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
-from scenepalette.segmenters.train import METRICS_FILE, load_segmenter
+from scenepalette.segmenters.loading import load_segmenter
+from scenepalette.training.loop import METRICS_FILE
 
 VERSION = 1
 SHOWN_PAIRS = 8
