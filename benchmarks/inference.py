@@ -32,7 +32,7 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.kernels import winograd
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
 from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.training.fabric import computes_bfloat16
@@ -74,7 +74,7 @@ def layout_case(name: str, label: Tensor, classes: int, width: float) -> tuple[n
         stable_steps=(1,) * levels,
         batch_sizes=(1,) * levels,
     )
-    network = layout_system(name).build_generator(classes, size, settings)
+    network = LAYOUT_SYSTEMS[name].build_generator(classes, size, settings)
     noise = torch.randn(len(label), settings.noise_features)
     if not isinstance(network, PartialLayoutGenerator):
         return network, [noise, labels_to_palette(label, classes)]

@@ -30,7 +30,7 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels import winograd
 from scenepalette.generators.kernels.label_patches import Conditions
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
@@ -121,7 +121,7 @@ def _layout_training(
         batch_sizes=(batch,) * (doublings + 1),
         checkpoint_every=10**6,
     )
-    network = layout_system(name).build_generator(pairs.table.num_classes, pairs.size, settings)
+    network = LAYOUT_SYSTEMS[name].build_generator(pairs.table.num_classes, pairs.size, settings)
     training = partial(
         train_layout_generator,
         kind=name,

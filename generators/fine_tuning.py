@@ -6,10 +6,11 @@ are made from generated layouts; its gradient reaches the layout generator throu
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
@@ -31,9 +32,8 @@ from scenepalette.generators.images.systems.patch_losses import hinge_discrimina
 from scenepalette.generators.images.training import image_trainees, watch_images
 from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
-from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import LayoutObjective, Moment
+from scenepalette.generators.layouts.training import Moment, layout_trainees
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.checkpoint import CheckpointFolder, save_weights, system_identity
@@ -126,62 +126,55 @@ def fine_tune(
     """
     assert isinstance(layouts.settings, LayoutSettings) and isinstance(images.settings, ImageSettings)
     ranks.check_batches({"batch_size": [settings.batch_size]})
-    size, count, betas = pairs.size, pairs.table.num_classes, layouts.settings.betas
-    system = layout_system(layouts.system)
     seed_step(seed, STAGE, -1)
-    adam = partial(torch.optim.Adam, lr=settings.layout_learning_rate, betas=betas)
-    network = system.build_generator(count, size, layouts.settings)
-    layout = Trainee("layout generator", network, adam, fabric, ranks=ranks, averaged=True)
-    network = system.build_critic(count, size, layouts.settings)
-    layout_discriminator = Trainee("layout discriminator", network, adam, fabric, ranks=ranks)
-    rates = {
-        "generator_learning_rate": settings.image_learning_rate,
-        "discriminator_learning_rate": settings.discriminator_learning_rate,
-    }
-    painting = image_trainees(
-        images.system,
-        replace(images.settings, **rates),
-        pairs=pairs,
-        filled_labels=filled_labels,
-        features=features,
-        seed=seed,
-        fabric=fabric,
-        ranks=ranks,
-        prefix="image ",
-    )
-    image, image_discriminator, source = painting.generator, painting.discriminator, painting.source
-    adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=images.settings.betas)
-    network = PatchDiscriminator(0, size, settings.width)
-    discriminator = Trainee("end-to-end discriminator", network, adam, fabric, ranks=ranks)
-    layout_average, image_average = layout.average, image.average
-    _load_part(
-        layouts.folder, {"generator": layout.module, "critic": layout_discriminator.module, "average": layout_average}
-    )
-    # An objective's memory belongs to the steps of its training; it begins anew.
-    image_parts: dict[str, nn.Module] = {"generator": image.module, "average": image_average}
-    if image_discriminator is not None:
-        image_parts["discriminator"] = image_discriminator.module
-    _load_part(images.folder, image_parts)
-
-    objective = LayoutObjective(
-        system,
-        layouts.settings,
-        generator=layout.forward,
-        critic=layout_discriminator.forward,
-        raw_critic=layout_discriminator.module,
+    shared: dict[str, Any] = {"seed": seed, "fabric": fabric, "ranks": ranks}
+    layout, layout_discriminator, objective = layout_trainees(
+        layouts.system,
+        replace(layouts.settings, learning_rate=settings.layout_learning_rate),
         labels=filled_labels,
         table=pairs.table,
         sampler=sampler,
-        seed=seed,
-        fabric=fabric,
         stage=STAGE,
-        ranks=ranks,
+        prefix="layout ",
+        **shared,
     )
+    trainees = image_trainees(
+        images.system,
+        replace(
+            images.settings,
+            generator_learning_rate=settings.image_learning_rate,
+            discriminator_learning_rate=settings.discriminator_learning_rate,
+        ),
+        pairs=pairs,
+        filled_labels=filled_labels,
+        features=features,
+        prefix="image ",
+        **shared,
+    )
+    image, image_discriminator, source = trainees.generator, trainees.discriminator, trainees.source
+    memory, layout_average, image_average = trainees.objective.memory, layout.average, image.average
+    adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=images.settings.betas)
+    network = PatchDiscriminator(0, pairs.size, settings.width)
+    discriminator = Trainee("end-to-end discriminator", network, adam, fabric, ranks=ranks)
+    _load_part(
+        layouts.folder, {"generator": layout.module, "critic": layout_discriminator.module, "average": layout_average}
+    )
+    _load_part(
+        images.folder,
+        {
+            "generator": image.module,
+            "discriminator": None if image_discriminator is None else image_discriminator.module,
+            "average": image_average,
+            # What an objective remembers is about its own training's steps; here it begins anew.
+            "memory": copy.deepcopy(memory),
+        },
+    )
+
     last = Moment(objective.doublings, 1.0, settings.batch_size, False)
     trains_layouts, trains_images = settings.train != "images", settings.train != "layouts"
     chance_level = {"judge": 2.0}  # a hinge loss
     if trains_images:
-        chance_level |= {f"image_{name}": value for name, value in painting.objective.chance_level.items()}
+        chance_level |= {f"image_{name}": value for name, value in trainees.objective.chance_level.items()}
     training = Training(
         folder,
         STAGE,
@@ -193,7 +186,7 @@ def fine_tune(
             "judge": discriminator,
             "image_critic": image_discriminator,
         },
-        {"layout_average": layout_average, "image_average": image_average, "memory": painting.objective.memory},
+        {"layout_average": layout_average, "image_average": image_average, "memory": memory},
         seed=seed,
         watch=CollapseMonitor(chance_level, "critic" if trains_layouts else None),
         progress=progress,
@@ -234,7 +227,7 @@ def fine_tune(
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, STAGE)
         batch = fake = None
         if trains_images:
-            batch, fake, loss_image = painting.generator_loss(step, STAGE, indices)
+            batch, fake, loss_image = trainees.generator_loss(step, STAGE, indices)
             total = total + loss_image.total
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
         require_finite(step, **parts)
@@ -244,7 +237,7 @@ def fine_tune(
 
         # Discriminators: the image system's own, then D2.
         if batch is not None and fake is not None and image_discriminator is not None:
-            loss_image = painting.discriminator_loss(batch, fake)
+            loss_image = trainees.discriminator_loss(batch, fake)
             take_step(step, loss_image.total, image_discriminator)
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
         real = pairs.batch(indices[ranks.part].tolist())[0].to(fabric.device)
@@ -290,12 +283,12 @@ def fine_tune(
         (folder / LAYOUT_WEIGHTS, layout_average, layouts),
         (folder / IMAGE_WEIGHTS, image_average, images),
     ):
-        identity = system_identity(part.system, pairs.table, size)
+        identity = system_identity(part.system, pairs.table, pairs.size)
         save_weights(path, average, {**identity, "settings": settings_of_result(part.settings), **metadata})
 
 
-def _load_part(folder: Path, modules: dict[str, nn.Module]) -> None:
-    steps, _ = CheckpointFolder(folder).load(modules, {})
+def _load_part(folder: Path, modules: dict[str, nn.Module | None]) -> None:
+    steps, _ = CheckpointFolder(folder).load({name: part for name, part in modules.items() if part is not None}, {})
     if not steps:
         raise CheckpointError(
             f"{folder} has no checkpoint to go on from. Train that part first, or put back its "

@@ -216,7 +216,7 @@ def train_image_generator(
         raise ConfigError(f"augment was asked of {name!r}, whose losses compare images pixel by pixel; leave it out.")
     ranks.check_batches({"batch_size": [settings.batch_size]})
     seed_step(seed, name, -1)
-    images = image_trainees(
+    trainees = image_trainees(
         name,
         settings,
         pairs=pairs,
@@ -226,15 +226,15 @@ def train_image_generator(
         fabric=fabric,
         ranks=ranks,
     )
-    generator, discriminator, source = images.generator, images.discriminator, images.source
+    generator, discriminator, source = trainees.generator, trainees.discriminator, trainees.source
     training = Training(
         folder,
         name,
         settings.steps,
         {"generator": generator, "discriminator": discriminator},
-        {"average": generator.average, "memory": images.objective.memory},
+        {"average": generator.average, "memory": trainees.objective.memory},
         seed=seed,
-        watch=CollapseMonitor(images.objective.chance_level),
+        watch=CollapseMonitor(trainees.objective.chance_level),
         progress=progress,
         tensorboard=tensorboard,
         ranks=ranks,
@@ -244,13 +244,13 @@ def train_image_generator(
     for step in training.steps(f"train-images {name}"):
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, name)
 
-        batch, fake, loss = images.generator_loss(step, name, indices)
+        batch, fake, loss = trainees.generator_loss(step, name, indices)
         take_step(step, loss.total, generator)
         generator.update_average(decay_at(step, settings.average_decay))
         parts = dict(loss.parts)
 
         if discriminator is not None:
-            loss = images.discriminator_loss(batch, fake)
+            loss = trainees.discriminator_loss(batch, fake)
             take_step(step, loss.total, discriminator)
             parts |= loss.parts
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from scenepalette.generators.layouts.losses import (
     layout_at_level,
 )
 from scenepalette.generators.layouts.networks import LayoutBatch, LayoutDiscriminator
-from scenepalette.generators.layouts.registry import LayoutSystem, layout_system
+from scenepalette.generators.layouts.registry import LayoutNetwork, LayoutSystem, layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.nn.grids import base_grid
@@ -191,6 +192,55 @@ class LayoutObjective:
         return total, parts, batch
 
 
+class LayoutTrainees(NamedTuple):
+    """The networks of a layout system under training, and their losses."""
+
+    generator: Trainee[LayoutNetwork]
+    discriminator: Trainee[LayoutDiscriminator]
+    objective: LayoutObjective
+
+
+def layout_trainees(
+    name: str,
+    settings: LayoutSettings,
+    *,
+    labels: np.ndarray,
+    table: ClassTable,
+    sampler: PaletteSampler,
+    seed: int,
+    fabric: Fabric,
+    ranks: Ranks,
+    stage: str | None = None,
+    prefix: str = "",
+) -> LayoutTrainees:
+    """Return the untrained networks of a layout system, ready to be trained.
+
+    Args and errors are those of `train_layout_generator`; `stage` is that of `LayoutObjective`, and errors name the
+    networks with `prefix`.
+    """
+    system, size = layout_system(name), (labels.shape[1], labels.shape[2])
+    adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
+    network = system.build_generator(table.num_classes, size, settings)
+    generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+    critic = system.build_critic(table.num_classes, size, settings)
+    discriminator = Trainee(f"{prefix}discriminator", critic, adam, fabric, ranks=ranks)
+    objective = LayoutObjective(
+        system,
+        settings,
+        generator=generator.forward,
+        critic=discriminator.forward,
+        raw_critic=critic,
+        labels=labels,
+        table=table,
+        sampler=sampler,
+        seed=seed,
+        fabric=fabric,
+        stage=stage,
+        ranks=ranks,
+    )
+    return LayoutTrainees(generator, discriminator, objective)
+
+
 def train_layout_generator(
     folder: Path,
     kind: str,
@@ -230,14 +280,18 @@ def train_layout_generator(
         TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
-    system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
     ranks.check_batches({"batch_sizes": settings.batch_sizes})
     seed_step(seed, kind, -1)
-    adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
-    network = system.build_generator(table.num_classes, size, settings)
-    generator = Trainee("generator", network, adam, fabric, ranks=ranks, averaged=True)
-    network = system.build_critic(table.num_classes, size, settings)
-    discriminator = Trainee("discriminator", network, adam, fabric, ranks=ranks)
+    generator, discriminator, objective = layout_trainees(
+        kind,
+        settings,
+        labels=labels,
+        table=table,
+        sampler=sampler,
+        seed=seed,
+        fabric=fabric,
+        ranks=ranks,
+    )
     average = generator.average
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
     training = Training(
@@ -250,19 +304,6 @@ def train_layout_generator(
         watch=CollapseMonitor(score_gap="critic"),
         progress=progress,
         tensorboard=tensorboard,
-        ranks=ranks,
-    )
-    objective = LayoutObjective(
-        system,
-        settings,
-        generator=generator.forward,
-        critic=discriminator.forward,
-        raw_critic=discriminator.module,
-        labels=labels,
-        table=table,
-        sampler=sampler,
-        seed=seed,
-        fabric=fabric,
         ranks=ranks,
     )
     diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
@@ -311,5 +352,6 @@ def train_layout_generator(
         )
     pictures, divergence = objective.inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
+    size = (labels.shape[1], labels.shape[2])
     metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
     save_weights(folder / WEIGHTS, average, metadata)
