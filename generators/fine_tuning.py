@@ -29,11 +29,11 @@ from scenepalette.generators.images.base import FeatureNetwork, Forward, ImageSe
 from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_WEIGHTS
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_losses import hinge_discriminator_loss, hinge_generator_loss
-from scenepalette.generators.images.training import image_trainees, watch_images
+from scenepalette.generators.images.training import ImageTrainees
 from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import Moment, layout_trainees
+from scenepalette.generators.layouts.training import LayoutTrainees, Moment
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.checkpoint import CheckpointFolder, save_weights, system_identity
@@ -128,17 +128,16 @@ def fine_tune(
     ranks.check_batches({"batch_size": [settings.batch_size]})
     seed_step(seed, STAGE, -1)
     shared: dict[str, Any] = {"seed": seed, "fabric": fabric, "ranks": ranks}
-    layout, layout_discriminator, objective = layout_trainees(
+    layout_trainees = LayoutTrainees(
         layouts.system,
         replace(layouts.settings, learning_rate=settings.layout_learning_rate),
         labels=filled_labels,
         table=pairs.table,
         sampler=sampler,
         stage=STAGE,
-        prefix="layout ",
         **shared,
     )
-    trainees = image_trainees(
+    image_trainees = ImageTrainees(
         images.system,
         replace(
             images.settings,
@@ -151,8 +150,13 @@ def fine_tune(
         prefix="image ",
         **shared,
     )
-    image, image_discriminator, source = trainees.generator, trainees.discriminator, trainees.source
-    memory, layout_average, image_average = trainees.objective.memory, layout.average, image.average
+    layout, layout_discriminator = layout_trainees.generator, layout_trainees.discriminator
+    image, image_discriminator = image_trainees.generator, image_trainees.discriminator
+    layout_average, image_average = layout.average, image.average
+    source, memory = image_trainees.source, image_trainees.objective.memory
+    for average in (layout_average, image_average):
+        # Channels first, as ever: the two orders round differently, and equal runs are to end with equal bits.
+        average.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=images.settings.betas)
     network = PatchDiscriminator(0, pairs.size, settings.width)
     discriminator = Trainee("end-to-end discriminator", network, adam, fabric, ranks=ranks)
@@ -170,11 +174,11 @@ def fine_tune(
         },
     )
 
-    last = Moment(objective.doublings, 1.0, settings.batch_size, False)
+    last = Moment(layout_trainees.doublings, 1.0, settings.batch_size, False)
     trains_layouts, trains_images = settings.train != "images", settings.train != "layouts"
     chance_level = {"judge": 2.0}  # a hinge loss
     if trains_images:
-        chance_level |= {f"image_{name}": value for name, value in trainees.objective.chance_level.items()}
+        chance_level |= {f"image_{name}": value for name, value in image_trainees.objective.chance_level.items()}
     training = Training(
         folder,
         STAGE,
@@ -195,7 +199,7 @@ def fine_tune(
     )
     if not training.finished:
         image.module.finish(source)
-    diversity, interval = LayoutDiversity(objective.inputs, filled_labels), watch_interval(settings.steps)
+    diversity, interval = LayoutDiversity(layout_trainees.inputs, filled_labels), watch_interval(settings.steps)
     layout.module.requires_grad_(trains_layouts)
     image.module.requires_grad_(trains_images)
     generators = [*([layout] if trains_layouts else []), *([image] if trains_images else [])]
@@ -212,11 +216,11 @@ def fine_tune(
     for step in training.steps(f"finetune {layouts.system} {images.system}"):
         parts: dict[str, Tensor] = {}
         if trains_layouts:
-            loss, parts = objective.critic_loss(step, last)
+            loss, parts = layout_trainees.critic_loss(step, last)
             take_step(step, loss, layout_discriminator)
 
         # Generators: images of generated layouts are to pass for real ones (D2); each keeps its own losses (Eq. 3).
-        loss_layout, layout_parts, generated = objective.generator_loss(step, last)
+        loss_layout, layout_parts, generated = layout_trainees.generator_loss(step, last)
         scene = painted(generated.layout, step, "paint", image.forward, ranks)
         with frozen(discriminator.module):
             total = hinge_generator_loss(scores(scene))
@@ -227,7 +231,7 @@ def fine_tune(
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, STAGE)
         batch = fake = None
         if trains_images:
-            batch, fake, loss_image = trainees.generator_loss(step, STAGE, indices)
+            batch, fake, loss_image = image_trainees.generator_loss(step, STAGE, indices)
             total = total + loss_image.total
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
         require_finite(step, **parts)
@@ -237,7 +241,7 @@ def fine_tune(
 
         # Discriminators: the image system's own, then D2.
         if batch is not None and fake is not None and image_discriminator is not None:
-            loss_image = trainees.discriminator_loss(batch, fake)
+            loss_image = image_trainees.discriminator_loss(batch, fake)
             take_step(step, loss_image.total, image_discriminator)
             parts |= {f"image_{name}": part for name, part in loss_image.parts.items()}
         real = pairs.batch(indices[ranks.part].tolist())[0].to(fabric.device)
@@ -249,7 +253,7 @@ def fine_tune(
             continue
         if training.due(interval):
             values |= diversity.measure(layout_average, last.level, last.fade)
-            values |= watch_images(folder, training.finished, image_average, source, f"{STAGE} sheet")
+            values |= image_trainees.watch(folder, training.finished, f"{STAGE} sheet")
         if training.due(LOG_EVERY, interval):
             training.log(values)
         if training.due(settings.checkpoint_every, settings.steps):
@@ -261,7 +265,7 @@ def fine_tune(
 
     @torch.no_grad()
     def scenes(step: int) -> tuple[Tensor, Tensor]:
-        inputs = objective.inputs.draw(step, f"{STAGE} statistics", settings.batch_size)
+        inputs = layout_trainees.inputs.draw(step, f"{STAGE} statistics", settings.batch_size)
         generated = inputs.run(layout_average, last.level, last.fade).layout
         return generated, painted(generated, step, "statistics", image_average)
 

@@ -123,16 +123,6 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 class Training:
     """A training in a folder: it resumes from the last checkpoint, reports steps and keeps checkpoints.
 
-        for step in training.steps("train-images oasis"):
-            ...  # losses, and take_step
-            values = training.advance(losses)
-            if not ranks.first:
-                continue
-            if training.due(LOG_EVERY):
-                training.log(values)
-            if training.due(settings.checkpoint_every, settings.steps):
-                training.save()
-
     Attributes:
         finished: Number of finished steps; inside the loop the current one counts.
     """

@@ -93,7 +93,7 @@ class Trainee(Generic[Module]):
             averaged: Whether an average of its weights is taken.
         """
         self.name, self.module, self.fabric, self.ranks = name, channels_last(module), fabric, ranks
-        self.average = fabric.to_device(averaged_copy(module)) if averaged else module
+        self.average: Module = averaged_copy(module).to(fabric.device) if averaged else module
         ranks.join(module)
         self.optimizer = optimizer(module.parameters())
         self.forward, self.fabric_optimizer = fabric.setup(module, self.optimizer)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS, Progress
@@ -21,7 +20,6 @@ from scenepalette.generators.images.base import (
     FeatureNetwork,
     ImageBatch,
     ImageGenerator,
-    ImageObjective,
     ImageSettings,
     Loss,
 )
@@ -96,23 +94,47 @@ class TrainingBatches:
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation, ranks)
 
 
-@dataclass(frozen=True)
 class ImageTrainees:
-    """The networks of an image system with their batches and losses, for every training that they take part in.
+    """The networks of an image system under training, their batches and losses, for this training and for fine-tuning.
 
-    Backward passes and optimizer steps are left to the caller: the generator's first, then the discriminator's.
-
-    Attributes:
-        generator: Taken an average of.
-        discriminator: None if the system has none.
-        objective: The losses.
-        source: Draws batches.
+    Optimizer steps are left to the caller: the generator's first, then the discriminator's.
     """
 
-    generator: Trainee[ImageGenerator]
-    discriminator: Trainee[nn.Module] | None
-    objective: ImageObjective
-    source: TrainingBatches
+    def __init__(
+        self,
+        name: str,
+        settings: ImageSettings,
+        *,
+        pairs: Pairs,
+        filled_labels: np.ndarray,
+        features: FeatureNetwork | None,
+        seed: int,
+        fabric: Fabric,
+        ranks: Ranks = ALONE,
+        prefix: str = "",
+    ) -> None:
+        """Build the untrained networks, ready to be trained; the arguments are those of `train_image_generator`.
+
+        Errors call the networks by the names "generator" and "discriminator" behind `prefix`.
+
+        Raises:
+            ConfigError: There is no such system, or no base grid reaches the size.
+        """
+        system, size, num_classes = find_image_system(name), pairs.size, pairs.table.num_classes
+        network = system.build_generator(num_classes, size, settings)
+        self.objective = system.build_objective(num_classes, size, settings, features)
+        adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
+        self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+        self.discriminator = None
+        if self.objective.critic is not None:
+            adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
+            self.discriminator = Trainee(f"{prefix}discriminator", self.objective.critic, adam, fabric, ranks=ranks)
+        if self.objective.memory is not None:
+            fabric.to_device(self.objective.memory)
+        if features is not None:
+            fabric.to_device(features).eval().requires_grad_(False)
+        self.source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
+        self.objective.begin(self.source, fabric.device)
 
     def generator_loss(self, step: int, stream: str, indices: np.ndarray) -> tuple[ImageBatch, Tensor, Loss]:
         """Return the batch of a step, the images generated for it and the generator's loss.
@@ -134,40 +156,50 @@ class ImageTrainees:
         assert self.discriminator is not None
         return self.objective.critic_loss(self.discriminator.forward, batch, fake.detach())
 
+    def watch(self, folder: Path, finished: int, stream: str) -> dict[str, float]:
+        """Write the average's sample sheet after `finished` steps, leaving it and all random state as they are.
 
-def image_trainees(
-    name: str,
-    settings: ImageSettings,
-    *,
-    pairs: Pairs,
-    filled_labels: np.ndarray,
-    features: FeatureNetwork | None,
-    seed: int,
-    fabric: Fabric,
-    ranks: Ranks,
-    prefix: str = "",
-) -> ImageTrainees:
-    """Return the untrained networks of an image system, ready to be trained; errors call them by name with `prefix`.
+        Returns:
+            Measures of the sheet's diversity by name.
+        """
+        with preserve_state(self.generator.average):
+            self.generator.average.finish(self.source)
+            sheet = self.sample_sheet(stream)
+        tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
+        rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
+        return image_diversity(rows, noisy=bool(self.generator.average.noise_schemes))
 
-    Args and errors are those of `train_image_generator`.
-    """
-    system, size, num_classes = find_image_system(name), pairs.size, pairs.table.num_classes
-    network = system.build_generator(num_classes, size, settings)
-    objective = system.build_objective(num_classes, size, settings, features)
-    source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
-    adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
-    generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
-    discriminator = None
-    if objective.critic is not None:
-        adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
-        discriminator = Trainee(f"{prefix}discriminator", objective.critic, adam, fabric, ranks=ranks)
-    for module in (objective.memory, features):
-        if module is not None:
-            fabric.to_device(module)
-    if features is not None:
-        features.eval().requires_grad_(False)
-    objective.begin(source, fabric.device)
-    return ImageTrainees(generator, discriminator, objective, source)
+    @torch.no_grad()
+    def sample_sheet(self, stream: str) -> list[np.ndarray]:
+        """Return rows of layout, real image and three images that the average makes with different noise."""
+        pictures: list[np.ndarray] = []
+        source, pairs, average = self.source, self.source.pairs, self.generator.average
+        for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
+            image, _ = pairs.batch([int(index)])
+            layout = torch.from_numpy(source.filled_labels[index : index + 1].astype(np.int64))
+            label = layout.expand(SHEET_DRAWS, -1, -1).to(source.device)
+            generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
+            noise = average.sample_noise(None, label, generators)
+            generated = average(one_hot(label, pairs.table.num_classes), noise).cpu()
+            pictures += [
+                pairs.table.colorize(source.filled_labels[index]),
+                *images_to_uint8(image),
+                *images_to_uint8(generated),
+            ]
+        return pictures
+
+    def finish_average(self, stream: str, batch_size: int) -> None:
+        """Let the average take what it needs and estimate its batch statistics; leave it in eval mode."""
+        source, average = self.source, self.generator.average
+        average.finish(source)
+        source.generator = average  # noise may come from what it has just taken
+
+        def run(step: int) -> None:
+            indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)
+            batch = source.batch(indices, step, stream)
+            average(batch.label_map, batch.noise)
+
+        estimate_batch_statistics(average, (partial(run, step) for step in range(STATISTICS_BATCHES)))
 
 
 def train_image_generator(
@@ -216,7 +248,7 @@ def train_image_generator(
         raise ConfigError(f"augment was asked of {name!r}, whose losses compare images pixel by pixel; leave it out.")
     ranks.check_batches({"batch_size": [settings.batch_size]})
     seed_step(seed, name, -1)
-    trainees = image_trainees(
+    trainees = ImageTrainees(
         name,
         settings,
         pairs=pairs,
@@ -226,7 +258,7 @@ def train_image_generator(
         fabric=fabric,
         ranks=ranks,
     )
-    generator, discriminator, source = trainees.generator, trainees.discriminator, trainees.source
+    generator, discriminator = trainees.generator, trainees.discriminator
     training = Training(
         folder,
         name,
@@ -258,7 +290,7 @@ def train_image_generator(
         if not ranks.first:
             continue
         if training.due(interval):
-            values |= watch_images(folder, training.finished, generator.average, source, f"{name}-sheet")
+            values |= trainees.watch(folder, training.finished, f"{name}-sheet")
         if training.due(LOG_EVERY, interval):
             training.log(values)
         if training.due(settings.checkpoint_every, settings.steps):
@@ -266,8 +298,8 @@ def train_image_generator(
     if not ranks.first:
         return
 
-    finish_average(generator.average, source, f"{name}-statistics", settings.batch_size)
-    sheet = sample_sheet(generator.average, source, f"{name}-sheet")
+    trainees.finish_average(f"{name}-statistics", settings.batch_size)
+    sheet = trainees.sample_sheet(f"{name}-sheet")
     tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     metadata = {
         **system_identity(name, pairs.table, pairs.size),
@@ -277,59 +309,3 @@ def train_image_generator(
     if discriminator is not None:
         save_weights(folder / CRITIC_WEIGHTS, discriminator.module, metadata)
     save_weights(folder / WEIGHTS, generator.average, metadata)
-
-
-def finish_average(average: ImageGenerator, source: TrainingBatches, stream: str, batch_size: int) -> None:
-    """Let the averaged generator take what it needs and estimate its batch statistics; leave it in eval mode."""
-    average.finish(source)
-    source.generator = average  # noise may come from what it has just taken
-
-    def run(step: int) -> None:
-        indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)
-        batch = source.batch(indices, step, stream)
-        average(batch.label_map, batch.noise)
-
-    estimate_batch_statistics(average, (partial(run, step) for step in range(STATISTICS_BATCHES)))
-
-
-def watch_images(
-    folder: Path, finished: int, average: ImageGenerator, source: TrainingBatches, stream: str
-) -> dict[str, float]:
-    """Write the sample sheet of a step, leaving the generator and all random state as they are.
-
-    Args:
-        folder: Folder of the training.
-        finished: Finished steps.
-        average: The averaged generator.
-        source: The training set.
-        stream: Name of the sheet's fixed layouts and noise.
-
-    Returns:
-        Measures of the sheet's diversity by name.
-    """
-    with preserve_state(average):
-        average.finish(source)
-        sheet = sample_sheet(average, source, stream)
-    tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
-    rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
-    return image_diversity(rows, noisy=bool(average.noise_schemes))
-
-
-@torch.no_grad()
-def sample_sheet(network: ImageGenerator, source: TrainingBatches, stream: str) -> list[np.ndarray]:
-    """Return rows of layout, real image and three generated images with different noise."""
-    pictures: list[np.ndarray] = []
-    pairs = source.pairs
-    for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
-        image, _ = pairs.batch([int(index)])
-        layout = torch.from_numpy(source.filled_labels[index : index + 1].astype(np.int64))
-        label = layout.expand(SHEET_DRAWS, -1, -1).to(source.device)
-        generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
-        noise = network.sample_noise(None, label, generators)
-        generated = network(one_hot(label, pairs.table.num_classes), noise).cpu()
-        pictures += [
-            pairs.table.colorize(source.filled_labels[index]),
-            *images_to_uint8(image),
-            *images_to_uint8(generated),
-        ]
-    return pictures

@@ -18,13 +18,6 @@ def load_layout_generator(
 ) -> LayoutNetwork:
     """Load the averaged generator that a training wrote to a weights file, in eval mode.
 
-    Args:
-        path: The weights file.
-        name: Name of the system.
-        table: Class table that it was trained on.
-        size: Height and width, pixels.
-        settings: Settings that it was trained with.
-
     Raises:
         ConfigError: There is no such system, or the settings do not fit it.
         CheckpointError: The weights are damaged or of another class table, system or size.

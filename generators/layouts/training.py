@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
@@ -26,8 +25,8 @@ from scenepalette.generators.layouts.losses import (
     hard_layout_at_level,
     layout_at_level,
 )
-from scenepalette.generators.layouts.networks import LayoutBatch, LayoutDiscriminator
-from scenepalette.generators.layouts.registry import LayoutNetwork, LayoutSystem, layout_system
+from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.nn.grids import base_grid
@@ -65,21 +64,18 @@ def moment_of(settings: LayoutSettings, step: int) -> Moment:
     raise IndexError(f"step {step} is beyond the schedule of {first} steps")
 
 
-class LayoutObjective:
-    """The losses of a layout system at a step, for this training and for one that adds losses of its own.
+class LayoutTrainees:
+    """The networks of a layout system under training and their losses, also for a training that adds losses of its own.
 
-    Batches are functions of (seed, stage, step). Backward passes and optimizer steps are left to the caller: the
-    critic's first, then the generator's.
+    Batches are functions of (seed, stage, step). Optimizer steps are left to the caller: the discriminator's first,
+    then the generator's.
     """
 
     def __init__(
         self,
-        system: LayoutSystem,
+        name: str,
         settings: LayoutSettings,
         *,
-        generator: nn.Module,
-        critic: nn.Module,
-        raw_critic: LayoutDiscriminator,
         labels: np.ndarray,
         table: ClassTable,
         sampler: PaletteSampler,
@@ -88,14 +84,11 @@ class LayoutObjective:
         stage: str | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Keep what the losses are computed from.
+        """Build the untrained networks, ready to be trained.
 
         Args:
-            system: The generator's system.
-            settings: Numbers of network and training.
-            generator: As Fabric set it up, in training mode.
-            critic: As Fabric set it up.
-            raw_critic: The same critic, bare.
+            name: Name of the system.
+            settings: Numbers of networks and training.
             labels: uint8 [N, H, W] class ids of real layouts, without ignored pixels.
             table: Class table of the labels.
             sampler: Where sampled palettes come from.
@@ -104,12 +97,21 @@ class LayoutObjective:
             stage: Name of a training that goes on from another one's weights, so that its batches differ from that
                 one's; None for the first.
             ranks: The processes that share the batches.
+
+        Raises:
+            ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
         """
-        self.system, self.settings, self.seed, self.fabric, self.ranks = system, settings, seed, fabric, ranks
+        system, size = layout_system(name), (labels.shape[1], labels.shape[2])
+        self.system, self.settings, self.seed, self.ranks = system, settings, seed, ranks
         device = self.device = fabric.device
-        self.generator, self.critic, self.raw_critic = generator, critic, raw_critic
+        adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
+        prefix = "layout " if stage else ""
+        network = system.build_generator(table.num_classes, size, settings)
+        self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+        network = system.build_critic(table.num_classes, size, settings)
+        self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks)
         self.labels, self.num_classes = labels, table.num_classes
-        self.base, self.doublings = base_grid((labels.shape[1], labels.shape[2]))
+        self.base, self.doublings = base_grid(size)
         self.losses = dict(system.losses(settings))
         self.palettes = palettes_of(labels, table.num_classes)
         self._prefix = f"{stage} " if stage else ""
@@ -153,17 +155,17 @@ class LayoutObjective:
         real, real_palette = self._real_layouts(step, moment, random)
         inputs = self.inputs.draw(step, f"{self._prefix}critic", count).part(self.ranks.part)
         with torch.no_grad():
-            fake = inputs.run(self.generator, level, fade).layout
-        real_scores = self.critic(real, level, fade, real_palette)
-        fake_scores = self.critic(fake, level, fade, inputs.target)
+            fake = inputs.run(self.generator.forward, level, fade).layout
+        real_scores = self.discriminator.forward(real, level, fade, real_palette)
+        fake_scores = self.discriminator.forward(fake, level, fade, inputs.target)
         share = torch.rand(count, generator=random)[self.ranks.part].to(self.device)
         palette = torch.lerp(real_palette, inputs.target, share[:, None])
         # On a part of the batch the penalty is the same on average and the dearest part of a step costs less. Every
         # process has some of the part.
         count = max(self.ranks.count, round(count * self.settings.penalty_share))
         own = len(range(count)[self.ranks.part])
-        mixed_critic = partial(self.raw_critic, level=level, fade=fade, palette=palette[:own])
-        with self.fabric.autocast():
+        mixed_critic = partial(self.discriminator.module, level=level, fade=fade, palette=palette[:own])
+        with self.discriminator.fabric.autocast():
             penalty = gradient_penalty(mixed_critic, real[:own], fake[:own], share[:own])
         penalty = penalty * (own * self.ranks.count / count)
         loss = critic_loss(real_scores, fake_scores)
@@ -182,63 +184,14 @@ class LayoutObjective:
         """
         level, fade, count = moment.level, moment.fade, moment.batch_size
         inputs = self.inputs.draw(step, f"{self._prefix}generator", count).part(self.ranks.part)
-        batch = inputs.run(self.generator, level, fade)
-        with frozen(self.raw_critic):
-            total = generator_loss(self.critic(batch.layout, level, fade, inputs.target))
+        batch = inputs.run(self.generator.forward, level, fade)
+        with frozen(self.discriminator.module):
+            total = generator_loss(self.discriminator.forward(batch.layout, level, fade, inputs.target))
         parts = {"adversarial": total}
         for name, loss in self.losses.items():
             parts[name] = loss.compute(batch, inputs)
             total = total + loss.weight * parts[name]
         return total, parts, batch
-
-
-class LayoutTrainees(NamedTuple):
-    """The networks of a layout system under training, and their losses."""
-
-    generator: Trainee[LayoutNetwork]
-    discriminator: Trainee[LayoutDiscriminator]
-    objective: LayoutObjective
-
-
-def layout_trainees(
-    name: str,
-    settings: LayoutSettings,
-    *,
-    labels: np.ndarray,
-    table: ClassTable,
-    sampler: PaletteSampler,
-    seed: int,
-    fabric: Fabric,
-    ranks: Ranks,
-    stage: str | None = None,
-    prefix: str = "",
-) -> LayoutTrainees:
-    """Return the untrained networks of a layout system, ready to be trained.
-
-    Args and errors are those of `train_layout_generator`; `stage` is that of `LayoutObjective`, and errors name the
-    networks with `prefix`.
-    """
-    system, size = layout_system(name), (labels.shape[1], labels.shape[2])
-    adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
-    network = system.build_generator(table.num_classes, size, settings)
-    generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
-    critic = system.build_critic(table.num_classes, size, settings)
-    discriminator = Trainee(f"{prefix}discriminator", critic, adam, fabric, ranks=ranks)
-    objective = LayoutObjective(
-        system,
-        settings,
-        generator=generator.forward,
-        critic=discriminator.forward,
-        raw_critic=critic,
-        labels=labels,
-        table=table,
-        sampler=sampler,
-        seed=seed,
-        fabric=fabric,
-        stage=stage,
-        ranks=ranks,
-    )
-    return LayoutTrainees(generator, discriminator, objective)
 
 
 def train_layout_generator(
@@ -282,16 +235,10 @@ def train_layout_generator(
     """
     ranks.check_batches({"batch_sizes": settings.batch_sizes})
     seed_step(seed, kind, -1)
-    generator, discriminator, objective = layout_trainees(
-        kind,
-        settings,
-        labels=labels,
-        table=table,
-        sampler=sampler,
-        seed=seed,
-        fabric=fabric,
-        ranks=ranks,
+    trainees = LayoutTrainees(
+        kind, settings, labels=labels, table=table, sampler=sampler, seed=seed, fabric=fabric, ranks=ranks
     )
+    generator, discriminator, inputs = trainees.generator, trainees.discriminator, trainees.inputs
     average = generator.average
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
     training = Training(
@@ -306,26 +253,26 @@ def train_layout_generator(
         tensorboard=tensorboard,
         ranks=ranks,
     )
-    diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
+    diversity, interval = LayoutDiversity(inputs, labels), watch_interval(total)
 
     for step in training.steps(f"train-layouts {kind}"):
         moment = moment_of(settings, step)
 
-        loss, discriminator_parts = objective.critic_loss(step, moment)
+        loss, discriminator_parts = trainees.critic_loss(step, moment)
         take_step(step, loss, discriminator)
 
-        loss, generator_parts, _ = objective.generator_loss(step, moment)
+        loss, generator_parts, _ = trainees.generator_loss(step, moment)
         take_step(step, loss, generator)
         generator.update_average(decay_at(step, settings.average_decay))
 
-        values = training.advance(discriminator_parts | generator_parts, ("critic", *objective.losses))
+        values = training.advance(discriminator_parts | generator_parts, ("critic", *trainees.losses))
         if not ranks.first:
             continue
         if training.due(LOG_EVERY, interval) or moment.ends_level:
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
                 average.eval()
-                pictures, divergence = objective.inputs.sheet(average, moment.level)
+                pictures, divergence = inputs.sheet(average, moment.level)
                 tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", pictures)
                 if divergence is not None:
                     values["palette_kl"] = divergence
@@ -334,23 +281,23 @@ def train_layout_generator(
             training.log(values)
         if training.due(settings.checkpoint_every, total):
             score = None
-            if moment.level == objective.doublings and moment.fade == 1.0:
+            if moment.level == trainees.doublings and moment.fade == 1.0:
                 with preserve_state(average):
-                    _, score = objective.inputs.sheet(average, moment.level)
+                    _, score = inputs.sheet(average, moment.level)
             training.save(score)
     if not ranks.first:
         return
 
-    level, count = objective.doublings, settings.batch_sizes[-1]
+    level, count = trainees.doublings, settings.batch_sizes[-1]
     with torch.no_grad():
         estimate_batch_statistics(
             average,
             (
-                partial(objective.inputs.draw(index, "statistics", count).run, average, level, 1.0)
+                partial(inputs.draw(index, "statistics", count).run, average, level, 1.0)
                 for index in range(STATISTICS_BATCHES)
             ),
         )
-    pictures, divergence = objective.inputs.sheet(average, level)
+    pictures, divergence = inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
     size = (labels.shape[1], labels.shape[2])
     metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
