@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -19,3 +21,15 @@ def test_everything_but_flows_imports_without_prefect() -> None:
     code += "from scenepalette.pipeline import command_line, progress, run"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+@pytest.mark.parametrize("module", ["generators.layouts.loading", "generators.images.loading", "segmenters.loading"])
+def test_weights_are_loaded_without_a_training_loop(module: str) -> None:
+    code = (
+        f"import sys, scenepalette.{module}; print(*(name for name in sys.modules if name.startswith('scenepalette')))"
+    )
+    command = [sys.executable, "-c", code]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = finished.stdout.split()
+    assert f"scenepalette.{module}" in loaded
+    assert {"train", "training", "fine_tuning", "loop"}.isdisjoint(name.rpartition(".")[2] for name in loaded[1:])

@@ -20,12 +20,14 @@ from scenepalette.generators import fine_tuning as end_to_end
 from scenepalette.generators.fine_tuning import FineTuneSettings, TrainedPart, fine_tune
 from scenepalette.generators.images import training as image_training
 from scenepalette.generators.images.base import FeatureNetwork, ImageSettings
+from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.images.systems.gaugan import GauganSettings
 from scenepalette.generators.images.systems.oasis import OasisSettings
-from scenepalette.generators.images.training import load_image_generator, train_image_generator
+from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.layouts import training as layout_training
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.loop import read_metrics
 
@@ -203,7 +205,7 @@ def test_a_gradient_that_is_not_finite_stops_before_a_step(
         return loss + (0 * loss).sqrt() if len(calls) == 4 else loss  # the root of 0 has no slope
 
     monkeypatch.setattr(end_to_end, "hinge_generator_loss", broken)
-    with pytest.raises(TrainingError, match="gradient of the layout is not finite at step 3"):
+    with pytest.raises(TrainingError, match="gradient of the layout generator is not finite at step 3"):
         tune("run")
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000002.safetensors"]
 

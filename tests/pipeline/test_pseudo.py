@@ -16,8 +16,8 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.unlabelled import read_unlabelled
+from scenepalette.generators.images.loading import load_image_critic
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.preflight import check_before

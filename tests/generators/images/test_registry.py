@@ -21,6 +21,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images import training as image_training
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageObjective, ImageSettings
+from scenepalette.generators.images.loading import load_image_critic, load_image_generator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.images.systems.crn import CrnImleSettings, CrnSettings
 from scenepalette.generators.images.systems.gaugan import GauganSettings, SpadePlusSettings
@@ -29,11 +30,8 @@ from scenepalette.generators.images.systems.pix2pixhd import Pix2PixHdSettings
 from scenepalette.generators.images.systems.sean import SeanSettings
 from scenepalette.generators.images.training import (
     TrainingBatches,
-    image_identity,
-    load_image_critic,
-    load_image_generator,
 )
-from scenepalette.training.checkpoint import save_weights
+from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.fabric import make_fabric
 
 SIZE = (12, 16)
@@ -223,7 +221,7 @@ def test_saved_weights_make_the_same_images(
 ) -> None:
     generator, label = make_ready(case, make_pairs()), make_label()
     path = tmp_path / "weights.safetensors"
-    save_weights(path, generator, image_identity(case.system, table, SIZE))
+    save_weights(path, generator, system_identity(case.system, table, SIZE))
     loaded = load_image_generator(path, case.system, table, SIZE, case.settings)
     with torch.no_grad():
         first, second = (network(one_hot(label, 3), draw(network, label, 0)) for network in (generator, loaded))

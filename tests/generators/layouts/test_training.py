@@ -19,13 +19,12 @@ from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.layouts import registry as layout_systems
 from scenepalette.generators.layouts import training as layout_training
 from scenepalette.generators.layouts.inputs import FullInputs
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import (
     Moment,
-    build_layout_generator,
-    load_layout_generator,
     moment_of,
     train_layout_generator,
 )
@@ -95,11 +94,11 @@ def test_moments_by_hand() -> None:
 
 def test_the_papers_network_is_the_default() -> None:
     with torch.device("meta"):
-        network = build_layout_generator("semantic-palette", 12, (128, 256), LayoutSettings())
+        network = LAYOUT_SYSTEMS["semantic-palette"].build_generator(12, (128, 256), LayoutSettings())
     assert isinstance(network, LayoutGenerator)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(27.61e6, rel=5e-4)
     with torch.device("meta"):
-        partial = build_layout_generator("semantic-palette-partial", 12, (128, 256), LayoutSettings())
+        partial = LAYOUT_SYSTEMS["semantic-palette-partial"].build_generator(12, (128, 256), LayoutSettings())
     assert isinstance(partial, PartialLayoutGenerator)
     assert (partial.base, partial.doublings, len(partial.to_mask)) == ((4, 8), 5, 6)
 
