@@ -1,4 +1,4 @@
-"""Colour and texture of each class, compared between real and generated images (oasis.txt, 4).
+"""Colour and texture of each class, compared between real and generated images (Schönfeld et al., 2021, 4).
 
 The paper compares histograms of colours in LAB space by the earth mover's distance and histograms of local binary
 patterns by the chi-square distance, for each class separately, and takes the mean over classes. It states neither bins
@@ -45,9 +45,9 @@ def appearance_histograms(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_cl
     """Count colours and textures per class; only counts are kept, whatever the number of images.
 
     Colours are CIELAB (D65) of sRGB. The texture of a pixel is the local binary pattern of Ojala et al. 1996, which
-    oasis.txt cites: for each of its 8 neighbours whether it is at least as bright, in grey levels of 8 bits. A pixel
-    counts for its own class, whatever its neighbours' classes; pixels at the image's border lack neighbours and have no
-    texture.
+    Schönfeld et al., 2021, cites: for each of its 8 neighbours whether it is at least as bright, in grey levels of 8
+    bits. A pixel counts for its own class, whatever its neighbours' classes; pixels at the image's border lack
+    neighbours and have no texture.
 
     Args:
         pairs: Batches of images uint8 [B, H, W, 3] and their label maps, integers [B, H, W]; `IGNORE_ID` counts

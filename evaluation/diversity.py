@@ -1,4 +1,4 @@
-"""Diversity of images of one layout: MS-SSIM, LPIPS (oasis.txt, 4.1), variance per class (conditional-imle.txt, 4.3).
+"""Diversity of images of one layout: MS-SSIM, LPIPS (Schönfeld et al., 2021), variance per class (Li et al., 2019).
 
 The images of one layout are N pictures uint8 [N, H, W, 3] that were drawn for the same label map. K is the number of
 classes.
@@ -66,9 +66,9 @@ def number_of_scales(height: int, width: int) -> int:
 def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device: torch.device | str = "cpu") -> float:
     """Return the mean multi-scale structural similarity over all pairs of images of one layout.
 
-    oasis.txt, 4.1, takes 20 images per layout and averages over all layouts; the lower, the more diverse. With fewer
-    than five scales the exponents of the finest ones are used, scaled to sum to 1 as all five do. Values from different
-    numbers of scales cannot be compared with each other.
+    Schönfeld et al., 2021, 4.1, takes 20 images per layout and averages over all layouts; the lower, the more diverse.
+    With fewer than five scales the exponents of the finest ones are used, scaled to sum to 1 as all five do. Values
+    from different numbers of scales cannot be compared with each other.
 
     Args:
         images: uint8 [N, H, W, 3], N >= 2.
@@ -121,7 +121,7 @@ def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str 
 def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
     """Return the mean learned perceptual distance over all pairs of images of one layout.
 
-    oasis.txt, 4.1, takes 20 images per layout and averages over all layouts; the higher, the more diverse.
+    Schönfeld et al., 2021, 4.1, takes 20 images per layout and averages over all layouts; the higher, the more diverse.
 
     Args:
         images: uint8 [N, H, W, 3], N >= 2, at least 31 pixels each way.
@@ -154,7 +154,7 @@ class VarianceOfClasses:
 
     Attributes:
         per_class: float64 [K], mean over the layouts that show the class, in squared units of intensities in [0, 1]
-            (conditional-imle.txt, Table 1, states it times 100); nan for a class in no layout.
+            (Li et al., 2019, Table 1, states it times 100); nan for a class in no layout.
         layouts_with_class: int64 [K], layouts that show the class.
         layouts: Layouts in all.
     """
@@ -170,7 +170,7 @@ class VarianceOfClasses:
 
 
 class ClassVariance:
-    """Adds up the variance per class, one layout after the other (conditional-imle.txt, 4.3).
+    """Adds up the variance per class, one layout after the other (Li et al., 2019, 4.3).
 
     For one layout: the variance over its images of each pixel and colour channel, averaged over the channels and the
     pixels of a class. Then the mean over layouts.
@@ -217,7 +217,7 @@ class ClassVariance:
 def distinct_images(images: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Choose images of one layout that differ: k-means of all of them, one image of each cluster at random.
 
-    conditional-imle.txt, 4.3, so compares a generator of any number of images (100 are drawn) with one of a fixed
+    Li et al., 2019, 4.3, so compares a generator of any number of images (100 are drawn) with one of a fixed
     number (9).
 
     Args:

@@ -58,7 +58,7 @@ def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
 def fsd(palettes_real: ArrayLike, palettes_generated: ArrayLike) -> float:
     """Return the Frechet segmentation distance of layouts from the shares of their classes.
 
-    Shares are taken in percent, the scale on which semantic-palette.txt, Tables 2 to 6, states its values.
+    Shares are taken in percent, the scale on which Le Moing et al., 2021, Tables 2 to 6, states its values.
 
     Args:
         palettes_real: Class shares of the real training layouts [N, K], rows summing to 1.

@@ -43,9 +43,9 @@ if TYPE_CHECKING:
 
 ImageMetrics = dict[str, float | int | str | None]
 
-# oasis.txt, 4.1.
+# Schönfeld et al., 2021, 4.1.
 DRAWS = 20
-# conditional-imle.txt, 4.3: how often one image of each cluster is chosen.
+# Li et al., 2019, 4.3: how often one image of each cluster is chosen.
 CHOICES_OF_CLUSTERS = 10
 SMALLEST_SIDE = max(WINDOW, LPIPS_SMALLEST_SIDE)
 """Least height and width of images whose diversity is measured."""
@@ -84,7 +84,7 @@ def evaluate_images(
         fabric: Device and precision.
         draws: Images per layout, at least 2.
         variance_clusters: If set, the variance per class is taken over this many images, one at random from each
-            cluster of the draws, ten times over (conditional-imle.txt, 4.3); None takes it over all draws.
+            cluster of the draws, ten times over (Li et al., 2019, 4.3); None takes it over all draws.
         inception_weights: Local file for FID, precision and recall; None to find or download it.
         alexnet_weights: Local file for LPIPS; None to find or download it.
         seed: What the choice from clusters depends on.

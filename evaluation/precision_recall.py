@@ -1,4 +1,4 @@
-"""Precision and recall of generated images from nearest neighbours in a feature space (oasis.txt, A.9)."""
+"""Precision and recall of generated images from nearest neighbours in a feature space (Schönfeld et al., 2021, A.9)."""
 
 from __future__ import annotations
 

@@ -154,7 +154,7 @@ class PairMaker:
         return self._generated(indices, randoms, target), palettes
 
     def _predicted_layouts(self, indices: list[int]) -> tuple[Tensor, list[str]]:
-        """Return the predicted layouts of unlabelled images and the images' ids (oasis.txt, App. B.4)."""
+        """Return the predicted layouts of unlabelled images and the images' ids (Schönfeld et al., 2021, App. B.4)."""
         assert self.unlabelled is not None and self.labeller is not None
         chosen = self._sources(indices, len(self.unlabelled))
         layout = self.labeller(self.unlabelled.batch(chosen).to(self.fabric.device)).cpu()

@@ -1,4 +1,4 @@
-"""DeepLabV3, the segmenter of every training arm (semantic-palette.txt, Appendix F)."""
+"""DeepLabV3, the segmenter of every training arm (Le Moing et al., 2021, Appendix F)."""
 
 from __future__ import annotations
 

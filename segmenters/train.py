@@ -1,4 +1,4 @@
-"""Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (semantic-palette.txt, 5.2, App. C, F).
+"""Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (Le Moing et al., 2021, 5.2, App. C, F).
 
 Arms: real pairs alone, synthetic pairs alone, or both (`real+syn`, `semi`, `real+partial`: they differ in the synthetic
 pairs given). With both, each step draws one real and one synthetic batch. The two run through the network as one
@@ -72,7 +72,7 @@ STAGE = "segmenter"
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """Numbers of one segmenter training; the defaults are semantic-palette.txt's (Appendix F) and AdvEnt's.
+    """Numbers of one segmenter training; the defaults are those of Semantic Palette (Appendix F) and AdvEnt.
 
     Raises:
         ConfigError: Names every field that is out of range.
@@ -92,7 +92,7 @@ class SegmenterSettings:
     augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
     adaptation: Literal["none", "advent", "minent"] = "none"
     adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
-    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of semantic-palette.txt has 0.01
+    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of Le Moing et al., 2021 has 0.01
     entropy_weight: float = 0.001  # of MinEnt's loss
     discriminator_width: int = 64
     discriminator_learning_rate: float = 1e-4  # of Adam, at the first step

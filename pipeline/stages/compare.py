@@ -114,7 +114,7 @@ def measure_row(
 
 
 def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:
-    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (oasis.txt, App. B.4).
+    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
         critic: The trained discriminator.

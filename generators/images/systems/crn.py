@@ -1,4 +1,4 @@
-"""Cascaded refinement networks: one output, k outputs, or any number by conditional IMLE (conditional-imle.txt, 3.3).
+"""Cascaded refinement networks: one output, k outputs, or any number by conditional IMLE (Li et al., 2019, 3.3).
 
 Shapes: B batch, K classes, Z noise channels, k outputs per layout, C features, H x W pixels.
 """
@@ -47,7 +47,7 @@ class CrnSettings(ImageSettings):
     """Numbers of CRN and its training; the defaults are its authors', but for the single output.
 
     Attributes:
-        outputs: k, how many images it makes of a layout; the baseline of conditional-imle.txt makes 9.
+        outputs: k, how many images it makes of a layout; the baseline of Li et al., 2019 makes 9.
     """
 
     width: Count = 32

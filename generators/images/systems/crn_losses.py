@@ -21,7 +21,7 @@ MEAN_SHARE = 0.001  # of the mean over outputs in the diversity loss, as in the 
 
 
 def layer_weights(distances: Sequence[Tensor]) -> Tensor:
-    """Return lambda of conditional-imle.txt, Eq. 1: each layer's share of the total of given distances is the same.
+    """Return lambda of Li et al., 2019, Eq. 1: each layer's share of the total of given distances is the same.
 
     Args:
         distances: One [B] per layer.
@@ -59,7 +59,7 @@ def balance_layers(features: FeatureNetwork, pairs: Pairs, seed: int, device: to
 
 
 def total_distance(distances: Sequence[Tensor], weights: Tensor) -> Tensor:
-    """Return the weighted sum over layers (conditional-imle.txt, Eq. 1).
+    """Return the weighted sum over layers (Li et al., 2019, Eq. 1).
 
     Args:
         distances: One tensor per layer, all of one shape.

@@ -1,4 +1,4 @@
-"""GauGAN: SPADE's generator against multi-scale patches (Park et al., 2019; sb-gan.txt, 3.2), and SPADE+.
+"""GauGAN: SPADE's generator against multi-scale patches (Park et al., 2019; Azadi et al., 2019, 3.2), and SPADE+.
 
 Shapes: B batch, K classes, L condition channels, Z latent, H x W pixels, w base width.
 """
@@ -47,7 +47,7 @@ class SpadeSettings(PatchSettings):
         hidden_channels: Width inside each modulation.
     """
 
-    # A rate of 2e-4 (semantic-palette.txt, appendix F) halved and doubled: SPADE's two time scales, as in sb-gan.txt.
+    # A rate of 2e-4 (Le Moing et al., 2021, appendix F) halved and doubled: SPADE's two time scales, as in SB-GAN.
     generator_learning_rate: Rate = 1e-4
     discriminator_learning_rate: Rate = 4e-4
     hidden_channels: Count = 128
@@ -70,7 +70,7 @@ class GauganSettings(SpadeSettings):
 
 @dataclass(frozen=True)
 class SpadePlusSettings(GauganSettings):
-    """Numbers of SPADE+: GauGAN without feature matching, with averaged weights (oasis.txt, section 4 and C.3)."""
+    """Numbers of SPADE+: GauGAN without feature matching, with averaged weights (Schönfeld et al., 2021, 4, C.3)."""
 
     batch_size: Count = 20
     betas: tuple[float, float] = (0.0, 0.999)
@@ -149,7 +149,7 @@ class SpadeBlocks(nn.Module):
 class ImageEncoder(nn.Module):
     """SPADE's encoder: strided convolutions with spectral and instance norm, then mean and variance of the latent.
 
-    At 256x256 it has 10.5 M parameters (oasis.txt, appendix C.2: 10 M). Smaller images, which the published encoder
+    At 256x256 it has 10.5 M parameters (Schönfeld et al., 2021, C.2: 10 M). Smaller images, which the published encoder
     enlarges to 256x256, have fewer layers instead.
     """
 

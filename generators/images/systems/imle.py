@@ -1,4 +1,4 @@
-"""Conditional IMLE: the nearest of m candidates is drawn to each real image (conditional-imle.txt, 3.2 and 3.4).
+"""Conditional IMLE: the nearest of m candidates is drawn to each real image (Li et al., 2019, 3.2 and 3.4).
 
 Shapes: B batch, K classes, N training images, S samples of a round, L feature layers, H x W pixels.
 """

@@ -1,4 +1,4 @@
-"""OASIS: layout to image with a segmentation discriminator (oasis.txt, section 3 and appendix C).
+"""OASIS: layout to image with a segmentation discriminator (Schönfeld et al., 2021, section 3 and appendix C).
 
 Shapes: B batch, K classes, Z noise channels, H x W pixels, w base width.
 """
@@ -271,7 +271,7 @@ def build_oasis_objective(
 
 
 def predict_labels(discriminator: nn.Module, image: Tensor) -> Tensor:
-    """Use the discriminator as a segmenter: the likeliest real class of each pixel (oasis.txt, App. B.4).
+    """Use the discriminator as a segmenter: the likeliest real class of each pixel (Schönfeld et al., 2021, App. B.4).
 
     Args:
         discriminator: A trained OasisDiscriminator.

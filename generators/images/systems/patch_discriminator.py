@@ -57,8 +57,8 @@ class _PatchNetwork(nn.Module):
 class PatchDiscriminator(nn.Module):
     """The same PatchGAN at several scales, each with its own weights, on an image beside its condition or alone.
 
-    With width 64, 2 scales and 36 label channels it has 5.6 M parameters (oasis.txt, appendix C.1: 5.5 M). Sizes that
-    cannot be halved so often get fewer strided layers.
+    With width 64, 2 scales and 36 label channels it has 5.6 M parameters (Schönfeld et al., 2021, C.1: 5.5 M). Sizes
+    that cannot be halved so often get fewer strided layers.
     """
 
     def __init__(

@@ -15,7 +15,7 @@ PERCEPTUAL_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)  # of five layers from 
 
 
 def hinge_generator_loss(scores: Sequence[Tensor]) -> Tensor:
-    """Return -E[D(fake)], averaged over scales (sb-gan.txt, Eq. 2).
+    """Return -E[D(fake)], averaged over scales (Azadi et al., 2019, Eq. 2).
 
     Args:
         scores: The discriminator's scores of generated images.
@@ -24,7 +24,7 @@ def hinge_generator_loss(scores: Sequence[Tensor]) -> Tensor:
 
 
 def hinge_discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Return -E[min(0, -1 + D(real))] - E[min(0, -1 - D(fake))], averaged over scales (sb-gan.txt, Eq. 2).
+    """Return -E[min(0, -1 + D(real))] - E[min(0, -1 - D(fake))], averaged over scales (Azadi et al., 2019, Eq. 2).
 
     Args:
         real: Scores of real images.

@@ -48,7 +48,7 @@ class PatchSettings(ImageSettings):
         perceptual_weight: Weight of the distance of a fixed network's features.
     """
 
-    batch_size: Count = 8  # semantic-palette.txt, appendix F
+    batch_size: Count = 8  # Le Moing et al., 2021, appendix F
     betas: tuple[float, float] = (0.5, 0.999)  # there too
     average_decay: Decay = 0.0
     discriminator_width: Count = 64
@@ -58,7 +58,7 @@ class PatchSettings(ImageSettings):
 
 
 class PatchObjective(ImageObjective):
-    """Adversarial loss of patches, feature matching and perceptual loss (sb-gan.txt, Eq. 2)."""
+    """Adversarial loss of patches, feature matching and perceptual loss (Azadi et al., 2019, Eq. 2)."""
 
     critic: PatchDiscriminator
 

@@ -1,6 +1,6 @@
 """SEAN: layout to image with one style code per class, for edits that keep appearances (Zhu et al., CVPR 2020).
 
-What Semantic Palette edits faces with (semantic-palette.txt, 5.4): the codes of an image are encoded, its layout is
+What Semantic Palette edits faces with (Le Moing et al., 2021, 5.4): the codes of an image are encoded, its layout is
 changed, and the new layout is turned into an image with the old codes.
 
 What differs from SEAN: style and label map modulate through one hidden layer, as OASIS' 3D noise does, in place of two

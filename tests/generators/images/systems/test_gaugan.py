@@ -35,7 +35,7 @@ def test_parameters_of_the_papers_generator(classes: int, size: tuple[int, int],
 def test_the_encoder_has_10_million_parameters() -> None:
     with torch.device("meta"):
         encoder = ImageEncoder((256, 256))
-    assert count_parameters(encoder) == pytest.approx(10e6, rel=0.06)  # oasis.txt, appendix C.2
+    assert count_parameters(encoder) == pytest.approx(10e6, rel=0.06)  # Schönfeld et al., 2021, appendix C.2
     assert [conv.out_channels for conv in encoder.convs] == [64, 128, 256, 512, 512, 512]
     assert encoder.to_mean.in_features == 512 * 4 * 4
 

@@ -18,7 +18,7 @@ def test_parameters_of_the_papers_discriminator() -> None:
     # 4x4 convolutions 39-64-128-256-512-1, twice; instance norm has neither parameters nor biases before it.
     one = 16 * (39 * 64 + 64 * 128 + 128 * 256 + 256 * 512 + 512) + 64 + 1
     assert count_parameters(network) == 2 * one
-    assert count_parameters(network) == pytest.approx(5.5e6, rel=0.03)  # oasis.txt, appendix C.1
+    assert count_parameters(network) == pytest.approx(5.5e6, rel=0.03)  # Schönfeld et al., 2021, appendix C.1
 
 
 def test_maps_at_both_scales_are_the_papers() -> None:
