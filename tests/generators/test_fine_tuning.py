@@ -21,6 +21,7 @@ from scenepalette.generators.fine_tuning import FineTuneSettings, TrainedPart, f
 from scenepalette.generators.images import training as image_training
 from scenepalette.generators.images.base import FeatureNetwork, ImageSettings
 from scenepalette.generators.images.loading import load_image_generator
+from scenepalette.generators.images.systems.crn import CrnImleSettings
 from scenepalette.generators.images.systems.gaugan import GauganSettings
 from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.images.training import train_image_generator
@@ -44,6 +45,9 @@ TRAINING: dict[str, Any] = {"width": 4, "hidden_channels": 4, "discriminator_wid
 IMAGES: dict[str, ImageSettings] = {
     "oasis": OasisSettings(**TRAINING, noise_channels=3),
     "gaugan": GauganSettings(**TRAINING),
+    "crn-imle": CrnImleSettings(
+        width=1, steps=2, batch_size=3, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=2
+    ),
 }
 TUNING = FineTuneSettings(
     steps=6,
@@ -145,7 +149,7 @@ def differing(before: Path, after: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("layouts", ["semantic-palette", "semantic-palette-partial", "sb-gan"])
-@pytest.mark.parametrize("images", ["oasis", "gaugan"])
+@pytest.mark.parametrize("images", ["oasis", "gaugan", "crn-imle"])  # the last one's objective has a memory
 def test_any_layout_system_is_fine_tuned_with_any_image_system(
     layouts: str, images: str, tune: Tune, parts: Parts
 ) -> None:

@@ -129,7 +129,7 @@ def test_a_network_prepared_for_inference_makes_the_same_layouts(
     _, kind, changes = layout_case
     other = make_objective(kind, replace(SMALL, **changes))
     for each in (objective, other):
-        each.generator.train()
+        each.generator.module.train()
         for step in range(3):  # batch statistics move away from where they begin
             run(each, draw(each, step))
     objective.generator.module.eval()
