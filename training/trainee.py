@@ -130,14 +130,11 @@ def take_step(step: int, loss: Tensor, *trainees: Trainee[Any]) -> None:
 
 
 @contextmanager
-def frozen(*modules: nn.Module | None) -> Iterator[None]:
-    """Let gradients of losses computed in a block pass through networks, but not into their weights."""
-    given = [module for module in modules if module is not None]
-    for module in given:
-        module.requires_grad_(False)
+def frozen(module: nn.Module) -> Iterator[None]:
+    """Let gradients of losses computed in a block pass through a network, but not into its weights."""
+    module.requires_grad_(False)
     yield
-    for module in given:
-        module.requires_grad_(True)
+    module.requires_grad_(True)
 
 
 def channels_last(module: Module) -> Module:
