@@ -9,7 +9,7 @@ import numpy as np
 
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.scanning import scan
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 
 
 def test_a_scan_counts_sizes_hashes_and_pixels(camvid_root: Path) -> None:

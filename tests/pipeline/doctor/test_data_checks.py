@@ -16,7 +16,7 @@ from scenepalette.data.datasets import Sample, SegmentationDataset
 from scenepalette.data.errors import DataError
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.scanning import Scan
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import problems_by_check
 
