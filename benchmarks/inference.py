@@ -23,18 +23,19 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import DIRECT, interleaved_seconds, machine, markdown_table, product_rate
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import resize_sample
-from scenepalette.data.datasets import Sample, open_dataset
+from scenepalette.data.datasets import open_dataset
 from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot
-from scenepalette.data.randomness import torch_generator
-from scenepalette.generators import winograd
-from scenepalette.generators.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.grids import base_grid
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.layout_models import PartialLayoutGenerator, crop_layout, partial_budget
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
-from scenepalette.generators.layout_training import build_layout_generator
+from scenepalette.data.sample import Sample
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.kernels import winograd
+from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
+from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.training import build_layout_generator
+from scenepalette.generators.nn.grids import base_grid
 from scenepalette.training.fabric import computes_bfloat16
 from scenepalette.training.memory import keep_freed_memory
 

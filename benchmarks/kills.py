@@ -36,8 +36,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.measure import markdown_table
-from scenepalette.data.files import sha256_of_file
-from scenepalette.pipeline.command_line import app
+from scenepalette.common.files import sha256_of_file
+from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.units import MANIFEST, UNFINISHED

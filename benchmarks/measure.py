@@ -16,7 +16,7 @@ from statistics import median
 
 import torch
 
-from scenepalette.generators.tuning import TUNING, Least
+from scenepalette.generators.kernels.dispatch import TUNING, Least
 
 # Every 3x3 convolution as torch computes it.
 DIRECT = TUNING._replace(inference=Least(10**9, 0), training=Least(10**9, 0))

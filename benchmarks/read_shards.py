@@ -28,8 +28,9 @@ from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved_seconds, machine, markdown_table
 from scenepalette.data.arrays import images_from_uint8, resize_sample
-from scenepalette.data.datasets import Sample, open_dataset
+from scenepalette.data.datasets import open_dataset
 from scenepalette.data.readers.folder import open_folder
+from scenepalette.data.sample import Sample
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name

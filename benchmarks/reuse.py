@@ -24,7 +24,7 @@ def seconds_of(*arguments: str) -> float:
     """Run a command of scenepalette and return how long it took; its progress goes to standard error."""
     began = time.monotonic()
     subprocess.run(
-        [sys.executable, "-m", "scenepalette.pipeline.command_line", *arguments], check=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "scenepalette.pipeline.cli.main", *arguments], check=True, stdout=subprocess.DEVNULL
     )
     return time.monotonic() - began
 

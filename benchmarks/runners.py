@@ -22,9 +22,9 @@ os.environ.setdefault("DO_NOT_TRACK", "1")
 from prefect import flow
 
 from benchmarks.measure import machine, markdown_table
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.files import sha256_of_file
-from scenepalette.flows.shards import RunnerName, Workforce, generate_pairs
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import sha256_of_file
+from scenepalette.flows.shards import RunnerName, ShardPool, generate_pairs
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 
@@ -46,7 +46,7 @@ SHORT = [
 @flow(name="benchmark-runners", log_prints=False)
 def make_shards(shards: int, rows: int, run_dir: str, runner: RunnerName, workers: int) -> None:
     """Make all shards of the unit."""
-    generate_pairs(_run(shards, rows, Path(run_dir)), UNIT, Workforce(runner, workers))
+    generate_pairs(_run(shards, rows, Path(run_dir)), UNIT, ShardPool(runner, workers))
 
 
 def _run(shards: int, rows: int, run_dir: Path) -> Run:
@@ -71,7 +71,7 @@ def main() -> None:
         expected: list[str] | None = None
         for runner in arguments.runners:
             try:
-                Workforce(runner).check()
+                ShardPool(runner).check()
             except ConfigError as error:
                 print(error)
                 continue

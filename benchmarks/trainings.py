@@ -23,22 +23,22 @@ import torch
 from torch import nn
 
 from benchmarks.measure import DIRECT, machine, markdown_table
+from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
-from scenepalette.generators import winograd
-from scenepalette.generators.grids import base_grid
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.image_training import train_image_generator
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
-from scenepalette.generators.layout_training import build_layout_generator, train_layout_generator
+from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels import winograd
+from scenepalette.generators.kernels.label_patches import Conditions
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.training import build_layout_generator, train_layout_generator
+from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
-from scenepalette.generators.patches import Conditions
-from scenepalette.generators.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
-from scenepalette.training.loop import NO_PROGRESS
 
 PLAIN = "plain: contiguous fp32"
 WAYS = {PLAIN: ("32-true", True), "as trained, fp32": ("32-true", False)}

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from PIL import Image
 
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.datasets import Sample, SegmentationDataset
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.files import open_atomically, read_json, write_json
+from scenepalette.data.sample import Sample, SegmentationDataset
 
 _SCHEMA = 1
 _SAMPLES_AT_ONCE = 32

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.errors import ConfigError, DataError
-from scenepalette.data.untrusted import YAML_BYTES, parse_yaml, read_text, short
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
 

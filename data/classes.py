@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.files import sha256_of_json
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import sha256_of_json
 
 IGNORE_ID = 255
 """Value of pixels without a class, in memory, in arrays and in shards, whatever a source data set uses."""

@@ -2,87 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Literal
 
-import numpy as np
-
-from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.data.sample import SegmentationDataset
 
 SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One picture with its label map.
-
-    Attributes:
-        id: Unique in its data set and split; usable as a file name.
-        image: uint8 [H, W, 3], red, green, blue.
-        label: uint8 [H, W], ids 0..K-1 or IGNORE_ID.
-    """
-
-    id: str
-    image: np.ndarray
-    label: np.ndarray
-
-
-class SegmentationDataset(Protocol):
-    """A checked, labelled data set of one split; sizes may differ between samples.
-
-    `__getitem__` depends on nothing but its index and may be called from several threads at once.
-    """
-
-    @property
-    def name(self) -> str:
-        """Name of the data set, such as "camvid"."""
-        ...
-
-    @property
-    def split(self) -> str:
-        """Either "train" or "val"."""
-        ...
-
-    @property
-    def table(self) -> ClassTable:
-        """The classes of the labels."""
-        ...
-
-    @property
-    def licence(self) -> str:
-        """The terms under which the data was published, one line."""
-        ...
-
-    @property
-    def label_origins(self) -> Mapping[str, str]:
-        """How the labels came about, by part of the data set; empty where all of them came about alike."""
-        ...
-
-    @property
-    def ids(self) -> Sequence[str]:
-        """Sample ids in the order of the indices."""
-        ...
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash that changes when the samples change, quick to take: by times of change, and where the files lie."""
-        ...
-
-    @property
-    def content(self) -> str:
-        """Hex SHA-256 of all that decides the samples, wherever their files lie and whenever they were copied."""
-        ...
-
-    def __len__(self) -> int:
-        """Return the number of samples."""
-        ...
-
-    def __getitem__(self, index: int, /) -> Sample:
-        """Return a sample."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
 
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.errors import ScenepaletteError
 
 
 def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:

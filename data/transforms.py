@@ -10,8 +10,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.errors import ConfigError
 
 
 def flip_horizontally(image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -19,8 +19,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.narrow_tables import narrow_tables
-from scenepalette.training.loop import PlainProgress
 
 # Artifacts are rows of the server's database and are sent whole to every browser that opens them.
 FIGURES_BYTES = 1_000_000

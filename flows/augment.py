@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from scenepalette.flows.shards import RunnerName, Workers, Workforce
+from scenepalette.flows.shards import RunnerName, ShardPool, Workers
 from scenepalette.flows.stages import (
     FLOW,
     WAIT_MINUTES,
@@ -85,5 +85,5 @@ def augment(
         "models_from": models_from,
     }
     return make_stage(
-        "report", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)
+        "report", recipe, out, overrides, changes, wait_minutes, ShardPool(task_runner, shard_workers, cluster_address)
     )

@@ -13,10 +13,10 @@ import typer
 import yaml
 from pydantic import ValidationError
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.flows.servers import unreachable
-from scenepalette.pipeline.command_line import problems_in_words
-from scenepalette.pipeline.streams import run_program
+from scenepalette.pipeline.cli.main import report_errors
+from scenepalette.pipeline.cli.streams import run_program
 
 DEFAULT_FILE = (Path(__file__).parents[1] / "automations.yaml").resolve()
 """scenepalette's own, whatever folder the command is given in."""
@@ -78,7 +78,7 @@ def run(
     ] = DEFAULT_FILE,
 ) -> None:
     """Create or update a server's automations; the same command again changes nothing."""
-    with problems_in_words():
+    with report_errors():
         for name, change in apply_automations(path).items():
             typer.echo(f"{name}: {change}")
 

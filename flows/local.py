@@ -11,9 +11,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from scenepalette.data.errors import ConfigError
-from scenepalette.pipeline.command_line import print_comparison, print_summary, problems_in_words
-from scenepalette.pipeline.options import (
+from scenepalette.common.errors import ConfigError
+from scenepalette.pipeline.cli.main import print_comparison, print_summary, report_errors
+from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
     RecipeArgument,
@@ -22,7 +22,7 @@ from scenepalette.pipeline.options import (
     how_to_continue,
     request_of,
 )
-from scenepalette.pipeline.streams import run_program
+from scenepalette.pipeline.cli.streams import run_program
 
 FlowName = Literal[
     "augment",
@@ -46,7 +46,7 @@ def run(
     wait: WaitOption = 0.0,
 ) -> None:
     """Run a flow on Prefect's embedded server, or on the server that PREFECT_API_URL names."""
-    with problems_in_words():
+    with report_errors():
         request = request_of(recipe, changes, out, models_from)
         # Problems are told before a server is started.
         request.config()

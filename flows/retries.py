@@ -8,7 +8,7 @@ from typing import Any
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
 
 RETRY_COUNT = 3
 FIRST_RETRY_SECONDS = 20

@@ -21,15 +21,15 @@ from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.retries import RETRIES
-from scenepalette.generators.production import PairMaker
+from scenepalette.generators.pair_maker import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
 from scenepalette.pipeline.units import fingerprint_of, timed
-from scenepalette.training.loop import PlainProgress
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]
@@ -39,7 +39,7 @@ PACKAGES: dict[RunnerName, str] = {"dask": "prefect_dask", "ray": "prefect_ray"}
 
 
 @dataclass(frozen=True)
-class Workforce:
+class ShardPool:
     """Where shards are made, and how many at once.
 
     Attributes:
@@ -79,10 +79,10 @@ class Workforce:
         return TASK_RUNNERS[self.runner](self)
 
 
-ONE_AT_A_TIME = Workforce()
+ONE_AT_A_TIME = ShardPool()
 
 
-def _dask(force: Workforce) -> TaskRunner[Any]:
+def _dask(force: ShardPool) -> TaskRunner[Any]:
     from prefect_dask.task_runners import DaskTaskRunner
 
     if force.address:
@@ -91,7 +91,7 @@ def _dask(force: Workforce) -> TaskRunner[Any]:
     return DaskTaskRunner(cluster_kwargs=local)
 
 
-def _ray(force: Workforce) -> TaskRunner[Any]:
+def _ray(force: ShardPool) -> TaskRunner[Any]:
     # Read when Ray is started: it tells nobody that it runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from prefect_ray import RayTaskRunner
@@ -102,7 +102,7 @@ def _ray(force: Workforce) -> TaskRunner[Any]:
     return RayTaskRunner(init_kwargs=local)
 
 
-TASK_RUNNERS: dict[RunnerName, Callable[[Workforce], TaskRunner[Any]]] = {
+TASK_RUNNERS: dict[RunnerName, Callable[[ShardPool], TaskRunner[Any]]] = {
     "threads": lambda force: ThreadPoolTaskRunner(max_workers=force.workers),
     "processes": lambda force: ProcessPoolTaskRunner(max_workers=force.workers),
     "dask": _dask,
@@ -110,7 +110,7 @@ TASK_RUNNERS: dict[RunnerName, Callable[[Workforce], TaskRunner[Any]]] = {
 }
 
 
-def generate_pairs(run: Run, name: str, force: Workforce) -> None:
+def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
     """Make the shards of a unit of pairs whose models are finished; called inside a flow.
 
     Args:
@@ -144,7 +144,7 @@ def generate_pairs(run: Run, name: str, force: Workforce) -> None:
     finish_pairs(f"generate {label} finish", config, folder, name)
 
 
-def shared_among(config: RunConfig, force: Workforce) -> RunConfig:
+def shared_among(config: RunConfig, force: ShardPool) -> RunConfig:
     """Return the configuration of one worker: this machine's threads of torch are shared among all.
 
     Machines of a cluster have cores of their own; there `compute.threads` is taken as it is.

@@ -15,7 +15,7 @@ from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import (
     ProgressArtifact,
     PublishedProgress,
@@ -26,7 +26,7 @@ from scenepalette.flows.artifacts import (
 from scenepalette.flows.forms import Changes, ChangesTo, OverridesForm, assignments, override_texts
 from scenepalette.flows.lost_tasks import end_lost_tasks
 from scenepalette.flows.retries import RETRIES
-from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, Workers, Workforce, generate_pairs
+from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, ShardPool, Workers, generate_pairs
 from scenepalette.pipeline.config import (
     CompareConfig,
     ComputeConfig,
@@ -42,11 +42,11 @@ from scenepalette.pipeline.config import (
 )
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
-from scenepalette.pipeline.editing import Edit, write_edit
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import OUT_PATTERN, Request, waiting_text
 from scenepalette.pipeline.run import COMPARISON, Run
-from scenepalette.pipeline.run_directory import exclusive
+from scenepalette.pipeline.run_directory.ownership import exclusive
+from scenepalette.pipeline.scene_editor import Edit, write_edit
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
@@ -88,7 +88,7 @@ def make_stage(
     overrides: Sequence[str] | Mapping[str, Any] | None,
     changes: Mapping[str, Any],
     wait_minutes: float,
-    force: Workforce = ONE_AT_A_TIME,
+    force: ShardPool = ONE_AT_A_TIME,
 ) -> str:
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
@@ -333,7 +333,7 @@ def compare(
         overrides,
         changes,
         wait_minutes,
-        Workforce(task_runner, shard_workers, cluster_address),
+        ShardPool(task_runner, shard_workers, cluster_address),
     )
 
 
@@ -371,7 +371,7 @@ def generate_dataset(
     """
     changes = {"seed": seed, "data": data, "generate": generate, "compute": compute, "models_from": models_from}
     return make_stage(
-        "shards", recipe, out, overrides, changes, wait_minutes, Workforce(task_runner, shard_workers, cluster_address)
+        "shards", recipe, out, overrides, changes, wait_minutes, ShardPool(task_runner, shard_workers, cluster_address)
     )
 
 

@@ -14,19 +14,19 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.randomness import numpy_generator, torch_generator
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.data.errors import ConfigError
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
-from scenepalette.data.randomness import numpy_generator, torch_generator
-from scenepalette.generators.crops import EditBox, boxes_to_crop, crop_palette
-from scenepalette.generators.image_contract import ImageGenerator
-from scenepalette.generators.layout_models import (
+from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
+from scenepalette.generators.layouts.networks import (
     FullLayoutGenerator,
     PartialLayoutGenerator,
     crop_layout,
     partial_budget,
 )
-from scenepalette.generators.noise import NoiseScheme
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
@@ -105,7 +105,7 @@ def palette_interpolation(
 def noise_interpolation(
     painter: Painter, label: np.ndarray, frames: int, seed: int, region: np.ndarray | None = None
 ) -> list[Scene]:
-    """Draw one layout under noise between two draws, everywhere or in a region alone (oasis.txt, App. B.2 and B.3).
+    """Draw one layout under noise between two draws, everywhere or in a region (Schönfeld et al., 2021, B.2, B.3).
 
     Args:
         painter: Paints the layout.
@@ -131,7 +131,7 @@ def noise_interpolation(
 def resampling(
     painter: Painter, label: np.ndarray, draws: int, seed: int, region: np.ndarray | None = None
 ) -> list[Scene]:
-    """Draw one layout several times with new noise, everywhere or in a region alone (oasis.txt, App. B.2).
+    """Draw one layout several times with new noise, everywhere or in a region alone (Schönfeld et al., 2021, App. B.2).
 
     Args:
         painter: Paints the layout.
@@ -167,7 +167,7 @@ def autoencoding(
     draws: int,
     seed: int,
 ) -> list[Scene]:
-    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (oasis.txt, App. B.4).
+    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
 
     Args:
         painter: Paints the layout.

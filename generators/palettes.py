@@ -11,8 +11,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.data.files import read_json, write_json
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.files import read_json, write_json
 
 Projection = Literal["clip", "exact"]
 

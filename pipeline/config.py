@@ -26,21 +26,21 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import write_atomically
+from scenepalette.common.untrusted import parse_yaml, short
 from scenepalette.data import streets
 from scenepalette.data.datasets import WITH_CLASS_FILE
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.files import write_atomically
-from scenepalette.data.untrusted import parse_yaml, short
-from scenepalette.generators.end_to_end import FineTuneSettings
-from scenepalette.generators.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
-from scenepalette.generators.image_contract import ImageSettings
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS, find_image_system
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS, settings_problems
-from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.fine_tuning import FineTuneSettings
+from scenepalette.generators.images.base import ImageSettings
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
 from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
-from scenepalette.pipeline.rows import DEFAULT_ROWS, ROWS
+from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
 
 Kind = Literal["full", "partial", "semi", "pseudo"]

@@ -7,17 +7,17 @@ from pathlib import Path
 
 import torch
 
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.untrusted import short
-from scenepalette.generators.end_to_end import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
-from scenepalette.generators.image_contract import ImageSettings
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.image_training import CRITIC_WEIGHTS, WEIGHTS
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
-from scenepalette.generators.production import Kind
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.untrusted import short
+from scenepalette.generators.fine_tuning import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from scenepalette.generators.images.base import ImageSettings
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.training import CRITIC_WEIGHTS, WEIGHTS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.pair_maker import Kind
+from scenepalette.pipeline.comparisons import ROWS, Row
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.rows import ROWS, Row
 
 LAYOUT_OF_KIND = {"full": "full", "partial": "partial"}
 

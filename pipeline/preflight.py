@@ -6,16 +6,16 @@ from collections.abc import Callable, Collection
 
 import torch
 
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.errors import ConfigError, ScenepaletteError
-from scenepalette.data.untrusted import short
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
+from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.palettes import control_problems
+from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import layout_model, model_problem, pair_models, row_models, row_problems
-from scenepalette.pipeline.rows import ROWS
 from scenepalette.pipeline.stages.segment import arm_settings
-from scenepalette.segmenters.image_quality import LEAST_PAIRS, SMALLEST_SIDE
 from scenepalette.segmenters.model import build_deeplabv3, is_fetched
 from scenepalette.segmenters.train import size_problems
 

@@ -15,20 +15,20 @@ from typing import Any
 
 import numpy as np
 
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.files import sha256_of_file, write_atomically
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import sha256_of_file, write_atomically
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import read_values
 from scenepalette.data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
 from scenepalette.data.shards.writing import write_shard
-from scenepalette.generators.production import PairMaker
+from scenepalette.generators.pair_maker import PairMaker
 from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory import MARK, exclusive
+from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
 from scenepalette.pipeline.stages.generate import ShardPlan, plan_shards
 from scenepalette.pipeline.units import State, fingerprint_of, reasons_of
 from scenepalette.training.checkpoint import weights_hash
-from scenepalette.training.loop import NO_PROGRESS, Progress
 
 LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 
 if TYPE_CHECKING:
     from scenepalette.pipeline.config import RunConfig

@@ -22,28 +22,28 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from scenepalette.data.errors import ConfigError, ScenepaletteError, TrainingError
-from scenepalette.data.files import writing_explained
+from scenepalette.common.errors import ConfigError, ScenepaletteError, TrainingError
+from scenepalette.common.files import writing_explained
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.writing import ShardInfo
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.generators.end_to_end import TrainedPart, fine_tune
-from scenepalette.generators.image_contract import FeatureNetwork, ImageGenerator
-from scenepalette.generators.image_systems import find_image_system
-from scenepalette.generators.image_training import load_image_critic, load_image_generator, train_image_generator
-from scenepalette.generators.layout_training import load_layout_generator, train_layout_generator
-from scenepalette.generators.production import Kind, Labeller, PairMaker
+from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
+from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
+from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.images.training import load_image_critic, load_image_generator, train_image_generator
+from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.pair_maker import Kind, Labeller, PairMaker
 from scenepalette.pipeline.arms import ARMS
-from scenepalette.pipeline.borrowing import STAGES, borrow, lender_of, lending_problems
+from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
-from scenepalette.pipeline.contents import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.models import PairModels, image_model, pair_models, row_models
-from scenepalette.pipeline.perceptual import choose_features
 from scenepalette.pipeline.preflight import check_after_data, check_before
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.rows import ROWS
-from scenepalette.pipeline.run_directory import (
+from scenepalette.pipeline.run_directory.artifacts import MANIFEST, check_contents, identity_in, read_record
+from scenepalette.pipeline.run_directory.borrowing import STAGES, borrow, lender_of, lending_problems
+from scenepalette.pipeline.run_directory.ownership import (
     CONFIG,
     check_holds_run,
     exclusive,
@@ -53,7 +53,8 @@ from scenepalette.pipeline.run_directory import (
     write_document,
     write_shards_card,
 )
-from scenepalette.pipeline.sources import Sources, data_paths, unlabelled_paths
+from scenepalette.pipeline.run_directory.sources import Sources, data_paths, unlabelled_paths
+from scenepalette.pipeline.segmenter_features import choose_features
 from scenepalette.pipeline.stages import compare, data, generate, palettes, report, segment
 from scenepalette.pipeline.stages.generate import ShardPlan
 from scenepalette.pipeline.units import (
@@ -74,7 +75,7 @@ from scenepalette.pipeline.units import (
 from scenepalette.segmenters.train import load_segmenter
 from scenepalette.training.checkpoint import weights_hash
 from scenepalette.training.fabric import computes_bfloat16, inference_type, make_fabric
-from scenepalette.training.loop import NO_PROGRESS, Progress, settings_of_result
+from scenepalette.training.loop import settings_of_result
 from scenepalette.training.ranks import ALONE, Ranks
 
 LAYOUT_VERSION = 3

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from scenepalette.data.errors import ScenepaletteError
-from scenepalette.data.files import explain_write_error, is_temporary, sha256_of_json, write_json
-from scenepalette.pipeline.contents import (
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.files import explain_write_error, is_temporary, sha256_of_json, write_json
+from scenepalette.pipeline.run_directory.artifacts import (
     MANIFEST,
     STAGING,
     UNFINISHED,
@@ -28,7 +28,7 @@ from scenepalette.pipeline.contents import (
     read_record,
     sealed,
 )
-from scenepalette.pipeline.run_directory import keep_changed, read_mark, remember, remove_leftovers, set_aside
+from scenepalette.pipeline.run_directory.ownership import keep_changed, read_mark, remember, remove_leftovers, set_aside
 
 # The setting of a unit that is taken from another run: the SHA-256 of its weights, by file.
 BORROWED = "borrowed"

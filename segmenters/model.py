@@ -1,4 +1,4 @@
-"""DeepLabV3, the segmenter of every training arm (semantic-palette.txt, Appendix F)."""
+"""DeepLabV3, the segmenter of every training arm (Le Moing et al., 2021, Appendix F)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from segmentation_models_pytorch.encoders import encoders as known_encoders
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
-from scenepalette.data.errors import ConfigError, ScenepaletteError
-from scenepalette.data.untrusted import short
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.untrusted import short
 
 TIMM_PREFIX = "tu-"
 """Before the name of a timm model, where segmentation-models-pytorch takes the name of an encoder."""

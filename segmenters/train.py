@@ -1,4 +1,4 @@
-"""Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (semantic-palette.txt, 5.2, App. C, F).
+"""Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (Le Moing et al., 2021, 5.2, App. C, F).
 
 Arms: real pairs alone, synthetic pairs alone, or both (`real+syn`, `semi`, `real+partial`: they differ in the synthetic
 pairs given). With both, each step draws one real and one synthetic batch. The two run through the network as one
@@ -31,10 +31,11 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from scenepalette.common.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
+from scenepalette.common.files import sha256_of_json
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
-from scenepalette.data.files import sha256_of_json
-from scenepalette.data.randomness import torch_generator
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
@@ -48,9 +49,7 @@ from scenepalette.segmenters.advent import (
 from scenepalette.segmenters.model import build_deeplabv3
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
 from scenepalette.training.loop import (
-    NO_PROGRESS,
     MetricsLog,
-    Progress,
     epoch_batch,
     require_finite,
     require_finite_gradients,
@@ -73,7 +72,7 @@ STAGE = "segmenter"
 
 @dataclass(frozen=True)
 class SegmenterSettings:
-    """Numbers of one segmenter training; the defaults are semantic-palette.txt's (Appendix F) and AdvEnt's.
+    """Numbers of one segmenter training; the defaults are those of Semantic Palette (Appendix F) and AdvEnt.
 
     Raises:
         ConfigError: Names every field that is out of range.
@@ -93,7 +92,7 @@ class SegmenterSettings:
     augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
     adaptation: Literal["none", "advent", "minent"] = "none"
     adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
-    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of semantic-palette.txt has 0.01
+    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of Le Moing et al., 2021 has 0.01
     entropy_weight: float = 0.001  # of MinEnt's loss
     discriminator_width: int = 64
     discriminator_learning_rate: float = 1e-4  # of Adam, at the first step

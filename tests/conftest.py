@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scenepalette.data.files import sha256_of_file
+from scenepalette.common.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run

@@ -128,9 +128,7 @@ def test_the_command_works_beside_their_modules(environment: Path, elsewhere: Pa
     assert (elsewhere / "sheet.png").read_bytes().startswith(b"\x89PNG")
     # With -m, the folder in which the command is given is the first that modules are searched in.
     module = [environment / "python", "-m"]
-    assert "ok" in run(
-        *module, "scenepalette.pipeline.command_line", "shards", "verify", shards, "--json", cwd=elsewhere
-    )
+    assert "ok" in run(*module, "scenepalette.pipeline.cli.main", "shards", "verify", shards, "--json", cwd=elsewhere)
     assert "Usage: python -m scenepalette.flows.local" in run(
         *module, "scenepalette.flows.local", "--help", cwd=elsewhere
     )

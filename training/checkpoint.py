@@ -21,8 +21,8 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from scenepalette.data.errors import CheckpointError, DamagedCheckpointError
-from scenepalette.data.files import sha256_of_file, write_atomically
+from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
+from scenepalette.common.files import sha256_of_file, write_atomically
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
 _HEADER = "scenepalette"

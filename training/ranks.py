@@ -23,10 +23,10 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 
 # Ranks wait while the first one does what is not shared. One that ends is noticed at once, by its closed connections.
-PATIENCE = timedelta(days=30)
+COLLECTIVE_TIMEOUT = timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -210,12 +210,12 @@ def joined_ranks() -> Iterator[Ranks]:
     if count == 1 or "MASTER_ADDR" not in os.environ:
         yield ALONE
         return
-    store, index, count = next(rendezvous("env://", timeout=PATIENCE))
+    store, index, count = next(rendezvous("env://", timeout=COLLECTIVE_TIMEOUT))
     ranks = Ranks(index, count, int(os.environ.get("LOCAL_RANK", "0")), PrefixStore("scenepalette", store))
     try:
         # Both, so that waiting (of CPU tensors, by gloo) does not keep GPUs busy.
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, store=store, rank=index, world_size=count, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=index, world_size=count, timeout=COLLECTIVE_TIMEOUT)
         yield ranks
     except BaseException:
         ranks.end_unless_first()

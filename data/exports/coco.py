@@ -17,11 +17,11 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from scenepalette.data.cards import label_origins_of, title_of
+from scenepalette.common.files import open_atomically, sync_disks, write_atomically
+from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.parts import Part, parts_of_shards
 from scenepalette.data.exports.rows import ExportedRow, ShardFolder
-from scenepalette.data.files import open_atomically, sync_disks, write_atomically
 from scenepalette.data.shards.manifest import licence_of
 
 PANOPTIC = "panoptic_train"

@@ -8,12 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from scenepalette.data.cards import lineage_text
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.exports.images import ImageFolder
-from scenepalette.data.exports.parts import Part
-from scenepalette.data.exports.rows import ExportedRow, ShardFolder
-from scenepalette.data.files import (
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import (
     explain_write_error,
     is_temporary,
     read_json,
@@ -21,7 +17,11 @@ from scenepalette.data.files import (
     write_atomically,
     write_json,
 )
-from scenepalette.data.locks import hold
+from scenepalette.common.locks import hold
+from scenepalette.data.cards.dataset_card import lineage_text
+from scenepalette.data.exports.images import ImageFolder
+from scenepalette.data.exports.parts import Part
+from scenepalette.data.exports.rows import ExportedRow, ShardFolder
 
 FORMATS = ("images", "coco", "webdataset")
 EXPORT = "export.json"

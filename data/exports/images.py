@@ -8,10 +8,10 @@ from typing import Any
 
 import yaml
 
-from scenepalette.data.cards import label_origins_of, title_of
+from scenepalette.common.files import sync_disks, write_atomically
+from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.exports.parts import Part, parts_of_shards
 from scenepalette.data.exports.rows import ExportedRow, ShardFolder
-from scenepalette.data.files import sync_disks, write_atomically
 from scenepalette.data.shards.manifest import licence_of
 
 CLASS_FILE = "classes.yaml"

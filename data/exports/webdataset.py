@@ -9,9 +9,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from scenepalette.common.files import open_atomically, sha256_of_open
 from scenepalette.data.exports.parts import Part
 from scenepalette.data.exports.rows import ExportedRow, ShardFolder
-from scenepalette.data.files import open_atomically, sha256_of_open
 from scenepalette.data.shards.schema import Row
 
 ROWS_PER_TAR = 1000

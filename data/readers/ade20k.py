@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.readers.pairs import (
+from scenepalette.data.readers.image_files import (
     FilePair,
     LabelValues,
     PairedFiles,

@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import DataError
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
-from scenepalette.data.readers.pairs import MOST_LINE_PROBLEMS, FilePair, LabelValues, PairedFiles, not_read_further
-from scenepalette.data.untrusted import LIST_BYTES, read_lines, read_text
+from scenepalette.data.readers.image_files import (
+    MOST_LINE_PROBLEMS,
+    FilePair,
+    LabelValues,
+    PairedFiles,
+    not_read_further,
+)
 
 NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.classes import CAMVID
-from scenepalette.data.readers.pairs import (
+from scenepalette.data.readers.image_files import (
     MOST_LINE_PROBLEMS,
     FilePair,
     LabelValues,
@@ -17,7 +18,6 @@ from scenepalette.data.readers.pairs import (
     other_endings,
     require_folders,
 )
-from scenepalette.data.untrusted import read_lines, short
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11

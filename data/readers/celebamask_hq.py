@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.untrusted import read_lines
 from scenepalette.data.classes import CELEBAMASK_HQ
-from scenepalette.data.errors import DataError
-from scenepalette.data.readers.pairs import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
-from scenepalette.data.untrusted import read_lines
+from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
 
 LICENCE = (
     "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
@@ -33,7 +33,7 @@ _PART_IDS = {name: class_id for class_id, name in enumerate(CELEBAMASK_HQ.names)
 
 @dataclass(frozen=True)
 class PartMasks:
-    """The masks of one face; satisfies scenepalette.data.readers.pairs.LabelFiles.
+    """The masks of one face; satisfies scenepalette.data.readers.image_files.LabelFiles.
 
     Attributes:
         root: The data set's folder; messages name files relative to it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.classes import CITYSCAPES
-from scenepalette.data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
 

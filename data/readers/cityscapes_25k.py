@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers import cityscapes
-from scenepalette.data.readers.pairs import (
+from scenepalette.data.readers.image_files import (
     FilePair,
     LabelValues,
     PairedFiles,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
 
 LICENCE = (
     "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: "

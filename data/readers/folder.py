@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.errors import DataError
-from scenepalette.data.readers.pairs import LabelValues, PairedFiles, match_names, require_folders
+from scenepalette.data.readers.image_files import LabelValues, PairedFiles, match_names, require_folders
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.classes import CITYSCAPES
-from scenepalette.data.errors import DataError
-from scenepalette.data.readers.pairs import PairedFiles, files_by_stem, match_names, require_folders
-from scenepalette.data.untrusted import LIST_BYTES, read_file
+from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
 
 LICENCE = (
     "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IDD
-from scenepalette.data.errors import DataError
-from scenepalette.data.readers.pairs import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
 

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scenepalette.data.errors import DataError
-from scenepalette.data.files import sha256_of_file
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.manifest import (
     document_problems,
     has_form_of_manifest,

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import open_atomically
 from scenepalette.data.arrays import open_array, write_header
-from scenepalette.data.errors import DataError
-from scenepalette.data.files import open_atomically
 
 _OPEN_FILES = 256
 

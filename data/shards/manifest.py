@@ -11,10 +11,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json
+from scenepalette.common.provenance import code_version
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.files import read_json, sha256_of_file, sha256_of_json, write_json
-from scenepalette.data.provenance import code_version
 from scenepalette.data.shards.schema import KINDS, SCHEMA_VERSION
 from scenepalette.data.shards.writing import ShardInfo
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch.utils.data import ConcatDataset
 
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import ConfigError, DataError
-from scenepalette.data.randomness import numpy_generator
 from scenepalette.data.shards.pairs import ShardPairs
 
 

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.randomness import numpy_generator
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.shards.schema import ROW_GROUP
 
 Remainder = Literal["keep", "drop", "pad"]

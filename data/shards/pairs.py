@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.arrays import Pairs, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import ConfigError, DataError
 from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
 from scenepalette.data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
 from scenepalette.data.shards.reading import explained_read, open_shard, read_group

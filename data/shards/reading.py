@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
 from scenepalette.data.shards.schema import SCHEMA, Row, decode_row
 

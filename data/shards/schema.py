@@ -15,8 +15,8 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import DataError
 
 SCHEMA_VERSION = 1
 ROW_GROUP = 64

@@ -13,9 +13,9 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.files import open_atomically, sha256_of_file, sha256_of_open
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import ConfigError, DataError
-from scenepalette.data.files import open_atomically, sha256_of_file, sha256_of_open
 from scenepalette.data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row, schema_of
 
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.

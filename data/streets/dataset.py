@@ -6,11 +6,11 @@ import operator
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import sha256_of_json
+from scenepalette.common.randomness import derive_seed
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.datasets import Sample
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.files import sha256_of_json
-from scenepalette.data.randomness import derive_seed
+from scenepalette.data.sample import Sample
 from scenepalette.data.streets.render import render
 from scenepalette.data.streets.scene import Scene, sample_scene
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageFilter
 
+from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.randomness import numpy_generator
 from scenepalette.data.streets.buildings import draw_backdrop
 from scenepalette.data.streets.canvas import (
     BUILDING,

@@ -13,13 +13,14 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.untrusted import is_within
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.datasets import SegmentationDataset
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.label_guesses import guess
-from scenepalette.data.readers.pairs import RawLabel, read_raw_label
-from scenepalette.data.scanning import Scan
-from scenepalette.data.similarity import (
+from scenepalette.data.readers.image_files import RawLabel, read_raw_label
+from scenepalette.data.sample import SegmentationDataset
+from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.doctor.label_guesses import guess
+from scenepalette.pipeline.doctor.near_duplicates import (
     ADJACENT,
     NEARLY,
     SimilarPair,
@@ -28,8 +29,7 @@ from scenepalette.data.similarity import (
     comparable,
     similar_pairs,
 )
-from scenepalette.data.untrusted import is_within
-from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.doctor.scan import Scan
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35

@@ -7,14 +7,15 @@ import tempfile
 import time
 from pathlib import Path
 
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.files import read_json
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
-from scenepalette.data.datasets import SegmentationDataset, open_dataset
-from scenepalette.data.errors import ConfigError, ScenepaletteError
-from scenepalette.data.files import read_json
+from scenepalette.data.datasets import open_dataset
 from scenepalette.data.readers.folder import CLASS_FILES
-from scenepalette.data.scanning import Scan, scan
+from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
@@ -23,12 +24,12 @@ from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import measured_names
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
+from scenepalette.pipeline.doctor.scan import Scan, scan
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run, units_of
-from scenepalette.pipeline.run_directory import check_ownership
-from scenepalette.training.loop import NO_PROGRESS, Progress
+from scenepalette.pipeline.run_directory.ownership import check_ownership
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 _FIXED_TABLES = {

@@ -23,16 +23,17 @@ import psutil
 import torch
 from lightning_fabric import Fabric
 
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs, read_arrays
-from scenepalette.data.errors import ScenepaletteError
-from scenepalette.generators.grids import base_grid
-from scenepalette.generators.image_systems import find_image_system
-from scenepalette.generators.image_training import train_image_generator
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
-from scenepalette.generators.layout_training import train_layout_generator
+from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
+from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.training import train_layout_generator
+from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.pair_maker import PairMaker
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
-from scenepalette.generators.perceptual import VGG_LAYERS, Vgg19Features
-from scenepalette.generators.production import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import image_model, pair_models
 from scenepalette.pipeline.recipes import load_config
@@ -43,7 +44,6 @@ from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters.train import train_segmenter
 from scenepalette.training.fabric import inference_type
-from scenepalette.training.loop import NO_PROGRESS, Progress
 
 TIMED_STEPS = 2
 READY = "ready"

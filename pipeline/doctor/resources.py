@@ -13,17 +13,17 @@ import psutil
 import torch
 from torch import nn
 
-from scenepalette.data.downloads import local_weights
-from scenepalette.data.errors import ConfigError, ScenepaletteError
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.common.downloads import local_weights
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.evaluation.diversity import ALEXNET_URL
+from scenepalette.evaluation.features import INCEPTION_URL
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.models import ImageModel, LayoutModel, pair_models
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory import check_ownership
-from scenepalette.segmenters.diversity import ALEXNET_URL
-from scenepalette.segmenters.features import INCEPTION_URL
+from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.segmenters.model import build_deeplabv3
 
 FLOAT = 4

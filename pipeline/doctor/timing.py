@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import Sample, SegmentationDataset
-from scenepalette.data.errors import ScenepaletteError
 from scenepalette.data.labels import fill_ignored
-from scenepalette.data.untrusted import short
+from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.doctor.findings import Check

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 
+from scenepalette.common.files import write_atomically, write_json
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.files import write_atomically, write_json
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.generators.pictures import tile_pictures
+from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import row_models
-from scenepalette.pipeline.perceptual import SegmenterFeatures
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
 from scenepalette.pipeline.report.markdown import markdown_table, show_value
 from scenepalette.pipeline.report.statistics import estimate_miou
-from scenepalette.pipeline.rows import Row
+from scenepalette.pipeline.segmenter_features import SegmenterFeatures
+from scenepalette.training.image_grid import tile_pictures
 
 SCHEMA = 1
 SHOWN_PAIRS = 8

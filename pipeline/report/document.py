@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from scenepalette.data.files import write_atomically, write_json
+from scenepalette.common.files import write_atomically, write_json
 from scenepalette.pipeline.report.figures import Drawing, draw_figures, figure_to_png
 from scenepalette.pipeline.report.html import render_html
-from scenepalette.pipeline.report.inputs import ReportInputs, check_inputs
 from scenepalette.pipeline.report.markdown import render_markdown
+from scenepalette.pipeline.report.results import ReportInputs, check_inputs
 from scenepalette.pipeline.report.statistics import (
     LEVEL,
     ArmStatistics,
@@ -22,7 +22,7 @@ from scenepalette.pipeline.report.statistics import (
     estimate_miou,
 )
 from scenepalette.training.loop import read_metrics
-from scenepalette.training.watch import summary_of_log
+from scenepalette.training.monitor import summary_of_log
 
 SCHEMA = 1
 

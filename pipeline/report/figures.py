@@ -21,12 +21,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import DataError
-from scenepalette.pipeline.report.inputs import REAL_ARM, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import REAL_ARM, PairSample, ReportInputs
 from scenepalette.pipeline.report.statistics import ArmStatistics, Difference, verdict
 from scenepalette.pipeline.report.wording import points
-from scenepalette.training.watch import COLLAPSES
+from scenepalette.training.monitor import COLLAPSES
 
 INK = "#1f2933"
 MUTED = "#6b7785"

@@ -10,8 +10,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.inputs import REAL_ARM
 from scenepalette.pipeline.report.markdown import show_value
+from scenepalette.pipeline.report.results import REAL_ARM
 
 TEMPLATE = "report.html.jinja"
 VERDICT_STYLES = {"reference": "reference", "gains": "gains", "loses": "loses"}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.inputs import REAL_ARM
+from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.wording import interval, percent, points
 
 

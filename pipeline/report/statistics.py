@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
-from scenepalette.data.randomness import numpy_generator
-from scenepalette.pipeline.report.inputs import REAL_ARM, ArmRun
+from scenepalette.common.randomness import numpy_generator
+from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 
 LEVEL = 0.95
 # Numbers in one chunk of resampling weights or resampled counts: 32 MB of float64, however many images there are.

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scenepalette.pipeline.report.inputs import REAL_ARM
-from scenepalette.training.watch import COLLAPSES, SAME_PICTURE
+from scenepalette.pipeline.report.results import REAL_ARM
+from scenepalette.training.monitor import COLLAPSES, SAME_PICTURE
 
 NO_VALUE = "\N{EN DASH}"
 ROUNDING = 1e-12  # of double precision, with room

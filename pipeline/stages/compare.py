@@ -11,27 +11,27 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from scenepalette.common.files import read_json, write_json
+from scenepalette.common.progress import Progress
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.files import read_json, write_json
 from scenepalette.data.labels import one_hot
-from scenepalette.data.randomness import torch_generator
 from scenepalette.data.shards.pairs import FirstPairs
-from scenepalette.generators.image_contract import ImageGenerator
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.image_training import load_image_critic
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.evaluation.frechet import fsd
+from scenepalette.evaluation.generated import ImageMetrics, evaluate_images
+from scenepalette.evaluation.miou import confusion_of_batch, mean_iou
+from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.training import load_image_critic
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.palettes import palette_divergence
+from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import PairModels
 from scenepalette.pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
-from scenepalette.pipeline.rows import ROWS
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, read_confusion
-from scenepalette.segmenters.evaluate import confusion_of_batch, mean_iou
-from scenepalette.segmenters.image_quality import ImageMetrics, evaluate_images
-from scenepalette.segmenters.metrics import fsd
 from scenepalette.training.checkpoint import read_metadata
-from scenepalette.training.loop import Progress
 
 VERSION = 1
 METRICS = "metrics.json"
@@ -114,7 +114,7 @@ def measure_row(
 
 
 def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:
-    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (oasis.txt, App. B.4).
+    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
         critic: The trained discriminator.

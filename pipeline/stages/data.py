@@ -6,14 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_json
+from scenepalette.common.progress import Progress
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import SPLITS, SegmentationDataset, open_dataset
-from scenepalette.data.errors import DataError
-from scenepalette.data.files import sha256_of_json
+from scenepalette.data.datasets import SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
+from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig
-from scenepalette.training.loop import Progress
 
 VERSION = 1
 UNLABELLED_VERSION = 1

@@ -12,19 +12,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
+from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.cards import write_card
-from scenepalette.data.croissant import write_croissant
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
+from scenepalette.data.cards.croissant import write_croissant
+from scenepalette.data.cards.dataset_card import write_card
 from scenepalette.data.shards.manifest import make_manifest, read_manifest, stray_problems, write_manifest
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages
-from scenepalette.generators.production import PairMaker
+from scenepalette.generators.pair_maker import PairMaker
 from scenepalette.pipeline.config import GenerateConfig
-from scenepalette.pipeline.contents import MANIFEST, STAGING
-from scenepalette.training.loop import Progress
+from scenepalette.pipeline.run_directory.artifacts import MANIFEST, STAGING
 
 VERSION = 4
 RECEIPTS = ".finished"

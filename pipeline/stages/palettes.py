@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from scenepalette.common.files import write_atomically
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.files import write_atomically
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import open_shard, read_group

@@ -11,25 +11,25 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from scenepalette.common.progress import Progress
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot
-from scenepalette.data.randomness import torch_generator
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
 from scenepalette.data.unlabelled import UnlabelledImages
-from scenepalette.generators.image_contract import ImageGenerator
+from scenepalette.evaluation.frechet import frechet_inception_distance, fsd, segmenter_frechet_distance
+from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
-from scenepalette.pipeline.report.inputs import ArmRun, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
-from scenepalette.segmenters.evaluate import confusion_per_image
-from scenepalette.segmenters.metrics import frechet_inception_distance, fsd, segmenter_frechet_distance
 from scenepalette.segmenters.train import METRICS_FILE, load_segmenter
-from scenepalette.training.loop import Progress
 
 VERSION = 1
 SHOWN_PAIRS = 8

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 from lightning_fabric import Fabric
 
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import write_atomically
+from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import Pairs, open_array
-from scenepalette.data.errors import DataError
-from scenepalette.data.files import write_atomically
 from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import SegmentersConfig
-from scenepalette.segmenters.evaluate import confusion_per_image
 from scenepalette.segmenters.train import SegmenterSettings, train_segmenter
-from scenepalette.training.loop import Progress
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scenepalette.common.errors import ScenepaletteError
     from scenepalette.data.datasets import open_dataset
-    from scenepalette.data.errors import ScenepaletteError
     from scenepalette.data.shards.checking import verify_shards
     from scenepalette.data.shards.manifest import read_manifest
     from scenepalette.data.shards.mixed import MixedPairs
@@ -45,7 +45,7 @@ _MODULES = {
     "MixedPairs": "data.shards.mixed",
     "Run": "pipeline.run",
     "RunConfig": "pipeline.config",
-    "ScenepaletteError": "data.errors",
+    "ScenepaletteError": "common.errors",
     "ShardPairs": "data.shards.pairs",
     "ShardStream": "data.shards.stream",
     "iterate_rows": "data.shards.reading",

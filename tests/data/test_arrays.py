@@ -17,6 +17,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from fuzzing import FUZZ, Changes, changes, damaged
+from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.data.arrays import (
     Pairs,
     content_of,
@@ -28,8 +29,8 @@ from scenepalette.data.arrays import (
     write_label_array,
 )
 from scenepalette.data.classes import CAMVID
-from scenepalette.data.datasets import Sample, open_dataset
-from scenepalette.data.errors import DataError, ScenepaletteError
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.sample import Sample
 
 
 def test_samples_of_the_wanted_size_are_stored_as_they_are(camvid_root: Path, tmp_path: Path) -> None:

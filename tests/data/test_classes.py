@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable, SemanticClass
-from scenepalette.data.errors import ConfigError
 
 TWO = ClassTable("two", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (4, 5, 6), evaluated=False)))
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.datasets import DATASET_NAMES, open_dataset
-from scenepalette.data.errors import ConfigError
 
 ON_DISK = (
     "camvid",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot, soft_to_label
 
 

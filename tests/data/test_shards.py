@@ -23,9 +23,9 @@ import pytest
 import torch
 from PIL import Image
 
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.data.files import sha256_of_file
 from scenepalette.data.shards import pairs as pairs_module
 from scenepalette.data.shards import schema as schema_module
 from scenepalette.data.shards import writing as writing_module

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.randomness import torch_generator
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 
 

@@ -19,7 +19,7 @@ from prefect.plugins import HookContext
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from typer.testing import CliRunner
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.flows import deployment_names, local
 from scenepalette.flows.automations import apply_automations
 from scenepalette.flows.deployment_names import accept_short_names, full_name, setup_environment

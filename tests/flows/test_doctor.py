@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows import stages
 
 

@@ -13,10 +13,10 @@ from PIL import Image
 from prefect.client.orchestration import get_client
 from prefect.exceptions import ParameterTypeError
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.flows import artifacts
 from scenepalette.flows.stages import edit
-from scenepalette.pipeline.editing import write_edit
+from scenepalette.pipeline.scene_editor import write_edit
 
 
 @pytest.mark.usefixtures("server")

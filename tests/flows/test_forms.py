@@ -14,11 +14,11 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 from pydantic import ValidationError
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.flows.augment import augment
 from scenepalette.flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
 from scenepalette.flows.stages import request_of
-from scenepalette.generators.grids import base_grid
+from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.request import Request

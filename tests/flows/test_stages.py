@@ -18,18 +18,18 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
-from scenepalette.data.errors import ConfigError, ScenepaletteError
-from scenepalette.data.files import explain_write_error, sha256_of_file
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.files import explain_write_error, sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.flows import artifacts, shards, stages
 from scenepalette.flows.augment import augment
-from scenepalette.flows.shards import PACKAGES, Workforce, shared_pair_maker
+from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run, units_of
-from scenepalette.pipeline.run_directory import exclusive
+from scenepalette.pipeline.run_directory.ownership import exclusive
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {
@@ -348,10 +348,10 @@ def test_shards_are_the_same_wherever_they_are_made(
 def test_what_a_runner_lacks_is_told_before_anything_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'scenepalette\[ray\]'"):
-        Workforce("ray").check()
+        ShardPool("ray").check()
     with pytest.raises(ConfigError, match="cluster_address: processes work on this machine alone"):
         stages.make_stage(
-            "shards", "demo", str(tmp_path / "run"), [], {}, 0, Workforce("processes", 1, "tcp://127.0.0.1:1")
+            "shards", "demo", str(tmp_path / "run"), [], {}, 0, ShardPool("processes", 1, "tcp://127.0.0.1:1")
         )
     assert not (tmp_path / "run").exists()
 
@@ -359,9 +359,9 @@ def test_what_a_runner_lacks_is_told_before_anything_runs(tmp_path: Path, monkey
 def test_threads_of_this_machine_are_shared_and_those_of_a_cluster_are_not(tiny_config: RunConfig) -> None:
     compute = tiny_config.compute.model_copy(update={"threads": 8})
     config = tiny_config.model_copy(update={"compute": compute})
-    assert shards.shared_among(config, Workforce("processes", 4)).compute.threads == 2
-    assert shards.shared_among(config, Workforce("threads", 16)).compute.threads == 1
-    assert shards.shared_among(config, Workforce("dask", 4, "tcp://127.0.0.1:8786")) == config
+    assert shards.shared_among(config, ShardPool("processes", 4)).compute.threads == 2
+    assert shards.shared_among(config, ShardPool("threads", 16)).compute.threads == 1
+    assert shards.shared_among(config, ShardPool("dask", 4, "tcp://127.0.0.1:8786")) == config
 
 
 @pytest.mark.parametrize("name", ["augment", *FLOWS])

@@ -13,14 +13,14 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.labels import fill_ignored
-from scenepalette.generators.image_contract import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
-from scenepalette.generators.image_training import TrainingBatches, train_image_generator
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
+from scenepalette.generators.images.training import TrainingBatches, train_image_generator
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.training.fabric import make_fabric
-from scenepalette.training.loop import NO_PROGRESS
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
 # Losses of ten steps, recorded once. After a change that is meant to alter them, record them anew with

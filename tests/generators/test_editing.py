@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.editing import (
     Painter,
@@ -22,11 +22,11 @@ from scenepalette.generators.editing import (
     partial_edit,
     resampling,
 )
-from scenepalette.generators.image_contract import ImageGenerator
-from scenepalette.generators.layout_models import FullLayoutGenerator, PartialLayoutGenerator
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
-from scenepalette.generators.noise import NoiseScheme
+from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
 
 SIZE = (12, 16)
 REACH = 2  # pixels that a value of noise is seen from, each way

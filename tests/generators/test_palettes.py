@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 from scipy.optimize import minimize
 
-from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.generators.palettes import (
     PaletteControls,
     PaletteSampler,

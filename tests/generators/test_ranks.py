@@ -18,19 +18,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.errors import ConfigError
 from scenepalette.data.labels import fill_ignored, labels_to_palette
-from scenepalette.generators import end_to_end, image_training, layout_training
-from scenepalette.generators.crn import CrnImleSettings
-from scenepalette.generators.end_to_end import FineTuneSettings, TrainedPart, fine_tune
-from scenepalette.generators.gaugan import GauganSettings
-from scenepalette.generators.image_contract import FeatureNetwork, ImageSettings
-from scenepalette.generators.image_training import train_image_generator
-from scenepalette.generators.layout_settings import LayoutSettings
-from scenepalette.generators.layout_training import train_layout_generator
-from scenepalette.generators.oasis import OasisSettings
+from scenepalette.generators import fine_tuning as end_to_end
+from scenepalette.generators.fine_tuning import FineTuneSettings, TrainedPart, fine_tune
+from scenepalette.generators.images import training as image_training
+from scenepalette.generators.images.base import FeatureNetwork, ImageSettings
+from scenepalette.generators.images.systems.crn import CrnImleSettings
+from scenepalette.generators.images.systems.gaugan import GauganSettings
+from scenepalette.generators.images.systems.oasis import OasisSettings
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.layouts import training as layout_training
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.palettes import fit_palette_sampler
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import require_finite_gradients

@@ -10,15 +10,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import row_models
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.report.comparison import render_comparison_markdown
-from scenepalette.pipeline.rows import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.run import Run, comparison_units_of, units_of
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]

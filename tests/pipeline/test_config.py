@@ -5,9 +5,9 @@ from typing import Any, get_args
 
 import pytest
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.datasets import DATASET_NAMES
-from scenepalette.data.errors import ConfigError
-from scenepalette.generators.layout_settings import LayoutSettings
+from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.run import units_of

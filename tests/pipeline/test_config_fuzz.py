@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fuzzing
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import RECIPES, load_config
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from scenepalette.data.errors import ScenepaletteError
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.progress import NoProgress
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig
 from scenepalette.pipeline.run import Run
-from scenepalette.training.loop import NoProgress
 
 UNITS = [
     "data",

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.errors import ConfigError
 from scenepalette.data.streets.dataset import STREETS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import check_after_data, check_before

@@ -10,14 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from scenepalette.data.errors import ConfigError, DataError
-from scenepalette.data.files import read_json
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.files import read_json
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.unlabelled import read_unlabelled
-from scenepalette.generators.image_systems import IMAGE_SYSTEMS
-from scenepalette.generators.image_training import load_image_critic
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.training import load_image_critic
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.preflight import check_before

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[2]
 
 def torchrun(verb: str, recipe: Path, out: Path) -> subprocess.CompletedProcess[str]:
     start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command = [*start, "-m", "scenepalette.pipeline.command_line", verb, str(recipe), "--out", str(out)]
+    command = [*start, "-m", "scenepalette.pipeline.cli.main", verb, str(recipe), "--out", str(out)]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.pipeline.config import write_config
 from scenepalette.pipeline.recipes import RECIPES, load_config
 

@@ -14,8 +14,8 @@ import pytest
 import yaml
 from PIL import Image
 
-from scenepalette.data.errors import DataError, ScenepaletteError
-from scenepalette.data.files import sha256_of_file
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, row_id
 from scenepalette.pipeline.recipes import load_config

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.pipeline.request import OUT_PATTERN, Request, assignment, resolve_out
 
 DUE = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from scenepalette.common.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
+from scenepalette.common.files import is_temporary
+from scenepalette.common.progress import NoProgress
 from scenepalette.data.classes import SemanticClass
-from scenepalette.data.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
-from scenepalette.data.files import is_temporary
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.generators.image_training import load_image_generator
-from scenepalette.generators.layout_training import load_layout_generator
+from scenepalette.generators.images.training import load_image_generator
+from scenepalette.generators.layouts.training import load_layout_generator
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run, comparison_units_of, units_of
@@ -29,7 +30,6 @@ from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
 from scenepalette.pipeline.units import fingerprint_of
 from scenepalette.training.checkpoint import weights_hash
-from scenepalette.training.loop import NoProgress
 
 ROOT = Path(__file__).parents[2]
 
@@ -235,7 +235,7 @@ def test_killed_process_continues_to_the_same_results(
     command = [
         sys.executable,
         "-m",
-        "scenepalette.pipeline.command_line",
+        "scenepalette.pipeline.cli.main",
         "run",
         str(tiny_recipe),
         "--out",

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from scenepalette.data.errors import ScenepaletteError
-from scenepalette.pipeline.contents import read_record
-from scenepalette.pipeline.run_directory import exclusive
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.pipeline.run_directory.artifacts import read_record
+from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.units import (
     Unit,
     begin,

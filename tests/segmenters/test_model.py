@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as known_encoders
 
-from scenepalette.data.errors import ConfigError, ScenepaletteError
+from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.segmenters.model import build_deeplabv3, encoder_names, encoder_problems, pooled_features
 
 

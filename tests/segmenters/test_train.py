@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from scenepalette.common.errors import CheckpointError, ConfigError, DataError, TrainingError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.errors import CheckpointError, ConfigError, DataError, TrainingError
+from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.segmenters import train as train_module
-from scenepalette.segmenters.evaluate import confusion_per_image, mean_iou
 from scenepalette.segmenters.train import SegmenterSettings, load_segmenter, supervised_loss, train_segmenter
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics

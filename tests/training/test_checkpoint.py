@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
-from scenepalette.data.errors import CheckpointError, DamagedCheckpointError
+from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights, weights_hash
 
 
@@ -332,7 +332,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, monkeypa
     folder = CheckpointFolder(tmp_path)
     folder.save(1, {"net": network}, {"opt": optimizer})
     monkeypatch.setattr(
-        "scenepalette.data.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
+        "scenepalette.common.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     with pytest.raises(Exception, match="the disk is full"):
         folder.save(2, {"net": network}, {"opt": optimizer})

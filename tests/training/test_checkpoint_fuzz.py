@@ -14,7 +14,7 @@ from safetensors.torch import save as to_safetensors
 from torch import nn
 
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
-from scenepalette.data.errors import CheckpointError
+from scenepalette.common.errors import CheckpointError
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights
 
 

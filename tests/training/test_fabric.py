@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.training.fabric import make_fabric
 
 

@@ -10,14 +10,13 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from scenepalette.data.errors import ScenepaletteError, TrainingError
+from scenepalette.common.errors import ScenepaletteError, TrainingError
+from scenepalette.common.progress import NO_PROGRESS, PlainProgress
 from scenepalette.training import loop
 from scenepalette.training.loop import (
-    NO_PROGRESS,
     TENSORBOARD_FOLDER,
     Line,
     MetricsLog,
-    PlainProgress,
     epoch_batch,
     read_metrics,
     require_finite,

@@ -17,14 +17,14 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from scenepalette.data import locks
+from scenepalette.common import locks
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.datasets import open_dataset
-from scenepalette.data.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.data.exports import exporting
 from scenepalette.data.exports import images as images_module
 from scenepalette.data.exports.exporting import FORMATS, export_shards
 from scenepalette.data.exports.rows import ExportedRow
-from scenepalette.data.files import sha256_of_file
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.schema import Row
 

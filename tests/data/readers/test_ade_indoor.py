@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.errors import DataError
 from scenepalette.data.readers.ade_indoor import SCENES, open_ade_indoor
 
 Write = Callable[[Path, np.ndarray], None]

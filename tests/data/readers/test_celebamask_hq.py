@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.readers.celebamask_hq import open_celebamask_hq
 
 Write = Callable[[Path, np.ndarray], None]

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.readers.cityscapes import open_cityscapes
 from scenepalette.data.readers.cityscapes_25k import open_cityscapes_25k
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.readers.gta5 import open_gta5
 
 Write = Callable[[Path, np.ndarray], None]

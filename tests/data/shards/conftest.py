@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.data.cards import write_card
+from scenepalette.data.cards.croissant import write_croissant
+from scenepalette.data.cards.dataset_card import write_card
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.croissant import write_croissant
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
 from scenepalette.data.shards.writing import write_shard

@@ -21,14 +21,14 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.exports.exporting import export_shards
-from scenepalette.data.files import sha256_of_file
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row
-from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.cli.main import app
 
 NAMES = [f"train-{number:05d}-of-00003.parquet" for number in range(3)]
 COUNTS = (5, 6, 7)

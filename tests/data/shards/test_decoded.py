@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from scenepalette.data.errors import DataError
-from scenepalette.data.files import sha256_of_file
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import shard_name
 

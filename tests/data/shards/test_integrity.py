@@ -18,9 +18,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from scenepalette.data.cards import collection_card, write_card
-from scenepalette.data.croissant import write_croissant
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
+from scenepalette.data.cards.croissant import write_croissant
+from scenepalette.data.cards.dataset_card import collection_card, write_card
 from scenepalette.data.exports.exporting import FORMATS, export_shards
 from scenepalette.data.shards.checking import find_problems, find_warnings
 from scenepalette.data.shards.manifest import link_problems, make_manifest, read_manifest, sealed, write_manifest
@@ -29,7 +29,7 @@ from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_r
 from scenepalette.data.shards.schema import Row, collection_of, row_id, shard_name
 from scenepalette.data.shards.stream import ShardStream
 from scenepalette.data.shards.writing import ShardInfo, write_shard
-from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.cli.main import app
 
 ROOT = Path(__file__).parents[3]
 GROWN = [shard_name(0, 2), shard_name(1, 2), shard_name(2, 3), shard_name(3, 5), shard_name(4, 5)]
@@ -215,7 +215,7 @@ def test_a_folder_under_any_path_is_read(name: bytes, make_shards: Callable[...,
     commands = [["verify"], ["verify", "--json"], ["show", "--picture", str(folder / "sheet.png")]]
     commands += [["show", "--id", rows[1].id], ["export", "--to", "coco", "--out", str(folder / "again")]]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT / "src")}
-    code = "import json, sys; from scenepalette.pipeline.command_line import main; "
+    code = "import json, sys; from scenepalette.pipeline.cli.main import main; "
     code += "sys.argv[1:] = json.loads(sys.argv[1]); main()"
     for verb, *options in commands:
         call = [sys.executable, "-c", code, json.dumps(["shards", verb, str(folder), *options])]

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from scenepalette.data.errors import ConfigError, DataError
+from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.shards.mixed import MixedPairs
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import Row

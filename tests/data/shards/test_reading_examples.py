@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenepalette.data.cards import collection_card
+from scenepalette.data.cards.dataset_card import collection_card
 from scenepalette.data.shards.manifest import read_manifest
 
 PAGE = Path(__file__).parents[3] / "docs" / "reading-shards.md"

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
-from scenepalette.data.errors import ScenepaletteError
-from scenepalette.data.files import sha256_of_file
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.pairs import ShardPairs
@@ -94,7 +94,7 @@ def test_any_bytes_as_a_manifest(folder: Path, content: bytes) -> None:
 READ_FLIPPED = """
 import sys
 from pathlib import Path
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.shards.reading import open_shard, read_group
 
 path, read = Path(sys.argv[1]), 0

@@ -13,7 +13,7 @@ import torch
 from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
-from scenepalette.data.errors import ConfigError
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.shards import stream as stream_module
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.stream import Batch, ShardStream

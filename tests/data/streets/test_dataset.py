@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.errors import ConfigError
 from scenepalette.data.streets.dataset import STREETS, Streets
 from scenepalette.data.streets.scene import KINDS
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 
-from scenepalette.data.randomness import derive_seed
+from scenepalette.common.randomness import derive_seed
 from scenepalette.data.streets.canvas import ROAD, SKY
 from scenepalette.data.streets.dataset import Streets
 from scenepalette.data.streets.render import render

@@ -15,8 +15,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.data.datasets import open_dataset
-from scenepalette.data.errors import ConfigError, ScenepaletteError
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text

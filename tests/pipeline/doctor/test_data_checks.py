@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenepalette.common.errors import DataError
 from scenepalette.data.classes import CAMVID
-from scenepalette.data.datasets import Sample, SegmentationDataset
-from scenepalette.data.errors import DataError
 from scenepalette.data.readers.camvid import open_camvid
-from scenepalette.data.scanning import Scan
+from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import problems_by_check
+from scenepalette.pipeline.doctor.scan import Scan
 
 K = CAMVID.num_classes
 

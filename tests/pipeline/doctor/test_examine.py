@@ -10,7 +10,7 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
-from scenepalette.pipeline.command_line import app
+from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.timing import Measured
 from scenepalette.pipeline.request import Request

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from scenepalette.data.errors import ConfigError
-from scenepalette.data.files import read_json, write_json
-from scenepalette.generators.layout_systems import LAYOUT_SYSTEMS
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import read_json, write_json
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import resources
 from scenepalette.pipeline.doctor.resources import (

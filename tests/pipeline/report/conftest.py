@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.pipeline.report.inputs import ArmRun, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
 
 HEIGHT, WIDTH = 8, 16
 TABLE = ClassTable(

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
+from scenepalette.evaluation.miou import mean_iou
 from scenepalette.pipeline.report.document import to_json_values, write_report
-from scenepalette.pipeline.report.inputs import ReportInputs
-from scenepalette.segmenters.evaluate import mean_iou
+from scenepalette.pipeline.report.results import ReportInputs
 
 MakeInputs = Callable[..., ReportInputs]
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.pipeline.report import figures
-from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.results import ReportInputs
 from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]

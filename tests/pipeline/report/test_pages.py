@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from scenepalette.pipeline.report.document import write_report
-from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.results import ReportInputs
 
 MakeInputs = Callable[..., ReportInputs]
 EMPTY_ELEMENTS = {"meta", "img", "br", "hr", "link", "input"}

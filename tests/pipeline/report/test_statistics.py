@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import scenepalette.pipeline.report.statistics as statistics
-from scenepalette.data.randomness import numpy_generator
-from scenepalette.pipeline.report.inputs import ArmRun
+from scenepalette.common.randomness import numpy_generator
+from scenepalette.pipeline.report.results import ArmRun
 from scenepalette.pipeline.report.statistics import (
     Difference,
     compare_arms,

@@ -12,7 +12,7 @@ import pytest
 
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import build_document
-from scenepalette.pipeline.report.inputs import ReportInputs
+from scenepalette.pipeline.report.results import ReportInputs
 from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]

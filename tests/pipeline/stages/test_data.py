@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.stages.data import (
     content_of_arrays,
@@ -21,7 +22,6 @@ from scenepalette.pipeline.stages.data import (
     prepare_unlabelled,
     read_data,
 )
-from scenepalette.training.loop import NO_PROGRESS
 
 
 def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: Path) -> None:

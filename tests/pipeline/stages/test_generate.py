@@ -9,15 +9,15 @@ from typing import cast
 
 import numpy as np
 
+from scenepalette.common.files import sha256_of_file, sha256_of_json
+from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.files import sha256_of_file, sha256_of_json
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import Row
-from scenepalette.generators.production import PairMaker
+from scenepalette.generators.pair_maker import PairMaker
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
 from scenepalette.pipeline.stages.generate import finish_shards, make_shard
-from scenepalette.training.loop import NO_PROGRESS
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.data.errors import DataError
+from scenepalette.common.errors import DataError
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.pipeline.stages.palettes import stored_palettes

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.segment import CONFUSION, arm_settings, read_confusion, train_arm
-from scenepalette.training.loop import NO_PROGRESS
 
 
 def test_confusions_stay_on_disk_until_they_are_asked_for(finished_run: Path) -> None:

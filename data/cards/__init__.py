@@ -1,0 +1,1 @@
+"""What describes a folder of shards to people and catalogues: data set card and Croissant file."""

@@ -1,0 +1,401 @@
+"""The data set card (README.md) of a folder of shards, as the Hugging Face Hub and a human read it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scenepalette.common.files import write_atomically
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.shards.manifest import CARD_NAME, licence_of
+from scenepalette.data.shards.schema import ROW_GROUP
+
+# Identifiers that the Hub knows; any other licence is "other" with its name.
+_HUB_LICENCES = (
+    "apache-2.0",
+    "cc-by-4.0",
+    "cc-by-nc-4.0",
+    "cc-by-nc-nd-4.0",
+    "cc-by-nc-sa-3.0",
+    "cc-by-nc-sa-4.0",
+    "cc-by-sa-4.0",
+    "cc0-1.0",
+    "mit",
+)
+
+_SIZES = (
+    (1_000, "n<1K"),
+    (10_000, "1K<n<10K"),
+    (100_000, "10K<n<100K"),
+    (1_000_000, "100K<n<1M"),
+    (10_000_000, "1M<n<10M"),
+    (100_000_000, "10M<n<100M"),
+)
+
+MAKING = {
+    "full": "Nothing in a row is real. A palette is drawn from a model of the palettes of the source data set; a "
+    "layout model arranges a label map with these class shares; an image model paints a picture for it.",
+    "partial": "A row starts from a real layout, that of the sample named in `source_id`. Inside `edit_box` (top, "
+    "left, height, width) a layout model drew new labels for the class shares that the real layout has there; outside "
+    "it the layout is kept where the model asks for no class, which is mostly but not by rule. The whole image was "
+    "painted by an image model: no pixel of it is real.",
+    "semi": "The label map of a row is that of the source's sample named in `source_id`, as it was found. The image "
+    "was painted for it by an image model.",
+    "pseudo": "The labels are predicted: nobody drew or checked them. The discriminator of an image model, used as a "
+    "segmenter, predicted the label map from a real image without labels, which `source_id` names; the image was "
+    "painted for this label map by the image model. No pixel of the original image is in a row. `palette_target` "
+    "equals `palette_achieved`, as nothing was asked for.",
+}
+
+MAKING_BY_ADDING = (
+    "A row starts from a real layout, that of the sample named in `source_id`. A layout model added what a sampled "
+    "palette has more of, anywhere in the layout: `edit_box` is null. The whole image was painted by an image model: "
+    "no pixel of it is real."
+)
+
+COLUMNS = (
+    ("id", "string", "Name of the pair, unique in this folder; no other run gives it to a pair."),
+    ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
+    ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
+    ("kind", "string", "`full`, `partial`, `semi` or `pseudo`; the same in every row here."),
+    ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
+    ("palette_achieved", "list<float32>", "Class shares counted in `label`, in order of class id."),
+    ("source_id", "string or null", "Real sample behind a partial or semi row; unlabelled image behind a pseudo row."),
+    ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
+    ("seed", "int64", "Seed of the run."),
+    ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
+    (
+        "layout_model",
+        "string or null",
+        "Content hash of the layout model; in pseudo rows of what predicted the label.",
+    ),
+    ("image_model", "string or null", "Content hash of the image model."),
+)
+
+
+def write_card(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
+    """Write README.md for a folder of shards.
+
+    Args:
+        folder: Where the shards are.
+        manifest: What `make_manifest` returned.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        ScenepaletteError: The file cannot be written.
+    """
+    path = Path(folder) / CARD_NAME
+    write_atomically(path, card_text(manifest, ClassTable.from_dict(manifest["class_table"])))
+    return path
+
+
+def card_text(manifest: Mapping[str, Any], table: ClassTable) -> str:
+    """Return the text of the card for a manifest and its class table."""
+    return _front_matter([manifest], title_of(manifest), {"default": "train-*.parquet"}) + _body(manifest, table)
+
+
+def collection_card(manifests: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the text of the card of a folder that holds folders of shards, with a configuration for each.
+
+    `datasets.load_dataset(FOLDER, NAME)` then loads one of them.
+
+    Args:
+        manifests: The manifest of each folder, by its name.
+    """
+    everything = list(manifests.values())
+    names = list(dict.fromkeys(manifest["source"]["name"] for manifest in everything))
+    title = f"Synthetic pairs after {', '.join(names)}"
+    rows = [
+        (f"[{name}]({name}/{CARD_NAME})", str(manifest["rows"]), str(manifest["bytes"]), making_of(manifest))
+        for name, manifest in manifests.items()
+    ]
+    first = next(iter(manifests))
+    mixed = ", ".join(f'"FOLDER/{name}": 1.0' for name in manifests)
+    lineages = "\n\n".join(dict.fromkeys(map(_lineage, everything)))
+    head = _front_matter(everything, title, {name: f"{name}/train-*.parquet" for name in manifests})
+    return f"""{head}
+# {_cell(title)}
+
+{sum(manifest["rows"] for manifest in everything)} pairs of an image and a label map for semantic segmentation. Each
+folder has a card of its own, with columns, classes, models and examples for further readers.
+
+{_table(("Folder", "Pairs", "Bytes", "How the rows were made"), rows)}
+
+## Licence and lineage
+
+{lineages}
+
+## Loading
+
+With `datasets`, one configuration per folder:
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("FOLDER", "{first}", split="train")
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+```
+
+With PyTorch, all kinds together, each with its weight:
+
+```python
+from torch.utils.data import DataLoader
+
+from scenepalette.data.shards.mixed import MixedPairs
+
+mixed = MixedPairs({{{mixed}}}, seed=0)
+batch = next(iter(DataLoader(mixed, batch_size=4, sampler=mixed.sampler(epoch=0))))
+```
+
+With polars, all rows of all kinds:
+
+```python
+import polars as pl
+
+rows = pl.read_parquet("FOLDER/*/train-*.parquet")
+```
+"""
+
+
+def _front_matter(manifests: Sequence[Mapping[str, Any]], title: str, files: Mapping[str, str]) -> str:
+    """YAML for the Hub. No `dataset_info`: the files carry their features, and readers count the rows themselves."""
+    licence = "; ".join(dict.fromkeys(map(licence_of, manifests)))
+    known = licence.strip().lower().replace(" ", "-")
+    front: dict[str, Any] = {"license": known if known in _HUB_LICENCES else "other"}
+    if front["license"] == "other":
+        front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:64].strip("-.") or "other"
+    front["pretty_name"] = title
+    front["task_categories"] = ["image-segmentation"]
+    front["task_ids"] = ["semantic-segmentation"]
+    # Labels that no human made, of the rows or of what the models learned from.
+    predicted = any(item["kind"] == "pseudo" or item["source"].get("label_origins") for item in manifests)
+    rows = sum(item["rows"] for item in manifests)
+    front["tags"] = ["synthetic", *(["pseudo-labels"] if predicted else [])]
+    front["size_categories"] = [next((name for limit, name in _SIZES if rows < limit), "100M<n<1B")]
+    front["configs"] = [
+        {"config_name": name, "data_files": [{"split": "train", "path": path}]} for name, path in files.items()
+    ]
+    return f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---\n"
+
+
+def _body(manifest: Mapping[str, Any], table: ClassTable) -> str:
+    return f"""
+# {_cell(title_of(manifest))}
+
+{manifest["rows"]} pairs of an image and a label map for semantic segmentation, in {len(manifest["shards"])} Parquet
+file(s), {manifest["bytes"]} bytes. Made by scenepalette.
+
+## Columns
+
+{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in COLUMNS])}
+
+The columns `image` and `label` are stored uncompressed, since pictures are compressed already. Row groups hold
+{ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
+
+{_making(manifest)}
+
+## Palettes
+
+A palette is the share of each class among the labelled pixels of a label map: {table.num_classes} numbers of at least 0
+that sum to 1, number k for class id k. Pixels with value {IGNORE_ID} do not count. `palette_target` is what was asked
+for; `palette_achieved` is counted in the label of the row. The two differ by what the layout model missed.
+
+## Classes
+
+Class table `{table.name}`, {table.num_classes} classes. Classes that are not evaluated are left out of the mean IoU.
+
+{_table(("Id", "Name", "Colour (RGB)", "Evaluated"), _class_rows(table))}
+
+{_licence(manifest)}
+
+## Loading
+
+With `datasets`, which shows pictures and label maps as images:
+
+```python
+from datasets import load_dataset
+
+pairs = load_dataset("FOLDER", split="train")
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+```
+
+The features name the classes:
+
+```python
+import json
+
+from datasets import load_dataset
+
+features = load_dataset("FOLDER", split="train", streaming=True).features
+named = json.loads(features["label"].id)
+classes, ignored = named["classes"], named["ignore_id"]
+```
+
+Some columns hold nulls, of which PyTorch makes no batches: leave them out.
+
+```python
+from datasets import load_dataset
+from torch.utils.data import DataLoader
+
+pairs = load_dataset("FOLDER", split="train").select_columns(["id", "image", "label", "palette_achieved"])
+batch = next(iter(DataLoader(pairs.with_format("torch"), batch_size=4)))  # image B3HW, label B1HW, uint8
+```
+
+Readers of whole folders take this card for a table. Name the Parquet files alone, with pandas:
+
+```python
+from glob import glob
+
+import pandas as pd
+
+rows = pd.read_parquet(sorted(glob("FOLDER/train-*.parquet")))
+```
+
+With polars, `read_parquet` or `scan_parquet`:
+
+```python
+import polars as pl
+
+rows = pl.read_parquet("FOLDER/train-*.parquet")
+```
+
+With pyarrow, at once or lazily:
+
+```python
+import io
+from glob import glob
+
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+rows = pq.read_table(sorted(glob("FOLDER/train-*.parquet")), page_checksum_verification=True)
+label = np.array(Image.open(io.BytesIO(rows["label"][0]["bytes"].as_py())))  # uint8 [H, W]
+```
+
+```python
+import pyarrow.dataset as ds
+
+rows = ds.dataset("FOLDER", format="parquet", exclude_invalid_files=True).to_table(columns=["id", "palette_achieved"])
+```
+
+With DuckDB:
+
+```python
+import duckdb
+
+rows = duckdb.sql("select * exclude (image, label) from 'FOLDER/train-*.parquet'")
+```
+
+With Ray Data:
+
+```python
+import ray
+
+rows = ray.data.read_parquet("FOLDER", file_extensions=["parquet"])
+```
+
+With PyTorch, random access in bounded memory:
+
+```python
+from torch.utils.data import DataLoader
+
+from scenepalette.data.shards.pairs import ShardPairs
+
+loader = DataLoader(ShardPairs("FOLDER"), batch_size=8, shuffle=True)
+batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
+```
+
+`croissant.json` describes the folder for tools that read MLCommons Croissant.
+`manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
+"""
+
+
+def title_of(manifest: Mapping[str, Any]) -> str:
+    """Return the name of the rows as a data set."""
+    return f"Synthetic pairs ({manifest['kind']}) after {manifest['source']['name']}"
+
+
+def making_of(manifest: Mapping[str, Any]) -> str:
+    """Return how the rows of a manifest were made, as Markdown."""
+    settings = manifest["extra"].get("settings")
+    adds = isinstance(settings, Mapping) and settings.get("edits") == "add"
+    return MAKING_BY_ADDING if manifest["kind"] == "partial" and adds else MAKING[manifest["kind"]]
+
+
+def label_origins_of(manifest: Mapping[str, Any]) -> str:
+    """Say who or what made the labels, of the rows and of the data that the models learned from."""
+    origin = {
+        "full": "Labels were generated by a layout model; nobody drew them.",
+        "partial": "Labels are those of the source data set with a part that a layout model generated anew.",
+        "semi": "Labels are those of the source data set.",
+        "pseudo": "Labels were predicted by a network; nobody drew or checked them.",
+    }[manifest["kind"]]
+    parts = [f"{part}: {text}" for part, text in manifest["source"].get("label_origins", {}).items()]
+    return " ".join([origin, *(["Labels of the source data set: " + "; ".join(parts) + "."] if parts else [])])
+
+
+def lineage_text(manifest: Mapping[str, Any]) -> str:
+    """Return how the rows were made and the licence of their source, as Markdown: to go with copies of them."""
+    return f"# {_cell(title_of(manifest))}\n\n{_licence(manifest)}\n\n{_making(manifest)}\n"
+
+
+def _making(manifest: Mapping[str, Any]) -> str:
+    code = manifest.get("code")
+    return f"""## How the rows were made
+
+{making_of(manifest)}
+
+- Config: `{manifest["config_hash"]}`, the SHA-256 of `extra.config` in `manifest.json`
+{_items(manifest["models"], "Model")}
+{_items({key: code.get(key) for key in ("version", "commit")}, f"Code, {code.get('name')},") if code else ""}
+
+A row is a function of the models, `seed` and `index`."""
+
+
+def _licence(manifest: Mapping[str, Any]) -> str:
+    return f"## Licence and lineage\n\n{_lineage(manifest)}"
+
+
+def _lineage(manifest: Mapping[str, Any]) -> str:
+    source = manifest["source"]
+    name, licence = _cell(source["name"]), _cell(licence_of(manifest))
+    return f"""The models learned from **{name}**, whose licence is: {licence}. The rows derive
+from that data; what its licence asks of derived data applies to them.
+
+{_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}"""
+
+
+def _class_rows(table: ClassTable) -> list[tuple[str, ...]]:
+    return [
+        (str(number), item.name, ", ".join(map(str, item.color)), "yes" if item.evaluated else "no")
+        for number, item in enumerate(table.classes)
+    ]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _cell(text: str) -> str:
+    """Keep a text from breaking out of its table cell or paragraph; names of files that are no text are spelled out."""
+    text = text.encode(errors="backslashreplace").decode()
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _items(values: Mapping[str, Any], role: str) -> str:
+    """Return a Markdown list; nested values as dotted keys, absent ones left out."""
+    lines = []
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            lines.append(_items({f"{key}.{inner}": item for inner, item in value.items()}, role))
+        elif value is not None:
+            lines.append(f"- {role} {key}: `{_cell(str(value))}`")
+    return "\n".join(line for line in lines if line)

@@ -1,0 +1,569 @@
+"""Image and label files that belong together: finding, checking and reading them. Every reader rests on this module."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_files, sha256_of_json
+from scenepalette.common.untrusted import read_file, short
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.sample import Sample
+
+_EXIF_ORIENTATION = 0x0112
+_SHOWN_VALUES = 8
+_FORMATS = ("PNG", "JPEG")
+"""Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
+
+MAX_PIXELS = 2**26
+"""Most pixels of a picture, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
+MAX_FILE_BYTES = 2**28
+"""Largest picture file; MAX_PIXELS of noise as PNG take less."""
+MOST_LINE_PROBLEMS = 1000
+"""Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
+_DECODERS = 8
+"""Pictures decoded at once, so that memory stays bounded however many cores there are."""
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """What the values in label files mean.
+
+    Attributes:
+        ids: Class id of each value, 0 to 254, that stands for a class.
+        ignored: Values without a class; they win over `ids`, and IGNORE_ID is always one of them.
+    """
+
+    ids: Mapping[int, int]
+    ignored: frozenset[int] = frozenset()
+
+    @classmethod
+    def class_ids(cls, num_classes: int, *, ignored: Iterable[int] = ()) -> LabelValues:
+        """Return the plain reading: the values 0..K-1 are class ids."""
+        return cls(ids={value: value for value in range(num_classes)}, ignored=frozenset(ignored))
+
+    @cached_property
+    def lookup(self) -> np.ndarray:
+        """Class id of every value: uint8 [256], IGNORE_ID where there is none."""
+        lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
+        lookup[list(self.ids)] = list(self.ids.values())
+        lookup[sorted(self.ignored)] = IGNORE_ID
+        return lookup
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Whether a value may occur: bool [256]."""
+        allowed = np.zeros(256, dtype=bool)
+        allowed[[*self.ids, *self.ignored, IGNORE_ID]] = True
+        return allowed
+
+    def __str__(self) -> str:
+        """Say which values are allowed."""
+        ignored = {*self.ignored, IGNORE_ID}
+        return f"the class ids {_ranges(self.ids.keys() - ignored)} and, as ignored, {_ranges(ignored)}"
+
+
+class LabelFiles(Protocol):
+    """A label map that is put together from several files."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it, relative to the data set's folder."""
+        ...
+
+    @property
+    def paths(self) -> Sequence[Path]:
+        """Every file it is read from."""
+        ...
+
+    def read(self) -> np.ndarray:
+        """Return the label map, uint8 [H, W].
+
+        Raises:
+            DataError: A file cannot be used; `problems` has one text per file, beginning with its name.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class FilePair:
+    """The files of one sample.
+
+    Attributes:
+        id: Unique in its data set and split; usable as a file name.
+        image: The picture.
+        label: Its label map.
+        values: What the label's values mean, where that differs from the rest of the data set.
+    """
+
+    id: str
+    image: Path
+    label: Path | LabelFiles
+    values: LabelValues | None = None
+
+
+class PairedFiles:
+    """A data set on disk, checked file by file at construction; satisfies SegmentationDataset."""
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        split: str,
+        root: Path,
+        table: ClassTable,
+        licence: str,
+        pairs: Sequence[FilePair],
+        values: LabelValues | None = None,
+        label_scale: int = 1,
+        label_origins: Mapping[str, str] | None = None,
+        problems: Iterable[str] = (),
+    ) -> None:
+        """Read every file once and check it.
+
+        A pair is in order if both files decode completely, the label is a single-channel PNG as large as its image,
+        every label value is a class id or an ignored value, and at least one pixel has a class.
+
+        Args:
+            name: Name of the data set.
+            split: "train" or "val".
+            root: The data set's folder; messages name files relative to it.
+            table: Its classes.
+            licence: Terms of its publication.
+            pairs: The files, in the order of the samples.
+            values: What the label files' values mean; by default 0..K-1 are class ids.
+            label_scale: Image pixels per label pixel, each way; samples repeat every label pixel so often.
+            label_origins: How the labels came about, by part of the data set, where parts differ.
+            problems: What the reader has already found wrong, reported together with what is found here.
+
+        Raises:
+            DataError: There is no pair, or any problem; every problem is listed with its file.
+        """
+        self.name = name
+        self.split = split
+        self.table = table
+        self.licence = licence
+        self.label_origins = dict(label_origins or {})
+        self.ids = tuple(pair.id for pair in pairs)
+        self._root = root
+        self._pairs = tuple(pairs)
+        self._values = LabelValues.class_ids(table.num_classes) if values is None else values
+        self._label_scale = label_scale
+
+        found = [*problems, *_repeated_ids(self._pairs)]
+        # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
+        with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
+            for of_pair in executor.map(self._check, self._pairs):
+                found.extend(of_pair)
+        if not pairs and not found:
+            found.append("the split is empty: there is no image with a label")
+        if found:
+            noun = "problem" if len(found) == 1 else "problems"
+            raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
+
+    def __len__(self) -> int:
+        """Return the number of samples."""
+        return len(self._pairs)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        """Read a sample.
+
+        Raises:
+            DataError: A file was changed or removed since the data set was opened.
+        """
+        pair = self._pairs[index]
+        image = read_image(pair.image)
+        label = _read_label_of(pair)
+        problems = self._problems_of(pair, image.shape[:2], label)
+        if problems:
+            raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
+        ids = self._values_of(pair).lookup[label]
+        if self._label_scale > 1:
+            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
+        return Sample(id=pair.id, image=image, label=ids)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """Every image and label file."""
+        return tuple(path for pair in self._pairs for path in (pair.image, *_label_paths(pair)))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the class table and of each file's name, size and time of change, as they are now."""
+        files = []
+        for pair in self._pairs:
+            for path in (pair.image, *_label_paths(pair)):
+                try:
+                    status = path.stat()
+                except OSError as error:
+                    raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
+                files.append([self._relative(path), status.st_size, status.st_mtime_ns])
+        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
+        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+
+    @property
+    def content(self) -> str:
+        """Hash of classes and terms, and of each pair's id, meaning of label values and bytes, as they are now.
+
+        Raises:
+            DataError: A file was removed since the data set was opened.
+        """
+        hashes = iter(sha256_of_files(self.files))
+        pairs = []
+        for pair in self._pairs:
+            image = next(hashes)
+            # What a file of several stands for is said by its name.
+            label = [[path.name, next(hashes)] for path in _label_paths(pair)]
+            meaning = self._values_of(pair).lookup.tolist()
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
+        # Terms and origins travel on with what is made of the pairs.
+        stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
+        return sha256_of_json([*stated, pairs])
+
+    def _values_of(self, pair: FilePair) -> LabelValues:
+        return self._values if pair.values is None else pair.values
+
+    def _label_name(self, pair: FilePair) -> str:
+        return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
+
+    def _relative(self, path: Path) -> str:
+        return path.relative_to(self._root).as_posix()
+
+    def _check(self, pair: FilePair) -> list[str]:
+        problems = []
+        image_size: tuple[int, ...] | None = None
+        label: np.ndarray | None = None
+        try:
+            image_size = read_image(pair.image).shape[:2]
+        except DataError as error:
+            problems.append(f"{self._relative(pair.image)}: {error.summary}")
+        try:
+            label = _read_label_of(pair)
+        except DataError as error:
+            problems.extend(error.problems or [f"{self._label_name(pair)}: {error.summary}"])
+        return [*problems, *self._problems_of(pair, image_size, label)]
+
+    def _problems_of(self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None) -> list[str]:
+        """Compare the two files of a pair; what could not be read is None."""
+        if label is None:
+            return []
+        problems = []
+        name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
+        if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
+            rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
+            problems.append(
+                f"{name}: {label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
+                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
+            )
+        counts = np.bincount(label.ravel(), minlength=256)
+        wrong = np.flatnonzero(counts * ~values.allowed)
+        if wrong.size:
+            shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
+            more = ", ..." if wrong.size > _SHOWN_VALUES else ""
+            problems.append(f"{name}: label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}")
+        elif not counts[values.lookup != IGNORE_ID].any():
+            problems.append(f"{name}: every pixel is ignored; remove this label and its image")
+        return problems
+
+
+def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
+    """Read a picture completely.
+
+    Args:
+        path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
+        upright: Whether a picture that is marked as rotated is turned as viewers show it; else it is refused.
+
+    Returns:
+        uint8 [H, W, 3].
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
+    """
+    with _open_checked(path) as image:
+        orientation = _exif_orientation(image)
+        if orientation not in (0, 1) and not upright:
+            raise DataError(
+                f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
+                "unclear which of the two its label fits. Save it upright, without that tag"
+            )
+        if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
+            raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
+        return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+
+
+def read_label(path: Path) -> np.ndarray:
+    """Read a label map completely; a palette PNG gives its indices, not its colours.
+
+    Args:
+        path: A single-channel PNG file of class ids.
+
+    Returns:
+        uint8 [H, W].
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
+            above 255.
+    """
+    with _open_checked(path) as image:
+        if image.format != "PNG":
+            raise DataError(f"it is a {image.format} file; labels must be PNG, which keeps ids exactly")
+        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
+            raise DataError(
+                f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
+                "single channel with a class id per pixel. Convert the colours to ids"
+            )
+        label = np.asarray(image)
+    if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
+        raise DataError(f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255")
+    return label.astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """What a label file holds, whatever that means.
+
+    Attributes:
+        mode: Pillow's name of its pixels' kind, such as L, P or RGB.
+        values: Its different values, sorted; for several channels, its different colours [N, 3] if they differ.
+        counts: Pixels of each.
+    """
+
+    mode: str
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_raw_label(path: Path) -> RawLabel:
+    """Look into a label file that `read_label` may refuse, to find out what it is.
+
+    Raises:
+        DataError: It is missing, damaged, cut off or far too large.
+    """
+    with _open_checked(path) as image:
+        mode = image.mode
+        single = mode in ("L", "P", "1") or mode.startswith(("I", "F"))
+        pixels = np.asarray(image if single else image.convert("RGB"))
+    if not single:
+        if (pixels != pixels[:, :, :1]).any():
+            return RawLabel(mode, *np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True))
+        pixels = pixels[:, :, 0]
+    return RawLabel(mode, *np.unique(pixels.astype(np.int64), return_counts=True))
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a black-and-white mask completely.
+
+    Args:
+        path: A PNG file with 8 bits per channel; several channels must be equal.
+
+    Returns:
+        bool [H, W], true where the mask is not black.
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
+    """
+    with _open_checked(path) as image:
+        if image.format != "PNG":
+            raise DataError(f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly")
+        if image.mode not in ("1", "L", "P", "RGB"):
+            raise DataError(f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel")
+        channels = np.asarray(image.convert("RGB"))
+    if (channels != channels[:, :, :1]).any():
+        raise DataError("it is coloured; a mask must be black and white, white where its part is")
+    return channels[:, :, 0] > 0
+
+
+def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
+    return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
+
+
+def other_endings(folder: Path, suffix: str) -> dict[str, Path]:
+    """Return, by their names without it, files whose ending differs from a suffix in upper and lower case alone."""
+    return {
+        path.stem: path
+        for path in sorted(folder.iterdir())
+        if path.suffix != suffix and path.suffix.lower() == suffix and not path.name.startswith(".")
+    }
+
+
+def not_read_further(listing: Path, line: int) -> str:
+    """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
+    return f"{listing.name}, line {line}: not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
+
+
+def match_names(
+    images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
+) -> tuple[list[FilePair], list[str]]:
+    """Put images and labels of the same id together.
+
+    Args:
+        images: Image file of each id.
+        labels: Label file of each id.
+        root: Folder that messages name files relative to.
+        wanted_label: Where the label of an image is looked for; "{id}" stands for the id.
+
+    Returns:
+        The pairs, sorted by id, and one text per file that has no counterpart.
+    """
+    pairs = [FilePair(id=key, image=images[key], label=labels[key]) for key in sorted(images.keys() & labels.keys())]
+    problems = [
+        f"{images[key].relative_to(root).as_posix()}: no label for it, {wanted_label.format(id=key)} is missing"
+        for key in sorted(images.keys() - labels.keys())
+    ]
+    problems += [
+        f"{labels[key].relative_to(root).as_posix()}: no image for it" for key in sorted(labels.keys() - images.keys())
+    ]
+    return pairs, problems
+
+
+def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+    """Find files ROOT/FOLDER/SUBFOLDER/NAME<ending>.
+
+    Args:
+        root: The data set's folder.
+        folder: Folder below it.
+        endings: What may follow NAME in a file name.
+
+    Returns:
+        The file of each SUBFOLDER/NAME, and one text per file that has the name of another.
+    """
+    found: dict[str, Path] = {}
+    problems: list[str] = []
+    for path in sorted((root / folder).glob("*/*")):
+        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
+        if ending is None:
+            continue
+        key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
+        if key in found:
+            problems.append(f"{path.relative_to(root).as_posix()}: a second file for {key}; keep one of them")
+        found[key] = path
+    return found, problems
+
+
+def pair_by_folders(
+    root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
+) -> tuple[list[FilePair], list[str]]:
+    """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME<ending>, gtFine/SPLIT/FOLDER/NAME<ending>.
+
+    Args:
+        root: The data set's folder.
+        split: "train" or "val".
+        image_endings: What may follow NAME in an image's file name.
+        label_ending: What follows NAME in a label's file name.
+
+    Returns:
+        The pairs, sorted by id, and the problems. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
+    """
+    images, image_problems = files_by_folder(root, f"leftImg8bit/{split}", image_endings)
+    labels, label_problems = files_by_folder(root, f"gtFine/{split}", [label_ending])
+    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"gtFine/{split}/{{id}}{label_ending}")
+    named = [replace(pair, id=flat_name(pair.id)) for pair in pairs]
+    return named, [*image_problems, *label_problems, *unmatched]
+
+
+def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) -> None:
+    """Check that a data set's folders are there.
+
+    Args:
+        name: Name of the data set.
+        root: Its folder.
+        folders: Required folders, relative to `root`.
+        layout: The published layout in words, for the message.
+
+    Raises:
+        DataError: The root or a folder is missing; every missing one is listed.
+    """
+    missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
+    if "." in missing:
+        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
+    if missing:
+        raise DataError(
+            f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
+            "completely. Missing are:",
+            [f"{folder}/" for folder in missing],
+        )
+
+
+def _open_checked(path: Path) -> Image.Image:
+    """Open and decode a picture file from one read of its bytes; every failure becomes a DataError."""
+    content = read_file(path, MAX_FILE_BYTES)
+    _refuse_scaled_grey(content)
+    try:
+        # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
+            if (pixels := image.width * image.height) > limit:
+                raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
+            image.verify()
+        image = Image.open(io.BytesIO(content), formats=_FORMATS)
+        image.load()
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DataError(f"it is too large ({error}). Scale it down") from error
+    except Exception as error:
+        # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
+        raise DataError(
+            f"it is damaged, cut off or not a picture in PNG or JPEG format ({short(str(error))}). Copy it again from "
+            "its source"
+        ) from error
+    return image
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception as error:
+        # As with pixels, errors of many types mean the same: this block of the file is broken.
+        raise DataError(f"its EXIF block is damaged ({short(str(error))}). Save it again without that block") from error
+
+
+def _label_paths(pair: FilePair) -> Sequence[Path]:
+    return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
+
+
+def _read_label_of(pair: FilePair) -> np.ndarray:
+    return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """Write numbers in order, with runs of them as "a to b"."""
+    ordered = sorted(values)
+    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
+    return ", ".join(
+        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
+    )
+
+
+def _refuse_scaled_grey(content: bytes) -> None:
+    """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
+    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
+    if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
+        raise DataError(f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits")
+
+
+def _repeated_ids(pairs: Iterable[FilePair]) -> list[str]:
+    seen: set[str] = set()
+    repeated: list[str] = []
+    for pair in pairs:
+        if pair.id in seen:
+            repeated.append(f"{pair.image.name}: the id '{pair.id}' occurs twice; rename one of the files")
+        seen.add(pair.id)
+    return repeated
+
+
+def flat_name(key: str) -> str:
+    """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER, else FOLDER_NAME."""
+    folder, name = key.split("/")
+    return name if name.startswith(f"{folder}_") else f"{folder}_{name}"

@@ -1,0 +1,1 @@
+"""Metrics of layouts, generated images and segmenters."""

@@ -1,0 +1,1 @@
+"""Layout-to-image generators: what all systems share, their registry and training."""

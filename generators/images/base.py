@@ -1,0 +1,301 @@
+"""What every layout-to-image system has in common: its generator, its settings, its losses, its entry in the registry.
+
+The common training loop (`image_training`) and everything that makes images rest on these classes alone. Shapes: B
+batch, K classes, Z noise, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Annotated, Any, NamedTuple, Protocol, Self
+
+import numpy as np
+import torch
+from annotated_types import Ge, Gt, Lt
+from torch import Tensor, nn
+
+from scenepalette.common.errors import ConfigError
+from scenepalette.data.arrays import Pairs
+from scenepalette.generators.images.diffaugment import Augmentation
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.kernels.spade_tables import fold_parametrizations
+from scenepalette.generators.kernels.winograd import Conv3x3
+from scenepalette.training.ranks import ALONE, Ranks
+
+Count = Annotated[int, Ge(1)]
+Rate = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+
+@dataclass(frozen=True)
+class ImageSettings:
+    """Numbers that every image system has; a system's own class adds its own and the paper's values.
+
+    Attributes:
+        width: Channels of the generator's last block (CRN: a 32nd of its table of widths).
+        steps: Optimizer steps.
+        batch_size: Real images a step.
+        generator_learning_rate: Adam's for the generator.
+        discriminator_learning_rate: Adam's for what the generator is trained against.
+        betas: Of all Adam optimizers.
+        average_decay: Of the averaged generator that is used for sampling; 0 samples from the trained one itself.
+        noise_scheme: How noise is drawn in training; None for the system's usual way.
+        augment: Whether the discriminator sees differentiably augmented images (for small data sets).
+        checkpoint_every: Optimizer steps between checkpoints.
+    """
+
+    width: Count = 64
+    steps: Count = 30000
+    batch_size: Count = 16
+    generator_learning_rate: Rate = 1e-4
+    discriminator_learning_rate: Rate = 4e-4
+    betas: tuple[float, float] = (0.5, 0.999)
+    average_decay: Decay = 0.999
+    noise_scheme: NoiseScheme | None = None
+    augment: bool = False
+    checkpoint_every: Count = 500
+
+
+class ImageGenerator(nn.Module, ABC):
+    """A network from layout and noise to image.
+
+    Attributes:
+        num_classes: K.
+        noise_schemes: Ways in which its noise can be drawn, the usual one first; empty if it takes no noise, so that
+            a layout always gives the same image.
+    """
+
+    num_classes: int
+    noise_schemes: tuple[NoiseScheme, ...]
+
+    @abstractmethod
+    def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw noise for each layout.
+
+        Args:
+            scheme: One of `noise_schemes`, or None for the usual one.
+            label: BHW class ids without ignored pixels.
+            generators: One CPU generator per sample, so that a sample's noise does not depend on its batch.
+
+        Returns:
+            What `forward` takes, on the label's device; first dimension B.
+
+        Raises:
+            ConfigError: The network has no such scheme.
+        """
+
+    @abstractmethod
+    def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
+        """Generate images.
+
+        Args:
+            label_map: BKHW one-hot (or soft).
+            noise: Result of `sample_noise`.
+
+        Returns:
+            B3HW in [-1, 1].
+        """
+
+    def replace_noise(self, noise: Tensor, other: Tensor, region: Tensor, label: Tensor) -> Tensor:
+        """Take another draw of noise inside a region.
+
+        Args:
+            noise: Result of `sample_noise`, kept outside the region.
+            other: Another result for the same layouts, used inside it.
+            region: BHW bool.
+            label: BHW class ids.
+
+        Raises:
+            ConfigError: The network's noise belongs to the whole image.
+        """
+        if noise.ndim != 4 or noise.shape[2:] != region.shape[1:]:
+            raise ConfigError(
+                f"New noise for a part of the image was asked of a {type(self).__name__}, whose noise belongs to the "
+                "whole image. Choose the whole image, or an image system with noise per pixel, such as oasis."
+            )
+        return torch.where(region[:, None], other, noise)
+
+    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
+        """Make the network ready for images alone, in place: the same function, computed in less time.
+
+        Weights can no longer be trained or saved afterwards. Systems override `tabulate` to do more than fold spectral
+        norms, evaluate 3x3 kernels and put channels last in memory.
+
+        Args:
+            dtype: float32, or bfloat16 where the processor computes it.
+
+        Returns:
+            The network itself, in eval mode.
+        """
+        self.eval().requires_grad_(False)
+        fold_parametrizations(self)
+        if dtype == torch.float32:
+            for module in self.modules():
+                if isinstance(module, Conv3x3):
+                    module.keep_points()
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.tabulate(dtype)
+        return self
+
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare what a system can compute faster from fixed weights; does nothing unless overridden."""
+
+    def finish(self, source: BatchSource) -> None:
+        """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""
+
+    def choose_scheme(self, scheme: NoiseScheme | None) -> NoiseScheme | None:
+        """Return the noise scheme to use: the wanted one, or the usual one, which is None for networks without noise.
+
+        Raises:
+            ConfigError: The network has no such scheme.
+        """
+        if scheme is None:
+            return self.noise_schemes[0] if self.noise_schemes else None
+        if scheme not in self.noise_schemes:
+            offered = f"it has {', '.join(self.noise_schemes)}" if self.noise_schemes else "it takes no noise at all"
+            raise ConfigError(
+                f"The noise scheme {scheme!r} was asked of a {type(self).__name__}, but {offered}. Leave the noise "
+                "scheme out, or choose another image system (`scenepalette systems` lists them)."
+            )
+        return scheme
+
+
+class ImageBatch(NamedTuple):
+    """A batch of real pairs as losses need it.
+
+    Attributes:
+        indices: [B] positions in the training set.
+        image: B3HW in [-1, 1].
+        label: BHW class ids, 255 where the annotators left pixels out.
+        layout: BHW class ids, those pixels filled: what the generator is conditioned on.
+        label_map: One-hot `layout`, BKHW.
+        noise: What the generator takes beside it.
+        augmentation: How the discriminator's input is augmented, if it is.
+        ranks: The processes that share a step's batch; this one has its own part alone.
+    """
+
+    indices: np.ndarray
+    image: Tensor
+    label: Tensor
+    layout: Tensor
+    label_map: Tensor
+    noise: Tensor
+    augmentation: Augmentation | None
+    ranks: Ranks = ALONE
+
+
+class Loss(NamedTuple):
+    """A sum to differentiate and its parts under the names of the metrics log."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+
+
+class BatchSource(Protocol):
+    """Where an objective that chooses its own samples draws batches from."""
+
+    seed: int
+    pairs: Pairs
+    filled_labels: np.ndarray
+
+    def batch(self, indices: np.ndarray, step: int, stream: str, ranks: Ranks = ALONE) -> ImageBatch:
+        """Return this process's part of the samples at `indices`.
+
+        They are flipped and have noise as functions of (seed, stream, step) and their positions in `indices`.
+        """
+        ...
+
+
+Forward = Callable[..., Any]
+
+
+class ImageObjective(ABC):
+    """What a system's generator is trained for.
+
+    Attributes:
+        critic: The network that is trained against the generator, or None.
+        memory: Further state that goes on with a training, as a module of buffers, or None.
+        chance_level: Part of the critic's loss -> its value if real and generated images cannot be told apart; zero is
+            its value if they are told apart without fail.
+    """
+
+    critic: nn.Module | None = None
+    memory: nn.Module | None = None
+    chance_level: Mapping[str, float] = MappingProxyType({})
+
+    def begin(self, source: BatchSource, device: torch.device) -> None:  # noqa: B027 (optional)
+        """Look at the training set before the first step; does nothing unless a system needs it."""
+
+    def batch(
+        self,
+        source: BatchSource,
+        step: int,
+        stream: str,
+        indices: np.ndarray,
+        generator: Forward,
+        ranks: Ranks = ALONE,
+    ) -> ImageBatch:
+        """Return the batch of a step; systems that choose samples or noise themselves override it.
+
+        Args:
+            source: Draws batches.
+            step: Step from 0.
+            stream: Name of the training's stream of randomness.
+            indices: [B] positions that a plain training would use.
+            generator: The generator under training, for systems that choose noise by its images.
+            ranks: The processes that share the batch; the result is this one's part.
+        """
+        return source.batch(indices, step, stream, ranks)
+
+    @abstractmethod
+    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+        """Generate images and return them, B3HW, with the generator's loss."""
+
+    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Return the critic's loss for detached generated images B3HW; called only if there is a critic."""
+        raise NotImplementedError(f"{type(self).__name__} has no critic")
+
+
+class FeatureNetwork(nn.Module, ABC):
+    """A fixed network whose features a perceptual loss compares.
+
+    Attributes:
+        description: What it is, as reports name it.
+    """
+
+    description: str
+
+    @abstractmethod
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map B3HW in [-1, 1] to feature maps BCHW, from fine to coarse."""
+
+
+@dataclass(frozen=True)
+class ImageSystem:
+    """An entry of the registry.
+
+    Attributes:
+        name: Name in configurations, run directories and tables.
+        paper: Where it comes from.
+        settings: Class of its settings, whose defaults are the paper's.
+        build_generator: Makes the untrained generator from K, (H, W) and settings.
+        build_objective: Makes losses and critic from K, (H, W), settings and the features of the perceptual loss.
+        perceptual: Whether its losses need a feature network.
+        perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
+        augmentable: Whether its critic looks at images that may be augmented.
+        predict_labels: For a critic that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW; else None.
+    """
+
+    name: str
+    paper: str
+    settings: type[ImageSettings]
+    build_generator: Callable[[int, tuple[int, int], Any], ImageGenerator]
+    build_objective: Callable[[int, tuple[int, int], Any, FeatureNetwork | None], ImageObjective]
+    perceptual: bool = False
+    perceptual_layers: tuple[int, ...] | None = None
+    augmentable: bool = False
+    predict_labels: Callable[[nn.Module, Tensor], Tensor] | None = None

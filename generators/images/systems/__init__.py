@@ -1,0 +1,1 @@
+"""The layout-to-image systems, a file each."""

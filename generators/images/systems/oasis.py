@@ -1,0 +1,294 @@
+"""OASIS: layout to image with a segmentation discriminator (Schönfeld et al., 2021, section 3 and appendix C).
+
+Shapes: B batch, K classes, Z noise channels, H x W pixels, w base width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import spectral_norm
+
+from scenepalette.generators.images.base import (
+    Count,
+    Decay,
+    FeatureNetwork,
+    Forward,
+    ImageBatch,
+    ImageGenerator,
+    ImageObjective,
+    ImageSettings,
+    ImageSystem,
+    Loss,
+    Rate,
+    Weight,
+)
+from scenepalette.generators.images.diffaugment import augment_image, augment_label
+from scenepalette.generators.images.noise import NoiseScheme, sample_noise
+from scenepalette.generators.images.systems.oasis_losses import (
+    fake_loss,
+    label_mix,
+    label_mix_loss,
+    label_mix_mask,
+    real_loss,
+)
+from scenepalette.generators.kernels.label_patches import Conditions, layout_ids, noise_symbols
+from scenepalette.generators.kernels.spade_tables import TabulatedBlocks
+from scenepalette.generators.kernels.winograd import Conv3x3
+from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
+from scenepalette.generators.nn.grids import base_grid
+
+DOUBLINGS = 5  # Table M: 256x256 from 8x8
+
+
+@dataclass(frozen=True)
+class OasisSettings(ImageSettings):
+    """Numbers of OASIS and its training; the defaults are the paper's for Cityscapes.
+
+    Attributes:
+        noise_channels: Z.
+        hidden_channels: Width inside each modulation.
+        discriminator_width: Channels of the discriminator's first two levels.
+        label_mix_weight: Lambda of the LabelMix consistency.
+    """
+
+    batch_size: Count = 20
+    generator_learning_rate: Rate = 1e-4
+    discriminator_learning_rate: Rate = 4e-4
+    betas: tuple[float, float] = (0.0, 0.999)
+    average_decay: Decay = 0.9999
+    noise_channels: Count = 64
+    hidden_channels: Count = 128
+    discriminator_width: Count = 128
+    label_mix_weight: Weight = 5.0
+
+
+class OasisGenerator(ImageGenerator):
+    """Generator of Table M: a label map and 3D noise, at the input and in every normalisation, to an image.
+
+    With width 64 and 5 doublings its blocks have 1024, 1024, 512, 256, 128 and 64 channels. At 12 classes it has
+    70.5 M parameters, at 151 classes 74 M (the paper: 72 M and 2 M for the noise).
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        base: tuple[int, int],
+        doublings: int,
+        width: int = 64,
+        noise_channels: int = 64,
+        hidden_channels: int = 128,
+    ) -> None:
+        """Create the network.
+
+        Args:
+            num_classes: K.
+            base: Height and width of the base grid, pixels.
+            doublings: How often the base grid is doubled; the network has one block more.
+            width: Channels of the last block; the first have 16 times as many.
+            noise_channels: Z.
+            hidden_channels: Width inside each modulation.
+        """
+        super().__init__()
+        self.num_classes, self.base, self.noise_channels = num_classes, base, noise_channels
+        self.noise_schemes = ("image", "region", "pixel", "mix")
+        condition = num_classes + noise_channels
+        outputs = [width * min(16, 2 ** (doublings - i)) for i in range(doublings + 1)]
+        inputs = [16 * width if doublings >= 4 else outputs[0], *outputs[:-1]]
+        self.from_condition = nn.Conv2d(condition, inputs[0], 3, padding=1)
+        self.blocks = nn.ModuleList(
+            SpadeResidualBlock(a, b, condition, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
+        )
+        self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
+        self.tables: TabulatedBlocks | None = None
+
+    def tabulate(self, dtype: torch.dtype) -> None:
+        """Prepare the blocks for noise that does not differ between pixels of a class."""
+        self.tables = TabulatedBlocks(self.blocks, [i > 0 for i in range(len(self.blocks))], self.to_image, dtype)
+
+    def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
+        """Draw 3D noise BZHW; see `scenepalette.generators.images.noise.sample_noise`."""
+        return sample_noise(self.choose_scheme(scheme) or "image", label, self.noise_channels, generators)
+
+    def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
+        """Generate images.
+
+        Args:
+            label_map: BKHW one-hot (or soft).
+            noise: BZHW.
+
+        Returns:
+            B3HW in [-1, 1].
+        """
+
+        def dense(size: tuple[int, int]) -> Tensor:
+            return torch.cat([F.interpolate(part, size=size, mode="nearest") for part in (noise, label_map)], dim=1)
+
+        ids = layout_ids(label_map)
+        symbols = None if ids is None else noise_symbols(ids, self.num_classes, noise)
+        x = self.from_condition(dense(self.base))
+        if self.tables is not None and symbols is not None:
+            return self.tables(x, symbols)
+        conditions = Conditions(symbols, dense)
+        for i, block in enumerate(self.blocks):
+            if i:
+                x = F.interpolate(x, scale_factor=2, mode="nearest")
+            x = block(x, conditions((x.shape[2], x.shape[3])))
+        return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)))
+
+
+class _DiscriminatorBlock(nn.Module):
+    """Residual block with spectral norm, going down (average pool) or up (nearest)."""
+
+    def __init__(self, in_channels: int, out_channels: int, direction: str, first: bool = False) -> None:
+        super().__init__()
+        self.direction, self.first = direction, first
+        self.conv_0 = spectral_norm(Conv3x3(in_channels, out_channels))
+        self.conv_1 = spectral_norm(Conv3x3(out_channels, out_channels))
+        self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.direction == "up":
+            # The 1x1 shortcut commutes with repeating pixels and costs a quarter before it.
+            skip = F.interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
+            x = self.conv_0(F.interpolate(F.leaky_relu(x, SLOPE), scale_factor=2, mode="nearest"))
+            return self.conv_1(F.leaky_relu(x, SLOPE)) + skip
+        # The same holds for average pooling.
+        skip = self.shortcut(F.avg_pool2d(x, 2))
+        x = self.conv_0(x if self.first else F.leaky_relu(x, SLOPE))
+        return F.avg_pool2d(self.conv_1(F.leaky_relu(x, SLOPE)), 2) + skip
+
+
+class OasisDiscriminator(nn.Module):
+    """U-Net discriminator of Table L: an image to logits of K real classes and one fake class at each pixel.
+
+    With width 128 and 6 levels it has 22 M parameters. Sizes that cannot be halved 6 times get as many levels as
+    they can.
+    """
+
+    def __init__(self, num_classes: int, size: tuple[int, int], width: int = 128) -> None:
+        """Create the network.
+
+        Args:
+            num_classes: K.
+            size: Height and width of the images, pixels.
+            width: Channels of the first two levels; the deepest have 4 times as many.
+        """
+        super().__init__()
+        levels = 0
+        while levels < 6 and all(side % 2 ** (levels + 1) == 0 for side in size):
+            levels += 1
+        down = [width, width, 2 * width, 2 * width, 4 * width, 4 * width][:levels]
+        up = [width // 2, width, width, 2 * width, 2 * width, 4 * width][:levels][::-1]
+        self.down = nn.ModuleList(
+            _DiscriminatorBlock(a, b, "down", first=i == 0)
+            for i, (a, b) in enumerate(zip([3, *down[:-1]], down, strict=True))
+        )
+        skips = [0, *down[:-1][::-1]]
+        self.up = nn.ModuleList(
+            _DiscriminatorBlock(a + skip, b, "up") for a, skip, b in zip([down[-1], *up[:-1]], skips, up, strict=True)
+        )
+        self.to_logits = nn.Conv2d(up[-1], num_classes + 1, 1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Return logits B(K+1)HW for an image B3HW; the last class is `fake`."""
+        x, skips = image, []
+        for block in self.down:
+            x = block(x)
+            skips.append(x)
+        skips.pop()
+        for block in self.up:
+            x = block(x)
+            if skips:
+                x = torch.cat([x, skips.pop()], dim=1)
+        return self.to_logits(x)
+
+
+class OasisObjective(ImageObjective):
+    """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2)."""
+
+    critic: OasisDiscriminator
+    chance_level = MappingProxyType({"fake": math.log(2)})  # a generated pixel is as likely fake as of its class
+
+    def __init__(self, discriminator: OasisDiscriminator, label_mix_weight: float) -> None:
+        """Train against `discriminator`, with the given lambda of LabelMix."""
+        self.critic, self.label_mix_weight = discriminator, label_mix_weight
+
+    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+        """Each pixel is to be taken for a real pixel of its class (Eq. 4)."""
+        assert critic is not None
+        fake = generator(batch.label_map, batch.noise)
+        seen, label = fake, batch.label
+        if batch.augmentation is not None:
+            seen, label = augment_image(fake, batch.augmentation), augment_label(batch.label, batch.augmentation)
+        total = real_loss(critic(seen), label, batch.ranks)
+        return fake, Loss(total, {"generator": total})
+
+    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Real pixels have their class, generated ones the fake class, mixtures are told apart alike (Eq. 1 and 3)."""
+        real, label = batch.image, batch.label
+        visible = torch.ones_like(label, dtype=torch.bool)
+        if batch.augmentation is not None:
+            real, fake = augment_image(real, batch.augmentation), augment_image(fake, batch.augmentation)
+            label, visible = augment_label(label, batch.augmentation), batch.augmentation.kept
+        choices = torch.rand(len(real) * batch.ranks.count, 256)[batch.ranks.part] < 0.5
+        mask = label_mix_mask(label, choices.to(real.device))
+        stacked = torch.cat([real, fake, label_mix(real, fake, mask)])
+        real_logits, fake_logits, mixed_logits = critic(stacked).chunk(3)
+        loss_real = real_loss(real_logits, label, batch.ranks)
+        loss_fake = fake_loss(fake_logits, visible, batch.ranks)
+        loss_mix = label_mix_loss(mixed_logits, real_logits, fake_logits, mask)
+        total = loss_real + loss_fake + self.label_mix_weight * loss_mix
+        return Loss(total, {"real": loss_real, "fake": loss_fake, "label_mix": loss_mix})
+
+
+def build_oasis_generator(num_classes: int, size: tuple[int, int], settings: OasisSettings) -> OasisGenerator:
+    """Return the untrained generator for K classes and H x W.
+
+    Raises:
+        ConfigError: No base grid reaches the size.
+    """
+    _, reachable = base_grid(size, smallest_side=1)
+    doublings = min(DOUBLINGS, reachable)
+    base = (size[0] >> doublings, size[1] >> doublings)
+    return OasisGenerator(
+        num_classes, base, doublings, settings.width, settings.noise_channels, settings.hidden_channels
+    )
+
+
+def build_oasis_objective(
+    num_classes: int, size: tuple[int, int], settings: OasisSettings, features: FeatureNetwork | None
+) -> OasisObjective:
+    """Return the losses with an untrained discriminator; no features are needed."""
+    discriminator = OasisDiscriminator(num_classes, size, settings.discriminator_width)
+    return OasisObjective(discriminator, settings.label_mix_weight)
+
+
+def predict_labels(discriminator: nn.Module, image: Tensor) -> Tensor:
+    """Use the discriminator as a segmenter: the likeliest real class of each pixel (Schönfeld et al., 2021, App. B.4).
+
+    Args:
+        discriminator: A trained OasisDiscriminator.
+        image: B3HW in [-1, 1].
+
+    Returns:
+        BHW class ids.
+    """
+    return discriminator(image)[:, :-1].argmax(dim=1)
+
+
+OASIS = ImageSystem(
+    name="oasis",
+    paper="You Only Need Adversarial Supervision for Semantic Image Synthesis (Schönfeld et al., ICLR 2021)",
+    settings=OasisSettings,
+    build_generator=build_oasis_generator,
+    build_objective=build_oasis_objective,
+    augmentable=True,
+    predict_labels=predict_labels,
+)

@@ -1,0 +1,1 @@
+"""Palette-to-layout generators: networks, losses, systems, training."""

@@ -1,0 +1,1 @@
+"""Network blocks that several generators share."""

@@ -1,0 +1,188 @@
+"""Blocks that several generators share: equalised layers, spatially-adaptive normalisation, batch statistics.
+
+Shapes: B batch, K classes, C features, H x W pixels, L channels of a conditioning map.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils.parametrizations import spectral_norm
+
+from scenepalette.generators.kernels.label_patches import Patches, convolve_patches, per_symbol, per_tap
+from scenepalette.generators.kernels.winograd import Conv3x3, convolve_3x3, points_of
+from scenepalette.training.ranks import BatchNorm2d
+
+SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
+
+
+class EqualizedConv2d(nn.Module):
+    """Convolution with equalised learning rate (ProGAN, 4.1): unit-variance weights, scaled when used."""
+
+    points: Tensor | None
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0
+    ) -> None:
+        """Create the layer.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            kernel_size: Side, or height and width, of the kernel.
+            padding: Zeros added on each side.
+        """
+        super().__init__()
+        height, width = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, height, width))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.scale = math.sqrt(2.0 / (in_channels * height * width))
+        self.padding = padding
+        self.is_3x3 = (height, width, padding) == (3, 3, 1)
+        self.register_buffer("points", None, persistent=False)
+
+    @torch.no_grad()
+    def fold_scale(self) -> None:
+        """Multiply the weights once and for all, for inference."""
+        self.weight.mul_(self.scale)
+        self.scale = 1.0
+        if self.is_3x3:
+            self.points = points_of(self.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Convolve BCHW."""
+        weight = self.weight * self.scale if self.scale != 1.0 else self.weight
+        if self.is_3x3:
+            return convolve_3x3(x, weight, self.bias, self.points, second_order=True)
+        return F.conv2d(x, weight, self.bias, padding=self.padding)
+
+
+class EqualizedLinear(nn.Module):
+    """Linear layer with equalised learning rate (ProGAN, 4.1)."""
+
+    def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2.0)) -> None:
+        """Create the layer; `gain` is that of the activation that follows."""
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(out_features, in_features))
+        self.bias = nn.Parameter(torch.zeros(out_features))
+        self.scale = gain / math.sqrt(in_features)
+
+    @torch.no_grad()
+    def fold_scale(self) -> None:
+        """Multiply the weights once and for all, for inference."""
+        self.weight.mul_(self.scale)
+        self.scale = 1.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map [B, in_features] to [B, out_features]."""
+        return F.linear(x, self.weight * self.scale, self.bias)
+
+
+def pixel_norm(x: Tensor) -> Tensor:
+    """Divide by the root mean square over channels (ProGAN, 4.2); for BC or BCHW."""
+    return x * torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-8).to(x.dtype)
+
+
+class SpatiallyAdaptiveNorm(nn.Module):
+    """SPADE: batch norm whose scale and shift are computed per pixel from a conditioning map (Park et al., 2019)."""
+
+    def __init__(self, channels: int, condition_channels: int, hidden_channels: int = 128) -> None:
+        """Create the layer.
+
+        Args:
+            channels: C of the features.
+            condition_channels: L of the conditioning map.
+            hidden_channels: Width of the layer between the map and the modulation.
+        """
+        super().__init__()
+        self.norm = BatchNorm2d(channels)
+        self.hidden = nn.Conv2d(condition_channels, hidden_channels, 3, padding=1)
+        self.scale_and_shift = nn.Conv2d(hidden_channels, 2 * channels, 3, padding=1)
+
+    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
+        """Modulate x (BCHW) by the condition (BLHW, of the same H x W, or its patches)."""
+        scale, shift = self._modulation(condition).chunk(2, dim=1)
+        return self.norm(x) * (1 + scale) + shift
+
+    def _modulation(self, condition: Tensor | Patches) -> Tensor:
+        """Return scale and shift, B2CHW."""
+        if isinstance(condition, Patches):
+            if not condition.is_dense:
+                first, second = self.hidden, self.scale_and_shift
+                assert first.bias is not None and second.bias is not None
+                weights = (per_symbol(first.weight), first.bias, *per_tap(second.weight, second.bias))
+                return condition.to_pixels(convolve_patches(condition, *weights))
+            condition = condition.condition
+        hidden = F.relu(self.hidden(condition))
+        return convolve_3x3(hidden, self.scale_and_shift.weight, self.scale_and_shift.bias)
+
+
+class SpadeResidualBlock(nn.Module):
+    """SPADE residual block: two modulated convolutions and, if the width changes, a modulated 1x1 shortcut."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        condition_channels: int,
+        hidden_channels: int = 128,
+        spectral: bool = True,
+    ) -> None:
+        """Create the block.
+
+        Args:
+            in_channels: Channels of the input.
+            out_channels: Channels of the output.
+            condition_channels: L of the conditioning map.
+            hidden_channels: Width inside each modulation.
+            spectral: Whether the convolutions (not the modulations) are spectrally normalised.
+        """
+        super().__init__()
+        wrap: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda module: module
+        middle = min(in_channels, out_channels)
+        self.norm_0 = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
+        self.conv_0 = wrap(Conv3x3(in_channels, middle))
+        self.norm_1 = SpatiallyAdaptiveNorm(middle, condition_channels, hidden_channels)
+        self.conv_1 = wrap(Conv3x3(middle, out_channels))
+        self.shortcut: nn.Module | None = None
+        if in_channels != out_channels:
+            self.norm_shortcut = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
+            self.shortcut = wrap(nn.Conv2d(in_channels, out_channels, 1, bias=False))
+
+    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
+        """Map x (B in HW) to B out HW under the condition (BLHW, of the same H x W, or its patches)."""
+        skip = x if self.shortcut is None else self.shortcut(self.norm_shortcut(x, condition))
+        x = self.conv_0(F.leaky_relu(self.norm_0(x, condition), SLOPE))
+        x = self.conv_1(F.leaky_relu(self.norm_1(x, condition), SLOPE))
+        return x + skip
+
+
+@torch.no_grad()
+def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[], object]]) -> None:
+    """Estimate the means and variances of all batch norms anew, for example of averaged weights.
+
+    Running statistics of the trained network do not belong to its average; the plain mean over batches does.
+
+    Args:
+        network: Changed in place, left in eval mode.
+        batches: Calls that each run the network on one batch; none is made if there is no batch norm.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    if not norms:
+        return
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # cumulative mean
+        norm.train()
+    for run in batches:
+        run()
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+        norm.eval()

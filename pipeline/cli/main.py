@@ -1,0 +1,445 @@
+"""The command line `scenepalette`: each stage is a verb, and every verb takes the same arguments.
+
+Whatever brings torch with it is imported inside the verbs, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.pipeline.cli.doctor import doctor
+from scenepalette.pipeline.cli.edit import edit_app
+from scenepalette.pipeline.cli.options import (
+    ModelsOption,
+    OutOption,
+    RecipeArgument,
+    SetOption,
+    WaitOption,
+    how_to_continue,
+    request_of,
+)
+from scenepalette.pipeline.cli.reset import reset
+from scenepalette.pipeline.cli.shards import shards_app
+from scenepalette.pipeline.cli.streams import FAILED, INTERRUPTED, run_program
+from scenepalette.pipeline.cli.tables import print_table
+from scenepalette.pipeline.request import Request, waiting_text
+
+TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was asked to end (SIGTERM); handled as Ctrl-C is, so that files are closed and locks released."""
+
+
+@contextlib.contextmanager
+def report_errors() -> Iterator[None]:
+    """Tell foreseeable problems in words in place of a traceback, and after an interruption how to go on.
+
+    Raises:
+        typer.Exit: With 1 for a problem, 130 after Ctrl-C, 143 after SIGTERM.
+    """
+    with _termination_as_interrupt():
+        try:
+            yield
+        except ScenepaletteError as error:
+            typer.echo(f"Error: {error}", err=True)
+            raise typer.Exit(FAILED) from None
+        except KeyboardInterrupt as interrupt:
+            how = "\n".join(getattr(interrupt, "__notes__", ["Rerun the same command to continue."]))
+            typer.echo(f"Stopped; finished work is kept. {how}", err=True)
+            raise typer.Exit(TERMINATED if isinstance(interrupt, Terminated) else INTERRUPTED) from None
+
+
+class CommandGroup(TyperGroup):
+    """Commands whose foreseeable problems are told in words."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that was asked for."""
+        with report_errors():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _termination_as_interrupt() -> Iterator[None]:
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise Terminated
+
+    # Signals reach the main thread alone, and only there may handlers be set.
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+app = typer.Typer(
+    cls=CommandGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
+app.command(rich_help_panel="Results")(reset)
+app.add_typer(edit_app, name="edit", rich_help_panel="Results")
+app.add_typer(shards_app, name="shards", rich_help_panel="Results")
+app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
+
+
+@app.callback()
+def main_help() -> None:
+    """Make labelled training data for semantic segmentation, and measure whether it helps.
+
+    Start with [bold]scenepalette demo[/bold]: the whole path on embedded street scenes, in minutes. Then give your own
+    data:
+
+        scenepalette run camvid-cpu --set data.root=CAMVID --out runs/camvid
+
+    The same command again continues where an earlier one stopped; finished work is not repeated.
+    """
+
+
+def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
+    """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
+
+    Of processes that `torchrun` started together, those after the first end here.
+
+    Args:
+        request: What to make, and where.
+        wait: Minutes to wait while another run works there.
+        stage: One of the stages of `scenepalette.pipeline.run`.
+        verb: The verb that makes the same again.
+    """
+    from scenepalette.pipeline.run_directory.ownership import check_ownership
+
+    check_ownership(request.run_dir)  # before torch, which takes seconds to import
+    import torch
+
+    from scenepalette.common.progress import NO_PROGRESS
+    from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.training.ranks import joined_ranks
+
+    def waiting() -> None:
+        typer.echo(waiting_text(request.run_dir, wait), err=True)
+
+    with joined_ranks() as ranks:
+        if request.is_dated:  # processes do not start at the very same time
+            began = ranks.total(torch.tensor(request.when.timestamp() * ranks.first, dtype=torch.float64))
+            request = replace(request, when=datetime.fromtimestamp(float(began), UTC))
+        config = request.config()
+        from scenepalette.pipeline.run import Run
+
+        progress = choose_progress() if ranks.first else NO_PROGRESS
+        run = Run(config, request.run_dir, progress, command=request.command(verb), ranks=ranks)
+        try:
+            run.make(run.names_of(stage), wait=60 * wait, on_wait=waiting)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(how_to_continue(request))
+            raise
+        finally:
+            progress.finish()
+    if not ranks.first:
+        raise typer.Exit
+    return request.run_dir
+
+
+@app.command(rich_help_panel="The whole path")
+def run(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Make everything, from the data set to the report.
+
+    For example:
+
+        scenepalette run demo
+
+        scenepalette run camvid-cpu --set data.root=CAMVID --set generate.pairs=2000 --out runs/camvid
+    """
+    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "run"))
+
+
+@app.command(rich_help_panel="The whole path")
+def demo(
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Make everything on embedded street scenes; nothing has to be downloaded. The same as `run demo`.
+
+    For example:
+
+        scenepalette demo --out runs/first
+    """
+    print_summary(_make(request_of("demo", changes, out, models_from), wait, "report", "run"))
+
+
+app.command(rich_help_panel="The whole path")(doctor)
+
+
+@app.command("fit-palettes", rich_help_panel="One stage, with all that it needs")
+def fit_palettes(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Learn which scenes occur: fit the sampler of class shares to the training layouts.
+
+    For example:
+
+        scenepalette fit-palettes demo --set palettes.max_components=10
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "palettes", "fit-palettes")
+
+
+@app.command("train-layouts", rich_help_panel="One stage, with all that it needs")
+def train_layouts(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Learn how scenes are arranged: train the generators of layouts.
+
+    For example:
+
+        scenepalette train-layouts demo --out runs/demo
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "layouts", "train-layouts")
+
+
+@app.command("train-images", rich_help_panel="One stage, with all that it needs")
+def train_images(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Learn what scenes look like: train the generator of images for layouts.
+
+    For example:
+
+        scenepalette train-images demo --set images.steps=1000 --out runs/longer
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "images", "train-images")
+
+
+@app.command(rich_help_panel="One stage, with all that it needs")
+def generate(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Write layout-image pairs to Parquet shards.
+
+    For example:
+
+        scenepalette generate demo --set generate.pairs=5000 --out runs/more
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "shards", "generate")
+
+
+@app.command(rich_help_panel="One stage, with all that it needs")
+def finetune(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train a layout and an image generator together, end to end; pairs made afterwards come from the result.
+
+    For example:
+
+        scenepalette finetune demo --set 'finetune.kinds=[full]' --set finetune.steps=200
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "finetuned", "finetune")
+
+
+@app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")
+def train_segmenter(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train a segmenter per arm and seed, with and without generated pairs.
+
+    For example:
+
+        scenepalette train-segmenter demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/three-seeds
+    """
+    _make_part(request_of(recipe, changes, out, models_from), wait, "segmenters", "train-segmenter")
+
+
+@app.command(rich_help_panel="One stage, with all that it needs")
+def report(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Compare the arms and write the report.
+
+    For example:
+
+        scenepalette report demo --out runs/demo
+    """
+    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "report"))
+
+
+@app.command(rich_help_panel="The whole path")
+def compare(
+    recipe: RecipeArgument,
+    changes: SetOption = None,
+    out: OutOption = None,
+    models_from: ModelsOption = None,
+    wait: WaitOption = 0.0,
+) -> None:
+    """Train and measure systems under one budget, and write the table that compares them.
+
+    For example:
+
+        scenepalette compare demo --set 'compare.rows=[sb-gan, semantic-palette]'
+
+        scenepalette compare camvid-cpu --set data.root=CAMVID --out runs/systems
+    """
+    print_comparison(_make(request_of(recipe, changes, out, models_from), wait, "comparison", "compare"))
+
+
+@app.command(rich_help_panel="What there is")
+def systems(
+    classes: Annotated[int, typer.Option(min=2, max=255, help="Number of classes.")] = 12,
+    size: Annotated[str, typer.Option(metavar="HxW", help="Height and width in pixels.")] = "128x256",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """List the generators that can be trained, with their papers and parameter counts at the papers' settings.
+
+    For example:
+
+        scenepalette systems --classes 19 --size 256x512 --json
+    """
+    match = re.fullmatch(r"(\d+)x(\d+)", size)
+    if match is None:
+        raise ConfigError(f"--size is {size!r}; write height and width in pixels as HxW, for example 128x256.")
+    from scenepalette.pipeline.systems import systems as all_systems
+
+    entries = all_systems(classes, (int(match[1]), int(match[2])))
+    if as_json:
+        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, ensure_ascii=False))
+        return
+    rows = [
+        [entry.name, entry.kind, _millions(entry.generator_parameters), _millions(entry.discriminator_parameters)]
+        for entry in entries
+    ]
+    print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator"], rows)
+    for entry in entries:
+        typer.echo(f"{entry.name}: {entry.paper}")
+
+
+@recipes_app.callback(invoke_without_command=True)
+def recipes(context: typer.Context) -> None:
+    """List the recipes, each with its command and what to expect of it."""
+    if context.invoked_subcommand is None:
+        from scenepalette.pipeline.recipes import RECIPES
+
+        for name, recipe in RECIPES.items():
+            typer.echo(f"{name:12} {(recipe.__doc__ or '').strip().splitlines()[0]}")
+
+
+@recipes_app.command("show")
+def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a recipe.")]) -> None:
+    """Print a recipe as YAML; saved to a file and changed, it can be given in its place.
+
+    For example:
+
+        scenepalette recipes show demo > mine.yaml
+    """
+    import yaml
+
+    from scenepalette.pipeline.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
+    # Through JSON, which turns tuples into the lists that YAML has.
+    typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
+
+
+def _make_part(request: Request, wait: float, stage: str, verb: str) -> None:
+    typer.echo(f"Done: {_make(request, wait, stage, verb) / stage}")
+
+
+def print_summary(run_dir: Path) -> None:
+    """Print the arms of a finished run, and where its report lies."""
+    from scenepalette.common.files import read_json
+    from scenepalette.pipeline.report.wording import interval, percent, points
+    from scenepalette.pipeline.run_directory.artifacts import check_contents
+
+    folder = run_dir / "report"
+    check_contents(folder)
+    rows = []
+    for arm in read_json(folder / "report.json")["arms"]:
+        delta = arm["delta_vs_real"]
+        against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
+        rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
+    print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
+    typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+
+
+def print_comparison(run_dir: Path) -> None:
+    """Print the table of a finished comparison of systems, and where it lies."""
+    from scenepalette.common.files import read_json
+    from scenepalette.pipeline.report.comparison import show_metric
+    from scenepalette.pipeline.run_directory.artifacts import check_contents
+
+    folder = run_dir / "comparison" / "report"
+    check_contents(folder)
+    document = read_json(folder / "comparison.json")
+    shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
+    columns = [column for column in document["columns"] if column["key"] in shown]
+    rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
+    print_table(["row", *(column["title"] for column in columns)], rows)
+    typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:.2f} M"
+
+
+def main() -> None:
+    """Entry point of the command `scenepalette`."""
+    run_program(lambda: app(prog_name="scenepalette"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,338 @@
+"""The commands `scenepalette shards ...`: look at, check, mend and pass on folders of finished shards."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.pipeline.cli.tables import print_table
+
+if TYPE_CHECKING:
+    from scenepalette.common.progress import Progress
+    from scenepalette.data.shards.schema import Row
+
+SHOWN_IDS = 5
+SHOWN_SHARDS = 20
+FAILED = 1
+
+shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, mend and export folders of finished shards.")
+
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
+]
+
+
+@shards_app.callback()
+def _printable() -> None:
+    """Let paths be printed that are no text in the terminal's encoding, as the bytes that they are."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
+
+
+@shards_app.command()
+def verify(
+    folder: FolderArgument,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    mend: Annotated[
+        bool, typer.Option("--mend", help="Write a changed card (README.md) or Croissant file again from the manifest.")
+    ] = False,
+) -> None:
+    """Check every file, row, picture and palette against the manifest and the schema.
+
+    All problems are told, each with file, row and id, and in the end what mends them; the exit status is 1 if there is
+    one. A changed card or Croissant file is a warning: the rows do not depend on it. For example:
+
+        scenepalette shards verify runs/demo/shards/full
+
+        scenepalette shards verify runs/demo/shards/full --json
+
+        scenepalette shards verify runs/demo/shards/full --mend
+    """
+    from scenepalette.data.cards.documents import mend_documents
+    from scenepalette.data.shards.checking import Problem, find_problems, find_warnings
+
+    absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
+    if absent and not as_json:
+        raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
+    mended = mend_documents(folder) if mend and not absent else []
+    warnings = [] if absent else find_warnings(folder)
+    if not as_json:
+        for text in mended:
+            typer.echo(f"Mended: {text}")
+        for text in warnings:
+            typer.echo(f"Warning: {text}", err=True)
+        if warnings:
+            command = f"scenepalette shards verify {shlex.quote(str(folder))} --mend"
+            typer.echo(f"The rows do not depend on it. To write it again from the manifest: {command}", err=True)
+    count, files = 0, set[str | None]()
+    if as_json:
+        typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
+    for problem in [Problem(absent)] if absent else find_problems(folder):
+        # Told as they are found: however many there are, they are not held.
+        if as_json:
+            typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
+        else:
+            typer.echo(f"  - {problem}", err=True)
+        count += 1
+        files.add(problem.file)
+    if as_json:
+        typer.echo(f'], "count": {count}, "warnings": {json.dumps(warnings)}, "ok": {json.dumps(count == 0)}}}')
+    elif count:
+        typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
+    else:
+        from scenepalette.data.shards.manifest import read_manifest
+
+        manifest = read_manifest(folder)
+        typer.echo(
+            f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
+        )
+    if count:
+        raise typer.Exit(FAILED)
+
+
+@shards_app.command()
+def show(
+    folder: FolderArgument,
+    row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this picture.")
+    ] = None,
+    count: Annotated[int, typer.Option(min=1, help="Pairs in the picture.")] = 16,
+) -> None:
+    """Say what a folder of shards holds, and draw some of its pairs.
+
+    For example:
+
+        scenepalette shards show runs/demo/shards/full --picture full.png
+
+        scenepalette shards show runs/demo/shards/full --id full-1a2b3c4d-00000003
+    """
+    from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
+
+    manifest = read_manifest(folder)
+    table = table_of_manifest(manifest)
+    if row is None:
+        _show_folder(folder, manifest, table.names)
+    else:
+        _show_row(folder, row, table.names)
+    if picture is not None:
+        from scenepalette.common.files import write_atomically
+        from scenepalette.data.shards.reading import contact_sheet, read_row
+
+        if row is None:
+            sheet = contact_sheet(folder, count)
+        else:
+            import numpy as np
+            from PIL import Image
+
+            pair = read_row(folder, row)
+            sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
+        buffer = io.BytesIO()
+        sheet.save(buffer, "PNG")
+        write_atomically(picture, buffer.getvalue())
+        typer.echo(f"picture: {picture}")
+
+
+@shards_app.command()
+def regenerate(
+    folder: FolderArgument,
+    row: Annotated[
+        list[str] | None, typer.Option("--row", metavar="ID_OR_INDEX", help="Row to make. May be given many times.")
+    ] = None,
+    shard: Annotated[
+        list[str] | None,
+        typer.Option("--shard", metavar="NAME", help="Damaged shard to mend in place. May be given many times."),
+    ] = None,
+    run_dir: Annotated[
+        Path | None,
+        typer.Option(
+            "--run", metavar="RUN_DIR", help="The run that made the folder.", show_default="the one it lies in"
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="OUT", help="Write image and label of each row into this folder.")
+    ] = None,
+) -> None:
+    """Make rows again with the models that made them, and compare; or mend damaged shards.
+
+    The run directory must be as it was: the same settings, code versions and weights. The exit status is 1 if a stored
+    row differs. For example:
+
+        scenepalette shards regenerate runs/demo/shards/full --row 3 --row 7 --out again
+
+        scenepalette shards regenerate runs/demo/shards/full --shard train-00000-of-00003.parquet
+    """
+    if not row and not shard:
+        raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
+    if out is not None and not row:
+        raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
+    from scenepalette.pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
+
+    if shard:
+        with _terminal_given_back() as progress:
+            mended = regenerate_shards(folder, shard, run_dir, progress)
+        for name in dict.fromkeys(shard):
+            typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
+    explanations: dict[str, list[str]] = {LAST_BITS: [], MORE_THAN_LAST_BITS: []}
+    for made in regenerate_rows(folder, row, run_dir, out) if row else ():
+        typer.echo(f"{made.id} ({made.shard}): {'differs' if made.differences else 'equal, byte for byte'}")
+        for text in made.differences:
+            typer.echo(f"  - {text}")
+        if made.differences:
+            explanations[LAST_BITS if made.slight else MORE_THAN_LAST_BITS].append(made.id)
+        if made.files:
+            typer.echo(f"  {', '.join(map(str, made.files))}")
+    for text, ids in explanations.items():
+        if ids:
+            typer.echo(f"{', '.join(ids)}: {text}")
+    if any(explanations.values()):
+        raise typer.Exit(FAILED)
+
+
+@shards_app.command()
+def export(
+    folder: FolderArgument,
+    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="images, coco or webdataset.")],
+    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.")],
+    rows_per_tar: Annotated[
+        int | None,
+        typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000"),
+    ] = None,
+) -> None:
+    """Write pairs in the form of other tools: an image folder, COCO panoptic and stuff, or WebDataset tars.
+
+    An image folder can be read back with data.name=folder. The same command again goes on where it stopped.
+    For example:
+
+        scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
+    """
+    from scenepalette.data.exports.exporting import export_shards
+
+    written = 0
+    with _terminal_given_back() as progress:
+
+        def report(done: int, total: int) -> None:
+            nonlocal written
+            if not written:
+                progress.start(f"export {to}", total)
+            progress.advance(done - written)
+            written = done
+
+        export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
+        if written:
+            progress.finish()
+    typer.echo(f"Done: {out}")
+
+
+def _remedy(folder: Path, files: set[str | None]) -> str:
+    """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
+    from scenepalette.data.shards.manifest import read_manifest, stray_problems
+    from scenepalette.pipeline.regenerate import is_whole, run_around
+
+    try:
+        manifest = read_manifest(folder)
+    except DataError:
+        return (
+            "Without its manifest no shard can be made again: copy manifest.json or the whole folder again, or ask "
+            "whoever made it."
+        )
+    changed = [
+        shard["name"]
+        for shard in manifest["shards"]
+        if (shard["name"] in files or not (folder / shard["name"]).is_file())
+        and not is_whole(folder / shard["name"], shard["sha256"])
+    ]
+    if not changed:
+        if None in files and stray_problems(folder, manifest):
+            return "The shards are those of the manifest: move what does not belong to them out of the folder."
+        return (
+            "The shards are those of the manifest, so that they were written like this: making them again mends "
+            "nothing. Ask whoever made them."
+        )
+    run = run_around(folder)
+    shards = " ".join(f"--shard {name}" for name in changed[:SHOWN_SHARDS])
+    more = f" and so on, {len(changed)} shards in all" if len(changed) > SHOWN_SHARDS else ""
+    command = f"scenepalette shards regenerate {shlex.quote(str(folder))}"
+    if run is not None:
+        return f"To make damaged shards again: {command} {shards}{more}"
+    return (
+        "Copy the damaged shards again, or ask whoever made them; with the run that made them: "
+        f"{command} --run RUN_DIR {shards}{more}"
+    )
+
+
+@contextlib.contextmanager
+def _terminal_given_back() -> Iterator[Progress]:
+    """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
+    from scenepalette.pipeline.cli.progress import RichProgress, choose_progress
+
+    progress = choose_progress()
+    try:
+        yield progress
+    finally:
+        if isinstance(progress, RichProgress):
+            progress.finish()
+
+
+def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
+    import itertools
+
+    from scenepalette.data.cards.dataset_card import label_origins_of
+    from scenepalette.data.shards.manifest import licence_of
+    from scenepalette.data.shards.reading import iterate_rows
+
+    typer.echo(
+        f"{manifest['rows']} {manifest['kind']} pairs, {len(manifest['shards'])} shard(s), {manifest['bytes']} B"
+    )
+    typer.echo(f"source: {manifest['source']['name']} ({licence_of(manifest)})")
+    typer.echo(f"labels: {label_origins_of(manifest)}")
+    typer.echo(f"classes: {', '.join(names)}")
+    ids = [pair.id for pair in itertools.islice(iterate_rows(folder), SHOWN_IDS)]
+    typer.echo(f"first ids: {', '.join(ids)}")
+
+
+def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
+    from scenepalette.data.shards.reading import read_row
+
+    pair = read_row(folder, row)
+    _check_shown(folder, pair, len(names))
+    typer.echo(f"{pair.id}: {pair.image.shape[0]}x{pair.image.shape[1]}, kind {pair.kind}, seed {pair.seed}")
+    if pair.source_id is not None:
+        typer.echo(f"real sample: {pair.source_id}")
+    if pair.edit_box is not None:
+        typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
+    shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
+    print_table(
+        ["class", "asked for, %", "achieved, %"],
+        [[name, f"{100 * asked:.1f}", f"{100 * achieved:.1f}"] for name, asked, achieved in shares],
+    )
+
+
+def _check_shown(folder: Path, pair: Row, num_classes: int) -> None:
+    """Raise a DataError if a damaged row has not the lengths and sizes that it is shown by."""
+    palettes = {"palette_target": pair.palette_target, "palette_achieved": pair.palette_achieved}
+    problems = [
+        f"{name} has {len(palette)} shares, the manifest {num_classes} classes"
+        for name, palette in palettes.items()
+        if len(palette) != num_classes
+    ]
+    if pair.edit_box is not None and len(pair.edit_box) != 4:
+        problems.append(f"edit_box has {len(pair.edit_box)} numbers, not 4")
+    if pair.image.shape[:2] != pair.label.shape:
+        problems.append(f"the image is {list(pair.image.shape[:2])} and the label {list(pair.label.shape)}")
+    if problems:
+        raise DataError(
+            f"Row {pair.id!r} in {folder} is damaged and cannot be shown. `scenepalette shards verify {folder}` names "
+            "all such rows and says how to mend them.",
+            problems,
+        )

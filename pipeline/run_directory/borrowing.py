@@ -1,0 +1,162 @@
+"""Trained generators of another run in place of trainings (`models_from`): recognised by hash, copied, recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.files import open_atomically
+from scenepalette.data.classes import ClassTable
+from scenepalette.pipeline.run_directory.artifacts import (
+    MANIFEST,
+    check_contents,
+    content_hash,
+    identity_in,
+    read_record,
+)
+from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
+from scenepalette.pipeline.units import BORROWED, Unit
+from scenepalette.training.checkpoint import read_metadata
+
+# What the lender's configuration decides for the borrower: the networks that its weights fit.
+SECTIONS = ("layouts", "images", "finetune")
+STAGES = ("layouts", "images", "finetuned")
+# What a fine-tuning's settings hold beside its own numbers.
+_OTHER_CLASSES = "it was trained on other classes than this data set has; leave models_from out, or use such a data set"
+NOT_OF_FINETUNING = ("seed", "vgg_weights")
+
+
+def sections_of(lender: Path) -> dict[str, Any] | None:
+    """Return the sections of a run's configuration that its trained generators need, or None if it is not there.
+
+    Raises:
+        ScenepaletteError: The folder is no run directory of this version, or its configuration cannot be read.
+    """
+    if not lender.exists():
+        return None
+    check_holds_run(lender)
+    try:
+        config = yaml.safe_load((lender / CONFIG).read_text(encoding="utf-8"))
+        return {**{key: config[key] for key in SECTIONS}, "data": {"size": config["data"]["size"]}}
+    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ScenepaletteError(
+            f"{lender / CONFIG} cannot be read ({error}). Restore it, or correct models_from."
+        ) from error
+
+
+def borrowed_sections_of(run_dir: Path, lender: Path) -> dict[str, Any] | None:
+    """Return the sections that a run took from a lender when it borrowed from it, or None if it has not.
+
+    Raises:
+        ScenepaletteError: The run's configuration cannot be read.
+    """
+    if not (run_dir / CONFIG).is_file():
+        return None
+    try:
+        stored = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")).get("models_from")
+    except (OSError, UnicodeError, yaml.YAMLError, AttributeError):
+        return None
+    return sections_of(run_dir) if stored == str(lender) else None
+
+
+def weights_of(lender: Path, unit: str) -> dict[str, str] | None:
+    """Return the SHA-256 of the weights of a finished unit of a run by file name, or None if it is not finished there.
+
+    Raises:
+        ScenepaletteError: The unit's manifest is damaged.
+    """
+    path = lender / unit / MANIFEST
+    if not path.is_file():
+        return None
+    files = read_record(path).get("files", {})
+    return {name: entry["sha256"] for name, entry in sorted(files.items()) if name.endswith(".safetensors")}
+
+
+def lends(lender: Path, unit: Unit) -> bool:
+    """Tell whether a run's finished unit can serve as that of another run.
+
+    Trainings of layouts and images are taken as they are; a fine-tuning is one of several that could be wanted.
+    """
+    if not unit.name.startswith("finetuned/"):
+        return True
+    record = read_record(lender / unit.name / MANIFEST)
+    settings = record.get("lender", identity_in(record)).get("settings", {})
+    trained, wanted = (
+        {key: value for key, value in values.items() if key not in NOT_OF_FINETUNING}
+        for values in (settings, json.loads(json.dumps(unit.settings)))
+    )
+    return trained == wanted
+
+
+def lending_problems(lender: Path, units: Collection[str], table: ClassTable | None) -> list[str]:
+    """Say what keeps a run from lending units of layouts or images, one text each.
+
+    Args:
+        lender: The run directory.
+        units: Units that are to be borrowed.
+        table: Classes that the generators have to be of; None if they are not known yet.
+    """
+    if not lender.is_dir():
+        return [f"models_from: there is no folder {lender}"]
+    problems = []
+    for unit in units:
+        if weights_of(lender, unit) is None:
+            problems.append(
+                f"models_from: {unit} is not finished in {lender}; train it there, or leave models_from out"
+            )
+            continue
+        try:
+            check_contents(lender / unit)
+        except ScenepaletteError as error:
+            texts = error.problems or [error.summary]
+            problems += [f"models_from: {unit}: {text}; restore it, or train it there" for text in texts]
+            continue
+        if table is not None and not _is_of(lender / unit, table.fingerprint):
+            problems.append(f"models_from: {unit}: {_OTHER_CLASSES}")
+    return problems
+
+
+def _is_of(folder: Path, classes: str) -> bool:
+    """Tell whether all weights of a unit are of a class table."""
+    paths = folder.glob("*.safetensors")
+    return all(
+        read_metadata(path).get("class_table", classes) == classes for path in paths if "checkpoint" not in path.name
+    )
+
+
+def borrow(lender: Path, unit: str, folder: Path, classes: str, weights: Mapping[str, str]) -> None:
+    """Copy the results of a finished unit of another run, with the checkpoints from which a fine-tuning starts.
+
+    Args:
+        lender: The run directory that has the unit.
+        unit: Its name.
+        folder: Where to write.
+        classes: Fingerprint of the class table that the generators have to be of.
+        weights: SHA-256 of the weights that are meant, by file.
+
+    Raises:
+        ScenepaletteError: The unit is damaged, of other classes, trained anew meanwhile, or cannot be copied.
+    """
+    check_contents(lender / unit)
+    if weights_of(lender, unit) != weights:
+        raise ScenepaletteError(f"{lender / unit} was trained anew while it was borrowed. Rerun the same command.")
+    names = [*read_record(lender / unit / MANIFEST).get("files", {})]
+    names += [path.name for path in sorted((lender / unit).glob("checkpoint-*.safetensors"))]
+    if not _is_of(lender / unit, classes):
+        raise ConfigError(f"models_from: {lender / unit}: {_OTHER_CLASSES}.")
+    for name in names:
+        target = folder / name
+        if not target.is_file() or content_hash(target) != content_hash(lender / unit / name):
+            with open(lender / unit / name, "rb") as source, open_atomically(target) as file:
+                shutil.copyfileobj(source, file)
+
+
+def lender_of(record: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the record of a borrowed unit says of where it was trained, or None for a unit trained here."""
+    return record.get("lender") if BORROWED in identity_in(record).get("settings", {}) else None

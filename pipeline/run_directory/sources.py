@@ -1,0 +1,135 @@
+"""What a run reads from outside its directory, identified by its content and not by where it lies."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.run_directory.artifacts import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
+from scenepalette.pipeline.run_directory.borrowing import lender_of, lends, weights_of
+from scenepalette.pipeline.run_directory.ownership import read_mark
+from scenepalette.pipeline.stages import data
+from scenepalette.pipeline.units import BORROWED, Unit
+
+ABSENT = "absent"
+# A unit that has not read its source yet is recognised without it.
+UNREAD = ""
+
+
+@dataclass
+class Sources:
+    """Identities of a data set, unlabelled images and weights files.
+
+    Attributes:
+        run_dir: The run directory whose records say what was read; None to know nothing.
+        look: Whether sources that lie elsewhere than those that were read are compared with these. Without, what was
+            read is trusted: nothing outside the run directory is needed.
+        progress: Watches the comparison.
+    """
+
+    run_dir: Path | None = None
+    look: bool = True
+    progress: Progress = NO_PROGRESS
+    _forgotten: set[str] = field(default_factory=set)
+    _compared: dict[tuple[str, ...], str] = field(default_factory=dict)
+
+    def data(self, config: RunConfig) -> str:
+        """Return the identity of the labelled data set; `UNREAD` until the unit "data" is finished."""
+        return self._of_unit(
+            "data",
+            data_paths(config.data),
+            lambda: data.content_of_source(config.data, config.seed, self.progress),
+        )
+
+    def unlabelled(self, config: RunConfig) -> str:
+        """Return the identity of the unlabelled images; `UNREAD` until the unit "unlabelled" is finished."""
+        assert config.data.unlabelled is not None
+        return self._of_unit(
+            "unlabelled",
+            unlabelled_paths(config.data),
+            lambda: data.content_of_unlabelled_source(config.data),
+        )
+
+    def file(self, path: Path | None, unit: str, key: str) -> str | None:
+        """Return the identity of a file that a unit reads, or None if none is named.
+
+        Args:
+            path: The file.
+            unit: The unit.
+            key: Setting under which the unit's record has the identity, which holds where the file is not there.
+        """
+        if path is None:
+            return None
+        stored = self._settings(unit).get(key)
+        if not self.look and stored is not None:
+            return stored
+        if path.is_file():
+            return content_hash(path)
+        return ABSENT if unit in self._forgotten else stored or ABSENT
+
+    def borrowed(self, lender: Path, unit: Unit) -> dict[str, str] | None:
+        """Return the SHA-256 of the weights that a unit takes from another run, by file; None if it takes none.
+
+        What was taken stays, whatever the lender does with its own afterwards.
+        """
+        stored = self._settings(unit.name, finished=True).get(BORROWED)
+        if stored is not None and (not self.look or self._lender(unit.name) == os.path.realpath(lender)):
+            return stored
+        found = weights_of(lender, unit.name)
+        return found if found is not None and lends(lender, unit) else stored
+
+    def _lender(self, unit: str) -> str | None:
+        assert self.run_dir is not None
+        lender = lender_of(read_record(self.run_dir / unit / MANIFEST))
+        return None if lender is None else os.path.realpath(lender["run"])
+
+    def forget(self, unit: str) -> None:
+        """Take what a unit's record says of files that are not there for void: it is about to be made."""
+        self._forgotten.add(unit)
+
+    def _of_unit(self, unit: str, paths: dict[str, str], read: Callable[[], str]) -> str:
+        stored = self._settings(unit, finished=True).get("content")
+        if stored is None:
+            return UNREAD
+        assert self.run_dir is not None
+        before = read_mark(self.run_dir).sources.get(unit, {})
+        there = all(os.path.exists(path) for path in paths.values())
+        if not self.look or not paths or not there or _resolved(paths) == _resolved(before):
+            return stored
+        key = (unit, *_resolved(paths).values())
+        if key not in self._compared:
+            self._compared[key] = read()
+        return self._compared[key]
+
+    def _settings(self, unit: str, finished: bool = False) -> dict[str, Any]:
+        if self.run_dir is None:
+            return {}
+        for file in (MANIFEST,) if finished else (MANIFEST, UNFINISHED):
+            path = self.run_dir / unit / file
+            if path.is_file():
+                try:
+                    return dict(identity_in(read_record(path)).get("settings", {}))
+                except ScenepaletteError:
+                    return {}  # told when the unit's state is asked for
+        return {}
+
+
+def data_paths(config: DataConfig) -> dict[str, str]:
+    """Return where the labelled data set lies, by the name of the field."""
+    paths = {"root": config.root, "class_file": config.class_file}
+    return {name: str(path) for name, path in paths.items() if path is not None}
+
+
+def unlabelled_paths(config: DataConfig) -> dict[str, str]:
+    """Return where the unlabelled images lie."""
+    return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
+
+
+def _resolved(paths: dict[str, str]) -> dict[str, str]:
+    return {name: os.path.realpath(path) for name, path in paths.items()}

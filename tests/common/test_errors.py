@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from scenepalette.common.errors import CheckpointError, ConfigError, DataError, ScenepaletteError, TrainingError
+
+
+def test_the_text_is_the_summary_and_the_problems() -> None:
+    assert str(DataError("Two files are wrong.", ["a.png is cut short", "b.png is missing"])) == (
+        "Two files are wrong.\n  - a.png is cut short\n  - b.png is missing"
+    )
+    assert str(DataError("Alone.")) == "Alone."
+
+
+@pytest.mark.parametrize(("count", "last"), [(20, "  - p19"), (21, "  ... and 1 more"), (1000, "  ... and 980 more")])
+def test_only_the_first_20_problems_are_shown_and_all_are_kept(count: int, last: str) -> None:
+    error = ConfigError("Many.", [f"p{index}" for index in range(count)])
+    lines = str(error).splitlines()
+    assert lines[1:21] == [f"  - p{index}" for index in range(20)]
+    assert lines[-1] == last
+    assert len(error.problems) == count
+
+
+@pytest.mark.parametrize("kind", [ScenepaletteError, DataError, ConfigError, CheckpointError, TrainingError])
+def test_errors_survive_a_process_boundary(kind: type[ScenepaletteError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("Summary.", ["one", "two"])))
+    assert type(error) is kind
+    assert isinstance(error, ScenepaletteError)
+    assert (error.summary, error.problems) == ("Summary.", ("one", "two"))
+    assert str(error) == "Summary.\n  - one\n  - two"

@@ -1,0 +1,214 @@
+"""The checks that every reader shares, on CamVid's layout."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from scenepalette.common.errors import DataError
+from scenepalette.data.classes import CAMVID
+from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.readers.image_files import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
+
+Write = Callable[[Path, np.ndarray], None]
+
+
+def problems_of(root: Path) -> tuple[str, ...]:
+    """Open the training split, which must fail, and return the listed problems."""
+    with pytest.raises(DataError) as caught:
+        open_camvid(root, "train")
+    return caught.value.problems
+
+
+def test_all_problems_are_listed_at_once_with_their_files(camvid_root: Path, write: Write) -> None:
+    write(camvid_root / "train" / "lonely.png", np.zeros((6, 8, 3), np.uint8))
+    write(camvid_root / "trainannot" / "orphan.png", np.zeros((6, 8), np.uint8))
+    write(camvid_root / "trainannot" / "a.png", np.zeros((6, 9), np.uint8))
+    write(camvid_root / "trainannot" / "b.png", np.full((6, 8), 12, np.uint8))
+    image = camvid_root / "train" / "c.png"
+    image.write_bytes(image.read_bytes()[:-40])
+    *others, last = problems_of(camvid_root)
+    assert others == [
+        "train/lonely.png: no label for it, trainannot/lonely.png is missing",
+        "trainannot/orphan.png: no image for it",
+        "trainannot/a.png: 6 x 9 pixels (height x width), but its image train/a.png has 6 x 8; both must be equal",
+        "trainannot/b.png: label values 12 in 48 pixels; allowed are the class ids 0 to 10 and, as ignored, 11, 255",
+    ]
+    assert last.startswith("train/c.png: it is damaged, cut off or not a picture")
+
+
+@pytest.mark.parametrize("folder", ["train", "trainannot"])
+@pytest.mark.parametrize("kept", [0, 10, 60, -13, -12])
+def test_a_truncated_file_is_found_wherever_it_ends(camvid_root: Path, folder: str, kept: int) -> None:
+    path = camvid_root / folder / "a.png"
+    path.write_bytes(path.read_bytes()[:kept])
+    (problem,) = problems_of(camvid_root)
+    assert problem.startswith(f"{folder}/a.png: it is damaged, cut off")
+
+
+def test_a_flipped_bit_in_the_pixels_is_found(camvid_root: Path) -> None:
+    path = camvid_root / "train" / "b.png"
+    content = bytearray(path.read_bytes())
+    content[content.index(b"IDAT") + 30] ^= 1
+    path.write_bytes(content)
+    (problem,) = problems_of(camvid_root)
+    assert problem.startswith("train/b.png: it is damaged")
+
+
+def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.jpg"
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(DataError, match="cut off"):
+        read_image(path)
+
+
+def test_an_rgb_label_is_refused_as_colour_coded(camvid_root: Path, write: Write) -> None:
+    write(camvid_root / "trainannot" / "a.png", np.zeros((6, 8, 3), np.uint8))
+    (problem,) = problems_of(camvid_root)
+    assert problem.startswith("trainannot/a.png: it is a colour-coded or transparent label (mode RGB)")
+    assert "class id per pixel" in problem
+
+
+def test_a_wholly_ignored_label_is_refused(camvid_root: Path, write: Write) -> None:
+    write(camvid_root / "trainannot" / "a.png", np.full((6, 8), 11, np.uint8))
+    assert problems_of(camvid_root) == ("trainannot/a.png: every pixel is ignored; remove this label and its image",)
+
+
+@pytest.mark.parametrize("colors", [4, 256])
+def test_a_palette_label_yields_its_indices(tmp_path: Path, colors: int) -> None:
+    ids = (np.arange(12) % colors).astype(np.uint8).reshape(3, 4)
+    image = Image.frombytes("P", (4, 3), ids.tobytes())
+    image.putpalette([value for i in range(colors) for value in (255 - i, 7, i)])
+    image.save(tmp_path / "p.png")
+    with Image.open(tmp_path / "p.png") as reread:
+        assert reread.mode == "P"
+    assert np.array_equal(read_label(tmp_path / "p.png"), ids)
+
+
+def test_a_black_and_white_label_yields_0_and_1(tmp_path: Path) -> None:
+    ids = np.array([[0, 1], [1, 0]], dtype=np.uint8)
+    Image.fromarray(ids.astype(bool)).save(tmp_path / "x.png")
+    assert np.array_equal(read_label(tmp_path / "x.png"), ids)
+
+
+def test_a_16_bit_label_is_read_if_its_ids_fit(tmp_path: Path) -> None:
+    ids = np.array([[0, 33], [255, 7]], dtype=np.uint16)
+    Image.fromarray(ids).save(tmp_path / "x.png")
+    assert np.array_equal(read_label(tmp_path / "x.png"), ids)
+    Image.fromarray(ids * 1000).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="values from 0 to 58392; class ids must fit"):
+        read_label(tmp_path / "x.png")
+
+
+def test_a_grey_label_of_4_bits_is_refused_because_its_values_would_be_scaled(tmp_path: Path) -> None:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0))
+    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00\x12")) + chunk(b"IEND", b"")
+    (tmp_path / "x.png").write_bytes(content)
+    with Image.open(tmp_path / "x.png") as image:
+        assert np.asarray(image).tolist() == [[17, 34]]
+    with pytest.raises(DataError, match="4 bits per pixel"):
+        read_label(tmp_path / "x.png")
+
+
+def test_a_jpeg_label_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png", format="JPEG")
+    with pytest.raises(DataError, match="a JPEG file; labels must be PNG"):
+        read_label(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "LA"])
+def test_grey_palette_and_transparent_images_become_rgb(tmp_path: Path, mode: str) -> None:
+    grey = np.arange(16, dtype=np.uint8).reshape(4, 4) * 10
+    Image.fromarray(grey).convert(mode).save(tmp_path / "x.png")
+    assert np.array_equal(read_image(tmp_path / "x.png"), np.stack([grey] * 3, axis=2))
+
+
+def test_a_16_bit_image_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="8 bits per channel"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_rotated_photograph_is_refused(tmp_path: Path) -> None:
+    image = Image.fromarray(np.zeros((4, 8, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "x.jpg", exif=exif)
+    with pytest.raises(DataError, match="EXIF orientation is 6"):
+        read_image(tmp_path / "x.jpg")
+
+
+@pytest.mark.parametrize("limit", [100, 40], ids=["above the limit", "above twice the limit"])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_pictures_above_pillows_limit_are_errors(
+    tmp_path: Path, write: Write, monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    write(tmp_path / "x.png", np.zeros((10, 15, 3), np.uint8))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+    with pytest.raises(DataError, match="too large"):
+        read_image(tmp_path / "x.png")
+
+
+def test_a_file_that_changes_after_the_check_is_an_error_when_read(camvid_root: Path, write: Write) -> None:
+    dataset = open_camvid(camvid_root, "train")
+    write(camvid_root / "trainannot" / "a.png", np.full((6, 8), 99, np.uint8))
+    with pytest.raises(DataError, match=r"changed since(.|\n)*label values 99"):
+        dataset[0]
+    (camvid_root / "trainannot" / "a.png").unlink()
+    for read in (lambda: dataset.fingerprint, lambda: dataset.content):
+        with pytest.raises(DataError, match="can no longer be read"):
+            read()
+
+
+def test_the_meaning_of_label_values_is_part_of_the_fingerprint(tmp_path: Path, write: Write) -> None:
+    write(tmp_path / "image.png", np.zeros((2, 2, 3), np.uint8))
+    write(tmp_path / "label.png", np.array([[0, 1], [2, 3]], dtype=np.uint8))
+    plain = LabelValues.class_ids(11)
+    shifted = LabelValues(ids={value: value + 1 for value in range(4)})
+    datasets = [
+        PairedFiles(
+            name="made",
+            split="train",
+            root=tmp_path,
+            table=CAMVID,
+            licence="none",
+            pairs=[FilePair("x", tmp_path / "image.png", tmp_path / "label.png", of_pair)],
+            values=values,
+        )
+        for values, of_pair in [(None, None), (plain, None), (shifted, None), (plain, shifted)]
+    ]
+    assert [dataset[0].label.tolist() for dataset in datasets] == [[[0, 1], [2, 3]]] * 2 + [[[1, 2], [3, 4]]] * 2
+    first, second, third, fourth = (dataset.fingerprint for dataset in datasets)
+    assert first == second
+    assert third == fourth != first
+    first, second, third, fourth = (dataset.content for dataset in datasets)
+    assert first == second
+    assert third == fourth != first
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "RGB"])
+def test_a_mask_is_true_where_it_is_not_black(tmp_path: Path, mode: str) -> None:
+    wanted = np.array([[True, False, True], [False, False, True]])
+    Image.fromarray(wanted).convert(mode).save(tmp_path / "x.png")
+    with Image.open(tmp_path / "x.png") as stored:
+        assert stored.mode == mode
+    assert np.array_equal(read_mask(tmp_path / "x.png"), wanted)
+
+
+def test_a_mask_that_is_no_png_or_transparent_is_refused(tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png", format="JPEG")
+    with pytest.raises(DataError, match="a JPEG file; masks must be PNG"):
+        read_mask(tmp_path / "x.png")
+    Image.fromarray(np.zeros((4, 4, 4), np.uint8)).save(tmp_path / "x.png")
+    with pytest.raises(DataError, match="mode RGBA"):
+        read_mask(tmp_path / "x.png")

@@ -1,0 +1,48 @@
+"""What one pass over a data set gathers, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+
+from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.streets.dataset import Streets
+from scenepalette.pipeline.doctor.scan import scan
+
+
+def test_a_scan_counts_sizes_hashes_and_pixels(camvid_root: Path) -> None:
+    dataset = open_camvid(camvid_root, "train")
+    result = scan(dataset, (3, 4))
+    assert result.ids == ("a", "b", "c") and len(result) == 3 and result.problems == ()
+    assert result.sizes.tolist() == [[6, 8]] * 3
+    for index in range(3):
+        sample = dataset[index]
+        assert result.hashes[index] == hashlib.sha256(b"(6, 8, 3)" + sample.image.tobytes()).hexdigest()
+        expected = [int((sample.label == class_id).sum()) for class_id in (*range(11), 255)]
+        assert result.pixels[index].tolist() == expected
+        # Every second pixel of each axis remains: the one under the new pixel's centre.
+        assert result.resized_pixels[index, 3] == (sample.label[1::2, 1::2] == 3).sum()
+        grey = np.dot(sample.image, [0.299, 0.587, 0.114])
+        assert abs(result.spread[index] - grey.std()) < 1
+
+
+def test_a_file_that_changed_is_a_problem_and_the_others_are_read(camvid_root: Path) -> None:
+    dataset = open_camvid(camvid_root, "train")
+    (camvid_root / "train/b.png").unlink()
+    result = scan(dataset, (6, 8))
+    assert len(result.problems) == 1 and "cannot be read" in result.problems[0]
+    assert result.hashes[1] == "" and result.pixels[1].sum() == 0 and result.pixels[[0, 2]].sum() == 96
+
+
+def test_pictures_change_at_the_borders_of_their_own_labels() -> None:
+    edges = scan(Streets(split="train", count=32, size=(32, 48), seed=0), (32, 48)).edges
+    assert np.isfinite(edges).all()
+    assert (edges[:, 0] > edges[:, 1]).mean() > 0.8 and (edges[:, 0] > 1).all()
+
+
+def test_progress_is_told() -> None:
+    told: list[tuple[int, int]] = []
+    scan(Streets(split="val", count=40, size=(16, 24), seed=0), (16, 24), lambda *done: told.append(done))
+    assert told == [(32, 40), (40, 40)]

@@ -1,0 +1,75 @@
+"""Sample sheets, strips and animations."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import write_atomically
+
+SHORTEST_SIDE = 64
+FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}
+
+
+def tile_pictures(path: Path, pictures: Sequence[np.ndarray], columns: int = 0) -> None:
+    """Write pictures as one PNG, row by row; small ones are enlarged without smoothing.
+
+    Args:
+        path: PNG to write, atomically.
+        pictures: uint8 HW3, all of one size.
+        columns: Pictures a row; 0 for about as many as rows.
+    """
+    columns = columns or math.ceil(math.sqrt(len(pictures)))
+    height, width, _ = pictures[0].shape
+    factor = max(1, math.ceil(SHORTEST_SIDE / min(height, width)))
+    height, width = height * factor, width * factor
+    rows = math.ceil(len(pictures) / columns)
+    sheet = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, dtype=np.uint8)
+    for index, picture in enumerate(pictures):
+        top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
+        sheet[top : top + height, left : left + width] = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+    buffer = io.BytesIO()
+    Image.fromarray(sheet).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())
+
+
+def check_ending(path: Path) -> str:
+    """Return the ending, in small letters, of a file that `write_frames` can write.
+
+    Raises:
+        ConfigError: It can write none with this ending.
+    """
+    ending = path.suffix.lower()
+    if ending not in FRAME_FORMATS:
+        raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
+    return ending
+
+
+def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
+    """Write frames as a strip (PNG) or as an animation that goes forth and back (GIF, WebP), by the file's ending.
+
+    Args:
+        path: File to write, atomically.
+        frames: uint8 HW3, all of one size.
+        milliseconds: Duration of a frame of an animation.
+
+    Raises:
+        ConfigError: The ending is none of these.
+    """
+    ending = check_ending(path)
+    if ending == ".png":
+        tile_pictures(path, frames, columns=len(frames))
+        return
+    factor = max(1, math.ceil(SHORTEST_SIDE / min(frames[0].shape[:2])))
+    forth = [Image.fromarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]
+    pictures = [*forth, *forth[-2:0:-1]]
+    buffer = io.BytesIO()
+    options = {"save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0}
+    pictures[0].save(buffer, format=FRAME_FORMATS[ending], **options)
+    write_atomically(path, buffer.getvalue())
