@@ -21,11 +21,10 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import read_values
 from scenepalette.data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
-from scenepalette.data.shards.writing import write_shard
 from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
-from scenepalette.pipeline.stages.generate import ShardPlan, plan_shards
+from scenepalette.pipeline.stages.generate import ShardPlan, plan_shards, write_rows
 from scenepalette.pipeline.units import State, fingerprint_of, reasons_of
 from scenepalette.training.checkpoint import weights_hash
 
@@ -155,27 +154,13 @@ def regenerate_shards(
     damaged = [name for name in dict.fromkeys(names) if not is_whole(origin.folder / name, shards[name]["sha256"])]
     if not damaged:
         return []
-    generation = origin.generation
     with exclusive(origin.run.run_dir):
         maker = origin.run.pair_maker(origin.unit)
         progress.start("make shards again", sum(plans[name].rows for name in damaged))
         for name in damaged:
-            plan = plans[name]
-
-            def counted(plan: ShardPlan = plan) -> Iterator[Any]:
-                for row in maker.rows(plan.first, plan.rows, generation.batch_size):
-                    yield row
-                    progress.advance()
-
+            path, sha256 = origin.folder / name, shards[name]["sha256"]
             try:
-                write_shard(
-                    origin.folder / name,
-                    counted(),
-                    table=maker.train.table,
-                    image_format=generation.image_format,
-                    jpeg_quality=generation.jpeg_quality,
-                    expected_sha256=shards[name]["sha256"],
-                )
+                write_rows(path, plans[name], maker, origin.generation, progress, expected_sha256=sha256)
             except DataError as error:
                 raise DataError(f"{error} {LAST_BITS}") from error
         progress.finish()
