@@ -93,11 +93,11 @@ def evaluate_images(
     Returns:
         Values by name, with plain numbers, so that JSON can hold them:
 
-        - `fid`, `precision`, `recall` (Inception features); `segmenter_frechet`, `segmenter_precision`,
-          `segmenter_recall` (the segmenter's features)
+        - `fid`, `precision`, `recall` (Inception features)
+        - `segmenter_frechet`, `segmenter_precision`, `segmenter_recall` (the segmenter's features)
         - `gan_test_miou` over the evaluated classes, `gan_test_miou_all` over all: the segmenter on generated pairs
-        - `color_distance`, `texture_distance`: means over classes, and `color_distance/CLASS`,
-          `texture_distance/CLASS` for the classes that both sets show
+        - `color_distance`, `texture_distance`: means over classes
+        - `color_distance/CLASS`, `texture_distance/CLASS` for the classes that both sets show
         - `ms_ssim` with `ms_ssim_scales`, `lpips`: means over layouts of the mean over pairs of draws
         - `class_variance`: mean over classes, and `class_variance/CLASS` for the classes that the layouts show
         - `real_images`, `generated_images`, `layouts`, `draws_per_layout`
