@@ -94,9 +94,9 @@ def sample_light(rng: random.Random) -> Light:
     azimuth = rng.uniform(-math.pi, math.pi)
     across, ahead = math.sin(azimuth), math.cos(azimuth)
     strength = {"sunny": 0.42, "dusk": 0.28, "overcast": 0.08, "rain": 0.05, "fog": 0.03, "night": 0.06}[weather]
-    faces = (0.8 - strength * across, 0.8 + strength * across, 0.8 - strength * ahead * 0.8)
+    left, right, front = 0.8 - strength * across, 0.8 + strength * across, 0.8 - strength * ahead * 0.8
     if weather in ("overcast", "rain", "fog"):
-        faces = tuple(value + rng.uniform(-0.06, 0.06) for value in faces)
+        left, right, front = (value + rng.uniform(-0.06, 0.06) for value in (left, right, front))
     elevation = rng.uniform(0.1, 0.8)
     shadow_reach = -across * rng.uniform(0.5, 1.6)
     if weather == "sunny":
@@ -139,5 +139,7 @@ def sample_light(rng: random.Random) -> Light:
         clouds, shadow = rng.uniform(0.6, 1.0), 0.15
     has_sun = weather in ("sunny", "dusk")
     sun = (0.5 + 0.9 * across, elevation) if has_sun and ahead > 0.55 else None
-    reach = shadow_reach if has_sun else 0.0
-    return Light(weather, tint, *faces, top, haze, haze_per_metre, zenith, skyline, clouds, sun, shadow, reach)
+    if not has_sun:
+        shadow_reach = 0.0
+    sky = zenith, skyline, clouds, sun
+    return Light(weather, tint, left, right, front, top, haze, haze_per_metre, *sky, shadow, shadow_reach)

@@ -56,7 +56,7 @@ class _Plan:
     heights: tuple[float, float]  # of buildings
     blocks: tuple[float, float]  # lengths of buildings
     gap: float  # share of places without a building
-    facades: tuple[str, ...]
+    facades: str  # kinds of buildings, as often as they are likely
     tree_step: float  # 0 for no trees
     traffic: float  # share of places on a lane that are taken
     parked: float  # likewise at the road's edge
@@ -64,8 +64,8 @@ class _Plan:
     riders: float
     signs: tuple[int, int]  # on each side
     lamp_step: float  # 0 for no lamps
-    backdrops: tuple[str, ...]
-    fences: tuple[str, ...]
+    backdrops: str
+    fences: str
     fence_chance: float
     junction: float
     bends: float  # deviation of the road's curvature, 1 / metres
@@ -87,11 +87,11 @@ _PLANS: dict[str, tuple[Any, ...]] = {
     "blocks": ((10, 26), (6, 14), (8, 14), (12, 26), (8, 22)),
     "gap": (0.08, 0.04, 0.4, 0.2, 0.82),
     "facades": (
-        ("shop", "shop", "flat", "glass"),
-        ("shop", "flat", "flat"),
-        ("house", "house", "house", "flat"),
-        ("flat", "flat", "shop", "glass"),
-        ("house", "flat"),
+        "shop shop flat glass",
+        "shop flat flat",
+        "house house house flat",
+        "flat flat shop glass",
+        "house flat",
     ),
     "tree_step": (_choice(0, 0, 14), 0, _range(9, 20), _range(6, 10), _choice(9, 16, 30)),
     "traffic": (0.75, 0.3, 0.35, 0.7, 0.5),
@@ -100,20 +100,8 @@ _PLANS: dict[str, tuple[Any, ...]] = {
     "riders": (0.55, 0.5, 0.35, 0.55, 0.2),
     "signs": ((1, 4), (0, 3), (0, 2), (1, 3), (0, 2)),
     "lamp_step": (22, 18, 30, 26, _choice(0, 0, 35)),
-    "backdrops": (
-        ("towers", "town"),
-        ("town", "hills"),
-        ("trees", "hills", "town"),
-        ("trees", "town", "towers"),
-        ("hills", "plain", "trees"),
-    ),
-    "fences": (
-        (),
-        (),
-        ("boards", "bars", "wall", "hedge", "hedge"),
-        ("bars", "wall"),
-        ("rail", "rail", "bars", "boards"),
-    ),
+    "backdrops": ("towers town", "town hills", "trees hills town", "trees town towers", "hills plain trees"),
+    "fences": ("", "", "boards bars wall hedge hedge", "bars wall", "rail rail bars boards"),
     "fence_chance": (0, 0, 0.75, 0.12, 0.5),
     "junction": (0.6, 0.2, 0.25, 0.35, 0),
     "bends": (0.0008, 0.004, 0.003, 0.0008, 0.004),
@@ -121,9 +109,9 @@ _PLANS: dict[str, tuple[Any, ...]] = {
 
 
 def _plan(rng: random.Random, kind: str) -> _Plan:
-    column = KINDS.index(kind)
-    values = {name: row[column] for name, row in _PLANS.items()}
-    return _Plan(**{name: value(rng) if callable(value) else value for name, value in values.items()})
+    column = [(name, row[KINDS.index(kind)]) for name, row in _PLANS.items()]
+    values: dict[str, Any] = {name: value(rng) if callable(value) else value for name, value in column}
+    return _Plan(**values)
 
 
 def sample_scene(seed: int) -> Scene:
@@ -157,7 +145,7 @@ def sample_scene(seed: int) -> Scene:
         light=light,
         view=view,
         ground=ground,
-        backdrop=rng.choice(plan.backdrops),
+        backdrop=rng.choice(plan.backdrops.split()),
         # Painter's order: what is farther is drawn first.
         things=tuple(sorted(things, key=lambda thing: thing.depth, reverse=True)),
         bonnet=bonnet,
@@ -232,7 +220,7 @@ def _buildings(rng: random.Random, plan: _Plan, ground: Ground, side: int) -> It
         seed = _seed(rng)
         if rng.random() > plan.gap or (plan.gap < 0.3 and rng.random() > plan.gap):
             x = side * (ground.walk_outer + setback + 0.05)
-            yield Building(x, near, far, height, color, rng.choice(plan.facades), seed)
+            yield Building(x, near, far, height, color, rng.choice(plan.facades.split()), seed)
         near = far + (0 if plan.gap < 0.1 else rng.uniform(0, 7) * (1 + plan.gap))
 
 
@@ -280,7 +268,7 @@ def _posts(rng: random.Random, plan: _Plan, ground: Ground, side: int) -> Iterat
 def _fences(rng: random.Random, kind: str, plan: _Plan, ground: Ground, side: int) -> Iterator[Fence | Hedge]:
     if not plan.fences or rng.random() > plan.fence_chance:
         return
-    style = rng.choice(plan.fences)
+    style = rng.choice(plan.fences.split())
     x = side * (ground.walk_outer + (rng.uniform(0.6, 1.6) if kind == "open" else 0.25))
     colors: dict[str, Color] = {
         "rail": (176, 180, 184),

@@ -140,7 +140,7 @@ def test_an_interrupted_export_leaves_nothing_and_ends_like_another(
     to: str, shards: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
     folder, _ = shards
-    options = {"rows_per_tar": 3} if to == "webdataset" else {}
+    options: dict[str, Any] = {"rows_per_tar": 3} if to == "webdataset" else {}
     expected = all_files(export_shards(folder, to, tmp_path / "whole", **options))
     out, told = tmp_path / "out", []
 
