@@ -24,7 +24,7 @@ from scenepalette.common.downloads import load_published
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import derive_seed, numpy_generator
 from scenepalette.evaluation.image_checks import check_images, labelled_pixels
-from scenepalette.evaluation.miou import mean_over_classes
+from scenepalette.evaluation.miou import mean_of_defined
 
 # Exponents of the five scales, from fine to coarse (Wang et al. 2003, section 3.2).
 SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -102,7 +102,7 @@ def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device:
     return total / (len(images) * (len(images) - 1) / 2)
 
 
-def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str | None]:
+def load_lpips(weights_path: Path | None = None) -> nn.Module:
     """Load LPIPS with its AlexNet backbone.
 
     The linear layers on top come with torchmetrics, the backbone is torchvision's.
@@ -112,10 +112,12 @@ def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str 
             downloads it there.
 
     Returns:
-        What `mean_pairwise_lpips` takes and None, or None and the reason in one line.
+        What `mean_pairwise_lpips` takes.
+
+    Raises:
+        AbsentError: The weights cannot be downloaded or loaded.
     """
-    network, reason = load_published(ALEXNET_URL, _build_lpips, weights_path)
-    return network, None if reason is None else f"AlexNet weights {reason}; give the path of {ALEXNET_FILE}."
+    return load_published("AlexNet", ALEXNET_URL, _build_lpips, weights_path)
 
 
 def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
@@ -166,7 +168,7 @@ class VarianceOfClasses:
     @property
     def mean(self) -> float:
         """Mean over the classes that occur; nan if there is none."""
-        return mean_over_classes(self.per_class)
+        return float(mean_of_defined(self.per_class))
 
 
 class ClassVariance:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from scenepalette.common.files import write_atomically, write_json
+from scenepalette.evaluation.registry import METRICS, rows_of_report
 from scenepalette.pipeline.report.figures import Drawing, draw_figures, figure_to_png
 from scenepalette.pipeline.report.html import render_html
 from scenepalette.pipeline.report.markdown import render_markdown
@@ -117,12 +119,9 @@ def build_document(
             },
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
         },
-        "layouts": {"fsd": inputs.fsd},
-        "images": {
-            "fid": inputs.fid,
-            "fid_absent_because": inputs.fid_absent_because if inputs.fid is None else None,
-            "segmenter_frechet": inputs.segmenter_frechet,
-        },
+        **{part: _measured(inputs.metrics, part) for part in ("layouts", "images")},
+        "metrics": rows_of_report(),
+        "metric_problems": METRICS.problems(),
         "noise": {"mean_absolute_difference": inputs.noise_difference},
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
@@ -185,6 +184,16 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...]) -> dict[str, Any]:
         "delta_all_vs_real": _difference(arm.delta_all),
         "verdict": arm.verdict,
     }
+
+
+def _measured(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The values of one part with everything measured of them, as `fid`, `fid_absent_because`, `color_distance/car`."""
+    values = {
+        key: value
+        for key, value in metrics.items()
+        if METRICS.get(key.partition("/")[0].removesuffix("_absent_because")).of == part
+    }
+    return {"fid_absent_because": None, **values} if "fid" in values else values
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scenepalette.evaluation.registry import rows_of_report
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.training.monitor import COLLAPSES, SAME_PICTURE
 
@@ -62,6 +63,11 @@ def number(value: float | None) -> str:
         return NO_VALUE
     # What is left of sums that cancel is no figure.
     return f"{0.0 if abs(value) < ROUNDING else value:.3g}"
+
+
+def metric_value(value: float | None, scale: float) -> str:
+    """A metric as tables show it: fractions in percent, others with three digits."""
+    return percent(value) if scale == 100 else number(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -261,28 +267,15 @@ def measures(document: Mapping[str, Any]) -> list[Measure]:
                 f"{palettes['rows'][kind]} rows.",
             )
         )
-    images = document["images"]
+    # Reports of earlier versions hold the same metrics without naming them.
+    for row in document.get("metrics") or rows_of_report():
+        values, key = document[row["of"]], row["key"]
+        value, reason = values.get(key), values.get(f"{key}_absent_because")
+        if key in values:
+            shown = "absent" if value is None else metric_value(value, row["scale"])
+            meaning = row["meaning"] if reason is None else f"{row['meaning']} {reason}"
+            rows.append(Measure(row["title"], shown, row["better"], meaning))
     rows += [
-        Measure(
-            "FSD",
-            number(document["layouts"]["fsd"]),
-            "lower",
-            "Fréchet segmentation distance: class shares of generated layouts against those of real training layouts.",
-        ),
-        Measure(
-            "FID",
-            number(images["fid"]) if images["fid"] is not None else "absent",
-            "lower",
-            "Fréchet Inception distance: generated against real images."
-            + (f" Absent: {images['fid_absent_because']}" if images["fid"] is None else ""),
-        ),
-        Measure(
-            "Segmenter Fréchet distance",
-            number(images["segmenter_frechet"]),
-            "lower",
-            "The same formula on features of the segmenter trained on real data; comparable within this report only, "
-            "not with any FID.",
-        ),
         Measure(
             "Noise difference",
             number(document["noise"]["mean_absolute_difference"]),

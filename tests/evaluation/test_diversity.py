@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 from torch import nn
 from torchvision.models import alexnet
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.evaluation.diversity import (
     ALEXNET_URL,
@@ -143,8 +143,7 @@ def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], obj
 @pytest.fixture(scope="module")
 def lpips(alexnet_weights: Path) -> nn.Module:
     before = torch.hub.get_dir()
-    network, reason = load_lpips(alexnet_weights)
-    assert reason is None and network is not None
+    network = load_lpips(alexnet_weights)
     assert torch.hub.get_dir() == before
     return network
 
@@ -201,9 +200,9 @@ def test_lpips_without_weights_is_absent_with_its_reason(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    network, reason = load_lpips()
-    assert network is None
-    assert reason == (
+    with pytest.raises(AbsentError) as absent:
+        load_lpips()
+    assert str(absent.value) == (
         "AlexNet weights could not be downloaded (<urlopen error no network>); give the path of "
         "alexnet-owt-7be5be79.pth."
     )
@@ -212,9 +211,9 @@ def test_lpips_without_weights_is_absent_with_its_reason(monkeypatch: pytest.Mon
 
 def test_lpips_with_weights_of_another_network_is_absent(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
-    network, reason = load_lpips(tmp_path / "other.pth")
-    assert network is None
-    assert reason is not None and "other.pth could not be loaded" in reason and "\n" not in reason
+    with pytest.raises(AbsentError, match=r"other\.pth could not be loaded") as absent:
+        load_lpips(tmp_path / "other.pth")
+    assert "\n" not in str(absent.value)
 
 
 def test_class_variance_by_hand() -> None:

@@ -81,7 +81,7 @@ def test_a_class_that_never_occurs_is_null(make_inputs: MakeInputs, tmp_path: Pa
         confusion[:, 2, :] = 0
         confusion[:, :, 2] = 0
         arms.append(replace(run, confusion=confusion))
-    document = write_report(tmp_path, replace(inputs, arms=arms, fsd=float("nan")))
+    document = write_report(tmp_path, replace(inputs, arms=arms, metrics={**inputs.metrics, "fsd": float("nan")}))
     absent = document["arms"][1]["per_class"]["car_<b>|x"]
     assert absent["mean"] is None and absent["ci95"] == [None, None] and absent["values"] == [None, None]
     assert document["layouts"]["fsd"] is None
@@ -130,7 +130,7 @@ def test_a_run_without_the_optional_parts_still_reports(make_inputs: MakeInputs,
 
 
 def test_all_problems_are_named_at_once(make_inputs: MakeInputs, tmp_path: Path) -> None:
-    inputs = make_inputs(gan_train={"full": "nowhere"}, fid_absent_because=None)
+    inputs = make_inputs(gan_train={"full": "nowhere"}, metrics={"fid": None})
     arms = [replace(run, name="renamed" if run.name == "real" else run.name) for run in inputs.arms]
     arms[1] = replace(arms[1], steps=7)
     arms[2] = replace(arms[2], confusion=arms[2].confusion[:3])
