@@ -190,12 +190,14 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
     if isinstance(values[0], int) and len(values) == 1:
         return {name: values[0]}
     mean = mean_of_defined(np.asarray(values, dtype=np.float64), axis=0)
-    of_classes = {} if mean.ndim == 0 else dict(zip(table.names, mean, strict=True))
-    value = float(mean_of_defined(mean)) if of_classes else float(mean)
-    entries: ImageMetrics = {name: value}
-    if not np.isfinite(value):
+    of_classes = {}
+    if mean.ndim:
+        of_classes = {key: float(each) for key, each in zip(table.names, mean, strict=True) if np.isfinite(each)}
+        mean = np.mean(list(of_classes.values())) if of_classes else np.float64("nan")
+    entries: ImageMetrics = {name: float(mean)}
+    if not np.isfinite(mean):
         entries = {name: None, f"{name}_absent_because": f"{name} is absent: {metric.undefined}."}
-    return entries | {f"{name}/{key}": float(each) for key, each in of_classes.items() if np.isfinite(each)}
+    return entries | {f"{name}/{key}": each for key, each in of_classes.items()}
 
 
 def _check(

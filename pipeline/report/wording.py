@@ -7,7 +7,6 @@ from report.json.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from scenepalette.evaluation.registry import rows_of_report
@@ -25,16 +24,6 @@ MEASURES = {
     "image_diversity": "images of different layouts differ {:.0%} as much as real ones",
     "image_noise_difference": "noise alone changes an image by {:.1f} of 255 grey levels",
 }
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One line of the table of generator metrics: name, value, which direction is better, what it says."""
-
-    name: str
-    value: str
-    better: str
-    explanation: str
 
 
 def percent(fraction: float | None) -> str:
@@ -245,45 +234,42 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def measures(document: Mapping[str, Any]) -> list[Measure]:
-    """The metrics of palettes, layouts and images, each with what it says."""
+def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The metrics of palettes, layouts and images: name, value, which values are better, what it says."""
     palettes = document["palettes"]
     rows = [
-        Measure(
+        (
             "Palette components",
             str(palettes["components"]),
             "",
             "Gaussians in the mixture of scene palettes, chosen by the Akaike criterion.",
         )
     ]
-    for kind, mean in palettes["kl"].items():
-        tail = palettes["kl_quantiles"][kind]["95%"]
-        rows.append(
-            Measure(
-                f"Palette KL, {kind}",
-                f"{number(mean)} (95 % of rows below {number(tail)})",
-                "lower",
-                "How far the class shares of the layouts are from those asked for; mean of "
-                f"{palettes['rows'][kind]} rows.",
-            )
+    rows += [
+        (
+            f"Palette KL, {kind}",
+            f"{number(mean)} (95 % of rows below {number(palettes['kl_quantiles'][kind]['95%'])})",
+            "lower",
+            f"How far the class shares of the layouts are from those asked for; mean of {palettes['rows'][kind]} rows.",
         )
+        for kind, mean in palettes["kl"].items()
+    ]
     # Reports of earlier versions hold the same metrics without naming them.
     for row in document.get("metrics") or rows_of_report():
         values, key = document[row["of"]], row["key"]
-        value, reason = values.get(key), values.get(f"{key}_absent_because")
         if key in values:
-            shown = "absent" if value is None else metric_value(value, row["scale"])
-            meaning = row["meaning"] if reason is None else f"{row['meaning']} {reason}"
-            rows.append(Measure(row["title"], shown, row["better"], meaning))
-    rows += [
-        Measure(
+            shown = "absent" if values[key] is None else metric_value(values[key], row["scale"])
+            meaning = f"{row['meaning']} {values.get(f'{key}_absent_because') or ''}".strip()
+            rows.append((row["title"], shown, row["better"], meaning))
+    rows.append(
+        (
             "Noise difference",
             number(document["noise"]["mean_absolute_difference"]),
             "",
-            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; "
-            "near 0 means one image per layout.",
-        ),
-    ]
+            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; near 0 "
+            "means one image per layout.",
+        )
+    )
     return rows
 
 

@@ -18,7 +18,8 @@ from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import row_models
 from scenepalette.pipeline.recipes import RECIPES, load_config
-from scenepalette.pipeline.report.comparison import render_comparison_markdown
+from scenepalette.pipeline.report.comparison import comparison_page
+from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.run import Run, comparison_units_of, units_of
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]
@@ -134,7 +135,7 @@ def test_a_comparison_measures_every_row(compared: Path) -> None:
 def test_pages_name_every_row_and_what_is_absent(compared: Path) -> None:
     folder = compared / "comparison/report"
     page, text = (folder / "comparison.html").read_text(), (folder / "comparison.md").read_text()
-    assert text == render_comparison_markdown(document_of(compared))
+    assert text == to_markdown(comparison_page(document_of(compared)))
     for name in CHOSEN:
         assert name in page and f"figures/{name}.png" in text
     assert page.count("data:image/png;base64,") == len(CHOSEN)
