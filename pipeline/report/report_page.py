@@ -53,7 +53,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "
-            "GAN-test: the segmenter trained on real images, tested on generated pairs; near its value on real images is good."
+            "GAN-test: the segmenter trained on real images, tested on generated pairs; near its value on real images "
+            "is good."
         ),
         _pairs(document),
         Table(("Metric", "Value", "Better", "What it says"), wording.measures(document), long=1),
