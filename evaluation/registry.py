@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.registry import Registry
+from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.evaluation.appearance import color_distance, texture_distance
 from scenepalette.evaluation.diversity import (
     ClassVariance,
@@ -280,7 +280,7 @@ def columns_of_comparison() -> list[dict[str, Any]]:
     return [
         {
             "key": name,
-            "title": metric.heading,
+            "title": f"{metric.heading}, {metric.unit}" if metric.unit not in ("", "%") else metric.heading,
             "better": metric.better,
             "scale": metric.scale,
             "meaning": metric.meaning,
@@ -297,11 +297,19 @@ def rows_of_report() -> list[dict[str, Any]]:
             "title": metric.title or metric.heading,
             "better": metric.better,
             "scale": metric.scale,
+            "unit": metric.unit,
             "meaning": f"{metric.meaning[:1].upper()}{metric.meaning[1:]}. {metric.note}".strip(),
             "of": metric.of,
         }
         for name, metric in _shown_in("report")
     ]
+
+
+def metrics_from_elsewhere() -> dict[str, Any]:
+    """Return what a finished page depends on beside this package: plug-ins by name with their packages, or nothing."""
+    sources = {name: METRICS.source(name) for name in METRICS}
+    plugins = {name: source for name, source in sources.items() if source != PACKAGE}
+    return {"metrics": plugins} if plugins else {}
 
 
 def _shown_in(page: str) -> Iterator[tuple[str, Metric]]:

@@ -258,6 +258,7 @@ def comparison_page(document: Mapping[str, Any]) -> Page:
             Table(head, values, numeric=range(3, len(head))),
             Text(perceptual_notes(document)),
             Bullets([*absences(document), *discriminators(document)]),
+            Heading("What the columns say"),
             Bullets([f"{column['title']}: {column['meaning']}." for column in columns]),
             Heading("Samples"),
             Text("The first pairs that each row made, layouts above images."),

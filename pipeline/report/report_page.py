@@ -48,8 +48,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Heading("Arms"),
         _arms(document, both),
         Text(wording.method(document) + note),
-        *_figures(document, "arms"),
         Bullets(wording.cautions(document), title="Before acting on this"),
+        *_figures(document, "arms"),
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "
@@ -58,6 +58,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
         ),
         _pairs(document),
         Table(("Metric", "Value", "Better", "What it says"), wording.measures(document), long=1),
+        # Reports of earlier versions name none.
+        *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
         *_figures(document, "generators"),
         *([Heading("Training"), Bullets(trainings)] if trainings else []),
         Heading("Classes"),
@@ -134,7 +136,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
             )
         )
     head = ["Arm", "mIoU, % [95 %]", "Against real, points [95 %]", "Verdict", *(["mIoU*, %"] if both else [])]
-    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=(1,), long=1)
+    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=(1, 4) if both else (1,), long=1)
 
 
 def _pairs(document: Mapping[str, Any]) -> Table:
