@@ -258,9 +258,7 @@ def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
     for row in document.get("metrics") or rows_of_report():
         values, key = document[row["of"]], row["key"]
         if key in values:
-            shown = (
-                "absent" if values[key] is None else f"{metric_value(values[key], row['scale'])} {row['unit']}".strip()
-            )
+            value = f"{metric_value(values[key], row['scale'])} {row['unit']}".strip()
             meaning = f"{row['meaning']} {values.get(f'{key}_absent_because') or ''}".strip()
             rows.append((row["title"], "absent" if values[key] is None else value, row["better"], meaning))
     rows.append(
