@@ -58,54 +58,43 @@ class RowResult:
     pairs: Path
 
 
-@dataclass(frozen=True)
-class ComparisonInputs:
-    """Everything that the comparison is written from.
+def write_comparison(
+    folder: Path,
+    config: RunConfig,
+    results: Sequence[RowResult],
+    *,
+    real_confusion: np.ndarray,
+    train: Pairs,
+    validation: Pairs,
+    durations: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
 
-    Attributes:
+    The document that comparison.json holds has mIoU as fractions and null for what is undefined.
+
+    Args:
+        folder: Output folder.
         config: The run's configuration.
-        rows: Results in the order of the table.
+        results: Results in the order of the table.
         real_confusion: Confusion matrices [N, K, K] of the segmenter trained on real pairs.
         train: Real training pairs.
         validation: Real validation pairs.
         durations: Seconds per unit.
         provenance: Versions and hardware.
     """
-
-    config: RunConfig
-    rows: Sequence[RowResult]
-    real_confusion: np.ndarray
-    train: Pairs
-    validation: Pairs
-    durations: Mapping[str, float]
-    provenance: Mapping[str, Any]
-
-
-def write_comparison_report(folder: Path, inputs: ComparisonInputs) -> dict[str, Any]:
-    """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
-
-    Returns:
-        The document that comparison.json holds; mIoU as fractions, null for what is undefined.
-    """
-    for result in inputs.rows:
-        tile_pictures(folder / "figures" / f"{result.name}.png", _strip(result, inputs.train), columns=SHOWN_PAIRS)
-    document = build_comparison(inputs)
-    images = {row["figure"]: (folder / row["figure"]).read_bytes() for row in document["rows"]}
-    write_page(folder, "comparison", comparison_page(document), document, images)
-    return document
-
-
-def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
-    """Gather the comparison as plain JSON values."""
-    config, table = inputs.config, inputs.train.table
-    samples, seed = config.report.bootstrap_samples, config.seed
+    table = train.table
 
     def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
-        estimate = estimate_miou(confusion, table.eval_ids, samples, seed, name)
+        estimate = estimate_miou(confusion, table.eval_ids, config.report.bootstrap_samples, config.seed, name)
         return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high]}
 
     rows = []
-    for result in inputs.rows:
+    for result in results:
+        # The first pairs of a row, each as its layout above its image.
+        pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
+        strip = [np.concatenate([table.colorize(pair.label), pair.image]) for pair in pairs]
+        tile_pictures(folder / "figures" / f"{result.name}.png", strip, columns=SHOWN_PAIRS)
         models = row_models(config, result.name, result.row)
         parts = [*([models.layout.unit] if models.layout else []), models.image.unit]
         rows.append(
@@ -119,8 +108,7 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
                 "metrics": dict(result.metrics),
                 "gan_train": miou(result.gan_train, f"gan_train {result.name}"),
                 "training_seconds": {
-                    name: inputs.durations.get(name)
-                    for name in [*parts, *([models.finetuned] if models.finetuned else [])]
+                    name: durations.get(name) for name in [*parts, *([models.finetuned] if models.finetuned else [])]
                 },
                 "figure": f"figures/{result.name}.png",
             }
@@ -129,11 +117,11 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
     document = {
         "schema": SCHEMA,
         "dataset": {
-            "name": inputs.train.name,
-            "licence": inputs.train.licence,
-            "train": len(inputs.train),
-            "val": len(inputs.validation),
-            "size": list(inputs.train.size),
+            "name": train.name,
+            "licence": train.licence,
+            "train": len(train),
+            "val": len(validation),
+            "size": list(train.size),
             "classes": list(table.names),
         },
         "budget": {
@@ -147,20 +135,16 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
             "layouts_for_diversity": config.compare.layouts,
             "images_per_layout": config.compare.draws,
         },
-        "real": {"miou": miou(inputs.real_confusion, "real"), "steps": config.segmenters.steps},
+        "real": {"miou": miou(real_confusion, "real"), "steps": config.segmenters.steps},
         "columns": columns_of_comparison(),
         "metric_problems": METRICS.problems(),
         "rows": rows,
-        "durations": inputs.durations,
-        "provenance": inputs.provenance,
+        "durations": durations,
+        "provenance": provenance,
     }
-    return to_json_values(document)
-
-
-def _strip(result: RowResult, train: Pairs) -> list[np.ndarray]:
-    """Return the first pairs of a row, each as its layout above its image."""
-    pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
-    return [np.concatenate([train.table.colorize(pair.label), pair.image]) for pair in pairs]
+    values = to_json_values(document)
+    images = {row["figure"]: (folder / row["figure"]).read_bytes() for row in values["rows"]}
+    write_page(folder, "comparison", comparison_page(values), values, images)
 
 
 def show_metric(row: Mapping[str, Any], column: Mapping[str, Any]) -> str:

@@ -26,7 +26,8 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import PairModels
-from scenepalette.pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
+from scenepalette.pipeline.report import comparison as report
+from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, read_confusion
 from scenepalette.training.checkpoint import read_metadata
@@ -146,26 +147,24 @@ def write_comparison(
     provenance: Mapping[str, Any],
 ) -> None:
     """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    rows = []
-    for name in config.compare.rows:
-        base = run_dir / "comparison" / name
-        row = ROWS[name]
-        rows.append(
-            RowResult(
-                name=name,
-                row=row,
-                metrics=read_json(base / "metrics" / METRICS),
-                gan_train=read_confusion(base / "segmenter"),
-                pairs=base / "pairs",
-            )
+    home = run_dir / "comparison"
+    results = [
+        RowResult(
+            name=name,
+            row=ROWS[name],
+            metrics=read_json(home / name / "metrics" / METRICS),
+            gan_train=read_confusion(home / name / "segmenter"),
+            pairs=home / name / "pairs",
         )
-    inputs = ComparisonInputs(
-        config=config,
-        rows=rows,
+        for name in config.compare.rows
+    ]
+    report.write_comparison(
+        folder,
+        config,
+        results,
         real_confusion=real_confusion,
         train=train,
         validation=validation,
         durations=durations,
         provenance=provenance,
     )
-    write_comparison_report(folder, inputs)
