@@ -154,12 +154,12 @@ def measure(place: Literal["report", "comparison"], evidence: Evidence) -> Image
     over_layouts: dict[str, list[Any]] = {name: [] for name in chosen if name not in measured}
     if over_layouts:
         for draws in evidence.draws():
-            for name, values in over_layouts.items():
-                if not (values and isinstance(values[-1], AbsentError)):
-                    values.append(_attempt(name, chosen[name], evidence, draws))
+            for name, so_far in over_layouts.items():
+                if not (so_far and isinstance(so_far[-1], AbsentError)):
+                    so_far.append(_attempt(name, chosen[name], evidence, draws))
     values: ImageMetrics = {}
-    for name in chosen:
-        values |= _entries(name, chosen[name], (measured | over_layouts)[name], evidence["table"])
+    for name, metric in chosen.items():
+        values |= _entries(name, metric, (measured | over_layouts)[name], evidence["table"])
     return values
 
 

@@ -119,7 +119,7 @@ def make_report(
             # Of the whole validation split, however few generated pairs are looked at.
             "segmenter_features": [
                 segmenter_features(
-                    real_segmenter, pairs, EVALUATION_BATCH, fabric, progress, f"Features of {what} images"
+                    real_segmenter, pairs, EVALUATION_BATCH, fabric, progress, f"Segmenter features of {what} images"
                 )
                 for what, pairs in (("real", validation), ("generated", generated))
             ],

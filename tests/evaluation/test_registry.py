@@ -124,3 +124,11 @@ def test_a_metric_names_all_its_problems() -> None:
     with pytest.raises(ConfigError) as caught:
         Metric("m", "x", ("pixels",), 3, better="big", shown=frozenset({"poster"}), of="sounds")  # type: ignore[arg-type]
     assert len(caught.value.problems) == 5
+
+
+def test_the_documented_metric_works(evidence: Evidence, plugins: Plugins) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "adding-a-metric.md").read_text(encoding="utf-8")
+    source = text.partition("```python\n")[2].partition("```")[0]
+    plugins.install(METRICS, {"edges": "{module}:EDGES"}, source=source)
+    images = evidence["generated"].batch(range(6))[0].numpy()
+    assert measure("report", evidence)["edges"] == pytest.approx(np.abs(np.diff(images, axis=-1)).mean(), rel=1e-4)
