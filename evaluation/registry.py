@@ -12,7 +12,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.evaluation.appearance import color_distance, texture_distance
 from scenepalette.evaluation.diversity import (
-    ClassVariance,
+    class_variance,
     mean_pairwise_lpips,
     mean_pairwise_ms_ssim,
     number_of_scales,
@@ -88,10 +88,7 @@ def _check(name: str, entry: object) -> str | None:
 
 
 def _class_variance(draws: Draws, table: Any) -> np.ndarray:
-    variance = ClassVariance(table.num_classes)
-    for images in draws.choices:
-        variance.add(images, draws.label)
-    return variance.result().per_class
+    return np.mean([class_variance(images, draws.label, table.num_classes) for images in draws.choices], axis=0)
 
 
 _NO_CLASS_SHOWN = "no generated pair shows a class that counts, nor is one predicted"

@@ -27,7 +27,8 @@ def brightness(generated):
     return float(generated.batch(range(len(generated)))[0].mean())
 
 def spread(draws, table):
-    return np.array([draws.images.std(), float("nan"), 1.0])
+    spread = draws.images.std()
+    return np.array([spread, float("nan"), float("nan") if spread < 60 else 1.0])
 
 BRIGHTNESS = Metric("brightness", "mean of all pixels", ("generated",), brightness, better="higher", unit="level")
 PAGES = frozenset({"comparison"})
