@@ -216,7 +216,7 @@ def fine_tune(
     for step in training.steps(f"finetune {layouts.system} {images.system}"):
         parts: dict[str, Tensor] = {}
         if trains_layouts:
-            loss, parts = layout_trainees.critic_loss(step, last)
+            loss, parts = layout_trainees.discriminator_loss(step, last)
             take_step(step, loss, layout_discriminator)
 
         # Generators: images of generated layouts are to pass for real ones (D2); each keeps its own losses (Eq. 3).

@@ -83,9 +83,9 @@ class PairModels:
             return run_dir / self.finetuned / image_loading.FINE_TUNED_WEIGHTS
         return run_dir / self.image.unit / image_loading.WEIGHTS
 
-    def critic_weights(self, run_dir: Path) -> Path:
+    def discriminator_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the image generator was trained against."""
-        return run_dir / self.image.unit / image_loading.CRITIC_WEIGHTS
+        return run_dir / self.image.unit / image_loading.DISCRIMINATOR_WEIGHTS
 
 
 def layout_model(config: RunConfig, section: str) -> LayoutModel:
@@ -154,7 +154,7 @@ def model_problem(model: LayoutModel | ImageModel, config: RunConfig) -> str | N
             if isinstance(model, LayoutModel):
                 layout_system = LAYOUT_SYSTEMS[model.system]
                 layout_system.build_generator(2, size, model.settings)
-                layout_system.build_critic(2, size, model.settings)
+                layout_system.build_discriminator(2, size, model.settings)
             else:
                 image_system = IMAGE_SYSTEMS[model.system]
                 image_system.build_generator(2, size, model.settings).choose_scheme(model.settings.noise_scheme)

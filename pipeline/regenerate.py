@@ -236,7 +236,9 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
         except ScenepaletteError as error:
             problems.append(f"{needed}: {error.summary}")
     models = run.models_of(name)
-    layout = models.critic_weights(run.run_dir) if models.kind == "pseudo" else models.layout_weights(run.run_dir)
+    layout = (
+        models.discriminator_weights(run.run_dir) if models.kind == "pseudo" else models.layout_weights(run.run_dir)
+    )
     weights = {"layout_model": layout, "image_model": models.image_weights(run.run_dir)}
     for role, path in weights.items():
         stated = manifest["models"].get(role)

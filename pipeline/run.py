@@ -32,7 +32,7 @@ from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
-from scenepalette.generators.images.loading import load_image_critic, load_image_generator
+from scenepalette.generators.images.loading import load_image_discriminator, load_image_generator
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.layouts.loading import load_layout_generator
@@ -706,7 +706,7 @@ class Run:
         if models.kind == "pseudo":
             unlabelled = self._unlabelled()
             labeller = self.labeller(models)
-            layout_model = weights_hash(models.critic_weights(self.run_dir))
+            layout_model = weights_hash(models.discriminator_weights(self.run_dir))
         generation = self.config.generate
         editing = self.config.layouts.partial
         return PairMaker(
@@ -742,9 +742,9 @@ class Run:
         predict = find_image_system(image.system).predict_labels
         if predict is None:
             raise ConfigError(f"The discriminator of {image.system} does not label pixels. Choose another system.")
-        weights = models.critic_weights(self.run_dir)
-        critic = load_image_critic(weights, image.system, train.table, train.size, image.settings)
-        return partial(predict, self.fabric.to_device(critic))
+        weights = models.discriminator_weights(self.run_dir)
+        discriminator = load_image_discriminator(weights, image.system, train.table, train.size, image.settings)
+        return partial(predict, self.fabric.to_device(discriminator))
 
     def image_generator(self, models: PairModels | None = None) -> ImageGenerator:
         """Return a finished image generator on the fabric's device, by default the run's own."""
@@ -758,7 +758,11 @@ class Run:
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""
         unit, folder, models = self.units[name], self.run_dir / name, self.models_of(name)
-        layout = models.critic_weights(self.run_dir) if models.kind == "pseudo" else models.layout_weights(self.run_dir)
+        layout = (
+            models.discriminator_weights(self.run_dir)
+            if models.kind == "pseudo"
+            else models.layout_weights(self.run_dir)
+        )
         weights = {"layout_model": layout, "image_model": models.image_weights(self.run_dir)}
         train, _, _ = data.read_data(self.run_dir / "data")
         generation = self.generation_of(name)

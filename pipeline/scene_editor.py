@@ -25,7 +25,7 @@ from scenepalette.generators.editing import (
     partial_edit,
     resampling,
 )
-from scenepalette.generators.images.loading import load_image_critic
+from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
@@ -171,12 +171,12 @@ class Editor:
             )
         painter = self.painter()
         models = PairModels("semi", None, model)
-        critic = load_image_critic(
-            models.critic_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
+        discriminator = load_image_discriminator(
+            models.discriminator_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
         )
         index = sample_index(sample, self.validation.ids)
         image, _ = self.validation.batch([index])
-        scenes = autoencoding(painter, self.run.fabric.to_device(critic), predict, image, draws, seed)
+        scenes = autoencoding(painter, self.run.fabric.to_device(discriminator), predict, image, draws, seed)
         real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
         return [real, *scenes]
 

@@ -14,7 +14,7 @@ from scenepalette.training.checkpoint import load_weights, system_identity
 
 WEIGHTS = "weights.safetensors"
 FINE_TUNED_WEIGHTS = "images.safetensors"
-CRITIC_WEIGHTS = "critic.safetensors"
+DISCRIMINATOR_WEIGHTS = "critic.safetensors"
 
 
 def load_image_generator(
@@ -38,7 +38,7 @@ def load_image_generator(
     return network.eval().requires_grad_(False)
 
 
-def load_image_critic(
+def load_image_discriminator(
     path: Path, name: str, table: ClassTable, size: tuple[int, int], settings: ImageSettings
 ) -> nn.Module:
     """Load the discriminator that a training wrote to a weights file, in eval mode; the arguments are as above.
@@ -47,7 +47,7 @@ def load_image_critic(
         CheckpointError: The weights are damaged or of another class table, system or size.
         ConfigError: There is no such system, or it has no discriminator.
     """
-    discriminator = find_image_system(name).build_objective(table.num_classes, size, settings, None).critic
+    discriminator = find_image_system(name).build_objective(table.num_classes, size, settings, None).discriminator
     if discriminator is None:
         raise ConfigError(f"The image system {name!r} is trained without a discriminator. Choose another one.")
     load_weights(path, discriminator, system_identity(name, table, size))

@@ -24,7 +24,7 @@ from scenepalette.generators.images.base import (
     Loss,
 )
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
-from scenepalette.generators.images.loading import CRITIC_WEIGHTS, WEIGHTS
+from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
@@ -126,9 +126,11 @@ class ImageTrainees:
         adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
         self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
         self.discriminator = None
-        if self.objective.critic is not None:
+        if self.objective.discriminator is not None:
             adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
-            self.discriminator = Trainee(f"{prefix}discriminator", self.objective.critic, adam, fabric, ranks=ranks)
+            self.discriminator = Trainee(
+                f"{prefix}discriminator", self.objective.discriminator, adam, fabric, ranks=ranks
+            )
         if self.objective.memory is not None:
             fabric.to_device(self.objective.memory)
         if features is not None:
@@ -154,7 +156,7 @@ class ImageTrainees:
     def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Loss:
         """Return the discriminator's loss for the images of `generator_loss`; only if there is one."""
         assert self.discriminator is not None
-        return self.objective.critic_loss(self.discriminator.forward, batch, fake.detach())
+        return self.objective.discriminator_loss(self.discriminator.forward, batch, fake.detach())
 
     def watch(self, folder: Path, finished: int, stream: str) -> dict[str, float]:
         """Write the average's sample sheet after `finished` steps, leaving it and all random state as they are.
@@ -307,5 +309,5 @@ def train_image_generator(
         "perceptual_features": None if features is None else features.description,
     }
     if discriminator is not None:
-        save_weights(folder / CRITIC_WEIGHTS, discriminator.module, metadata)
+        save_weights(folder / DISCRIMINATOR_WEIGHTS, discriminator.module, metadata)
     save_weights(folder / WEIGHTS, generator.average, metadata)

@@ -61,7 +61,7 @@ class InputSource(Protocol):
     """Where a training's inputs come from."""
 
     def draw(self, step: int, stream: str, count: int) -> LayoutInputs:
-        """Return a batch as a function of (seed, stream, step); streams tell apart the critic's and the generator's."""
+        """Return a batch as a function of (seed, stream, step); generator and discriminator have streams apart."""
         ...
 
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:

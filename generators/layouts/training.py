@@ -1,4 +1,4 @@
-"""The training of layout generators of every system: progressive growing with an improved Wasserstein critic."""
+"""The training of layout generators of every system: progressive growing with an improved Wasserstein discriminator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from scenepalette.generators.collapse import LayoutDiversity
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
 from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.losses import (
-    critic_loss,
+    discriminator_loss,
     generator_loss,
     gradient_penalty,
     hard_layout_at_level,
@@ -108,7 +108,7 @@ class LayoutTrainees:
         prefix = "layout " if stage else ""
         network = system.build_generator(table.num_classes, size, settings)
         self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
-        network = system.build_critic(table.num_classes, size, settings)
+        network = system.build_discriminator(table.num_classes, size, settings)
         self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks)
         self.labels, self.num_classes = labels, table.num_classes
         self.base, self.doublings = base_grid(size)
@@ -125,7 +125,7 @@ class LayoutTrainees:
             self.inputs = FullInputs(settings, table, seed, device, conditional=system.conditional, **shared)
 
     def _real_layouts(self, step: int, moment: Moment, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return real layouts as the critic sees them and their palettes."""
+        """Return real layouts as the discriminator sees them and their palettes."""
         name = f"{self._prefix}{self.system.name}"
         part = self.ranks.part
         indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)[part]
@@ -140,8 +140,8 @@ class LayoutTrainees:
             layout = layout_at_level(layout, size, moment.fade, self.settings.relative_sigma)
         return layout, self.palettes[indices].to(self.device)
 
-    def critic_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the critic's loss: real layouts score high, generated ones low, with a gradient of norm 1 between.
+    def discriminator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the discriminator's loss: real layouts score high, generated ones low, with slope 1 between them.
 
         Args:
             step: Optimizer step, from 0.
@@ -164,15 +164,15 @@ class LayoutTrainees:
         # process has some of the part.
         count = max(self.ranks.count, round(count * self.settings.penalty_share))
         own = len(range(count)[self.ranks.part])
-        mixed_critic = partial(self.discriminator.module, level=level, fade=fade, palette=palette[:own])
+        mixed_discriminator = partial(self.discriminator.module, level=level, fade=fade, palette=palette[:own])
         with self.discriminator.fabric.autocast():
-            penalty = gradient_penalty(mixed_critic, real[:own], fake[:own], share[:own])
+            penalty = gradient_penalty(mixed_discriminator, real[:own], fake[:own], share[:own])
         penalty = penalty * (own * self.ranks.count / count)
-        loss = critic_loss(real_scores, fake_scores)
+        loss = discriminator_loss(real_scores, fake_scores)
         return loss + self.settings.gradient_penalty_weight * penalty, {"critic": loss, "penalty": penalty}
 
     def generator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor], LayoutBatch]:
-        """Return the generator's loss: score high and keep to what the system asks for; the critic gets no gradient.
+        """Return the generator's loss: score high and keep to what the system asks for; only the generator learns.
 
         Args:
             step: Optimizer step, from 0.
@@ -258,7 +258,7 @@ def train_layout_generator(
     for step in training.steps(f"train-layouts {kind}"):
         moment = moment_of(settings, step)
 
-        loss, discriminator_parts = trainees.critic_loss(step, moment)
+        loss, discriminator_parts = trainees.discriminator_loss(step, moment)
         take_step(step, loss, discriminator)
 
         loss, generator_parts, _ = trainees.generator_loss(step, moment)

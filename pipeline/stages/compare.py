@@ -20,7 +20,7 @@ from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.evaluation.generated import evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.generators.images.base import ImageGenerator
-from scenepalette.generators.images.loading import load_image_critic
+from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import ROWS
@@ -88,10 +88,10 @@ def measure_row(
         if LAYOUT_SYSTEMS[models.layout.system].conditional:
             given["requested_palettes"] = palettes[0]
     elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        critic = load_image_critic(
-            models.critic_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
+        discriminator = load_image_discriminator(
+            models.discriminator_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
         )
-        given["discriminator"] = discriminator_confusion(critic, models.image.system, validation, fabric)
+        given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, fabric)
     metrics = evaluate_images(
         images_of_layouts,
         np.asarray(filled_labels[chosen]),
@@ -111,11 +111,11 @@ def measure_row(
     write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
-def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
+def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
     """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
-        critic: The trained discriminator.
+        discriminator: The trained discriminator.
         system: Name of its image system.
         validation: Real validation pairs.
         fabric: Device and precision.
@@ -125,12 +125,12 @@ def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, f
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None
-    critic = fabric.to_device(critic)
+    discriminator = fabric.to_device(discriminator)
     total = np.zeros((validation.table.num_classes,) * 2, dtype=np.int64)
     for first in range(0, len(validation), EVALUATION_BATCH):
         image, label = validation.batch(range(first, min(first + EVALUATION_BATCH, len(validation))))
         with torch.inference_mode(), fabric.autocast():
-            prediction = predict(critic, image.to(fabric.device)).cpu()
+            prediction = predict(discriminator, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
     return total
 

@@ -22,12 +22,14 @@ def make_trainee(name: str = "generator", weight: float = 3.0, averaged: bool = 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_loss_that_is_not_finite_is_named_with_its_step(value: float) -> None:
-    with pytest.raises(TrainingError, match=f"The loss critic became {value} at step 12, and nothing was learned"):
-        require_finite(12, generator=1.0, critic=torch.tensor(value, requires_grad=True))
+    with pytest.raises(
+        TrainingError, match=f"The loss discriminator became {value} at step 12, and nothing was learned"
+    ):
+        require_finite(12, generator=1.0, discriminator=torch.tensor(value, requires_grad=True))
 
 
 def test_finite_losses_pass() -> None:
-    require_finite(0, generator=torch.tensor(-3e38), critic=0.0)
+    require_finite(0, generator=torch.tensor(-3e38), discriminator=0.0)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e19])
@@ -35,12 +37,12 @@ def test_a_gradient_that_is_not_finite_is_named_with_its_network_and_step(value:
     first, second = nn.Linear(2, 2), nn.Linear(2, 1)
     for module in (first, second):
         module(torch.ones(1, 2)).sum().backward()
-    require_finite_gradients(3, generator=first, critic=second, unused=nn.Linear(1, 1))
+    require_finite_gradients(3, generator=first, discriminator=second, unused=nn.Linear(1, 1))
     assert second.bias.grad is not None
     second.bias.grad[0] = value
-    message = r"gradient of the critic is not finite at step 3 \(first in bias\)"
+    message = r"gradient of the discriminator is not finite at step 3 \(first in bias\)"
     with pytest.raises(TrainingError, match=message):
-        require_finite_gradients(3, generator=first, critic=second)
+        require_finite_gradients(3, generator=first, discriminator=second)
 
 
 def test_a_step_goes_down_a_loss_that_networks_share() -> None:

@@ -249,7 +249,9 @@ class ImleObjective(ImageObjective):
         noise = self._noise(source, current, stream, positions, chosen, samples.layout)
         return samples._replace(noise=noise, ranks=ranks)
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """The chosen candidate's image is to come near to the real one (Eq. 1, weighted by rarity)."""
         fake = generator(batch.label_map, batch.noise)
         total = self._distance(fake, self._real_features(batch), batch).mean()

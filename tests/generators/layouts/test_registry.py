@@ -231,7 +231,7 @@ def test_full_generators_take_notice_of_the_palette_if_they_are_conditional(obje
 
 def test_losses_are_finite_and_another_loss_can_join_through_the_layouts(objective: LayoutTrainees) -> None:
     moment = Moment(TOP, 0.5, 4, False)
-    loss, parts = objective.critic_loss(0, moment)
+    loss, parts = objective.discriminator_loss(0, moment)
     assert set(parts) == {"critic", "penalty"}
     assert loss.item() == pytest.approx((parts["critic"] + 10 * parts["penalty"]).item())
     loss.backward()
@@ -249,14 +249,14 @@ def test_losses_are_finite_and_another_loss_can_join_through_the_layouts(objecti
     both = torch.autograd.grad(loss + further, list(objective.generator.module.parameters()), allow_unused=True)
     changed = [not torch.equal(a, b) for a, b in zip(own, both, strict=True) if a is not None and b is not None]
     assert sum(changed) > 3
-    # The critic's gradients are what they were.
+    # The discriminator's gradients are what they were.
     for name, parameter in discriminator.named_parameters():
         if name in scores:
             assert torch.equal(parameter.grad, scores[name])  # type: ignore[arg-type]
         assert parameter.requires_grad
 
 
-def test_only_a_conditional_critic_takes_notice_of_the_palette(objective: LayoutTrainees) -> None:
+def test_only_a_conditional_discriminator_takes_notice_of_the_palette(objective: LayoutTrainees) -> None:
     inputs = draw(objective)
     layout = run(objective, inputs).layout
     other = inputs.target.roll(1, dims=1) + torch.tensor([0.1, -0.1, 0.0])
@@ -264,7 +264,7 @@ def test_only_a_conditional_critic_takes_notice_of_the_palette(objective: Layout
         with torch.no_grad():
             discriminator = objective.discriminator.module
             scores = discriminator(layout, TOP, fade, inputs.target) - discriminator(layout, TOP, fade, other)
-        assert (scores.abs().max() > 1e-4) == objective.system.conditional_critic
+        assert (scores.abs().max() > 1e-4) == objective.system.conditional_discriminator
 
 
 def test_another_stage_sees_other_batches(make_objective: MakeObjective) -> None:
@@ -272,7 +272,7 @@ def test_another_stage_sees_other_batches(make_objective: MakeObjective) -> None
     for kind in LAYOUT_SYSTEMS:
         first, later = make_objective(kind), make_objective(kind, stage="finetune")
         assert first.generator_loss(0, moment)[0].item() != later.generator_loss(0, moment)[0].item()
-        assert first.critic_loss(0, moment)[0].item() != later.critic_loss(0, moment)[0].item()
+        assert first.discriminator_loss(0, moment)[0].item() != later.discriminator_loss(0, moment)[0].item()
 
 
 # The registry.
@@ -360,8 +360,9 @@ def test_parameters_at_the_papers_size_by_what_the_systems_leave_out() -> None:
             for name, system in LAYOUT_SYSTEMS.items()
         }
         bare = layout_system("semantic-palette").build_generator(12, size, replace(settings, residual_fusion=False))
-        critics = {
-            name: count_parameters(system.build_critic(12, size, settings)) for name, system in LAYOUT_SYSTEMS.items()
+        discriminators = {
+            name: count_parameters(system.build_discriminator(12, size, settings))
+            for name, system in LAYOUT_SYSTEMS.items()
         }
     assert counts["semantic-palette"] == pytest.approx(27.61e6, rel=5e-4)
     fusion = sum(12 * width * 9 + width for width in (512, 512, 512, 512, 256))
@@ -370,8 +371,8 @@ def test_parameters_at_the_papers_size_by_what_the_systems_leave_out() -> None:
     assert counts["baseline-1"] == counts["semantic-palette"] - fusion
     assert counts["sb-gan"] == counts["semantic-palette"] - fusion - palette_inputs
     planes = 12 * (512 + 512 + 512 + 512 + 256 + 128)
-    assert critics["baseline-2"] == critics["semantic-palette"] + planes
-    assert critics["sb-gan"] == critics["baseline-1"] == critics["semantic-palette"]
+    assert discriminators["baseline-2"] == discriminators["semantic-palette"] + planes
+    assert discriminators["sb-gan"] == discriminators["baseline-1"] == discriminators["semantic-palette"]
 
 
 # What the systems and switches say of themselves.
@@ -500,20 +501,20 @@ def test_an_unconditional_system_asks_for_no_palette(
 
 
 @pytest.mark.parametrize(("kind", "soft_layouts"), [("sb-gan", True), ("baseline-1", False), ("baseline-1", True)])
-def test_the_critic_sees_real_layouts_of_the_same_kind_as_generated_ones(
+def test_the_discriminator_sees_real_layouts_of_the_same_kind_as_generated_ones(
     kind: str, soft_layouts: bool, make_objective: MakeObjective
 ) -> None:
     objective = make_objective(kind, replace(SMALL, soft_layouts=soft_layouts))
     seen: list[Tensor] = []
-    critic = objective.discriminator.forward
+    discriminator = objective.discriminator.forward
 
     class Watched(nn.Module):
         def forward(self, layout: Tensor, *rest: Any) -> Tensor:
             seen.append(layout)
-            return critic(layout, *rest)
+            return discriminator(layout, *rest)
 
     objective.discriminator.forward = Watched()
-    objective.critic_loss(0, Moment(TOP, 0.5, 4, False))
+    objective.discriminator_loss(0, Moment(TOP, 0.5, 4, False))
     real, fake = seen
     one_hot = {0.0, 1.0}
     hard = kind == "sb-gan" or not soft_layouts
@@ -522,7 +523,9 @@ def test_the_critic_sees_real_layouts_of_the_same_kind_as_generated_ones(
     torch.testing.assert_close(real.sum(dim=1), torch.ones(4, *SIZE))
 
 
-def test_the_penalty_of_a_conditional_critic_is_taken_between_the_palettes_too(make_objective: MakeObjective) -> None:
+def test_the_penalty_of_a_conditional_discriminator_is_taken_between_the_palettes_too(
+    make_objective: MakeObjective,
+) -> None:
     objective = make_objective("baseline-2")
     moment = Moment(TOP, 1.0, 4, False)
     random = torch_generator(3, "baseline-2", 0)
@@ -537,7 +540,7 @@ def test_the_penalty_of_a_conditional_critic_is_taken_between_the_palettes_too(m
         scores = objective.discriminator.module(mixed, level=TOP, palette=palette)
         (gradient,) = torch.autograd.grad(scores.sum(), mixed)
         norms.append(gradient[i].norm().item())
-    _, parts = objective.critic_loss(0, moment)
+    _, parts = objective.discriminator_loss(0, moment)
     assert parts["penalty"].item() == pytest.approx(sum((norm - 1) ** 2 for norm in norms) / 4, rel=1e-5)
     # Real layouts come with their own palettes.
     assert real_palette.shape == (4, 3)
