@@ -44,28 +44,26 @@ def test_a_stalled_discriminator_is_seen_in_its_loss(loss: Callable[[int], float
     assert HEALTHY(make_lines(WINDOW - 1, fake=loss)) == []  # the window is not full
 
 
-def test_a_discriminator_whose_gap_does_not_stand_out_is_stalled() -> None:
-    assert HEALTHY(make_lines(WINDOW, discriminator=lambda i: -1.0 - (-1) ** i)) == []
-    (sign,) = HEALTHY(make_lines(WINDOW, discriminator=lambda i: -0.1 - 3.0 * (-1) ** i))
+def test_a_critic_whose_gap_does_not_stand_out_is_stalled() -> None:
+    assert HEALTHY(make_lines(WINDOW, critic=lambda i: -1.0 - (-1) ** i)) == []
+    (sign,) = HEALTHY(make_lines(WINDOW, critic=lambda i: -0.1 - 3.0 * (-1) ** i))
     assert "scores generated and real samples alike" in sign
-    assert HEALTHY(make_lines(WINDOW, discriminator=lambda i: 0.5)) == [sign]  # generated samples score higher
+    assert HEALTHY(make_lines(WINDOW, critic=lambda i: 0.5)) == [sign]  # generated samples score higher
 
 
 def test_a_new_level_begins_a_new_window() -> None:
-    lines = make_lines(2 * WINDOW, discriminator=lambda i: 0.0, level=lambda i: int(i >= WINDOW))
+    lines = make_lines(2 * WINDOW, critic=lambda i: 0.0, level=lambda i: int(i >= WINDOW))
     assert HEALTHY(lines[:WINDOW]) and HEALTHY(lines)
     assert HEALTHY(lines[: WINDOW + 3]) == []
 
 
 def test_short_levels_are_judged_as_well() -> None:
     """A level of 160 steps has as many lines as a gap needs to be told from its scatter."""
-    lines = make_lines(WINDOW, discriminator=lambda i: 3.0 * (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS))
+    lines = make_lines(WINDOW, critic=lambda i: 3.0 * (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS))
     (sign,) = HEALTHY(lines)
     assert "scores generated and real samples alike" in sign
     assert HEALTHY(lines[:-1]) == []
-    healthy = make_lines(
-        WINDOW, discriminator=lambda i: -3.0 - (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS)
-    )
+    healthy = make_lines(WINDOW, critic=lambda i: -3.0 - (-1) ** i, level=lambda i: int(i >= WINDOW - LEAST_GAPS))
     assert HEALTHY(healthy) == []
 
 
