@@ -1,4 +1,4 @@
-"""The embedded data set: street scenes drawn by code, so that everything runs with nothing to download."""
+"""The embedded data set as the rest of the package reads it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scenepalette.common.files import sha256_of_json
 from scenepalette.common.randomness import derive_seed
 from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.sample import Sample
-from scenepalette.data.streetscene.render import render
-from scenepalette.data.streetscene.scene import Scene, sample_scene
+from scenepalette.data.streets.render import render
+from scenepalette.data.streets.scene import Scene, sample_scene
 
 LICENCE = "Apache-2.0"
 SPLITS = ("train", "val")
@@ -98,16 +98,8 @@ class Streets:
     @property
     def fingerprint(self) -> str:
         """Hash of everything that decides the pixels."""
-        return sha256_of_json(
-            {
-                "name": self.name,
-                "version": DRAWING_VERSION,
-                "split": self.split,
-                "count": len(self.ids),
-                "size": list(self.size),
-                "seed": self.seed,
-            }
-        )
+        content = {"split": self.split, "count": len(self.ids), "size": list(self.size), "seed": self.seed}
+        return sha256_of_json({"name": self.name, "version": DRAWING_VERSION, **content})
 
     @property
     def content(self) -> str:

@@ -1,4 +1,4 @@
-"""The rows of a folder of shards as an export takes them: checked, with their pictures as the bytes that they are."""
+"""A folder of shards as an export takes it: hashed and checked, with images as the bytes that are stored."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ExportedRow:
         return f"{self.key}.{'png' if self.image.startswith(bytes([0x89]) + b'PNG') else 'jpg'}"
 
 
-class ShardFolder:
+class VerifiedShards:
     """A folder of shards whose files are hashed before their rows are given out."""
 
     def __init__(self, folder: Path) -> None:
@@ -61,7 +61,6 @@ class ShardFolder:
         if problems:
             raise DataError(f"The shards in {folder} are not those of its manifest.", problems)
         self.table = table_of_manifest(self.manifest)
-        self._hashed: set[str] = set()
         self._check_ids()
 
     def _check_ids(self) -> None:
@@ -77,44 +76,32 @@ class ShardFolder:
         if len(np.unique(np.asarray(digests))) < len(digests):
             raise DataError(f"Ids in {self.folder} come twice. `scenepalette shards verify` names the rows.")
 
-    def rows(self, first: int, count: int) -> Iterator[ExportedRow]:
-        """Yield rows by their place in the folder; one row group is held at a time.
+    def rows(self) -> Iterator[ExportedRow]:
+        """Yield all rows in order; one row group is held at a time.
 
         Raises:
             DataError: A file is not as the manifest says, or a row is damaged.
         """
-        start = 0
+        number = 0
         for shard in self.manifest["shards"]:
-            end = start + shard["rows"]
-            if start < first + count and first < end:
-                wanted = range(max(first, start) - start, min(first + count, end) - start)
-                for position, values in self._stored(shard, wanted):
-                    yield self._checked(start + position, values, f"{shard['name']} row {position}")
-            start = end
-
-    def _stored(self, shard: Mapping[str, Any], wanted: range) -> Iterator[tuple[int, dict[str, Any]]]:
-        path = self.folder / shard["name"]
-        if shard["name"] not in self._hashed:
+            path, first = self.folder / shard["name"], number
             if sha256_of_file(path) != shard["sha256"]:
                 raise DataError(f"{path} was altered since it was written: its SHA-256 is not that of the manifest.")
-            self._hashed.add(shard["name"])
-        with open_shard(path, shard["rows"]) as file:
-            start = 0
-            for group in range(file.num_row_groups):
-                end = start + file.metadata.row_group(group).num_rows
-                if start < wanted.stop and wanted.start < end:
+            with open_shard(path, shard["rows"]) as file:
+                for group in range(file.num_row_groups):
                     table = read_group(file, path, group)
-                    for position in range(max(wanted.start, start), min(wanted.stop, end)):
-                        yield position, table.slice(position - start, 1).to_pylist()[0]
-                start = end
+                    for position in range(table.num_rows):
+                        values = table.slice(position, 1).to_pylist()[0]
+                        yield self._checked(number, values, f"{self.folder} {shard['name']} row {number - first}")
+                        number += 1
 
     def _checked(self, number: int, values: Mapping[str, Any], where: str) -> ExportedRow:
-        row = decode_row(values, f"{self.folder} {where}")
+        row = decode_row(values, where)
         problems = row_problems(row)
         if len(row.palette_achieved) != self.table.num_classes:
             problems.append(
                 f"its palettes have {len(row.palette_achieved)} classes, the manifest {self.table.num_classes}"
             )
         if problems:
-            raise DataError(f"{self.folder} {where} ({row.id!r}) cannot be exported.", problems)
+            raise DataError(f"{where} ({row.id!r}) cannot be exported.", problems)
         return ExportedRow(number, row, values["image"]["bytes"], values["label"]["bytes"])
