@@ -84,19 +84,9 @@ class LayoutTrainees:
         stage: str | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Build the untrained networks, ready to be trained.
+        """Build the untrained networks, ready to be trained; the arguments are those of `train_layout_generator`.
 
-        Args:
-            name: Name of the system.
-            settings: Numbers of networks and training.
-            labels: uint8 [N, H, W] class ids of real layouts, without ignored pixels.
-            table: Class table of the labels.
-            sampler: Where sampled palettes come from.
-            seed: The run's seed.
-            fabric: Device and precision.
-            stage: Name of a training that goes on from another one's weights, so that its batches differ from that
-                one's; None for the first.
-            ranks: The processes that share the batches.
+        `stage` names a training that goes on from another one's weights, so that its batches differ from that one's.
 
         Raises:
             ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
