@@ -13,6 +13,7 @@ from scenepalette.data.readers.image_files import (
     match_names,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: "
@@ -50,6 +51,13 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         ),
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="ade20k",
+    open=open_ade20k,
+    description="scenes of all kinds, 150 classes",
+)
 
 
 def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[str]]:

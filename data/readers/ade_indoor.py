@@ -20,6 +20,7 @@ from scenepalette.data.readers.image_files import (
     PairedFiles,
     not_read_further,
 )
+from scenepalette.data.sample import DatasetEntry
 
 NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"
@@ -39,7 +40,7 @@ SCENES = (
 """The scene categories of the published images."""
 
 
-def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -> PairedFiles:
+def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
     """Open a split of the indoor images in ADE20K's folders.
 
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
@@ -51,7 +52,7 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
-        class_list: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
+        class_file: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
 
     Returns:
         The checked data set.
@@ -60,10 +61,10 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
     all_pairs, problems = pair_ade20k("ade-indoor", root, split)
-    if class_list is None:
+    if class_file is None:
         chosen = _read_class_list(root / CLASS_LIST, within=root)
     else:
-        chosen = _read_class_list(Path(class_list), within=None)
+        chosen = _read_class_list(Path(class_file), within=None)
     listing, scenes = root / f"ade_indoor_im_info_{split}.txt", root / SCENE_LIST
     if listing.is_file():
         pairs, of_list = _listed_pairs(listing, all_pairs)
@@ -88,6 +89,14 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
         ),
         problems=[*problems, *of_list],
     )
+
+
+DATASET = DatasetEntry(
+    name="ade-indoor",
+    open=open_ade_indoor,
+    description="indoor scenes of ADE20K, 95 classes",
+    takes_class_file=True,
+)
 
 
 def _read_class_list(path: Path, within: Path | None) -> list[int]:

@@ -18,6 +18,7 @@ from scenepalette.data.readers.image_files import (
     other_endings,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11
@@ -57,6 +58,14 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         values=LabelValues.class_ids(CAMVID.num_classes, ignored=[UNLABELLED]),
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="camvid",
+    open=open_camvid,
+    description="street scenes from a car, 11 classes",
+    table=CAMVID,
+)
 
 
 def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[str]]:

@@ -13,6 +13,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.untrusted import read_lines
 from scenepalette.data.classes import CELEBAMASK_HQ
 from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
@@ -143,6 +144,14 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
         label_scale=2,
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="celebamask-hq",
+    open=open_celebamask_hq,
+    description="faces with a mask per part, 19 classes",
+    table=CELEBAMASK_HQ,
+)
 
 
 def _mask_name(number: int) -> str:

@@ -17,6 +17,7 @@ from scenepalette.data.readers.image_files import (
     pair_by_folders,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predicted by a pretrained network"
 EXTRA = "train_extra"
@@ -74,6 +75,14 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
         label_origins=origins,
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="cityscapes-25k",
+    open=open_cityscapes_25k,
+    description="Cityscapes with 19,998 more training scenes, labelled by a network",
+    table=CITYSCAPES,
+)
 
 
 def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[str]]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.readers.image_files import LabelValues, PairedFiles, match_names, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
@@ -67,6 +68,14 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
         problems=[*problems, *unmatched],
     )
+
+
+DATASET = DatasetEntry(
+    name="folder",
+    open=open_folder,
+    description="any folder of images and index masks with a class file",
+    takes_class_file=True,
+)
 
 
 def _find_class_file(root: Path) -> Path:

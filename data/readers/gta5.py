@@ -12,6 +12,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "
@@ -74,6 +75,14 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         problems=[*problems, *unmatched],
     )
+
+
+DATASET = DatasetEntry(
+    name="gta5",
+    open=open_gta5,
+    description="frames of a commercial game, classes of Cityscapes",
+    table=CITYSCAPES,
+)
 
 
 def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[str]]:

@@ -12,8 +12,8 @@ from scenepalette.common.files import read_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
-from scenepalette.data.datasets import open_dataset
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS, open_dataset
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -32,13 +32,6 @@ from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-_FIXED_TABLES = {
-    "camvid": CAMVID,
-    "cityscapes": CITYSCAPES,
-    "gta5": CITYSCAPES,
-    "idd": IDD,
-    "celebamask-hq": CELEBAMASK_HQ,
-}
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -80,7 +73,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         scans: dict[Split, Scan] = {
             split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
         }
-        read_seconds = time.monotonic() - began + (open_seconds if config.data.name != "streets" else 0.0)
+        read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
         samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
         train, validation = scans["train"], scans["val"]
@@ -119,7 +112,7 @@ def _open(
     """Open both splits, which checks every file; return those that could be, why others could not, and the seconds."""
     datasets: dict[Split, SegmentationDataset] = {}
     errors: dict[Split, ScenepaletteError] = {}
-    streets = config.data.name == "streets"
+    drawn = DATASETS.get(config.data.name).drawn
     began = time.monotonic()
     progress.start("checking files", len(SPLITS))
     for split in SPLITS:
@@ -129,8 +122,8 @@ def _open(
                 split,
                 config.data.root,
                 class_file=config.data.class_file,
-                count=(config.data.train_scenes if split == "train" else config.data.val_scenes) if streets else None,
-                size=config.data.size if streets else None,
+                count=(config.data.train_scenes if split == "train" else config.data.val_scenes) if drawn else None,
+                size=config.data.size if drawn else None,
                 seed=config.seed,
             )
         except ScenepaletteError as error:
@@ -157,8 +150,9 @@ def _scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progres
 def _declared_table(config: RunConfig) -> ClassTable | None:
     """Return the classes of a data set that could not be opened, where they can be known all the same."""
     root = config.data.root
-    if config.data.name in _FIXED_TABLES or root is None:
-        return _FIXED_TABLES.get(config.data.name)
+    table = DATASETS.get(config.data.name).table
+    if table is not None or root is None:
+        return table
     files = [config.data.class_file] if config.data.class_file else [root / name for name in CLASS_FILES]
     for path in files:
         try:

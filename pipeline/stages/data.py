@@ -11,7 +11,7 @@ from scenepalette.common.files import sha256_of_json
 from scenepalette.common.progress import Progress
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import SPLITS, open_dataset
+from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig
@@ -51,7 +51,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
 
 
 def _open_splits(config: DataConfig, seed: int) -> list[SegmentationDataset]:
-    drawn = config.name == "streets"
+    drawn = DATASETS.get(config.name).drawn
     return [
         open_dataset(
             config.name,

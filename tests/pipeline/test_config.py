@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.data.datasets import DATASET_NAMES
+from scenepalette.data.datasets import DATASETS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from scenepalette.pipeline.recipes import RECIPES, load_config
@@ -27,7 +27,13 @@ def test_unknown_key_is_named() -> None:
 
 
 def test_every_data_set_can_be_named() -> None:
-    assert get_args(DataConfig.model_fields["name"].annotation) == DATASET_NAMES
+    assert DataConfig.model_json_schema()["properties"]["name"]["enum"] == list(DATASETS)
+
+
+def test_an_unknown_data_set_is_told_with_the_known_ones() -> None:
+    (problem,) = problems_of(RECIPES["demo"](), "data.name=kitti")
+    assert problem.startswith("data.name: there is no data set 'kitti'; known are streets, camvid, ")
+    assert problem.endswith(", got 'kitti'")
 
 
 def test_all_wrong_values_are_reported_at_once_with_their_fields() -> None:
