@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.readers.image_files import (
     FilePair,
@@ -60,7 +61,7 @@ DATASET = DatasetEntry(
 )
 
 
-def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[str]]:
+def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
     """Pair the files of a split of ADE20K.
 
     Args:
@@ -69,7 +70,7 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
         split: "train" or "val".
 
     Returns:
-        The pairs, sorted by id, and one text per file that has no counterpart.
+        The pairs, sorted by id, and a problem per file that has no counterpart.
 
     Raises:
         DataError: A folder is missing.

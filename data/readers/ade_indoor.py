@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import ClassTable
@@ -111,29 +112,33 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
             "number from 1 to 150."
         ) from error
     chosen: list[int] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
+
+    def report(text: str) -> None:
+        problems.append(Problem(ProblemKind.CLASS_FILE, "", text))
+
     for place, line in enumerate(lines, start=1):
         text = line.strip()
         if not text:
             continue
         number = int(text) if text.isdecimal() else numbers.get(text, 0)
         if number not in numbers.values():
-            problems.append(f"line {place}: '{text}' is neither a class of ADE20K nor a number from 1 to 150")
+            report(f"line {place}: '{text}' is neither a class of ADE20K nor a number from 1 to 150")
         elif number in chosen:
-            problems.append(f"line {place}: '{text}' is listed before")
+            report(f"line {place}: '{text}' is listed before")
         else:
             chosen.append(number)
     if len(chosen) != NUM_CLASSES:
-        problems.append(f"{len(chosen)} different classes; {NUM_CLASSES} are required")
+        report(f"{len(chosen)} different classes; {NUM_CLASSES} are required")
     if problems:
         raise DataError(f"The class list {path} cannot be used. Correct:", problems)
     return chosen
 
 
-def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
     by_id = {pair.id: pair for pair in pairs}
     listed: list[FilePair] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for place, line in enumerate(read_lines(listing, listing.parent), start=1):
         if len(problems) >= MOST_LINE_PROBLEMS:
             problems.append(not_read_further(listing, place))
@@ -144,14 +149,17 @@ def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair],
         if name in by_id:
             listed.append(by_id[name])
         else:
-            problems.append(f"{listing.name}, line {place}: {name} listed, but its image or label is missing")
+            text = f"{name} listed, but its image or label is missing"
+            problems.append(Problem(ProblemKind.LIST, listing.name, text, place))
     return listed, problems
 
 
-def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
     lines = read_lines(scenes, scenes.parent)
     scene_of = {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
     problems = [
-        f"{pair.image.name}: {scenes.name} states no scene category for it" for pair in pairs if pair.id not in scene_of
+        Problem(ProblemKind.LIST, pair.image.name, f"{scenes.name} states no scene category for it")
+        for pair in pairs
+        if pair.id not in scene_of
     ]
     return [pair for pair in pairs if scene_of.get(pair.id) in SCENES], problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from scenepalette.common.problems import Problem
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.image_files import (
@@ -85,7 +86,7 @@ DATASET = DatasetEntry(
 )
 
 
-def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[str]]:
+def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[Problem]]:
     ending = "_leftImg8bit.png"
     images, _ = files_by_folder(root, image_folder, [ending])
     labels, _ = files_by_folder(root, EXTRA_LABELS, [ending])

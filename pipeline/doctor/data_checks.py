@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import is_within
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.readers.image_files import RawLabel, read_raw_label
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.doctor.label_guesses import guess
+from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.near_duplicates import (
     ADJACENT,
     NEARLY,
@@ -46,57 +47,23 @@ MOST_LAID_OVER = 300
 
 Split = Literal["train", "val"]
 
-# Which check a reader's message belongs to, by words in it; the first that fits.
-_KINDS: tuple[tuple[str, str], ...] = (
-    ("lists", r"^[^/:]+\.txt, line \d+: "),
-    (
-        "pairing",
-        r"only the ending|no (label|image|mask) for it|a second (image|file)|occurs twice|missing$|is empty",
-    ),
-    ("label values", r"label values .* allowed are|every pixel is ignored|class ids must fit"),
-    ("label files", r"colour-coded|labels must be PNG|bits per pixel|masks must be|a mask must be|it is coloured"),
-    ("sizes", r"pixels \(height x width\), but"),
-)
-_SENTENCES = {
-    "lists": (
-        "",
-        "Lines of lists that cannot be used.",
-        "Correct these lines, or add the files that they name.",
-    ),
-    "pairing": (
-        "Every image has its label, and every label its image.",
-        "Images and labels that cannot be paired.",
-        "Add the missing files, rename them, or remove those that are left over.",
-    ),
-    "files": (
+_FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
+    ProblemKind.LIST: ("", "Lines of lists that cannot be used"),
+    ProblemKind.PAIRING: ("Every image has its label, and every label its image.", "Files that cannot be paired"),
+    ProblemKind.FILE: (
         "Every file decodes completely.",
-        "Files that are damaged, not readable, or not what their names say.",
-        "Copy them again from their source, or remove them together with their counterparts.",
+        "Files that are damaged, not readable, or not what their names say",
     ),
-    "sizes": (
-        "Every label is as large as its image.",
-        "Labels that are not as large as their images.",
-        "Find the right label of each, or scale it to its image's size, to the nearest pixel.",
-    ),
-    "label files": (
+    ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
+    ProblemKind.LABEL_FORMAT: (
         "Labels are index masks: one channel, a class id per pixel.",
-        "Labels that are not index masks.",
-        "Convert them to 8-bit PNG files of one channel that hold class ids.",
+        "Labels that are not index masks",
     ),
-    "label values": (
+    ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
-        "Label values that stand for no class.",
-        "Complete the class table or `ignore_ids`, or convert the labels.",
+        "Label values that stand for no class",
     ),
 }
-
-
-def problems_by_check(problems: Sequence[str]) -> dict[str, list[str]]:
-    """Sort what a reader found wrong by the check that it belongs to; what fits none is about files."""
-    sorted_: dict[str, list[str]] = {name: [] for name in _SENTENCES}
-    for problem in problems:
-        sorted_[next((name for name, words in _KINDS if re.search(words, problem)), "files")].append(problem)
-    return sorted_
 
 
 def check_opening(
@@ -109,53 +76,39 @@ def check_opening(
         root: The data set's folder.
         table: Its classes, if known.
     """
-    whole = [error for error in errors.values() if not error.problems]
-    checks = []
-    if whole:
-        texts = list(dict.fromkeys(str(error) for error in whole))
-        checks.append(Check("data set", "problem", texts[0], "Mend that and ask again.", tuple(texts[1:])))
-    # A class file, list or folder that cannot be used keeps files from being looked at.
-    parts = [error for error in errors.values() if error.problems and not _about_files(error)]
-    for error in {error.summary: error for error in parts}.values():
-        checks.append(Check("data set", "problem", error.summary, "Correct what is listed.", error.problems))
-    lists = [list(error.problems) for error in errors.values() if error.problems and _about_files(error)]
-    sorted_ = problems_by_check([problem for problems in lists for problem in problems])
-    looked_at = not whole and not parts
-    for name, (fine, wrong, remedy) in _SENTENCES.items():
-        found = sorted_[name]
-        if found:
-            guesses = _guesses(found, root, table) if name in ("label files", "label values") else []
-            remedy = f"{remedy} " + " ".join(f"It seems that {text}." for text in guesses) if guesses else remedy
-            checks.append(Check(name, "problem", f"{wrong[:-1]}: {len(found)}.", remedy, tuple(found)))
-        elif looked_at and fine:
-            checks.append(Check(name, "ok", fine))
-    return checks
-
-
-def _about_files(error: ScenepaletteError) -> bool:
-    """Tell a reader's list of files from a list about the data set as a whole, such as folders that are missing."""
-    return "', split '" in error.summary
-
-
-def _guesses(problems: Sequence[str], root: Path | None, table: ClassTable | None) -> list[str]:
-    if root is None:
-        return []
-    raw: list[RawLabel] = []
-    # What is wholly ignored holds nothing but values that are allowed.
-    for problem in [problem for problem in problems if "every pixel is ignored" not in problem][:LOOKED_AT]:
-        path = root / problem.partition(": ")[0]
-        try:
-            raw.append(read_raw_label(path))
-        except DataError:
+    problems: dict[ProblemKind, list[Problem]] = {kind: [] for kind in _FINE_AND_WRONG}
+    checks: dict[str, Check] = {}
+    for error in errors.values():
+        found = error.found if isinstance(error, DataError) else ()
+        if found and found[0].kind in problems:
+            for problem in found:
+                problems[problem.kind].append(problem)
             continue
-    return guess(raw, table, ignored=_ignored_values(problems))
+        # A class file, list or folder that cannot be used keeps files from being looked at.
+        remedy = found[0].kind.remedy if found else "Correct that and check again."
+        checks[error.summary] = Check("data set", "problem", error.summary, remedy, error.problems)
+    looked_at = not checks
+    result = list(checks.values())
+    for kind, (fine, wrong) in _FINE_AND_WRONG.items():
+        listed = problems[kind]
+        if listed:
+            guesses = [f"It seems that {text}." for text in _guesses(listed, root, table)]
+            remedy = " ".join([kind.remedy, *guesses])
+            details = tuple(str(problem) for problem in listed)
+            result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
+        elif looked_at and fine:
+            result.append(Check(kind.title, "ok", fine))
+    return result
 
 
-def _ignored_values(problems: Sequence[str]) -> set[int]:
-    """Return the values that readers say may occur without standing for a class."""
-    stated = {match[1] for problem in problems if (match := re.search(r"as ignored, ([\d ,to]+)$", problem))}
-    runs = [[int(number) for number in run.split(" to ")] for text in stated for run in text.split(", ")]
-    return {value for run in runs for value in range(run[0], run[-1] + 1)}
+def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable | None) -> list[str]:
+    """Return what the label files of some problems seem to be."""
+    labels = []
+    for problem in problems[:LOOKED_AT]:
+        if root is not None and problem.kind in (ProblemKind.LABEL_FORMAT, ProblemKind.LABEL_VALUE):
+            with suppress(DataError):
+                labels.append(read_raw_label(root / problem.path))
+    return guess(labels, table, ignored=frozenset().union(*(problem.ignored for problem in problems)))
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
