@@ -49,7 +49,10 @@ Split = Literal["train", "val"]
 
 _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
     ProblemKind.LIST: ("", "Lines of lists that cannot be used"),
-    ProblemKind.PAIRING: ("Every image has its label, and every label its image.", "Files that cannot be paired"),
+    ProblemKind.PAIRING: (
+        "Every image has its label, and every label its image.",
+        "Images and labels that cannot be paired",
+    ),
     ProblemKind.FILE: (
         "Every file decodes completely.",
         "Files that are damaged, not readable, or not what their names say",

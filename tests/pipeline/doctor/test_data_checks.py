@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets import Streets
 from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.scan import Scan
 
 K = CAMVID.num_classes
@@ -241,6 +242,7 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
 def test_problems_are_grouped_by_their_kind_whatever_their_words() -> None:
     lines = [Problem(ProblemKind.LIST, "train.txt", f"damaged label values {line}", line) for line in (3, 4)]
     ending = Problem(ProblemKind.PAIRING, "train/x.PNG", "colour-coded")
+    errors: dict[Split, ScenepaletteError]
     errors = {"train": DataError("Some.", [*lines, ending]), "val": DataError("Some.", [ending])}
     checks = {check.name: check for check in data_checks.check_opening(errors, None, CAMVID)}
     assert checks["lists"].details == ("train.txt, line 3: damaged label values 3", str(lines[1]))

@@ -52,6 +52,8 @@ def test_correlation_is_pearsons_and_the_threshold_holds(thumbnails: np.ndarray)
 def test_flat_pictures_are_left_out(thumbnails: np.ndarray) -> None:
     thumbnails[:3] = 7
     assert similar_pairs(thumbnails) == []
+    thumbnails[:] = 7
+    assert similar_pairs(thumbnails) == candidates(thumbnails, thumbnails) == []
 
 
 def test_blocks_and_limits_lose_no_pair_among_what_is_compared(
