@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -43,7 +43,7 @@ FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
 MOST_LAID_OVER = 300
-"""Most pairs of pictures that are read again to be laid over each other, the most alike first."""
+"""Most pairs of images that are read again to be laid over each other, the most alike first."""
 
 Split = Literal["train", "val"]
 
@@ -327,11 +327,11 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
 
 
 def check_leakage(
-    train: Scan, validation: Scan, pictures: tuple[SegmentationDataset, SegmentationDataset] | None = None
+    train: Scan, validation: Scan, images: tuple[SegmentationDataset, SegmentationDataset] | None = None
 ) -> Check:
-    """Look for validation pictures in the training split.
+    """Look for validation images in the training split.
 
-    Identical pixels are a problem. Copies are a warning: pictures whose thumbnails correlate above 0.9985, also
+    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also
     mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
     alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
     other in a video. So is a sequence, by the files' names, that both splits have a part of.
@@ -339,7 +339,7 @@ def check_leakage(
     Args:
         train: Scan of the training split.
         validation: Scan of the validation split.
-        pictures: Both splits, from which pictures are read that are laid over each other; None to go by thumbnails.
+        images: Both splits, from which images are read that are laid over each other; None to go by thumbnails.
     """
     same = _identical(train, validation)
     named = {(j, i) for i, j in same}
@@ -352,7 +352,7 @@ def check_leakage(
     details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
     details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
     named |= {(pair.first, pair.second) for pair in copies}
-    changed, left_out = _changed_copies(train, validation, pictures, named)
+    changed, left_out = _changed_copies(train, validation, images, named)
     details += [f"the same, laid over each other: {_named(pair, validation, train)}" for pair in changed]
     told = {j for j, _ in named} | {pair.first for pair in changed}
     neighbours = [pair for pair in alike if pair.first not in told]
@@ -360,32 +360,30 @@ def check_leakage(
     notes = []
     if neighbours:
         adjacent = len({pair.first for pair in neighbours})
-        notes.append(f"{adjacent} validation pictures look like neighbours of training pictures in a video")
+        notes.append(f"{adjacent} validation images look like neighbours of training images in a video")
         details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
-        notes.append(
-            f"{sum(shared.values())} validation pictures are of recordings that training has as well ({names})"
-        )
+        notes.append(f"{sum(shared.values())} validation images are of recordings that training has as well ({names})")
     if left_out:
         details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
     if same or copies or changed:
         summary = (
-            f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"Validation images are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
             f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
         )
-        remedy = "Remove them from one split: scores on pictures that were trained on mean nothing."
+        remedy = "Remove them from one split: scores on images that were trained on mean nothing."
         return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
     if notes:
-        summary = f"No copy of a training picture was found in validation, but {'; '.join(notes)}. "
+        summary = f"No copy of a training image was found in validation, but {'; '.join(notes)}. "
         return Check("leakage", "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
-    summary = "No copy of a training picture was found in validation, by pixels and by what pictures look like."
+    summary = "No copy of a training image was found in validation, by pixels and by what images look like."
     return Check("leakage", "ok", summary, "", tuple(details))
 
 
 def check_duplicates(train: Scan) -> Check:
-    """Look for training pictures that are there more than once: identical is a warning, nearly identical a note."""
+    """Look for training images that are there more than once: identical is a warning, nearly identical a note."""
     groups: dict[str, list[str]] = {}
     for name, digest in zip(train.ids, train.hashes, strict=True):
         if digest:
@@ -398,33 +396,33 @@ def check_duplicates(train: Scan) -> Check:
     ]
     if repeated:
         extra = sum(len(names) - 1 for names in repeated)
-        summary = f"{extra} training pictures repeat others exactly, {len(near)} pairs are nearly identical."
+        summary = f"{extra} training images repeat others exactly, {len(near)} pairs are nearly identical."
         return Check("duplicates", "warning", summary, "Keep one of each.", tuple(details))
     if near:
-        summary = f"{len(near)} pairs of training pictures are nearly identical."
+        summary = f"{len(near)} pairs of training images are nearly identical."
         return Check("duplicates", "note", summary, "", tuple(details))
-    return Check("duplicates", "ok", "No training picture was found twice, by pixels and by thumbnails.")
+    return Check("duplicates", "ok", "No training image was found twice, by pixels and by thumbnails.")
 
 
 def check_constant(scans: Sequence[Scan]) -> Check:
-    """Name pictures without content: grey values whose standard deviation is below 2 of 255."""
+    """Name images without content: grey values whose standard deviation is below 2 of 255."""
     flat = [
         f"{scan.split}: {scan.ids[index]}"
         for scan in scans
         for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
     ]
     if flat:
-        summary = f"{len(flat)} pictures are of one colour, or nearly so."
+        summary = f"{len(flat)} images are of one colour, or nearly so."
         remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
         return Check("empty pictures", "warning", summary, remedy, tuple(flat))
-    return Check("empty pictures", "ok", "Every picture has content.")
+    return Check("empty pictures", "ok", "Every image has content.")
 
 
 def check_fit(scans: Sequence[Scan]) -> Check | None:
-    """Test whether labels belong to their pictures: pictures change more at the borders of their own label.
+    """Test whether labels belong to their images: images change more at the borders of their own label.
 
-    Each picture's mean change at its own label's borders is compared with that at another sample's label's. Of labels
-    that belong to other pictures, half would do better; a share below 75 % of 20 samples or more is a warning.
+    Each image's mean change at its own label's borders is compared with that at another sample's label's. Of labels
+    that belong to other images, half would do better; a share below 75 % of 20 samples or more is a warning.
     """
     edges = np.concatenate([scan.edges for scan in scans])
     edges = edges[np.isfinite(edges).all(axis=1)]
@@ -432,7 +430,7 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
         return None
     share = float((edges[:, 0] > edges[:, 1]).mean())
     text = (
-        f"In {100 * share:.0f} % of the samples the picture changes more at the borders of its own label than at "
+        f"In {100 * share:.0f} % of the samples the image changes more at the borders of its own label than at "
         "those of another"
     )
     if share >= FIT_SHARE:
@@ -440,16 +438,16 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
     return Check(
         "labels fit pictures",
         "warning",
-        f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their pictures.",
-        "Lay some labels over their pictures: they may be shifted, mirrored, or paired with the wrong files.",
+        f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their images.",
+        "Lay some labels over their images: they may be shifted, mirrored, or paired with the wrong files.",
     )
 
 
 def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> Check | None:
-    """Name links to pictures outside of the data set's folder, which are followed.
+    """Name links to images outside of the data set's folder, which are followed.
 
     Data sets are often made of links into a store, so this is no problem; but whoever made the data set chose which
-    pictures of this machine are learned from and may appear in what is passed on.
+    images of this machine are learned from and may appear in what is passed on.
     """
     if root is None:
         return None
@@ -464,8 +462,8 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
     return Check(
         "links",
         "warning",
-        f"{len(leading)} files are links to pictures outside of {root}.",
-        "If you did not make these links yourself, copy the pictures that you want into the folder.",
+        f"{len(leading)} files are links to images outside of {root}.",
+        "If you did not make these links yourself, copy the images that you want into the folder.",
         tuple(leading),
     )
 
@@ -478,36 +476,26 @@ def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
 def _changed_copies(
     train: Scan,
     validation: Scan,
-    pictures: tuple[SegmentationDataset, SegmentationDataset] | None,
+    images: tuple[SegmentationDataset, SegmentationDataset] | None,
     named: set[tuple[int, int]],
 ) -> tuple[list[SimilarPair], int]:
     """Return the pairs that are the same once laid over each other, and how many there was no time to lay so."""
-    if pictures is None:
+    if images is None:
         return [], 0
     looked_for = [
         pair for pair in candidates(validation.thumbnails, train.thumbnails) if (pair.first, pair.second) not in named
     ]
-    found, turned = [], lru_cache(None)(partial(_comparable, pictures))
+
+    @cache
+    def turned(split: int, index: int, mirrored: bool = False, upside_down: bool = False) -> Image.Image:
+        return comparable(images[split][index].image[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+    found = []
     for pair in looked_for[:MOST_LAID_OVER]:
-        mine = turned("val", pair.first, pair.mirrored, pair.upside_down)
-        other = turned("train", pair.second, False, False)
-        if mine is not None and other is not None and are_copies(mine, other):
-            found.append(pair)
+        with suppress(DataError):  # changed since it was scanned, which is told elsewhere
+            if are_copies(turned(1, pair.first, pair.mirrored, pair.upside_down), turned(0, pair.second)):
+                found.append(pair)
     return found, max(0, len(looked_for) - MOST_LAID_OVER)
-
-
-def _comparable(
-    pictures: tuple[SegmentationDataset, SegmentationDataset],
-    split: Split,
-    index: int,
-    mirrored: bool,
-    upside_down: bool,
-) -> Image.Image | None:
-    try:
-        picture = pictures[split == "val"][index].image
-    except DataError:
-        return None  # changed since it was scanned, which is told elsewhere
-    return comparable(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
 def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
@@ -517,7 +505,7 @@ def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
 
 
 def _shared_sequences(train: Scan, validation: Scan) -> dict[str, int]:
-    """Return recordings in both splits with their validation pictures: names that differ in the last number alone.
+    """Return recordings in both splits with their validation images: names that differ in the last number alone.
 
     Only names with a digit before that number count: 0016E5_07959 is frame 7959 of the recording 0016E5.
     """

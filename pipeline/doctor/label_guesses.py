@@ -85,7 +85,7 @@ def guess(labels: Sequence[RawLabel], table: ClassTable | None, *, ignored: Coll
 def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
     if len(colours) > _MOST_COLOURS:
         return (
-            f"{len(colours)} different colours: these are photographs, or label pictures that were smoothed or stored "
+            f"{len(colours)} different colours: these are photographs, or label images that were smoothed or stored "
             "as JPEG. Export the labels anew, without smoothing, as PNG"
         )
     for candidate in [*([table] if table else []), *known_tables()]:

@@ -106,14 +106,14 @@ def test_copies_that_were_changed_are_a_warning_that_says_how_they_were_found() 
         "the same, laid over each other: val0 (val) and train0 (train)",
     ]
     unread = data_checks.check_leakage(train, val)
-    assert unread.status == "note" and unread.summary.startswith("No copy of a training picture was found")
+    assert unread.status == "note" and unread.summary.startswith("No copy of a training image was found")
 
 
 def test_recordings_in_both_splits_are_a_note() -> None:
     train = replace(TRAIN, ids=tuple(f"0016E5_{index:05d}" for index in range(len(TRAIN))))
     val = replace(VAL, ids=tuple(f"0016E5_{index + 500:05d}" for index in range(len(VAL))))
     check = data_checks.check_leakage(train, val)
-    assert check.status == "note" and "40 validation pictures are of recordings" in check.summary
+    assert check.status == "note" and "40 validation images are of recordings" in check.summary
     other = replace(VAL, ids=tuple(f"0017E5_{index:05d}" for index in range(len(VAL))))
     assert data_checks.check_leakage(train, other).status == "ok"
 
@@ -122,7 +122,7 @@ def test_video_neighbours_are_a_note_not_a_warning() -> None:
     noise = np.random.default_rng(5).normal(0, 9, (32, 32))
     near = changed(VAL, "thumbnails", 0, np.clip(TRAIN.thumbnails[0] + noise, 0, 255).astype(np.uint8))
     check = data_checks.check_leakage(TRAIN, near)
-    assert check.status == "note" and "1 validation pictures look like neighbours" in check.summary
+    assert check.status == "note" and "1 validation images look like neighbours" in check.summary
 
 
 def test_duplicates_within_training() -> None:
