@@ -26,7 +26,7 @@ def _lacks(name: str, entry: object) -> str | None:
 DATASETS: Registry[DatasetEntry] = Registry(
     "scenepalette.datasets",
     {
-        "streets": "scenepalette.data.streets:DATASET",
+        "streets": "scenepalette.data.streets.dataset:DATASET",
         "camvid": "scenepalette.data.readers.camvid:DATASET",
         "cityscapes": "scenepalette.data.readers.cityscapes:DATASET",
         "cityscapes-25k": "scenepalette.data.readers.cityscapes_25k:DATASET",

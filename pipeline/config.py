@@ -30,8 +30,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data import streets
 from scenepalette.data.datasets import DATASETS
+from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
@@ -462,9 +462,9 @@ class RunConfig(Section):
         data, entry, problems = self.data, DATASETS.get(self.data.name), []
         if entry.drawn and data.root:
             problems.append(f"data.root: {data.name} are drawn and have no folder; leave it out")
-        if data.name == "streets" and min(data.size) < streets.SMALLEST_SIDE:
+        if data.name == "streets" and min(data.size) < SMALLEST_STREETS_SIDE:
             problems.append(
-                f"data.size: streets need at least {streets.SMALLEST_SIDE} pixels each way, got "
+                f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
                 f"{data.size[0]}x{data.size[1]}"
             )
         if not entry.drawn and data.root is None:

@@ -30,6 +30,7 @@ from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.writing import ShardInfo
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
 from scenepalette.generators.images.registry import find_image_system
@@ -136,6 +137,7 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
         ]
     inception = sources.file(config.report.inception_weights, "report", "inception_weights")
     shown = {**dump["report"], "inception_weights": inception, "pairs": config.generate.pairs, **seed}
+    shown |= metrics_from_elsewhere()
     units.append(_unit("report", report.VERSION, shown, tuple(unit.name for unit in units), renewed=True))
     return _in_order(units)
 
@@ -205,7 +207,7 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
             _unit(
                 metrics,
                 compare.VERSION,
-                {**measuring, **count, **seed},
+                {**measuring, **count, **seed, **metrics_from_elsewhere()},
                 ("data", pairs, segmenter, judge, *models.inputs),
                 renewed=True,
             ),

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from scenepalette.common.errors import AbsentError
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
 
@@ -38,13 +39,13 @@ def choose_features(
         segmenter: Trained on the real pairs.
         layers: Positions of VGG-19's layers, None for conv1_2 to conv5_2; the segmenter's encoder has its own.
     """
-    network, reason = load_vgg19(vgg_weights, layers or VGG_LAYERS)
-    if network is not None:
-        return network
-    print(
-        f"VGG-19 weights {reason}; the perceptual loss compares features of the segmenter trained on real pairs "
-        "instead. Give images.vgg_weights for VGG-19.",
-        file=sys.stderr,
-        flush=True,
-    )
+    try:
+        return load_vgg19(vgg_weights, layers or VGG_LAYERS)
+    except AbsentError as absent:
+        print(
+            f"{absent} The perceptual loss compares features of the segmenter trained on real pairs instead. Give "
+            "images.vgg_weights for VGG-19.",
+            file=sys.stderr,
+            flush=True,
+        )
     return SegmenterFeatures(segmenter)

@@ -13,7 +13,7 @@ from plugins import Plugins
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.datasets import DATASETS, open_dataset
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 
 ROOT = Path(__file__).resolve().parents[2]
 ON_DISK = (

@@ -12,7 +12,7 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import shard_name
-from shard_folders import HEIGHT, WIDTH, make_folder, make_row, png, rewrite
+from shard_rows import HEIGHT, WIDTH, make_folder, make_row, png, rewrite
 
 
 def test_a_good_folder_has_no_problems(tmp_path):

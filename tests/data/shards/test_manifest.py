@@ -13,7 +13,7 @@ from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import shard_name
 from scenepalette.data.shards.writing import write_shard
-from shard_folders import HASHES, TABLE, describe, make_folder, make_row
+from shard_rows import HASHES, TABLE, describe, make_folder, make_row
 
 
 def test_manifest_holds_what_it_must(tmp_path):

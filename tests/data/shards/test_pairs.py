@@ -11,7 +11,7 @@ import torch
 from scenepalette.common.errors import DataError
 from scenepalette.data.shards import pairs as pairs_module
 from scenepalette.data.shards.pairs import ShardPairs
-from shard_folders import HEIGHT, TABLE, WIDTH, make_folder, png, rewrite
+from shard_rows import HEIGHT, TABLE, WIDTH, make_folder, png, rewrite
 
 
 def test_pairs_give_tensors_in_the_order_asked(tmp_path):

@@ -13,7 +13,7 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
 from scenepalette.data.shards.schema import shard_name
 from scenepalette.data.shards.writing import write_shard
-from shard_folders import HEIGHT, TABLE, WIDTH, describe, make_folder, make_row
+from shard_rows import HEIGHT, TABLE, WIDTH, describe, make_folder, make_row
 
 
 def test_rows_come_back_and_label_ids_survive_exactly(tmp_path):

@@ -8,7 +8,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.shards import schema as schema_module
 from scenepalette.data.shards.schema import SCHEMA, shard_name
 from scenepalette.data.shards.writing import write_shard
-from shard_folders import HASHES, make_row
+from shard_rows import HASHES, make_row
 
 
 def test_columns_are_those_of_schema_1():

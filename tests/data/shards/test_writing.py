@@ -19,7 +19,7 @@ from scenepalette.data.shards import schema as schema_module
 from scenepalette.data.shards import writing as writing_module
 from scenepalette.data.shards.schema import ROW_GROUP, Row, shard_name
 from scenepalette.data.shards.writing import ROWS_IN_FLIGHT, write_shard
-from shard_folders import HEIGHT, WIDTH, make_row
+from shard_rows import HEIGHT, WIDTH, make_row
 
 
 def test_file_has_row_groups_of_64_checksums_and_uncompressed_pictures(tmp_path):

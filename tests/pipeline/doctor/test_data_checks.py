@@ -16,7 +16,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.scan import Scan
