@@ -160,10 +160,13 @@ def check_amount(train: Scan, validation: Scan) -> Check:
         )
         if len(scan) < least
     ]
-    if not few:
-        return Check("amount", "ok", f"{counts}.")
     remedy = "Label more, or expect generators that repeat what they saw, and wide intervals in the report."
-    return Check("amount", "warning", f"Only {counts}.", remedy, tuple(few))
+    return _none_of(few, f"{counts}.", Check("amount", "warning", f"Only {counts}.", remedy))
+
+
+def _none_of(found: Sequence[str], fine: str, check: Check) -> Check:
+    """Return a check with what was found as its details, or that all is well if nothing was."""
+    return replace(check, details=tuple(found)) if found else Check(check.name, "ok", fine)
 
 
 def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
@@ -200,15 +203,10 @@ def check_lost_labels(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
         for scan in scans
         for index in np.flatnonzero((scan.resized_pixels[:, :-1].sum(1) == 0) & (scan.pixels.sum(1) > 0))
     ]
-    if lost:
-        return Check(
-            "labels after resizing",
-            "problem",
-            f"{len(lost)} samples have no labelled pixel left at {size[0]} x {size[1]}.",
-            "Remove them, or choose a larger data.size.",
-            tuple(lost),
-        )
-    return Check("labels after resizing", "ok", f"Every sample keeps labelled pixels at {size[0]} x {size[1]}.")
+    at = f"at {size[0]} x {size[1]}"
+    summary = f"{len(lost)} samples have no labelled pixel left {at}."
+    check = Check("labels after resizing", "problem", summary, "Remove them, or choose a larger data.size.")
+    return _none_of(lost, f"Every sample keeps labelled pixels {at}.", check)
 
 
 def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check:
@@ -411,11 +409,9 @@ def check_constant(scans: Sequence[Scan]) -> Check:
         for scan in scans
         for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
     ]
-    if flat:
-        summary = f"{len(flat)} images are of one colour, or nearly so."
-        remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
-        return Check("empty pictures", "warning", summary, remedy, tuple(flat))
-    return Check("empty pictures", "ok", "Every image has content.")
+    summary = f"{len(flat)} images are of one colour, or nearly so."
+    remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
+    return _none_of(flat, "Every image has content.", Check("empty pictures", "warning", summary, remedy))
 
 
 def check_fit(scans: Sequence[Scan]) -> Check | None:
@@ -457,15 +453,9 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
         for path in getattr(dataset, "files", ())
         if not is_within(path, root)
     ]
-    if not leading:
-        return Check("links", "ok", "Every file lies in the data set's folder.")
-    return Check(
-        "links",
-        "warning",
-        f"{len(leading)} files are links to images outside of {root}.",
-        "If you did not make these links yourself, copy the images that you want into the folder.",
-        tuple(leading),
-    )
+    summary = f"{len(leading)} files are links to images outside of {root}."
+    remedy = "If you did not make these links yourself, copy the images that you want into the folder."
+    return _none_of(leading, "Every file lies in the data set's folder.", Check("links", "warning", summary, remedy))
 
 
 def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
