@@ -13,7 +13,7 @@ from scenepalette.data.classes import ClassTable
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its label map.
+    """One image with its label map.
 
     Attributes:
         id: Unique in its data set and split; usable as a file name.

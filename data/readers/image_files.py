@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_files, sha256_of_json
@@ -28,13 +28,13 @@ _FORMATS = ("PNG", "JPEG")
 """Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
 
 MAX_PIXELS = 2**26
-"""Most pixels of a picture, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
+"""Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
 MAX_FILE_BYTES = 2**28
-"""Largest picture file; MAX_PIXELS of noise as PNG take less."""
+"""Largest image file; MAX_PIXELS of noise as PNG take less."""
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
-"""Pictures decoded at once, so that memory stays bounded however many cores there are."""
+"""Images decoded at once, so that memory stays bounded however many cores there are."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class FilePair:
 
     Attributes:
         id: Unique in its data set and split; usable as a file name.
-        image: The picture.
+        image: The image.
         label: Its label map.
         values: What the label's values mean, where that differs from the rest of the data set.
     """
@@ -284,11 +284,11 @@ class PairedFiles:
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
-    """Read a picture completely.
+    """Read an image completely.
 
     Args:
         path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
-        upright: Whether a picture that is marked as rotated is turned as viewers show it; else it is refused.
+        upright: Whether an image that is marked as rotated is turned as viewers show it; else it is refused.
 
     Returns:
         uint8 [H, W, 3].
@@ -497,9 +497,10 @@ def open_image(path: Path) -> Image.Image:
         raise DataError(f"it is too large ({error}). Scale it down") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
+        # That no decoder recognises it says nothing more.
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({short(str(error))})"
         raise DataError(
-            f"it is damaged, cut off or not a picture in PNG or JPEG format ({short(str(error))}). Copy it again from "
-            "its source"
+            f"it is damaged, cut off or not an image in PNG or JPEG format{reason}. Copy it again from its source"
         ) from error
     return image
 

@@ -46,8 +46,9 @@ def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> It
 
 def _wrapped(text: str, width: int, first: int, others: int) -> list[str]:
     """Return the lines of a text, indented by so many characters."""
-    indents = {"initial_indent": " " * first, "subsequent_indent": " " * others}
-    return textwrap.wrap(text, width, break_on_hyphens=False, **indents)
+    return textwrap.wrap(
+        text, width, initial_indent=" " * first, subsequent_indent=" " * others, break_on_hyphens=False
+    )
 
 
 def to_text(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> str:
