@@ -26,8 +26,9 @@ from pydantic_core import CoreSchema
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
+from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data.datasets import WITH_CLASS_FILE
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
@@ -86,6 +87,24 @@ def _one_of(names: Iterable[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(names)})
 
 
+class _InRegistry:
+    """The same for the names of a registry, whose plug-ins are imported when a form is made and not before."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.registry)}
+
+
+def _known_dataset(name: str) -> str:
+    try:
+        return DATASETS.get(name).name
+    except ConfigError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+
+
+DatasetName = Annotated[str, AfterValidator(_known_dataset), _InRegistry(DATASETS)]
 LayoutSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if not system.partial)]
 PartialSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if system.partial)]
 ImageSystemName = Annotated[str, _one_of(IMAGE_SYSTEMS)]
@@ -114,19 +133,7 @@ LARGEST_SHARDS = 99_999
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
-    name: Literal[
-        "streets",
-        "camvid",
-        "cityscapes",
-        "cityscapes-25k",
-        "idd",
-        "ade20k",
-        "ade-indoor",
-        "coco-stuff",
-        "celebamask-hq",
-        "gta5",
-        "folder",
-    ] = Field(default="streets", description="Data set.")
+    name: DatasetName = Field(default="streets", description="Data set; `scenepalette datasets` lists them.")
     root: FilePath | None = Field(default=None, description="Its folder in the published layout; not for streets.")
     class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
@@ -140,10 +147,10 @@ class DataConfig(Section):
         "times the same power of two.",
     )
     train_scenes: int = Field(
-        default=400, ge=8, le=LARGEST_SCENES, description="Streets only: training scenes to draw."
+        default=400, ge=8, le=LARGEST_SCENES, description="Drawn data (streets): training scenes to draw."
     )
     val_scenes: int = Field(
-        default=100, ge=2, le=LARGEST_SCENES, description="Streets only: validation scenes to draw."
+        default=100, ge=2, le=LARGEST_SCENES, description="Drawn data (streets): validation scenes to draw."
     )
 
 
@@ -406,18 +413,17 @@ class RunConfig(Section):
         return self
 
     def _data_problems(self) -> list[str]:
-        data, problems = self.data, []
-        if data.name == "streets":
-            if data.root:
-                problems.append("data.root: streets are drawn and have no folder; leave it out")
-            if min(data.size) < SMALLEST_STREETS_SIDE:
-                problems.append(
-                    f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
-                    f"{data.size[0]}x{data.size[1]}"
-                )
-        elif data.root is None:
+        data, entry, problems = self.data, DATASETS.get(self.data.name), []
+        if entry.drawn and data.root:
+            problems.append(f"data.root: {data.name} are drawn and have no folder; leave it out")
+        if data.name == "streets" and min(data.size) < SMALLEST_STREETS_SIDE:
+            problems.append(
+                f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
+                f"{data.size[0]}x{data.size[1]}"
+            )
+        if not entry.drawn and data.root is None:
             problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
-        if data.class_file is not None and data.name not in WITH_CLASS_FILE:
+        if data.class_file is not None and not entry.takes_class_file:
             problems.append(
                 f"data.class_file: the classes of {data.name} are fixed; leave it out, or use data.name=folder"
             )

@@ -9,6 +9,7 @@ import torch
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.datasets import DATASETS
 from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.palettes import control_problems
@@ -139,7 +140,7 @@ def _comparison_problems(config: RunConfig) -> list[str]:
             f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
             f"{data.size[0]}x{data.size[1]}"
         )
-    if data.name == "streets" and data.val_scenes < LEAST_PAIRS:
+    if DATASETS.get(data.name).drawn and data.val_scenes < LEAST_PAIRS:
         problems.append(f"data.val_scenes: the comparison needs at least {LEAST_PAIRS}, got {data.val_scenes}")
     return problems
 

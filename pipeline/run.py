@@ -25,6 +25,7 @@ from torch import nn
 from scenepalette.common.errors import ConfigError, ScenepaletteError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.writing import ShardInfo
@@ -158,9 +159,9 @@ def _unit(
 
 
 def _data_unit(config: RunConfig, sources: Sources) -> Unit:
-    # Not where the data set lies: its content identifies it. Of streets, which are drawn, the settings do.
+    # Not where the data set lies: its content identifies it. Of data that are drawn, such as streets, the settings do.
     settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
-    if config.data.name == "streets":
+    if DATASETS.get(config.data.name).drawn:
         return _unit("data", data.VERSION, {**settings, "seed": config.seed}, resumable=False)
     content = sources.data(config)
     return _unit("data", data.VERSION, {**settings, **({"content": content} if content else {})}, resumable=False)
