@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import DIRECT, interleaved_seconds, machine, markdown_table, product_rate
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import resize_sample
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot
 from scenepalette.data.sample import Sample
@@ -34,7 +35,6 @@ from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, s
 from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import build_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.training.fabric import computes_bfloat16
 from scenepalette.training.memory import keep_freed_memory
@@ -59,7 +59,7 @@ def image_case(name: str, label: Tensor, classes: int, width: float) -> tuple[nn
     system = IMAGE_SYSTEMS[name]
     standard = system.settings()
     settings = replace(standard, width=max(1, round(standard.width * width)))
-    network = system.build_generator(classes, (label.shape[1], label.shape[2]), settings)
+    network = system.build_generator(ClassTable.unnamed(classes), (label.shape[1], label.shape[2]), settings)
     noise = network.sample_noise(None, label, [torch_generator(0, sample) for sample in range(len(label))])
     return network, [one_hot(label, classes), noise]
 
@@ -75,7 +75,7 @@ def layout_case(name: str, label: Tensor, classes: int, width: float) -> tuple[n
         stable_steps=(1,) * levels,
         batch_sizes=(1,) * levels,
     )
-    network = build_layout_generator(name, classes, size, settings)
+    network = LAYOUT_SYSTEMS[name].build_generator(ClassTable.unnamed(classes), size, settings)
     noise = torch.randn(len(label), settings.noise_features)
     if not isinstance(network, PartialLayoutGenerator):
         return network, [noise, labels_to_palette(label, classes)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
@@ -65,6 +66,14 @@ class Registry(Generic[T]):
         if reason is not None:
             raise ConfigError(reason)
         return self._loaded[name]
+
+    def __getitem__(self, name: str) -> T:
+        """Return an entry; the same as `get`."""
+        return self.get(name)
+
+    def items(self) -> Iterator[tuple[str, T]]:
+        """Iterate over the names with their entries, all of which are imported."""
+        return ((name, self.get(name)) for name in self.names())
 
     def source(self, name: str) -> str:
         """Return where an entry comes from: "scenepalette", or name and version of the distribution that declares it.
@@ -139,6 +148,13 @@ class Registry(Generic[T]):
         package = _distribution(plugins[name])
         text = f"{package}: its {self.noun} '{name}' cannot be used: {reason}. Update or uninstall that package."
         return self._refused.setdefault(name, _warned(text))
+
+
+def folder_problem(name: str) -> str | None:
+    """Return why an entry's name cannot be that of a folder in a run directory, as the end of a sentence, or None."""
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9+._-]*", name):
+        return None
+    return "its name must be letters and digits, with + . _ or - between them, as run directories have folders of it"
 
 
 @cache

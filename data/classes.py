@@ -71,6 +71,10 @@ class ClassTable:
         if problems:
             raise ConfigError(f"The class table '{self.name}' cannot be used. Correct:", problems)
 
+    def __len__(self) -> int:
+        """Return the number of classes K."""
+        return len(self.classes)
+
     @property
     def num_classes(self) -> int:
         """Number of classes K; valid ids are 0..K-1."""
@@ -104,6 +108,15 @@ class ClassTable:
             uint8 [H, W, 3].
         """
         return self.colors[label]
+
+    @classmethod
+    def unnamed(cls, count: int) -> ClassTable:
+        """Return a table of `count` classes in shades of grey, where networks are built before data is known.
+
+        Raises:
+            ConfigError: A table cannot have so many classes.
+        """
+        return cls("unnamed", tuple(SemanticClass(f"class {k}", (k % 256, k % 256, k % 256)) for k in range(count)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the table as plain values for JSON; `from_dict` is the inverse."""

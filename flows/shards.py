@@ -204,7 +204,11 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
     models = run.models_of(unit)
-    files = [models.image_weights(run.run_dir), models.layout_weights(run.run_dir), models.critic_weights(run.run_dir)]
+    files = [
+        models.image_weights(run.run_dir),
+        models.layout_weights(run.run_dir),
+        models.discriminator_weights(run.run_dir),
+    ]
     # Weights and sources that were made anew in the same place are others.
     stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None and file.is_file())
     fingerprint = fingerprint_of(run.units[unit], run.units)

@@ -47,6 +47,7 @@ from scenepalette.pipeline.request import OUT_PATTERN, Request, waiting_text
 from scenepalette.pipeline.run import COMPARISON, Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.scene_editor import Edit, write_edit
+from scenepalette.pipeline.systems import plugin_problems
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
@@ -106,6 +107,8 @@ def make_stage(
     """
     force.check()
     end_lost_tasks()
+    for line in plugin_problems():
+        print(line)
     request = request_of(recipe, out, overrides, changes)
     # The verb that makes the same again, for the report to name.
     verb = VERBS[stage] if stage == COMPARISON else "run"

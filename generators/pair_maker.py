@@ -11,7 +11,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from scenepalette.common.randomness import numpy_generator, torch_generator
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
@@ -29,7 +29,6 @@ from scenepalette.generators.layouts.networks import (
 )
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
-from scenepalette.training.loop import epoch_batch
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 Labeller = Callable[[Tensor], Tensor]

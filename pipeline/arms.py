@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenepalette.common.registry import Registry, folder_problem
+from scenepalette.training.settings import range_problems
+
 Adaptation = Literal["none", "advent", "minent"]
 
 
@@ -27,7 +30,7 @@ class Arm:
     augmentation: Literal["flip", "standard"] | None = None
 
 
-ARMS: dict[str, Arm] = {
+_BUILT_IN: dict[str, Arm] = {
     "real": Arm("real pairs"),
     "real-flip": Arm("real pairs, flips only", augmentation="flip"),
     "real-standard": Arm("real pairs, standard augmentation (flip, scale and crop, colour)", augmentation="standard"),
@@ -58,5 +61,24 @@ ARMS: dict[str, Arm] = {
     "real+pseudo": Arm("real pairs and images painted on predicted layouts of unlabelled images", synthetic="pseudo"),
 }
 DEFAULT_ARMS = tuple(
-    name for name, arm in ARMS.items() if name not in ("real-flip", "real+pseudo") and arm.adaptation != "minent"
+    name for name, arm in _BUILT_IN.items() if name not in ("real-flip", "real+pseudo") and arm.adaptation != "minent"
 )
+
+
+def _problem(name: str, entry: object) -> str | None:
+    """Say what is wrong with the arm of another package."""
+    if not isinstance(entry, Arm):
+        return f"it is {type(entry).__name__}, not an Arm"
+    if wrong := range_problems(entry, "Arm"):
+        return " ".join(wrong).removesuffix(".")
+    if entry.real != "labelled" and entry.synthetic is None:
+        return "it has no labelled pairs to learn from; name a kind of pairs as its synthetic"
+    if entry.adaptation != "none" and (entry.real == "none" or entry.synthetic is None):
+        return f"its adaptation {entry.adaptation!r} needs real and synthetic pairs"
+    if entry.real == "unlabelled" and entry.adaptation == "none":
+        return "its real pairs are unlabelled, which only an adaptation has a use for"
+    return folder_problem(name)
+
+
+ARMS: Registry[Arm] = Registry("scenepalette.arms", _BUILT_IN, _problem)
+"""The arms by name."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -27,8 +27,9 @@ from pydantic_core import CoreSchema
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data import streets
-from scenepalette.data.datasets import WITH_CLASS_FILE
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS
+from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
@@ -40,8 +41,9 @@ from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_from
-from scenepalette.segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
-from scenepalette.segmenters.train import SegmenterSettings
+from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
+from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
+from scenepalette.segmenters.settings import SegmenterSettings
 
 Kind = Literal["full", "partial", "semi", "pseudo"]
 
@@ -81,19 +83,46 @@ class InSchema:
         return handler(core) | self.added
 
 
-def _one_of(names: Iterable[str]) -> WithJsonSchema:
-    """Let a form offer names, and a server refuse others; here they are checked together, with words of their own."""
-    return WithJsonSchema({"type": "string", "enum": list(names)})
+class OneOf:
+    """Lets a form offer names, and a server refuse others; here they are checked together, with words of their own.
+
+    Names are looked up when a schema is made, since other packages may add some.
+    """
+
+    def __init__(self, names: Callable[[], Iterable[str]], keys: bool = False) -> None:
+        """Take what returns the names, and whether they are the keys of a dictionary and not the value."""
+        self.names, self.keys = names, keys
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the names."""
+        names = {"enum": list(self.names())}
+        return {**handler(core), "propertyNames": names} if self.keys else {"type": "string", **names}
 
 
-LayoutSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if not system.partial)]
-PartialSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if system.partial)]
-ImageSystemName = Annotated[str, _one_of(IMAGE_SYSTEMS)]
-ArmName = Annotated[str, _one_of(ARMS)]
-RowName = Annotated[str, _one_of(ROWS)]
+def _layout_names(partial: bool) -> list[str]:
+    return [name for name, system in LAYOUT_SYSTEMS.items() if system.partial == partial]
+
+
+def _known_dataset(name: str) -> str:
+    try:
+        return DATASETS.get(name).name
+    except ConfigError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+
+
+DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
+LayoutSystemName = Annotated[str, OneOf(lambda: _layout_names(False))]
+PartialSystemName = Annotated[str, OneOf(lambda: _layout_names(True))]
+ImageSystemName = Annotated[str, OneOf(IMAGE_SYSTEMS.names)]
+ArmName = Annotated[str, OneOf(ARMS.names)]
+RowName = Annotated[str, OneOf(lambda: ROWS)]
+ArchitectureName = Annotated[str, OneOf(SEGMENTERS.names)]
+EncoderWeights = Annotated[
+    str | None, AfterValidator(lambda name: str(_absolute(file)) if (file := weights_file(name)) else name)
+]
 # A pattern, as the models of timm are too many to list.
 EncoderName = Annotated[
-    str, WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(encoder_names())}|{TIMM_PREFIX}.+)$"})
+    str, WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(sorted(known_encoders))}|{TIMM_PREFIX}.+)$"})
 ]
 
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
@@ -114,19 +143,7 @@ LARGEST_SHARDS = 99_999
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
-    name: Literal[
-        "streets",
-        "camvid",
-        "cityscapes",
-        "cityscapes-25k",
-        "idd",
-        "ade20k",
-        "ade-indoor",
-        "coco-stuff",
-        "celebamask-hq",
-        "gta5",
-        "folder",
-    ] = Field(default="streets", description="Data set.")
+    name: DatasetName = Field(default="streets", description="Data set; `scenepalette datasets` lists them.")
     root: FilePath | None = Field(default=None, description="Its folder in the published layout; not for streets.")
     class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
@@ -140,10 +157,10 @@ class DataConfig(Section):
         "times the same power of two.",
     )
     train_scenes: int = Field(
-        default=400, ge=8, le=LARGEST_SCENES, description="Streets only: training scenes to draw."
+        default=400, ge=8, le=LARGEST_SCENES, description="Drawn data (streets): training scenes to draw."
     )
     val_scenes: int = Field(
-        default=100, ge=2, le=LARGEST_SCENES, description="Streets only: validation scenes to draw."
+        default=100, ge=2, le=LARGEST_SCENES, description="Drawn data (streets): validation scenes to draw."
     )
 
 
@@ -211,7 +228,7 @@ class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  #
     vgg_weights: FilePath | None = Field(
         default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
     )
-    systems: Annotated[dict[str, dict[str, Any]], InSchema(propertyNames={"enum": list(IMAGE_SYSTEMS)})] = Field(
+    systems: Annotated[dict[str, dict[str, Any]], OneOf(IMAGE_SYSTEMS.names, keys=True)] = Field(
         default={}, description="Numbers of single systems by name, for example systems.oasis.width; else the papers'."
     )
 
@@ -308,6 +325,7 @@ class SegmentersConfig(  # pyright: ignore
         SegmenterSettings,
         "steps",
         "batch_size",
+        "architecture",
         "encoder",
         "encoder_weights",
         "decoder_channels",
@@ -317,7 +335,7 @@ class SegmentersConfig(  # pyright: ignore
         "entropy_weight",
         "adapted_domain",
         "checkpoint_every",
-        kinds={"encoder": EncoderName},
+        kinds={"architecture": ArchitectureName, "encoder": EncoderName, "encoder_weights": EncoderWeights},
     ),
     _ComparedArms,
 ):
@@ -397,7 +415,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
-            *encoder_problems(self.segmenters.encoder, self.segmenters.encoder_weights),
+            *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._shard_problems(),
             *self._comparison_problems(),
         ]
@@ -406,18 +424,17 @@ class RunConfig(Section):
         return self
 
     def _data_problems(self) -> list[str]:
-        data, problems = self.data, []
-        if data.name == "streets":
-            if data.root:
-                problems.append("data.root: streets are drawn and have no folder; leave it out")
-            if min(data.size) < streets.SMALLEST_SIDE:
-                problems.append(
-                    f"data.size: streets need at least {streets.SMALLEST_SIDE} pixels each way, got "
-                    f"{data.size[0]}x{data.size[1]}"
-                )
-        elif data.root is None:
+        data, entry, problems = self.data, DATASETS.get(self.data.name), []
+        if entry.drawn and data.root:
+            problems.append(f"data.root: {data.name} are drawn and have no folder; leave it out")
+        if data.name == "streets" and min(data.size) < SMALLEST_STREETS_SIDE:
+            problems.append(
+                f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
+                f"{data.size[0]}x{data.size[1]}"
+            )
+        if not entry.drawn and data.root is None:
             problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
-        if data.class_file is not None and data.name not in WITH_CLASS_FILE:
+        if data.class_file is not None and not entry.takes_class_file:
             problems.append(
                 f"data.class_file: the classes of {data.name} are fixed; leave it out, or use data.name=folder"
             )
@@ -428,12 +445,12 @@ class RunConfig(Section):
         wanted = "pseudo" in self.generate.kinds
         if wanted and self.data.unlabelled is None:
             problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
-        system = IMAGE_SYSTEMS.get(self.images.system)
-        if wanted and system is not None and system.predict_labels is None:
+        known = self.images.system in IMAGE_SYSTEMS
+        if wanted and known and IMAGE_SYSTEMS[self.images.system].predict_labels is None:
             fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
             problems.append(
-                f"generate.kinds: pseudo pairs need a discriminator that labels pixels, which {system.name} has not; "
-                f"image systems that have one are {', '.join(fitting)}"
+                "generate.kinds: pseudo pairs need a discriminator that labels pixels, which "
+                f"{self.images.system} has not; image systems that have one are {', '.join(fitting)}"
             )
         return problems
 
@@ -460,7 +477,7 @@ class RunConfig(Section):
                     problems.append(f"layouts.{name}.{field}: every entry must be at least {least}, got {values}")
             if sum(layout.fade_steps) + sum(layout.stable_steps) < 1:
                 problems.append(f"layouts.{name}.stable_steps: the training has no steps")
-            fitting = [system.name for system in LAYOUT_SYSTEMS.values() if system.partial == (name == "partial")]
+            fitting = _layout_names(name == "partial")
             if layout.system in fitting:
                 problems += [f"layouts.{name}.{text}" for text in settings_problems(layout.system, layout.settings())]
             else:
@@ -497,7 +514,7 @@ class RunConfig(Section):
             return problems  # the size is reported with the layouts
         try:
             with torch.device("meta"):
-                generator = system.build_generator(2, size, self.images.settings())
+                generator = system.build_generator(ClassTable.unnamed(2), size, self.images.settings())
         except ConfigError as error:
             text = f"data.size: {error}"
             return problems if text in self._layout_problems() else [*problems, text]
@@ -532,6 +549,17 @@ class RunConfig(Section):
         ]
         if len(set(self.compare.rows)) != len(self.compare.rows):
             problems.append("compare.rows: an entry comes twice")
+        for kind in self.finetune.kinds:
+            layouts = getattr(self.layouts, kind).system
+            trained = [
+                name
+                for name in (layouts, self.images.system)
+                if (name in LAYOUT_SYSTEMS and LAYOUT_SYSTEMS[name].losses is None)
+                or (name in IMAGE_SYSTEMS and IMAGE_SYSTEMS[name].build_objective is None)
+            ]
+            problems += [
+                f"finetune.kinds: {name} comes trained and has no losses; leave {kind!r} out" for name in trained
+            ]
         problems += [
             f"finetune.kinds: {kind!r} is not among generate.kinds"
             for kind in self.finetune.kinds

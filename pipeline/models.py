@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.untrusted import short
-from scenepalette.generators.fine_tuning import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from scenepalette.data.classes import ClassTable
+from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import CRITIC_WEIGHTS, WEIGHTS
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts import loading as layout_loading
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, OPTIONAL
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pair_maker import Kind
 from scenepalette.pipeline.comparisons import ROWS, Row
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.units import Unit
 
 LAYOUT_OF_KIND = {"full": "full", "partial": "partial"}
 
@@ -73,15 +76,19 @@ class PairModels:
         """Return the weights of the layout generator, or None."""
         if self.layout is None:
             return None
-        return run_dir / self.finetuned / LAYOUT_WEIGHTS if self.finetuned else run_dir / self.layout.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / layout_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.layout.unit / layout_loading.WEIGHTS
 
     def image_weights(self, run_dir: Path) -> Path:
         """Return the weights of the image generator."""
-        return run_dir / self.finetuned / IMAGE_WEIGHTS if self.finetuned else run_dir / self.image.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / image_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.image.unit / image_loading.WEIGHTS
 
-    def critic_weights(self, run_dir: Path) -> Path:
+    def discriminator_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the image generator was trained against."""
-        return run_dir / self.image.unit / CRITIC_WEIGHTS
+        return run_dir / self.image.unit / image_loading.DISCRIMINATOR_WEIGHTS
 
 
 def layout_model(config: RunConfig, section: str) -> LayoutModel:
@@ -117,15 +124,23 @@ def row_models(config: RunConfig, name: str, row: Row) -> PairModels:
         return PairModels("semi", None, image)
     full = layout_model(config, "full")
     system = LAYOUT_SYSTEMS[row.layouts]
-    optional = frozenset[str]().union(*(other.options for other in LAYOUT_SYSTEMS.values()))
     standard = LayoutSettings()
-    idle = {field: getattr(standard, field) for field in optional - system.options}
+    idle = {field: getattr(standard, field) for field in OPTIONAL - system.options}
     layout = LayoutModel(
         f"layouts/{name}" if row.changes else f"layouts/{row.layouts}",
         row.layouts,
         replace(full.settings, **{**idle, **row.changes}),
     )
     return PairModels("full", layout, image, f"finetuned/{name}" if row.end_to_end else None)
+
+
+def trained_mark(unit: Unit) -> dict[str, Any]:
+    """Return what the manifest of a unit says beside its settings: whether its system came trained."""
+    stage, _, name = unit.name.partition("/")
+    trained = (stage == "images" and IMAGE_SYSTEMS[name].build_objective is None) or (
+        stage == "layouts" and LAYOUT_SYSTEMS[unit.settings["system"]].losses is None
+    )
+    return {"comes_trained": True} if trained else {}
 
 
 def row_problems(config: RunConfig) -> list[str]:
@@ -142,18 +157,26 @@ def row_problems(config: RunConfig) -> list[str]:
     return [problem for problem in problems.values() if problem]
 
 
-def model_problem(model: LayoutModel | ImageModel, config: RunConfig) -> str | None:
-    """Return what keeps a model from being made at the size of the data; it is built without memory."""
+def model_problem(model: LayoutModel | ImageModel, config: RunConfig, table: ClassTable | None = None) -> str | None:
+    """Return what keeps a model from being made at the size of the data; it is built without memory.
+
+    Args:
+        model: The model.
+        config: The run's configuration.
+        table: The data's classes, once they are known.
+    """
+    table = table or ClassTable.unnamed(2)
+    table = table or ClassTable.unnamed(2)
     size = config.data.size
     try:
         with torch.device("meta"):
             if isinstance(model, LayoutModel):
                 layout_system = LAYOUT_SYSTEMS[model.system]
-                layout_system.build_generator(2, size, model.settings)
-                layout_system.build_critic(2, size, model.settings)
+                layout_system.build_generator(table, size, model.settings)
+                layout_system.build_discriminator(table, size, model.settings)
             else:
                 image_system = IMAGE_SYSTEMS[model.system]
-                image_system.build_generator(2, size, model.settings).choose_scheme(model.settings.noise_scheme)
+                image_system.build_generator(table, size, model.settings).choose_scheme(model.settings.noise_scheme)
                 if model.settings.augment and not image_system.augmentable:
                     return f"images.augment: {model.system} compares images pixel by pixel; leave it out"
     except ConfigError as error:

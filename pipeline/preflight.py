@@ -9,14 +9,19 @@ import torch
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS
 from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import layout_model, model_problem, pair_models, row_models, row_problems
+from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.stages.segment import arm_settings
-from scenepalette.segmenters.model import build_deeplabv3, is_fetched
+from scenepalette.segmenters.loading import build_segmenter
+from scenepalette.segmenters.model import is_fetched, weights_file
+from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import size_problems
 
 COMPUTED = ("layouts", "images", "finetuned", "shards", "segmenters", "report", "comparison")
@@ -139,7 +144,7 @@ def _comparison_problems(config: RunConfig) -> list[str]:
             f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
             f"{data.size[0]}x{data.size[1]}"
         )
-    if data.name == "streets" and data.val_scenes < LEAST_PAIRS:
+    if DATASETS.get(data.name).drawn and data.val_scenes < LEAST_PAIRS:
         problems.append(f"data.val_scenes: the comparison needs at least {LEAST_PAIRS}, got {data.val_scenes}")
     return problems
 
@@ -155,12 +160,16 @@ def _segmenter_problems(config: RunConfig, units: Collection[str], fetch: bool) 
         for arm in dict.fromkeys(arms)
         for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
     ]
-    encoder, weights = config.segmenters.encoder, config.segmenters.encoder_weights
-    if fetch and (weights is not None or is_fetched(encoder)):
+    settings = settings_from(config.segmenters, SegmenterSettings)
+    if fetch and (settings.encoder_weights is not None or is_fetched(settings.encoder)):
         try:
-            build_deeplabv3(2, encoder, weights, config.segmenters.decoder_channels)
+            build_segmenter(settings, ClassTable.unnamed(2), settings.encoder_weights)
         except ScenepaletteError as error:
-            problems += error.problems or [error.summary]
+            problems += (
+                [error.summary, *error.problems]
+                if weights_file(settings.encoder_weights)
+                else (error.problems or [error.summary])
+            )
     return problems
 
 

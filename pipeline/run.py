@@ -25,20 +25,24 @@ from torch import nn
 from scenepalette.common.errors import ConfigError, ScenepaletteError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.writing import ShardInfo
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
+from scenepalette.generators.images.loading import load_image_discriminator, load_image_generator
 from scenepalette.generators.images.registry import find_image_system
-from scenepalette.generators.images.training import load_image_critic, load_image_generator, train_image_generator
-from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.layouts.loading import load_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.pair_maker import Kind, Labeller, PairMaker
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs, config_text
-from scenepalette.pipeline.models import PairModels, image_model, pair_models, row_models
+from scenepalette.pipeline.models import PairModels, image_model, pair_models, row_models, trained_mark
 from scenepalette.pipeline.preflight import check_after_data, check_before
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.artifacts import MANIFEST, check_contents, identity_in, read_record
@@ -72,11 +76,12 @@ from scenepalette.pipeline.units import (
     timed,
     work_folder,
 )
-from scenepalette.segmenters.train import load_segmenter
+from scenepalette.segmenters.loading import load_segmenter
+from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, weights_file
 from scenepalette.training.checkpoint import weights_hash
 from scenepalette.training.fabric import computes_bfloat16, inference_type, make_fabric
-from scenepalette.training.loop import settings_of_result
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
 
 LAYOUT_VERSION = 3
 IMAGES_VERSION = 3
@@ -131,10 +136,12 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
         inputs = ("data", *([f"shards/{kind}"] if kind else []))
         pairs = config.generate.pairs if kind else None
         units += [
-            segmenter_unit(config, f"segmenters/{arm}/seed{k}", arm, k, inputs, pairs) for k in config.segmenters.seeds
+            segmenter_unit(config, sources, f"segmenters/{arm}/seed{k}", arm, k, inputs, pairs)
+            for k in config.segmenters.seeds
         ]
     inception = sources.file(config.report.inception_weights, "report", "inception_weights")
     shown = {**dump["report"], "inception_weights": inception, "pairs": config.generate.pairs, **seed}
+    shown |= metrics_from_elsewhere()
     units.append(_unit("report", report.VERSION, shown, tuple(unit.name for unit in units), renewed=True))
     return _in_order(units)
 
@@ -154,9 +161,9 @@ def _unit(
 
 
 def _data_unit(config: RunConfig, sources: Sources) -> Unit:
-    # Not where the data set lies: its content identifies it. Of streets, which are drawn, the settings do.
+    # Not where the data set lies: its content identifies it. Of data that are drawn, such as streets, the settings do.
     settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
-    if config.data.name == "streets":
+    if DATASETS.get(config.data.name).drawn:
         return _unit("data", data.VERSION, {**settings, "seed": config.seed}, resumable=False)
     content = sources.data(config)
     return _unit("data", data.VERSION, {**settings, **({"content": content} if content else {})}, resumable=False)
@@ -199,12 +206,19 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
         units += [
             _unit(pairs, generate.VERSION, {**making, **seed}, inputs, rows=config.compare.pairs),
             segmenter_unit(
-                config, segmenter, "syn", config.segmenters.seeds[0], ("data", pairs), config.compare.pairs, True
+                config,
+                sources,
+                segmenter,
+                "syn",
+                config.segmenters.seeds[0],
+                ("data", pairs),
+                config.compare.pairs,
+                True,
             ),
             _unit(
                 metrics,
                 compare.VERSION,
-                {**measuring, **count, **seed},
+                {**measuring, **count, **seed, **metrics_from_elsewhere()},
                 ("data", pairs, segmenter, judge, *models.inputs),
                 renewed=True,
             ),
@@ -218,6 +232,7 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
 
 def segmenter_unit(
     config: RunConfig,
+    sources: Sources,
     name: str,
     arm: str,
     seed: int,
@@ -229,6 +244,10 @@ def segmenter_unit(
     settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
     if comparison:
         settings["steps"] = config.compare.segmenter_steps
+    if settings["architecture"] == DEFAULT_ARCHITECTURE:
+        del settings["architecture"]  # the only one there was, and not named
+    if file := weights_file(config.segmenters.encoder_weights):
+        settings["encoder_weights"] = sources.file(file, name, "encoder_weights")
     count = {} if pairs is None else {"pairs": pairs}
     return _unit(name, segment.VERSION, {**settings, **count, "arm": arm, "seed": seed}, inputs)
 
@@ -632,7 +651,7 @@ class Run:
         if self.makes_pairs(name):
             self.finish_pairs(name)
             return
-        extra = self._lender(name) if BORROWED in self.units[name].settings else None
+        extra = self._lender(name) if BORROWED in self.units[name].settings else trained_mark(self.units[name])
         if name in SOURCE_UNITS:
             self._finish_source(name)
         else:
@@ -702,7 +721,7 @@ class Run:
         if models.kind == "pseudo":
             unlabelled = self._unlabelled()
             labeller = self.labeller(models)
-            layout_model = weights_hash(models.critic_weights(self.run_dir))
+            layout_model = weights_hash(models.discriminator_weights(self.run_dir))
         generation = self.config.generate
         editing = self.config.layouts.partial
         return PairMaker(
@@ -738,9 +757,9 @@ class Run:
         predict = find_image_system(image.system).predict_labels
         if predict is None:
             raise ConfigError(f"The discriminator of {image.system} does not label pixels. Choose another system.")
-        weights = models.critic_weights(self.run_dir)
-        critic = load_image_critic(weights, image.system, train.table, train.size, image.settings)
-        return partial(predict, self.fabric.to_device(critic))
+        weights = models.discriminator_weights(self.run_dir)
+        discriminator = load_image_discriminator(weights, image.system, train.table, train.size, image.settings)
+        return partial(predict, self.fabric.to_device(discriminator))
 
     def image_generator(self, models: PairModels | None = None) -> ImageGenerator:
         """Return a finished image generator on the fabric's device, by default the run's own."""
@@ -754,7 +773,11 @@ class Run:
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""
         unit, folder, models = self.units[name], self.run_dir / name, self.models_of(name)
-        layout = models.critic_weights(self.run_dir) if models.kind == "pseudo" else models.layout_weights(self.run_dir)
+        layout = (
+            models.discriminator_weights(self.run_dir)
+            if models.kind == "pseudo"
+            else models.layout_weights(self.run_dir)
+        )
         weights = {"layout_model": layout, "image_model": models.image_weights(self.run_dir)}
         train, _, _ = data.read_data(self.run_dir / "data")
         generation = self.generation_of(name)

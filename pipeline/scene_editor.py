@@ -25,13 +25,13 @@ from scenepalette.generators.editing import (
     partial_edit,
     resampling,
 )
+from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.generators.layouts.crops import EditBox
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.layouts.training import load_layout_generator
 from scenepalette.pipeline.models import PairModels, image_model, layout_model
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.artifacts import check_contents
@@ -171,12 +171,12 @@ class Editor:
             )
         painter = self.painter()
         models = PairModels("semi", None, model)
-        critic = load_image_critic(
-            models.critic_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
+        discriminator = load_image_discriminator(
+            models.discriminator_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
         )
         index = sample_index(sample, self.validation.ids)
         image, _ = self.validation.batch([index])
-        scenes = autoencoding(painter, self.run.fabric.to_device(critic), predict, image, draws, seed)
+        scenes = autoencoding(painter, self.run.fabric.to_device(discriminator), predict, image, draws, seed)
         real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
         return [real, *scenes]
 

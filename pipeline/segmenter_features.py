@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 
+from scenepalette.common.errors import AbsentError
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
+from scenepalette.segmenters.model import feature_maps
 
 
 class SegmenterFeatures(FeatureNetwork):
@@ -21,11 +22,11 @@ class SegmenterFeatures(FeatureNetwork):
     def __init__(self, segmenter: nn.Module) -> None:
         """Use the encoder of `segmenter`, a result of `train_segmenter`."""
         super().__init__()
-        self.encoder: Any = segmenter.encoder
+        self.segmenter = segmenter
 
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map B3HW in [-1, 1] to the encoder's feature maps, without the image itself."""
-        return list(self.encoder(image)[1:])
+        return feature_maps(self.segmenter, image)
 
 
 def choose_features(
@@ -38,13 +39,13 @@ def choose_features(
         segmenter: Trained on the real pairs.
         layers: Positions of VGG-19's layers, None for conv1_2 to conv5_2; the segmenter's encoder has its own.
     """
-    network, reason = load_vgg19(vgg_weights, layers or VGG_LAYERS)
-    if network is not None:
-        return network
-    print(
-        f"VGG-19 weights {reason}; the perceptual loss compares features of the segmenter trained on real pairs "
-        "instead. Give images.vgg_weights for VGG-19.",
-        file=sys.stderr,
-        flush=True,
-    )
+    try:
+        return load_vgg19(vgg_weights, layers or VGG_LAYERS)
+    except AbsentError as absent:
+        print(
+            f"{absent} The perceptual loss compares features of the segmenter trained on real pairs instead. Give "
+            "images.vgg_weights for VGG-19.",
+            file=sys.stderr,
+            flush=True,
+        )
     return SegmenterFeatures(segmenter)

@@ -1,28 +1,44 @@
-"""The generators that can be trained, by name: their papers and sizes."""
+"""What a configuration can name, of this package or of others: systems, segmenters, data sets, metrics, arms."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
+from scenepalette.common.registry import PACKAGE, Registry
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS
+from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.segmenters.registry import SEGMENTERS
+
+# With the words for one entry, and what an entry says about itself.
+_OTHERS: dict[str, tuple[Registry[Any], Callable[[Any], str]]] = {
+    "segmenter": (SEGMENTERS, lambda entry: entry.title),
+    "data set": (DATASETS, lambda entry: entry.description),
+    "metric": (METRICS, lambda entry: entry.meaning),
+    "arm": (ARMS, lambda entry: entry.description),
+}
 
 
 @dataclass(frozen=True)
 class System:
-    """A generator that can be trained.
+    """A generator.
 
     Attributes:
         name: Name in run directories and tables.
-        kind: "layout" (noise and palette to label map) or "image" (label map to picture).
+        kind: "layout" (noise and palette to label map) or "image" (label map to image).
         paper: Where it comes from.
         generator_parameters: Of the generator at the paper's settings.
         discriminator_parameters: Of the network that it is trained against; 0 if there is none.
+        source: "scenepalette", or name and version of the distribution that it comes from.
     """
 
     name: str
@@ -30,6 +46,28 @@ class System:
     paper: str
     generator_parameters: int
     discriminator_parameters: int
+    source: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Anything else that a configuration can name, or a report shows.
+
+    Attributes:
+        name: Its name.
+        kind: "segmenter", "data set", "metric" or "arm".
+        description: What it is, in a few words.
+        source: As in System.
+    """
+
+    name: str
+    kind: str
+    description: str
+    source: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON values."""
@@ -37,7 +75,7 @@ class System:
 
 
 def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
-    """Return all systems with their parameter counts at the papers' settings.
+    """Return all generators with their parameter counts at the papers' settings.
 
     Args:
         num_classes: K.
@@ -46,22 +84,50 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     Raises:
         ConfigError: No base grid reaches the size.
     """
-    entries = []
+    entries, table = [], ClassTable.unnamed(num_classes)
     # Nothing is computed: on the meta device networks have shapes and no memory.
     with torch.device("meta"):
-        for layout in LAYOUT_SYSTEMS.values():
+        for name, layout in LAYOUT_SYSTEMS.items():
             numbers = LayoutSettings()
-            generator = layout.build_generator(num_classes, size, numbers)
-            critic = layout.build_critic(num_classes, size, numbers)
-            entries.append(System(layout.name, "layout", layout.paper, _parameters(generator), _parameters(critic)))
-        for system in IMAGE_SYSTEMS.values():
-            settings = system.settings()
-            generator = system.build_generator(num_classes, size, settings)
-            discriminator = system.build_objective(num_classes, size, settings, None).critic
-            entries.append(
-                System(system.name, "image", system.paper, _parameters(generator), _parameters(discriminator))
-            )
+            generator = layout.build_generator(table, size, numbers)
+            discriminator = layout.build_discriminator(table, size, numbers) if layout.losses else None
+            counts = _parameters(generator), _parameters(discriminator)
+            entries.append(System(name, "layout", layout.paper, *counts, LAYOUT_SYSTEMS.source(name)))
+        for name, system in IMAGE_SYSTEMS.items():
+            settings, build = system.settings(), system.build_objective
+            generator = system.build_generator(table, size, settings)
+            discriminator = build(table, size, settings, None).discriminator if build else None
+            counts = _parameters(generator), _parameters(discriminator)
+            entries.append(System(name, "image", system.paper, *counts, IMAGE_SYSTEMS.source(name)))
     return entries
+
+
+def other_entries() -> list[Entry]:
+    """Return everything that has a name beside the generators."""
+    return [
+        Entry(name, kind, describe(entry), registry.source(name))
+        for kind, (registry, describe) in _OTHERS.items()
+        for name, entry in registry.items()
+    ]
+
+
+def plugin_entries() -> list[str]:
+    """Return what other packages add, one text each."""
+    return [
+        f"{registry.noun} {name} ({registry.source(name)})"
+        for registry in _registries()
+        for name in registry
+        if registry.source(name) != PACKAGE
+    ]
+
+
+def plugin_problems() -> list[str]:
+    """Return one line for each entry of another package that cannot be used, naming the package and the remedy."""
+    return [line for registry in _registries() for line in registry.problems()]
+
+
+def _registries() -> list[Registry[Any]]:
+    return [LAYOUT_SYSTEMS, IMAGE_SYSTEMS, *(registry for registry, _ in _OTHERS.values())]
 
 
 def _parameters(module: nn.Module | None) -> int:

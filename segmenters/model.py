@@ -1,10 +1,11 @@
-"""DeepLabV3, the segmenter of every training arm (Le Moing et al., 2021, Appendix F)."""
+"""Networks of segmentation-models-pytorch; DeepLabV3 is that of Le Moing et al., 2021, Appendix F."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any, Literal
 
 import segmentation_models_pytorch as smp
@@ -16,6 +17,7 @@ from torchvision.transforms.v2.functional import normalize
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.untrusted import short
+from scenepalette.segmenters.encoder_file import load_encoder
 
 TIMM_PREFIX = "tu-"
 """Before the name of a timm model, where segmentation-models-pytorch takes the name of an encoder."""
@@ -52,137 +54,246 @@ def is_fetched(encoder: str) -> bool:
     return encoder.startswith(TIMM_PREFIX) and not {":", "/"}.isdisjoint(encoder)
 
 
+Numbers = dict[str, Any]
+
+
+def _dilated(channels: int, rates: Sequence[int], stride: int) -> Numbers:
+    return {"decoder_channels": channels, "decoder_atrous_rates": tuple(rates), "encoder_output_stride": stride}
+
+
+def _halving(channels: int, rates: Sequence[int], stride: int) -> Numbers:
+    return {"decoder_channels": tuple(max(1, channels >> i) for i in range(5))}
+
+
+# What each architecture makes of the width of its decoder (256 is everyone's usual one), and of the dilations and the
+# output stride of DeepLabV3 and DeepLabV3+.
+ARCHITECTURES: dict[str, Callable[[int, Sequence[int], int], Numbers]] = {
+    "deeplabv3": _dilated,
+    "deeplabv3plus": _dilated,
+    "unet": _halving,
+    "unetplusplus": _halving,
+    "manet": _halving,
+    "linknet": lambda channels, rates, stride: {},
+    "fpn": lambda channels, rates, stride: {
+        "decoder_pyramid_channels": channels,
+        "decoder_segmentation_channels": max(32, channels // 64 * 32),  # its normalisation has 32 groups
+    },
+    "pspnet": lambda channels, rates, stride: {"psp_out_channels": 2 * channels},
+    "pan": lambda channels, rates, stride: {"decoder_channels": max(1, channels // 8)},
+    "upernet": lambda channels, rates, stride: {"decoder_channels": channels},
+    "segformer": lambda channels, rates, stride: {"decoder_segmentation_channels": channels},
+    "dpt": lambda channels, rates, stride: {"decoder_fusion_channels": channels, "dynamic_img_size": True},
+}
+"""The architectures of segmentation-models-pytorch by name, the usual one first."""
+DEFAULT_ARCHITECTURE = "deeplabv3"
+DILATING = ("deeplabv3", "deeplabv3plus", "pan")
+WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
+
+
+def title_of(architecture: str) -> str:
+    """Return the name that papers have for an architecture."""
+    name = smp.MODEL_ARCHITECTURES_MAPPING[architecture].__name__ if architecture in ARCHITECTURES else architecture
+    return name.replace("Plus", "+")
+
+
+def weights_file(encoder_weights: str | None) -> Path | None:
+    """Return the local file that `encoder_weights` names, or None where it names a pre-training or nothing."""
+    named = encoder_weights is not None and encoder_weights.endswith(WEIGHTS_SUFFIXES)
+    return Path(encoder_weights) if encoder_weights is not None and named else None
+
+
 @functools.lru_cache(maxsize=256)
-def encoder_problems(encoder: str, encoder_weights: str | None) -> tuple[str, ...]:
+def encoder_problems(
+    encoder: str, encoder_weights: str | None, architecture: str = DEFAULT_ARCHITECTURE
+) -> tuple[str, ...]:
     """Return what keeps an encoder, or its pre-training, from being used, without loading anything.
 
-    What is fetched by its name is known when it is built, not before.
+    What is fetched by its name, or read from a file, is known when it is built, not before.
 
     Args:
-        encoder: As in `build_deeplabv3`.
-        encoder_weights: As in `build_deeplabv3`.
+        encoder: As in `build_network`.
+        encoder_weights: As in `build_network`.
+        architecture: As in `build_network`.
 
     Returns:
         One text each, which begins with the field of the configuration.
     """
+    title = title_of(architecture)
     if not encoder.startswith(TIMM_PREFIX):
         if encoder not in known_encoders:
             return (
                 f"segmenters.encoder: got {short(repr(encoder))}, which segmentation-models-pytorch does not have. Use "
                 f"one of {', '.join(encoder_names())}, or '{TIMM_PREFIX}' and the name of a timm model",
             )
-        if encoder not in encoder_names():
+        if architecture in DILATING and encoder not in encoder_names():
             return (
-                f"segmenters.encoder: {encoder} cannot be dilated, as DeepLabV3 needs it. Use one of "
+                f"segmenters.encoder: {encoder} cannot be dilated, as {title} needs it. Use one of "
                 f"{', '.join(encoder_names())}, or '{TIMM_PREFIX}' and the name of a timm model",
             )
+        if architecture not in DILATING and (reason := _building_problem(architecture, encoder)):
+            return (_unfit(architecture, encoder, reason),)
         available = sorted(known_encoders[encoder].get("pretrained_settings") or {})
     else:
         name = encoder.removeprefix(TIMM_PREFIX)
         if is_fetched(encoder):
             return ()
-        architecture = name.partition(".")[0]
-        if not timm.is_model(architecture):
-            near = [TIMM_PREFIX + other for other in get_close_matches(architecture, timm.list_models(), 3)]
+        model = name.partition(".")[0]
+        if not timm.is_model(model):
+            near = [TIMM_PREFIX + other for other in get_close_matches(model, timm.list_models(), 3)]
             hint = f" Similar names are {', '.join(near)}." if near else ""
             return (
-                f"segmenters.encoder: got {short(repr(encoder))}, but timm has no model {short(repr(architecture))}."
+                f"segmenters.encoder: got {short(repr(encoder))}, but timm has no model {short(repr(model))}."
                 f"{hint} timm.list_models() lists all",
             )
-        try:
-            with torch.device("meta"):
-                smp.DeepLabV3(encoder_name=encoder, encoder_weights=None, encoder_output_stride=8, classes=2)
-        except Exception as error:  # timm's models refuse what they cannot be in ways of their own
-            return (
-                f"segmenters.encoder: {short(repr(encoder))} cannot be DeepLabV3's encoder, which has to give feature "
-                f"maps at 1/2, 1/4 and on, and to be dilated ({short(str(error)) or type(error).__name__}). Use "
-                f"another, for example {TIMM_PREFIX}resnet18 or {TIMM_PREFIX}convnext_tiny",
-            )
+        if reason := _building_problem(architecture, encoder):
+            return (_unfit(architecture, encoder, reason),)
         # The tag in a timm model's name says which pre-training is meant; "imagenet" stands for any.
         tag = getattr(timm.get_pretrained_cfg(name, allow_unregistered=True), "tag", None)
         available = sorted({"imagenet", tag or "imagenet"}) if timm.models.is_model_pretrained(name) else []
-    if encoder_weights is not None and encoder_weights not in available:
+    named = encoder_weights is not None and weights_file(encoder_weights) is None
+    if named and encoder_weights not in available:
         return (
             f"segmenters.encoder_weights: got {short(repr(encoder_weights))}; {encoder} has "
-            f"{', '.join(available) or 'none'}. Use one of these, or leave it empty to start from random weights",
+            f"{', '.join(available) or 'none'}. Use one of these, name a file (.safetensors or .pth), or leave it "
+            "empty to start from random weights",
         )
     return ()
 
 
-def build_deeplabv3(
+def trial(build: Callable[[], object]) -> str:
+    """Return why something made of networks cannot be done, or nothing; it is tried without memory if that works."""
+    for device in ("meta", "cpu"):
+        try:
+            with torch.device(device):
+                build()
+        except Exception as error:  # networks, timm's above all, refuse what they cannot be in ways of their own
+            reason = short(str(error)) or type(error).__name__
+            if device == "cpu" or "meta" not in str(error):
+                return reason
+        else:
+            break
+    return ""
+
+
+def _building_problem(architecture: str, encoder: str) -> str:
+    """Return why a network of this package cannot be built on an encoder, or nothing; it is tried without memory."""
+    if architecture not in ARCHITECTURES:
+        return ""
+    numbers = ARCHITECTURES[architecture](64, (12, 24, 36), 8)
+    return trial(lambda: smp.create_model(architecture, encoder, None, classes=2, **numbers))
+
+
+def _unfit(architecture: str, encoder: str, reason: str) -> str:
+    title = title_of(architecture)
+    if architecture in DILATING:
+        required, examples = (
+            ", which has to give feature maps at 1/2, 1/4 and on, and to be dilated",
+            f"{TIMM_PREFIX}resnet18 or {TIMM_PREFIX}convnext_tiny",
+        )
+    elif architecture == "dpt":
+        required, examples = ", which has to be a vision transformer of timm", f"{TIMM_PREFIX}vit_tiny_patch16_224"
+    else:
+        required, examples = "", "resnet18"
+    return (
+        f"segmenters.encoder: {short(repr(encoder))} cannot be {title}'s encoder{required} ({reason}). Use another, "
+        f"for example {examples}"
+    )
+
+
+def build_network(
+    architecture: str,
     num_classes: int,
     encoder: str = "resnet18",
     encoder_weights: str | None = None,
     decoder_channels: int = 256,
     atrous_rates: Sequence[int] = (12, 24, 36),
     output_stride: Literal[8, 16] = 8,
-) -> smp.DeepLabV3:
-    """Build DeepLabV3 (segmentation-models-pytorch) for images in [-1, 1].
+) -> nn.Module:
+    """Build an architecture of segmentation-models-pytorch for images in [-1, 1].
 
-    The network maps B3HW in [-1, 1], H and W multiples of `output_stride`, to class scores BKHW. In training mode a
-    batch must hold at least 2 images, because the image-level branch of the ASPP normalises over the batch alone.
-    The encoder itself shifts its input to ImageNet's mean and deviation, so `model.encoder` takes [-1, 1] as well,
-    and networks with and without pre-trained weights see the same input.
+    The network maps B3HW in [-1, 1] to class scores BKHW. In training mode a batch must hold at least 2 images, because
+    DeepLabV3's image-level branch, and others like it, normalise over the batch alone. The encoder itself shifts its
+    input to ImageNet's mean and deviation, so `model.encoder` takes [-1, 1] as well, and networks with and without
+    pre-trained weights see the same input.
 
     Args:
+        architecture: One of `ARCHITECTURES`.
         num_classes: K, number of classes.
         encoder: Name of an encoder of segmentation-models-pytorch, or "tu-" and the name of a timm model.
-        encoder_weights: None for random weights, or the name of a pre-training such as "imagenet", which is
-            downloaded once.
-        decoder_channels: Channels of each ASPP branch and of the layer after it.
-        atrous_rates: Dilations of the three ASPP branches, in feature-map pixels.
-        output_stride: Image pixels per feature-map pixel.
+        encoder_weights: None for random weights, the name of a pre-training such as "imagenet", which is downloaded
+            once, or a local file, see `load_encoder`.
+        decoder_channels: Width of the decoder; Linknet's follows the encoder.
+        atrous_rates: Dilations of the three ASPP branches of DeepLabV3 and DeepLabV3+, in feature-map pixels.
+        output_stride: Image pixels per feature-map pixel, of DeepLabV3 and DeepLabV3+.
 
     Returns:
         The network in training mode, on the CPU.
 
     Raises:
-        ConfigError: The encoder is unknown, cannot be dilated, or has no such pre-training.
+        ConfigError: The encoder is unknown, does not suit the architecture, or has no such pre-training; or the file
+            does not fit it.
         ScenepaletteError: The pre-trained weights cannot be had.
     """
-    if problems := encoder_problems(encoder, encoder_weights):
+    if problems := encoder_problems(encoder, encoder_weights, architecture):
         raise ConfigError("The segmenter cannot be built.", problems)
-
-    def build(weights: str | None) -> smp.DeepLabV3:
-        return smp.DeepLabV3(
-            encoder_name=encoder,
-            encoder_weights=weights,
-            encoder_output_stride=output_stride,
-            decoder_channels=decoder_channels,
-            decoder_atrous_rates=tuple(atrous_rates),
-            classes=num_classes,
-        )
-
+    file = weights_file(encoder_weights)
+    numbers = ARCHITECTURES[architecture](decoder_channels, atrous_rates, output_stride)
     try:
-        model = build(encoder_weights)
+        pretrained = encoder_weights if file is None else None
+        model = smp.create_model(architecture, encoder, pretrained, classes=num_classes, **numbers)
     except Exception as error:  # the hub client, the transport and the file format each raise their own kinds
         reason = str(error).partition("\n")[0] or type(error).__name__
         if is_fetched(encoder):
             raise ScenepaletteError(
-                f"segmenters.encoder: {short(repr(encoder))} cannot be fetched, or cannot be DeepLabV3's encoder "
-                f"({short(reason)}). Use the name of an encoder that needs no fetching, for example resnet18."
+                f"segmenters.encoder: {short(repr(encoder))} cannot be fetched, or cannot be "
+                f"{title_of(architecture)}'s encoder ({short(reason)}). Use the name of an encoder "
+                "that needs no fetching, for example resnet18."
             ) from error
         if encoder_weights is not None:
             raise ScenepaletteError(
                 f"The {encoder_weights} weights of the encoder {encoder} could not be loaded ({reason}). To go on "
                 "without them, leave segmenters.encoder_weights empty: the encoder then starts from random weights. To "
-                "use them, make a connection to huggingface.co possible or fill its cache (HF_HOME) beforehand."
+                "use them, make a connection to huggingface.co possible or fill its cache (HF_HOME) beforehand, or "
+                "name a local file."
             ) from error
         raise
-    model.encoder.register_forward_pre_hook(_to_encoder_range)
+    network: Any = model.encoder
+    if file is not None:
+        load_encoder(network, encoder, file)
+    network.register_forward_pre_hook(_to_encoder_range)
     return model
+
+
+build_deeplabv3 = functools.partial(build_network, DEFAULT_ARCHITECTURE)
+"""`build_network` for DeepLabV3."""
+
+
+def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
+    """Return what a segmenter's encoder makes of images, from fine to coarse, without the images themselves.
+
+    Args:
+        model: A segmenter, in evaluation mode.
+        image: B3HW in [-1, 1].
+
+    Returns:
+        Feature maps BCHW.
+    """
+    encoder: Any = model.encoder
+    maps = encoder(image)
+    if isinstance(maps[0], list | tuple):  # vision transformers give their tokens beside the maps
+        maps = maps[0]
+    # Some transformers have an empty map where they skip a resolution.
+    return [one for one in maps if one.numel() and one.shape[1:] != image.shape[1:]]
 
 
 def pooled_features(model: nn.Module, image: Tensor) -> Tensor:
     """Return the global average of the encoder's last feature map.
 
     Args:
-        model: Result of `build_deeplabv3`, in evaluation mode.
+        model: A segmenter, in evaluation mode.
         image: B3HW in [-1, 1].
 
     Returns:
         float32 BD, with D the width of the encoder's last stage (512 for resnet18).
     """
-    encoder: Any = model.encoder
-    features = encoder(image)[-1]  # B D h w
-    return features.to(torch.float32).mean(dim=(2, 3))
+    return feature_maps(model, image)[-1].to(torch.float32).mean(dim=(2, 3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import shutil
@@ -60,6 +61,12 @@ def plugins(tmp_path: Path) -> Iterator[Plugins]:
         installed = Plugins(tmp_path / "plugins", monkeypatch)
         yield installed
         installed.uninstall()
+
+
+@pytest.fixture
+def tiny_values() -> dict[str, Any]:
+    """The values of a run that takes seconds."""
+    return copy.deepcopy(TINY)
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,8 @@ Rate = Annotated[float, Gt(0)]
 Weight = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
+NON_IDENTIFYING = ("checkpoint_every", "log_every")
+
 _BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 
 
@@ -48,6 +50,15 @@ def fields_of(settings: type) -> dict[str, SettingField]:
         text = "".join(entry.documentation for entry in given if isinstance(entry, Doc))
         result[field.name] = SettingField(kind, ranges, text, field.default)
     return result
+
+
+def settings_of_result(settings: Any) -> dict[str, Any]:
+    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
+
+    Args:
+        settings: A dataclass of settings.
+    """
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in NON_IDENTIFYING}
 
 
 def range_problems(settings: Any, section: str) -> list[str]:

@@ -19,6 +19,7 @@ from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.diffaugment import Augmentation
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.kernels.spade_tables import fold_parametrizations
@@ -209,13 +210,13 @@ class ImageObjective(ABC):
     """What a system's generator is trained for.
 
     Attributes:
-        critic: The network that is trained against the generator, or None.
+        discriminator: The network that is trained against the generator, or None.
         memory: Further state that goes on with a training, as a module of buffers, or None.
-        chance_level: Part of the critic's loss -> its value if real and generated images cannot be told apart; zero is
-            its value if they are told apart without fail.
+        chance_level: Part of the discriminator's loss -> its value if real and generated images cannot be told apart;
+            zero is its value if they are told apart without fail.
     """
 
-    critic: nn.Module | None = None
+    discriminator: nn.Module | None = None
     memory: nn.Module | None = None
     chance_level: Mapping[str, float] = MappingProxyType({})
 
@@ -244,12 +245,14 @@ class ImageObjective(ABC):
         return source.batch(indices, step, stream, ranks)
 
     @abstractmethod
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """Generate images and return them, B3HW, with the generator's loss."""
 
-    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
-        """Return the critic's loss for detached generated images B3HW; called only if there is a critic."""
-        raise NotImplementedError(f"{type(self).__name__} has no critic")
+    def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Return the discriminator's loss for detached generated images B3HW; called only if there is one."""
+        raise NotImplementedError(f"{type(self).__name__} has no discriminator")
 
 
 class FeatureNetwork(nn.Module, ABC):
@@ -274,19 +277,22 @@ class ImageSystem:
         name: Name in configurations, run directories and tables.
         paper: Where it comes from.
         settings: Class of its settings, whose defaults are the paper's.
-        build_generator: Makes the untrained generator from K, (H, W) and settings.
-        build_objective: Makes losses and critic from K, (H, W), settings and the features of the perceptual loss.
+        build_generator: Makes the generator, untrained unless it comes trained, from class table, (H, W) and settings.
+        build_objective: Makes losses and discriminator from class table, (H, W), settings and the features of the
+            perceptual loss. None for a system that comes trained: its generator only takes what it needs from the
+            training set (`ImageGenerator.finish`), and its state becomes the weights.
         perceptual: Whether its losses need a feature network.
         perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
-        augmentable: Whether its critic looks at images that may be augmented.
-        predict_labels: For a critic that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW; else None.
+        augmentable: Whether its discriminator looks at images that may be augmented.
+        predict_labels: For a discriminator that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW;
+            else None.
     """
 
     name: str
     paper: str
     settings: type[ImageSettings]
-    build_generator: Callable[[int, tuple[int, int], Any], ImageGenerator]
-    build_objective: Callable[[int, tuple[int, int], Any, FeatureNetwork | None], ImageObjective]
+    build_generator: Callable[[ClassTable, tuple[int, int], Any], ImageGenerator]
+    build_objective: Callable[[ClassTable, tuple[int, int], Any, FeatureNetwork | None], ImageObjective] | None
     perceptual: bool = False
     perceptual_layers: tuple[int, ...] | None = None
     augmentable: bool = False

@@ -1,35 +1,39 @@
-"""The registry of layout-to-image systems: a new one adds its file and its line here."""
+"""The registry of layout-to-image systems: a new one adds its file and its line here, or an entry point elsewhere."""
 
 from __future__ import annotations
 
-from scenepalette.common.errors import ConfigError
-from scenepalette.generators.images.base import ImageSystem
-from scenepalette.generators.images.systems.crn import CRN, CRN_IMLE
-from scenepalette.generators.images.systems.gaugan import GAUGAN, SPADE_PLUS
-from scenepalette.generators.images.systems.oasis import OASIS
-from scenepalette.generators.images.systems.pix2pixhd import PIX2PIXHD
-from scenepalette.generators.images.systems.sean import SEAN
+from dataclasses import is_dataclass
 
-IMAGE_SYSTEMS: dict[str, ImageSystem] = {
-    system.name: system
-    for system in (
-        OASIS,
-        GAUGAN,
-        SPADE_PLUS,
-        PIX2PIXHD,
-        CRN,
-        CRN_IMLE,
-        SEAN,
-    )
+from scenepalette.common.registry import Registry, folder_problem
+from scenepalette.generators.images.base import ImageSettings, ImageSystem
+
+_FOLDER = "scenepalette.generators.images.systems"
+BUILT_IN = {
+    "oasis": f"{_FOLDER}.oasis:OASIS",
+    "gaugan": f"{_FOLDER}.gaugan:GAUGAN",
+    "spade+": f"{_FOLDER}.gaugan:SPADE_PLUS",
+    "pix2pixhd": f"{_FOLDER}.pix2pixhd:PIX2PIXHD",
+    "crn": f"{_FOLDER}.crn:CRN",
+    "crn-imle": f"{_FOLDER}.crn:CRN_IMLE",
+    "sean": f"{_FOLDER}.sean:SEAN",
 }
 
 
-def find_image_system(name: str) -> ImageSystem:
-    """Return a system by name.
+def _problem(name: str, entry: object) -> str | None:
+    """Say what a package's entry lacks of the contract in `scenepalette.generators.images.base`."""
+    if not isinstance(entry, ImageSystem):
+        return f"it is {type(entry).__name__}, not an ImageSystem"
+    settings = entry.settings
+    if not (isinstance(settings, type) and issubclass(settings, ImageSettings) and is_dataclass(settings)):
+        return "its settings are no dataclass derived from ImageSettings"
+    if entry.predict_labels is not None and entry.build_objective is None:
+        return "it comes trained, so that there is no discriminator for predict_labels"
+    if entry.name != name:
+        return f"its name is {entry.name!r}, which must be that of the entry point"
+    if not callable(entry.build_generator):
+        return "its build_generator is no function"
+    return folder_problem(name)
 
-    Raises:
-        ConfigError: There is none of that name.
-    """
-    if name not in IMAGE_SYSTEMS:
-        raise ConfigError(f"There is no image system {name!r}. Image systems are {', '.join(IMAGE_SYSTEMS)}.")
-    return IMAGE_SYSTEMS[name]
+
+IMAGE_SYSTEMS: Registry[ImageSystem] = Registry("scenepalette.image_systems", BUILT_IN, _problem)
+find_image_system = IMAGE_SYSTEMS.get

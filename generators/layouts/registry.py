@@ -1,6 +1,7 @@
 """The layout systems that can be trained, by name: their networks, their losses, and which settings mean something.
 
-A new one is an entry in LAYOUT_SYSTEMS. Trainer, tests and production go by what the entry says.
+A new one is an entry in BUILT_IN, or an entry point of another package. Trainer, tests and production go by what the
+entry says.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.registry import Registry, folder_problem
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.inputs import LayoutInputs
 from scenepalette.generators.layouts.losses import matching_loss, novelty_loss
 from scenepalette.generators.layouts.networks import (
@@ -56,11 +59,13 @@ class LayoutSystem:
         paper: Where it comes from, with the section.
         conditional: Whether it takes a palette.
         partial: Whether it edits given layouts; else it makes whole ones.
-        generator: Makes the untrained generator from K, base grid, doublings, settings and when classes are drawn.
-        losses: The terms of the generator's loss beside the adversarial one, by name.
-        conditional_critic: Whether the critic is shown the palette.
-        always_draws: Whether a layout is a draw of classes, also when it is sampled; critics of such a system are shown
-            one-hot real layouts. For others `LayoutSettings.soft_layouts` decides what is shown.
+        generator: Makes the generator, untrained unless it comes trained, from class table, base grid, doublings,
+            settings and when classes are drawn.
+        losses: The terms of the generator's loss beside the adversarial one, by name. None for a system that comes
+            trained: its state becomes the weights as it is.
+        conditional_discriminator: Whether the discriminator is shown the palette.
+        always_draws: Whether a layout is a draw of classes, also when it is sampled; discriminators of such a system
+            are shown one-hot real layouts. For others `LayoutSettings.soft_layouts` decides what is shown.
         options: Fields of LayoutSettings that mean something to this system and not to every one.
         problems: What is wrong with settings whose fields all mean something, one text each.
     """
@@ -69,9 +74,9 @@ class LayoutSystem:
     paper: str
     conditional: bool
     partial: bool
-    generator: Callable[[int, tuple[int, int], int, LayoutSettings, DrawnClasses], LayoutNetwork]
-    losses: Callable[[LayoutSettings], Mapping[str, LayoutLoss]]
-    conditional_critic: bool = False
+    generator: Callable[[ClassTable, tuple[int, int], int, LayoutSettings, DrawnClasses], LayoutNetwork]
+    losses: Callable[[LayoutSettings], Mapping[str, LayoutLoss]] | None
+    conditional_discriminator: bool = False
     always_draws: bool = False
     options: frozenset[str] = frozenset()
     problems: Callable[[LayoutSettings], list[str]] = lambda settings: []
@@ -82,8 +87,8 @@ class LayoutSystem:
             return "always"
         return "never" if settings.soft_layouts else "training"
 
-    def build_generator(self, num_classes: int, size: tuple[int, int], settings: LayoutSettings) -> LayoutNetwork:
-        """Return the untrained generator for K classes and H x W.
+    def build_generator(self, table: ClassTable, size: tuple[int, int], settings: LayoutSettings) -> LayoutNetwork:
+        """Return the generator for a class table and H x W, untrained unless the system comes trained.
 
         Raises:
             ConfigError: The settings do not fit the system, or no base grid reaches the size.
@@ -92,17 +97,19 @@ class LayoutSystem:
         if problems:
             raise ConfigError(f"The settings do not fit the layout system '{self.name}'.", problems)
         base, doublings = base_grid(size)
-        return self.generator(num_classes, base, doublings, settings, self.drawn_classes(settings))
+        return self.generator(table, base, doublings, settings, self.drawn_classes(settings))
 
-    def build_critic(self, num_classes: int, size: tuple[int, int], settings: LayoutSettings) -> LayoutDiscriminator:
-        """Return the untrained critic for K classes and H x W.
+    def build_discriminator(
+        self, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
+    ) -> LayoutDiscriminator:
+        """Return the untrained discriminator for a class table and H x W.
 
         Raises:
             ConfigError: No base grid reaches the size.
         """
         base, doublings = base_grid(size)
         return LayoutDiscriminator(
-            num_classes, base, doublings, settings.max_width, settings.base_width, self.conditional_critic
+            len(table), base, doublings, settings.max_width, settings.base_width, self.conditional_discriminator
         )
 
 
@@ -115,10 +122,10 @@ def _widths(settings: LayoutSettings) -> dict[str, int]:
 
 
 def _palette_generator(
-    num_classes: int, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
 ) -> LayoutGenerator:
     return LayoutGenerator(
-        num_classes,
+        len(table),
         base,
         doublings,
         residual_fusion=settings.residual_fusion,
@@ -129,10 +136,10 @@ def _palette_generator(
 
 
 def _partial_generator(
-    num_classes: int, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
 ) -> PartialLayoutGenerator:
     return PartialLayoutGenerator(
-        num_classes,
+        len(table),
         base,
         doublings,
         hidden_channels=settings.hidden_channels,
@@ -144,18 +151,18 @@ def _partial_generator(
 
 
 def _unconditional_generator(
-    num_classes: int, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
 ) -> SoftmaxLayoutGenerator:
     return SoftmaxLayoutGenerator(
-        num_classes, base, doublings, conditional=False, drawn_classes=drawn_classes, **_widths(settings)
+        len(table), base, doublings, conditional=False, drawn_classes=drawn_classes, **_widths(settings)
     )
 
 
 def _conditional_generator(
-    num_classes: int, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
 ) -> SoftmaxLayoutGenerator:
     return SoftmaxLayoutGenerator(
-        num_classes, base, doublings, conditional=True, drawn_classes=drawn_classes, **_widths(settings)
+        len(table), base, doublings, conditional=True, drawn_classes=drawn_classes, **_widths(settings)
     )
 
 
@@ -211,7 +218,7 @@ def _partial_problems(settings: LayoutSettings) -> list[str]:
 
 _ASSISTED = frozenset({"conditional_weight", "residual_fusion", "multi_scale", "soft_layouts", "sinkhorn_iterations"})
 
-LAYOUT_SYSTEMS: dict[str, LayoutSystem] = {
+BUILT_IN: dict[str, LayoutSystem] = {
     system.name: system
     for system in (
         LayoutSystem(
@@ -259,22 +266,30 @@ LAYOUT_SYSTEMS: dict[str, LayoutSystem] = {
             partial=False,
             generator=_conditional_generator,
             losses=_no_losses,
-            conditional_critic=True,
+            conditional_discriminator=True,
             options=frozenset({"soft_layouts", "palettes"}),
         ),
     )
 }
 
 
-def layout_system(name: str) -> LayoutSystem:
-    """Return a layout system by name.
+OPTIONAL = frozenset[str]().union(*(system.options for system in BUILT_IN.values()))
+"""Fields of LayoutSettings that do not mean something to every layout system."""
 
-    Raises:
-        ConfigError: There is none of this name.
-    """
-    if name not in LAYOUT_SYSTEMS:
-        raise ConfigError(f"There is no layout system '{name}'; known are {', '.join(LAYOUT_SYSTEMS)}.")
-    return LAYOUT_SYSTEMS[name]
+
+def _problem(name: str, entry: object) -> str | None:
+    """Say what a package's entry lacks of the contract of a `LayoutSystem`."""
+    if not isinstance(entry, LayoutSystem):
+        return f"it is {type(entry).__name__}, not a LayoutSystem"
+    if entry.name != name:
+        return f"its name is {entry.name!r}, which must be that of the entry point"
+    if unknown := sorted(entry.options - OPTIONAL):
+        return f"its options {', '.join(unknown)} are not among {', '.join(sorted(OPTIONAL))}"
+    return folder_problem(name)
+
+
+LAYOUT_SYSTEMS: Registry[LayoutSystem] = Registry("scenepalette.layout_systems", BUILT_IN, _problem)
+layout_system = LAYOUT_SYSTEMS.get
 
 
 def settings_problems(name: str, settings: LayoutSettings) -> list[str]:
@@ -287,12 +302,11 @@ def settings_problems(name: str, settings: LayoutSettings) -> list[str]:
         ConfigError: There is no system of this name.
     """
     system = layout_system(name)
-    optional = sorted(frozenset[str]().union(*(other.options for other in LAYOUT_SYSTEMS.values())))
     problems = []
-    for field in optional:
+    for field in sorted(OPTIONAL):
         value, default = getattr(settings, field), _default(field)
         if value != default and field not in system.options:
-            fitting = [other.name for other in LAYOUT_SYSTEMS.values() if field in other.options]
+            fitting = [other for other in LAYOUT_SYSTEMS if field in LAYOUT_SYSTEMS.get(other).options]
             problems.append(
                 f"{field}: {value!r} means nothing to {name}; leave it at {default!r}, or choose {' or '.join(fitting)}"
             )

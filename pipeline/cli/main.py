@@ -343,7 +343,9 @@ def systems(
     size: Annotated[str, typer.Option(metavar="HxW", help="Height and width in pixels.")] = "128x256",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List the generators that can be trained, with their papers and parameter counts at the papers' settings.
+    """List what a configuration can name, and where it comes from: this package or another one.
+
+    Generators have their papers, and parameter counts at the papers' settings.
 
     For example:
 
@@ -352,19 +354,37 @@ def systems(
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if match is None:
         raise ConfigError(f"--size is {size!r}; write height and width in pixels as HxW, for example 128x256.")
+    from scenepalette.pipeline.systems import other_entries
     from scenepalette.pipeline.systems import systems as all_systems
 
-    entries = all_systems(classes, (int(match[1]), int(match[2])))
+    entries, others = all_systems(classes, (int(match[1]), int(match[2]))), other_entries()
     if as_json:
-        typer.echo(json.dumps([entry.to_dict() for entry in entries], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([entry.to_dict() for entry in (*entries, *others)], indent=2, ensure_ascii=False))
         return
     rows = [
-        [entry.name, entry.kind, _millions(entry.generator_parameters), _millions(entry.discriminator_parameters)]
+        [
+            entry.name,
+            entry.kind,
+            _millions(entry.generator_parameters),
+            _millions(entry.discriminator_parameters),
+            entry.source,
+        ]
         for entry in entries
     ]
-    print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator"], rows)
+    print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator", "from"], rows)
     for entry in entries:
         typer.echo(f"{entry.name}: {entry.paper}")
+    typer.echo()
+    print_table(["name", "kind", "what it is", "from"], [[e.name, e.kind, e.description, e.source] for e in others])
+
+
+@app.command(rich_help_panel="What there is")
+def datasets() -> None:
+    """List the labelled data sets that can be read, and the packages that read them."""
+    from scenepalette.data.datasets import DATASETS
+
+    rows = [[name, DATASETS.source(name), DATASETS.get(name).description] for name in DATASETS]
+    print_table(["data.name", "from", "what it is"], rows)
 
 
 @recipes_app.callback(invoke_without_command=True)

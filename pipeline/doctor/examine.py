@@ -12,8 +12,8 @@ from scenepalette.common.files import read_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
-from scenepalette.data.datasets import open_dataset
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -30,15 +30,10 @@ from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import check_ownership
+from scenepalette.pipeline.stages.data import open_split
+from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-_FIXED_TABLES = {
-    "camvid": CAMVID,
-    "cityscapes": CITYSCAPES,
-    "gta5": CITYSCAPES,
-    "idd": IDD,
-    "celebamask-hq": CELEBAMASK_HQ,
-}
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -55,19 +50,20 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     changes = [part for change in request.overrides for part in ("--set", change)]
     out = ["--out", str(request.out)] if request.out else []
     command = shlex.join(["scenepalette", "doctor", request.recipe, *changes, *out])
+    plugins = _check_plugins()
     try:
         config = request.config()
     except ScenepaletteError as error:
         problems = error.problems
         check = Check("configuration", "problem", error.summary, "Correct what is listed and ask again.", problems)
-        return Diagnosis(request.recipe, command, (check,))
+        return Diagnosis(request.recipe, command, (*plugins, check))
     # The device, and weights that are not here, have checks of their own.
     if problems := settings_problems(config, _to_make(config, request.run_dir), fetch=False):
         summary = f"The configuration of the recipe {config.recipe} cannot be run."
         check = Check("configuration", "problem", summary, "Correct what is listed and ask again.", tuple(problems))
-        return Diagnosis(request.recipe, command, (check,))
+        return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
-    checks.append(check_run_dir(config, request.run_dir))
+    checks += [*plugins, check_run_dir(config, request.run_dir)]
     datasets, errors, open_seconds = _open(config, progress)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
@@ -78,9 +74,9 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     if len(datasets) == len(SPLITS):
         began = time.monotonic()
         scans: dict[Split, Scan] = {
-            split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
+            split: scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
         }
-        read_seconds = time.monotonic() - began + (open_seconds if config.data.name != "streets" else 0.0)
+        read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
         samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
         train, validation = scans["train"], scans["val"]
@@ -103,6 +99,17 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     return Diagnosis(subject, command, tuple(checks), facts)
 
 
+def _check_plugins() -> list[Check]:
+    """Say what other packages add, and which of it cannot be used."""
+    checks = []
+    if problems := plugin_problems():
+        summary = "Other packages declare extensions that cannot be used; everything else works without them."
+        checks.append(Check("plug-ins", "warning", summary, "Do for each what it says.", tuple(problems)))
+    if added := plugin_entries():
+        checks.append(Check("plug-ins", "note", "Other packages extend scenepalette.", details=tuple(added)))
+    return checks
+
+
 def _to_make(config: RunConfig, run_dir: Path) -> list[str]:
     """Return the units of a run that are not finished: what they need is what has to be there."""
     run = Run(config, run_dir, look=False)
@@ -119,20 +126,11 @@ def _open(
     """Open both splits, which checks every file; return those that could be, why others could not, and the seconds."""
     datasets: dict[Split, SegmentationDataset] = {}
     errors: dict[Split, ScenepaletteError] = {}
-    streets = config.data.name == "streets"
     began = time.monotonic()
     progress.start("checking files", len(SPLITS))
     for split in SPLITS:
         try:
-            datasets[split] = open_dataset(
-                config.data.name,
-                split,
-                config.data.root,
-                class_file=config.data.class_file,
-                count=(config.data.train_scenes if split == "train" else config.data.val_scenes) if streets else None,
-                size=config.data.size if streets else None,
-                seed=config.seed,
-            )
+            datasets[split] = open_split(config.data, split, config.seed)
         except ScenepaletteError as error:
             errors[split] = error
         progress.advance()
@@ -140,25 +138,12 @@ def _open(
     return datasets, errors, time.monotonic() - began
 
 
-def _scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress) -> Scan:
-    progress.start(f"reading {dataset.split}", len(dataset))
-    before = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal before
-        progress.advance(done - before)
-        before = done
-
-    result = scan(dataset, size, report)
-    progress.finish()
-    return result
-
-
 def _declared_table(config: RunConfig) -> ClassTable | None:
     """Return the classes of a data set that could not be opened, where they can be known all the same."""
     root = config.data.root
-    if config.data.name in _FIXED_TABLES or root is None:
-        return _FIXED_TABLES.get(config.data.name)
+    table = DATASETS.get(config.data.name).table
+    if table is not None or root is None:
+        return table
     files = [config.data.class_file] if config.data.class_file else [root / name for name in CLASS_FILES]
     for path in files:
         try:

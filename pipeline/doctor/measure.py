@@ -77,11 +77,11 @@ class _StepTimes:
 
 
 def step_seconds(training: Callable[[Path, Progress], object]) -> float:
-    """Return the median seconds of some steps of a training, without its first."""
+    """Return the median seconds of some steps of a training, without its first; 0 if it has none."""
     times = _StepTimes(TIMED_STEPS)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
         training(Path(folder), times)
-    return median(times.seconds[1:])
+    return median(times.seconds[1:] or [0.0])
 
 
 def measured_names(config: RunConfig) -> list[str]:
@@ -198,14 +198,14 @@ def _generate_seconds(
     config: RunConfig, filled: np.ndarray, pairs: Pairs, sampler: PaletteSampler, fabric: Fabric, kind: str
 ) -> float:
     """Return the seconds that one pair takes, drawn, painted and written."""
-    size, num_classes = pairs.size, pairs.table.num_classes
+    size = pairs.size
     models = pair_models(config, kind)  # type: ignore[arg-type]
     image = image_model(config)
-    painter = find_image_system(image.system).build_generator(num_classes, size, image.settings)
+    painter = find_image_system(image.system).build_generator(pairs.table, size, image.settings)
     fabric.to_device(painter)
     drawer = None
     if models.layout is not None:
-        drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(num_classes, size, models.layout.settings)
+        drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(pairs.table, size, models.layout.settings)
         fabric.to_device(drawer)
         drawer = drawer.prepare_for_inference(inference_type(fabric))
     maker = PairMaker(

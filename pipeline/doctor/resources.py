@@ -15,6 +15,7 @@ from torch import nn
 
 from scenepalette.common.downloads import local_weights
 from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.diversity import ALEXNET_URL
 from scenepalette.evaluation.features import INCEPTION_URL
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
@@ -24,7 +25,9 @@ from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.models import ImageModel, LayoutModel, pair_models
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.pipeline.sections import settings_from
+from scenepalette.segmenters.loading import build_segmenter
+from scenepalette.segmenters.settings import SegmenterSettings
 
 FLOAT = 4
 CHECKPOINTS = 4
@@ -83,8 +86,8 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
         if made_by.finetuned is not None and made_by.layout is not None:
             both = [_parameters(part, num_classes, config.data.size) for part in (made_by.layout, made_by.image)]
             # Both generators with all of their discriminators, and a further one of the image system's kind.
-            generators, critics = (sum(part[i] for part in both) for i in (0, 1))
-            trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, critics + both[1][1])
+            generators, discriminators = (sum(part[i] for part in both) for i in (0, 1))
+            trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, discriminators + both[1][1])
     needs += trained.values()
     image = PNG_BYTES if config.generate.image_format == "png" else JPEG_BYTES
     pair = round(pixels * (image + LABEL_BYTES)) + ROW_BYTES
@@ -100,36 +103,32 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     return needs
 
 
-def _training_need(name: str, generator: int, critic: int) -> Need:
+def _training_need(name: str, generator: int, discriminator: int) -> Need:
     # In a checkpoint: both networks, the average, and Adam's two moments of both. In memory: gradients as well.
-    checkpoint = FLOAT * (4 * generator + 3 * critic)
-    weights = FLOAT * (generator + critic)
+    checkpoint = FLOAT * (4 * generator + 3 * discriminator)
+    weights = FLOAT * (generator + discriminator)
     return Need(name, CHECKPOINTS * checkpoint + weights, checkpoint + weights)
 
 
 def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[int, int]) -> tuple[int, int]:
     """Return the parameters of a generator and of what it is trained against."""
+    table = ClassTable.unnamed(num_classes)
     with torch.device("meta"):
         if isinstance(model, LayoutModel):
             system = LAYOUT_SYSTEMS[model.system]
-            generator = system.build_generator(num_classes, size, model.settings)
-            critic = system.build_critic(num_classes, size, model.settings)
+            generator = system.build_generator(table, size, model.settings)
+            discriminator = system.build_discriminator(table, size, model.settings) if system.losses else None
         else:
             image_system = IMAGE_SYSTEMS[model.system]
-            generator = image_system.build_generator(num_classes, size, model.settings)
-            critic = image_system.build_objective(num_classes, size, model.settings, None).critic
-    return _count(generator), _count(critic)
+            generator, build = image_system.build_generator(table, size, model.settings), image_system.build_objective
+            discriminator = build(table, size, model.settings, None).discriminator if build else None
+    return _count(generator), _count(discriminator)
 
 
 def _segmenter_parameters(config: RunConfig, num_classes: int) -> int:
     settings = config.segmenters
     with torch.device("meta"):
-        network = build_deeplabv3(
-            num_classes,
-            encoder=settings.encoder,
-            encoder_weights=None,
-            decoder_channels=settings.decoder_channels,
-        )
+        network = build_segmenter(settings_from(settings, SegmenterSettings), ClassTable.unnamed(num_classes))
     return _count(network)
 
 

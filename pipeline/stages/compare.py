@@ -17,18 +17,17 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.pairs import FirstPairs
-from scenepalette.evaluation.frechet import fsd
-from scenepalette.evaluation.generated import ImageMetrics, evaluate_images
-from scenepalette.evaluation.miou import confusion_of_batch, mean_iou
+from scenepalette.evaluation.generated import evaluate_images
+from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.models import PairModels
-from scenepalette.pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
+from scenepalette.pipeline.report import comparison as report
+from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, read_confusion
 from scenepalette.training.checkpoint import read_metadata
@@ -83,11 +82,21 @@ def measure_row(
         noise = image_generator.sample_noise(None, label, randoms)
         return image_generator(one_hot(label, count), noise).float()
 
-    metrics: ImageMetrics = evaluate_images(
+    given: dict[str, Any] = {"gan_train": confusion}
+    if models.layout is not None:
+        given |= {"real_palettes": real_palettes(train), "achieved_palettes": palettes[1]}
+        if LAYOUT_SYSTEMS[models.layout.system].conditional:
+            given["requested_palettes"] = palettes[0]
+    elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
+        discriminator = load_image_discriminator(
+            models.discriminator_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
+        )
+        given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, fabric)
+    metrics = evaluate_images(
         images_of_layouts,
         np.asarray(filled_labels[chosen]),
         validation,
-        FirstPairs(pairs, len(validation)),  # type: ignore[arg-type]
+        FirstPairs(pairs, len(validation)),
         judge,
         batch_size=EVALUATION_BATCH,
         fabric=fabric,
@@ -95,43 +104,35 @@ def measure_row(
         inception_weights=config.report.inception_weights,
         alexnet_weights=config.compare.alexnet_weights,
         seed=config.seed,
+        given=given,
         progress=progress,
     )
-    if models.layout is not None:
-        target, achieved = palettes
-        metrics["fsd"] = fsd(real_palettes(train), achieved)
-        if LAYOUT_SYSTEMS[models.layout.system].conditional:
-            metrics["palette_kl"] = float(palette_divergence(target, achieved).mean())
-    metrics["gan_train_miou"] = mean_iou(confusion, train.table.eval_ids)
-    metrics["gan_train_miou_all"] = mean_iou(confusion, range(count))
-    if models.layout is None and IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        critic = load_image_critic(
-            models.critic_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
-        )
-        metrics["discriminator_miou"] = discriminator_miou(critic, models.image.system, validation, fabric)
     trained_on = read_metadata(models.image_weights(run_dir)).get(PERCEPTUAL)
     write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
-def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:
-    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (Schönfeld et al., 2021, App. B.4).
+def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
+    """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
-        critic: The trained discriminator.
+        discriminator: The trained discriminator.
         system: Name of its image system.
         validation: Real validation pairs.
         fabric: Device and precision.
+
+    Returns:
+        int64 [K, K], rows the truth, columns the prediction.
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None
-    critic = fabric.to_device(critic)
+    discriminator = fabric.to_device(discriminator)
     total = np.zeros((validation.table.num_classes,) * 2, dtype=np.int64)
     for first in range(0, len(validation), EVALUATION_BATCH):
         image, label = validation.batch(range(first, min(first + EVALUATION_BATCH, len(validation))))
         with torch.inference_mode(), fabric.autocast():
-            prediction = predict(critic, image.to(fabric.device)).cpu()
+            prediction = predict(discriminator, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
-    return mean_iou(total, validation.table.eval_ids)
+    return total
 
 
 def write_comparison(
@@ -146,26 +147,24 @@ def write_comparison(
     provenance: Mapping[str, Any],
 ) -> None:
     """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    rows = []
-    for name in config.compare.rows:
-        base = run_dir / "comparison" / name
-        row = ROWS[name]
-        rows.append(
-            RowResult(
-                name=name,
-                row=row,
-                metrics=read_json(base / "metrics" / METRICS),
-                gan_train=read_confusion(base / "segmenter"),
-                pairs=base / "pairs",
-            )
+    home = run_dir / "comparison"
+    results = [
+        RowResult(
+            name=name,
+            row=ROWS[name],
+            metrics=read_json(home / name / "metrics" / METRICS),
+            gan_train=read_confusion(home / name / "segmenter"),
+            pairs=home / name / "pairs",
         )
-    inputs = ComparisonInputs(
-        config=config,
-        rows=rows,
+        for name in config.compare.rows
+    ]
+    report.write_comparison(
+        folder,
+        config,
+        results,
         real_confusion=real_confusion,
         train=train,
         validation=validation,
         durations=durations,
         provenance=provenance,
     )
-    write_comparison_report(folder, inputs)

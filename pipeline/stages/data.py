@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from scenepalette.common.files import sha256_of_json
 from scenepalette.common.progress import Progress
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import SPLITS, open_dataset
+from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig
@@ -33,7 +34,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once.
     """
-    splits = _open_splits(config, seed)
+    splits = [open_split(config, split, seed) for split in SPLITS]
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
     for dataset in splits:
         written = 0
@@ -50,20 +51,23 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
 
 
-def _open_splits(config: DataConfig, seed: int) -> list[SegmentationDataset]:
-    drawn = config.name == "streets"
-    return [
-        open_dataset(
-            config.name,
-            split,
-            config.root,
-            class_file=config.class_file,
-            count=count if drawn else None,
-            size=config.size if drawn else None,
-            seed=seed,
-        )
-        for split, count in zip(SPLITS, (config.train_scenes, config.val_scenes), strict=True)
-    ]
+def open_split(config: DataConfig, split: Literal["train", "val"], seed: int) -> SegmentationDataset:
+    """Open a split of the configured data set, which checks every file of it.
+
+    Raises:
+        ConfigError: The data set cannot be opened as configured.
+        DataError: Anything that is wrong with the files, all at once.
+    """
+    drawn = DATASETS.get(config.name).drawn
+    return open_dataset(
+        config.name,
+        split,
+        config.root,
+        class_file=config.class_file,
+        count=(config.train_scenes if split == "train" else config.val_scenes) if drawn else None,
+        size=config.size if drawn else None,
+        seed=seed,
+    )
 
 
 def content_of_arrays(folder: Path) -> str:
@@ -86,7 +90,7 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = _open_splits(config, seed)
+    splits = [open_split(config, split, seed) for split in SPLITS]
     progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits))
     contents = {}
     for dataset in splits:

@@ -18,7 +18,8 @@ from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
-from scenepalette.segmenters.train import SegmenterSettings, train_segmenter
+from scenepalette.segmenters.settings import SegmenterSettings
+from scenepalette.segmenters.train import train_segmenter
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"

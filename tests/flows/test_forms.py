@@ -204,7 +204,7 @@ IMPOSSIBLE: list[tuple[dict[str, Any], str]] = [
     ({"segmenters": {"arms": ["fake"]}}, r"'fake' is not one of.*'real\+syn'"),
     ({"segmenters": {"seeds": []}}, r"'segmenters\.seeds'"),
     ({"segmenters": {"encoder": "resnett18"}}, r"'resnett18' does not match.*resnet18\|"),
-    ({"segmenters": {"encoder": "vgg11"}}, r"'vgg11' does not match"),
+    ({"segmenters": {"encoder": "vgg12"}}, r"'vgg12' does not match"),
     ({"images": {"system": "oasiss"}}, r"'oasiss' is not one of.*'gaugan'"),
     ({"images": {"systems": {"oasiss": {"width": 8}}}}, r"'oasiss' is not one of"),
     ({"layouts": {"full": {"system": "semantic-palette-partial"}}}, r"is not one of.*'sb-gan'"),

@@ -12,6 +12,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.editing import (
     Painter,
@@ -61,7 +62,7 @@ def label() -> np.ndarray:
 
 def layout_generator(system: str) -> nn.Module:
     torch.manual_seed(0)
-    return LAYOUT_SYSTEMS[system].build_generator(3, SIZE, SMALL).eval()
+    return LAYOUT_SYSTEMS[system].build_generator(ClassTable.unnamed(3), SIZE, SMALL).eval()
 
 
 def seen_from(region: np.ndarray) -> np.ndarray:
@@ -145,7 +146,7 @@ def test_autoencoding_paints_what_is_predicted(painter: Painter) -> None:
     image = torch.full((1, 3, *SIZE), 0.9)
     image[:, :, :5] = -0.9
 
-    def predict(critic: nn.Module, pictures: Tensor) -> Tensor:
+    def predict(discriminator: nn.Module, pictures: Tensor) -> Tensor:
         return torch.where(pictures[:, 0] > 0, 2, 0)
 
     scenes = autoencoding(painter, nn.Identity(), predict, image, 3, 1)

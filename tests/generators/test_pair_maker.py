@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, labels_to_palette
 from scenepalette.data.shards.schema import Row, row_problems
 from scenepalette.data.unlabelled import UnlabelledImages
@@ -33,7 +34,9 @@ def make_maker(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Callable[...
         filled = np.stack([fill_ignored(label) for label in pairs.labels])
         palettes = labels_to_palette(torch.from_numpy(filled.astype(np.int64)), 3).numpy()
         torch.manual_seed(0)
-        generator = LAYOUT_SYSTEMS[system].build_generator(3, SIZE, replace(SMALL, **(changes or {})))
+        generator = LAYOUT_SYSTEMS[system].build_generator(
+            ClassTable.unnamed(3), SIZE, replace(SMALL, **(changes or {}))
+        )
         return PairMaker(
             kind="partial" if LAYOUT_SYSTEMS[system].partial else "full",
             seed=5,

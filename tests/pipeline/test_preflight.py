@@ -12,7 +12,7 @@ import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.streets import STREETS
+from scenepalette.data.streets.dataset import STREETS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import check_after_data, check_before
 from scenepalette.pipeline.recipes import load_config

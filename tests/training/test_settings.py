@@ -10,7 +10,7 @@ from typing_extensions import Doc
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.segmenters.train import SegmenterSettings
+from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.training.settings import Count, Decay, fields_of, range_problems
 
 

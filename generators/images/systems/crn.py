@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import (
     BatchSource,
     Count,
@@ -274,7 +275,9 @@ class CrnObjective(ImageObjective):
         assert self.features is not None
         self.memory.layer_weights = balance_layers(self.features, source.pairs, source.seed, device)
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """In each class the output that comes nearest to the real image is to come nearer still."""
         assert self.features is not None
         images = generator(batch.label_map, batch.noise, every_output=True)
@@ -285,24 +288,24 @@ class CrnObjective(ImageObjective):
         return choose_output(images, batch.noise), Loss(total, {"generator": total})
 
 
-def build_crn_generator(num_classes: int, size: tuple[int, int], settings: CrnSettings) -> CrnGenerator:
+def build_crn_generator(table: ClassTable, size: tuple[int, int], settings: CrnSettings) -> CrnGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:
         ConfigError: No base grid reaches the size.
     """
     base, doublings = base_grid(size)
-    return CrnGenerator(num_classes, base, doublings, settings.width, settings.outputs)
+    return CrnGenerator(len(table), base, doublings, settings.width, settings.outputs)
 
 
 def build_crn_objective(
-    num_classes: int, size: tuple[int, int], settings: CrnSettings, features: FeatureNetwork | None
+    table: ClassTable, size: tuple[int, int], settings: CrnSettings, features: FeatureNetwork | None
 ) -> CrnObjective:
     """Return the losses; without features nothing can be trained."""
     return CrnObjective(features)
 
 
-def build_crn_imle_generator(num_classes: int, size: tuple[int, int], settings: CrnImleSettings) -> CrnImleGenerator:
+def build_crn_imle_generator(table: ClassTable, size: tuple[int, int], settings: CrnImleSettings) -> CrnImleGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:
@@ -310,12 +313,12 @@ def build_crn_imle_generator(num_classes: int, size: tuple[int, int], settings: 
     """
     base, doublings = base_grid(size)
     return CrnImleGenerator(
-        num_classes, base, doublings, settings.width, settings.noise_channels, settings.encoder_channels
+        len(table), base, doublings, settings.width, settings.noise_channels, settings.encoder_channels
     )
 
 
 def build_crn_imle_objective(
-    num_classes: int, size: tuple[int, int], settings: CrnImleSettings, features: FeatureNetwork | None
+    table: ClassTable, size: tuple[int, int], settings: CrnImleSettings, features: FeatureNetwork | None
 ) -> ImleObjective:
     """Return the rounds of Algorithm 1; without features nothing can be trained."""
     return ImleObjective(

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import (
     Count,
     Decay,
@@ -302,7 +303,7 @@ def spade_grid(size: tuple[int, int]) -> tuple[tuple[int, int], int]:
     return (size[0] >> doublings, size[1] >> doublings), doublings
 
 
-def build_gaugan_generator(num_classes: int, size: tuple[int, int], settings: GauganSettings) -> GauganGenerator:
+def build_gaugan_generator(table: ClassTable, size: tuple[int, int], settings: GauganSettings) -> GauganGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:
@@ -310,15 +311,15 @@ def build_gaugan_generator(num_classes: int, size: tuple[int, int], settings: Ga
     """
     base, doublings = spade_grid(size)
     latent_features = settings.latent_features if settings.vae else 0
-    return GauganGenerator(num_classes, base, doublings, settings.width, settings.hidden_channels, latent_features)
+    return GauganGenerator(len(table), base, doublings, settings.width, settings.hidden_channels, latent_features)
 
 
 def build_gaugan_objective(
-    num_classes: int, size: tuple[int, int], settings: GauganSettings, features: FeatureNetwork | None
+    table: ClassTable, size: tuple[int, int], settings: GauganSettings, features: FeatureNetwork | None
 ) -> GauganObjective:
     """Return the losses with an untrained discriminator."""
     return GauganObjective(
-        PatchDiscriminator(num_classes, size, settings.discriminator_width, settings.discriminator_scales),
+        PatchDiscriminator(len(table), size, settings.discriminator_width, settings.discriminator_scales),
         features,
         settings.feature_matching_weight,
         settings.perceptual_weight,

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import Count, FeatureNetwork, ImageGenerator, ImageSystem, Rate
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
@@ -112,7 +113,7 @@ class GlobalGenerator(ImageGenerator):
         return torch.tanh(self.to_image(x))
 
 
-def build_pix2pixhd_generator(num_classes: int, size: tuple[int, int], settings: Pix2PixHdSettings) -> GlobalGenerator:
+def build_pix2pixhd_generator(table: ClassTable, size: tuple[int, int], settings: Pix2PixHdSettings) -> GlobalGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:
@@ -121,16 +122,16 @@ def build_pix2pixhd_generator(num_classes: int, size: tuple[int, int], settings:
     _, reachable = base_grid(size, smallest_side=2)  # their padding mirrors one pixel
     sensible = max(1, (min(size) // SMALLEST_SIDE).bit_length() - 1)
     doublings = min(DOUBLINGS, reachable, sensible)
-    return GlobalGenerator(num_classes, doublings, settings.width, settings.residual_blocks)
+    return GlobalGenerator(len(table), doublings, settings.width, settings.residual_blocks)
 
 
 def build_pix2pixhd_objective(
-    num_classes: int, size: tuple[int, int], settings: Pix2PixHdSettings, features: FeatureNetwork | None
+    table: ClassTable, size: tuple[int, int], settings: Pix2PixHdSettings, features: FeatureNetwork | None
 ) -> PatchObjective:
     """Return the losses with an untrained discriminator."""
     width, scales = settings.discriminator_width, settings.discriminator_scales
     return PatchObjective(
-        PatchDiscriminator(num_classes, size, width, scales, spectral=False),
+        PatchDiscriminator(len(table), size, width, scales, spectral=False),
         features,
         settings.feature_matching_weight,
         settings.perceptual_weight,

@@ -23,6 +23,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import numpy_generator
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.base import (
     BatchSource,
@@ -261,7 +262,7 @@ class SeanObjective(PatchObjective):
         return generator(batch.label_map, batch.noise, batch.image), {}
 
 
-def build_sean_generator(num_classes: int, size: tuple[int, int], settings: SeanSettings) -> SeanGenerator:
+def build_sean_generator(table: ClassTable, size: tuple[int, int], settings: SeanSettings) -> SeanGenerator:
     """Return the untrained generator for K classes and H x W.
 
     Raises:
@@ -269,7 +270,7 @@ def build_sean_generator(num_classes: int, size: tuple[int, int], settings: Sean
     """
     base, doublings = spade_grid(size)
     return SeanGenerator(
-        num_classes,
+        len(table),
         base,
         doublings,
         settings.width,
@@ -281,11 +282,11 @@ def build_sean_generator(num_classes: int, size: tuple[int, int], settings: Sean
 
 
 def build_sean_objective(
-    num_classes: int, size: tuple[int, int], settings: SeanSettings, features: FeatureNetwork | None
+    table: ClassTable, size: tuple[int, int], settings: SeanSettings, features: FeatureNetwork | None
 ) -> SeanObjective:
     """Return the losses with an untrained discriminator."""
     return SeanObjective(
-        PatchDiscriminator(num_classes, size, settings.discriminator_width, settings.discriminator_scales),
+        PatchDiscriminator(len(table), size, settings.discriminator_width, settings.discriminator_scales),
         features,
         settings.feature_matching_weight,
         settings.perceptual_weight,

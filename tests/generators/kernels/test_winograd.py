@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.kernels import winograd
@@ -135,7 +136,9 @@ def test_an_equalised_layer_stays_the_same_when_its_scale_is_folded() -> None:
 def test_a_wide_generator_is_the_same_when_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     system, size = IMAGE_SYSTEMS["oasis"], (64, 64)
-    network = system.build_generator(3, size, OasisSettings(width=16, noise_channels=4, hidden_channels=8)).eval()
+    network = system.build_generator(
+        ClassTable.unnamed(3), size, OasisSettings(width=16, noise_channels=4, hidden_channels=8)
+    ).eval()
     label = torch.zeros(2, *size, dtype=torch.int64)
     label[0, 20:, 10:], label[1, :, 30:] = 1, 2
     label_map = F.one_hot(label, 3).permute(0, 3, 1, 2).float()

@@ -19,16 +19,20 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline import run as run_module
+from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import with_overrides
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
+from scenepalette.segmenters.registry import SEGMENTERS
 
 ROOT = Path(__file__).parents[3]
 VERBS = {
@@ -59,7 +63,9 @@ def test_help_needs_no_heavy_import() -> None:
     assert output.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "demo", "finetune", "compare", "systems", "recipes", "shards", "edit"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "demo", "finetune", "compare", "systems", "datasets", "recipes", "shards", "edit"]
+)
 def test_help_of_every_verb_says_what_it_does(verb: str) -> None:
     output, _ = invoke(verb, "--help")
     assert "Usage" in output and verb in output
@@ -247,19 +253,30 @@ def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_systems_have_the_papers_sizes() -> None:
     output, _ = invoke("systems", "--classes", "12", "--size", "128x256", "--json")
-    entries = {entry["name"]: entry for entry in json.loads(output)}
+    listed = json.loads(output)
+    entries = {entry["name"]: entry for entry in listed if entry["kind"] in ("layout", "image")}
     assert list(entries) == [*LAYOUT_SYSTEMS, *IMAGE_SYSTEMS]
+    for kind, names in (("segmenter", SEGMENTERS), ("data set", DATASETS), ("metric", METRICS), ("arm", ARMS)):
+        assert [entry["name"] for entry in listed if entry["kind"] == kind] == list(names)
+    assert {entry["source"] for entry in listed} == {"scenepalette"}
     assert entries["semantic-palette"]["generator_parameters"] / 1e6 == pytest.approx(27.6, abs=0.05)
     assert entries["oasis"]["generator_parameters"] / 1e6 == pytest.approx(70.47, abs=0.005)
     assert entries["oasis"]["kind"] == "image" and "ICLR 2021" in entries["oasis"]["paper"]
     output, _ = invoke("systems", "--classes", "151", "--size", "256x256", "--json")
-    larger = {entry["name"]: entry for entry in json.loads(output)}
+    larger = {entry["name"]: entry for entry in json.loads(output) if entry["kind"] in ("layout", "image")}
     oasis = larger["oasis"]
     assert larger["gaugan"]["generator_parameters"] / 1e6 == pytest.approx(96, rel=0.01)
     assert larger["crn"]["discriminator_parameters"] == 0
     # The paper counts 72 M, 2 M for the 3D noise, and 22 M for the discriminator.
     assert oasis["generator_parameters"] / 1e6 == pytest.approx(74, abs=1)
     assert oasis["discriminator_parameters"] / 1e6 == pytest.approx(22, abs=1)
+
+
+def test_datasets_are_listed_with_the_packages_that_read_them() -> None:
+    output, _ = invoke("datasets")
+    lines = [line.split() for line in output.splitlines()[1:]]
+    assert [line[0] for line in lines] == list(DATASETS)
+    assert {line[1] for line in lines} == {"scenepalette"} and all(len(line) > 3 for line in lines)
 
 
 def test_systems_table_names_all_and_their_papers() -> None:

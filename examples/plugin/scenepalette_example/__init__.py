@@ -1,0 +1,1 @@
+"""Extensions of scenepalette, one module for each kind."""

@@ -1,0 +1,95 @@
+"""The registry of segmenters: every architecture of segmentation-models-pytorch, and those of packages elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
+
+import torch
+from torch import nn
+
+from scenepalette.common.registry import Registry
+from scenepalette.common.untrusted import short
+from scenepalette.data.classes import ClassTable
+from scenepalette.segmenters.model import ARCHITECTURES, build_network, encoder_problems, feature_maps, title_of, trial
+from scenepalette.segmenters.settings import SegmenterSettings
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """An entry of the registry.
+
+    Attributes:
+        name: Value of `segmenters.architecture`.
+        title: Its name in full, or what it is in a few words.
+        build: Makes the network from class table and settings. It maps B3HW in [-1, 1] to class scores BKHW and has an
+            attribute `encoder` that maps B3HW to feature maps BCHW, from fine to coarse: distances between images, and
+            perceptual losses, compare these. It is also built on torch's meta device, for its sizes.
+        takes_encoder: Whether `settings.encoder` and `settings.encoder_weights` choose the encoder; else the segmenter
+            brings its own.
+    """
+
+    name: str
+    title: str
+    build: Callable[[ClassTable, SegmenterSettings], nn.Module]
+    takes_encoder: bool = True
+
+
+def _build(architecture: str, table: ClassTable, settings: SegmenterSettings) -> nn.Module:
+    return build_network(
+        architecture,
+        len(table),
+        encoder=settings.encoder,
+        encoder_weights=settings.encoder_weights,
+        decoder_channels=settings.decoder_channels,
+        atrous_rates=settings.atrous_rates,
+        output_stride=settings.output_stride,
+    )
+
+
+def _problem(name: str, entry: object) -> str | None:
+    """Say what a package's entry lacks of the contract of a `Segmenter`."""
+    if not isinstance(entry, Segmenter):
+        return f"it is {type(entry).__name__}, not a Segmenter"
+    if entry.name != name:
+        return f"its name is {entry.name!r}, which must be that of the entry point"
+    return None if callable(entry.build) else "its build is no function"
+
+
+def segmenter_problems(architecture: str, encoder: str, encoder_weights: str | None) -> Sequence[str]:
+    """Return what keeps a choice of architecture, encoder and weights from being used, without loading anything.
+
+    Returns:
+        One text each, which begins with the field of the configuration.
+    """
+    if architecture not in SEGMENTERS:
+        return [f"segmenters.architecture: got {short(repr(architecture))}; segmenters are {', '.join(SEGMENTERS)}"]
+    if SEGMENTERS[architecture].takes_encoder:
+        return encoder_problems(encoder, encoder_weights, architecture)
+    if encoder_weights is not None:
+        return [f"segmenters.encoder_weights: {architecture} brings its own encoder; leave it empty"]
+    return []
+
+
+@cache
+def network_problem(settings: SegmenterSettings, size: tuple[int, int]) -> str:
+    """Return why a segmenter cannot work at a height and width, or nothing; it is tried without memory."""
+
+    def run() -> None:
+        build = SEGMENTERS[settings.architecture].build
+        network = build(ClassTable.unnamed(2), replace(settings, encoder_weights=None))
+        image = torch.zeros(2, 3, *size)
+        if (scores := network(image)).shape != (2, 2, *size):
+            raise ValueError(f"its scores are {tuple(scores.shape)}, not {(2, 2, *size)}")
+        if not feature_maps(network, image):
+            raise ValueError("its encoder makes no feature maps")
+
+    reason = trial(run)
+    if not reason:
+        return ""
+    return f"{settings.architecture} cannot take it ({reason}); choose another size, encoder or architecture"
+
+
+BUILT_IN = {name: Segmenter(name, title_of(name), partial(_build, name)) for name in ARCHITECTURES}
+SEGMENTERS: Registry[Segmenter] = Registry("scenepalette.segmenters", BUILT_IN, _problem)
