@@ -27,6 +27,7 @@ from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_losses import hinge_discriminator_loss, hinge_generator_loss
 from scenepalette.generators.images.training import TrainingBatches, image_identity, watch_images
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -170,8 +171,7 @@ def fine_tune(
     }
     if objective.critic is not None:
         rates["image_critic"] = (objective.critic, settings.discriminator_learning_rate, images.settings.betas)
-    for module, _, _ in rates.values():
-        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerate(*(module for module, _, _ in rates.values()), layout_average, image_average)
     optimizers = {
         name: torch.optim.Adam(module.parameters(), rate, betas) for name, (module, rate, betas) in rates.items()
     }

@@ -34,6 +34,7 @@ from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import load_image_critic, load_image_generator, train_image_generator
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
 from scenepalette.generators.pair_maker import Kind, Labeller, PairMaker
 from scenepalette.pipeline.arms import ARMS
@@ -696,9 +697,8 @@ class Run:
             layout_generator = load_layout_generator(
                 weights, models.layout.system, train.table, train.size, models.layout.settings
             )
-            layout_generator = layout_generator.to(self.fabric.device).prepare_for_inference(
-                inference_type(self.fabric)
-            )
+            self.fabric.to_device(layout_generator)
+            prepare_for_inference(layout_generator, inference_type(self.fabric))
             layout_model = weights_hash(weights)
         unlabelled, labeller = None, None
         if models.kind == "pseudo":
@@ -751,7 +751,8 @@ class Run:
         network = load_image_generator(
             chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
         )
-        return self.fabric.to_device(network).prepare_for_inference(inference_type(self.fabric))  # type: ignore[return-value]
+        self.fabric.to_device(network)
+        return prepare_for_inference(network, inference_type(self.fabric))
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""

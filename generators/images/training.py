@@ -22,6 +22,7 @@ from scenepalette.generators.collapse import image_diversity
 from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
 from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import averaged_copy, decay_at, update_average
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
@@ -137,6 +138,7 @@ def load_image_critic(
     if critic is None:
         raise ConfigError(f"The image system {name!r} is trained without a discriminator. Choose another one.")
     load_weights(path, critic, image_identity(name, table, size))
+    accelerate(critic)
     return critic.eval().requires_grad_(False)
 
 
@@ -194,13 +196,13 @@ def train_image_generator(
     optimizers = {
         "generator": torch.optim.Adam(raw_generator.parameters(), settings.generator_learning_rate, settings.betas)
     }
-    raw_generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerate(raw_generator)
     average = fabric.to_device(averaged_copy(raw_generator))
     ranks.join(raw_generator)
     generator, generator_optimizer = fabric.setup(raw_generator, optimizers["generator"])
     critic, critic_optimizer = None, None
     if raw_critic is not None:
-        raw_critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        accelerate(raw_critic)
         optimizers["discriminator"] = torch.optim.Adam(
             raw_critic.parameters(), settings.discriminator_learning_rate, settings.betas
         )

@@ -16,6 +16,7 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import LayoutDiversity
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
 from scenepalette.generators.layouts.losses import (
     critic_loss,
@@ -271,8 +272,7 @@ def train_layout_generator(
     seed_step(seed, kind, -1)
     raw_generator = system.build_generator(table.num_classes, size, settings)
     raw_critic = system.build_critic(table.num_classes, size, settings)
-    for network in (raw_generator, raw_critic):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    accelerate(raw_generator, raw_critic)
     average = fabric.to_device(averaged_copy(raw_generator))
     ranks.join(raw_generator, raw_critic)
     optimizers = {
