@@ -36,6 +36,7 @@ from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
 from scenepalette.generators.images.loading import load_image_discriminator, load_image_generator
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.pair_maker import Kind, Labeller, PairMaker
@@ -713,9 +714,8 @@ class Run:
             layout_generator = load_layout_generator(
                 weights, models.layout.system, train.table, train.size, models.layout.settings
             )
-            layout_generator = layout_generator.to(self.fabric.device).prepare_for_inference(
-                inference_type(self.fabric)
-            )
+            self.fabric.to_device(layout_generator)
+            prepare_for_inference(layout_generator, inference_type(self.fabric))
             layout_model = weights_hash(weights)
         unlabelled, labeller = None, None
         if models.kind == "pseudo":
@@ -768,7 +768,8 @@ class Run:
         network = load_image_generator(
             chosen.image_weights(self.run_dir), chosen.image.system, train.table, train.size, chosen.image.settings
         )
-        return self.fabric.to_device(network).prepare_for_inference(inference_type(self.fabric))  # type: ignore[return-value]
+        self.fabric.to_device(network)
+        return prepare_for_inference(network, inference_type(self.fabric))
 
     def finish_pairs(self, name: str) -> None:
         """Write card and manifest of a unit of pairs whose shards are all written."""
