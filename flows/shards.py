@@ -25,7 +25,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.retries import RETRIES
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
@@ -118,11 +118,12 @@ def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
         name: The unit, for example "shards/full".
         force: Who makes them.
     """
-    unit, label = run.units[name], name.removeprefix("shards/")
+    unit = run.pairs(name)
+    label = unit.label
     # Workers elsewhere have another working directory.
     config, folder = run.config.model_dump_json(), str(run.run_dir.absolute())
     run.begin(name)
-    plans = run.shard_plans(name)
+    plans = unit.plans(run)
     progress = ProgressArtifact(
         f"shards-{label}", f"{sum(plan.rows for plan in plans)} {label} pairs in {len(plans)} shard(s)", len(plans)
     )
@@ -178,7 +179,7 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
     folder = run.run_dir / unit
     progress.start(label, rows)
     try:
-        maker, generation = shared_pair_maker(run, unit), run.generation_of(unit)
+        maker, generation = shared_pair_maker(run, unit), run.pairs(unit).generation(run.config)
         make_shard(folder, ShardPlan(name, first, rows), maker, generation, progress)
     finally:
         progress.finish()
@@ -189,7 +190,7 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
 def finish_pairs(label: str, config: str, run_dir: str, unit: str) -> str:
     """Check all shards of a unit of pairs and write its card and, last, its manifest; returns the folder."""
     run = Run(RunConfig.model_validate_json(config), Path(run_dir), look=False)
-    run.finish_pairs(unit)
+    run.finish(unit)
     return str(run.run_dir / unit)
 
 
@@ -203,10 +204,9 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     They may: networks are in eval mode and take no gradients, random numbers come from generators of each row, and
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
-    models = run.models_of(unit)
-    files = [models.image_weights(run.run_dir), models.layout_weights(run.run_dir), models.critic_weights(run.run_dir)]
+    files = run.pairs(unit).models.weights(run.run_dir).values()
     # Weights and sources that were made anew in the same place are others.
-    stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None and file.is_file())
+    stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
     fingerprint = fingerprint_of(run.units[unit], run.units)
     key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint, stamps)
     with _makers_lock:

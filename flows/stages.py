@@ -44,9 +44,11 @@ from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import OUT_PATTERN, Request, waiting_text
-from scenepalette.pipeline.run import COMPARISON, Run
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.scene_editor import Edit, write_edit
+from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.generate import PairsUnit
 
 # Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
 Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
@@ -124,11 +126,11 @@ def make_stage(
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
         for done, name in enumerate(run.each_missing(names)):
             progress.show(done)
-            kind, _, rest = name.partition("/")
-            if run.makes_pairs(name):
+            unit = run.units[name]
+            if isinstance(unit, PairsUnit):
                 generate_pairs(run, name, force)
             else:
-                label = f"{VERBS.get(kind, kind)} {rest}".strip()
+                label = f"{VERBS.get(unit.stage, unit.stage)} {unit.part}".strip()
                 make_unit(label, config, str(run.run_dir), name, run.command)
                 publish_samples(run.run_dir / name, name)
         progress.show(len(missing) or 1)

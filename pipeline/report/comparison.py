@@ -18,12 +18,11 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import row_models
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
 from scenepalette.pipeline.report.markdown import markdown_table, show_value
 from scenepalette.pipeline.report.statistics import estimate_miou
-from scenepalette.pipeline.segmenter_features import SegmenterFeatures
+from scenepalette.pipeline.stages.images import SegmenterFeatures
 from scenepalette.training.image_grid import tile_pictures
 
 SCHEMA = 1
@@ -77,6 +76,7 @@ class RowResult:
     Attributes:
         name: Name of the row.
         row: What it is.
+        trained: Units in which its models were trained.
         metrics: Values by name.
         gan_train: Confusion matrices [N, K, K] of the segmenter trained on the row's pairs.
         pairs: Folder of its shards.
@@ -84,6 +84,7 @@ class RowResult:
 
     name: str
     row: Row
+    trained: Sequence[str]
     metrics: Mapping[str, Any]
     gan_train: np.ndarray
     pairs: Path
@@ -138,8 +139,6 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
 
     rows = []
     for result in inputs.rows:
-        models = row_models(config, result.name, result.row)
-        parts = [*([models.layout.unit] if models.layout else []), models.image.unit]
         rows.append(
             {
                 "name": result.name,
@@ -150,10 +149,7 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
                 "changes": dict(result.row.changes),
                 "metrics": dict(result.metrics),
                 "gan_train": miou(result.gan_train, f"gan_train {result.name}"),
-                "training_seconds": {
-                    name: inputs.durations.get(name)
-                    for name in [*parts, *([models.finetuned] if models.finetuned else [])]
-                },
+                "training_seconds": {name: inputs.durations.get(name) for name in result.trained},
                 "figure": f"figures/{result.name}.png",
             }
         )

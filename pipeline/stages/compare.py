@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,25 +17,211 @@ from scenepalette.common.progress import Progress
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.labels import one_hot
-from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.frechet import fsd
-from scenepalette.evaluation.generated import ImageMetrics, evaluate_images
+from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, ImageMetrics, evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch, mean_iou
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import PairModels
 from scenepalette.pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
-from scenepalette.pipeline.stages.palettes import real_palettes
-from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, read_confusion
+from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
+from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
+from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
+from scenepalette.pipeline.stages.report import provenance, too_few_problems
+from scenepalette.pipeline.stages.segment import (
+    EVALUATION_BATCH,
+    SegmenterUnit,
+    judge_of,
+    load_judge,
+    read_confusion,
+)
+from scenepalette.pipeline.units import seconds_spent
+from scenepalette.pipeline.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 VERSION = 1
 METRICS = "metrics.json"
+STAGE = "comparison"
+
+
+def row_models(config: RunConfig, name: str) -> PairModels:
+    """Return what makes the pairs of a row.
+
+    All layout systems are trained with the numbers of `layouts.full`, as far as these mean something to them.
+    """
+    row = ROWS[name]
+    image = image_model(config, row.images)
+    if row.layouts is None:
+        return PairModels(PAIR_KINDS["semi"], None, image)
+    full = layout_model(config, "full")
+    system = LAYOUT_SYSTEMS[row.layouts]
+    optional = frozenset[str]().union(*(other.options for other in LAYOUT_SYSTEMS.values()))
+    standard = LayoutSettings()
+    idle = {field: getattr(standard, field) for field in optional - system.options}
+    layout = LayoutModel(
+        f"layouts/{name}" if row.changes else f"layouts/{row.layouts}",
+        row.layouts,
+        replace(full.settings, **{**idle, **row.changes}),
+    )
+    return PairModels(PAIR_KINDS["full"], layout, image, f"finetuned/{name}" if row.end_to_end else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMetricsUnit(Unit):
+    """The measurements of one row.
+
+    Attributes:
+        row: Name of the row.
+        models: What makes its pairs.
+        pairs: The unit of its pairs.
+        segmenter: The unit of the segmenter trained on them.
+    """
+
+    row: str
+    models: PairModels
+    pairs: str
+    segmenter: str
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Measure the row."""
+        train, validation, filled_labels = run.data
+        config, pairs = run.config, run.run_dir / self.pairs
+        measure_row(
+            folder,
+            self.models,
+            config,
+            run=run,
+            pairs=FirstPairs(ShardPairs(pairs), config.compare.pairs),
+            train=train,
+            validation=validation,
+            filled_labels=filled_labels,
+            image_generator=self.models.image.load(run, self.models.image_weights(run.run_dir)),
+            judge=load_judge(run),
+            palettes=stored_palettes(pairs, config.compare.pairs),
+            confusion=read_confusion(run.run_dir / self.segmenter),
+            fabric=run.fabric,
+            progress=run.progress,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonUnit(Unit):
+    """The table that sets the systems against each other.
+
+    Attributes:
+        measured: The measurements of each row, in the order of the table.
+    """
+
+    measured: tuple[RowMetricsUnit, ...]
+
+    @classmethod
+    def problems(cls, units: Sequence[ComparisonUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return what keeps systems from being compared, so that it is said before anything is trained.
+
+        Each model is built once at the size of the data; one text for each that cannot be.
+        """
+        data, found = config.data, dict[str, str | None]()
+        for name in config.compare.rows:
+            models = row_models(config, name)
+            for model in (models.layout, models.image):
+                if model is not None and model.unit not in found:
+                    text = model.problem(data.size)
+                    found[model.unit] = f"compare.rows: {name}: {text}" if text else None
+        problems = [text for text in found.values() if text]
+        if min(data.size) < SMALLEST_SIDE:
+            problems.append(
+                f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
+                f"{data.size[0]}x{data.size[1]}"
+            )
+        if data.name == "streets" and data.val_scenes < LEAST_PAIRS:
+            problems.append(f"data.val_scenes: the comparison needs at least {LEAST_PAIRS}, got {data.val_scenes}")
+        return problems
+
+    @classmethod
+    def problems_of_data(
+        cls, units: Sequence[ComparisonUnit], config: RunConfig, train: Pairs, validation: Pairs
+    ) -> list[str]:
+        """Say if there are too few validation pairs."""
+        return too_few_problems("comparison", validation, LEAST_PAIRS)
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Write the table."""
+        train, validation, _ = run.data
+        write_comparison(
+            folder,
+            run.config,
+            run_dir=run.run_dir,
+            measured=self.measured,
+            train=train,
+            validation=validation,
+            real_confusion=read_confusion(run.run_dir / judge_of(run.config)),
+            durations={
+                name: seconds_spent(run.run_dir, unit)
+                for name, unit in run.comparison_units.items()
+                if name != self.name
+            },
+            provenance=provenance(run),
+        )
+
+
+def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
+    """Return the pairs, segmenter and measurements of every row, and the table; their models are other units."""
+    judge, count, seed = judge_of(config), config.compare.pairs, {"seed": config.seed}
+    units: list[Unit] = []
+    measured = []
+    for name in config.compare.rows:
+        models = row_models(config, name)
+        pairs, segmenter, metrics = (f"{STAGE}/{name}/{part}" for part in ("pairs", "segmenter", "metrics"))
+        settings = {
+            **config.compare.model_dump(mode="json", include={"layouts", "draws"}),
+            "alexnet_weights": sources.file(config.compare.alexnet_weights, metrics, "alexnet_weights"),
+            "inception_weights": sources.file(config.report.inception_weights, metrics, "inception_weights"),
+            "pairs": count,
+            **seed,
+        }
+        measured.append(
+            RowMetricsUnit(
+                metrics,
+                VERSION,
+                settings,
+                ("data", pairs, segmenter, judge, *models.inputs),
+                renewed=True,
+                resumable=False,
+                stage=STAGE,
+                row=name,
+                models=models,
+                pairs=pairs,
+                segmenter=segmenter,
+            )
+        )
+        steps, first = config.compare.segmenter_steps, config.segmenters.seeds[0]
+        units += [
+            # Image systems other than the run's own have their usual noise.
+            PairsUnit.of(config, pairs, models, count, None, stage=STAGE),
+            SegmenterUnit.of(config, segmenter, "syn", first, (pairs, count), steps=steps, stage=STAGE),
+            measured[-1],
+        ]
+    name = f"{STAGE}/report"
+    settings = {
+        "rows": [unit.row for unit in measured],
+        **config.report.model_dump(mode="json"),
+        "inception_weights": sources.file(config.report.inception_weights, name, "inception_weights"),
+        "pairs": count,
+        **seed,
+    }
+    inputs = (judge, *(unit.name for unit in measured))
+    page = ComparisonUnit(
+        name, VERSION, settings, inputs, renewed=True, resumable=False, stage=STAGE, measured=tuple(measured)
+    )
+    return [*units, page]
 
 
 def measure_row(
@@ -42,7 +229,7 @@ def measure_row(
     models: PairModels,
     config: RunConfig,
     *,
-    run_dir: Path,
+    run: Workspace,
     pairs: FirstPairs,
     train: Pairs,
     validation: Pairs,
@@ -60,7 +247,7 @@ def measure_row(
         folder: Output folder.
         models: What made the pairs.
         config: The run's configuration.
-        run_dir: The run directory.
+        run: The run that has the models.
         pairs: The row's pairs; as many as there are validation images are compared with these.
         train: Real training pairs.
         validation: Real validation pairs.
@@ -105,11 +292,9 @@ def measure_row(
     metrics["gan_train_miou"] = mean_iou(confusion, train.table.eval_ids)
     metrics["gan_train_miou_all"] = mean_iou(confusion, range(count))
     if models.layout is None and IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        critic = load_image_critic(
-            models.critic_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
-        )
+        critic = models.image.load_critic(run)
         metrics["discriminator_miou"] = discriminator_miou(critic, models.image.system, validation, fabric)
-    trained_on = read_metadata(models.image_weights(run_dir)).get(PERCEPTUAL)
+    trained_on = read_metadata(models.image_weights(run.run_dir)).get(PERCEPTUAL)
     write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
@@ -139,6 +324,7 @@ def write_comparison(
     config: RunConfig,
     *,
     run_dir: Path,
+    measured: Sequence[RowMetricsUnit],
     train: Pairs,
     validation: Pairs,
     real_confusion: np.ndarray,
@@ -146,19 +332,17 @@ def write_comparison(
     provenance: Mapping[str, Any],
 ) -> None:
     """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    rows = []
-    for name in config.compare.rows:
-        base = run_dir / "comparison" / name
-        row = ROWS[name]
-        rows.append(
-            RowResult(
-                name=name,
-                row=row,
-                metrics=read_json(base / "metrics" / METRICS),
-                gan_train=read_confusion(base / "segmenter"),
-                pairs=base / "pairs",
-            )
+    rows = [
+        RowResult(
+            name=unit.row,
+            row=ROWS[unit.row],
+            trained=unit.models.units,
+            metrics=read_json(run_dir / unit.name / METRICS),
+            gan_train=read_confusion(run_dir / unit.segmenter),
+            pairs=run_dir / unit.pairs,
         )
+        for unit in measured
+    ]
     inputs = ComparisonInputs(
         config=config,
         rows=rows,

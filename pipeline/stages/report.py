@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +20,126 @@ from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
-from scenepalette.data.unlabelled import UnlabelledImages
+from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.frechet import frechet_inception_distance, fsd, segmenter_frechet_distance
 from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
-from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
+from scenepalette.pipeline.run_directory.artifacts import MANIFEST, read_record
+from scenepalette.pipeline.run_directory.borrowing import lender_of
+from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.stages.data import LEAST
+from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.segment import (
+    EVALUATION_BATCH,
+    arm_settings,
+    judge_of,
+    read_confusion,
+    segmenter_name,
+)
+from scenepalette.pipeline.units import BORROWED, fingerprint_of, seconds_spent
+from scenepalette.pipeline.workspace import Unit, Workspace
 from scenepalette.segmenters.train import METRICS_FILE, load_segmenter
 
 VERSION = 1
 SHOWN_PAIRS = 8
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
+
+
+@dataclass(frozen=True)
+class ReportUnit(Unit):
+    """The report on all arms."""
+
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources, units: Sequence[Unit]) -> ReportUnit:
+        """Return the unit that reads all others of a run."""
+        settings = {
+            **config.report.model_dump(mode="json"),
+            "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
+            "pairs": config.generate.pairs,
+            "seed": config.seed,
+        }
+        inputs = tuple(unit.name for unit in units)
+        return cls("report", VERSION, settings, inputs, renewed=True, resumable=False, stage="report")
+
+    @classmethod
+    def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Say if too few pairs are asked for."""
+        pairs = config.generate.pairs
+        return (
+            [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {pairs}"]
+            if pairs < LEAST
+            else []
+        )
+
+    @classmethod
+    def problems_of_data(
+        cls, units: Sequence[ReportUnit], config: RunConfig, train: Pairs, validation: Pairs
+    ) -> list[str]:
+        """Say if there are too few validation pairs."""
+        return too_few_problems("report", validation, LEAST)
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Evaluate the pairs and write the report."""
+        train, validation, filled_labels = run.data
+        units = {name: unit for name, unit in run.run_units.items() if name != self.name}
+        logs = {
+            name: (unit.part, run.run_dir / name / METRICS_FILE)
+            for name, unit in units.items()
+            if unit.stage in ("layouts", "images", "finetuned")
+        }
+        predicted = any(PAIR_KINDS[kind].predicts for kind in run.config.generate.kinds)
+        make_report(
+            folder,
+            run.config,
+            run_dir=run.run_dir,
+            train=train,
+            validation=validation,
+            filled_labels=filled_labels,
+            sampler=load_sampler(run.run_dir / "palettes"),
+            unlabelled=read_unlabelled(run.run_dir / "unlabelled") if predicted else None,
+            image_generator=image_model(run.config).load(run),
+            training_logs={name: path for name, (_, path) in logs.items()},
+            training_curves={part: path for name, (part, path) in logs.items() if units[name].stage != "finetuned"},
+            durations={name: seconds_spent(run.run_dir, unit) for name, unit in units.items()},
+            provenance=provenance(run),
+            fabric=run.fabric,
+            progress=run.progress,
+        )
+
+
+def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
+    """Say if there are fewer validation pairs than a page needs."""
+    if len(validation) >= least:
+        return []
+    return [f"data.root: the {what} needs at least {least} validation pairs, got {len(validation)}; add some"]
+
+
+def provenance(run: Workspace) -> dict[str, Any]:
+    """Return what a reader needs to judge and repeat a run."""
+    lenders = {
+        name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
+        for name, unit in run.units.items()
+        if BORROWED in unit.settings
+        and (path := run.run_dir / name / MANIFEST).is_file()
+        and (lender := lender_of(read_record(path)))
+    }
+    return {
+        "scenepalette": version("scenepalette"),
+        "command": run.command,
+        "recipe": run.config.recipe,
+        "seed": run.config.seed,
+        "config_hash": fingerprint_of(run.units["report"], run.units),
+        **({"models_from": lenders} if lenders else {}),
+        **run.environment(),
+    }
 
 
 def make_report(
@@ -48,6 +153,8 @@ def make_report(
     sampler: PaletteSampler,
     unlabelled: UnlabelledImages | None,
     image_generator: ImageGenerator,
+    training_logs: Mapping[str, Path],
+    training_curves: Mapping[str, Path],
     durations: Mapping[str, float],
     provenance: Mapping[str, Any],
     fabric: Fabric,
@@ -65,6 +172,8 @@ def make_report(
         sampler: The palette sampler.
         unlabelled: Images behind pseudo pairs, if there are any.
         image_generator: Layout to image, in eval mode on the fabric's device.
+        training_logs: Metrics of each training of generators, by unit.
+        training_curves: The same without fine-tunings, by system.
         durations: Seconds per unit of the run.
         provenance: Versions, hashes and hardware.
         fabric: Device and precision.
@@ -80,14 +189,14 @@ def make_report(
             description=ARMS[arm].description,
             seed=seed,
             steps=segmenters.steps,
-            confusion=read_confusion(run_dir / f"segmenters/{arm}/seed{seed}"),
-            metrics_path=run_dir / f"segmenters/{arm}/seed{seed}" / METRICS_FILE,
+            confusion=read_confusion(run_dir / segmenter_name(arm, seed)),
+            metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
             images_per_step=segmenters.batch_size * ((ARMS[arm].real != "none") + (ARMS[arm].synthetic is not None)),
         )
         for arm in segmenters.arms
         for seed in segmenters.seeds
     ]
-    real_folder = run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
+    real_folder = run_dir / judge_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
     # A folder may hold more pairs than this run's arms are trained with.
@@ -106,12 +215,6 @@ def make_report(
     noise_samples, noise_difference = _noise_samples(
         image_generator, filled_labels, train.table.num_classes, config.seed, fabric
     )
-    # Of this run alone: a comparison of systems trains others in the same folders.
-    logs = {
-        name: run_dir / name / METRICS_FILE
-        for name in durations
-        if name.partition("/")[0] in ("layouts", "images", "finetuned")
-    }
     inputs = ReportInputs(
         dataset={
             "name": train.name,
@@ -145,10 +248,8 @@ def make_report(
             if "full" in palettes
             else {}
         ),
-        training_curves={
-            name.partition("/")[2]: path for name, path in logs.items() if not name.startswith("finetuned/")
-        },
-        training_logs=logs,
+        training_curves=training_curves,
+        training_logs=training_logs,
         durations=durations,
         provenance=provenance,
         bootstrap_samples=config.report.bootstrap_samples,
@@ -171,7 +272,7 @@ def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImage
     samples = []
     for row in itertools.islice(iterate_rows(folder), min(count, SHOWN_PAIRS)):
         source_image, source_label = None, None
-        if row.kind == "pseudo":
+        if PAIR_KINDS[row.kind].predicts:
             assert unlabelled is not None and row.source_id is not None
             source_image = np.asarray(unlabelled.images[unlabelled.ids.index(row.source_id)])
         elif row.source_id is not None:

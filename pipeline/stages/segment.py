@@ -3,24 +3,136 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
+from torch import nn
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import Pairs, open_array
-from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
-from scenepalette.pipeline.config import SegmentersConfig
-from scenepalette.segmenters.train import SegmenterSettings, train_segmenter
+from scenepalette.pipeline.config import RunConfig, SegmentersConfig
+from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.segmenters.model import build_deeplabv3, is_fetched
+from scenepalette.segmenters.train import (
+    METRICS_FILE,
+    WEIGHTS_FILE,
+    SegmenterSettings,
+    load_segmenter,
+    size_problems,
+    train_segmenter,
+)
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"
+FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION)
 EVALUATION_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterUnit(Unit):
+    """The training of a segmenter, and its predictions on the real validation split.
+
+    Attributes:
+        arm: Name of the arm.
+        seed: Seed of the training.
+        pairs: The unit of the generated pairs that it takes, and how many of them; None if it takes none.
+        steps: Optimizer steps.
+    """
+
+    arm: str
+    seed: int
+    pairs: tuple[str, int] | None
+    steps: int
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        name: str,
+        arm: str,
+        seed: int,
+        pairs: tuple[str, int] | None,
+        *,
+        steps: int | None = None,
+        stage: str = "segmenters",
+    ) -> SegmenterUnit:
+        """Return the unit of a name; `steps` are those of the configuration by default."""
+        settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
+        steps = steps or config.segmenters.steps
+        settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
+        inputs = ("data", *([pairs[0]] if pairs else []))
+        return cls(name, VERSION, settings, inputs, FILES, stage=stage, arm=arm, seed=seed, pairs=pairs, steps=steps)
+
+    @classmethod
+    def of_arms(cls, config: RunConfig) -> list[SegmenterUnit]:
+        """Return the units of all arms and seeds of a configuration."""
+        return [
+            cls.of(
+                config,
+                segmenter_name(arm, seed),
+                arm,
+                seed,
+                (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
+            )
+            for arm in config.segmenters.arms
+            for seed in config.segmenters.seeds
+        ]
+
+    @classmethod
+    def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return what is wrong with the segmenters, and with pre-trained weights, which are loaded once."""
+        problems = [
+            f"data.size: {text}"
+            for arm in dict.fromkeys(unit.arm for unit in units)
+            for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
+        ]
+        encoder, weights = config.segmenters.encoder, config.segmenters.encoder_weights
+        if fetch and (weights is not None or is_fetched(encoder)):
+            try:
+                build_deeplabv3(2, encoder, weights, config.segmenters.decoder_channels)
+            except ScenepaletteError as error:
+                problems += error.problems or [error.summary]
+        return problems
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Train the segmenter and evaluate it."""
+        train, validation, _ = run.data
+        train_arm(
+            folder,
+            self.arm,
+            run.config.segmenters.model_copy(update={"steps": self.steps}),
+            train=train,
+            validation=validation,
+            synthetic=FirstPairs(ShardPairs(run.run_dir / self.pairs[0]), self.pairs[1]) if self.pairs else None,
+            seed=self.seed,
+            fabric=run.fabric,
+            progress=run.progress,
+            tensorboard=run.config.compute.tensorboard,
+        )
+
+
+def segmenter_name(arm: str, seed: int) -> str:
+    """Return the name of the unit of an arm and seed."""
+    return f"segmenters/{arm}/seed{seed}"
+
+
+def judge_of(config: RunConfig) -> str:
+    """Return the unit of the segmenter trained on real pairs whose features and predictions judge generated ones."""
+    return segmenter_name("real", config.segmenters.seeds[0])
+
+
+def load_judge(run: Workspace) -> nn.Module:
+    """Return the finished segmenter of `judge_of`."""
+    settings = arm_settings(run.config.segmenters, "real")
+    return load_segmenter(run.run_dir / judge_of(run.config), settings, run.data[0].table)
 
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:

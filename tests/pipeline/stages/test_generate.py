@@ -15,7 +15,8 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import Row
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
 from scenepalette.pipeline.stages.generate import finish_shards, make_shard
 
@@ -44,7 +45,7 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
     config, maker = GenerateConfig(pairs=2, kinds=("semi",)), SimpleNamespace(rows=rows, train=train)
     finish_shards(
         tmp_path,
-        "semi",
+        PAIR_KINDS["semi"],
         config,
         train=train,
         unlabelled=None,
