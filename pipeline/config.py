@@ -38,12 +38,12 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_sy
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
 
-Kind = Literal["full", "partial", "semi", "pseudo"]
 Settings = TypeVar("Settings")
 
 
@@ -87,6 +87,20 @@ def _one_of(names: Iterable[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(names)})
 
 
+def _known(names: Sequence[str]) -> AfterValidator:
+    """Refuse other names where they stand."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"input should be {', '.join(map(repr, names[:-1]))} or {names[-1]!r}")
+        return name
+
+    return AfterValidator(check)
+
+
+_DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
+KindName = Annotated[str, _known([*PAIR_KINDS]), _one_of(PAIR_KINDS)]
+DrawnKindName = Annotated[str, _known(_DRAWN), _one_of(_DRAWN)]
 LayoutSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if not system.partial)]
 PartialSystemName = Annotated[str, _one_of(name for name, system in LAYOUT_SYSTEMS.items() if system.partial)]
 ImageSystemName = Annotated[str, _one_of(IMAGE_SYSTEMS)]
@@ -297,8 +311,9 @@ class GenerateConfig(Section):
     """Mass production of pairs into shards."""
 
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
-    kinds: Annotated[tuple[Kind, ...], InSchema(minItems=1)] = Field(
-        default=("full", "partial", "semi"), description="Kinds of pairs to make, one or more."
+    kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
+        default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
+        description="Kinds of pairs to make, one or more.",
     )
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
@@ -324,7 +339,7 @@ class GenerateConfig(Section):
 class FinetuneConfig(Section):
     """End-to-end fine-tuning of a layout and an image generator; by default none."""
 
-    kinds: tuple[Literal["full", "partial"], ...] = Field(
+    kinds: tuple[DrawnKindName, ...] = Field(
         default=(), description="Kinds of pairs whose two generators are fine-tuned together before pairs are made."
     )
     steps: int = Field(default=10000, ge=1, description="Optimizer steps.")
@@ -439,7 +454,7 @@ class RunConfig(Section):
     def _check_together(self) -> Self:
         problems = [
             *self._data_problems(),
-            *self._pseudo_problems(),
+            *self._predicted_problems(),
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
@@ -469,18 +484,21 @@ class RunConfig(Section):
             )
         return problems
 
-    def _pseudo_problems(self) -> list[str]:
+    def _predicted_problems(self) -> list[str]:
+        """Return what keeps pairs from being made whose labels are predicted."""
         problems = []
-        wanted = "pseudo" in self.generate.kinds
-        if wanted and self.data.unlabelled is None:
-            problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
         system = IMAGE_SYSTEMS.get(self.images.system)
-        if wanted and system is not None and system.predict_labels is None:
-            fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
-            problems.append(
-                f"generate.kinds: pseudo pairs need a discriminator that labels pixels, which {system.name} has not; "
-                f"image systems that have one are {', '.join(fitting)}"
-            )
+        for kind in self.generate.kinds:
+            if not PAIR_KINDS[kind].predicts:
+                continue
+            if self.data.unlabelled is None:
+                problems.append(f"data.unlabelled: {kind} pairs need images; add --set data.unlabelled=FOLDER")
+            if system is not None and system.predict_labels is None:
+                fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
+                problems.append(
+                    f"generate.kinds: {kind} pairs need a discriminator that labels pixels, which {system.name} has "
+                    f"not; image systems that have one are {', '.join(fitting)}"
+                )
         return problems
 
     def _layout_problems(self) -> list[str]:

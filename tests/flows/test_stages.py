@@ -196,7 +196,7 @@ def test_a_report_names_the_command_that_makes_it_again(
 
     monkeypatch.setattr(Run, "missing", noted)
     with pytest.raises(ScenepaletteError, match="enough"):
-        stages.make_stage(stage, str(tiny_recipe), str(tmp_path / "run"), ["seed=3"], {}, 0)
+        stages.make_stage(stage, stages.request_of(str(tiny_recipe), str(tmp_path / "run"), ["seed=3"]), 0)
     assert commands == [f"scenepalette {verb} {tiny_recipe} --set seed=3 --out {tmp_path / 'run'}"]
 
 
