@@ -1,4 +1,4 @@
-"""The whole run: which units there are, and how one is made with all that it needs.
+"""A run: its directory, how far its units are, and how one is made with all that it needs.
 
 `run.make` makes units of the run directory and whatever unfinished unit they are made from; what a unit does is in its
 stage's file in `pipeline/stages/`. The command line and the flows call this and nothing else.
@@ -7,7 +7,7 @@ stage's file in `pipeline/stages/`. The command line and the flows call this and
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,12 +20,12 @@ from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.pairs.base import PairMaker
-from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig, config_text
+from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.artifacts import MANIFEST
-from scenepalette.pipeline.run_directory.borrowing import BorrowedUnit, lending_problems
+from scenepalette.pipeline.run_directory.borrowing import lending_problems
 from scenepalette.pipeline.run_directory.ownership import (
     CONFIG,
     check_holds_run,
@@ -36,98 +36,16 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_shards_card,
 )
 from scenepalette.pipeline.run_directory.sources import Sources
-from scenepalette.pipeline.stages import compare
+from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.data import (
-    DataUnit,
     SourceUnit,
-    UnlabelledUnit,
     data_paths,
     read_data,
     unlabelled_paths,
 )
-from scenepalette.pipeline.stages.finetune import FinetunedUnit
-from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
-from scenepalette.pipeline.stages.images import ImagesUnit
-from scenepalette.pipeline.stages.layouts import LayoutsUnit
-from scenepalette.pipeline.stages.palettes import PalettesUnit
-from scenepalette.pipeline.stages.report import ReportUnit
-from scenepalette.pipeline.stages.segment import SegmenterUnit, judge_of
+from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.units import State, begin, finish, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.workspace import Unit, Workspace
-
-
-def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
-    """Return all units of a run by name, each after those that it reads.
-
-    Args:
-        config: The configuration.
-        sources: Identities of what is read from outside; without them, what would be read for the first time.
-    """
-    sources = sources or Sources()
-    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
-    pairs = PairsUnit.of_kinds(config)
-    units: list[Unit] = [
-        DataUnit.of(config, sources),
-        *([UnlabelledUnit.of(config, sources)] if predicted else []),
-        PalettesUnit.of(config),
-        *_model_units(config, sources, [unit.models for unit in pairs]),
-        *pairs,
-        *SegmenterUnit.of_arms(config),
-    ]
-    return _in_order([*units, ReportUnit.of(config, sources, units)])
-
-
-def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
-    """Return the units of the comparison of systems, by name, each after those that it reads.
-
-    Models that a run has as well are the same units, made once for both.
-
-    Args:
-        config: The configuration.
-        sources: As for `units_of`.
-    """
-    sources = sources or Sources()
-    shared = units_of(config, sources)
-    models = [compare.row_models(config, name) for name in config.compare.rows]
-    units = [shared[name] for name in shared if name in ("data", "palettes", judge_of(config))]
-    units += _model_units(config, sources, models)
-    return _in_order([*units, *compare.comparison_units(config, sources)])
-
-
-def _model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels]) -> list[Unit]:
-    """Return the units of the models that pairs are made with, each once: layouts, images, and both fine-tuned."""
-    layouts: dict[str, Unit] = {}
-    images: dict[str, Unit] = {}
-    finetuned: dict[str, Unit] = {}
-    for made_by in models:
-        layout, image, name = made_by.layout, made_by.image, made_by.finetuned
-        images[image.unit] = ImagesUnit.of(config, sources, image)
-        if layout is not None:
-            layouts[layout.unit] = LayoutsUnit.of(config, layout)
-            if name is not None:
-                finetuned[name] = FinetunedUnit.of(config, sources, name, layout, image)
-    units = [*layouts.values(), *images.values(), *finetuned.values()]
-    lender = config.models_from
-    if lender is None:
-        return units
-    weights = {unit.name: sources.borrowed(lender, unit) for unit in units}
-    return [BorrowedUnit.of(unit, lender, lent) if (lent := weights[unit.name]) else unit for unit in units]
-
-
-def _in_order(units: list[Unit]) -> dict[str, Unit]:
-    """Return units by name, each moved behind those that it reads and otherwise as given."""
-    by_name = {unit.name: unit for unit in units}
-    ordered: dict[str, Unit] = {}
-
-    def place(unit: Unit) -> None:
-        if unit.name not in ordered:
-            for name in unit.inputs:
-                place(by_name[name])
-            ordered[unit.name] = unit
-
-    for unit in units:
-        place(unit)
-    return ordered
 
 
 @dataclass
@@ -190,7 +108,7 @@ class Run(Workspace):
         Raises:
             ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
         """
-        units = self.comparison_units if stage == compare.STAGE else self.run_units
+        units = self.comparison_units if stage == COMPARISON else self.run_units
         names = [name for name, unit in units.items() if unit.stage == stage]
         if stage == "finetuned" and not names:
             raise ConfigError(
@@ -317,9 +235,10 @@ class Run(Workspace):
         """Write the resolved configuration and the card above all shards; the caller holds the run directory."""
         write_document(self.run_dir, CONFIG, config_text(self._with_known_paths()))
         write_shards_card(self.run_dir)
-        for name, paths in (("data", data_paths(self.config.data)), ("unlabelled", unlabelled_paths(self.config.data))):
+        for name, unit in self.units.items():
+            paths = dict(unit.paths) if isinstance(unit, SourceUnit) else {}
             # Where it lies now, since its content was found to be what was read.
-            if paths and all(map(os.path.exists, paths.values())) and name in self.units and self.is_finished(name):
+            if paths and all(map(os.path.exists, paths.values())) and self.is_finished(name):
                 remember(self.run_dir, lambda mark, name=name, paths=paths: mark.sources.update({name: paths}))
 
     def _with_known_paths(self) -> RunConfig:

@@ -27,9 +27,10 @@ from scenepalette.pipeline.doctor.measure import measured_names
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.workspace import Unit
 

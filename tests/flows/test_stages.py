@@ -26,9 +26,10 @@ from scenepalette.flows import artifacts, shards, stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 
 Results = Callable[[Path], dict[str, Any]]

@@ -16,9 +16,10 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.report.comparison import render_comparison_markdown
-from scenepalette.pipeline.run import Run, comparison_units_of, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.compare import row_models
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]

@@ -13,9 +13,9 @@ import torch
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.streets import STREETS
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import comparison_units_of, units_of
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"

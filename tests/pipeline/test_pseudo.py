@@ -20,9 +20,10 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import load_image_critic
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.report import _samples
 from scenepalette.training.checkpoint import weights_hash
