@@ -107,14 +107,12 @@ class PairsUnit(Unit):
     """Shards of generated pairs; more can be added to them.
 
     Attributes:
-        rows: How many pairs are wanted.
         models: What makes them.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
     """
 
     shared: ClassVar[bool] = True
 
-    rows: int
     models: PairModels
     noise_scheme: NoiseScheme | None
 
