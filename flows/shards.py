@@ -82,41 +82,41 @@ class ShardPool:
 ONE_AT_A_TIME = ShardPool()
 
 
-def _dask(force: ShardPool) -> TaskRunner[Any]:
+def _dask(pool: ShardPool) -> TaskRunner[Any]:
     from prefect_dask.task_runners import DaskTaskRunner
 
-    if force.address:
-        return DaskTaskRunner(address=force.address)
-    local = {"n_workers": force.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    if pool.address:
+        return DaskTaskRunner(address=pool.address)
+    local = {"n_workers": pool.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=local)
 
 
-def _ray(force: ShardPool) -> TaskRunner[Any]:
+def _ray(pool: ShardPool) -> TaskRunner[Any]:
     # Read when Ray is started: it tells nobody that it runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from prefect_ray import RayTaskRunner
 
-    if force.address:
-        return RayTaskRunner(address=force.address)
-    local = {"num_cpus": force.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    if pool.address:
+        return RayTaskRunner(address=pool.address)
+    local = {"num_cpus": pool.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     return RayTaskRunner(init_kwargs=local)
 
 
 TASK_RUNNERS: dict[RunnerName, Callable[[ShardPool], TaskRunner[Any]]] = {
-    "threads": lambda force: ThreadPoolTaskRunner(max_workers=force.workers),
-    "processes": lambda force: ProcessPoolTaskRunner(max_workers=force.workers),
+    "threads": lambda pool: ThreadPoolTaskRunner(max_workers=pool.workers),
+    "processes": lambda pool: ProcessPoolTaskRunner(max_workers=pool.workers),
     "dask": _dask,
     "ray": _ray,
 }
 
 
-def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
+def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     """Make the shards of a unit of pairs whose models are finished; called inside a flow.
 
     Args:
         run: The run, whose directory is held by the caller.
         name: The unit, for example "shards/full".
-        force: Who makes them.
+        pool: Who makes them.
     """
     unit = run.pairs(name)
     label = unit.label
@@ -129,8 +129,8 @@ def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))
-    with timed(run.run_dir, unit), _kept_threads(), force.start() as runner:
-        shard_config = shared_among(run.config, force).model_dump_json()
+    with timed(run.run_dir, unit), _kept_threads(), pool.start() as runner:
+        shard_config = shared_among(run.config, pool).model_dump_json()
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
                 make_one_shard,
@@ -145,15 +145,15 @@ def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
     finish_pairs(f"generate {label} finish", config, folder, name)
 
 
-def shared_among(config: RunConfig, force: ShardPool) -> RunConfig:
+def shared_among(config: RunConfig, pool: ShardPool) -> RunConfig:
     """Return the configuration of one worker: this machine's threads of torch are shared among all.
 
     Machines of a cluster have cores of their own; there `compute.threads` is taken as it is.
     """
-    if force.address:
+    if pool.address:
         return config
     threads = config.compute.threads or torch.get_num_threads()
-    compute = config.compute.model_copy(update={"threads": max(1, threads // force.workers)})
+    compute = config.compute.model_copy(update={"threads": max(1, threads // pool.workers)})
     return config.model_copy(update={"compute": compute})
 
 

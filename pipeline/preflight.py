@@ -8,10 +8,9 @@ import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.untrusted import short
-from scenepalette.data.arrays import Pairs
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.workspace import Unit
+from scenepalette.pipeline.workspace import PreparedData, Unit
 
 
 def settings_problems(config: RunConfig, units: Collection[Unit], *, fetch: bool = True) -> list[str]:
@@ -36,18 +35,17 @@ def device_problems(config: RunConfig, units: Collection[Unit]) -> list[str]:
     return ["compute.accelerator: it is cuda, but torch sees no GPU; use cpu or auto"]
 
 
-def data_problems(config: RunConfig, units: Collection[Unit], train: Pairs, validation: Pairs) -> list[str]:
+def data_problems(config: RunConfig, units: Collection[Unit], data: PreparedData) -> list[str]:
     """Return what keeps units from being made that only the prepared data set can tell, one text each with its field.
 
     Args:
         config: The run's configuration.
         units: Units that are still to be made.
-        train: Real training pairs.
-        validation: Real validation pairs.
+        data: The data set.
     """
     return [
-        *(f"generate.{text}" for text in control_problems(config.generate.controls(), train.table.names)),
-        *(text for kind, group in _by_class(units) for text in kind.problems_of_data(group, config, train, validation)),
+        *(f"generate.{text}" for text in control_problems(config.generate.controls(), data.train.table.names)),
+        *(text for kind, group in _by_class(units) for text in kind.problems_of_data(group, config, data)),
     ]
 
 

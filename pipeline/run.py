@@ -14,11 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.files import writing_explained
-from scenepalette.data.arrays import Pairs
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, units_of
@@ -45,7 +42,7 @@ from scenepalette.pipeline.stages.data import (
 )
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.units import State, begin, finish, misfits, state_of, timed, work_folder
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 
 
 @dataclass
@@ -59,7 +56,7 @@ class Run(Workspace):
     look: bool = True
     _checked: set[str] = field(default_factory=set, repr=False)
     _units: tuple[Any, tuple[dict[str, Unit], dict[str, Unit]]] | None = field(default=None, repr=False)
-    _data: tuple[Any, tuple[Pairs, Pairs, np.ndarray]] | None = field(default=None, repr=False)
+    _data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, run_dir: Path) -> Run:
@@ -90,8 +87,8 @@ class Run(Workspace):
         return self._units[1]
 
     @property
-    def data(self) -> tuple[Pairs, Pairs, np.ndarray]:
-        """Training pairs, validation pairs, and the training labels with ignored pixels filled; opened once."""
+    def data(self) -> PreparedData:
+        """The prepared data set, read once."""
         state = _stamp(self.run_dir / "data" / MANIFEST)
         if self._data is None or self._data[0] != state:
             self._data = (state, read_data(self.run_dir / "data"))
@@ -183,13 +180,12 @@ class Run(Workspace):
                 self._checked.update(names)
         finished = bool(missing) and self.is_finished("data")
         if finished:
-            train, validation, _ = self.data
-            problems += data_problems(self.config, missing, train, validation)
+            problems += data_problems(self.config, missing, self.data)
         lender = self.config.models_from
         if lender is not None:
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.
             lent = [unit.name for unit in missing if unit.stage in ("layouts", "images")]
-            problems += lending_problems(lender, lent, self.data[0].table if finished else None) if lent else []
+            problems += lending_problems(lender, lent, self.data.train.table if finished else None) if lent else []
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 

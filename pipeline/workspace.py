@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -82,8 +82,8 @@ class Unit(ABC):
         return []
 
     @classmethod
-    def problems_of_data(cls, units: Sequence[Self], config: RunConfig, train: Pairs, validation: Pairs) -> list[str]:
-        """Return what only the prepared data set can tell; the arguments are those of `problems`, and the pairs."""
+    def problems_of_data(cls, units: Sequence[Self], config: RunConfig, data: PreparedData) -> list[str]:
+        """Return what only the prepared data set can tell; see `problems`."""
         return []
 
     def begin(self, run: Workspace) -> None:
@@ -109,6 +109,20 @@ class Unit(ABC):
     def manifest_writer(self, run: Workspace) -> Callable[[dict[str, Any]], None] | None:
         """Return what writes the manifest from the fields that identify the unit, where it has a form of its own."""
         return None
+
+
+class PreparedData(NamedTuple):
+    """The labelled data set as the unit "data" keeps it.
+
+    Attributes:
+        train: Real training pairs.
+        validation: Real validation pairs.
+        filled_labels: uint8 [N, H, W], the training labels with ignored pixels filled.
+    """
+
+    train: Pairs
+    validation: Pairs
+    filled_labels: np.ndarray
 
 
 @dataclass
@@ -142,8 +156,8 @@ class Workspace(ABC):
 
     @property
     @abstractmethod
-    def data(self) -> tuple[Pairs, Pairs, np.ndarray]:
-        """Training pairs, validation pairs, and the training labels with ignored pixels filled, uint8 [N, H, W].
+    def data(self) -> PreparedData:
+        """The prepared data set, read once.
 
         Raises:
             DataError: A file of the unit "data" is missing or not what was written.

@@ -52,7 +52,7 @@ class BorrowedUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Copy the result, with the checkpoints from which a fine-tuning starts; raises as `borrow` does."""
-        borrow(self.lender, self.name, folder, run.data[0].table.fingerprint, self.settings[BORROWED])
+        borrow(self.lender, self.name, folder, run.data.train.table.fingerprint, self.settings[BORROWED])
 
     def record(self) -> dict[str, Any]:
         """Return where the unit was trained, and how."""

@@ -44,7 +44,7 @@ from scenepalette.pipeline.stages.segment import (
     read_confusion,
 )
 from scenepalette.pipeline.units import seconds_spent
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 VERSION = 1
@@ -146,11 +146,9 @@ class ComparisonUnit(Unit):
         return problems
 
     @classmethod
-    def problems_of_data(
-        cls, units: Sequence[ComparisonUnit], config: RunConfig, train: Pairs, validation: Pairs
-    ) -> list[str]:
+    def problems_of_data(cls, units: Sequence[ComparisonUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few validation pairs."""
-        return too_few_problems("comparison", validation, LEAST_PAIRS)
+        return too_few_problems("comparison", data.validation, LEAST_PAIRS)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Write the table."""

@@ -16,13 +16,13 @@ from scenepalette.common.files import sha256_of_json
 from scenepalette.common.progress import Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.arrays import content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
 from scenepalette.pipeline.run_directory.sources import Sources, is_there
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 UNLABELLED_VERSION = 1
@@ -245,7 +245,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
     progress.finish()
 
 
-def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
+def read_data(folder: Path) -> PreparedData:
     """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped.
 
     Raises:
@@ -258,4 +258,4 @@ def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
             f"required, as in labels-train.npy. Remove {folder} and give the same command again to write it anew."
         )
-    return train, validation, filled
+    return PreparedData(train, validation, filled)

@@ -239,7 +239,7 @@ class PairsUnit(Unit):
             folder,
             self.models.kind,
             generation,
-            train=run.data[0],
+            train=run.data.train,
             unlabelled=self._unlabelled(run),
             models={role: weights_hash(path) for role, path in self.models.weights(run.run_dir).items()},
             remake=lambda plan: make_shard(folder, plan, self.pair_maker(run), generation, NO_PROGRESS),

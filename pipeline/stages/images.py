@@ -57,7 +57,7 @@ class ImageModel:
             run: The run that has it.
             weights: Where its weights are, by default those of its training.
         """
-        train, path = run.data[0], weights or run.run_dir / self.unit / WEIGHTS
+        train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
         return run.fabric.to_device(network).prepare_for_inference(inference_type(run.fabric))  # type: ignore[return-value]
 
@@ -67,7 +67,7 @@ class ImageModel:
 
     def load_critic(self, run: Workspace) -> nn.Module:
         """Return the discriminator that the generator was trained against, on the run's device."""
-        train = run.data[0]
+        train = run.data.train
         critic = load_image_critic(
             self.critic_weights(run.run_dir), self.system, train.table, train.size, self.settings
         )

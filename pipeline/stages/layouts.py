@@ -45,7 +45,7 @@ class LayoutModel:
             run: The run that has it.
             weights: Where its weights are, by default those of its training.
         """
-        train, path = run.data[0], weights or run.run_dir / self.unit / WEIGHTS
+        train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_layout_generator(path, self.system, train.table, train.size, self.settings)
         return network.to(run.fabric.device).prepare_for_inference(inference_type(run.fabric))
 

@@ -19,7 +19,7 @@ from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
 from scenepalette.pipeline.stages.data import LEAST
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 SAMPLER = "sampler.json"
@@ -40,17 +40,15 @@ class PalettesUnit(Unit):
         return cls("palettes", VERSION, settings, ("data",), FILES, resumable=False, stage="palettes")
 
     @classmethod
-    def problems_of_data(
-        cls, units: Sequence[PalettesUnit], config: RunConfig, train: Pairs, validation: Pairs
-    ) -> list[str]:
+    def problems_of_data(cls, units: Sequence[PalettesUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few layouts."""
-        if len(train) >= LEAST:
+        if len(data.train) >= LEAST:
             return []
-        return [f"data.root: palettes need at least {LEAST} training pairs, got {len(train)}; add some"]
+        return [f"data.root: palettes need at least {LEAST} training pairs, got {len(data.train)}; add some"]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Fit the sampler to the training layouts."""
-        fit_palettes(folder, run.config.palettes.max_components, run.data[0], run.config.seed)
+        fit_palettes(folder, run.config.palettes.max_components, run.data.train, run.config.seed)
 
 
 def real_palettes(pairs: Pairs) -> np.ndarray:

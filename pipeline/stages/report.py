@@ -44,7 +44,7 @@ from scenepalette.pipeline.stages.segment import (
     segmenter_name,
 )
 from scenepalette.pipeline.units import BORROWED, fingerprint_of, seconds_spent
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.train import METRICS_FILE, load_segmenter
 
 VERSION = 1
@@ -80,11 +80,9 @@ class ReportUnit(Unit):
         )
 
     @classmethod
-    def problems_of_data(
-        cls, units: Sequence[ReportUnit], config: RunConfig, train: Pairs, validation: Pairs
-    ) -> list[str]:
+    def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few validation pairs."""
-        return too_few_problems("report", validation, LEAST)
+        return too_few_problems("report", data.validation, LEAST)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""

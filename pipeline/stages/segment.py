@@ -132,7 +132,7 @@ def judge_of(config: RunConfig) -> str:
 def load_judge(run: Workspace) -> nn.Module:
     """Return the finished segmenter of `judge_of`."""
     settings = arm_settings(run.config.segmenters, "real")
-    return load_segmenter(run.run_dir / judge_of(run.config), settings, run.data[0].table)
+    return load_segmenter(run.run_dir / judge_of(run.config), settings, run.data.train.table)
 
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:

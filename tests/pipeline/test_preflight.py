@@ -16,6 +16,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.workspace import PreparedData
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"
@@ -139,6 +140,10 @@ def test_what_stops_a_comparison_late_is_told_to_it_alone(changes: list[str], pr
     assert problems_before(wanted) == ()
 
 
+def data_of(train: Pairs, validation: Pairs) -> PreparedData:
+    return PreparedData(train, validation, train.labels)
+
+
 def pairs_of(count: int) -> Pairs:
     shape = (count, 32, 48)
     ids = [str(index) for index in range(count)]
@@ -169,7 +174,7 @@ def test_what_only_the_data_set_can_tell_is_told_before_anything_is_trained(
 ) -> None:
     wanted = config(*changes)
     units = (units_of(wanted) | comparison_units_of(wanted)).values()
-    found = data_problems(wanted, units, pairs_of(train), pairs_of(validation))
+    found = data_problems(wanted, units, data_of(pairs_of(train), pairs_of(validation)))
     assert len(found) == len(problems)
     assert all(text.startswith(beginning) for text, beginning in zip(found, problems, strict=True))
 
@@ -177,4 +182,4 @@ def test_what_only_the_data_set_can_tell_is_told_before_anything_is_trained(
 def test_counts_are_no_problem_of_units_that_are_finished(config: Config) -> None:
     units = units_of(config())
     left = [units["shards/full"], units["segmenters/real/seed0"]]
-    assert data_problems(config(), left, pairs_of(1), replace(pairs_of(1), name="few")) == []
+    assert data_problems(config(), left, data_of(pairs_of(1), replace(pairs_of(1), name="few"))) == []
