@@ -2,15 +2,18 @@
 # make test    all tests
 # make lint    style, types, and who imports whom
 # make bench   speed and memory on this machine: tables, ratios within one run
+# make docs    the documentation with an API reference, all links checked: site/index.html
+# make wheel   a wheel in dist/, installed into a fresh environment and imported there
 # make clean   remove what these made, except runs/
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 # Modules are compiled when they are first imported; compiling all of torch beforehand takes longer than the rest.
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+INSTALL = $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench docs wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -33,8 +36,21 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.generate_memory
 
+# The notice that is switched off recommends other programs.
+docs: $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# Elsewhere than in the checkout, whose folders would be imported in place of the installed ones.
+wheel: $(BIN)/python
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(BIN)/python -m venv build/wheel
+	build/wheel/bin/python $(PIP_INSTALL) dist/*.whl
+	cd build/wheel && bin/python -c 'import scenepalette; from scenepalette import *; print(scenepalette.__file__)'
+	cd build/wheel && bin/scenepalette recipes
+
 clean:
-	rm -rf $(VENV) build *.egg-info src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist site *.egg-info src/*.egg-info .pytest_cache .ruff_cache .import_linter_cache
 
 # Stamp files, so that nothing is installed twice; a change of what is needed installs again.
 $(BIN)/python:
@@ -47,6 +63,6 @@ $(VENV)/.installed: pyproject.toml constraints.txt src/scenepalette/__init__.py 
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-dev: $(VENV)/.installed-%: $(VENV)/.installed
+$(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-docs: $(VENV)/.installed-%: $(VENV)/.installed
 	$(INSTALL) -e '.[$*]'
 	@touch $@

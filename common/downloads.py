@@ -12,6 +12,8 @@ from typing import TypeVar
 
 import torch
 
+from scenepalette.common.errors import AbsentError
+
 Network = TypeVar("Network")
 
 # Seconds without an answer after which a download counts as out of reach.
@@ -55,25 +57,23 @@ def published_weights(url: str) -> Path:
     return path
 
 
-def load_published(
-    url: str, build: Callable[[Path], Network], path: Path | None = None
-) -> tuple[Network | None, str | None]:
-    """Build a network from published weights, or say why it cannot be had.
+def load_published(name: str, url: str, build: Callable[[Path], Network], path: Path | None = None) -> Network:
+    """Build a network from published weights.
 
     Args:
+        name: What the weights are called, such as "Inception".
         url: Address of the weights file.
         build: Makes the network from a file, which holds nothing but tensors and plain values.
         path: Local file in place of the published one, or None to find or download that.
 
-    Returns:
-        The network and None; or None and the reason in one line, which goes on after the name of the weights, such as
-        "could not be downloaded (timed out)".
+    Raises:
+        AbsentError: The weights cannot be downloaded or loaded.
     """
     try:
         file = path or published_weights(url)
         # Libraries unpickle the file as it is; this first reading refuses one that holds anything that could be run.
         torch.load(file, map_location="cpu", weights_only=True)
-        return build(file), None
+        return build(file)
     except (
         OSError,
         RuntimeError,
@@ -87,4 +87,5 @@ def load_published(
     ) as error:
         reason = str(error).partition("\n")[0] or type(error).__name__
         failed = f"{path} could not be loaded" if path else "could not be downloaded"
-        return None, f"{failed} ({reason})"
+        file_name = url.rpartition("/")[2]
+        raise AbsentError(f"{name} weights {failed} ({reason}); give the path of {file_name}.") from error

@@ -45,5 +45,9 @@ class DamagedCheckpointError(CheckpointError):
     """Weights or a checkpoint that are missing, cut short, or not what was written."""
 
 
+class AbsentError(ScenepaletteError):
+    """Something optional, such as published weights, that cannot be had; its text says why in one line."""
+
+
 class TrainingError(ScenepaletteError):
     """A training that must not go on, such as one with a loss that is not finite."""

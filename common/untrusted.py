@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import stat
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import yaml
 from yaml.composer import ComposerError
-from yaml.constructor import ConstructorError
-from yaml.events import AliasEvent
+from yaml.events import AliasEvent, Event
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from scenepalette.common.errors import DataError
@@ -30,6 +30,7 @@ MAX_DEPTH = 32
 MAX_EXPANDED = 1_000_000
 """Most characters and entries that a YAML file may stand for once its aliases are written out."""
 _SHOWN = 120
+_NO_TEXT = re.compile(r"[\0\ud800-\udfff]")
 
 
 def read_file(path: Path, limit: int, *, within: Path | None = None) -> bytes:
@@ -141,46 +142,36 @@ class _BoundedLoader(yaml.SafeLoader):
 
     def __init__(self, stream: str) -> None:
         super().__init__(stream)
-        self._depth = 0
-        self._expanded = 0
+        self._depth = self._expanded = 0
         self._sizes: dict[int, int] = {}
 
     def compose_node(self, parent: Node | None, index: Any) -> Node | None:
-        event = self.peek_event()
-        before, self._depth = self._expanded, self._depth + 1
-        if self._depth > MAX_DEPTH:
-            raise ComposerError(None, None, f"it is nested deeper than {MAX_DEPTH}", event.start_mark)
+        event, before = self.peek_event(), self._expanded
+        self._depth += 1
+        _require(self._depth <= MAX_DEPTH, f"it is nested deeper than {MAX_DEPTH}", event)
         node = super().compose_node(parent, index)
         self._depth -= 1
         if isinstance(event, AliasEvent):
-            if id(node) not in self._sizes:
-                raise ComposerError(None, None, f"the alias *{event.anchor} contains itself", event.start_mark)
+            # A node's size is known once it is complete.
+            _require(id(node) in self._sizes, f"the alias *{event.anchor} contains itself", event)
             self._expanded += self._sizes[id(node)]
         else:
-            self._expanded += 1
-            if isinstance(node, ScalarNode):
-                self._expanded += len(node.value)
-                if "\0" in node.value or not _is_unicode(node.value):
-                    raise ComposerError(None, None, "it holds a character that is no text", event.start_mark)
+            text = node.value if isinstance(node, ScalarNode) else ""
+            _require(not _NO_TEXT.search(text), "it holds a character that is no text", event)
+            self._expanded += 1 + len(text)
             self._sizes[id(node)] = self._expanded - before
-        if self._expanded > MAX_EXPANDED:
-            raise ComposerError(None, None, "its aliases multiply its content beyond bounds", event.start_mark)
+        _require(self._expanded <= MAX_EXPANDED, "its aliases multiply its content beyond bounds", event)
         return node
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
         node = super().compose_mapping_node(anchor)
-        seen: set[Hashable] = set()
-        for key, _ in node.value:
-            if isinstance(key, ScalarNode):
-                if (key.tag, key.value) in seen:
-                    raise ConstructorError(None, None, f"the key {key.value!r} comes twice", key.start_mark)
-                seen.add((key.tag, key.value))
+        seen: set[tuple[str, str]] = set()
+        for key in (key for key, _ in node.value if isinstance(key, ScalarNode)):
+            _require((key.tag, key.value) not in seen, f"the key {key.value!r} comes twice", key)
+            seen.add((key.tag, key.value))
         return node
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _require(holds: bool, why: str, at: Event | Node) -> None:
+    if not holds:
+        raise ComposerError(None, None, why, at.start_mark)

@@ -39,7 +39,7 @@ class _Request:
 
 
 def _open_streets(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.streets import Streets
+    from scenepalette.data.streets.dataset import Streets
 
     problems = []
     if request.count is None or request.count < 1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +23,6 @@ from scenepalette.common.downloads import load_published
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import derive_seed, numpy_generator
 from scenepalette.evaluation.image_checks import check_images, labelled_pixels
-from scenepalette.evaluation.miou import mean_over_classes
 
 # Exponents of the five scales, from fine to coarse (Wang et al. 2003, section 3.2).
 SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
@@ -102,7 +100,7 @@ def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device:
     return total / (len(images) * (len(images) - 1) / 2)
 
 
-def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str | None]:
+def load_lpips(weights_path: Path | None = None) -> nn.Module:
     """Load LPIPS with its AlexNet backbone.
 
     The linear layers on top come with torchmetrics, the backbone is torchvision's.
@@ -112,10 +110,12 @@ def load_lpips(weights_path: Path | None = None) -> tuple[nn.Module | None, str 
             downloads it there.
 
     Returns:
-        What `mean_pairwise_lpips` takes and None, or None and the reason in one line.
+        What `mean_pairwise_lpips` takes.
+
+    Raises:
+        AbsentError: The weights cannot be downloaded or loaded.
     """
-    network, reason = load_published(ALEXNET_URL, _build_lpips, weights_path)
-    return network, None if reason is None else f"AlexNet weights {reason}; give the path of {ALEXNET_FILE}."
+    return load_published("AlexNet", ALEXNET_URL, _build_lpips, weights_path)
 
 
 def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
@@ -148,70 +148,29 @@ def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
         return float(network.compute())
 
 
-@dataclass(frozen=True)
-class VarianceOfClasses:
-    """Variance of the images of one layout, per class, over a set of layouts.
+def class_variance(images: np.ndarray, label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the variance of the images of one layout, per class (Li et al., 2019, 4.3).
 
-    Attributes:
-        per_class: float64 [K], mean over the layouts that show the class, in squared units of intensities in [0, 1]
-            (Li et al., 2019, Table 1, states it times 100); nan for a class in no layout.
-        layouts_with_class: int64 [K], layouts that show the class.
-        layouts: Layouts in all.
+    It is the variance over the images of each pixel and colour channel, averaged over the channels and the pixels of a
+    class. The paper takes the mean over layouts, and states it times 100 in Table 1.
+
+    Args:
+        images: uint8 [N, H, W, 3], N >= 2.
+        label: Their label map, integers [H, W]; pixels of `IGNORE_ID` are left out.
+        num_classes: K.
+
+    Returns:
+        float64 [K], in squared units of intensities in [0, 1]; nan for a class that the layout does not show.
+
+    Raises:
+        DataError: These are not at least 2 images, or the label map does not fit them.
     """
-
-    per_class: np.ndarray
-    layouts_with_class: np.ndarray
-    layouts: int
-
-    @property
-    def mean(self) -> float:
-        """Mean over the classes that occur; nan if there is none."""
-        return mean_over_classes(self.per_class)
-
-
-class ClassVariance:
-    """Adds up the variance per class, one layout after the other (Li et al., 2019, 4.3).
-
-    For one layout: the variance over its images of each pixel and colour channel, averaged over the channels and the
-    pixels of a class. Then the mean over layouts.
-    """
-
-    def __init__(self, num_classes: int) -> None:
-        """Begin with no layout.
-
-        Args:
-            num_classes: K.
-        """
-        self.num_classes = num_classes
-        self._sums = np.zeros(num_classes)
-        self._layouts_with_class = np.zeros(num_classes, dtype=np.int64)
-        self._layouts = 0
-
-    def add(self, images: np.ndarray, label: np.ndarray) -> None:
-        """Add the images of one layout.
-
-        Args:
-            images: uint8 [N, H, W, 3], N >= 2.
-            label: Their label map, integers [H, W]; pixels of `IGNORE_ID` are left out.
-
-        Raises:
-            DataError: These are not at least 2 images, or the label map does not fit them.
-        """
-        _check_draws(images)
-        labelled = labelled_pixels(label, images.shape[1:3], self.num_classes)
-        variance = (images / 255.0).var(axis=0).mean(axis=-1)  # H W
-        pixels = np.bincount(label[labelled], minlength=self.num_classes)
-        sums = np.bincount(label[labelled], weights=variance[labelled], minlength=self.num_classes)
-        present = pixels > 0
-        self._sums[present] += sums[present] / pixels[present]
-        self._layouts_with_class += present
-        self._layouts += 1
-
-    def result(self) -> VarianceOfClasses:
-        """Return the means over the layouts added so far."""
-        counts = self._layouts_with_class
-        means = np.divide(self._sums, counts, out=np.full(self.num_classes, np.nan), where=counts > 0)
-        return VarianceOfClasses(means, counts.copy(), self._layouts)
+    _check_draws(images)
+    labelled = labelled_pixels(label, images.shape[1:3], num_classes)
+    variance = (images / 255.0).var(axis=0).mean(axis=-1)  # H W
+    pixels = np.bincount(label[labelled], minlength=num_classes)
+    sums = np.bincount(label[labelled], weights=variance[labelled], minlength=num_classes)
+    return np.divide(sums, pixels, out=np.full(num_classes, np.nan), where=pixels > 0)
 
 
 def distinct_images(images: np.ndarray, count: int, seed: int) -> np.ndarray:

@@ -20,27 +20,28 @@ from scenepalette.segmenters.model import pooled_features
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import ShardPairs
+    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 INCEPTION_LAYER = "2048"
 
 
-def load_inception(weights_path: Path | None = None) -> tuple[nn.Module | None, str | None]:
+def load_inception(weights_path: Path | None = None) -> nn.Module:
     """Load the Inception network of FID.
 
     Args:
         weights_path: File in torch-fidelity's format; None takes it from torch.hub's folder or downloads it there.
 
     Returns:
-        The network (uint8 B3HW to a tuple with float32 [B, 2048]) and None, or None and the reason in one line.
+        The network: uint8 B3HW to a tuple with float32 [B, 2048].
+
+    Raises:
+        AbsentError: The weights cannot be downloaded or loaded.
     """
 
     def build(path: Path) -> nn.Module:
         return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path))
 
-    network, reason = load_published(INCEPTION_URL, build, weights_path)
-    file = INCEPTION_URL.rpartition("/")[2]
-    return network, None if reason is None else f"Inception weights {reason}; give the path of {file}."
+    return load_published("Inception", INCEPTION_URL, build, weights_path)
 
 
 def inception_features(
@@ -66,7 +67,7 @@ def inception_features(
 
 def segmenter_features(
     model: nn.Module,
-    pairs: Pairs | ShardPairs,
+    pairs: Pairs | ShardPairs | FirstPairs,
     batch_size: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,

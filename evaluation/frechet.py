@@ -1,24 +1,11 @@
-"""Frechet distances of layouts and images: FSD, FID and the segmenter Frechet distance."""
+"""Frechet distances of layouts and images: FSD, FID and the segmenter Frechet distance by their features."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import TYPE_CHECKING
-
 import numpy as np
-import torch
-from lightning_fabric import Fabric
 from numpy.typing import ArrayLike
-from torch import nn
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
-
-if TYPE_CHECKING:
-    from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import ShardPairs
 
 
 def frechet_distance(features_a: ArrayLike, features_b: ArrayLike) -> float:
@@ -68,58 +55,3 @@ def fsd(palettes_real: ArrayLike, palettes_generated: ArrayLike) -> float:
         Squared Frechet distance in squared percentage points.
     """
     return frechet_distance(100 * np.asarray(palettes_real), 100 * np.asarray(palettes_generated))
-
-
-def segmenter_frechet_distance(
-    model: nn.Module,
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
-    batch_size: int,
-    fabric: Fabric,
-    progress: Progress = NO_PROGRESS,
-) -> float:
-    """Return the Frechet distance between images in the features of a segmenter trained on real data.
-
-    It needs no downloaded network, but it is not FID and its values cannot be compared with any FID.
-
-    Args:
-        model: Result of `train_segmenter` on real pairs.
-        real: Real pairs; only their images are used.
-        generated: Generated pairs; only their images are used.
-        batch_size: Images at once.
-        fabric: Device and precision.
-        progress: Counts images.
-
-    Returns:
-        Squared Frechet distance of the pooled encoder features.
-    """
-    return frechet_distance(
-        segmenter_features(model, real, batch_size, fabric, progress, "Segmenter features of real images"),
-        segmenter_features(model, generated, batch_size, fabric, progress, "Segmenter features of generated images"),
-    )
-
-
-def frechet_inception_distance(
-    real_images: Iterable[np.ndarray],
-    generated_images: Iterable[np.ndarray],
-    weights_path: Path | None = None,
-    device: torch.device | str = "cpu",
-) -> tuple[float | None, str | None]:
-    """Return the Frechet inception distance, or the reason why it cannot be had.
-
-    The network is torch-fidelity's conversion of the original one; no other network ever takes its place.
-
-    Args:
-        real_images: Batches uint8 [B, H, W, 3]; not touched if the network cannot be loaded.
-        generated_images: Batches uint8 [B, H, W, 3].
-        weights_path: Local file of Inception weights, or None to find or download them.
-        device: Where the network runs.
-
-    Returns:
-        The distance and None, or None and the reason in one line.
-    """
-    network, reason = load_inception(weights_path)
-    if network is None:
-        return None, f"FID is absent: {reason}"
-    real = inception_features(network, real_images, device)
-    return frechet_distance(real, inception_features(network, generated_images, device)), None

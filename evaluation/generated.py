@@ -1,45 +1,33 @@
-"""All metrics of generated images at once, for comparing image generators."""
+"""The metrics of generated layouts and images, measured together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import numbers
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import derive_seed
+from scenepalette.common.registry import PACKAGE
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.evaluation.appearance import (
-    AppearanceHistograms,
-    appearance_histograms,
-    color_distance,
-    texture_distance,
-)
-from scenepalette.evaluation.diversity import (
-    LPIPS_SMALLEST_SIDE,
-    WINDOW,
-    ClassVariance,
-    distinct_images,
-    load_lpips,
-    mean_pairwise_lpips,
-    mean_pairwise_ms_ssim,
-    number_of_scales,
-)
-from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
-from scenepalette.evaluation.frechet import frechet_distance
-from scenepalette.evaluation.miou import confusion_per_image, mean_iou, mean_over_classes
-from scenepalette.evaluation.precision_recall import NEIGHBORS, precision_recall
+from scenepalette.evaluation.diversity import LPIPS_SMALLEST_SIDE, WINDOW, distinct_images
+from scenepalette.evaluation.evidence import DRAWS as SEVERAL
+from scenepalette.evaluation.evidence import Draws, Evidence
+from scenepalette.evaluation.miou import mean_of_defined
+from scenepalette.evaluation.precision_recall import NEIGHBORS
+from scenepalette.evaluation.registry import METRICS, Metric
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.classes import ClassTable
-    from scenepalette.data.shards.pairs import ShardPairs
+    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 ImageMetrics = dict[str, float | int | str | None]
 
@@ -56,8 +44,8 @@ LEAST_PAIRS = NEIGHBORS + 1
 def evaluate_images(
     images_of_layouts: Callable[[Tensor, int], Tensor],
     layouts: np.ndarray,
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
+    real: Pairs | ShardPairs | FirstPairs,
+    generated: Pairs | ShardPairs | FirstPairs,
     segmenter: nn.Module,
     *,
     batch_size: int,
@@ -67,9 +55,10 @@ def evaluate_images(
     inception_weights: Path | None = None,
     alexnet_weights: Path | None = None,
     seed: int = 0,
+    given: Mapping[str, Any] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> ImageMetrics:
-    """Measure generated images in every way that needs no further training.
+    """Measure generated images, and layouts where `given` says something of them, by every metric of the comparison.
 
     Args:
         images_of_layouts: Draws one image of each layout: from label maps BHW int64 on the fabric's device and the
@@ -88,55 +77,133 @@ def evaluate_images(
         inception_weights: Local file for FID, precision and recall; None to find or download it.
         alexnet_weights: Local file for LPIPS; None to find or download it.
         seed: What the choice from clusters depends on.
+        given: What else metrics may need, by the names of `evaluation.evidence.NEEDS`.
         progress: Counts images.
 
     Returns:
-        Values by name, with plain numbers, so that JSON can hold them:
-
-        - `fid`, `precision`, `recall` (Inception features); `segmenter_frechet`, `segmenter_precision`,
-          `segmenter_recall` (the segmenter's features)
-        - `gan_test_miou` over the evaluated classes, `gan_test_miou_all` over all: the segmenter on generated pairs
-        - `color_distance`, `texture_distance`: means over classes, and `color_distance/CLASS`,
-          `texture_distance/CLASS` for the classes that both sets show
-        - `ms_ssim` with `ms_ssim_scales`, `lpips`: means over layouts of the mean over pairs of draws
-        - `class_variance`: mean over classes, and `class_variance/CLASS` for the classes that the layouts show
-        - `real_images`, `generated_images`, `layouts`, `draws_per_layout`
-
-        A metric that cannot be had is None, and `METRIC_absent_because` says why in one line.
+        The result of `measure`, and `real_images`, `generated_images`, `layouts` and `draws_per_layout`.
 
     Raises:
         DataError: The inputs do not suit the metrics; all problems at once.
     """
     _check(layouts, real, generated, draws, variance_clusters)
-    table = real.table
-    metrics: ImageMetrics = {
+
+    def several() -> Iterator[Draws]:
+        progress.start("Diversity of images of one layout", len(layouts) * draws)
+        # No more than one batch of layouts is in memory at once.
+        for first in range(0, len(layouts), batch_size):
+            labels = layouts[first : first + batch_size]
+            drawn = []
+            for draw in range(draws):
+                drawn.append(_draw(images_of_layouts, labels, draw, fabric))
+                progress.advance(len(labels))
+            for position, label in enumerate(labels):
+                images = np.stack([batch[position] for batch in drawn])  # N H W 3
+                choices = [images]
+                if variance_clusters is not None:
+                    seeds = [derive_seed(seed, "variance", first + position, c) for c in range(CHOICES_OF_CLUSTERS)]
+                    choices = [distinct_images(images, variance_clusters, chosen) for chosen in seeds]
+                yield Draws(images, label, choices)
+        progress.finish()
+
+    evidence = Evidence(
+        real,
+        generated,
+        segmenter,
+        batch_size=batch_size,
+        fabric=fabric,
+        draws=several,
+        inception_weights=inception_weights,
+        alexnet_weights=alexnet_weights,
+        given={"layout_size": layouts.shape[1:], **(given or {})},
+        progress=progress,
+    )
+    sizes: ImageMetrics = {
         "real_images": len(real),
         "generated_images": len(generated),
         "layouts": len(layouts),
         "draws_per_layout": draws,
     }
-    metrics |= _of_inception(real, generated, inception_weights, batch_size, fabric, progress)
-    metrics |= _of_segmenter(segmenter, real, generated, batch_size, fabric, progress)
-    metrics |= _of_appearance(real, generated, table, batch_size, progress)
-    metrics |= _of_diversity(
-        images_of_layouts,
-        layouts,
-        table,
-        draws=draws,
-        variance_clusters=variance_clusters,
-        alexnet_weights=alexnet_weights,
-        seed=seed,
-        batch_size=batch_size,
-        fabric=fabric,
-        progress=progress,
+    return sizes | measure("comparison", evidence)
+
+
+def measure(place: Literal["report", "comparison"], evidence: Evidence) -> ImageMetrics:
+    """Measure what a page shows, and what the comparison keeps beside it.
+
+    Args:
+        place: The page.
+        evidence: What metrics need; a metric of which something is not there is left out.
+
+    Returns:
+        Values by the metrics' names, plain numbers that JSON can hold. A metric with a value per class also has
+        `METRIC/CLASS` for each class with one. A metric that cannot be had is None, and `METRIC_absent_because` says
+        why in one line; of a metric from elsewhere this may be any exception that it raised.
+
+    Raises:
+        DataError: The inputs do not suit a metric of this package.
+    """
+    chosen = {
+        name: metric
+        for name, metric in ((name, METRICS.get(name)) for name in METRICS)
+        if all(need in evidence for need in metric.needs)
+        and (place in metric.shown or (place == "comparison" and not metric.shown))
+    }
+    measured = {
+        name: [_attempt(name, metric, evidence)] for name, metric in chosen.items() if SEVERAL not in metric.needs
+    }
+    over_layouts: dict[str, list[Any]] = {name: [] for name in chosen if name not in measured}
+    if over_layouts:
+        for draws in evidence.draws():
+            for name, so_far in over_layouts.items():
+                if not (so_far and isinstance(so_far[-1], AbsentError)):
+                    so_far.append(_attempt(name, chosen[name], evidence, draws))
+    values: ImageMetrics = {}
+    for name, metric in chosen.items():
+        values |= _entries(name, metric, (measured | over_layouts)[name], evidence["table"])
+    return values
+
+
+def _attempt(name: str, metric: Metric, evidence: Evidence, draws: Draws | None = None) -> Any:
+    """Return what a metric's function returns, or why it is absent."""
+    try:
+        value = metric.function(*(draws if need == SEVERAL else evidence[need] for need in metric.needs))
+    except AbsentError as absent:
+        return absent
+    except Exception as error:
+        # A stranger's metric may raise anything, and must not cost the user the others.
+        if METRICS.source(name) == PACKAGE:
+            raise
+        return AbsentError(" ".join(f"{METRICS.source(name)} failed ({type(error).__name__}: {error}).".split()))
+    classes = evidence["table"].num_classes
+    if isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.shape in ((), (classes,))):
+        return value
+    return AbsentError(
+        f"{METRICS.source(name)} returned {type(value).__name__}; required is a number or an array of {classes}, one "
+        "per class."
     )
-    return metrics
+
+
+def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) -> ImageMetrics:
+    """Return what metrics.json holds of a metric, from its value or its value for each layout."""
+    if isinstance(values[-1], AbsentError):
+        return {name: None, f"{name}_absent_because": f"{metric.heading} is absent: {values[-1]}"}
+    if isinstance(values[0], int) and len(values) == 1:
+        return {name: values[0]}
+    mean = mean_of_defined(np.asarray(values, dtype=np.float64), axis=0)
+    of_classes = {}
+    if mean.ndim:
+        of_classes = {key: float(each) for key, each in zip(table.names, mean, strict=True) if np.isfinite(each)}
+        mean = np.mean(list(of_classes.values())) if of_classes else np.float64("nan")
+    entries: ImageMetrics = {name: float(mean)}
+    if not np.isfinite(mean):
+        entries = {name: None, f"{name}_absent_because": f"{name} is absent: {metric.undefined}."}
+    return entries | {f"{name}/{key}": each for key, each in of_classes.items()}
 
 
 def _check(
     layouts: np.ndarray,
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
+    real: Pairs | ShardPairs | FirstPairs,
+    generated: Pairs | ShardPairs | FirstPairs,
     draws: int,
     variance_clusters: int | None,
 ) -> None:
@@ -164,137 +231,10 @@ def _check(
         raise DataError("These images cannot be evaluated.", problems)
 
 
-def _of_inception(
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
-    weights: Path | None,
-    batch_size: int,
-    fabric: Fabric,
-    progress: Progress,
-) -> ImageMetrics:
-    """Return FID, precision and recall, or why they are absent."""
-    network, reason = load_inception(weights)
-    if network is None:
-        metrics: ImageMetrics = {}
-        for name, title in (("fid", "FID"), ("precision", "Precision"), ("recall", "Recall")):
-            metrics |= {name: None, f"{name}_absent_because": f"{title} is absent: {reason}"}
-        return metrics
-
-    def features(pairs: Pairs | ShardPairs, description: str) -> np.ndarray:
-        images = (image for image, _ in _batches(pairs, batch_size, progress, description))
-        return inception_features(network, images, fabric.device)
-
-    of_real = features(real, "Inception features of real images")
-    of_generated = features(generated, "Inception features of generated images")
-    shares = precision_recall(of_real, of_generated)
-    return {
-        "fid": frechet_distance(of_real, of_generated),
-        "precision": shares.precision,
-        "recall": shares.recall,
-    }
-
-
-def _of_segmenter(
-    segmenter: nn.Module,
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
-    batch_size: int,
-    fabric: Fabric,
-    progress: Progress,
-) -> ImageMetrics:
-    """Return the metrics that the segmenter trained on real pairs gives."""
-    of_real = segmenter_features(segmenter, real, batch_size, fabric, progress, "Segmenter features of real images")
-    of_generated = segmenter_features(
-        segmenter, generated, batch_size, fabric, progress, "Segmenter features of generated images"
-    )
-    shares = precision_recall(of_real, of_generated)
-    confusion = confusion_per_image(segmenter, generated, batch_size, fabric, progress)
-    metrics: ImageMetrics = {
-        "segmenter_frechet": frechet_distance(of_real, of_generated),
-        "segmenter_precision": shares.precision,
-        "segmenter_recall": shares.recall,
-    }
-    unlabelled = "no generated pair shows a class that counts, nor is one predicted"
-    metrics |= _value("gan_test_miou", mean_iou(confusion, generated.table.eval_ids), unlabelled)
-    return metrics | _value("gan_test_miou_all", mean_iou(confusion, range(generated.table.num_classes)), unlabelled)
-
-
-def _of_appearance(
-    real: Pairs | ShardPairs,
-    generated: Pairs | ShardPairs,
-    table: ClassTable,
-    batch_size: int,
-    progress: Progress,
-) -> ImageMetrics:
-    """Return the distances of colours and textures."""
-
-    def histograms(pairs: Pairs | ShardPairs, description: str) -> AppearanceHistograms:
-        return appearance_histograms(_batches(pairs, batch_size, progress, description), table.num_classes)
-
-    of_real = histograms(real, "Colours and textures of real images")
-    of_generated = histograms(generated, "Colours and textures of generated images")
-    metrics: ImageMetrics = {}
-    for name, function in (("color_distance", color_distance), ("texture_distance", texture_distance)):
-        distances = function(of_real, of_generated)
-        metrics |= _value(name, mean_over_classes(distances), "no class is in both real and generated pairs")
-        metrics |= _per_class(name, distances, table)
-    return metrics
-
-
-def _of_diversity(
-    images_of_layouts: Callable[[Tensor, int], Tensor],
-    layouts: np.ndarray,
-    table: ClassTable,
-    *,
-    draws: int,
-    variance_clusters: int | None,
-    alexnet_weights: Path | None,
-    seed: int,
-    batch_size: int,
-    fabric: Fabric,
-    progress: Progress,
-) -> ImageMetrics:
-    """Return the metrics of several images per layout; no more than one batch of layouts is in memory at once."""
-    lpips, reason = load_lpips(alexnet_weights)
-    if lpips is not None:
-        lpips = lpips.to(fabric.device)
-    similarities, distances, variance = [], [], ClassVariance(table.num_classes)
-    progress.start("Diversity of images of one layout", len(layouts) * draws)
-    for first in range(0, len(layouts), batch_size):
-        labels = layouts[first : first + batch_size]
-        drawn = []
-        for draw in range(draws):
-            drawn.append(_draw(images_of_layouts, labels, draw, fabric))
-            progress.advance(len(labels))
-        for position, label in enumerate(labels):
-            images = np.stack([batch[position] for batch in drawn])  # N H W 3
-            similarities.append(mean_pairwise_ms_ssim(images, device=fabric.device))
-            if lpips is not None:
-                distances.append(mean_pairwise_lpips(images, lpips))
-            if variance_clusters is None:
-                variance.add(images, label)
-            else:
-                for choice in range(CHOICES_OF_CLUSTERS):
-                    chosen = derive_seed(seed, "variance", first + position, choice)
-                    variance.add(distinct_images(images, variance_clusters, chosen), label)
-    progress.finish()
-    of_classes = variance.result()
-    metrics: ImageMetrics = {
-        "ms_ssim": float(np.mean(similarities)),
-        "ms_ssim_scales": number_of_scales(*layouts.shape[1:]),
-    }
-    if lpips is None:
-        metrics |= {"lpips": None, "lpips_absent_because": f"LPIPS is absent: {reason}"}
-    else:
-        metrics["lpips"] = float(np.mean(distances))
-    metrics |= _value("class_variance", of_classes.mean, "the layouts have no labelled pixel")
-    return metrics | _per_class("class_variance", of_classes.per_class, table)
-
-
 def _draw(
     images_of_layouts: Callable[[Tensor, int], Tensor], labels: np.ndarray, draw: int, fabric: Fabric
 ) -> np.ndarray:
-    """Return one picture of each layout, uint8 [B, H, W, 3]."""
+    """Return one image of each layout, uint8 [B, H, W, 3]."""
     with torch.inference_mode(), fabric.autocast():
         images = images_of_layouts(torch.from_numpy(labels.astype(np.int64)).to(fabric.device), draw)
     expected = (len(labels), 3, *labels.shape[1:])
@@ -304,30 +244,3 @@ def _draw(
             f"{list(expected)}."
         )
     return images_to_uint8(images)
-
-
-def _batches(
-    pairs: Pairs | ShardPairs, batch_size: int, progress: Progress, description: str
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield pictures uint8 [B, H, W, 3] and label maps int64 [B, H, W] of all pairs in order."""
-    progress.start(description, len(pairs))
-    for first in range(0, len(pairs), batch_size):
-        images, labels = pairs.batch(range(first, min(first + batch_size, len(pairs))))
-        yield images_to_uint8(images), labels.numpy()
-        progress.advance(len(images))
-    progress.finish()
-
-
-def _value(name: str, value: float, reason: str) -> ImageMetrics:
-    """Return a metric, or why it is absent where it is nan."""
-    if np.isnan(value):
-        return {name: None, f"{name}_absent_because": f"{name} is absent: {reason}."}
-    return {name: value}
-
-
-def _per_class(name: str, values: np.ndarray, table: ClassTable) -> ImageMetrics:
-    return {
-        f"{name}/{class_name}": float(value)
-        for class_name, value in zip(table.names, values, strict=True)
-        if not np.isnan(value)
-    }

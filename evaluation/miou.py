@@ -16,12 +16,12 @@ from scenepalette.data.classes import IGNORE_ID
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
-    from scenepalette.data.shards.pairs import ShardPairs
+    from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 
 def apply_to_pairs(
     model: nn.Module,
-    pairs: Pairs | ShardPairs,
+    pairs: Pairs | ShardPairs | FirstPairs,
     function: Callable[[Tensor, Tensor], Tensor],
     batch_size: int,
     fabric: Fabric,
@@ -80,7 +80,7 @@ def confusion_of_batch(prediction: Tensor, label: Tensor, num_classes: int) -> T
 
 def confusion_per_image(
     model: nn.Module,
-    pairs: Pairs | ShardPairs,
+    pairs: Pairs | ShardPairs | FirstPairs,
     batch_size: int,
     fabric: Fabric,
     progress: Progress = NO_PROGRESS,
@@ -118,26 +118,44 @@ def confusion_per_image(
     return torch.cat(matrices).numpy()
 
 
-def intersection_over_union(confusion: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of each class.
+def overlaps(confusion: np.ndarray, class_ids: Sequence[int] | None = None) -> np.ndarray:
+    """Reduce confusions to what intersection over union needs; the result adds up over images.
 
     Args:
         confusion: Counts [..., K, K], rows the truth, columns the prediction.
+        class_ids: Classes that count, as in the Cityscapes protocol: pixels whose true class is another are left out,
+            while a pixel of a counted class that is predicted as another class is missed, whatever that other class
+            is. None for all.
+
+    Returns:
+        float64 [..., 3, K]: pixels in both, in the truth, in the prediction; exact up to 2^53 pixels.
+    """
+    if class_ids is not None:
+        others = np.setdiff1d(np.arange(confusion.shape[-1]), class_ids)
+        confusion = confusion.copy()
+        confusion[..., others, :] = 0
+    parts = [np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(-1), confusion.sum(-2)]
+    return np.stack(parts, axis=-2).astype(np.float64)
+
+
+def intersection_over_union(counts: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of each class.
+
+    Args:
+        counts: Result of `overlaps` [..., 3, K], or a sum of such.
 
     Returns:
         float64 [..., K] in [0, 1]; nan for a class that is in neither truth nor prediction.
     """
-    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
-    union = confusion.sum(axis=-1) + confusion.sum(axis=-2) - hits
-    return np.divide(hits, union, out=np.full_like(hits, np.nan), where=union > 0)
+    both, truth, prediction = np.moveaxis(counts, -2, 0)
+    union = truth + prediction - both
+    return np.divide(both, union, out=np.full_like(union, np.nan), where=union > 0)
 
 
 def mean_iou(confusion: np.ndarray, class_ids: Sequence[int]) -> float:
     """Return the mean intersection over union of a data set over the given classes.
 
-    As in the Cityscapes protocol, pixels whose true class is not among `class_ids` are left out, while a pixel of a
-    counted class that is predicted as another class counts as missed, whatever that other class is. With the
-    evaluated classes this is the papers' mIoU, with all classes their mIoU*.
+    With the evaluated classes this is the papers' mIoU, with all classes their mIoU*; see `overlaps`.
 
     Args:
         confusion: Counts [K, K] or [N, K, K], which are summed first: a mean over images would be another measure.
@@ -147,20 +165,17 @@ def mean_iou(confusion: np.ndarray, class_ids: Sequence[int]) -> float:
         Fraction in [0, 1]; classes in neither truth nor prediction are left out of the mean; nan if none is left.
     """
     total = confusion.reshape(-1, *confusion.shape[-2:]).sum(axis=0)
-    chosen = list(class_ids)
-    counted = np.zeros_like(total)
-    counted[chosen] = total[chosen]
-    return mean_over_classes(intersection_over_union(counted)[chosen])
+    return float(mean_of_defined(intersection_over_union(overlaps(total, class_ids))[list(class_ids)]))
 
 
-def mean_over_classes(values: np.ndarray) -> float:
-    """Return the mean of the classes that have a value.
+def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
+    """Return the mean of the values that are not nan: `numpy.nanmean`, but nan without a warning where there is none.
 
     Args:
-        values: [K], nan for classes without a value.
-
-    Returns:
-        The mean, nan if no class has a value.
+        values: Numbers, such as one per class.
+        axis: What is averaged over.
     """
-    present = values[~np.isnan(values)]
-    return float(present.mean()) if len(present) else float("nan")
+    defined = ~np.isnan(values)
+    number = defined.sum(axis=axis)
+    total = np.where(defined, values, 0.0).sum(axis=axis)
+    return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)

@@ -19,28 +19,33 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from scenepalette.common.files import read_json
 from scenepalette.common.progress import PlainProgress
-from scenepalette.flows.narrow_tables import narrow_tables
+from scenepalette.pipeline.report.comparison import comparison_page
+from scenepalette.pipeline.report.page import to_markdown
+from scenepalette.pipeline.report.report_page import report_page
 
 # Artifacts are rows of the server's database and are sent whole to every browser that opens them.
 FIGURES_BYTES = 1_000_000
 COLORS = 128
 SHRINK = 0.8
 SMALLEST_WIDTH = 240
+PAGES = {"report": report_page, "comparison": comparison_page}
 _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)")
 
 
 def publish_report(folder: Path, name: str = "report") -> None:
-    """Make a finished report an artifact of the current run, and link its files.
+    """Make a finished report an artifact of the current run, in tables that fit into the UI, and link its page.
 
     Args:
-        folder: Folder with NAME.md, NAME.html and figures.
-        name: Name of the files and of the artifact.
+        folder: Folder with NAME.json, NAME.html and figures.
+        name: Name of the files and of the artifact, "report" or "comparison".
     """
-    markdown = inline_figures(narrow_tables((folder / f"{name}.md").read_text(encoding="utf-8")), folder)
+    page = PAGES[name](read_json(folder / f"{name}.json"))
+    markdown = inline_figures(to_markdown(page, narrow=True), folder)
     create_markdown_artifact(markdown, key=name, description=f"The {name} of {folder.parent}")
-    page = (folder / f"{name}.html").absolute()
-    create_link_artifact(page.as_uri(), link_text=str(page), key=f"{name}-file", description="On the worker's disk")
+    file = (folder / f"{name}.html").absolute()
+    create_link_artifact(file.as_uri(), link_text=str(file), key=f"{name}-file", description="On the worker's disk")
 
 
 def publish_picture(path: Path, title: str) -> None:

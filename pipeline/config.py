@@ -29,8 +29,8 @@ from pydantic_core import CoreSchema
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data import streets
 from scenepalette.data.datasets import WITH_CLASS_FILE
+from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
@@ -471,9 +471,9 @@ class RunConfig(Section):
         if data.name == "streets":
             if data.root:
                 problems.append("data.root: streets are drawn and have no folder; leave it out")
-            if min(data.size) < streets.SMALLEST_SIDE:
+            if min(data.size) < SMALLEST_STREETS_SIDE:
                 problems.append(
-                    f"data.size: streets need at least {streets.SMALLEST_SIDE} pixels each way, got "
+                    f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
                     f"{data.size[0]}x{data.size[1]}"
                 )
         elif data.root is None:

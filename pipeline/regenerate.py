@@ -21,12 +21,10 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import read_values
 from scenepalette.data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
-from scenepalette.data.shards.writing import write_shard
-from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
-from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards
+from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards, write_rows
 from scenepalette.pipeline.units import State, fingerprint_of, reasons_of
 from scenepalette.training.checkpoint import weights_hash
 
@@ -41,10 +39,12 @@ MORE_THAN_LAST_BITS = (
 )
 # Most levels by which a pixel of a JPEG file moves when last bits of the generated image change.
 SLIGHT_LEVELS = 2
+# The columns that hold files: how they are decoded, and by how many levels their pixels may differ slightly.
+IMAGES = {"image": (decode_image, SLIGHT_LEVELS), "label": (decode_label, 0)}
 
 
 @dataclass(frozen=True)
-class MadeAgain:
+class RegeneratedRow:
     """A row that was made again.
 
     Attributes:
@@ -52,17 +52,17 @@ class MadeAgain:
         index: Its index.
         shard: The file that holds it.
         differences: What differs from the stored row, one text per column; empty if all bytes are equal.
+        slight: Whether the stored row could be this one, computed elsewhere: nothing differs but the bytes of image and
+            label, and pixels of the image by at most `SLIGHT_LEVELS`.
         files: Image and label that were written, if any were asked for.
-        slight: Whether the stored row could be this one, computed elsewhere: nothing differs but the bytes of pictures,
-            and pixels of the image by at most `SLIGHT_LEVELS`.
     """
 
     id: str
     index: int
     shard: str
     differences: tuple[str, ...]
+    slight: bool
     files: tuple[Path, ...] = ()
-    slight: bool = True
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Origin:
 
 def regenerate_rows(
     folder: Path, rows: Sequence[str], run_dir: Path | None = None, out: Path | None = None
-) -> Iterator[MadeAgain]:
+) -> Iterator[RegeneratedRow]:
     """Make rows again and compare them with those that are stored.
 
     Args:
@@ -105,22 +105,26 @@ def regenerate_rows(
     """
     origin = _find_origin(folder, run_dir)
     indices = _indices_of(rows, origin.manifest)
-    maker = origin.run.pair_maker(origin.unit)
-    made: dict[int, dict[str, Any]] = {}
+    maker, generation = origin.run.pair_maker(origin.unit), origin.generation
+    encoding = {"image_format": generation.image_format, "jpeg_quality": generation.jpeg_quality}
+    batch: dict[int, dict[str, Any]] = {}
     for index in indices:
         plan = next(plan for plan in origin.plans if plan.first <= index < plan.first + plan.rows)
-        if index not in made:
+        if index not in batch:
             # Rows of one batch are mostly asked for together; those of one batch are all that is held.
-            made = {values["index"]: values for values in _batch_of(index, plan, maker, origin.generation)}
-        values = made[index]
+            start = index - (index - plan.first) % generation.batch_size
+            count = min(generation.batch_size, plan.first + plan.rows - start)
+            made = (encode_row(row, **encoding) for row in maker.rows(start, count, generation.batch_size))
+            batch = {values["index"]: values for values in made}
+        values = batch[index]
         try:
-            stored = read_values(origin.folder / plan.name, index - plan.first)
-            found = tuple(_row_differences(stored, values))
-            slight = _is_slight(stored, values)
+            differences, slight = _compare(read_values(origin.folder / plan.name, index - plan.first), values)
         except DataError as error:
-            found, slight = (f"the stored row cannot be read: {error}",), False
-        files = _write_row(values, out) if out is not None else ()
-        yield MadeAgain(values["id"], index, plan.name, found, files, slight)
+            differences, slight = [f"the stored row cannot be read: {error}"], False
+        contents = {} if out is None else {out / values[name]["path"]: values[name]["bytes"] for name in IMAGES}
+        for path, content in contents.items():
+            write_atomically(path, content)
+        yield RegeneratedRow(values["id"], index, plan.name, tuple(differences), slight, tuple(contents))
 
 
 def regenerate_shards(
@@ -150,27 +154,13 @@ def regenerate_shards(
     damaged = [name for name in dict.fromkeys(names) if not is_whole(origin.folder / name, shards[name]["sha256"])]
     if not damaged:
         return []
-    generation = origin.generation
     with exclusive(origin.run.run_dir):
         maker = origin.run.pair_maker(origin.unit)
         progress.start("make shards again", sum(plans[name].rows for name in damaged))
         for name in damaged:
-            plan = plans[name]
-
-            def counted(plan: ShardPlan = plan) -> Iterator[Any]:
-                for row in maker.rows(plan.first, plan.rows, generation.batch_size):
-                    yield row
-                    progress.advance()
-
+            path, sha256 = origin.folder / name, shards[name]["sha256"]
             try:
-                write_shard(
-                    origin.folder / name,
-                    counted(),
-                    table=maker.train.table,
-                    image_format=generation.image_format,
-                    jpeg_quality=generation.jpeg_quality,
-                    expected_sha256=shards[name]["sha256"],
-                )
+                write_rows(path, plans[name], maker, origin.generation, progress, expected_sha256=sha256)
             except DataError as error:
                 raise DataError(f"{error} {LAST_BITS}") from error
         progress.finish()
@@ -274,69 +264,42 @@ def _indices_of(rows: Sequence[str], manifest: Mapping[str, Any]) -> list[int]:
     return indices
 
 
-def _batch_of(index: int, plan: ShardPlan, maker: PairMaker, generation: GenerateConfig) -> Iterator[dict[str, Any]]:
-    """Yield the encoded rows of the batch that a row was first made in."""
-    size = generation.batch_size
-    start = index - (index - plan.first) % size
-    for row in maker.rows(start, min(size, plan.first + plan.rows - start), size):
-        yield encode_row(row, image_format=generation.image_format, jpeg_quality=generation.jpeg_quality)
-
-
-def _row_differences(stored: Mapping[str, Any], made: Mapping[str, Any]) -> Iterator[str]:
-    """Compare two encoded rows column by column."""
-    for column, value in made.items():
-        before = stored[column]
-        if column in ("image", "label"):
-            content = None if before is None else before["bytes"]
-            if content != value["bytes"]:
-                yield f"{column}: {_picture_difference(column, content, value['bytes'])}"
-            elif before is not None and before["path"] != value["path"]:
-                yield f"{column}.path: {before['path']!r} stored, {value['path']!r} now"
+def _compare(stored: Mapping[str, Any], made: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Compare two encoded rows; return what differs, one text per column, and whether all of it is slight."""
+    differences, slight = [], True
+    for column, now in made.items():
+        before, text, is_slight = stored[column], "", False
+        if column in IMAGES:
+            text, is_slight = _compare_files(column, before, now)
         elif column.startswith("palette"):
-            if before is None or not np.array_equal(np.asarray(before, dtype=np.float32), value):
-                yield f"{column}: other shares are stored"
-        elif before != value:
-            yield f"{column}: {before!r} stored, {value!r} now"
+            if before is None or not np.array_equal(np.asarray(before, dtype=np.float32), now):
+                text = "other shares are stored"
+        elif before != now:
+            text = f"{before!r} stored, {now!r} now"
+        if text:
+            differences.append(f"{column}: {text}")
+            slight = slight and is_slight
+    return differences, slight
 
 
-def _is_slight(stored: Mapping[str, Any], made: Mapping[str, Any]) -> bool:
-    """Tell whether two encoded rows differ in nothing but the bytes of pictures and a few levels of the image."""
-    pictures = {column: value["bytes"] for column, value in made.items() if column in ("image", "label")}
-    others = {**made, **{column: {**made[column], "bytes": (stored[column] or {}).get("bytes")} for column in pictures}}
-    if any(_row_differences(stored, others)):
-        return False
+def _compare_files(column: str, stored: Mapping[str, Any] | None, made: Mapping[str, Any]) -> tuple[str, bool]:
+    """Say how two files of an image or a label differ, "" if not at all, and whether at most slightly."""
+    if stored is None or stored["bytes"] is None:
+        return "nothing is stored", False
+    if stored["path"] != made["path"]:
+        return f"the path {stored['path']!r} is stored, {made['path']!r} now", False
+    if stored["bytes"] == made["bytes"]:
+        return "", True
+    decode, most = IMAGES[column]
     try:
-        image, label = (
-            np.abs(decode(stored[column]["bytes"], "stored").astype(int) - decode(pictures[column], "now")).max()
-            for column, decode in (("image", decode_image), ("label", decode_label))
-        )
-    except (DataError, TypeError, ValueError):
-        # A picture that is not there, cannot be decoded or has another size.
-        return False
-    return bool(image <= SLIGHT_LEVELS and label == 0)
-
-
-def _picture_difference(column: str, stored: bytes | None, made: bytes) -> str:
-    decode = decode_image if column == "image" else decode_label
-    if stored is None:
-        return "nothing is stored"
-    try:
-        before = decode(stored, "stored").astype(int)
+        before, now = decode(stored["bytes"], "stored").astype(int), decode(made["bytes"], "now").astype(int)
     except DataError as error:
-        return str(error)
-    now = decode(made, "now").astype(int)
+        return str(error), False
     if before.shape != now.shape:
-        return f"{list(before.shape)} stored, {list(now.shape)} now"
-    changed = before != now
-    if not changed.any():
-        return f"the same pixels in other bytes ({len(stored)} stored, {len(made)} now)"
-    pixels = changed.any(axis=2) if changed.ndim == 3 else changed
-    largest = f", by at most {np.abs(before - now).max()} levels" if column == "image" else ""
-    return f"{pixels.sum()} of {pixels.size} pixels differ{largest}"
-
-
-def _write_row(values: Mapping[str, Any], out: Path) -> tuple[Path, ...]:
-    files = tuple(out / values[column]["path"] for column in ("image", "label"))
-    for column, path in zip(("image", "label"), files, strict=True):
-        write_atomically(path, values[column]["bytes"])
-    return files
+        return f"{list(before.shape)} stored, {list(now.shape)} now", False
+    distance = np.abs(before - now).reshape(*before.shape[:2], -1).max(axis=2)
+    if not distance.any():
+        return "the same pixels in other bytes", True
+    text = f"{np.count_nonzero(distance)} of {distance.size} pixels differ"
+    # Ids of a label are no levels: one is as far from another as any.
+    return text + (f", by at most {distance.max()} levels" if most else ""), bool(distance.max() <= most)

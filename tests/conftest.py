@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from plugins import Plugins
 from scenepalette.common.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import load_config
@@ -50,6 +51,15 @@ TINY: dict[str, Any] = {
     "report": {"bootstrap_samples": 100, "evaluated_pairs": 4, "inception_weights": "no-inception-weights.pth"},
     "compute": {"accelerator": "cpu", "precision": "32-true", "threads": 1},
 }
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Iterator[Plugins]:
+    """Installs packages that extend scenepalette, for one test."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        installed = Plugins(tmp_path / "plugins", monkeypatch)
+        yield installed
+        installed.uninstall()
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,10 @@ Categories count from 1, so that category id minus 1 is the class id.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,77 +19,58 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from scenepalette.common.files import open_atomically, sync_disks, write_atomically
+from scenepalette.common.files import encoded, open_atomically, write_atomically
 from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.exports.parts import Part, parts_of_shards
-from scenepalette.data.exports.rows import ExportedRow, ShardFolder
+from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 from scenepalette.data.shards.manifest import licence_of
 
 PANOPTIC = "panoptic_train"
 STUFF = "stuff_train"
 
 
-class Coco:
-    """OUT/train/ID.(jpg|png), OUT/annotations/panoptic_train.json with its PNG files, and stuff_train.json."""
+def write_coco(out: Path, shards: VerifiedShards, rows: Iterator[ExportedRow]) -> None:
+    """Write OUT/train/ID.(jpg|png), OUT/annotations/panoptic_train.json with its PNG files, and stuff_train.json.
 
-    def __init__(self, out: Path, shards: ShardFolder, records: Path) -> None:
-        """Write into `out`; the lines of each part are kept in `records` until all are there."""
-        self.out, self.shards, self.records = out, shards, records
-        self.parts: Sequence[Part] = parts_of_shards(shards.manifest)
-
-    def write(self, part: Part, rows: Iterator[ExportedRow]) -> dict[str, Any]:
-        """Write images, panoptic PNG files and annotations of some rows."""
-        count = 0
-        with (
-            open_atomically(self._lines(part, "images")) as images,
-            open_atomically(self._lines(part, "panoptic")) as panoptic,
-            open_atomically(self._lines(part, "stuff")) as stuff,
-        ):
-            for row in rows:
-                label = row.row.label
-                write_atomically(self.out / "train" / row.image_name, row.image, durable=False)
-                png = self.out / "annotations" / PANOPTIC / f"{row.key}.png"
-                write_atomically(png, panoptic_png(label), durable=False)
-                image_id, (height, width) = row.number + 1, label.shape
-                entry = {"id": image_id, "file_name": row.image_name, "height": height, "width": width, "license": 1}
-                segments = segments_of(label)
-                images.write(_line(entry))
-                panoptic.write(_line({"image_id": image_id, "file_name": png.name, "segments_info": segments}))
-                for annotation in _stuff_annotations(label, segments, image_id):
-                    stuff.write(_line(annotation))
-                count += 1
-        sync_disks()
-        return {"rows": count}
-
-    def finish(self) -> None:
-        """Put the lines of all parts together into the two documents; they are streamed."""
-        manifest = self.shards.manifest
-        head = {
-            "info": {"description": f"{title_of(manifest)}. {label_origins_of(manifest)}", "version": "1.0"},
-            "licenses": [{"id": 1, "name": licence_of(manifest), "url": ""}],
-            "categories": [
-                {"id": number, "name": entry.name, "supercategory": "scene", "isthing": 0, "color": list(entry.color)}
-                for number, entry in enumerate(self.shards.table.classes, start=1)
-            ],
-        }
-        for name, lines in ((PANOPTIC, "panoptic"), (STUFF, "stuff")):
-            with open_atomically(self.out / "annotations" / f"{name}.json") as file:
-                file.write(json.dumps(head, ensure_ascii=False).removesuffix("}").encode(errors="backslashreplace"))
-                for key, which in (("images", "images"), ("annotations", lines)):
+    The entries of the two documents are kept in files without a name until all images are known; memory is bounded.
+    """
+    annotations = out / "annotations"
+    with contextlib.ExitStack() as stack:
+        images, panoptic, stuff = (stack.enter_context(tempfile.TemporaryFile(dir=out)) for _ in range(3))
+        for row in rows:
+            label = row.row.label
+            png = annotations / PANOPTIC / f"{row.key}.png"
+            write_atomically(out / "train" / row.image_name, row.image, durable=False)
+            write_atomically(png, panoptic_png(label), durable=False)
+            image_id, (height, width) = row.number + 1, label.shape
+            entry = {"id": image_id, "file_name": row.image_name, "height": height, "width": width, "license": 1}
+            segments = segments_of(label)
+            images.write(_line(entry))
+            panoptic.write(_line({"image_id": image_id, "file_name": png.name, "segments_info": segments}))
+            for annotation in _stuff_annotations(label, segments, image_id):
+                stuff.write(_line(annotation))
+        for name, entries in ((PANOPTIC, panoptic), (STUFF, stuff)):
+            with open_atomically(annotations / f"{name}.json") as file:
+                file.write(encoded(json.dumps(_head(shards), ensure_ascii=False).removesuffix("}")))
+                for key, lines in (("images", images), ("annotations", entries)):
+                    lines.seek(0)
                     file.write(f', "{key}": [\n'.encode())
-                    for number, line in enumerate(self._all_lines(which)):
+                    for number, line in enumerate(lines):
                         file.write((b",\n" if number else b"") + line.rstrip(b"\n"))
                     file.write(b"\n]")
                 file.write(b"}\n")
 
-    def _lines(self, part: Part, which: str) -> Path:
-        return self.records / f"{part.name}.{which}.jsonl"
 
-    def _all_lines(self, which: str) -> Iterator[bytes]:
-        for part in self.parts:
-            with open(self._lines(part, which), "rb") as file:
-                yield from file
+def _head(shards: VerifiedShards) -> dict[str, Any]:
+    manifest = shards.manifest
+    return {
+        "info": {"description": f"{title_of(manifest)}. {label_origins_of(manifest)}", "version": "1.0"},
+        "licenses": [{"id": 1, "name": licence_of(manifest), "url": ""}],
+        "categories": [
+            {"id": number, "name": entry.name, "supercategory": "scene", "isthing": 0, "color": list(entry.color)}
+            for number, entry in enumerate(shards.table.classes, start=1)
+        ],
+    }
 
 
 def panoptic_png(label: np.ndarray) -> bytes:

@@ -3,47 +3,44 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from scenepalette.common.files import open_atomically, sha256_of_open
-from scenepalette.data.exports.parts import Part
-from scenepalette.data.exports.rows import ExportedRow, ShardFolder
+from scenepalette.data.exports.verified_shards import ExportedRow
 from scenepalette.data.shards.schema import Row
 
-ROWS_PER_TAR = 1000
 
+def write_tars(out: Path, rows: Iterator[ExportedRow], count: int, rows_per_tar: int) -> list[dict[str, Any]]:
+    """Write OUT/train-000000.tar and so on, each sample ID.(jpg|png), ID.json and ID.label.png.
 
-class WebDataset:
-    """OUT/train-000000.tar and so on, each sample ID.(jpg|png), ID.json and ID.label.png; equal rows, equal bytes."""
+    Equal rows give equal bytes.
 
-    def __init__(self, out: Path, shards: ShardFolder, rows_per_tar: int) -> None:
-        """Write into `out`, `rows_per_tar` samples into each tar."""
-        self.out, rows = out, shards.manifest["rows"]
-        self.parts: Sequence[Part] = [
-            Part(f"train-{number:06d}", first, min(rows_per_tar, rows - first))
-            for number, first in enumerate(range(0, rows, rows_per_tar))
-        ]
+    Args:
+        out: Where to write.
+        rows: The rows.
+        count: Their number.
+        rows_per_tar: Samples in each tar.
 
-    def write(self, part: Part, rows: Iterator[ExportedRow]) -> dict[str, Any]:
-        """Write one tar; return its name, rows, bytes and SHA-256."""
-        count, path = 0, self.out / f"{part.name}.tar"
+    Returns:
+        Name, rows, bytes and SHA-256 of each tar.
+    """
+    tars = []
+    for number, first in enumerate(range(0, count, rows_per_tar)):
+        path, samples = out / f"train-{number:06d}.tar", min(rows_per_tar, count - first)
         with open_atomically(path) as file:
             with tarfile.open(fileobj=file, mode="w", format=tarfile.PAX_FORMAT) as tar:
-                for row in rows:
+                for row in itertools.islice(rows, samples):
                     _add(tar, row.image_name, row.image)
                     _add(tar, f"{row.key}.json", json.dumps(facts_of(row.row), sort_keys=True).encode())
                     _add(tar, f"{row.key}.label.png", row.label)
-                    count += 1
             size = file.tell()
-            digest = sha256_of_open(file)
-        return {"name": path.name, "rows": count, "bytes": size, "sha256": digest}
-
-    def finish(self) -> None:
-        """Do nothing: the tars are all there is."""
+            tars.append({"name": path.name, "rows": samples, "bytes": size, "sha256": sha256_of_open(file)})
+    return tars
 
 
 def facts_of(row: Row) -> dict[str, Any]:

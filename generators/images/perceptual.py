@@ -54,15 +54,15 @@ class Vgg19Features(FeatureNetwork):
         return maps
 
 
-def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> tuple[Vgg19Features | None, str | None]:
+def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> Vgg19Features:
     """Load VGG-19 from a file, torch.hub's folder or the network.
 
     Args:
         path: torchvision's weights file, or None to find or download it.
         layers: See `Vgg19Features`.
 
-    Returns:
-        The network and None, or None and the reason in one line.
+    Raises:
+        AbsentError: The weights cannot be downloaded or loaded.
     """
 
     def build(file: Path) -> Vgg19Features:
@@ -71,7 +71,7 @@ def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> 
         network.load_state_dict({key: state[key] for key in network.state_dict()})
         return network.eval().requires_grad_(False)
 
-    return load_published(VGG19_Weights.IMAGENET1K_V1.url, build, path)
+    return load_published("VGG-19", VGG19_Weights.IMAGENET1K_V1.url, build, path)
 
 
 def feature_distances(generated: list[Tensor], real: list[Tensor], weight: Tensor | None = None) -> list[Tensor]:

@@ -211,7 +211,8 @@ def export(
 ) -> None:
     """Write pairs in the form of other tools: an image folder, COCO panoptic and stuff, or WebDataset tars.
 
-    An image folder can be read back with data.name=folder. The same command again goes on where it stopped.
+    An image folder can be read back with data.name=folder. OUT never holds half an export: after an interruption,
+    rerun the same command.
     For example:
 
         scenepalette shards export runs/demo/shards/full --to coco --out exports/coco

@@ -1,72 +1,41 @@
-"""The comparison of systems as JSON, Markdown and one self-contained HTML page, with a strip of samples per system."""
+"""The comparison of systems: its JSON document, and the page made from it, with a strip of samples per system."""
 
 from __future__ import annotations
 
-import base64
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.resources import files
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
 
-from scenepalette.common.files import write_atomically, write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
-from scenepalette.pipeline.report.markdown import markdown_table, show_value
+from scenepalette.pipeline.report.page import (
+    Bullets,
+    Figure,
+    Heading,
+    Page,
+    Table,
+    Text,
+    provenance_table,
+    write_page,
+)
 from scenepalette.pipeline.report.statistics import estimate_miou
 from scenepalette.pipeline.stages.images import SegmenterFeatures
 from scenepalette.training.image_grid import tile_pictures
 
 SCHEMA = 1
 SHOWN_PAIRS = 8
-TEMPLATE = "comparison.html.jinja"
 PERCEPTUAL = "perceptual_features"
 """Key of a row's metrics, and of weights' metadata: whose features a perceptual loss compared."""
 OWN_FEATURES = SegmenterFeatures.description
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of the table.
-
-    Attributes:
-        key: Name of the value in a row's metrics.
-        title: Heading.
-        better: "lower", "higher" or "" where neither is.
-        scale: Factor for showing it.
-        meaning: What it says.
-    """
-
-    key: str
-    title: str
-    better: str
-    scale: float
-    meaning: str
-
-
-COLUMNS = (
-    Column("palette_kl", "KL", "lower", 1, "how far layouts are from the palettes asked for; no palette, no value"),
-    Column("fsd", "FSD", "lower", 1, "class shares of generated layouts against real training layouts"),
-    Column("fid", "FID", "lower", 1, "generated against real validation images, Inception features"),
-    Column("segmenter_frechet", "segm. Fréchet", "lower", 1, "the same on features of the segmenter trained on real"),
-    Column("gan_test_miou", "GAN-test", "higher", 100, "mIoU of the real segmenter on generated pairs, %"),
-    Column("gan_train_miou", "GAN-train", "higher", 100, "mIoU on real images after training on generated pairs, %"),
-    Column("ms_ssim", "MS-SSIM", "lower", 1, "likeness of images of one layout; lower is more diverse, 1 is one image"),
-    Column("lpips", "LPIPS", "higher", 1, "perceptual distance of images of one layout; higher is more diverse"),
-    Column("class_variance", "variance", "higher", 1, "variance of a class's pixels over images of one layout"),
-    Column("color_distance", "colour", "lower", 1, "earth mover's distance of LAB histograms per class"),
-    Column("texture_distance", "texture", "lower", 1, "chi-square distance of local binary patterns per class"),
-    Column("segmenter_precision", "precision*", "higher", 100, "share of generated images near real ones, %"),
-    Column("segmenter_recall", "recall*", "higher", 100, "share of real images near generated ones, %"),
-)
 
 
 @dataclass(frozen=True)
@@ -90,55 +59,43 @@ class RowResult:
     pairs: Path
 
 
-@dataclass(frozen=True)
-class ComparisonInputs:
-    """Everything that the comparison is written from.
+def write_comparison(
+    folder: Path,
+    config: RunConfig,
+    results: Sequence[RowResult],
+    *,
+    real_confusion: np.ndarray,
+    train: Pairs,
+    validation: Pairs,
+    durations: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
 
-    Attributes:
+    The document that comparison.json holds has mIoU as fractions and null for what is undefined.
+
+    Args:
+        folder: Output folder.
         config: The run's configuration.
-        rows: Results in the order of the table.
+        results: Results in the order of the table.
         real_confusion: Confusion matrices [N, K, K] of the segmenter trained on real pairs.
         train: Real training pairs.
         validation: Real validation pairs.
         durations: Seconds per unit.
         provenance: Versions and hardware.
     """
-
-    config: RunConfig
-    rows: Sequence[RowResult]
-    real_confusion: np.ndarray
-    train: Pairs
-    validation: Pairs
-    durations: Mapping[str, float]
-    provenance: Mapping[str, Any]
-
-
-def write_comparison_report(folder: Path, inputs: ComparisonInputs) -> dict[str, Any]:
-    """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
-
-    Returns:
-        The document that comparison.json holds; mIoU as fractions, null for what is undefined.
-    """
-    for result in inputs.rows:
-        tile_pictures(folder / "figures" / f"{result.name}.png", _strip(result, inputs.train), columns=SHOWN_PAIRS)
-    document = build_comparison(inputs)
-    write_atomically(folder / "comparison.md", render_comparison_markdown(document))
-    write_atomically(folder / "comparison.html", _render_html(document, folder))
-    write_json(folder / "comparison.json", document)
-    return document
-
-
-def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
-    """Gather the comparison as plain JSON values."""
-    config, table = inputs.config, inputs.train.table
-    samples, seed = config.report.bootstrap_samples, config.seed
+    table = train.table
 
     def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
-        estimate = estimate_miou(confusion, table.eval_ids, samples, seed, name)
+        estimate = estimate_miou(confusion, table.eval_ids, config.report.bootstrap_samples, config.seed, name)
         return {"mean": estimate.mean, "ci95": [estimate.low, estimate.high]}
 
     rows = []
-    for result in inputs.rows:
+    for result in results:
+        # The first pairs of a row, each as its layout above its image.
+        pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
+        strip = [np.concatenate([table.colorize(pair.label), pair.image]) for pair in pairs]
+        tile_pictures(folder / "figures" / f"{result.name}.png", strip, columns=SHOWN_PAIRS)
         rows.append(
             {
                 "name": result.name,
@@ -149,7 +106,7 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
                 "changes": dict(result.row.changes),
                 "metrics": dict(result.metrics),
                 "gan_train": miou(result.gan_train, f"gan_train {result.name}"),
-                "training_seconds": {name: inputs.durations.get(name) for name in result.trained},
+                "training_seconds": {name: durations.get(name) for name in result.trained},
                 "figure": f"figures/{result.name}.png",
             }
         )
@@ -157,11 +114,11 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
     document = {
         "schema": SCHEMA,
         "dataset": {
-            "name": inputs.train.name,
-            "licence": inputs.train.licence,
-            "train": len(inputs.train),
-            "val": len(inputs.validation),
-            "size": list(inputs.train.size),
+            "name": train.name,
+            "licence": train.licence,
+            "train": len(train),
+            "val": len(validation),
+            "size": list(train.size),
             "classes": list(table.names),
         },
         "budget": {
@@ -175,19 +132,16 @@ def build_comparison(inputs: ComparisonInputs) -> dict[str, Any]:
             "layouts_for_diversity": config.compare.layouts,
             "images_per_layout": config.compare.draws,
         },
-        "real": {"miou": miou(inputs.real_confusion, "real"), "steps": config.segmenters.steps},
-        "columns": [asdict(column) for column in COLUMNS],
+        "real": {"miou": miou(real_confusion, "real"), "steps": config.segmenters.steps},
+        "columns": columns_of_comparison(),
+        "metric_problems": METRICS.problems(),
         "rows": rows,
-        "durations": inputs.durations,
-        "provenance": inputs.provenance,
+        "durations": durations,
+        "provenance": provenance,
     }
-    return to_json_values(document)
-
-
-def _strip(result: RowResult, train: Pairs) -> list[np.ndarray]:
-    """Return the first pairs of a row, each as its layout above its image."""
-    pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
-    return [np.concatenate([train.table.colorize(pair.label), pair.image]) for pair in pairs]
+    values = to_json_values(document)
+    images = {row["figure"]: (folder / row["figure"]).read_bytes() for row in values["rows"]}
+    write_page(folder, "comparison", comparison_page(values), values, images)
 
 
 def show_metric(row: Mapping[str, Any], column: Mapping[str, Any]) -> str:
@@ -197,16 +151,19 @@ def show_metric(row: Mapping[str, Any], column: Mapping[str, Any]) -> str:
         return wording.NO_VALUE
     if column["key"] == "gan_train_miou":
         return f"{wording.percent(value)} {wording.interval(row['gan_train'])}"
-    return wording.percent(value) if column["scale"] == 100 else wording.number(value)
+    return wording.metric_value(value, column["scale"])
 
 
 def absences(document: Mapping[str, Any]) -> list[str]:
-    """Return why values are absent, each reason once."""
+    """Return why values and metrics are absent, each reason once."""
     reasons = [
-        value
-        for row in document["rows"]
-        for key, value in row["metrics"].items()
-        if key.endswith("_absent_because") and value
+        *document.get("metric_problems", ()),  # comparisons of earlier versions name none
+        *(
+            value
+            for row in document["rows"]
+            for key, value in row["metrics"].items()
+            if key.endswith("_absent_because") and value
+        ),
     ]
     return list(dict.fromkeys(reasons))
 
@@ -250,81 +207,46 @@ def budget_sentence(document: Mapping[str, Any]) -> str:
     )
 
 
-def render_comparison_markdown(document: Mapping[str, Any]) -> str:
-    """Word the comparison as Markdown; strips are linked as figures/*.png beside it."""
-    dataset = document["dataset"]
-    columns = [column for column in document["columns"] if _shown(document, column)]
-    arrows = {"lower": " ↓", "higher": " ↑", "": ""}
-    rows = [
-        [row["name"], row["layouts"], row["images"], *(show_metric(row, column) for column in columns)]
-        for row in document["rows"]
+def comparison_page(document: Mapping[str, Any]) -> Page:
+    """Return the comparison as a page.
+
+    Args:
+        document: The content of comparison.json.
+    """
+    dataset, rows, real = document["dataset"], document["rows"], document["real"]["miou"]
+    columns = [
+        column for column in document["columns"] if any(row["metrics"].get(column["key"]) is not None for row in rows)
     ]
-    real, provenance = document["real"]["miou"], document["provenance"]
-    lines = [
-        f"# Systems compared on {dataset['name']}",
-        "",
-        f"{dataset['train']} training and {dataset['val']} validation images, {dataset['size'][0]}x"
+    arrows = {"lower": " ↓", "higher": " ↑", "": ""}
+    head = ["Row", "Layouts", "Images", *(column["title"] + arrows[column["better"]] for column in columns)]
+    values = [
+        [row["name"], row["layouts"], row["images"], *(show_metric(row, column) for column in columns)] for row in rows
+    ]
+    times = [
+        (row["name"], part, wording.duration(seconds))
+        for row in rows
+        for part, seconds in row["training_seconds"].items()
+    ]
+    return Page(
+        title=f"Systems compared on {dataset['name']}",
+        headline="",
+        introduction=f"{dataset['train']} training and {dataset['val']} validation images, {dataset['size'][0]}x"
         f"{dataset['size'][1]} (height x width), {len(dataset['classes'])} classes. The segmenter trained on real "
         f"pairs for {document['real']['steps']} steps reaches mIoU {wording.percent(real['mean'])} "
         f"{wording.interval(real)}.",
-        "",
-        budget_sentence(document),
-        "",
-        *markdown_table(["Row", "Layouts", "Images", *(c["title"] + arrows[c["better"]] for c in columns)], rows),
-        "",
-        perceptual_notes(document),
-        "",
-        *(f"- {text}" for text in [*absences(document), *discriminators(document)]),
-        "",
-        *(f"- {column['title']}: {column['meaning']}." for column in columns),
-        "",
-        "## Samples",
-        "",
-        "The first pairs that each row made, layouts above images.",
-        "",
-    ]
-    for row in document["rows"]:
-        lines += [f"### {row['name']}: {row['description']}", "", f"![{row['name']}]({row['figure']})", ""]
-    lines += [
-        "## Training times",
-        "",
-        *markdown_table(
-            ["Row", "Part", "Time"],
-            [
-                [row["name"], part, wording.duration(seconds)]
-                for row in document["rows"]
-                for part, seconds in row["training_seconds"].items()
-            ],
-        ),
-        "",
-        "## Provenance",
-        "",
-        *markdown_table(["Field", "Value"], [[key, show_value(v)] for key, v in provenance.items()]),
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _shown(document: Mapping[str, Any], column: Mapping[str, Any]) -> bool:
-    return any(row["metrics"].get(column["key"]) is not None for row in document["rows"])
-
-
-def _render_html(document: Mapping[str, Any], folder: Path) -> str:
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=wording.percent, interval=wording.interval, duration=wording.duration)
-    template = environment.from_string(
-        files("scenepalette.pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
-    strips = {
-        row["name"]: "data:image/png;base64," + base64.b64encode((folder / row["figure"]).read_bytes()).decode("ascii")
-        for row in document["rows"]
-    }
-    return template.render(
-        document=document,
-        columns=[column for column in document["columns"] if _shown(document, column)],
-        show_metric=show_metric,
-        show_value=show_value,
-        strips=strips,
-        budget=budget_sentence(document),
-        notes=[perceptual_notes(document), *absences(document), *discriminators(document)],
+        blocks=[
+            Text(budget_sentence(document)),
+            Table(head, values, numeric=range(3, len(head))),
+            Text(perceptual_notes(document)),
+            Bullets([*absences(document), *discriminators(document)]),
+            Heading("What the columns say"),
+            Bullets([f"{column['title']}: {column['meaning']}." for column in columns]),
+            Heading("Samples"),
+            Text("The first pairs that each row made, layouts above images."),
+            *(Figure(row["figure"], row["name"], f"{row['description']}.") for row in rows),
+            Heading("Training times"),
+            Table(("Row", "Part", "Time"), times, numeric=(2,)),
+            Heading("Provenance"),
+            provenance_table(document),
+        ],
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scenepalette.common.files import write_atomically, write_json
-from scenepalette.pipeline.report.figures import Drawing, draw_figures, figure_to_png
-from scenepalette.pipeline.report.html import render_html
-from scenepalette.pipeline.report.markdown import render_markdown
+from scenepalette.common.files import write_atomically
+from scenepalette.evaluation.registry import METRICS, rows_of_report
+from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
+from scenepalette.pipeline.report.page import write_page
+from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import ReportInputs, check_inputs
 from scenepalette.pipeline.report.statistics import (
     LEVEL,
@@ -44,33 +46,33 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     """
     check_inputs(inputs)
     arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
-
-    figure_folder = folder / "figures"
-    drawings: list[Drawing] = []
-    pictures: dict[str, bytes] = {}
+    figures: list[dict[str, str]] = []
+    images: dict[str, bytes] = {}
     for drawing in draw_figures(inputs, arms):
-        pictures[drawing.file] = figure_to_png(drawing.figure)
-        write_atomically(figure_folder / drawing.file, pictures[drawing.file])
-        drawings.append(drawing)
-    for path in figure_folder.glob("*.png"):
-        if path.name not in pictures:
+        file = f"figures/{drawing.file}"
+        images[file] = figure_to_png(drawing.figure)
+        write_atomically(folder / file, images[file])
+        figures.append({"file": file, "section": drawing.section, "title": drawing.title, "caption": drawing.caption})
+    for path in (folder / "figures").glob("*.png"):
+        if f"figures/{path.name}" not in images:
             path.unlink()
-
-    document = build_document(inputs, arms, drawings)
-    write_atomically(folder / "report.md", render_markdown(document))
-    write_atomically(folder / "report.html", render_html(document, pictures))
-    write_json(folder / "report.json", document)
+    document = build_document(inputs, arms, figures)
+    write_page(folder, "report", report_page(document), document, images)
     return document
 
 
 def build_document(
     inputs: ReportInputs,
     arms: list[ArmStatistics],
-    drawings: list[Drawing],
+    figures: Sequence[Mapping[str, str]],
 ) -> dict[str, Any]:
     """Gather schema 1 (and more) from the results; plain JSON values, nan and infinities as None."""
     table = inputs.table
     by_name = {arm.name: arm for arm in arms}
+
+    def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
+        return _estimate(estimate_miou(confusion, table.eval_ids, inputs.bootstrap_samples, inputs.seed, name))
+
     document = {
         "schema": SCHEMA,
         "dataset": {
@@ -86,27 +88,8 @@ def build_document(
         "arms": [_arm(arm, table.names) for arm in arms],
         "gan_train": {kind: _estimate(by_name[name].miou) for kind, name in inputs.gan_train.items()},
         "gan_train_arms": inputs.gan_train,
-        "gan_test": {
-            kind: _estimate(
-                estimate_miou(
-                    confusion,
-                    table.eval_ids,
-                    inputs.bootstrap_samples,
-                    inputs.seed,
-                    f"gan_test {kind}",
-                )
-            )
-            for kind, confusion in inputs.gan_test.items()
-        },
-        "gan_test_real": _estimate(
-            estimate_miou(
-                inputs.gan_test_real,
-                table.eval_ids,
-                inputs.bootstrap_samples,
-                inputs.seed,
-                "gan_test_real",
-            )
-        ),
+        "gan_test": {kind: miou(confusion, f"gan_test {kind}") for kind, confusion in inputs.gan_test.items()},
+        "gan_test_real": miou(inputs.gan_test_real, "gan_test_real"),
         "palettes": {
             "components": inputs.palette_components,
             "aic": inputs.aic,
@@ -117,12 +100,9 @@ def build_document(
             },
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
         },
-        "layouts": {"fsd": inputs.fsd},
-        "images": {
-            "fid": inputs.fid,
-            "fid_absent_because": inputs.fid_absent_because if inputs.fid is None else None,
-            "segmenter_frechet": inputs.segmenter_frechet,
-        },
+        **{part: _measured(inputs.metrics, part) for part in ("layouts", "images")},
+        "metrics": rows_of_report(),
+        "metric_problems": METRICS.problems(),
         "noise": {"mean_absolute_difference": inputs.noise_difference},
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
@@ -137,15 +117,7 @@ def build_document(
             "seeds_resampled": all(len(arm.seeds) > 1 for arm in arms),
             "arms_with_one_seed": [arm.name for arm in arms if len(arm.seeds) == 1],
         },
-        "figures": [
-            {
-                "file": f"figures/{drawing.file}",
-                "section": drawing.section,
-                "title": drawing.title,
-                "caption": drawing.caption,
-            }
-            for drawing in drawings
-        ],
+        "figures": figures,
         "provenance": inputs.provenance,
     }
     return to_json_values(document)
@@ -185,6 +157,16 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...]) -> dict[str, Any]:
         "delta_all_vs_real": _difference(arm.delta_all),
         "verdict": arm.verdict,
     }
+
+
+def _measured(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """The values of one part with everything measured of them, as `fid`, `fid_absent_because`, `color_distance/car`."""
+    values = {
+        key: value
+        for key, value in metrics.items()
+        if METRICS.get(key.partition("/")[0].removesuffix("_absent_because")).of == part
+    }
+    return {"fid_absent_because": None, **values} if "fid" in values else values
 
 
 def _estimate(estimate: Estimate) -> dict[str, Any]:

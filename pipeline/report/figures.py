@@ -7,11 +7,13 @@ table.
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import matplotlib.patheffects
 import numpy as np
@@ -179,46 +181,33 @@ def draw_arms(arms: Sequence[ArmStatistics], alone: Collection[str] = ()) -> Fig
     """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.42 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
-    positions = [float(position) for position in range(len(arms))]
     reach = _reach(arms, alone)
-    for position, arm in zip(positions, arms, strict=True):
+    for position, arm in enumerate(arms):
         color = _color(arm.delta, arm.name)
         _dot(left, position, arm.miou, color)
-        left.plot(
-            100 * np.asarray(arm.miou.values),
-            np.full(len(arm.miou.values), position + 0.24),
-            "|",
-            color=color,
-            markersize=7,
-            markeredgewidth=1.4,
-        )
+        values = 100 * np.asarray(arm.miou.values)
+        left.plot(values, np.full(len(values), position + 0.24), "|", color=color, markersize=7, markeredgewidth=1.4)
         if arm.name != REAL_ARM and abs(arm.delta.mean) <= reach:
             _dot(right, position, arm.delta, color)
         elif arm.name != REAL_ARM and not math.isnan(arm.delta.mean):
             # Far from every arm that is set against real: a number at the edge, so that it does not squeeze the others.
-            side = 1.0 if arm.delta.mean > 0 else 0.0
-            text = points(arm.delta.mean)
+            above, text = arm.delta.mean > 0, points(arm.delta.mean)
             right.text(
-                side,
+                1.0 if above else 0.0,
                 position,
-                f"{text} ▶" if side else f"◀ {text}",
+                f"{text} ▶" if above else f"◀ {text}",
                 transform=right.get_yaxis_transform(),
-                ha="right" if side else "left",
+                ha="right" if above else "left",
                 va="center",
                 color=color,
                 fontsize=9,
             )
-    real = next(arm for arm in arms if arm.name == REAL_ARM)
-    left.axvline(100 * real.miou.mean, color=INK, linestyle="--", linewidth=1, zorder=0)
+    left.axvline(100 * _real(arms).miou.mean, color=INK, linestyle="--", linewidth=1, zorder=0)
     right.axvline(0, color=INK, linestyle="--", linewidth=1, zorder=0)
     right.set_xlim(-100 * reach, 100 * reach)
-    left.set_yticks(positions, [arm.name for arm in arms])
-    left.set_ylim(len(arms) - 0.4, -0.6)
-    left.set_xlabel("mIoU, %")
-    right.set_xlabel("difference from real, points of mIoU")
-    for axes in (left, right):
-        _tidy(axes, grid="x")
-        axes.tick_params(axis="y", length=0)
+    _tidy(left, grid="x", xlabel="mIoU, %", rows=[arm.name for arm in arms])
+    _tidy(right, grid="x", xlabel="difference from real, points of mIoU")
+    right.tick_params(axis="y", length=0)
     return figure
 
 
@@ -226,33 +215,25 @@ def draw_classes(arms: Sequence[ArmStatistics], table: ClassTable, confusion: np
     """A panel per class with a bar per arm; the most frequent classes where there are many."""
     frequency = confusion.sum(axis=(0, 2))
     shown = [int(index) for index in sorted(np.argsort(-frequency, kind="stable")[:CLASS_PANELS])]
-    columns = min(4, len(shown))
-    rows = math.ceil(len(shown) / columns)
-    figure = Figure(figsize=(WIDTH, rows * (0.62 + 0.2 * len(arms)) + 0.5), layout="constrained")
-    panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
-    positions = np.arange(len(arms))
-    evaluated = set(table.eval_ids)
-    for panel, index in zip(panels.flat, shown, strict=False):
+    positions, names = np.arange(len(arms)), [arm.name for arm in arms]
+    figure, panels = _grid(len(shown), 4, 0.62 + 0.2 * len(arms), 0.5, sharey=True)
+    for panel, index in zip(panels, shown, strict=True):
         estimates = [arm.per_class[index] for arm in arms]
         colors = [_color(arm.per_class_delta[index], arm.name) for arm in arms]
         means = 100 * np.array([each.mean for each in estimates])
         panel.barh(positions, np.nan_to_num(means), color=colors, height=0.68, alpha=0.85)
         for position, estimate in zip(positions, estimates, strict=True):
             panel.plot([100 * estimate.low, 100 * estimate.high], [position] * 2, color=INK, linewidth=1.1)
-        real = next(arm for arm in arms if arm.name == REAL_ARM).per_class[index].mean
-        panel.axvline(100 * real, color=INK, linestyle="--", linewidth=0.8)
-        share = frequency[index] / max(1, frequency.sum())
-        mark = "" if index in evaluated else " *"
+        panel.axvline(100 * _real(arms).per_class[index].mean, color=INK, linestyle="--", linewidth=0.8)
+        mark = "" if index in table.eval_ids else " *"
+        share = 100 * frequency[index] / max(1, frequency.sum())
+        text = f"{share:.2g} %" if share < 10 else f"{share:.0f} %"
         panel.set_title(f"{table.names[index]}{mark}", fontsize=9, loc="left", color=INK, fontweight="bold")
-        panel.set_title(f"{_share_text(share)} of pixels", fontsize=7, loc="right", color=MUTED)
+        panel.set_title(f"{text} of pixels", fontsize=7, loc="right", color=MUTED)
         panel.set_xlim(0, 100)
-        _tidy(panel, grid="x")
+        _tidy(panel, grid="x", rows=names if panel is panels[0] else ())
         panel.tick_params(axis="x", labelsize=7, colors=MUTED)
         panel.tick_params(axis="y", length=0, labelsize=8)
-    for panel in list(panels.flat)[len(shown) :]:
-        panel.set_visible(False)
-    panels[0, 0].set_yticks(positions, [arm.name for arm in arms])
-    panels[0, 0].set_ylim(len(arms) - 0.4, -0.6)
     figure.supxlabel("IoU, %", fontsize=9, color=MUTED)
     return figure
 
@@ -260,39 +241,37 @@ def draw_classes(arms: Sequence[ArmStatistics], table: ClassTable, confusion: np
 def draw_pairs(samples: Sequence[PairSample], table: ClassTable, real: bool = False) -> Figure:
     """A row per pair: source if there is one, layout, image, palettes; a legend of the classes below."""
     shown = list(samples[:ROWS_PER_SHEET])
-    has_source = any(sample.source_image is not None for sample in shown)
-    titles = [*(["real image"] if has_source else []), "layout", "image", "class shares"]
-    figure, panels = _sheet(len(shown), titles, shown[0].label.shape, wide_last=True)
-    classes = _palette_classes(shown)
-    top = min(1.0, 1.08 * max(math.sqrt(max(*each.palette_target, *each.palette_achieved)) for each in shown))
+    sources = any(sample.source_image is not None for sample in shown)
+    rows = [
+        [*([sample.source_image] if sources else []), table.colorize(sample.label), sample.image] for sample in shown
+    ]
+    # The classes with the largest shares, in the order of the table.
+    largest = np.max([np.maximum(each.palette_target, each.palette_achieved) for each in shown], axis=0)
+    classes = np.sort(np.argsort(-largest, kind="stable")[:BARS_PER_PALETTE])
+    titles = [*(["real image"] if sources else []), "layout", "image", "class shares"]
+    figure, panels = _sheet(rows, titles, table, [classes, *(sample.label for sample in shown)])
+    top = min(1.0, 1.08 * math.sqrt(largest.max()))
     for row, sample in zip(panels, shown, strict=True):
-        cells = list(row)
-        if has_source:
-            _picture(cells.pop(0), sample.source_image)
-        _picture(cells[0], table.colorize(sample.label))
-        _picture(cells[1], sample.image)
-        _palette(cells[2], sample, table, classes, top, requested=not real)
+        _palette(row[-1], sample, table, classes, top, requested=not real)
     panels[-1][-1].set_xlabel("classes in the order of the legend; root scale", fontsize=7, color=MUTED)
-    _legend(figure, table, [classes, *(sample.label for sample in shown)])
     return figure
 
 
 def draw_edits(samples: Sequence[PairSample], table: ClassTable) -> Figure:
     """A row per partial edit: source image and layout with the box, edited layout and image."""
     shown = list(samples[:ROWS_PER_SHEET])
+    sources = [None if sample.source_label is None else table.colorize(sample.source_label) for sample in shown]
+    rows = [
+        [sample.source_image, source, table.colorize(sample.label), sample.image]
+        for sample, source in zip(shown, sources, strict=True)
+    ]
+    labels = [each for sample in shown for each in (sample.label, sample.source_label) if each is not None]
     titles = ["real image", "real layout", "edited layout", "generated image"]
-    figure, panels = _sheet(len(shown), titles, shown[0].label.shape)
-    for row, sample in zip(panels, shown, strict=True):
-        source_layout = None if sample.source_label is None else table.colorize(sample.source_label)
-        for cell, picture in zip(
-            row, (sample.source_image, source_layout, table.colorize(sample.label), sample.image), strict=True
-        ):
-            _picture(cell, picture)
-            if picture is not None and sample.edit_box is not None:
+    figure, panels = _sheet(rows, titles, table, labels)
+    for cells, images, sample in zip(panels, rows, shown, strict=True):
+        for cell, image in zip(cells, images, strict=True):
+            if image is not None and sample.edit_box is not None:
                 _outline(cell, sample.edit_box)
-    _legend(
-        figure, table, [each for sample in shown for each in (sample.label, sample.source_label) if each is not None]
-    )
     return figure
 
 
@@ -301,20 +280,14 @@ def draw_noise(noise_samples: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
     shown = list(noise_samples[:ROWS_PER_SHEET])
     columns = min(5, max(len(images) for _, images in shown))
     titles = ["layout", *(f"noise {index + 1}" for index in range(columns))]
-    figure, panels = _sheet(len(shown), titles, shown[0][0].shape)
-    for row, (label, images) in zip(panels, shown, strict=True):
-        _picture(row[0], table.colorize(label))
-        for index, cell in enumerate(row[1:]):
-            _picture(cell, images[index] if index < len(images) else None)
-    _legend(figure, table, [label for label, _ in shown])
-    return figure
+    rows = [[table.colorize(label), *images[:columns]] for label, images in shown]
+    return _sheet(rows, titles, table, [label for label, _ in shown])[0]
 
 
 def draw_class_shares(real: np.ndarray, full: np.ndarray, table: ClassTable) -> Figure:
     """Real and generated share of each class, on a logarithmic axis, most frequent first."""
     order = np.argsort(-np.asarray(real), kind="stable")[:CLASS_PANELS]
-    figure = Figure(figsize=(WIDTH, 1.3 + 0.27 * len(order)), layout="constrained")
-    axes = figure.subplots()
+    figure, (axes,) = _grid(1, 1, 1.3 + 0.27 * len(order))
     positions = np.arange(len(order))
     shares = [np.maximum(np.asarray(each, dtype=np.float64)[order], SMALLEST_SHARE) for each in (real, full)]
     axes.hlines(positions, np.minimum(*shares), np.maximum(*shares), color=RULE, linewidth=3, zorder=1)
@@ -323,85 +296,59 @@ def draw_class_shares(real: np.ndarray, full: np.ndarray, table: ClassTable) -> 
     axes.set_xscale("log")
     axes.set_xlim(0.8 * SMALLEST_SHARE, 1.0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
-    axes.set_yticks(positions, [table.names[index] for index in order])
-    axes.set_ylim(len(order) - 0.4, -0.6)
-    axes.set_xlabel("share of pixels, logarithmic")
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
-    _tidy(axes, grid="x")
-    axes.tick_params(axis="y", length=0)
+    _tidy(axes, grid="x", xlabel="share of pixels, logarithmic", rows=[table.names[index] for index in order])
     return figure
 
 
 def draw_aic(aic: Sequence[float], components: int) -> Figure:
     """Akaike criterion by number of components with the chosen one marked."""
-    figure = Figure(figsize=(0.7 * WIDTH, 3.0), layout="constrained")
-    axes = figure.subplots()
-    numbers = np.arange(1, len(aic) + 1)
-    axes.plot(numbers, aic, "-o", color=BLUE, markersize=4, linewidth=1.5)
+    figure, (axes,) = _grid(1, 1, 3.0, width=0.7 * WIDTH)
+    axes.plot(np.arange(1, len(aic) + 1), aic, "-o", color=BLUE, markersize=4, linewidth=1.5)
     if 1 <= components <= len(aic):
         axes.plot(components, aic[components - 1], "o", color=ORANGE, markersize=9)
         axes.axvline(components, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         axes.set_title(f"{components} chosen", fontsize=9, color=ORANGE, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("components")
-    axes.set_ylabel("AIC")
-    _tidy(axes, grid="y")
+    _tidy(axes, grid="y", xlabel="components", ylabel="AIC")
     return figure
 
 
 def draw_generator_curves(curves: Mapping[str, Path]) -> Figure:
     """A panel per generator with its losses."""
-    columns = min(2, len(curves))
-    rows = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(WIDTH, 2.9 * rows), layout="constrained")
-    panels = figure.subplots(rows, columns, squeeze=False)
-    for panel, (name, path) in zip(panels.flat, curves.items(), strict=False):
-        series = read_losses(path)
-        for index, (key, (steps, values)) in enumerate(list(series.items())[:SERIES_PER_CURVE]):
-            panel.plot(steps, values, color=CYCLE[index % len(CYCLE)], linewidth=1.3, label=key)
-        _limit_robustly(panel, [values for _, values in list(series.values())[:SERIES_PER_CURVE]])
+    figure, panels = _grid(len(curves), 2, 2.9)
+    for panel, (name, path) in zip(panels, curves.items(), strict=True):
+        series = dict(itertools.islice(read_losses(path).items(), SERIES_PER_CURVE))
+        for color, (key, (steps, values)) in zip(CYCLE, series.items(), strict=False):
+            panel.plot(steps, values, color=color, linewidth=1.3, label=key)
+        _limit_robustly(panel, [values for _, values in series.values()])
         panel.set_title(name, fontsize=10, loc="left", color=INK, fontweight="bold")
-        panel.set_xlabel("step")
-        _tidy(panel, grid="y")
+        _tidy(panel, grid="y", xlabel="step")
         if series:
             panel.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
         else:
             panel.text(0.5, 0.5, "no losses logged", transform=panel.transAxes, ha="center", color=MUTED)
-    for panel in list(panels.flat)[len(curves) :]:
-        panel.set_visible(False)
     return figure
 
 
 def draw_segmenter_curves(curves: Sequence[tuple[str, Path]]) -> Figure:
     """Training loss of every segmenter; one colour and line style per arm."""
-    figure = Figure(figsize=(WIDTH, 3.6), layout="constrained")
-    axes = figure.subplots()
-    names = list(dict.fromkeys(name for name, _ in curves))
-    labelled: set[str] = set()
-    drawn = []
+    figure, (axes,) = _grid(1, 1, 3.6)
+    styles = dict(zip(dict.fromkeys(name for name, _ in curves), itertools.product(LINE_STYLES, CYCLE), strict=False))
+    drawn: dict[str, list[np.ndarray]] = {}
     for name, path in curves:
         series = read_losses(path, POINTS_PER_SEGMENTER)
         if not series:
             continue
         steps, values = series.get("loss", next(iter(series.values())))
-        index = names.index(name)
-        axes.plot(
-            steps,
-            values,
-            color=CYCLE[index % len(CYCLE)],
-            linestyle=LINE_STYLES[index // len(CYCLE) % len(LINE_STYLES)],
-            linewidth=1.2,
-            alpha=0.85,
-            label="_" if name in labelled else name,
-        )
-        labelled.add(name)
-        drawn.append(values)
-    _limit_robustly(axes, drawn)
-    axes.set_xlabel("step")
-    axes.set_ylabel("training loss")
-    if labelled:
+        line, color = styles[name]
+        label = "_" if name in drawn else name
+        axes.plot(steps, values, color=color, linestyle=line, linewidth=1.2, alpha=0.85, label=label)
+        drawn.setdefault(name, []).append(values)
+    _limit_robustly(axes, list(itertools.chain(*drawn.values())))
+    if drawn:
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    _tidy(axes, grid="y")
+    _tidy(axes, grid="y", xlabel="step", ylabel="training loss")
     return figure
 
 
@@ -472,43 +419,66 @@ def _dot(axes: Axes, position: float, estimate: Difference, color: str) -> None:
     axes.plot(100 * estimate.mean, position, "o", color=color, markersize=8, markeredgecolor="white")
 
 
-def _tidy(axes: Axes, grid: str) -> None:
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axes.spines[side].set_color(RULE)
+def _real(arms: Sequence[ArmStatistics]) -> ArmStatistics:
+    return next(arm for arm in arms if arm.name == REAL_ARM)
+
+
+def _grid(
+    count: int, columns: int, height: float, margin: float = 0.0, width: float = WIDTH, sharey: bool = False
+) -> tuple[Figure, list[Axes]]:
+    """A figure of `count` panels in up to so many columns; heights are of a row and of what is beside the rows."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width, rows * height + margin), layout="constrained")
+    panels = list(figure.subplots(rows, columns, sharey=sharey, squeeze=False).flat)
+    for panel in panels[count:]:
+        panel.set_visible(False)
+    return figure, panels[:count]
+
+
+def _tidy(axes: Axes, grid: Literal["x", "y"], xlabel: str = "", ylabel: str = "", rows: Sequence[str] = ()) -> None:
+    """Give a plot its labels, and quiet lines; `rows` are named downwards from the top."""
+    if rows:
+        axes.set_yticks(range(len(rows)), rows)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(RULE)
     axes.tick_params(colors=INK, labelsize=9)
+    if rows:
+        axes.tick_params(axis="y", length=0)
     axes.xaxis.label.set_color(MUTED)
     axes.yaxis.label.set_color(MUTED)
-    axes.grid(axis="x" if grid == "x" else "y", color=RULE, linewidth=0.6, alpha=0.7)
+    axes.grid(axis=grid, color=RULE, linewidth=0.6, alpha=0.7)
     axes.set_axisbelow(True)
 
 
 def _sheet(
-    rows: int,
-    titles: Sequence[str],
-    size: tuple[int, ...],
-    wide_last: bool = False,
+    rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], table: ClassTable, labels: Iterable[np.ndarray]
 ) -> tuple[Figure, list[list[Axes]]]:
-    """A grid of cells with the aspect of the pictures, titled on top."""
-    columns = len(titles)
-    cell_height = (WIDTH - 0.4) / columns * size[0] / size[1]
+    """A grid of images, titled on top, with a legend of the classes in `labels`; a cell may stay empty.
+
+    Titles without an image are columns of plots.
+    """
+    columns, images = len(titles), max(map(len, rows))
+    height, width = next(image for image in rows[0] if image is not None).shape[:2]
     spacing = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
-    figure = Figure(figsize=(WIDTH, rows * (cell_height + 0.06) + 0.9), layout=spacing)
-    panels = figure.subplots(rows, columns, squeeze=False)
+    cell_height = (WIDTH - 0.4) / columns * height / width
+    figure = Figure(figsize=(WIDTH, len(rows) * (cell_height + 0.06) + 0.9), layout=spacing)
+    panels = figure.subplots(len(rows), columns, squeeze=False)
     for cell, title in zip(panels[0], titles, strict=True):
         cell.set_title(title, fontsize=9, color=MUTED)
-    for cell in panels.flat:
-        cell.set_xticks([])
-        cell.set_yticks([])
-    for cell in panels[:, : columns - 1 if wide_last else columns].flat:
-        cell.set_frame_on(False)
-    return figure, [list(row) for row in panels]
-
-
-def _picture(axes: Axes, picture: np.ndarray | None) -> None:
-    if picture is not None:
-        axes.imshow(picture, interpolation="nearest")
+    for cells, row in zip(panels, rows, strict=True):
+        for cell, image in itertools.zip_longest(cells, row):
+            cell.set_xticks([])
+            cell.set_yticks([])
+            if image is not None:
+                cell.imshow(image, interpolation="nearest")
+        for cell in cells[:images]:
+            cell.set_frame_on(False)
+    _legend(figure, table, labels)
+    return figure, [list(cells) for cells in panels]
 
 
 def _outline(axes: Axes, box: tuple[int, int, int, int]) -> None:
@@ -524,12 +494,6 @@ def _outline(axes: Axes, box: tuple[int, int, int, int]) -> None:
             path_effects=[matplotlib.patheffects.withStroke(linewidth=3.6, foreground="black")],
         )
     )
-
-
-def _palette_classes(samples: Sequence[PairSample]) -> np.ndarray:
-    """Ids of the classes with the largest shares, in the order of the table."""
-    largest = np.max([np.maximum(each.palette_target, each.palette_achieved) for each in samples], axis=0)
-    return np.sort(np.argsort(-largest, kind="stable")[:BARS_PER_PALETTE])
 
 
 def _palette(
@@ -582,7 +546,3 @@ def _legend(figure: Figure, table: ClassTable, labels: Iterable[np.ndarray]) -> 
         handleheight=1.0,
         columnspacing=1.2,
     )
-
-
-def _share_text(share: float) -> str:
-    return f"{100 * share:.2g} %" if share < 0.1 else f"{100 * share:.0f} %"

@@ -75,10 +75,7 @@ class ReportInputs:
         palette_components: Components of the fitted palette mixture.
         aic: Akaike criterion of mixtures of 1, 2, ... components; empty for a sampler that has none.
         palette_kl: Kind -> KL(requested, achieved palette) in nats of each row.
-        fsd: Frechet segmentation distance of the generated layouts.
-        fid: Frechet inception distance, or None.
-        fid_absent_because: Why `fid` is None.
-        segmenter_frechet: Frechet distance on features of the segmenter trained on real data.
+        metrics: Result of `evaluation.generated.measure`.
         samples: Kind -> generated pairs to show.
         real_samples: Real pairs to show.
         noise_samples: (layout uint8 [H, W], images uint8 [H, W, 3] made from it with different noise).
@@ -101,10 +98,7 @@ class ReportInputs:
     palette_components: int
     aic: Sequence[float]
     palette_kl: Mapping[str, np.ndarray]
-    fsd: float
-    fid: float | None
-    fid_absent_because: str | None
-    segmenter_frechet: float
+    metrics: Mapping[str, float | int | str | None]
     samples: Mapping[str, Sequence[PairSample]]
     real_samples: Sequence[PairSample]
     noise_samples: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
@@ -123,7 +117,7 @@ def check_inputs(inputs: ReportInputs) -> None:
 
     Raises:
         DataError: No arm "real", confusions of different images or classes, seeds of one arm with different steps, a
-            repeated run, a GAN-train arm that was not run, a missing curve, or a FID that is absent without a reason.
+            repeated run, a GAN-train arm that was not run, a missing curve, or a metric absent without a reason.
     """
     classes = inputs.table.num_classes
     problems = [f"dataset: {key!r} is missing" for key in ("name", "train", "val", "size") if key not in inputs.dataset]
@@ -164,8 +158,9 @@ def check_inputs(inputs: ReportInputs) -> None:
     for name, path in inputs.training_curves.items():
         if not path.is_file():
             problems.append(f"training_curves {name!r}: no file {path}")
-    if inputs.fid is None and not inputs.fid_absent_because:
-        problems.append("fid: absent without a reason; say why in fid_absent_because")
+    for name, value in inputs.metrics.items():
+        if value is None and not inputs.metrics.get(f"{name}_absent_because"):
+            problems.append(f"{name}: absent without a reason; say why in {name}_absent_because")
     if inputs.bootstrap_samples < 1:
         problems.append(f"bootstrap_samples: {inputs.bootstrap_samples}, but at least 1 is required")
     if problems:

@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from scenepalette.common.randomness import numpy_generator
+from scenepalette.evaluation.miou import intersection_over_union, mean_of_defined, overlaps
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 
 LEVEL = 0.95
@@ -86,27 +87,9 @@ def verdict(difference: Difference) -> Verdict:
     return "no difference that this evaluation can show"
 
 
-def overlap_counts(confusion: np.ndarray, eval_ids: Sequence[int]) -> np.ndarray:
-    """Reduce confusions [..., K, K] to what IoU needs: intersection, truth and prediction, float64 [..., 3, 2K].
-
-    The first K columns follow the Cityscapes protocol: pixels whose true class is not evaluated are left out. The last
-    K columns count every labelled pixel. Counts add up over images; float64 holds them exactly up to 2^53 pixels.
-    """
-    official = np.zeros_like(confusion)
-    index = list(eval_ids)
-    official[..., index, :] = confusion[..., index, :]
-    counts = [
-        np.stack([np.diagonal(each, axis1=-2, axis2=-1), each.sum(-1), each.sum(-2)], axis=-2)
-        for each in (official, confusion)
-    ]
-    return np.concatenate(counts, axis=-1).astype(np.float64)
-
-
-def overlap_to_iou(counts: np.ndarray) -> np.ndarray:
-    """IoU [..., 2K] from counts [..., 3, 2K]; nan for a class that is neither there nor predicted."""
-    intersection, truth, prediction = np.moveaxis(counts, -2, 0)
-    union = truth + prediction - intersection
-    return np.divide(intersection, union, out=np.full_like(union, np.nan), where=union > 0)
+def _counts(confusion: np.ndarray, eval_ids: Sequence[int]) -> np.ndarray:
+    """Counts of `overlaps` [..., 3, 2K]: K columns of the official protocol, then K that count every labelled pixel."""
+    return np.concatenate([overlaps(confusion, eval_ids), overlaps(confusion)], axis=-1)
 
 
 def compare_arms(
@@ -131,9 +114,9 @@ def compare_arms(
     Returns:
         One entry per arm, in order of first occurrence.
     """
-    counts = [overlap_counts(run.confusion, eval_ids) for run in runs]  # S_total times [N, 3, 2K]
+    counts = [_counts(run.confusion, eval_ids) for run in runs]  # S_total times [N, 3, 2K]
     resampled = _resampled_iou(counts, bootstrap_samples, seed, "images")  # [S_total, R, 2K]
-    exact = np.stack([overlap_to_iou(each.sum(0)) for each in counts])  # [S_total, 2K]
+    exact = np.stack([intersection_over_union(each.sum(0)) for each in counts])  # [S_total, 2K]
     eval_index = np.asarray(eval_ids, dtype=np.intp)
 
     names = list(dict.fromkeys(run.name for run in runs))
@@ -144,17 +127,17 @@ def compare_arms(
         draws = _seed_draws(len(members[name]), bootstrap_samples, seed, name)  # [R, draws]
         per_seed = _scores(resampled[members[name]], eval_index)  # [S, R, 2 + K]
         replicate = np.arange(bootstrap_samples)[:, None]
-        samples[name] = _nanmean(per_seed[draws, replicate], axis=1)  # [R, 2 + K]
+        samples[name] = mean_of_defined(per_seed[draws, replicate], axis=1)  # [R, 2 + K]
         points[name] = _scores(exact[members[name]], eval_index)  # [S, 2 + K]
 
     reference_samples = samples[REAL_ARM]
-    reference_point = _nanmean(points[REAL_ARM], axis=0)
+    reference_point = mean_of_defined(points[REAL_ARM], axis=0)
     statistics = []
     for name in names:
         first = runs[members[name][0]]
         low, high = _interval(samples[name])
         delta_low, delta_high = _interval(samples[name] - reference_samples)
-        point = _nanmean(points[name], axis=0)
+        point = mean_of_defined(points[name], axis=0)
         estimates = [
             Estimate(float(point[i]), float(low[i]), float(high[i]), tuple(float(v) for v in points[name][:, i]))
             for i in range(len(point))
@@ -197,11 +180,11 @@ def estimate_miou(
         seed: Seed of the resampling.
         name: What is estimated: estimates of different names are resampled independently.
     """
-    counts = overlap_counts(confusion, eval_ids)
+    counts = _counts(confusion, eval_ids)
     index = np.asarray(eval_ids, dtype=np.intp)
-    value = float(_nanmean(overlap_to_iou(counts.sum(0))[index], axis=-1))
+    value = float(mean_of_defined(intersection_over_union(counts.sum(0))[index], axis=-1))
     resampled = _resampled_iou([counts], bootstrap_samples, seed, name)[0]  # [R, 2K]
-    low, high = _interval(_nanmean(resampled[:, index], axis=-1)[:, None])
+    low, high = _interval(mean_of_defined(resampled[:, index], axis=-1)[:, None])
     return Estimate(value, float(low[0]), float(high[0]), (value,))
 
 
@@ -213,7 +196,7 @@ def _resampled_iou(counts: Sequence[np.ndarray], samples: int, seed: int, name: 
     start = 0
     for weights in _image_weights(images, samples, stacked.shape[1], numpy_generator(seed, "report", name)):
         summed = (weights @ stacked).reshape(len(weights), len(counts), 3, columns)
-        resampled[:, start : start + len(weights)] = overlap_to_iou(summed).swapaxes(0, 1)
+        resampled[:, start : start + len(weights)] = intersection_over_union(summed).swapaxes(0, 1)
         start += len(weights)
     return resampled
 
@@ -234,19 +217,11 @@ def _seed_draws(seeds: int, samples: int, seed: int, name: str) -> np.ndarray:
 def _scores(iou: np.ndarray, eval_index: np.ndarray) -> np.ndarray:
     """Put mIoU, mIoU* and the classes side by side: [..., 2K] -> [..., 2 + K]."""
     official, everything = np.split(iou, 2, axis=-1)
-    miou = _nanmean(official[..., eval_index], axis=-1)
-    miou_all = _nanmean(everything, axis=-1)
+    miou = mean_of_defined(official[..., eval_index], axis=-1)
+    miou_all = mean_of_defined(everything, axis=-1)
     per_class = everything.copy()
     per_class[..., eval_index] = official[..., eval_index]
     return np.concatenate([miou[..., None], miou_all[..., None], per_class], axis=-1)
-
-
-def _nanmean(values: np.ndarray, axis: int) -> np.ndarray:
-    """`numpy.nanmean`, but nan without a warning where there is nothing to average."""
-    there = ~np.isnan(values)
-    number = there.sum(axis=axis)
-    total = np.where(there, values, 0.0).sum(axis=axis)
-    return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)
 
 
 def _interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

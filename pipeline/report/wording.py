@@ -6,10 +6,11 @@ from report.json.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from scenepalette.evaluation.registry import rows_of_report
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.training.monitor import COLLAPSES, SAME_PICTURE
 
@@ -24,16 +25,6 @@ MEASURES = {
     "image_diversity": "images of different layouts differ {:.0%} as much as real ones",
     "image_noise_difference": "noise alone changes an image by {:.1f} of 255 grey levels",
 }
-
-
-@dataclass(frozen=True)
-class Measure:
-    """One line of the table of generator metrics: name, value, which direction is better, what it says."""
-
-    name: str
-    value: str
-    better: str
-    explanation: str
 
 
 def percent(fraction: float | None) -> str:
@@ -62,6 +53,11 @@ def number(value: float | None) -> str:
         return NO_VALUE
     # What is left of sums that cancel is no figure.
     return f"{0.0 if abs(value) < ROUNDING else value:.3g}"
+
+
+def metric_value(value: float | None, scale: float) -> str:
+    """A metric as tables show it: fractions in percent, others with three digits."""
+    return percent(value) if scale == 100 else number(value)
 
 
 def duration(seconds: float | None) -> str:
@@ -99,198 +95,161 @@ def direction(difference: Mapping[str, Any]) -> str:
 
 
 def headline(document: Mapping[str, Any]) -> str:
-    """The result in one sentence."""
+    """The result in one sentence or two."""
     arms = augmentation_arms(document)
-    name = document["dataset"]["name"]
-    real = arm_named(document, REAL_ARM)["miou"]
+    name, real = document["dataset"]["name"], percent(arm_named(document, REAL_ARM)["miou"]["mean"])
     if not arms:
-        return f"On {name}, real data alone reach mIoU {percent(real['mean'])}; no other arm was set against them."
+        return f"On {name}, real data alone reach mIoU {real}; no other arm was set against them."
     gains = [arm for arm in arms if arm["verdict"] == "gains"]
-    loses = [arm for arm in arms if arm["verdict"] == "loses"]
+    loses = sum(arm["verdict"] == "loses" for arm in arms)
+    best = max(gains or arms, key=lambda arm: arm["delta_vs_real"]["mean"] or 0.0)
+    delta = best["delta_vs_real"]
     if len(arms) == 1:
-        arm = arms[0]
         saying = {"gains": "gains over", "loses": "loses against"}.get(
-            arm["verdict"], "shows no difference that this evaluation can show from"
+            best["verdict"], "shows no difference that this evaluation can show from"
         )
-        return (
-            f"On {name}, {arm['name']} {saying} real data alone: {points(arm['delta_vs_real']['mean'])} points of mIoU "
-            f"{interval(arm['delta_vs_real'], signed=True)}."
-        )
-    same = len(arms) - len(gains) - len(loses)
+        gain = f"{points(delta['mean'])} points of mIoU {interval(delta, signed=True)}"
+        return f"On {name}, {best['name']} {saying} real data alone: {gain}."
     sentence = (
-        f"On {name}, of {len(arms)} arms set against real data alone (mIoU {percent(real['mean'])}), "
-        f"{_count(len(gains), 'gains', 'gain')}, {_count(len(loses), 'loses', 'lose')}, and for {same} this "
-        "evaluation can show no difference."
+        f"On {name}, of {len(arms)} arms set against real data alone (mIoU {real}), {len(gains)} "
+        f"{'gains' if len(gains) == 1 else 'gain'}, {loses} {'loses' if loses == 1 else 'lose'}, and for "
+        f"{len(arms) - len(gains) - loses} this evaluation can show no difference."
     )
     if gains:
-        best = max(gains, key=lambda arm: arm["delta_vs_real"]["mean"])
-        sentence += (
-            f" Largest gain: {best['name']}, {points(best['delta_vs_real']['mean'])} points "
-            f"{interval(best['delta_vs_real'], signed=True)}."
-        )
+        sentence += f" Largest gain: {best['name']}, {points(delta['mean'])} points {interval(delta, signed=True)}."
     return sentence
 
 
 def findings(document: Mapping[str, Any]) -> list[str]:
     """One sentence per arm, then what the generated data can do by themselves."""
-    sentences = []
-    for arm in augmentation_arms(document):
-        delta = arm["delta_vs_real"]
-        sentences.append(
-            f"{arm['name']}: {arm['verdict']} ({points(delta['mean'])} points of mIoU, "
-            f"95 % interval {interval(delta, signed=True)})."
-        )
+    deltas = [(arm, arm["delta_vs_real"]) for arm in augmentation_arms(document)]
+    sentences = [
+        f"{arm['name']}: {arm['verdict']} ({points(delta['mean'])} points of mIoU, 95 % interval "
+        f"{interval(delta, signed=True)})."
+        for arm, delta in deltas
+    ]
     real = arm_named(document, REAL_ARM)["miou"]["mean"]
     for kind, estimate in document["gan_train"].items():
-        if not real or estimate["mean"] is None:
-            continue
-        share = estimate["mean"] / real
-        text = (
-            f"A segmenter that sees only {kind} pairs reaches {percent(estimate['mean'])} on real images, "
-            f"{100 * share:.0f} % of the real arm's {percent(real)}"
-        )
-        if share < 0.5:
-            text += ": less than half, so these pairs cannot stand in for real data"
-        elif share >= 1.0:
-            text += ": as much as real data or more"
-        sentences.append(text + ".")
-    test_real = document["gan_test_real"]["mean"]
-    for kind, estimate in document["gan_test"].items():
-        if test_real and estimate["mean"] is not None and estimate["mean"] < 0.5 * test_real:
+        if real and estimate["mean"] is not None:
+            share = estimate["mean"] / real
+            verdict = ": as much as real data or more" if share >= 1.0 else ""
+            if share < 0.5:
+                verdict = ": less than half, so these pairs cannot stand in for real data"
             sentences.append(
-                f"The segmenter trained on real data reaches {percent(estimate['mean'])} on {kind} pairs, less "
-                f"than half of its {percent(test_real)} on real images: these images often do not show what "
-                "their labels say."
+                f"A segmenter that sees only {kind} pairs reaches {percent(estimate['mean'])} on real images, "
+                f"{100 * share:.0f} % of the real arm's {percent(real)}{verdict}."
             )
+    test_real = document["gan_test_real"]["mean"]
+    sentences += [
+        f"The segmenter trained on real data reaches {percent(estimate['mean'])} on {kind} pairs, less than half of "
+        f"its {percent(test_real)} on real images: these images often do not show what their labels say."
+        for kind, estimate in document["gan_test"].items()
+        if test_real and estimate["mean"] is not None and estimate["mean"] < 0.5 * test_real
+    ]
     difference = document["noise"]["mean_absolute_difference"]
     if difference is not None and difference < SAME_PICTURE:
         sentences.append(
-            f"Different noise changes an image by only {number(difference)} of 255 grey levels: one layout "
-            "gives nearly one image."
+            f"Different noise changes an image by only {number(difference)} of 255 grey levels: one layout gives "
+            "nearly one image."
         )
     return sentences
 
 
 def cautions(document: Mapping[str, Any]) -> list[str]:
     """What to keep in mind before acting on the verdicts."""
-    sentences = []
-    bootstrap = document["bootstrap"]
+    arms, bootstrap, aic = document["arms"], document["bootstrap"], document["palettes"]["aic"]
+    real, compared = arm_named(document, REAL_ARM), len(augmentation_arms(document))
+    real_images, real_classes = real["images_per_step"], real["per_class"]
     single = bootstrap["arms_with_one_seed"]
-    if single:
-        every = len(single) == len(document["arms"])
-        whom = "Every arm was" if every else f"{_listing(single)} {'was' if len(single) == 1 else 'were'}"
-        sentences.append(
-            f"{whom} trained with one seed: the interval holds the variation over validation images only, not "
-            "that of another training run, which is often 1 to 2 points of mIoU. Train more seeds before acting "
-            "on a small difference."
-        )
-    few = [arm["name"] for arm in document["arms"] if 1 < len(arm["seeds"]) < 5]
-    if few:
-        sentences.append(
-            f"{'Every arm' if len(few) == len(document['arms']) else _listing(few, limit=4)} has fewer than "
-            "five seeds: the variation between trainings is itself known only roughly."
-        )
-    sentences.append(
-        f"The {bootstrap['images']} validation images are resampled as if independent of each other; where they "
-        "are frames of the same drives, the true intervals are wider. Another place or day may differ more than "
-        "any interval here."
-    )
-    compared = augmentation_arms(document)
-    if len(compared) > 1:
-        sentences.append(
-            f"Each interval is taken alone at 95 %. Among {len(compared)} comparisons about "
-            f"{0.05 * len(compared):.1f} would leave out zero by chance if no arm differed, and the largest of several "
-            "gains is flattered by being picked."
-        )
-    real = arm_named(document, REAL_ARM)
-    unequal = [arm["name"] for arm in document["arms"] if arm["steps"] != real["steps"]]
-    if unequal:
-        sentences.append(
+    few = [arm["name"] for arm in arms if 1 < len(arm["seeds"]) < 5]
+    unequal = [arm["name"] for arm in arms if arm["steps"] != real["steps"]]
+    more = [arm["name"] for arm in arms if (arm["images_per_step"] or 0) > (real_images or math.inf)]
+    iou = {name: real_classes[name]["mean"] for name in document["dataset"]["eval_classes"]}
+    lost = [name for name, value in iou.items() if value is not None and value < NOT_FOUND]
+    sentences = [
+        (
+            single,
+            f"{_subject(single, arms, 'was', 'were')} trained with one seed: the interval holds the variation over "
+            "validation images only, not that of another training run, which is often 1 to 2 points of mIoU. Train "
+            "more seeds before acting on a small difference.",
+        ),
+        (
+            few,
+            f"{_subject(few, arms, 'has', 'have')} fewer than five seeds: the variation between trainings is itself "
+            "known only roughly.",
+        ),
+        (
+            True,
+            f"The {bootstrap['images']} validation images are resampled as if independent of each other; where they "
+            "are frames of the same drives, the true intervals are wider. Another place or day may differ more than "
+            "any interval here.",
+        ),
+        (
+            compared > 1,
+            f"Each interval is taken alone at 95 %. Among {compared} comparisons about {0.05 * compared:.1f} would "
+            "leave out zero by chance if no arm differed, and the largest of several gains is flattered by being "
+            "picked.",
+        ),
+        (
+            unequal,
             f"Not the same training budget: {_listing(unequal)} trained for other numbers of steps than real "
-            f"({real['steps']})."
-        )
-    more = [
-        arm["name"]
-        for arm in document["arms"]
-        if None not in (arm["images_per_step"], real["images_per_step"])
-        and arm["images_per_step"] > real["images_per_step"]
-    ]
-    if more:
-        sentences.append(
+            f"({real['steps']}).",
+        ),
+        (
+            more,
             f"Steps are equal, images are not: {_listing(more)} draw a real and a generated batch per step, more "
-            f"images than the {real['images_per_step']} of real. A part of a gain may come from that alone."
-        )
-    lost = [
-        name
-        for name in document["dataset"]["eval_classes"]
-        if (real["per_class"][name]["mean"] is not None and real["per_class"][name]["mean"] < NOT_FOUND)
+            f"images than the {real_images} of real. A part of a gain may come from that alone.",
+        ),
+        (
+            lost,
+            f"The real arm hardly finds {_listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh in mIoU "
+            "as much as any other.",
+        ),
+        (
+            len(aic) > 1 and document["palettes"]["components"] == len(aic),
+            f"The palette mixture has the largest number of components that was tried ({len(aic)}): more might fit "
+            "better.",
+        ),
     ]
-    if lost:
-        sentences.append(
-            f"The real arm hardly finds {_listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh "
-            "in mIoU as much as any other."
-        )
-    aic = document["palettes"]["aic"]
-    if len(aic) > 1 and document["palettes"]["components"] == len(aic):
-        sentences.append(
-            f"The palette mixture has the largest number of components that was tried ({len(aic)}): more might "
-            "fit better."
-        )
-    return sentences
+    return [sentence for applies, sentence in sentences if applies]
 
 
-def measures(document: Mapping[str, Any]) -> list[Measure]:
-    """The metrics of palettes, layouts and images, each with what it says."""
+def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
+    """The metrics of palettes, layouts and images: name, value, which values are better, what it says."""
     palettes = document["palettes"]
     rows = [
-        Measure(
+        (
             "Palette components",
             str(palettes["components"]),
             "",
             "Gaussians in the mixture of scene palettes, chosen by the Akaike criterion.",
         )
     ]
-    for kind, mean in palettes["kl"].items():
-        tail = palettes["kl_quantiles"][kind]["95%"]
-        rows.append(
-            Measure(
-                f"Palette KL, {kind}",
-                f"{number(mean)} (95 % of rows below {number(tail)})",
-                "lower",
-                "How far the class shares of the layouts are from those asked for; mean of "
-                f"{palettes['rows'][kind]} rows.",
-            )
-        )
-    images = document["images"]
     rows += [
-        Measure(
-            "FSD",
-            number(document["layouts"]["fsd"]),
+        (
+            f"Palette KL, {kind}",
+            f"{number(mean)} (95 % of rows below {number(palettes['kl_quantiles'][kind]['95%'])})",
             "lower",
-            "Fréchet segmentation distance: class shares of generated layouts against those of real training layouts.",
-        ),
-        Measure(
-            "FID",
-            number(images["fid"]) if images["fid"] is not None else "absent",
-            "lower",
-            "Fréchet Inception distance: generated against real images."
-            + (f" Absent: {images['fid_absent_because']}" if images["fid"] is None else ""),
-        ),
-        Measure(
-            "Segmenter Fréchet distance",
-            number(images["segmenter_frechet"]),
-            "lower",
-            "The same formula on features of the segmenter trained on real data; comparable within this report only, "
-            "not with any FID.",
-        ),
-        Measure(
+            f"How far the class shares of the layouts are from those asked for; mean of {palettes['rows'][kind]} rows.",
+        )
+        for kind, mean in palettes["kl"].items()
+    ]
+    # Reports of earlier versions hold the same metrics without naming them.
+    for row in document.get("metrics") or rows_of_report():
+        values, key = document[row["of"]], row["key"]
+        if key in values:
+            value = f"{metric_value(values[key], row['scale'])} {row['unit']}".strip()
+            meaning = f"{row['meaning']} {values.get(f'{key}_absent_because') or ''}".strip()
+            rows.append((row["title"], "absent" if values[key] is None else value, row["better"], meaning))
+    rows.append(
+        (
             "Noise difference",
             number(document["noise"]["mean_absolute_difference"]),
             "",
-            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; "
-            "near 0 means one image per layout.",
-        ),
-    ]
+            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; near 0 "
+            "means one image per layout.",
+        )
+    )
     return rows
 
 
@@ -324,12 +283,15 @@ def method(document: Mapping[str, Any]) -> str:
     )
 
 
-def _count(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _subject(names: Sequence[str], arms: Sequence[Any], one: str, many: str) -> str:
+    """Arms as the subject of a sentence: "Every arm was", "syn was", "real and syn were"."""
+    if len(names) == len(arms):
+        return f"Every arm {one}"
+    return f"{_listing(names)} {one if len(names) == 1 else many}"
 
 
 def _listing(names: Sequence[str], limit: int = 8) -> str:
-    shown = list(names[:limit])
-    if len(names) > limit:
-        return f"{', '.join(shown)} and {len(names) - limit} more"
-    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+    shown, others = list(names[:limit]), len(names) - limit
+    if others > 0:
+        return f"{', '.join(shown)} and {others} more"
+    return " and ".join([", ".join(shown[:-1]), *shown[-1:]]) if len(shown) > 1 else "".join(shown)

@@ -18,18 +18,18 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.evaluation.frechet import fsd
-from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, ImageMetrics, evaluate_images
-from scenepalette.evaluation.miou import confusion_of_batch, mean_iou
+from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, evaluate_images
+from scenepalette.evaluation.miou import confusion_of_batch
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.registry import PAIR_KINDS
-from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.report.comparison import PERCEPTUAL, ComparisonInputs, RowResult, write_comparison_report
+from scenepalette.pipeline.report import comparison as report
+from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult
 from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import image_model
@@ -184,6 +184,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
             "inception_weights": sources.file(config.report.inception_weights, metrics, "inception_weights"),
             "pairs": count,
             **seed,
+            **metrics_from_elsewhere(),
         }
         measured.append(
             RowMetricsUnit(
@@ -268,11 +269,19 @@ def measure_row(
         noise = image_generator.sample_noise(None, label, randoms)
         return image_generator(one_hot(label, count), noise).float()
 
-    metrics: ImageMetrics = evaluate_images(
+    given: dict[str, Any] = {"gan_train": confusion}
+    if models.layout is not None:
+        given |= {"real_palettes": real_palettes(train), "achieved_palettes": palettes[1]}
+        if LAYOUT_SYSTEMS[models.layout.system].conditional:
+            given["requested_palettes"] = palettes[0]
+    elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
+        critic = models.image.load_critic(run)
+        given["discriminator"] = discriminator_confusion(critic, models.image.system, validation, fabric)
+    metrics = evaluate_images(
         images_of_layouts,
         np.asarray(filled_labels[chosen]),
         validation,
-        FirstPairs(pairs, len(validation)),  # type: ignore[arg-type]
+        FirstPairs(pairs, len(validation)),
         judge,
         batch_size=EVALUATION_BATCH,
         fabric=fabric,
@@ -280,30 +289,24 @@ def measure_row(
         inception_weights=config.report.inception_weights,
         alexnet_weights=config.compare.alexnet_weights,
         seed=config.seed,
+        given=given,
         progress=progress,
     )
-    if models.layout is not None:
-        target, achieved = palettes
-        metrics["fsd"] = fsd(real_palettes(train), achieved)
-        if LAYOUT_SYSTEMS[models.layout.system].conditional:
-            metrics["palette_kl"] = float(palette_divergence(target, achieved).mean())
-    metrics["gan_train_miou"] = mean_iou(confusion, train.table.eval_ids)
-    metrics["gan_train_miou_all"] = mean_iou(confusion, range(count))
-    if models.layout is None and IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        critic = models.image.load_critic(run)
-        metrics["discriminator_miou"] = discriminator_miou(critic, models.image.system, validation, fabric)
     trained_on = read_metadata(models.image_weights(run.run_dir)).get(PERCEPTUAL)
     write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
-def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> float:
-    """Return the mIoU of a discriminator that labels pixels, used as a segmenter (Schönfeld et al., 2021, App. B.4).
+def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
+    """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
         critic: The trained discriminator.
         system: Name of its image system.
         validation: Real validation pairs.
         fabric: Device and precision.
+
+    Returns:
+        int64 [K, K], rows the truth, columns the prediction.
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None
@@ -314,7 +317,7 @@ def discriminator_miou(critic: nn.Module, system: str, validation: Pairs, fabric
         with torch.inference_mode(), fabric.autocast():
             prediction = predict(critic, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
-    return mean_iou(total, validation.table.eval_ids)
+    return total
 
 
 def write_comparison(
@@ -330,7 +333,7 @@ def write_comparison(
     provenance: Mapping[str, Any],
 ) -> None:
     """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    rows = [
+    results = [
         RowResult(
             name=unit.row,
             row=ROWS[unit.row],
@@ -341,13 +344,13 @@ def write_comparison(
         )
         for unit in measured
     ]
-    inputs = ComparisonInputs(
-        config=config,
-        rows=rows,
+    report.write_comparison(
+        folder,
+        config,
+        results,
         real_confusion=real_confusion,
         train=train,
         validation=validation,
         durations=durations,
         provenance=provenance,
     )
-    write_comparison_report(folder, inputs)

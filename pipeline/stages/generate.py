@@ -392,25 +392,38 @@ def make_shard(
     """
     written = is_written(folder, plan)
     if written is None:
-
-        def counted() -> Generator[Row, None, None]:
-            for row in maker.rows(plan.first, plan.rows, config.batch_size):
-                yield row
-                progress.advance()
-
-        with contextlib.closing(counted()) as rows:
-            written = write_shard(
-                place_of(folder, plan.name),
-                rows,
-                table=maker.train.table,
-                image_format=config.image_format,
-                jpeg_quality=config.jpeg_quality,
-                encoders=1,
-            )
+        written = write_rows(place_of(folder, plan.name), plan, maker, config, progress)
         write_json(_receipt(folder, plan.name), written.to_dict())
     else:
         progress.advance(plan.rows)
     return written
+
+
+def write_rows(
+    path: Path,
+    plan: ShardPlan,
+    maker: PairMaker,
+    config: GenerateConfig,
+    progress: Progress,
+    *,
+    expected_sha256: str | None = None,
+) -> ShardInfo:
+    """Generate the rows of one shard and write them; `expected_sha256` as in `write_shard`."""
+
+    def counted() -> Generator[Row, None, None]:
+        for row in maker.rows(plan.first, plan.rows, config.batch_size):
+            yield row
+            progress.advance()
+
+    with contextlib.closing(counted()) as rows:
+        return write_shard(
+            path,
+            rows,
+            table=maker.train.table,
+            image_format=config.image_format,
+            jpeg_quality=config.jpeg_quality,
+            expected_sha256=expected_sha256,
+        )
 
 
 def finish_shards(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from scenepalette.common.errors import ConfigError
+from scenepalette.common.errors import AbsentError, ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
 from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
@@ -196,13 +196,13 @@ def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
     chosen = find_image_system(system)
     if not chosen.perceptual:
         return None
-    network, reason = load_vgg19(run.config.images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
-    if network is not None:
-        return network
-    print(
-        f"VGG-19 weights {reason}; the perceptual loss compares features of the segmenter trained on real pairs "
-        "instead. Give images.vgg_weights for VGG-19.",
-        file=sys.stderr,
-        flush=True,
-    )
+    try:
+        return load_vgg19(run.config.images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
+    except AbsentError as absent:
+        print(
+            f"{absent} The perceptual loss compares features of the segmenter trained on real pairs instead. Give "
+            "images.vgg_weights for VGG-19.",
+            file=sys.stderr,
+            flush=True,
+        )
     return SegmenterFeatures(load_judge(run))

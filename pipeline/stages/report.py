@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,8 +21,11 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.evaluation.frechet import frechet_inception_distance, fsd, segmenter_frechet_distance
+from scenepalette.evaluation.evidence import Draws, Evidence
+from scenepalette.evaluation.features import segmenter_features
+from scenepalette.evaluation.generated import measure
 from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence
@@ -65,6 +68,7 @@ class ReportUnit(Unit):
             "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
             "pairs": config.generate.pairs,
             "seed": config.seed,
+            **metrics_from_elsewhere(),
         }
         inputs = tuple(unit.name for unit in units)
         return cls("report", VERSION, settings, inputs, renewed=True, resumable=False, stage="report")
@@ -202,16 +206,38 @@ def make_report(
         kind: FirstPairs(ShardPairs(run_dir / "shards" / kind), config.generate.pairs) for kind in config.generate.kinds
     }
     gan_test = {
-        kind: confusion_per_image(real_segmenter, _view(pairs, count), EVALUATION_BATCH, fabric, progress)
+        kind: confusion_per_image(real_segmenter, FirstPairs(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
     }
     palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
     shown = "full" if "full" in shards else config.generate.kinds[0]
-    fid, fid_absent_because = frechet_inception_distance(
-        _images(validation, count), _images(shards[shown], count), config.report.inception_weights, fabric.device
-    )
+    generated = FirstPairs(shards[shown], count)
     noise_samples, noise_difference = _noise_samples(
         image_generator, filled_labels, train.table.num_classes, config.seed, fabric
+    )
+    evidence = Evidence(
+        FirstPairs(validation, count),
+        generated,
+        real_segmenter,
+        batch_size=EVALUATION_BATCH,
+        fabric=fabric,
+        draws=lambda: (Draws(np.stack(images), label, [np.stack(images)]) for label, images in noise_samples),
+        inception_weights=config.report.inception_weights,
+        given={
+            "gan_test": gan_test[shown],
+            # Of the whole validation split, however few generated pairs are looked at.
+            "segmenter_features": [
+                segmenter_features(
+                    real_segmenter, pairs, EVALUATION_BATCH, fabric, progress, f"Segmenter features of {what} images"
+                )
+                for what, pairs in (("real", validation), ("generated", generated))
+            ],
+            "real_palettes": real_palettes(train),
+            "requested_palettes": palettes[shown][0],
+            "achieved_palettes": palettes[shown][1],
+            "layout_size": train.size,
+        },
+        progress=progress,
     )
     inputs = ReportInputs(
         dataset={
@@ -229,12 +255,7 @@ def make_report(
         palette_components=sampler.num_components,
         aic=sampler.aic,
         palette_kl={kind: palette_divergence(target, achieved) for kind, (target, achieved) in palettes.items()},
-        fsd=fsd(real_palettes(train), palettes[shown][1]),
-        fid=fid,
-        fid_absent_because=fid_absent_because,
-        segmenter_frechet=segmenter_frechet_distance(
-            real_segmenter, validation, _view(shards[shown], count), EVALUATION_BATCH, fabric, progress
-        ),
+        metrics=measure("report", evidence),
         samples={
             kind: _samples(run_dir / "shards" / kind, len(pairs), train, unlabelled) for kind, pairs in shards.items()
         },
@@ -254,16 +275,6 @@ def make_report(
         seed=config.seed,
     )
     return write_report(folder, inputs)
-
-
-def _view(pairs: Pairs | FirstPairs, count: int) -> Any:
-    return FirstPairs(pairs, count)
-
-
-def _images(pairs: Pairs | FirstPairs, count: int) -> Iterator[np.ndarray]:
-    view = FirstPairs(pairs, count)
-    for first in range(0, len(view), EVALUATION_BATCH):
-        yield images_to_uint8(view.batch(range(first, min(first + EVALUATION_BATCH, len(view))))[0])
 
 
 def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from scenepalette.common import downloads
 from scenepalette.common.downloads import load_published
+from scenepalette.common.errors import AbsentError
 
 URL = "https://example.org/models/line-0123abcd.pth"
 
@@ -41,15 +42,13 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_a_local_file_is_loaded_in_place_of_the_published_one(hub: Path, tmp_path: Path) -> None:
     write(hub / "checkpoints" / "line-0123abcd.pth", 1.0)
-    network, reason = load_published(URL, build, write(tmp_path / "mine.pth", 2.0))
-    assert reason is None
+    network = load_published("Line", URL, build, write(tmp_path / "mine.pth", 2.0))
     assert isinstance(network, nn.Linear) and network.weight.tolist() == [[2.0, 2.0]]
 
 
 def test_a_file_in_the_folder_of_torch_hub_is_not_downloaded_again(hub: Path) -> None:
     write(hub / "checkpoints" / "line-0123abcd.pth", 3.0)
-    network, reason = load_published(URL, build)
-    assert reason is None
+    network = load_published("Line", URL, build)
     assert isinstance(network, nn.Linear) and network.weight.tolist() == [[3.0, 3.0]]
 
 
@@ -61,17 +60,18 @@ def test_a_missing_file_is_downloaded_within_a_time_limit(hub: Path, monkeypatch
         write(Path(path), 4.0)
 
     monkeypatch.setattr("torch.hub.download_url_to_file", download)
-    network, reason = load_published(URL, build)
-    assert reason is None
+    network = load_published("Line", URL, build)
     assert isinstance(network, nn.Linear) and network.weight.tolist() == [[4.0, 4.0]]
     assert asked == [(URL, downloads.TIMEOUT)]
     assert socket.getdefaulttimeout() is None
 
 
 def test_without_a_network_the_reason_is_one_line(hub: Path) -> None:
-    network, reason = load_published(URL, build)
-    assert network is None
-    assert reason == "could not be downloaded (<urlopen error no network>)"
+    with pytest.raises(AbsentError) as absent:
+        load_published("Line", URL, build)
+    assert str(absent.value) == (
+        "Line weights could not be downloaded (<urlopen error no network>); give the path of line-0123abcd.pth."
+    )
 
 
 class Malicious:
@@ -90,14 +90,15 @@ def test_a_local_file_that_cannot_be_used(content: str, tmp_path: Path) -> None:
         torch.save({"other": torch.zeros(2)}, path)
     elif content == "code":
         torch.save({"weight": Malicious()}, path)
-    network, reason = load_published(URL, build, path)
-    assert network is None
-    assert reason is not None and reason.startswith(f"{path} could not be loaded (") and "\n" not in reason
+    with pytest.raises(AbsentError) as absent:
+        load_published("Line", URL, build, path)
+    reason = str(absent.value)
+    assert reason.startswith(f"Line weights {path} could not be loaded (") and "\n" not in reason
 
 
 def test_a_file_with_code_does_not_reach_the_library(tmp_path: Path) -> None:
     torch.save({"weight": Malicious()}, tmp_path / "mine.pth")
     reached: list[Path] = []
-    network, reason = load_published(URL, reached.append, tmp_path / "mine.pth")
-    assert network is None and reason is not None
+    with pytest.raises(AbsentError):
+        load_published("Line", URL, reached.append, tmp_path / "mine.pth")
     assert not reached

@@ -21,7 +21,6 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.readers.image_files import read_image, read_label, read_mask
 
 FUZZ = settings(fuzzing.FUZZ, deadline=5000)
@@ -86,16 +85,6 @@ def test_a_list_that_leads_out_of_the_data_set_is_refused_because_messages_would
     assert list(read_lines(root / "val.txt", root)) == ["inside"]
     (tmp_path / "linked").symlink_to(root)
     assert list(read_lines(tmp_path / "linked" / "val.txt", tmp_path / "linked")) == ["inside"]
-
-
-def test_a_class_file_that_leads_out_of_the_data_set_is_refused(folder_root: Path, tmp_path: Path) -> None:
-    outside = tmp_path.parent / f"{tmp_path.name}-classes.csv"
-    (folder_root / "classes.csv").rename(outside)
-    (folder_root / "classes.csv").symlink_to(outside)
-    with pytest.raises(DataError, match="link out of"):
-        open_folder(folder_root, "train")
-    # Named by the user it is the user's own.
-    assert len(open_folder(folder_root, "train", class_file=folder_root / "classes.csv")) == 3
 
 
 LAUGHS = "a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n" + "".join(

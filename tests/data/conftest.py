@@ -9,39 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelled_folders import camvid_root, random_image, random_label, write_pixels  # noqa: F401 (a fixture)
 from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.schema import Row, palette_of_label, row_id, shard_name
 from scenepalette.data.shards.writing import write_shard
-
-
-def write_picture(path: Path, pixels: np.ndarray) -> None:
-    """Write an array as the file type that the name says."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(pixels).save(path)
-
-
-def random_image(seed: int, height: int = 6, width: int = 8) -> np.ndarray:
-    """Return uint8 [H, W, 3] that depends on the seed."""
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def random_label(seed: int, num_classes: int, height: int = 6, width: int = 8) -> np.ndarray:
-    """Return uint8 [H, W] of ids below `num_classes`."""
-    return np.random.default_rng(seed).integers(0, num_classes, (height, width), dtype=np.uint8)
-
-
-@pytest.fixture
-def camvid_root(tmp_path: Path) -> Path:
-    """CamVid's layout without lists: three training pairs, two validation pairs; label value 11 occurs."""
-    for split, names in {"train": ["c", "a", "b"], "val": ["d", "e"]}.items():
-        for name in names:
-            seed = ord(name)
-            label = random_label(seed, 11)
-            label[0, :2] = 11
-            write_picture(tmp_path / split / f"{name}.png", random_image(seed))
-            write_picture(tmp_path / f"{split}annot" / f"{name}.png", label)
-    return tmp_path
 
 
 @pytest.fixture
@@ -50,9 +22,9 @@ def cityscapes_root(tmp_path: Path) -> Path:
     for city, frame in [("ulm", "000001_000019"), ("ulm", "000000_000019"), ("aachen", "000003_000019")]:
         stem = f"{city}_{frame}"
         label = random_label(len(city), 34)
-        write_picture(tmp_path / "leftImg8bit/train" / city / f"{stem}_leftImg8bit.png", random_image(3))
-        write_picture(tmp_path / "gtFine/train" / city / f"{stem}_gtFine_labelIds.png", label)
-        write_picture(tmp_path / "gtFine/train" / city / f"{stem}_gtFine_color.png", random_image(4))
+        write_pixels(tmp_path / "leftImg8bit/train" / city / f"{stem}_leftImg8bit.png", random_image(3))
+        write_pixels(tmp_path / "gtFine/train" / city / f"{stem}_gtFine_labelIds.png", label)
+        write_pixels(tmp_path / "gtFine/train" / city / f"{stem}_gtFine_color.png", random_image(4))
         (tmp_path / "gtFine/train" / city / f"{stem}_gtFine_polygons.json").write_text("{}")
     return tmp_path
 
@@ -61,8 +33,8 @@ def cityscapes_root(tmp_path: Path) -> Path:
 def idd_root(tmp_path: Path) -> Path:
     """IDD's layout with prepared labels: a PNG frame and a JPEG frame of the same number in two sequences."""
     for sequence, ending in [("12", "png"), ("400", "jpg")]:
-        write_picture(tmp_path / f"leftImg8bit/train/{sequence}/0001_leftImg8bit.{ending}", random_image(1))
-        write_picture(tmp_path / f"gtFine/train/{sequence}/0001_gtFine_labelids.png", random_label(2, 40))
+        write_pixels(tmp_path / f"leftImg8bit/train/{sequence}/0001_leftImg8bit.{ending}", random_image(1))
+        write_pixels(tmp_path / f"gtFine/train/{sequence}/0001_gtFine_labelids.png", random_label(2, 40))
     return tmp_path
 
 
@@ -74,8 +46,8 @@ def folder_root(tmp_path: Path) -> Path:
         stem = name.split(".")[0]
         label = random_label(seed, 3, height, width)
         label[0, 0] = 255
-        write_picture(tmp_path / "train/images" / name, random_image(seed, height, width))
-        write_picture(tmp_path / "train/labels" / f"{stem}.png", label)
+        write_pixels(tmp_path / "train/images" / name, random_image(seed, height, width))
+        write_pixels(tmp_path / "train/labels" / f"{stem}.png", label)
     (tmp_path / "classes.csv").write_text("name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n")
     return tmp_path
 
@@ -87,8 +59,8 @@ def cityscapes_25k_root(cityscapes_root: Path) -> Path:
         city = name.split("_")[0]
         label = np.full((6, 8), 7, dtype=np.uint8)
         label[0, :4] = [26, 0, 255, 33]
-        write_picture(cityscapes_root / f"leftImg8bit/train_extra/{city}/{name}_leftImg8bit.png", random_image(5))
-        write_picture(cityscapes_root / f"refinement_final/train_extra/{city}/{name}_leftImg8bit.png", label)
+        write_pixels(cityscapes_root / f"leftImg8bit/train_extra/{city}/{name}_leftImg8bit.png", random_image(5))
+        write_pixels(cityscapes_root / f"refinement_final/train_extra/{city}/{name}_leftImg8bit.png", label)
     return cityscapes_root
 
 
@@ -98,10 +70,10 @@ def ade20k_root(tmp_path: Path) -> Path:
     for folder, part, numbers in [("training", "train", (4, 1, 3, 2)), ("validation", "val", (1, 2))]:
         for number in numbers:
             name = f"ADE_{part}_{number:08d}"
-            write_picture(tmp_path / f"images/{folder}/{name}.jpg", random_image(number, 8, 20))
+            write_pixels(tmp_path / f"images/{folder}/{name}.jpg", random_image(number, 8, 20))
             label = random_label(number, 151, 8, 20)
             label[0, :3] = [0, 1, 150]
-            write_picture(tmp_path / f"annotations/{folder}/{name}.png", label)
+            write_pixels(tmp_path / f"annotations/{folder}/{name}.png", label)
     return tmp_path
 
 
@@ -124,8 +96,8 @@ def coco_stuff_root(tmp_path: Path) -> Path:
         for number in numbers:
             label = random_label(number, 182)
             label[0, :3] = [0, 181, 255]
-            write_picture(tmp_path / f"images/{split}2017/{number:012d}.jpg", random_image(number))
-            write_picture(tmp_path / f"annotations/{split}2017/{number:012d}.png", label)
+            write_pixels(tmp_path / f"images/{split}2017/{number:012d}.jpg", random_image(number))
+            write_pixels(tmp_path / f"annotations/{split}2017/{number:012d}.png", label)
     return tmp_path
 
 
@@ -137,12 +109,12 @@ def celebamask_hq_root(tmp_path: Path) -> Path:
     """
     rows = {0: 119614, 1: 162770, 2: 162771, 2001: 182638}
     for number in rows:
-        write_picture(tmp_path / f"CelebA-HQ-img/{number}.jpg", random_image(number, 8, 12))
+        write_pixels(tmp_path / f"CelebA-HQ-img/{number}.jpg", random_image(number, 8, 12))
         masks = {"skin": slice(0, 4), "hair": slice(2, 6)} if number == 0 else {"skin": slice(0, 6)}
         for part, columns in masks.items():
             mask = np.zeros((4, 6, 3), dtype=np.uint8)
             mask[:, columns] = 255
-            write_picture(tmp_path / f"CelebAMask-HQ-mask-anno/{number // 2000}/{number:05d}_{part}.png", mask)
+            write_pixels(tmp_path / f"CelebAMask-HQ-mask-anno/{number // 2000}/{number:05d}_{part}.png", mask)
     lines = [f"{number}     {original - 1}    {original:06d}.jpg" for number, original in rows.items()]
     (tmp_path / "CelebA-HQ-to-CelebA-mapping.txt").write_text("\n".join(["idx     orig_idx    orig_file", *lines]))
     return tmp_path
@@ -152,7 +124,7 @@ def celebamask_hq_root(tmp_path: Path) -> Path:
 def gta5_root(tmp_path: Path) -> Path:
     """GTA-5's layout: nine images with palette labels, whose indices are below 35."""
     for number in range(1, 10):
-        write_picture(tmp_path / f"images/{number:05d}.png", random_image(number))
+        write_pixels(tmp_path / f"images/{number:05d}.png", random_image(number))
         label = Image.fromarray(random_label(number, 35)).convert("P")
         label.putpalette([255 - value // 3 for value in range(768)])
         (tmp_path / "labels").mkdir(exist_ok=True)
@@ -163,7 +135,7 @@ def gta5_root(tmp_path: Path) -> Path:
 @pytest.fixture
 def write() -> Callable[[Path, np.ndarray], None]:
     """Return the function that writes an array as a picture."""
-    return write_picture
+    return write_pixels
 
 
 @pytest.fixture

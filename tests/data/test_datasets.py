@@ -47,17 +47,17 @@ def test_each_name_opens_its_own_reader(name: str, request: pytest.FixtureReques
 
 def test_streets_receives_its_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     received: dict[str, Any] = {}
-    module: Any = ModuleType("scenepalette.data.streets")
+    module: Any = ModuleType("scenepalette.data.streets.dataset")
     module.Streets = lambda **arguments: received.update(arguments)
-    monkeypatch.setitem(sys.modules, "scenepalette.data.streets", module)
+    monkeypatch.setitem(sys.modules, "scenepalette.data.streets.dataset", module)
     open_dataset("streets", "val", None, count=3, size=(16, 32), seed=7)
     assert received == {"split": "val", "count": 3, "size": (16, 32), "seed": 7}
 
 
 def test_streets_lists_every_missing_argument(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module: Any = ModuleType("scenepalette.data.streets")
+    module: Any = ModuleType("scenepalette.data.streets.dataset")
     module.Streets = None
-    monkeypatch.setitem(sys.modules, "scenepalette.data.streets", module)
+    monkeypatch.setitem(sys.modules, "scenepalette.data.streets.dataset", module)
     with pytest.raises(ConfigError) as caught:
         open_dataset("streets", "train", tmp_path, count=0)
     assert [problem.split()[0] for problem in caught.value.problems] == ["count", "size", "root"]

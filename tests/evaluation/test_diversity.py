@@ -13,12 +13,12 @@ from scipy.ndimage import gaussian_filter1d
 from torch import nn
 from torchvision.models import alexnet
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.evaluation.diversity import (
     ALEXNET_URL,
     SCALE_EXPONENTS,
-    ClassVariance,
+    class_variance,
     distinct_images,
     load_lpips,
     mean_pairwise_lpips,
@@ -132,7 +132,7 @@ def test_ms_ssim_of_fewer_scales_on_request() -> None:
             mean_pairwise_ms_ssim(images, scales=scales)
 
 
-@pytest.mark.parametrize("function", [mean_pairwise_ms_ssim, lambda images: ClassVariance(2).add(images, images[0])])
+@pytest.mark.parametrize("function", [mean_pairwise_ms_ssim, lambda images: class_variance(images, images[0], 2)])
 def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], object]) -> None:
     with pytest.raises(DataError, match="at least 2; received 1"):
         function(draws(1, (48, 64)))
@@ -143,8 +143,7 @@ def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], obj
 @pytest.fixture(scope="module")
 def lpips(alexnet_weights: Path) -> nn.Module:
     before = torch.hub.get_dir()
-    network, reason = load_lpips(alexnet_weights)
-    assert reason is None and network is not None
+    network = load_lpips(alexnet_weights)
     assert torch.hub.get_dir() == before
     return network
 
@@ -201,9 +200,9 @@ def test_lpips_without_weights_is_absent_with_its_reason(monkeypatch: pytest.Mon
 
     monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    network, reason = load_lpips()
-    assert network is None
-    assert reason == (
+    with pytest.raises(AbsentError) as absent:
+        load_lpips()
+    assert str(absent.value) == (
         "AlexNet weights could not be downloaded (<urlopen error no network>); give the path of "
         "alexnet-owt-7be5be79.pth."
     )
@@ -212,9 +211,9 @@ def test_lpips_without_weights_is_absent_with_its_reason(monkeypatch: pytest.Mon
 
 def test_lpips_with_weights_of_another_network_is_absent(tmp_path: Path) -> None:
     torch.save(nn.Linear(2, 2).state_dict(), tmp_path / "other.pth")
-    network, reason = load_lpips(tmp_path / "other.pth")
-    assert network is None
-    assert reason is not None and "other.pth could not be loaded" in reason and "\n" not in reason
+    with pytest.raises(AbsentError, match=r"other\.pth could not be loaded") as absent:
+        load_lpips(tmp_path / "other.pth")
+    assert "\n" not in str(absent.value)
 
 
 def test_class_variance_by_hand() -> None:
@@ -223,45 +222,26 @@ def test_class_variance_by_hand() -> None:
     images[1, 0, 0] = 255  # one of two pixels of class 0: variance 1/4 in all channels
     images[1, 1, 2, 0] = 51  # one of three pixels of class 1: variance 0.01 in one channel of three
     images[1, 1, 1] = 255  # ignored
-    variance = ClassVariance(3)
-    variance.add(images, label)
-    result = variance.result()
-    assert result.per_class[:2] == pytest.approx([0.25 / 2, 0.01 / 3 / 3])
-    assert np.isnan(result.per_class[2])
-    assert result.mean == pytest.approx((0.25 / 2 + 0.01 / 9) / 2)
-    # A second layout without class 0 and with class 2: the mean over layouts is of those that show the class.
-    variance.add(images, np.full((2, 3), 2, dtype=np.uint8))
-    result = variance.result()
-    assert result.layouts == 2 and result.layouts_with_class.tolist() == [1, 1, 1]
-    assert result.per_class == pytest.approx([0.25 / 2, 0.01 / 9, (0.25 + 0.01 / 3 + 0.25) / 6])
+    values = class_variance(images, label, 3)
+    assert values[:2] == pytest.approx([0.25 / 2, 0.01 / 3 / 3])
+    assert np.isnan(values[2])
 
 
 def test_class_variance_against_numpy() -> None:
-    generator = np.random.default_rng(0)
-    layouts = [generator.integers(0, 4, (12, 14)) for _ in range(3)]
-    images = [draws(5, (12, 14), seed=seed) for seed in range(3)]
-    variance = ClassVariance(4)
-    for of_layout, label in zip(images, layouts, strict=True):
-        variance.add(of_layout, label)
-    for class_id in range(4):
-        expected = [
-            np.var(of_layout[:, label == class_id] / 255, axis=0).mean()
-            for of_layout, label in zip(images, layouts, strict=True)
-        ]
-        assert variance.result().per_class[class_id] == pytest.approx(np.mean(expected))
+    label = np.random.default_rng(0).integers(0, 4, (12, 14))
+    images = draws(5, (12, 14))
+    expected = [np.var(images[:, label == class_id] / 255, axis=0).mean() for class_id in range(4)]
+    assert class_variance(images, label, 4) == pytest.approx(expected)
 
 
 def test_class_variance_limits() -> None:
     label = np.zeros((48, 64), dtype=np.int64)
-    same = ClassVariance(1)
-    same.add(np.repeat(draws(1, (48, 64)), 3, axis=0), label)
-    assert same.result().mean == pytest.approx(0, abs=1e-12)
-    nothing = ClassVariance(2).result()
-    assert np.isnan(nothing.mean)
+    assert class_variance(np.repeat(draws(1, (48, 64)), 3, axis=0), label, 1) == pytest.approx(0, abs=1e-12)
+    assert np.isnan(class_variance(draws(2, (48, 64)), np.full_like(label, IGNORE_ID), 2)).all()
     with pytest.raises(DataError, match=r"holds the ids \[5\], but there are 2 classes"):
-        ClassVariance(2).add(draws(2, (48, 64)), label + 5)
+        class_variance(draws(2, (48, 64)), label + 5, 2)
     with pytest.raises(DataError, match="of the same size"):
-        ClassVariance(2).add(draws(2, (48, 64)), label[:-1])
+        class_variance(draws(2, (48, 64)), label[:-1], 2)
 
 
 def test_distinct_images_are_one_of_each_cluster() -> None:

@@ -9,6 +9,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
+from scenepalette.common.errors import AbsentError
 from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
 from scenepalette.segmenters.model import build_deeplabv3, pooled_features
@@ -19,9 +20,10 @@ def test_inception_weights_that_cannot_be_used(content: bytes | None, tmp_path: 
     path = tmp_path / "weights.pth"
     if content is not None:
         path.write_bytes(content)
-    network, reason = load_inception(path)
-    assert network is None
-    assert reason is not None and str(path) in reason and "\n" not in reason
+    with pytest.raises(AbsentError) as absent:
+        load_inception(path)
+    reason = str(absent.value)
+    assert str(path) in reason and "\n" not in reason
     assert reason.endswith("give the path of weights-inception-2015-12-05-6726825d.pth.")
 
 

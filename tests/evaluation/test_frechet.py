@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-import urllib.error
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +13,8 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.arrays import Pairs
-from scenepalette.evaluation.frechet import (
-    frechet_distance,
-    frechet_inception_distance,
-    fsd,
-    segmenter_frechet_distance,
-)
+from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
+from scenepalette.evaluation.frechet import frechet_distance, fsd
 from scenepalette.segmenters.model import build_deeplabv3, pooled_features
 
 
@@ -72,11 +67,12 @@ def test_fsd_is_in_percentage_points() -> None:
     assert fsd(real, generated) == pytest.approx(2 * 10**2)
 
 
-def test_segmenter_frechet_distance(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
+def test_frechet_distance_of_segmenter_features(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
     torch.manual_seed(0)
     model = build_deeplabv3(3, decoder_channels=8)
     real, generated = make_pairs(count=5), make_pairs(count=4, seed=1, brightness=60)
-    value = segmenter_frechet_distance(model, real, generated, batch_size=2, fabric=fabric)
+    of_real, of_generated = (segmenter_features(model, pairs, 2, fabric) for pairs in (real, generated))
+    value = frechet_distance(of_real, of_generated)
     with torch.no_grad():
         features = [
             pooled_features(model.eval(), pairs.batch(range(len(pairs)))[0]).double() for pairs in (real, generated)
@@ -84,7 +80,7 @@ def test_segmenter_frechet_distance(make_pairs: Callable[..., Pairs], fabric: Fa
     statistics = [fid_features_to_statistics(feature) for feature in features]
     expected = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
     assert value == pytest.approx(expected, rel=1e-3)
-    assert segmenter_frechet_distance(model, real, real, batch_size=2, fabric=fabric) < 1e-6 < value
+    assert frechet_distance(of_real, of_real) < 1e-6 < value
 
 
 @pytest.mark.slow
@@ -92,29 +88,15 @@ def test_fid_with_local_weights_against_torchmetrics(inception_weights: Path) ->
     generator = np.random.default_rng(0)
     real = generator.integers(0, 256, (4, 32, 48, 3), dtype=np.uint8)
     generated = generator.integers(0, 128, (4, 32, 48, 3), dtype=np.uint8)
-    value, reason = frechet_inception_distance([real[:2], real[2:]], [generated], inception_weights)
+    network = load_inception(inception_weights)
+    value = frechet_distance(
+        inception_features(network, [real[:2], real[2:]]), inception_features(network, [generated])
+    )
     # Without antialiasing images are resized as for the original network.
     independent = FrechetInceptionDistance(
         2048, feature_extractor_weights_path=str(inception_weights), antialias=False
     ).set_dtype(torch.float64)
     for images, is_real in ((real, True), (generated, False)):
         independent.update(torch.from_numpy(images).permute(0, 3, 1, 2), real=is_real)
-    assert reason is None
-    assert value is not None and value > 1
+    assert value > 1
     assert value == pytest.approx(independent.compute().item(), rel=1e-3)
-
-
-def test_fid_without_weights_is_absent_with_its_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def unreachable(*_: object, **__: object) -> None:
-        raise urllib.error.URLError("no network")
-
-    def untouched() -> Iterator[np.ndarray]:
-        raise AssertionError("no image may be read when FID is absent")
-        yield
-
-    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
-    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    value, reason = frechet_inception_distance(untouched(), untouched())
-    assert value is None
-    assert reason is not None and reason.startswith("FID is absent: Inception weights could not be downloaded")
-    assert "no network" in reason and "\n" not in reason

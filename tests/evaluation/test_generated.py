@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,14 +12,15 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.evaluation.appearance import appearance_histograms, color_distance, texture_distance
-from scenepalette.evaluation.diversity import ClassVariance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
+from scenepalette.evaluation.diversity import class_variance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
+from scenepalette.evaluation.evidence import Evidence
 from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
-from scenepalette.evaluation.frechet import frechet_inception_distance, segmenter_frechet_distance
+from scenepalette.evaluation.frechet import frechet_distance
 from scenepalette.evaluation.generated import evaluate_images
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.evaluation.precision_recall import precision_recall
@@ -93,8 +95,8 @@ def test_all_metrics_are_those_of_the_single_functions(
 ) -> None:
     real = make_pairs(count=6)
     metrics = evaluate(alexnet_weights=alexnet_weights)
-    assert metrics["segmenter_frechet"] == segmenter_frechet_distance(segmenter, real, generated, 2, fabric)
     of_real, of_generated = (segmenter_features(segmenter, pairs, 2, fabric) for pairs in (real, generated))
+    assert metrics["segmenter_frechet"] == frechet_distance(of_real, of_generated)
     shares = precision_recall(of_real, of_generated)
     assert (metrics["segmenter_precision"], metrics["segmenter_recall"]) == shares
     assert shares.precision != shares.recall
@@ -106,22 +108,21 @@ def test_all_metrics_are_those_of_the_single_functions(
         values = function(*counts)
         assert metrics[name] == pytest.approx(values.mean())
         assert [metrics[f"{name}/{class_name}"] for class_name in table.names] == pytest.approx(values.tolist())
-    network, _ = load_lpips(alexnet_weights)
-    assert network is not None
-    variance, similarities, distances = ClassVariance(3), [], []
+    network = load_lpips(alexnet_weights)
+    variances, similarities, distances = [], [], []
     for label in layouts:
         with torch.inference_mode():
             drawn = torch.cat([painted(torch.from_numpy(label.astype(np.int64))[None], draw) for draw in range(3)])
         images = ((drawn + 1) * 127.5).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
         similarities.append(mean_pairwise_ms_ssim(images))
         distances.append(mean_pairwise_lpips(images, network))
-        variance.add(images, label)
+        variances.append(class_variance(images, label, 3))
     assert metrics["ms_ssim"] == pytest.approx(np.mean(similarities))
     assert 0 < metrics["ms_ssim"] < 1
     assert metrics["lpips"] == pytest.approx(np.mean(distances))
     assert metrics["lpips"] > 0
-    assert metrics["class_variance"] == pytest.approx(variance.result().mean)
-    assert metrics["class_variance/wall"] == pytest.approx(variance.result().per_class[1])
+    assert metrics["class_variance"] == pytest.approx(np.mean(np.nanmean(variances, axis=0)))
+    assert metrics["class_variance/wall"] == pytest.approx(np.nanmean(variances, axis=0)[1])
     assert metrics["ms_ssim_scales"] == 2
     sizes = [metrics[name] for name in ("real_images", "generated_images", "layouts", "draws_per_layout")]
     assert sizes == [6, 6, 3, 3]
@@ -140,6 +141,33 @@ def test_what_needs_missing_weights_is_absent_with_its_reason(evaluate: Callable
     assert json.loads(json.dumps(metrics, allow_nan=False)) == metrics
 
 
+def test_no_image_is_read_for_weights_that_are_absent(
+    make_pairs: Callable[..., Pairs],
+    segmenter: nn.Module,
+    fabric: Fabric,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    asked = []
+
+    def unreachable(url: str, *_: object, **__: object) -> None:
+        asked.append(url)
+        raise urllib.error.URLError("no network")
+
+    def untouched(*_: object) -> None:
+        raise AssertionError("no image may be read when FID is absent")
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
+    monkeypatch.setattr(Pairs, "batch", untouched)
+    pairs = make_pairs(count=6)
+    evidence = Evidence(pairs, pairs, segmenter, batch_size=2, fabric=fabric, draws=lambda: iter(()))
+    for _ in range(2):
+        with pytest.raises(AbsentError, match=r"^Inception weights could not be downloaded .*no network"):
+            evidence["inception_shares"]
+    assert len(asked) == 1, "the download is tried once"
+
+
 @pytest.mark.slow
 def test_inception_metrics(
     evaluate: Callable[..., dict[str, Any]],
@@ -149,12 +177,11 @@ def test_inception_metrics(
 ) -> None:
     metrics = evaluate(inception_weights=inception_weights)
     real = make_pairs(count=6)
-    fid, _ = frechet_inception_distance([real.images], [generated.images], inception_weights)
-    assert fid is not None and fid > 1
-    assert metrics["fid"] == pytest.approx(fid, rel=1e-3)
-    network, _ = load_inception(inception_weights)
-    assert network is not None
+    network = load_inception(inception_weights)
     of_real, of_generated = (inception_features(network, [pairs.images]) for pairs in (real, generated))
+    fid = frechet_distance(of_real, of_generated)
+    assert fid > 1
+    assert metrics["fid"] == pytest.approx(fid, rel=1e-3)
     shares = precision_recall(of_real, of_generated)
     assert (metrics["precision"], metrics["recall"]) == shares
     assert shares.precision != shares.recall

@@ -13,7 +13,13 @@ from torchmetrics.classification import MulticlassConfusionMatrix, MulticlassJac
 from scenepalette.common.errors import DataError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.evaluation.miou import confusion_of_batch, confusion_per_image, intersection_over_union, mean_iou
+from scenepalette.evaluation.miou import (
+    confusion_of_batch,
+    confusion_per_image,
+    intersection_over_union,
+    mean_iou,
+    overlaps,
+)
 
 
 class ByBrightness(nn.Module):
@@ -55,7 +61,7 @@ def test_confusion_per_image_against_torchmetrics(make_pairs: Callable[..., Pair
         assert confusion[image].tolist() == independent.tolist()
     jaccard = MulticlassJaccardIndex(3, average="none", ignore_index=IGNORE_ID)(prediction, labels)
     assert (confusion.sum(axis=0).diagonal() > 0).sum() >= 2  # the comparison is not about zeros
-    np.testing.assert_allclose(intersection_over_union(confusion.sum(axis=0)), jaccard.numpy(), rtol=1e-6)
+    np.testing.assert_allclose(intersection_over_union(overlaps(confusion.sum(axis=0))), jaccard.numpy(), rtol=1e-6)
 
 
 def test_confusion_does_not_depend_on_the_batch_size(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
@@ -71,10 +77,10 @@ def test_network_of_another_number_of_classes_is_refused(make_pairs: Callable[..
 
 def test_intersection_over_union_by_hand() -> None:
     confusion = np.array([[3, 1, 0], [2, 4, 0], [0, 0, 0]])
-    values = intersection_over_union(confusion)
+    values = intersection_over_union(overlaps(confusion))
     assert values[:2].tolist() == pytest.approx([3 / 6, 4 / 7])
     assert math.isnan(values[2])
-    stacked = intersection_over_union(np.stack([confusion, confusion.T]))
+    stacked = intersection_over_union(overlaps(np.stack([confusion, confusion.T])))
     np.testing.assert_array_equal(stacked, [values, values])
 
 

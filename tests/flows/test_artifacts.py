@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.flows import artifacts
-from scenepalette.flows.artifacts import ProgressArtifact, inline_figures, key_of, publish_samples
+from scenepalette.flows.artifacts import ProgressArtifact, inline_figures, key_of, publish_report, publish_samples
 
 
 def write_figure(path: Path, size: tuple[int, int], noise: bool) -> None:
@@ -48,6 +48,31 @@ def test_a_figure_that_cannot_fit_is_named(tmp_path: Path) -> None:
 
 def test_text_without_figures_stays(tmp_path: Path) -> None:
     assert inline_figures("no figures", tmp_path) == "no figures"
+
+
+def tables_of(text: str) -> list[list[str]]:
+    """The lines of each table of a text."""
+    return [block.split("\n") for block in text.split("\n\n") if block.startswith("|")]
+
+
+def seen_width(table: list[str]) -> int:
+    """Pixels of a table as they were measured in the UI: 14-pixel Inter, 12 pixels on both sides of a cell."""
+    rows = [line[2:-2].split(" | ") for line in table]
+    lengths = [[len(re.sub(r"\\(.)", r"\1", cell)) for cell in row] for row in rows]
+    return sum(7 * max(column) + 24 for column in zip(*lengths, strict=True))
+
+
+def test_no_table_of_a_published_report_is_cut_off(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published: dict[str, str] = {}
+    monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, key, **_: published.update({key: text}))
+    monkeypatch.setattr(artifacts, "create_link_artifact", lambda *_, **__: None)
+    publish_report(finished_run / "report")
+    whole, shown = (finished_run / "report" / "report.md").read_text(encoding="utf-8"), published["report"]
+    assert max(map(seen_width, tables_of(whole))) > 718, "the report has wide tables"
+    assert max(map(seen_width, tables_of(shown))) <= 718
+    for table in tables_of(whole):
+        for line in table[2:]:
+            assert all(cell in shown for cell in line[2:-2].split(" | "))
 
 
 def test_keys_of_artifacts() -> None:

@@ -10,15 +10,18 @@ import pytest
 import yaml
 from PIL import Image
 
+from plugins import Plugins
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.shards.checking import verify_shards
+from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
-from scenepalette.pipeline.report.comparison import render_comparison_markdown
+from scenepalette.pipeline.report.comparison import comparison_page
+from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.compare import row_models
 
@@ -133,11 +136,34 @@ def test_a_comparison_measures_every_row(compared: Path) -> None:
 def test_pages_name_every_row_and_what_is_absent(compared: Path) -> None:
     folder = compared / "comparison/report"
     page, text = (folder / "comparison.html").read_text(), (folder / "comparison.md").read_text()
-    assert text == render_comparison_markdown(document_of(compared))
+    assert text == to_markdown(comparison_page(document_of(compared)))
     for name in CHOSEN:
         assert name in page and f"figures/{name}.png" in text
     assert page.count("data:image/png;base64,") == len(CHOSEN)
     assert "FID is absent" in text and "used as a segmenter" in text
+
+
+@pytest.mark.slow
+def test_a_metric_from_elsewhere_is_added_to_a_finished_comparison(
+    config: RunConfig, compared: Path, tmp_path: Path, plugins: Plugins
+) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(compared, folder)
+    source = """
+from scenepalette.evaluation.registry import Metric
+LEVEL = Metric("level", "mean of all pixels", ("generated",), lambda pairs: float(pairs.batch([0])[0].mean()))
+"""
+    plugins.install(METRICS, {"level": "{module}:LEVEL", "lost": "{module}:LOST"}, source=source)
+    run = Run(config, folder)
+    missing = [f"comparison/{name}/metrics" for name in CHOSEN]
+    assert run.missing(run.names_of("comparison")) == [*missing, "comparison/report"]
+    run.make(run.names_of("comparison"))
+    document = document_of(folder)
+    assert document["columns"][-1]["key"] == "level"
+    assert all(-1 <= row["metrics"]["level"] <= 1 for row in document["rows"])
+    for form in ("md", "html"):
+        page = (folder / f"comparison/report/comparison.{form}").read_text()
+        assert "level: mean of all pixels." in page and "stranger 1.0: its metric" in page
 
 
 @pytest.mark.slow

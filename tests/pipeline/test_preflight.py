@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.streets import STREETS
+from scenepalette.data.streets.dataset import STREETS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems

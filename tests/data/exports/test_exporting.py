@@ -24,7 +24,7 @@ from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting
 from scenepalette.data.exports import images as images_module
 from scenepalette.data.exports.exporting import FORMATS, export_shards
-from scenepalette.data.exports.rows import ExportedRow
+from scenepalette.data.exports.verified_shards import ExportedRow
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.schema import Row
 
@@ -136,26 +136,25 @@ def test_datasets_reads_the_tars(shards: tuple[Path, list[Row]], tmp_path: Path,
 
 
 @pytest.mark.parametrize("to", FORMATS)
-def test_an_interrupted_export_goes_on_and_ends_like_another(
+def test_an_interrupted_export_leaves_nothing_and_ends_like_another(
     to: str, shards: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
     folder, _ = shards
-    options = {"rows_per_tar": 3} if to == "webdataset" else {}
+    options: dict[str, Any] = {"rows_per_tar": 3} if to == "webdataset" else {}
     expected = all_files(export_shards(folder, to, tmp_path / "whole", **options))
     out, told = tmp_path / "out", []
 
     def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
+        if done == 5:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         export_shards(folder, to, out, progress=stop, **options)
-    assert not (out / "export.json").exists()
-    (out / ".half.png.0a1b2c3d.scenepalette-tmp").write_bytes(b"of a killed process")
-    first = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.suffix in (".png", ".tar")}
+    assert [path.name for path in out.iterdir()] == [exporting.LOCK]
+    (out / exporting.UNFINISHED / "train").mkdir(parents=True)
+    (out / exporting.UNFINISHED / "train/half.png").write_bytes(b"of a killed process")
     export_shards(folder, to, out, progress=lambda done, total: told.append((done, total)), **options)
-    assert all_files(out) == expected and told[-1] == (7, 7)
-    # What was recorded as finished was not written again.
-    assert first and all(path.stat().st_mtime_ns == stamp for path, stamp in first.items())
+    assert all_files(out) == expected and told == [(done, 7) for done in range(1, 8)]
     stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
     export_shards(folder, to, out, **options)
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == stamps
@@ -199,76 +198,67 @@ def test_a_folder_that_is_being_written_is_refused_in_the_same_process_too(
 
 
 @pytest.mark.parametrize("to", FORMATS)
-@pytest.mark.parametrize("removed", [(), (exporting.RECORDS,), (exporting.RECORDS, exporting.UNFINISHED)])
-def test_what_a_call_killed_at_its_end_left_is_cleaned_by_the_next(
-    to: str, removed: tuple[str, ...], shards: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("moved", [0, 1, 2])
+def test_a_call_killed_while_it_moved_files_into_place_is_finished_by_the_next(
+    to: str, moved: int, shards: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After export.json is written, records, mark and lock go, in this order."""
     folder, _ = shards
     expected = all_files(export_shards(folder, to, tmp_path / "whole"))
-    out = tmp_path / "out"
-    real = exporting.write_json
+    out, names, told = tmp_path / "out", [], []
+    real = Path.rename
 
-    def killed(path: Path, value: Any) -> None:
-        real(path, value)
-        if path.name == exporting.EXPORT:
+    def killed(path: Path, target: Path) -> Path:
+        if len(names) == moved:
             raise KeyboardInterrupt
+        names.append(path.name)
+        return real(path, target)
 
     with monkeypatch.context() as patch:
-        patch.setattr(exporting, "write_json", killed)
+        patch.setattr(Path, "rename", killed)
         with pytest.raises(KeyboardInterrupt):
             export_shards(folder, to, out)
-    (out / ".export.lock").touch()
-    for name in removed:
-        path = out / name
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
-    export_shards(folder, to, out)
-    assert all_files(out) == expected
+    assert len(names) == moved and exporting.EXPORT not in names
+    assert {path.name for path in out.iterdir()} == {exporting.LOCK, exporting.UNFINISHED, *names}
+    with pytest.raises(ConfigError, match="other shards or in another form"):
+        export_shards(folder, "images" if to == "coco" else "coco", out)
+    export_shards(folder, to, out, progress=lambda done, total: told.append(done))
+    assert all_files(out) == expected and told == []
     assert {path.name for path in out.iterdir()} == {path.name for path in (tmp_path / "whole").iterdir()}
 
 
-def test_a_call_killed_before_it_marked_the_folder_is_gone_on_with(
+def test_what_a_call_killed_at_its_very_end_left_is_removed_by_the_next(
     shards: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
-    folder, _ = shards
-    expected = all_files(export_shards(folder, "images", tmp_path / "whole"))
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / ".export.lock").touch()
-    (out / ".unfinished.json.0a1b2c3d.scenepalette-tmp").write_text("{")
-    export_shards(folder, "images", out)
+    out = export_shards(shards[0], "images", tmp_path / "out")
+    expected = all_files(out)
+    (out / exporting.UNFINISHED).mkdir()
+    (out / exporting.LOCK).touch()
+    export_shards(shards[0], "images", out)
     assert all_files(out) == expected
+    assert not any(path.name.startswith(".") for path in out.iterdir())
 
 
-FOREIGN = (
-    ".mine.tmp",
-    ".mine.0a1b2c3d.tmp",
-    ".mine.0a1b2c3.scenepalette-tmp",
-    "mine.0a1b2c3d.scenepalette-tmp",
-    "train/.mine.png.x.tmp",
-    ".finished/mine.txt",
-    ".finished/.mine.tmp",
-)
+FOREIGN = (".mine.tmp", "mine.0a1b2c3d.scenepalette-tmp", "train/mine.png")
 
 
-@pytest.mark.parametrize("to", FORMATS)
 @pytest.mark.parametrize("name", FOREIGN)
-def test_files_of_others_are_never_deleted(to: str, name: str, shards: tuple[Path, list[Row]], tmp_path: Path) -> None:
+def test_files_of_others_are_never_deleted(name: str, shards: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    """They are left alone beside what a killed call left; what has the name of an exported file is told."""
     out = tmp_path / "out"
-
-    def stop(done: int, total: int) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        export_shards(shards[0], to, out, progress=stop)
+    (out / exporting.UNFINISHED).mkdir(parents=True)
     (out / name).parent.mkdir(exist_ok=True)
     (out / name).write_text("mine")
-    own = out / ".half.png.0a1b2c3d.scenepalette-tmp"
-    own.write_text("of a killed call")
+    if name.startswith("train"):
+        with pytest.raises(ScenepaletteError, match="in the way of the export") as caught:
+            export_shards(shards[0], "images", out)
+        assert caught.value.problems == (str(out / "train"),)
+        (out / "train").rename(tmp_path / "train")
+        (tmp_path / "train/mine.png").rename(out / "mine.png")
+        name = "mine.png"
     for _ in range(2):
-        export_shards(shards[0], to, out)
-        assert (out / name).read_text() == "mine" and not own.exists()
-        assert {path.name for path in (out / ".finished").glob("*")} <= {Path(name).name}
+        export_shards(shards[0], "images", out)
+        assert (out / name).read_text() == "mine"
+    assert (out / "export.json").is_file() and not (out / exporting.UNFINISHED).exists()
 
 
 @pytest.mark.parametrize("name", [name for name in FOREIGN if "/" not in name])
@@ -312,21 +302,19 @@ def test_what_cannot_be_exported_is_told(shards: tuple[Path, list[Row]], tmp_pat
     assert len(caught.value.problems) == 3
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/letter.txt").write_text("dear")
-    with pytest.raises(ConfigError, match="no export that was begun"):
+    with pytest.raises(ConfigError, match="exists and is no export"):
         export_shards(folder, "images", tmp_path / "mine")
-    with pytest.raises(ConfigError, match="no export that was begun"):
+    with pytest.raises(ConfigError, match="exists and is no export"):
         export_shards(folder, "images", folder)
     out = export_shards(folder, "images", tmp_path / "out")
     with pytest.raises(ConfigError, match="other shards or in another form"):
         export_shards(folder, "coco", out)
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["letter.txt"]
-    with pytest.raises(ConfigError, match="no export that was begun"):
+    with pytest.raises(ConfigError, match="exists and is no export"):
         export_shards(folder, "images", tmp_path / "mine/letter.txt")
 
 
-def test_an_altered_shard_is_not_exported_and_finished_parts_stay(
-    shards: tuple[Path, list[Row]], tmp_path: Path
-) -> None:
+def test_an_altered_shard_is_not_exported(shards: tuple[Path, list[Row]], tmp_path: Path) -> None:
     folder, rows = shards
     path = folder / "train-00001-of-00002.parquet"
     content = bytearray(path.read_bytes())
@@ -335,13 +323,13 @@ def test_an_altered_shard_is_not_exported_and_finished_parts_stay(
     path.write_bytes(content)
     with pytest.raises(DataError, match="was altered since it was written"):
         export_shards(folder, "images", tmp_path / "out")
-    assert len(list((tmp_path / "out/train/images").iterdir())) == COUNTS[0]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [exporting.LOCK]
     path.write_bytes(good)
     export_shards(folder, "images", tmp_path / "out")
     assert len(list((tmp_path / "out/train/images").iterdir())) == len(rows)
 
 
-def test_a_full_disk_is_told_and_the_same_call_goes_on(
+def test_a_full_disk_is_told_and_takes_no_space(
     shards: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, _ = shards
@@ -357,6 +345,7 @@ def test_a_full_disk_is_told_and_the_same_call_goes_on(
     monkeypatch.setattr(images_module, "write_atomically", full)
     with pytest.raises(DataError, match="the disk is full"):
         export_shards(folder, "images", tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [exporting.LOCK]
     export_shards(folder, "images", tmp_path / "out")
     assert all_files(tmp_path / "out") == expected
 

@@ -133,3 +133,13 @@ def test_a_missing_split_and_an_empty_split_are_refused(folder_root: Path) -> No
     (folder_root / "val/labels").mkdir()
     with pytest.raises(DataError, match="the split is empty"):
         open_folder(folder_root, "val")
+
+
+def test_a_class_file_that_leads_out_of_the_data_set_is_refused(folder_root: Path, tmp_path: Path) -> None:
+    outside = tmp_path.parent / f"{tmp_path.name}-classes.csv"
+    (folder_root / "classes.csv").rename(outside)
+    (folder_root / "classes.csv").symlink_to(outside)
+    with pytest.raises(DataError, match="link out of"):
+        open_folder(folder_root, "train")
+    # Named by the user it is the user's own.
+    assert len(open_folder(folder_root, "train", class_file=folder_root / "classes.csv")) == 3

@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_file
 from scenepalette.data.datasets import open_dataset
-from scenepalette.data.exports import images
+from scenepalette.data.exports import exporting, images
 from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.schema import SCHEMA
 from scenepalette.pipeline.cli import progress
@@ -248,11 +248,11 @@ def test_an_error_gives_the_terminal_back(finished_run: Path, tmp_path: Path, mo
     monkeypatch.setattr(progress, "choose_progress", lambda: bar)
 
     def full() -> None:
-        # The bar is drawn when the first part is written.
+        # The bar is drawn when the first row is written.
         if finished:
             raise DataError("the disk is full")
 
-    monkeypatch.setattr(images, "sync_disks", full)
+    monkeypatch.setattr(exporting, "sync_disks", full)
     invoke("export", str(finished_run / "shards/full"), "--to", "images", "--out", str(tmp_path / "out"), expected=1)
     assert finished == [False, True]
 

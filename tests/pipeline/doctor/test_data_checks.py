@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import problems_by_check
 from scenepalette.pipeline.doctor.scan import Scan

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.data.readers.camvid import open_camvid
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor.scan import scan
 
 

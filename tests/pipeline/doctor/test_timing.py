@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scenepalette.data.streets import Streets
+from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import timing
 from scenepalette.pipeline.doctor.measure import measured_names

@@ -79,10 +79,12 @@ def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
             "palette_components": 3,
             "aic": [10.0, 6.0, 5.0, 7.0],
             "palette_kl": {"full": generator.uniform(0, 0.2, 30)},
-            "fsd": 12.5,
-            "fid": None,
-            "fid_absent_because": "no Inception weights <here>",
-            "segmenter_frechet": 3.25,
+            "metrics": {
+                "fsd": 12.5,
+                "fid": None,
+                "fid_absent_because": "no Inception weights <here>",
+                "segmenter_frechet": 3.25,
+            },
             "samples": {kind: [_pair(generator, kind) for _ in range(2)] for kind in ("full", "partial", "semi")},
             "real_samples": [_pair(generator, "full")],
             "noise_samples": [

@@ -11,10 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from plugins import Plugins
 from scenepalette.common.errors import DataError
 from scenepalette.evaluation.miou import mean_iou
+from scenepalette.evaluation.registry import METRICS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values, write_report
 from scenepalette.pipeline.report.results import ReportInputs
+from scenepalette.pipeline.run import Run
 
 MakeInputs = Callable[..., ReportInputs]
 
@@ -81,7 +86,7 @@ def test_a_class_that_never_occurs_is_null(make_inputs: MakeInputs, tmp_path: Pa
         confusion[:, 2, :] = 0
         confusion[:, :, 2] = 0
         arms.append(replace(run, confusion=confusion))
-    document = write_report(tmp_path, replace(inputs, arms=arms, fsd=float("nan")))
+    document = write_report(tmp_path, replace(inputs, arms=arms, metrics={**inputs.metrics, "fsd": float("nan")}))
     absent = document["arms"][1]["per_class"]["car_<b>|x"]
     assert absent["mean"] is None and absent["ci95"] == [None, None] and absent["values"] == [None, None]
     assert document["layouts"]["fsd"] is None
@@ -130,7 +135,7 @@ def test_a_run_without_the_optional_parts_still_reports(make_inputs: MakeInputs,
 
 
 def test_all_problems_are_named_at_once(make_inputs: MakeInputs, tmp_path: Path) -> None:
-    inputs = make_inputs(gan_train={"full": "nowhere"}, fid_absent_because=None)
+    inputs = make_inputs(gan_train={"full": "nowhere"}, metrics={"fid": None})
     arms = [replace(run, name="renamed" if run.name == "real" else run.name) for run in inputs.arms]
     arms[1] = replace(arms[1], steps=7)
     arms[2] = replace(arms[2], confusion=arms[2].confusion[:3])
@@ -151,3 +156,26 @@ def test_json_values_are_plain() -> None:
         "e": True,
     }
     assert to_json_values(value) == {"a": 0.5, "b": [3, None], "c": [1.0, None], "d": "x", "e": True}
+
+
+def test_a_metric_from_elsewhere_is_added_to_a_finished_report(
+    tiny_config: RunConfig, copy_of_run: Callable[..., Path], plugins: Plugins
+) -> None:
+    source = """
+from scenepalette.evaluation.registry import Metric
+LEVEL = Metric("level", "mean of all pixels", ("generated",), lambda pairs: float(pairs.batch([0])[0].mean()))
+BROKEN = Metric("broken", "nothing", ("draws",), lambda draws: draws.no_such_part)
+"""
+    entries = {"level": "{module}:LEVEL", "broken": "{module}:BROKEN", "lost": "{module}:LOST"}
+    folder = copy_of_run()
+    plugins.install(METRICS, entries, source=source)
+    run = Run(tiny_config, folder)
+    assert run.missing(run.names_of("report")) == ["report"]
+    run.make(run.names_of("report"))
+    document = json.loads((folder / "report/report.json").read_text(encoding="utf-8"))
+    assert -1 <= document["images"]["level"] <= 1 and document["images"]["broken"] is None
+    for form in ("md", "html"):
+        page = (folder / f"report/report.{form}").read_text(encoding="utf-8").replace("\\", "")
+        assert "Mean of all pixels." in page and wording.number(document["images"]["level"]) in page
+        assert "broken is absent: stranger 1.0 failed (AttributeError" in page
+        assert "stranger 1.0: its metric" in page and "has no attribute" in page

@@ -7,13 +7,12 @@ import pytest
 
 import scenepalette.pipeline.report.statistics as statistics
 from scenepalette.common.randomness import numpy_generator
+from scenepalette.evaluation.miou import intersection_over_union
 from scenepalette.pipeline.report.results import ArmRun
 from scenepalette.pipeline.report.statistics import (
     Difference,
     compare_arms,
     estimate_miou,
-    overlap_counts,
-    overlap_to_iou,
     verdict,
 )
 
@@ -54,7 +53,7 @@ def test_iou_equals_a_count_by_cells_and_is_nan_for_an_absent_class() -> None:
     confusion = _confusion(1)
     confusion[:, 1, :] = 0
     confusion[:, :, 1] = 0
-    iou = overlap_to_iou(overlap_counts(confusion, (0,)).sum(0))
+    iou = intersection_over_union(statistics._counts(confusion, (0,)).sum(0))
     everything = [_loop_iou(confusion.sum(0), class_id) for class_id in range(CLASSES)]
     np.testing.assert_allclose(iou[CLASSES:], everything)
     assert np.isnan(everything[1])

@@ -1,0 +1,156 @@
+"""Named things of one kind, built in or from packages elsewhere: see `Registry`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
+from typing import Any, Generic, TypeVar
+
+from scenepalette.common.errors import ConfigError
+
+T = TypeVar("T")
+PACKAGE = "scenepalette"
+
+
+class Registry(Generic[T]):
+    """Everything of one kind by name: the built-in entries, and those that installed packages declare.
+
+    A package adds an entry by an entry point of the group, for example in its pyproject.toml:
+
+        [project.entry-points."scenepalette.datasets"]
+        my-data = "my_package.reader:MY_DATA"
+
+    Built-in entries win over plug-ins of the same name. A plug-in that cannot be used is logged once as a warning and
+    left out; only asking for it by name is an error. Entry points are read once per process.
+    """
+
+    def __init__(
+        self,
+        group: str,
+        builtin: Mapping[str, str | T],
+        check: Callable[[str, object], str | None],
+        *,
+        noun: str | None = None,
+    ) -> None:
+        """Create a registry; nothing is imported before it is asked for.
+
+        Args:
+            group: Group of the entry points, for example "scenepalette.image_systems".
+            builtin: The entries of this package; a string "module:attribute" is imported on first use.
+            check: Says what an entry of that name lacks, as the end of a sentence, or returns None.
+            noun: What messages call an entry; by default from the group, for example "image system".
+        """
+        self.group = group
+        self.noun = noun or group.rpartition(".")[2].replace("_", " ").removesuffix("s")
+        self._builtin = dict(builtin)
+        self._check = check
+        self._loaded: dict[str, T] = {}
+        self._refused: dict[str, str] = {}
+        self._clashes: list[str] = []
+        self._declared: dict[str, EntryPoint] | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names that can be used, built-in ones first; this imports the plug-ins, not the built-in ones."""
+        return (*self._builtin, *(name for name in self._plugins() if self._load(name) is None))
+
+    def get(self, name: str) -> T:
+        """Return an entry.
+
+        Raises:
+            ConfigError: There is none of that name, or it is a plug-in that cannot be used.
+        """
+        reason = self._load(name)
+        if reason is not None:
+            raise ConfigError(reason)
+        return self._loaded[name]
+
+    def source(self, name: str) -> str:
+        """Return where an entry comes from: "scenepalette", or name and version of the distribution that declares it.
+
+        Raises:
+            KeyError: There is none of that name.
+        """
+        return PACKAGE if name in self._builtin else _distribution(self._plugins()[name])
+
+    def problems(self) -> tuple[str, ...]:
+        """Return one line per plug-in that cannot be used, naming its package and the remedy."""
+        self.names()
+        return (*self._clashes, *self._refused.values())
+
+    def reset(self) -> None:
+        """Forget what was imported and installed, so that entry points are read again."""
+        self._loaded, self._refused, self._clashes, self._declared = {}, {}, [], None
+        _installed.cache_clear()
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the names."""
+        return iter(self.names())
+
+    def __len__(self) -> int:
+        """Return the number of names."""
+        return len(self.names())
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether an entry of that name can be used."""
+        return isinstance(name, str) and self._load(name) is None
+
+    def _plugins(self) -> dict[str, EntryPoint]:
+        """Return the entry points that have a name of their own; the others are problems."""
+        if self._declared is not None:
+            return self._declared
+        self._declared = {}
+        for entry in sorted(_installed(self.group), key=lambda entry: (entry.name, _distribution(entry))):
+            name, package = entry.name, _distribution(entry)
+            if name not in self._builtin and name not in self._declared:
+                self._declared[name] = entry
+                continue
+            text = (
+                f"{package}: its {self.noun} '{name}' has the name of one of {self.source(name)}, which is used "
+                "instead. Rename it there, or uninstall the package that you do not need."
+            )
+            self._clashes.append(_warned(text))
+        return self._declared
+
+    def _load(self, name: str) -> str | None:
+        """Import an entry unless that was done; return why it cannot be used, or None."""
+        if name in self._loaded:
+            return None
+        if name in self._builtin:
+            entry = self._builtin[name]
+            value: Any = EntryPoint(name, entry, self.group).load() if isinstance(entry, str) else entry
+            self._loaded[name] = value
+            return None
+        if name in self._refused:
+            return self._refused[name]
+        plugins = self._plugins()
+        if name not in plugins:
+            return f"There is no {self.noun} '{name}'; known are {', '.join(self.names())}."
+        try:
+            loaded: Any = plugins[name].load()
+            reason = self._check(name, loaded)
+        except (Exception, SystemExit) as error:
+            # A stranger's module may raise anything when it is imported, and must not keep others from being used.
+            reason = f"{plugins[name].value} cannot be imported ({type(error).__name__}: {error})"
+        if reason is None:
+            self._loaded[name] = loaded
+            return None
+        package = _distribution(plugins[name])
+        text = f"{package}: its {self.noun} '{name}' cannot be used: {reason}. Update or uninstall that package."
+        return self._refused.setdefault(name, _warned(text))
+
+
+@cache
+def _installed(group: str) -> EntryPoints:
+    return entry_points(group=group)
+
+
+def _distribution(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else entry.module
+
+
+def _warned(text: str) -> str:
+    line = " ".join(text.split())
+    logging.getLogger(__name__).warning("%s", line)
+    return line

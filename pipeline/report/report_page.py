@@ -1,0 +1,173 @@
+"""The report as a page, from the document that report.json holds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report.page import (
+    Block,
+    Bullets,
+    Cards,
+    Cell,
+    Code,
+    Figure,
+    Heading,
+    Page,
+    Table,
+    Text,
+    provenance_table,
+    show_value,
+)
+from scenepalette.pipeline.report.results import REAL_ARM
+from scenepalette.pipeline.report.wording import interval, number, percent, points
+
+STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
+# In a table; sentences say it in full.
+NO_DIFFERENCE = "no difference shown"
+
+
+def report_page(document: Mapping[str, Any]) -> Page:
+    """Return the page; every report of schema 1 can be worded again.
+
+    Args:
+        document: The content of report.json.
+    """
+    dataset = document["dataset"]
+    height, width = dataset["size"]
+    both = wording.has_excluded_classes(document)
+    note = " mIoU* averages over all classes, mIoU over the evaluated ones." if both else ""
+    trainings = wording.training(document)
+    durations = [(name, wording.duration(seconds)) for name, seconds in document["durations"].items()]
+    command = document["provenance"].get("command")
+    bootstrap = document["bootstrap"]
+    blocks: list[Block] = [
+        _cards(document),
+        Bullets(wording.findings(document)),
+        Heading("Arms"),
+        _arms(document, both),
+        Text(wording.method(document) + note),
+        Bullets(wording.cautions(document), title="Before acting on this"),
+        *_figures(document, "arms"),
+        Heading("Generated pairs by themselves"),
+        Text(
+            "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "
+            "GAN-test: the segmenter trained on real images, tested on generated pairs; near its value on real images "
+            "is good."
+        ),
+        _pairs(document),
+        Table(("Metric", "Value", "Better", "What it says"), wording.measures(document), long=1),
+        # Reports of earlier versions name none.
+        *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
+        *_figures(document, "generators"),
+        *([Heading("Training"), Bullets(trainings)] if trainings else []),
+        Heading("Classes"),
+        _classes(document),
+        Text(
+            "IoU in percent; ▲ above and ▼ below real by a paired interval that leaves out zero. * is left out of mIoU."
+        ),
+        *_figures(document, "classes"),
+        Heading("Samples"),
+        *_figures(document, "samples"),
+        Heading("Provenance"),
+        provenance_table(document),
+        *([Table(("Stage", "Time"), durations, numeric=(1,))] if durations else []),
+        Heading("How to reproduce"),
+        *([Code(show_value(command))] if command else []),
+        Text(
+            f"The same version, configuration and seed give the same data; the intervals use {bootstrap['samples']} "
+            f"resamples with seed {bootstrap['seed']}. All numbers of this page are in report.json."
+        ),
+    ]
+    return Page(
+        title=f"Do generated pairs help on {dataset['name']}?",
+        headline=wording.headline(document),
+        introduction=f"{dataset['train']} training and {dataset['val']} validation images, {height}x{width} (height x "
+        f"width), {len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
+        f"source: {dataset['licence'] or 'not given'}.",
+        blocks=blocks,
+    )
+
+
+def _estimate(estimate: Mapping[str, Any] | None) -> Cell:
+    return Cell(wording.NO_VALUE) if estimate is None else Cell(percent(estimate["mean"]), interval(estimate))
+
+
+def _cards(document: Mapping[str, Any]) -> Cards:
+    real, images = wording.arm_named(document, REAL_ARM)["miou"], document["images"]
+    cards = [("mIoU, real data alone", f"{percent(real['mean'])} %", f"95 % interval {interval(real)}")]
+    cards += [
+        (f"GAN-train, {kind}", f"{percent(estimate['mean'])} %", "trained on generated pairs alone")
+        for kind, estimate in document["gan_train"].items()
+    ]
+    cards.append(("FSD of layouts", number(document["layouts"]["fsd"]), "lower is better"))
+    if images["fid"] is not None:
+        cards.append(("FID of images", number(images["fid"]), "lower is better"))
+    else:
+        value = number(images["segmenter_frechet"])
+        cards.append(("Segmenter Fréchet distance", value, "lower is better; FID absent"))
+    return Cards(cards)
+
+
+def _arms(document: Mapping[str, Any], both: bool) -> Table:
+    # Arms without real data are often far off and would squeeze the others; they get no axis where it does not reach.
+    compared = wording.augmentation_arms(document) or document["arms"]
+    ends = [abs(end) for arm in compared for end in arm["delta_vs_real"]["ci95"] if end is not None]
+    scale = max([0.01, *ends])
+    rows = []
+    for arm in document["arms"]:
+        delta, style = arm["delta_vs_real"], STYLES.get(arm["verdict"], "same")
+        low, high = delta["ci95"]
+        against = Cell(wording.NO_VALUE)
+        if arm["name"] != REAL_ARM and low is not None:
+            reached = max(abs(low), abs(high)) <= scale
+            axis = (low / scale, delta["mean"] / scale, high / scale) if reached else None
+            against = Cell(points(delta["mean"]), interval(delta, signed=True), style, axis)
+        rows.append(
+            (
+                arm["name"],
+                _estimate(arm["miou"]),
+                against,
+                Cell(NO_DIFFERENCE if style == "same" else arm["verdict"], style=style),
+                *([percent(arm["miou_all"]["mean"])] if both else []),
+                f"{len(arm['seeds'])} x {arm['steps']}",
+                arm["description"],
+            )
+        )
+    head = ["Arm", "mIoU, % [95 %]", "Against real, points [95 %]", "Verdict", *(["mIoU*, %"] if both else [])]
+    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=(1, 4) if both else (1,), long=1)
+
+
+def _pairs(document: Mapping[str, Any]) -> Table:
+    train, test = document["gan_train"], document["gan_test"]
+    rows = [(kind, _estimate(train.get(kind)), _estimate(test.get(kind))) for kind in {**train, **test}]
+    real = wording.arm_named(document, REAL_ARM)["miou"]
+    rows.append(("real data, for reference", _estimate(real), _estimate(document["gan_test_real"])))
+    return Table(("Pairs", "GAN-train, mIoU % [95 %]", "GAN-test, mIoU % [95 %]"), rows, numeric=(1, 2))
+
+
+def _classes(document: Mapping[str, Any]) -> Table:
+    dataset, arms = document["dataset"], document["arms"]
+    rows = []
+    for name in dataset["classes"]:
+        cells: list[Cell | str] = [
+            name if name in dataset["eval_classes"] else f"{name} *",
+            percent(dataset["val_class_shares"][name]),
+        ]
+        for arm in arms:
+            estimate = arm["per_class"][name]
+            mark = "" if arm["name"] == REAL_ARM else wording.direction(estimate["delta_vs_real"])
+            style = {"▲": "gains", "▼": "loses"}.get(mark, "")
+            cells.append(Cell(f"{percent(estimate['mean'])} {mark}".strip(), style=style))
+        rows.append(cells)
+    head = ["Class", "Pixels, %", *(arm["name"] for arm in arms)]
+    return Table(head, rows, numeric=range(1, len(head)))
+
+
+def _figures(document: Mapping[str, Any], section: str) -> list[Figure]:
+    return [
+        Figure(figure["file"], figure["title"], figure["caption"])
+        for figure in document["figures"]
+        if figure["section"] == section
+    ]
