@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.files import read_json, write_json
-from scenepalette.common.progress import Progress
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.labels import one_hot
@@ -21,15 +20,13 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.evaluation.registry import metrics_from_elsewhere
-from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.report import comparison as report
-from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult
+from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult, write_comparison
 from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import image_model
@@ -92,24 +89,50 @@ class RowMetricsUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Measure the row."""
+        config, models = run.config, self.models
         train, validation, filled_labels = run.data
-        config, pairs = run.config, run.run_dir / self.pairs
-        measure_row(
-            folder,
-            self.models,
-            config,
-            run=run,
-            pairs=FirstPairs(ShardPairs(pairs), config.compare.pairs),
-            train=train,
-            validation=validation,
-            filled_labels=filled_labels,
-            image_generator=self.models.image.load(run, self.models.image_weights(run.run_dir)),
-            judge=load_judge(run),
-            palettes=stored_palettes(pairs, config.compare.pairs),
-            confusion=read_confusion(run.run_dir / self.segmenter),
+        image_generator = models.image.load(run, models.image_weights(run.run_dir))
+        count = train.table.num_classes
+        chosen = (
+            np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
+        )
+
+        def images_of_layouts(label: Tensor, draw: int) -> Tensor:
+            # Noise follows from draw and layout alone, whatever the batch.
+            randoms = [
+                torch_generator(config.seed, "compare", draw, int(ids.sum()), int(ids[::3, ::3].sum())) for ids in label
+            ]
+            noise = image_generator.sample_noise(None, label, randoms)
+            return image_generator(one_hot(label, count), noise).float()
+
+        # As many pairs as there are validation images are compared with these.
+        pairs = FirstPairs(ShardPairs(run.run_dir / self.pairs), min(len(validation), config.compare.pairs))
+        given: dict[str, Any] = {"gan_train": read_confusion(run.run_dir / self.segmenter)}
+        if models.layout is not None:
+            requested, achieved = stored_palettes(run.run_dir / self.pairs, config.compare.pairs)
+            given |= {"real_palettes": real_palettes(train), "achieved_palettes": achieved}
+            if LAYOUT_SYSTEMS[models.layout.system].conditional:
+                given["requested_palettes"] = requested
+        elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
+            critic = models.image.load_critic(run)
+            given["discriminator"] = discriminator_confusion(critic, models.image.system, validation, run.fabric)
+        metrics = evaluate_images(
+            images_of_layouts,
+            np.asarray(filled_labels[chosen]),
+            validation,
+            pairs,
+            load_judge(run),
+            batch_size=EVALUATION_BATCH,
             fabric=run.fabric,
+            draws=config.compare.draws,
+            inception_weights=config.report.inception_weights,
+            alexnet_weights=config.compare.alexnet_weights,
+            seed=config.seed,
+            given=given,
             progress=run.progress,
         )
+        trained_on = read_metadata(models.image_weights(run.run_dir)).get(PERCEPTUAL)
+        write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,20 +175,26 @@ class ComparisonUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Write the table."""
-        train, validation, _ = run.data
+        units = {name: unit for name, unit in run.comparison_units.items() if name != self.name}
+        results = [
+            RowResult(
+                name=unit.row,
+                row=ROWS[unit.row],
+                trained=unit.models.units,
+                metrics=read_json(run.run_dir / unit.name / METRICS),
+                gan_train=read_confusion(run.run_dir / unit.segmenter),
+                pairs=run.run_dir / unit.pairs,
+            )
+            for unit in self.measured
+        ]
         write_comparison(
             folder,
             run.config,
-            run_dir=run.run_dir,
-            measured=self.measured,
-            train=train,
-            validation=validation,
+            results,
             real_confusion=read_confusion(run.run_dir / judge_of(run.config)),
-            durations={
-                name: seconds_spent(run.run_dir, unit)
-                for name, unit in run.comparison_units.items()
-                if name != self.name
-            },
+            train=run.data.train,
+            validation=run.data.validation,
+            durations={name: seconds_spent(run.run_dir, unit) for name, unit in units.items()},
             provenance=provenance(run),
         )
 
@@ -223,79 +252,6 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
     return [*units, page]
 
 
-def measure_row(
-    folder: Path,
-    models: PairModels,
-    config: RunConfig,
-    *,
-    run: Workspace,
-    pairs: FirstPairs,
-    train: Pairs,
-    validation: Pairs,
-    filled_labels: np.ndarray,
-    image_generator: ImageGenerator,
-    judge: nn.Module,
-    palettes: tuple[np.ndarray, np.ndarray],
-    confusion: np.ndarray,
-    fabric: Fabric,
-    progress: Progress,
-) -> None:
-    """Measure one row and write metrics.json.
-
-    Args:
-        folder: Output folder.
-        models: What made the pairs.
-        config: The run's configuration.
-        run: The run that has the models.
-        pairs: The row's pairs; as many as there are validation images are compared with these.
-        train: Real training pairs.
-        validation: Real validation pairs.
-        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
-        image_generator: The row's image generator, in eval mode on the fabric's device.
-        judge: Segmenter trained on real pairs.
-        palettes: Requested and achieved palettes [M, K] of the pairs.
-        confusion: Confusion matrices [N, K, K] of the segmenter that was trained on the row's pairs (GAN-train).
-        fabric: Device and precision.
-        progress: Watches the evaluations.
-    """
-    count = train.table.num_classes
-    chosen = np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
-
-    def images_of_layouts(label: Tensor, draw: int) -> Tensor:
-        # Noise follows from draw and layout alone, whatever the batch.
-        randoms = [
-            torch_generator(config.seed, "compare", draw, int(ids.sum()), int(ids[::3, ::3].sum())) for ids in label
-        ]
-        noise = image_generator.sample_noise(None, label, randoms)
-        return image_generator(one_hot(label, count), noise).float()
-
-    given: dict[str, Any] = {"gan_train": confusion}
-    if models.layout is not None:
-        given |= {"real_palettes": real_palettes(train), "achieved_palettes": palettes[1]}
-        if LAYOUT_SYSTEMS[models.layout.system].conditional:
-            given["requested_palettes"] = palettes[0]
-    elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        critic = models.image.load_critic(run)
-        given["discriminator"] = discriminator_confusion(critic, models.image.system, validation, fabric)
-    metrics = evaluate_images(
-        images_of_layouts,
-        np.asarray(filled_labels[chosen]),
-        validation,
-        FirstPairs(pairs, len(validation)),
-        judge,
-        batch_size=EVALUATION_BATCH,
-        fabric=fabric,
-        draws=config.compare.draws,
-        inception_weights=config.report.inception_weights,
-        alexnet_weights=config.compare.alexnet_weights,
-        seed=config.seed,
-        given=given,
-        progress=progress,
-    )
-    trained_on = read_metadata(models.image_weights(run.run_dir)).get(PERCEPTUAL)
-    write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
-
-
 def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
     """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
@@ -318,39 +274,3 @@ def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, f
             prediction = predict(critic, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
     return total
-
-
-def write_comparison(
-    folder: Path,
-    config: RunConfig,
-    *,
-    run_dir: Path,
-    measured: Sequence[RowMetricsUnit],
-    train: Pairs,
-    validation: Pairs,
-    real_confusion: np.ndarray,
-    durations: Mapping[str, float],
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    results = [
-        RowResult(
-            name=unit.row,
-            row=ROWS[unit.row],
-            trained=unit.models.units,
-            metrics=read_json(run_dir / unit.name / METRICS),
-            gan_train=read_confusion(run_dir / unit.segmenter),
-            pairs=run_dir / unit.pairs,
-        )
-        for unit in measured
-    ]
-    report.write_comparison(
-        folder,
-        config,
-        results,
-        real_confusion=real_confusion,
-        train=train,
-        validation=validation,
-        durations=durations,
-        provenance=provenance,
-    )

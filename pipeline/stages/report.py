@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from scenepalette.common.progress import Progress
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot
@@ -28,7 +27,7 @@ from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
-from scenepalette.generators.palettes import PaletteSampler, palette_divergence
+from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
@@ -76,12 +75,9 @@ class ReportUnit(Unit):
     @classmethod
     def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Say if too few pairs are asked for."""
-        pairs = config.generate.pairs
-        return (
-            [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {pairs}"]
-            if pairs < LEAST
-            else []
-        )
+        if config.generate.pairs >= LEAST:
+            return []
+        return [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {config.generate.pairs}"]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
@@ -90,31 +86,7 @@ class ReportUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
-        train, validation, filled_labels = run.data
-        units = {name: unit for name, unit in run.run_units.items() if name != self.name}
-        logs = {
-            name: (unit.part, run.run_dir / name / METRICS_FILE)
-            for name, unit in units.items()
-            if unit.stage in ("layouts", "images", "finetuned")
-        }
-        predicted = any(PAIR_KINDS[kind].predicts for kind in run.config.generate.kinds)
-        make_report(
-            folder,
-            run.config,
-            run_dir=run.run_dir,
-            train=train,
-            validation=validation,
-            filled_labels=filled_labels,
-            sampler=load_sampler(run.run_dir / "palettes"),
-            unlabelled=read_unlabelled(run.run_dir / "unlabelled") if predicted else None,
-            image_generator=image_model(run.config).load(run),
-            training_logs={name: path for name, (_, path) in logs.items()},
-            training_curves={part: path for name, (part, path) in logs.items() if units[name].stage != "finetuned"},
-            durations={name: seconds_spent(run.run_dir, unit) for name, unit in units.items()},
-            provenance=provenance(run),
-            fabric=run.fabric,
-            progress=run.progress,
-        )
+        write_report(folder, measure_run(run))
 
 
 def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
@@ -144,46 +116,13 @@ def provenance(run: Workspace) -> dict[str, Any]:
     }
 
 
-def make_report(
-    folder: Path,
-    config: RunConfig,
-    *,
-    run_dir: Path,
-    train: Pairs,
-    validation: Pairs,
-    filled_labels: np.ndarray,
-    sampler: PaletteSampler,
-    unlabelled: UnlabelledImages | None,
-    image_generator: ImageGenerator,
-    training_logs: Mapping[str, Path],
-    training_curves: Mapping[str, Path],
-    durations: Mapping[str, float],
-    provenance: Mapping[str, Any],
-    fabric: Fabric,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Write report.json, report.md, report.html and the figures.
-
-    Args:
-        folder: Output folder.
-        config: The run's configuration.
-        run_dir: The run directory, whose finished folders are read.
-        train: Real training pairs.
-        validation: Real validation pairs.
-        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
-        sampler: The palette sampler.
-        unlabelled: Images behind pseudo pairs, if there are any.
-        image_generator: Layout to image, in eval mode on the fabric's device.
-        training_logs: Metrics of each training of generators, by unit.
-        training_curves: The same without fine-tunings, by system.
-        durations: Seconds per unit of the run.
-        provenance: Versions, hashes and hardware.
-        fabric: Device and precision.
-        progress: Watches the evaluations.
-
-    Returns:
-        The content of report.json.
-    """
+def measure_run(run: Workspace) -> ReportInputs:
+    """Evaluate the pairs of a run, and gather everything that its report is written from."""
+    config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
+    train, validation, filled_labels = run.data
+    sampler = load_sampler(run_dir / "palettes")
+    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
+    unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
     segmenters = config.segmenters
     arms = [
         ArmRun(
@@ -213,7 +152,7 @@ def make_report(
     shown = "full" if "full" in shards else config.generate.kinds[0]
     generated = FirstPairs(shards[shown], count)
     noise_samples, noise_difference = _noise_samples(
-        image_generator, filled_labels, train.table.num_classes, config.seed, fabric
+        image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
     )
     evidence = Evidence(
         FirstPairs(validation, count),
@@ -239,7 +178,10 @@ def make_report(
         },
         progress=progress,
     )
-    inputs = ReportInputs(
+    units = {name: unit for name, unit in run.run_units.items() if not isinstance(unit, ReportUnit)}
+    # Of this run alone: a comparison of systems trains others in the same folders.
+    trained = [unit for unit in units.values() if unit.stage in ("layouts", "images", "finetuned")]
+    return ReportInputs(
         dataset={
             "name": train.name,
             "train": len(train),
@@ -267,14 +209,15 @@ def make_report(
             if "full" in palettes
             else {}
         ),
-        training_curves=training_curves,
-        training_logs=training_logs,
-        durations=durations,
-        provenance=provenance,
+        training_curves={
+            unit.part: run_dir / unit.name / METRICS_FILE for unit in trained if unit.stage != "finetuned"
+        },
+        training_logs={unit.name: run_dir / unit.name / METRICS_FILE for unit in trained},
+        durations={name: seconds_spent(run_dir, unit) for name, unit in units.items()},
+        provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
     )
-    return write_report(folder, inputs)
 
 
 def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:
