@@ -34,7 +34,6 @@ from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, s
 from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import build_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.training.fabric import computes_bfloat16
 from scenepalette.training.memory import keep_freed_memory
@@ -75,7 +74,7 @@ def layout_case(name: str, label: Tensor, classes: int, width: float) -> tuple[n
         stable_steps=(1,) * levels,
         batch_sizes=(1,) * levels,
     )
-    network = build_layout_generator(name, classes, size, settings)
+    network = LAYOUT_SYSTEMS[name].build_generator(classes, size, settings)
     noise = torch.randn(len(label), settings.noise_features)
     if not isinstance(network, PartialLayoutGenerator):
         return network, [noise, labels_to_palette(label, classes)]

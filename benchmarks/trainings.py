@@ -32,7 +32,7 @@ from scenepalette.generators.kernels import winograd
 from scenepalette.generators.kernels.label_patches import Conditions
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import build_layout_generator, train_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig
@@ -121,7 +121,7 @@ def _layout_training(
         batch_sizes=(batch,) * (doublings + 1),
         checkpoint_every=10**6,
     )
-    network = build_layout_generator(name, pairs.table.num_classes, pairs.size, settings)
+    network = LAYOUT_SYSTEMS[name].build_generator(pairs.table.num_classes, pairs.size, settings)
     training = partial(
         train_layout_generator,
         kind=name,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
+
+from scenepalette.common.problems import Problem, ProblemKind
 
 SHOWN_PROBLEMS = 20
 
@@ -24,13 +27,30 @@ class ScenepaletteError(Exception):
             lines.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS} more")
         super().__init__("\n".join(lines))
 
-    def __reduce__(self) -> tuple[type[ScenepaletteError], tuple[str, tuple[str, ...]]]:
+    def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with both arguments, so that the error survives a process boundary."""
         return type(self), (self.summary, self.problems)
 
 
 class DataError(ScenepaletteError):
-    """A data set or shard that cannot be used as it is."""
+    """A data set or shard that cannot be used as it is.
+
+    Attributes:
+        found: The problems of the data set's files, as far as they were reported as `Problem`s.
+        kind: What kind of problem the summary states, for an error about one file.
+    """
+
+    def __init__(
+        self, summary: str, problems: Sequence[str | Problem] = (), *, kind: ProblemKind = ProblemKind.FILE
+    ) -> None:
+        """Create the error from a summary and all problems found; see `ScenepaletteError`."""
+        super().__init__(summary, [str(problem) for problem in problems])
+        self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
+        self.kind = kind
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle with all that programs read."""
+        return type(self), (self.summary, self.problems), {"found": self.found, "kind": self.kind}
 
 
 class ConfigError(ScenepaletteError):

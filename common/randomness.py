@@ -26,3 +26,27 @@ def numpy_generator(*parts: int | str) -> np.random.Generator:
 def torch_generator(*parts: int | str) -> torch.Generator:
     """Return a CPU torch generator seeded by `derive_seed(*parts)`."""
     return torch.Generator().manual_seed(derive_seed(*parts))
+
+
+def seed_step(seed: int, stage: str, step: int) -> None:
+    """Seed torch's global generators for one step, so that its randomness is a function of (seed, stage, step)."""
+    torch.manual_seed(derive_seed(seed, stage, step))
+
+
+def epoch_batch(count: int, batch_size: int, step: int, seed: int, stage: str) -> np.ndarray:
+    """Return the indices of batch `step`: epochs of random order, each index once an epoch, every batch full.
+
+    Args:
+        count: Number of samples, at least 1.
+        batch_size: Indices to return; may be larger than `count`.
+        step: Number of the batch from 0.
+        seed: The run's seed.
+        stage: Name that tells this stream of batches from others.
+
+    Returns:
+        int64 [batch_size]; a function of the arguments alone.
+    """
+    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    epochs, offsets = positions // count, positions % count
+    orders = {epoch: numpy_generator(seed, stage, "epoch", int(epoch)).permutation(count) for epoch in set(epochs)}
+    return np.array([orders[epoch][offset] for epoch, offset in zip(epochs, offsets, strict=True)], dtype=np.int64)

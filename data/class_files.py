@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from scenepalette.data.classes import ClassTable, SemanticClass
 
@@ -94,8 +95,10 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
         return ClassFile.model_validate({"classes": content} if isinstance(content, list) else content)
     except ValidationError as error:
         problems = [
-            f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
-            f"received {short(repr(detail['input']))}"
+            _problem(
+                f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
+                f"received {short(repr(detail['input']))}"
+            )
             for detail in error.errors()
         ]
         raise DataError(
@@ -103,6 +106,10 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
             "wanted, evaluated (true or false); classes are counted from 0. Correct:",
             problems,
         ) from error
+
+
+def _problem(text: str) -> Problem:
+    return Problem(ProblemKind.CLASS_FILE, "", text)
 
 
 def _parse_csv(text: str) -> list[dict[str, Any]]:
@@ -138,7 +145,9 @@ def table_of_class_file(path: Path, declared: ClassFile) -> ClassTable:
     try:
         return ClassTable(name=declared.name, classes=classes)
     except ConfigError as error:
-        raise DataError(f"The class file {path} cannot be used. Correct:", error.problems) from error
+        raise DataError(
+            f"The class file {path} cannot be used. Correct:", [_problem(text) for text in error.problems]
+        ) from error
 
 
 @cache

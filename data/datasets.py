@@ -1,133 +1,46 @@
-"""Opening a labelled data set by name."""
+"""Opening a labelled data set by name: the built-in ones, and those of packages elsewhere."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from inspect import getattr_static
 from pathlib import Path
 from typing import Literal
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.sample import SegmentationDataset
+from scenepalette.common.registry import Registry
+from scenepalette.common.untrusted import short
+from scenepalette.data.sample import DatasetEntry, SegmentationDataset
 
 SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
+_MEMBERS = ("name", "split", "table", "licence", "label_origins", "ids", "fingerprint", "content")
 
 
-@dataclass(frozen=True)
-class _Request:
-    """The arguments of `open_dataset`, as an opener receives them."""
-
-    name: str
-    split: Literal["train", "val"]
-    root: Path | None
-    class_file: Path | None
-    count: int | None
-    size: tuple[int, int] | None
-    seed: int
-
-    def folder(self) -> Path:
-        """Return the root, or say that one is required."""
-        if self.root is None:
-            raise ConfigError(
-                f"The data set '{self.name}' needs the folder it lies in; no root was given. "
-                "Set data.root to that folder."
-            )
-        return Path(self.root)
+def _lacks(name: str, entry: object) -> str | None:
+    if not isinstance(entry, DatasetEntry):
+        return f"a scenepalette.data.sample.DatasetEntry is required, received {short(repr(entry))}"
+    if entry.name != name:
+        return f"it calls itself {entry.name!r}; both names must be equal"
+    return None if callable(entry.open) else f"its open is {entry.open!r}; a function is required"
 
 
-# Readers and the street scenes import Sample from this module, so the openers import them when they are called.
-
-
-def _open_streets(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.streets.dataset import Streets
-
-    problems = []
-    if request.count is None or request.count < 1:
-        problems.append(f"count is {request.count}; the number of scenes to draw, 1 or more, is required")
-    if request.size is None or min(request.size) < 1:
-        problems.append(f"size is {request.size}; height and width in pixels are required")
-    if request.root is not None:
-        problems.append(f"root is {request.root}; street scenes are drawn, not read: leave root out")
-    if request.count is None or request.size is None or problems:
-        raise ConfigError("The data set 'streets' cannot be opened:", problems)
-    return Streets(split=request.split, count=request.count, size=request.size, seed=request.seed)
-
-
-def _open_camvid(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.camvid import open_camvid
-
-    return open_camvid(request.folder(), request.split)
-
-
-def _open_cityscapes(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.cityscapes import open_cityscapes
-
-    return open_cityscapes(request.folder(), request.split)
-
-
-def _open_idd(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.idd import open_idd
-
-    return open_idd(request.folder(), request.split)
-
-
-def _open_cityscapes_25k(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.cityscapes_25k import open_cityscapes_25k
-
-    return open_cityscapes_25k(request.folder(), request.split)
-
-
-def _open_ade20k(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.ade20k import open_ade20k
-
-    return open_ade20k(request.folder(), request.split)
-
-
-def _open_ade_indoor(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.ade_indoor import open_ade_indoor
-
-    return open_ade_indoor(request.folder(), request.split, class_list=request.class_file)
-
-
-def _open_coco_stuff(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.coco_stuff import open_coco_stuff
-
-    return open_coco_stuff(request.folder(), request.split)
-
-
-def _open_celebamask_hq(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.celebamask_hq import open_celebamask_hq
-
-    return open_celebamask_hq(request.folder(), request.split)
-
-
-def _open_gta5(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.gta5 import open_gta5
-
-    return open_gta5(request.folder(), request.split)
-
-
-def _open_folder(request: _Request) -> SegmentationDataset:
-    from scenepalette.data.readers.folder import open_folder
-
-    return open_folder(request.folder(), request.split, class_file=request.class_file)
-
-
-_OPENERS: dict[str, Callable[[_Request], SegmentationDataset]] = {
-    "streets": _open_streets,
-    "camvid": _open_camvid,
-    "cityscapes": _open_cityscapes,
-    "cityscapes-25k": _open_cityscapes_25k,
-    "idd": _open_idd,
-    "ade20k": _open_ade20k,
-    "ade-indoor": _open_ade_indoor,
-    "coco-stuff": _open_coco_stuff,
-    "celebamask-hq": _open_celebamask_hq,
-    "gta5": _open_gta5,
-    "folder": _open_folder,
-}
-DATASET_NAMES = tuple(_OPENERS)
-WITH_CLASS_FILE = ("folder", "ade-indoor")
+DATASETS: Registry[DatasetEntry] = Registry(
+    "scenepalette.datasets",
+    {
+        "streets": "scenepalette.data.streets.dataset:DATASET",
+        "camvid": "scenepalette.data.readers.camvid:DATASET",
+        "cityscapes": "scenepalette.data.readers.cityscapes:DATASET",
+        "cityscapes-25k": "scenepalette.data.readers.cityscapes_25k:DATASET",
+        "idd": "scenepalette.data.readers.idd:DATASET",
+        "ade20k": "scenepalette.data.readers.ade20k:DATASET",
+        "ade-indoor": "scenepalette.data.readers.ade_indoor:DATASET",
+        "coco-stuff": "scenepalette.data.readers.coco_stuff:DATASET",
+        "celebamask-hq": "scenepalette.data.readers.celebamask_hq:DATASET",
+        "gta5": "scenepalette.data.readers.gta5:DATASET",
+        "folder": "scenepalette.data.readers.folder:DATASET",
+    },
+    _lacks,
+    noun="data set",
+)
 
 
 def open_dataset(
@@ -143,37 +56,69 @@ def open_dataset(
     """Open one split of a data set and check every file of it.
 
     Args:
-        name: One of DATASET_NAMES.
+        name: One of `DATASETS`.
         split: "train" or "val".
-        root: The folder of the data set in its published layout; None for "streets", which is drawn.
+        root: The folder of the data set in its published layout; None for one that is drawn, such as "streets".
         class_file: For "folder": the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml. For
             "ade-indoor": the class list, where it is not ROOT/ade_indoor_classes.txt.
-        count: For "streets": number of scenes. Data sets on disk are read whole.
-        size: For "streets": height and width in pixels. Data sets on disk keep their files' sizes.
-        seed: For "streets": which scenes are drawn.
+        count: For data that are drawn: number of scenes. Data sets on disk are read whole.
+        size: For data that are drawn: height and width in pixels. Data sets on disk keep their files' sizes.
+        seed: For data that are drawn: which scenes.
 
     Returns:
         The checked data set.
 
     Raises:
-        ConfigError: An argument is missing, unknown, or would be without effect in a way that hides a mistake.
+        ConfigError: An argument is missing, unknown, or would be without effect in a way that hides a mistake; or the
+            package that brings the data set cannot be used.
         DataError: Something is wrong with the files; every problem is listed with its file.
     """
-    if name not in _OPENERS:
-        raise ConfigError(f"There is no data set '{name}'; known are {', '.join(DATASET_NAMES)}.")
+    entry = DATASETS.get(name)
     if split not in SPLITS:
         raise ConfigError(f"There is no split '{split}'; known are {', '.join(SPLITS)}.")
-    if class_file is not None and name not in WITH_CLASS_FILE:
+    if class_file is not None and not entry.takes_class_file:
         raise ConfigError(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."
         )
-    request = _Request(name=name, split=split, root=root, class_file=class_file, count=count, size=size, seed=seed)
+    dataset = _draw(entry, split, root, count, size, seed) if entry.drawn else _read(entry, split, root, class_file)
+    # Not isinstance with a protocol, which computes hashes of all files to see that they are there.
+    members = (*_MEMBERS, "__len__", "__getitem__")
+    missing = [member for member in members if getattr_static(dataset, member, None) is None]
+    if missing:
+        raise ConfigError(
+            f"{DATASETS.source(name)}: its data set '{name}' lacks {', '.join(missing)} of "
+            "scenepalette.data.sample.SegmentationDataset. Update or uninstall that package."
+        )
+    return dataset
+
+
+def _draw(
+    entry: DatasetEntry, split: str, root: Path | None, count: int | None, size: tuple[int, int] | None, seed: int
+) -> SegmentationDataset:
+    problems = []
+    if count is None or count < 1:
+        problems.append(f"count is {count}; the number of scenes to draw, 1 or more, is required")
+    if size is None or min(size) < 1:
+        problems.append(f"size is {size}; height and width in pixels are required")
+    if root is not None:
+        problems.append(f"root is {root}; its scenes are drawn, not read: leave root out")
+    if problems:
+        raise ConfigError(f"The data set '{entry.name}' cannot be opened:", problems)
+    return entry.open(split=split, count=count, size=size, seed=seed)
+
+
+def _read(entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None) -> SegmentationDataset:
+    if root is None:
+        raise ConfigError(
+            f"The data set '{entry.name}' needs the folder it lies in; no root was given. Set data.root to that folder."
+        )
+    class_files = {"class_file": class_file} if entry.takes_class_file else {}
     try:
-        return _OPENERS[name](request)
+        return entry.open(Path(root), split, **class_files)
     except OSError as error:
         # Files have errors of their own; this is a folder that cannot be listed, or a path the system does not take.
         raise DataError(
-            f"The data set '{name}' in {root} cannot be read: {error.filename} ({error.strerror or error}). Give the "
-            "user who runs this permission to read every folder in it."
+            f"The data set '{entry.name}' in {root} cannot be read: {error.filename} ({error.strerror or error}). Give "
+            "the user who runs this permission to read every folder in it."
         ) from error

@@ -1,8 +1,8 @@
-"""What every labelled data set gives: samples of one split."""
+"""What every labelled data set gives, samples of one split, and how a data set is declared."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -13,7 +13,7 @@ from scenepalette.data.classes import ClassTable
 
 @dataclass(frozen=True)
 class Sample:
-    """One picture with its label map.
+    """One image with its label map.
 
     Attributes:
         id: Unique in its data set and split; usable as a file name.
@@ -79,3 +79,26 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample:
         """Return a sample."""
         ...
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """A data set as `scenepalette.data.datasets` knows it; packages elsewhere declare theirs in the same way.
+
+    Attributes:
+        name: Value of `data.name`.
+        open: Opens a split and checks every file of it: open(root, split), and with `takes_class_file` also
+            class_file=, which is None unless the user named one. It raises a DataError that lists every problem.
+        description: One line for lists.
+        takes_class_file: Whether a file of the user may say which classes there are.
+        drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
+            decide them.
+        table: The classes, unless files say which there are; the doctor uses it where no split can be opened.
+    """
+
+    name: str
+    open: Callable[..., SegmentationDataset]
+    description: str
+    takes_class_file: bool = False
+    drawn: bool = False
+    table: ClassTable | None = None

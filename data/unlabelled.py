@@ -1,4 +1,4 @@
-"""Images without labels: a folder of pictures of any size, decoded and resized once and kept memory-mapped."""
+"""Images without labels: a folder of images of any size, decoded and resized once and kept memory-mapped."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def find_images(root: Path) -> list[Path]:
     for parent, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        pictures = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
-        for name in [*links, *pictures]:
+        images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+        for name in [*links, *images]:
             path = Path(parent, name)
             if not path.is_symlink():
                 found.append(path)
@@ -137,7 +137,7 @@ def write_unlabelled(
 ) -> None:
     """Decode and resize all images below a folder: images.npy, and images.json, which is written last.
 
-    Images are stretched to the size, as those of labelled pairs are. A picture that its EXIF tag turns is turned: no
+    Images are stretched to the size, as those of labelled pairs are. An image that its EXIF tag turns is turned: no
     label can contradict it. Memory stays bounded whatever the number of images; the file takes N * H * W * 3 bytes.
 
     Args:

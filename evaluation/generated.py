@@ -175,7 +175,9 @@ def _attempt(name: str, metric: Metric, evidence: Evidence, draws: Draws | None 
             raise
         return AbsentError(" ".join(f"{METRICS.source(name)} failed ({type(error).__name__}: {error}).".split()))
     classes = evidence["table"].num_classes
-    if isinstance(value, numbers.Real) or (isinstance(value, np.ndarray) and value.shape in ((), (classes,))):
+    if isinstance(value, numbers.Real):
+        return value
+    if isinstance(value, np.ndarray) and value.shape == (classes,) and value.dtype.kind in "fiu":
         return value
     return AbsentError(
         f"{METRICS.source(name)} returned {type(value).__name__}; required is a number or an array of {classes}, one "
@@ -185,8 +187,11 @@ def _attempt(name: str, metric: Metric, evidence: Evidence, draws: Draws | None 
 
 def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) -> ImageMetrics:
     """Return what metrics.json holds of a metric, from its value or its value for each layout."""
-    if isinstance(values[-1], AbsentError):
-        return {name: None, f"{name}_absent_because": f"{metric.heading} is absent: {values[-1]}"}
+    absent = values[-1] if isinstance(values[-1], AbsentError) else None
+    if len({np.shape(value) for value in values}) > 1:
+        absent = absent or f"{METRICS.source(name)} returned a number for some layouts and an array for others."
+    if absent:
+        return {name: None, f"{name}_absent_because": f"{metric.heading} is absent: {absent}"}
     if isinstance(values[0], int) and len(values) == 1:
         return {name: values[0]}
     mean = mean_of_defined(np.asarray(values, dtype=np.float64), axis=0)

@@ -161,7 +161,7 @@ def resampling(
 @torch.inference_mode()
 def autoencoding(
     painter: Painter,
-    critic: nn.Module,
+    discriminator: nn.Module,
     predict_labels: Callable[[nn.Module, Tensor], Tensor],
     image: Tensor,
     draws: int,
@@ -171,14 +171,14 @@ def autoencoding(
 
     Args:
         painter: Paints the layout.
-        critic: A discriminator that labels pixels, in eval mode on the fabric's device.
+        discriminator: A discriminator that labels pixels, in eval mode on the fabric's device.
         predict_labels: Maps it and images to class ids, as the image system says.
         image: [1, 3, H, W] in [-1, 1].
         draws: Number of new images.
         seed: Chooses their noise.
     """
     with painter.fabric.autocast():
-        layout = predict_labels(critic, image.to(painter.fabric.device)).cpu()
+        layout = predict_labels(discriminator, image.to(painter.fabric.device)).cpu()
     return resampling(painter, layout[0].numpy().astype(np.uint8), draws, seed)
 
 

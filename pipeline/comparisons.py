@@ -41,7 +41,7 @@ ROWS: dict[str, Row] = {
     ),
     "semantic-palette-oasis": Row("layouts by palette, OASIS images", "semantic-palette", "oasis"),
     "baseline-1": Row("palette by a matching loss, GauGAN images", "baseline-1", "gaugan"),
-    "baseline-2": Row("palette shown to the critic, GauGAN images", "baseline-2", "gaugan"),
+    "baseline-2": Row("palette shown to the discriminator, GauGAN images", "baseline-2", "gaugan"),
     **{f"real-layouts-{name}": Row(f"{name} on real layouts", None, name) for name in IMAGE_SYSTEMS},
     "ablation-saa": Row("SAA alone (Semantic Palette, Table 4)", "semantic-palette", "gaugan", changes=_SAA_ALONE),
     "ablation-fusion": Row(

@@ -7,15 +7,13 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import torch
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetJsonSchemaHandler,
     TypeAdapter,
@@ -28,8 +26,9 @@ from pydantic_core import CoreSchema
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
+from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data.datasets import WITH_CLASS_FILE
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
@@ -42,9 +41,9 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
+from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_from
 from scenepalette.segmenters.model import TIMM_PREFIX, encoder_names, encoder_problems
-
-Settings = TypeVar("Settings")
+from scenepalette.segmenters.settings import SegmenterSettings
 
 
 def _not_empty(value: Any) -> Any:
@@ -87,6 +86,23 @@ def _one_of(names: Iterable[str]) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "enum": list(names)})
 
 
+class _InRegistry:
+    """The same for the names of a registry, whose plug-ins are imported when a form is made and not before."""
+
+    def __init__(self, registry: Registry) -> None:
+        self.registry = registry
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"type": "string", "enum": list(self.registry)}
+
+
+def _known_dataset(name: str) -> str:
+    try:
+        return DATASETS.get(name).name
+    except ConfigError as error:
+        raise ValueError(str(error).removesuffix(".")) from error
+
+
 def _known(names: Sequence[str]) -> AfterValidator:
     """Refuse other names where they stand."""
 
@@ -98,6 +114,7 @@ def _known(names: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+DatasetName = Annotated[str, AfterValidator(_known_dataset), _InRegistry(DATASETS)]
 _DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
 KindName = Annotated[str, _known([*PAIR_KINDS]), _one_of(PAIR_KINDS)]
 DrawnKindName = Annotated[str, _known(_DRAWN), _one_of(_DRAWN)]
@@ -126,28 +143,10 @@ LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
 
-class Section(BaseModel):
-    """A part of the configuration: values cannot be changed, unknown keys are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
-    name: Literal[
-        "streets",
-        "camvid",
-        "cityscapes",
-        "cityscapes-25k",
-        "idd",
-        "ade20k",
-        "ade-indoor",
-        "coco-stuff",
-        "celebamask-hq",
-        "gta5",
-        "folder",
-    ] = Field(default="streets", description="Data set.")
+    name: DatasetName = Field(default="streets", description="Data set; `scenepalette datasets` lists them.")
     root: FilePath | None = Field(default=None, description="Its folder in the published layout; not for streets.")
     class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
@@ -161,10 +160,10 @@ class DataConfig(Section):
         "times the same power of two.",
     )
     train_scenes: int = Field(
-        default=400, ge=8, le=LARGEST_SCENES, description="Streets only: training scenes to draw."
+        default=400, ge=8, le=LARGEST_SCENES, description="Drawn data (streets): training scenes to draw."
     )
     val_scenes: int = Field(
-        default=100, ge=2, le=LARGEST_SCENES, description="Streets only: validation scenes to draw."
+        default=100, ge=2, le=LARGEST_SCENES, description="Drawn data (streets): validation scenes to draw."
     )
 
 
@@ -176,53 +175,22 @@ class PalettesConfig(Section):
     )
 
 
-class LayoutConfig(Section):
-    """One layout generator and its training; lists have one entry per level of the growing network."""
-
+# A section made from frozen settings is frozen as well, by pydantic's configuration, which pyright does not see.
+class _LayoutSystem(Section):
     system: str = Field(description="Which one, by name; `scenepalette systems` lists them.")
-    noise_features: int = Field(default=512, ge=1, description="Length of the noise vector.")
-    max_width: int = Field(default=512, ge=1, description="Largest number of feature channels.")
-    base_width: int = Field(
-        default=8192, ge=2, description="Level i has base_width / 2^(i+1) channels, up to max_width."
-    )
-    hidden_channels: int = Field(default=128, ge=1, description="Width inside SPADE modulations (partial generator).")
-    fade_steps: tuple[int, ...] = Field(description="Steps of fading in, per level; the first is 0.")
-    stable_steps: tuple[int, ...] = Field(description="Steps after fading in, per level.")
-    batch_sizes: tuple[int, ...] = Field(description="Batch size per level.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Adam's.")
-    gradient_penalty_weight: float = Field(default=10.0, ge=0, description="Lambda of the improved Wasserstein loss.")
-    penalty_share: float = Field(
-        default=1.0, gt=0, le=1, description="Part of each batch that the gradient penalty is taken on."
-    )
-    conditional_weight: float = Field(default=1.0, ge=0, description="Weight of L_COND against the adversarial loss.")
-    average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generator used for sampling.")
-    crop_mode: Literal["rectangle", "band"] = Field(default="band", description="Where partial edits happen.")
-    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
-    residual_fusion: bool = Field(
-        default=True, description="Whether a level's mask is added to the features that the next level grows from."
-    )
-    multi_scale: bool = Field(
-        default=True, description="Whether L_COND is taken at every level, or at the active one alone."
-    )
-    soft_layouts: bool = Field(
-        default=True, description="Whether real layouts are softened; else classes are drawn by Gumbel-softmax."
-    )
-    palettes: Literal["sampled", "real"] = Field(
-        default="sampled", description="Target palettes in training: from the sampler, or of real layouts."
-    )
-    sinkhorn_iterations: int = Field(
-        default=1, ge=1, description="Of each semantically-assisted activation; more keep closer to the palette."
-    )
-    matching_weight: float = Field(default=1.0, ge=0, description="Weight of L_MATCH (baseline-1).")
-    edits: Literal["replace", "add"] = Field(
-        default="replace",
-        description="Partial edits replace a crop, or add to a whole layout what its target has more of.",
-    )
-    novelty_weight: float = Field(default=1.0, ge=0, description="Weight of L_NOV, where partial edits add.")
+
+
+class LayoutConfig(  # pyright: ignore
+    keys_of(
+        LayoutSettings, without=("betas", "relative_sigma"), required=("fade_steps", "stable_steps", "batch_sizes")
+    ),
+    _LayoutSystem,
+):
+    """One layout generator and its training; lists have one entry per level of the growing network."""
 
     def settings(self) -> LayoutSettings:
         """Return the numbers that the generator's training takes."""
-        return LayoutSettings(**self.model_dump(exclude={"system"}))
+        return settings_from(self, LayoutSettings)
 
 
 class FullLayoutConfig(LayoutConfig):
@@ -248,19 +216,18 @@ class LayoutsConfig(Section):
     partial: PartialLayoutConfig
 
 
-class ImagesConfig(Section):
-    """The layout-to-image generator and its training."""
-
+class _ImageSystem(Section):
     system: ImageSystemName = Field(
         default="oasis", description="Which one, by name; `scenepalette systems` lists them."
     )
-    steps: int = Field(default=30000, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(default=16, ge=1, description="Images per step.")
-    noise_scheme: NoiseScheme | None = Field(
-        default=None, description="How noise is drawn in training; none for the system's usual way."
-    )
-    augment: bool = Field(default=False, description="Differentiable augmentation of the discriminator's input.")
-    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+
+
+SHARED_IMAGE_KEYS = ("steps", "batch_size", "noise_scheme", "augment", "checkpoint_every")
+
+
+class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  # pyright: ignore
+    """The layout-to-image generator and its training."""
+
     vgg_weights: FilePath | None = Field(
         default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
     )
@@ -275,7 +242,7 @@ class ImagesConfig(Section):
             ConfigError: There is no such system, or its numbers cannot be used; all problems at once.
         """
         name = system or self.system
-        shared = self.model_dump(include={"steps", "batch_size", "noise_scheme", "augment", "checkpoint_every"})
+        shared = self.model_dump(include=set(SHARED_IMAGE_KEYS))
         return read_settings(find_image_system(name).settings, shared | self.systems.get(name, {}), name)
 
 
@@ -336,53 +303,46 @@ class GenerateConfig(Section):
         return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
 
 
-class FinetuneConfig(Section):
-    """End-to-end fine-tuning of a layout and an image generator; by default none."""
-
+class _FinetunedKinds(Section):
     kinds: tuple[DrawnKindName, ...] = Field(
         default=(), description="Kinds of pairs whose two generators are fine-tuned together before pairs are made."
     )
-    steps: int = Field(default=10000, ge=1, description="Optimizer steps.")
-    batch_size: int = Field(default=8, ge=2, description="Real pairs, and generated layouts, per step.")
-    train: Literal["both", "layouts", "images"] = Field(default="both", description="Which generators go on learning.")
-    layout_learning_rate: float = Field(default=1e-5, gt=0, description="Adam's for the layout generator.")
-    image_learning_rate: float = Field(default=1e-4, gt=0, description="Adam's for the image generator.")
-    discriminator_learning_rate: float = Field(default=4e-4, gt=0, description="Adam's for image discriminators.")
-    layout_weight: float = Field(default=10.0, ge=0, description="Weight of the layout generator's own losses.")
-    width: int = Field(default=64, ge=1, description="Channels of the further discriminator's first layer.")
-    average_decay: float = Field(default=0.999, ge=0, lt=1, description="Of the averaged generators.")
-    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+
+
+class FinetuneConfig(keys_of(FineTuneSettings), _FinetunedKinds):  # pyright: ignore
+    """End-to-end fine-tuning of a layout and an image generator; by default none."""
 
     def settings(self) -> FineTuneSettings:
         """Return the numbers that the fine-tuning takes."""
-        return FineTuneSettings(**self.model_dump(exclude={"kinds"}))
+        return settings_from(self, FineTuneSettings)
 
 
-class SegmentersConfig(Section):
-    """The segmenters that are compared; every arm takes the same number of optimizer steps."""
-
+class _ComparedArms(Section):
     arms: Annotated[tuple[ArmName, ...], InSchema(minItems=1)] = Field(
         default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed."
     )
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Each arm is trained once per seed.")
-    steps: int = Field(default=2000, ge=1, description="Optimizer steps per training.")
-    batch_size: int = Field(default=16, ge=2, description="Images per domain and step.")
-    encoder: EncoderName = Field(
-        default="resnet18",
-        description="Encoder name in segmentation-models-pytorch, or 'tu-' and the name of a timm model.",
-    )
-    encoder_weights: str | None = Field(default=None, description="For example imagenet; none for random weights.")
-    decoder_channels: int = Field(default=256, ge=1, description="Channels of DeepLabV3's decoder.")
-    learning_rate: float = Field(default=0.01, gt=0, description="SGD's at the first step.")
-    augmentation: Literal["flip", "standard"] = Field(
-        default="flip", description="Of all arms alike; the arms real-flip and real-standard name their own."
-    )
-    adversarial_weight: float = Field(default=0.001, ge=0, description="Weight of AdvEnt's loss.")
-    entropy_weight: float = Field(default=0.001, ge=0, description="Weight of MinEnt's loss.")
-    adapted_domain: Literal["real", "synthetic"] | None = Field(
-        default=None, description="Whose images are adapted; synthetic if it is left out and real pairs have labels."
-    )
-    checkpoint_every: int = Field(default=500, ge=1, description="Steps between checkpoints.")
+
+
+class SegmentersConfig(  # pyright: ignore
+    keys_of(
+        SegmenterSettings,
+        "steps",
+        "batch_size",
+        "encoder",
+        "encoder_weights",
+        "decoder_channels",
+        "learning_rate",
+        "augmentation",
+        "adversarial_weight",
+        "entropy_weight",
+        "adapted_domain",
+        "checkpoint_every",
+        kinds={"encoder": EncoderName},
+    ),
+    _ComparedArms,
+):
+    """The segmenters that are compared; every arm takes the same number of optimizer steps."""
 
 
 class ReportConfig(Section):
@@ -467,18 +427,17 @@ class RunConfig(Section):
         return self
 
     def _data_problems(self) -> list[str]:
-        data, problems = self.data, []
-        if data.name == "streets":
-            if data.root:
-                problems.append("data.root: streets are drawn and have no folder; leave it out")
-            if min(data.size) < SMALLEST_STREETS_SIDE:
-                problems.append(
-                    f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
-                    f"{data.size[0]}x{data.size[1]}"
-                )
-        elif data.root is None:
+        data, entry, problems = self.data, DATASETS.get(self.data.name), []
+        if entry.drawn and data.root:
+            problems.append(f"data.root: {data.name} are drawn and have no folder; leave it out")
+        if data.name == "streets" and min(data.size) < SMALLEST_STREETS_SIDE:
+            problems.append(
+                f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
+                f"{data.size[0]}x{data.size[1]}"
+            )
+        if not entry.drawn and data.root is None:
             problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
-        if data.class_file is not None and data.name not in WITH_CLASS_FILE:
+        if data.class_file is not None and not entry.takes_class_file:
             problems.append(
                 f"data.class_file: the classes of {data.name} are fixed; leave it out, or use data.name=folder"
             )

@@ -28,9 +28,9 @@ from scenepalette.generators.editing import (
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.layouts.training import load_layout_generator
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.artifacts import check_contents
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
@@ -169,10 +169,10 @@ class Editor:
                 f"{', '.join(fitting)}."
             )
         painter = self.painter()
-        critic = model.load_critic(self.run)
+        discriminator = model.load_discriminator(self.run)
         index = sample_index(sample, self.validation.ids)
         image, _ = self.validation.batch([index])
-        scenes = autoencoding(painter, critic, predict, image, draws, seed)
+        scenes = autoencoding(painter, discriminator, predict, image, draws, seed)
         real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
         return [real, *scenes]
 

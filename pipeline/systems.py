@@ -52,12 +52,14 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
         for layout in LAYOUT_SYSTEMS.values():
             numbers = LayoutSettings()
             generator = layout.build_generator(num_classes, size, numbers)
-            critic = layout.build_critic(num_classes, size, numbers)
-            entries.append(System(layout.name, "layout", layout.paper, _parameters(generator), _parameters(critic)))
+            discriminator = layout.build_discriminator(num_classes, size, numbers)
+            entries.append(
+                System(layout.name, "layout", layout.paper, _parameters(generator), _parameters(discriminator))
+            )
         for system in IMAGE_SYSTEMS.values():
             settings = system.settings()
             generator = system.build_generator(num_classes, size, settings)
-            discriminator = system.build_objective(num_classes, size, settings, None).critic
+            discriminator = system.build_objective(num_classes, size, settings, None).discriminator
             entries.append(
                 System(system.name, "image", system.paper, _parameters(generator), _parameters(discriminator))
             )

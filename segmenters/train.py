@@ -18,23 +18,22 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.optim import Optimizer
 
-from scenepalette.common.errors import CheckpointError, ConfigError, DamagedCheckpointError, DataError
+from scenepalette.common.errors import ConfigError, DamagedCheckpointError, DataError
 from scenepalette.common.files import sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import torch_generator
+from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
@@ -46,96 +45,21 @@ from scenepalette.segmenters.advent import (
     minimum_entropy_loss,
     weighted_self_information,
 )
-from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
+from scenepalette.segmenters.settings import Domain, SegmenterSettings
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
-from scenepalette.training.loop import (
-    MetricsLog,
-    epoch_batch,
-    require_finite,
-    require_finite_gradients,
-    seed_step,
-    settings_of_result,
-)
+from scenepalette.training.loop import Training
+from scenepalette.training.settings import settings_of_result
+from scenepalette.training.trainee import Trainee, channels_last, frozen, require_finite, take_step
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
-Domain = Literal["real", "synthetic"]
 Batch = tuple[Tensor, Tensor]
 
-WEIGHTS_FILE = "weights.safetensors"
-METRICS_FILE = "metrics.jsonl"
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
-
-
-@dataclass(frozen=True)
-class SegmenterSettings:
-    """Numbers of one segmenter training; the defaults are those of Semantic Palette (Appendix F) and AdvEnt.
-
-    Raises:
-        ConfigError: Names every field that is out of range.
-    """
-
-    steps: int  # optimizer steps
-    batch_size: int = 16  # images per domain and step, at least 2
-    encoder: str = "resnet18"  # name in segmentation-models-pytorch
-    encoder_weights: str | None = None  # None for random weights, or "imagenet"
-    decoder_channels: int = 256
-    atrous_rates: tuple[int, int, int] = (12, 24, 36)  # feature-map pixels
-    output_stride: Literal[8, 16] = 8  # image pixels per feature-map pixel
-    learning_rate: float = 0.01  # of SGD, at the first step
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    poly_power: float = 0.9  # learning rates fall as (1 - step / steps) ** poly_power
-    augmentation: Literal["flip", "standard"] = "flip"  # for real and synthetic batches alike
-    adaptation: Literal["none", "advent", "minent"] = "none"
-    adapted_domain: Domain | None = None  # None: synthetic if real pairs are labelled, else real
-    adversarial_weight: float = 0.001  # of AdvEnt's loss; the reference code of Le Moing et al., 2021 has 0.01
-    entropy_weight: float = 0.001  # of MinEnt's loss
-    discriminator_width: int = 64
-    discriminator_learning_rate: float = 1e-4  # of Adam, at the first step
-    discriminator_betas: tuple[float, float] = (0.9, 0.99)
-    checkpoint_every: int = 500  # steps
-    log_every: int = 10  # steps
-
-    def __post_init__(self) -> None:
-        """Check all fields and report every problem at once."""
-        problems = [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be at least {least}."
-            for name, least in {
-                "steps": 1,
-                "batch_size": 2,  # the ASPP's image-level branch normalises over the batch alone
-                "decoder_channels": 1,
-                "discriminator_width": 1,
-                "checkpoint_every": 1,
-                "log_every": 1,
-                "momentum": 0,
-                "weight_decay": 0,
-                "poly_power": 0,
-                "adversarial_weight": 0,
-                "entropy_weight": 0,
-            }.items()
-            if not getattr(self, name) >= least
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; it must be above 0."
-            for name in ("learning_rate", "discriminator_learning_rate")
-            if not getattr(self, name) > 0
-        ]
-        problems += [
-            f"segmenters.{name} is {getattr(self, name)!r}; use one of {', '.join(map(repr, allowed))}."
-            for name, allowed in {
-                "augmentation": ("flip", "standard"),
-                "adaptation": ("none", "advent", "minent"),
-                "adapted_domain": (None, "real", "synthetic"),
-                "output_stride": (8, 16),
-            }.items()
-            if getattr(self, name) not in allowed
-        ]
-        if problems:
-            raise ConfigError("The settings of a segmenter cannot be used.", problems)
 
 
 def supervised_loss(logits: Tensor, label: Tensor) -> Tensor:
@@ -208,58 +132,44 @@ def train_segmenter(
     seed_step(seed, f"{STAGE} weights", 0)
     checkpoints = CheckpointFolder(folder / CHECKPOINT_FOLDER)
     if (folder / WEIGHTS_FILE).exists():
-        model = _empty_segmenter(settings, table)
+        network = build_segmenter(settings, table)
         try:
-            load_weights(folder / WEIGHTS_FILE, model, identity)
+            load_weights(folder / WEIGHTS_FILE, network, identity)
         except DamagedCheckpointError as error:
             print(f"Training again, because the weights are damaged: {error}", file=sys.stderr, flush=True)
         else:
             checkpoints.clear()  # if the training was killed after its weights were written
-            return _place(model, fabric).eval()
+            return channels_last(fabric.to_device(network)).eval()
         seed_step(seed, f"{STAGE} weights", 0)
 
-    network = _build(settings, table, settings.encoder_weights)
-    segmenter = _set_up(
-        "segmenter",
-        network,
-        torch.optim.SGD(
-            network.parameters(),
-            lr=settings.learning_rate,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        ),
-        fabric,
+    sgd = partial(
+        torch.optim.SGD, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
     )
-    trained = {"segmenter": segmenter}
-    discriminator = None
+    network = build_segmenter(settings, table, settings.encoder_weights)
+    segmenter, discriminator = Trainee("segmenter", network, sgd, fabric), None
     if settings.adaptation == "advent":
         seed_step(seed, f"{STAGE} discriminator weights", 0)
+        adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas)
         network = build_advent_discriminator(table.num_classes, settings.discriminator_width)
-        discriminator = trained["discriminator"] = _set_up(
-            "discriminator",
-            network,
-            torch.optim.Adam(
-                network.parameters(),
-                lr=settings.discriminator_learning_rate,
-                betas=settings.discriminator_betas,
-            ),
-            fabric,
-        )
-    modules = {name: part.module for name, part in trained.items()}
-    optimizers = {name: part.optimizer for name, part in trained.items()}
-
-    finished, extra = checkpoints.load(modules, optimizers)
-    if finished:
-        _check_identity(folder, extra, identity)
-    log = MetricsLog(folder / METRICS_FILE, finished, tensorboard=tensorboard)
+        discriminator = Trainee("discriminator", network, adam, fabric)
+    training = Training(
+        folder,
+        STAGE,
+        settings.steps,
+        {"segmenter": segmenter, "discriminator": discriminator},
+        {},
+        seed=seed,
+        checkpoints=checkpoints,
+        identity=identity,
+        progress=progress,
+        tensorboard=tensorboard,
+    )
     augment = flip_horizontally if settings.augmentation == "flip" else StandardAugmentation()
 
     segmenter.module.train()
-    progress.start("Training the segmenter", settings.steps, finished)
-    with contextlib.closing(_batches(domains, settings, seed, finished)) as batches:
-        for step, batch in batches:
+    with contextlib.closing(_batches(domains, settings, seed, training.finished)) as batches:
+        for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
             decay = (1 - step / settings.steps) ** settings.poly_power
-            seed_step(seed, STAGE, step)
             images, labels = {}, {}
             for domain, pair in batch.items():
                 image, label = fabric.to_device(pair)
@@ -280,9 +190,9 @@ def train_segmenter(
                 total = total + settings.entropy_weight * losses["entropy_loss"]
             elif discriminator is not None:
                 information = {domain: weighted_self_information(logits[domain].softmax(dim=1)) for domain in logits}
-                discriminator.module.requires_grad_(False)
-                losses["adversarial_loss"] = domain_loss(discriminator.forward(information[adapted]), REFERENCE_DOMAIN)
-                discriminator.module.requires_grad_(True)
+                with frozen(discriminator.module):
+                    scores = discriminator.forward(information[adapted])
+                losses["adversarial_loss"] = domain_loss(scores, REFERENCE_DOMAIN)
                 total = total + settings.adversarial_weight * losses["adversarial_loss"]
 
             # Discriminator: tell the two domains apart by the same predictions.
@@ -294,96 +204,30 @@ def train_segmenter(
 
             values = {name: loss.item() for name, loss in losses.items()}
             require_finite(step, **values)
-            segmenter.step(step, total, settings.learning_rate * decay, fabric)
+            segmenter.set_learning_rate(settings.learning_rate * decay)
+            take_step(step, total, segmenter)
             if discriminator is not None:
-                rate = settings.discriminator_learning_rate * decay
-                discriminator.step(step, losses["discriminator_loss"], rate, fabric)
+                discriminator.set_learning_rate(settings.discriminator_learning_rate * decay)
+                take_step(step, losses["discriminator_loss"], discriminator)
 
-            finished = step + 1
-            if finished % settings.log_every == 0 or finished == settings.steps:
-                log.write(finished, learning_rate=settings.learning_rate * decay, **values)
-            if finished % settings.checkpoint_every == 0 and finished < settings.steps:
-                checkpoints.save(finished, modules, optimizers, {"identity": identity})
-            progress.advance(1, **values)
-    log.close()
+            if training.due(settings.log_every, settings.steps):
+                training.log({"learning_rate": settings.learning_rate * decay, **values})
+            if training.due(settings.checkpoint_every) and training.finished < settings.steps:
+                training.save()
+            training.advance(values)
     save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
     checkpoints.clear()
-    progress.finish()
     return segmenter.module.eval()
-
-
-def load_segmenter(folder: Path, settings: SegmenterSettings, table: ClassTable) -> nn.Module:
-    """Load what `train_segmenter` wrote.
-
-    Args:
-        folder: The training's folder.
-        settings: The settings that it was trained with.
-        table: The classes that it was trained on.
-
-    Returns:
-        The network in evaluation mode, on the CPU.
-
-    Raises:
-        CheckpointError: The weights are missing, damaged, or of other settings or classes.
-    """
-    model = _empty_segmenter(settings, table)
-    load_weights(folder / WEIGHTS_FILE, model, _model_identity(settings, table))
-    return model.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
 
 
 def _adapted_domain(settings: SegmenterSettings, supervise_real: bool) -> Domain:
     return settings.adapted_domain or ("synthetic" if supervise_real else "real")
 
 
-def _build(settings: SegmenterSettings, table: ClassTable, encoder_weights: str | None) -> nn.Module:
-    return build_deeplabv3(
-        table.num_classes,
-        encoder=settings.encoder,
-        encoder_weights=encoder_weights,
-        decoder_channels=settings.decoder_channels,
-        atrous_rates=settings.atrous_rates,
-        output_stride=settings.output_stride,
-    )
-
-
-def _empty_segmenter(settings: SegmenterSettings, table: ClassTable) -> nn.Module:
-    """Build the network that trained weights are about to fill; no pre-trained ones are fetched for it."""
-    return _build(settings, table, None)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """A network with its name and optimizer, plain for checkpoints and as wrapped by the fabric for work."""
-
-    name: str
-    module: nn.Module
-    optimizer: Optimizer
-    forward: Callable[[Tensor], Tensor]
-    wrapped_optimizer: Any
-
-    def step(self, step: int, loss: Tensor, learning_rate: float, fabric: Fabric) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
-        self.wrapped_optimizer.zero_grad()
-        fabric.backward(loss)
-        require_finite_gradients(step, **{self.name: self.module})
-        self.wrapped_optimizer.step()
-
-
-def _set_up(name: str, module: nn.Module, optimizer: Optimizer, fabric: Fabric) -> _Trained:
-    _place(module, fabric)
-    forward, wrapped_optimizer = fabric.setup(module, optimizer)
-    return _Trained(name, module, optimizer, forward, wrapped_optimizer)
-
-
-def _place(module: nn.Module, fabric: Fabric) -> nn.Module:
-    return module.to(fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
 def _batches(
     domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs], settings: SegmenterSettings, seed: int, first_step: int
-) -> Generator[tuple[int, dict[Domain, Batch]], None, None]:
-    """Yield (step, one batch per domain), reading the next step's in a thread while the current one is trained on.
+) -> Generator[dict[Domain, Batch], None, None]:
+    """Yield one batch per domain for each step, reading the next step's in a thread while one is trained on.
 
     The thread only reads and decodes: what a fabric switches for the whole process, such as the default number
     format, must not reach anything random.
@@ -402,18 +246,7 @@ def _batches(
             assert upcoming is not None
             batch = upcoming.result()
             upcoming = reader.submit(read, step + 1) if step + 1 < settings.steps else None
-            yield step, batch
-
-
-def _model_identity(settings: SegmenterSettings, table: ClassTable) -> dict[str, Any]:
-    """What decides whether weights fit a network."""
-    return {
-        "model": f"deeplabv3-{settings.encoder}",
-        "decoder_channels": settings.decoder_channels,
-        "atrous_rates": list(settings.atrous_rates),
-        "output_stride": settings.output_stride,
-        "classes": table.fingerprint,
-    }
+            yield batch
 
 
 def _identity(
@@ -426,26 +259,11 @@ def _identity(
     """What decides the outcome of a training."""
     pairs = {domain: sha256_of_json(list(given.ids)) for domain, given in domains.items()}
     return {
-        **_model_identity(settings, table),
+        **model_identity(settings, table),
         "training": sha256_of_json([settings_of_result(settings), pairs, supervise_real, seed]),
         "seed": seed,
         "steps": settings.steps,
     }
-
-
-def _check_identity(folder: Path, extra: dict[str, Any], identity: dict[str, Any]) -> None:
-    found = extra.get("identity", {})
-    differing = [
-        f"{key}: the folder has {found.get(key)!r}, this run needs {value!r}"
-        for key, value in identity.items()
-        if found.get(key) != value
-    ]
-    if differing:
-        raise CheckpointError(
-            f"{folder} holds checkpoints of another segmenter training. Use another folder, or remove its "
-            f"{CHECKPOINT_FOLDER} to start anew.",
-            differing,
-        )
 
 
 def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[str]:

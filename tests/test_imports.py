@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 
@@ -19,3 +22,25 @@ def test_everything_but_flows_imports_without_prefect() -> None:
     code += "from scenepalette.pipeline import run; from scenepalette.pipeline.cli import main"
     finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+TRAININGS = {
+    "scenepalette.training.loop",
+    "scenepalette.generators.fine_tuning",
+    "scenepalette.generators.images.training",
+    "scenepalette.generators.layouts.training",
+    "scenepalette.segmenters.train",
+}
+
+
+def test_the_named_training_modules_exist() -> None:
+    assert all(importlib.util.find_spec(name) for name in TRAININGS)
+
+
+@pytest.mark.parametrize("module", ["generators.layouts.loading", "generators.images.loading", "segmenters.loading"])
+def test_weights_are_loaded_without_a_training_loop(module: str) -> None:
+    code = f"import sys, scenepalette.{module}; print(*sys.modules)"
+    finished = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = finished.stdout.split()
+    assert f"scenepalette.{module}" in loaded
+    assert TRAININGS.isdisjoint(loaded)

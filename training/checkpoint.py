@@ -23,6 +23,7 @@ from torch.optim import Optimizer
 
 from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
 from scenepalette.common.files import sha256_of_file, write_atomically
+from scenepalette.data.classes import ClassTable
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
 _HEADER = "scenepalette"
@@ -127,11 +128,7 @@ def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | No
         CheckpointError: It is of another class table, or does not fit the module.
     """
     tensors, metadata = _open(path)
-    differing = [
-        f"{key}: the file has {metadata.get(key)!r}, this run needs {value!r}"
-        for key, value in (expected or {}).items()
-        if metadata.get(key) != value
-    ]
+    differing = differing_values(metadata, expected or {})
     if differing:
         raise CheckpointError(
             f"{path} was made for another set-up. Use weights trained on the same class table and settings, or train "
@@ -140,6 +137,20 @@ def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | No
         )
     _load_state(path, module, tensors)
     return metadata
+
+
+def system_identity(name: str, table: ClassTable, size: tuple[int, int]) -> dict[str, Any]:
+    """Return the metadata by which weights of a layout or image system, trained at H x W, are recognised."""
+    return {"system": name, "class_table": table.fingerprint, "size": list(size)}
+
+
+def differing_values(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Return the entries of a file's metadata that are not as expected, one text each."""
+    return [
+        f"{key}: the file has {found.get(key)!r}, this run needs {value!r}"
+        for key, value in expected.items()
+        if found.get(key) != value
+    ]
 
 
 def _load_state(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> None:

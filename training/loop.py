@@ -1,41 +1,30 @@
-"""Parts of a training loop: progress, metrics log, step seeding, batches of indices, finite losses."""
+"""The frame of every training loop, which keeps checkpoints and a metrics log; the steps stay with each training."""
 
 from __future__ import annotations
 
 import json
-import math
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from scenepalette.common.errors import TrainingError
+from scenepalette.common.errors import CheckpointError
 from scenepalette.common.files import explain_write_error, write_atomically
-from scenepalette.common.randomness import derive_seed, numpy_generator
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.randomness import seed_step
+from scenepalette.training.checkpoint import CheckpointFolder, differing_values
+from scenepalette.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard.writer import SummaryWriter
 
+    from scenepalette.training.trainee import Trainee
+
 LOG_EVERY = 20  # optimizer steps between lines of a generator's metrics log
+METRICS_FILE = "metrics.jsonl"
 TENSORBOARD_FOLDER = "tensorboard"
-
-
-NON_IDENTIFYING = ("checkpoint_every", "log_every")
-
-
-def settings_of_result(settings: Any) -> dict[str, Any]:
-    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
-
-    Args:
-        settings: A dataclass of settings.
-    """
-    return {name: value for name, value in asdict(settings).items() if name not in NON_IDENTIFYING}
-
 
 Line = Mapping[str, Any]
 Watch = Callable[[Sequence[Line]], list[str]]
@@ -131,69 +120,101 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def seed_step(seed: int, stage: str, step: int) -> None:
-    """Seed torch's global generators for one step, so that its randomness is a function of (seed, stage, step)."""
-    torch.manual_seed(derive_seed(seed, stage, step))
+class Training:
+    """A training in a folder: it resumes from the last checkpoint, reports steps and keeps checkpoints.
 
-
-def epoch_batch(count: int, batch_size: int, step: int, seed: int, stage: str) -> np.ndarray:
-    """Return the indices of batch `step`: epochs of random order, each index once an epoch, every batch full.
-
-    Args:
-        count: Number of samples, at least 1.
-        batch_size: Indices to return; may be larger than `count`.
-        step: Number of the batch from 0.
-        seed: The run's seed.
-        stage: Name that tells this stream of batches from others.
-
-    Returns:
-        int64 [batch_size]; a function of the arguments alone.
+    Attributes:
+        finished: Number of finished steps; inside the loop the current one counts.
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
-    epochs, offsets = positions // count, positions % count
-    orders = {epoch: numpy_generator(seed, stage, "epoch", int(epoch)).permutation(count) for epoch in set(epochs)}
-    return np.array([orders[epoch][offset] for epoch, offset in zip(epochs, offsets, strict=True)], dtype=np.int64)
 
+    def __init__(
+        self,
+        folder: Path,
+        stage: str,
+        total: int,
+        trainees: Mapping[str, Trainee[Any] | None],
+        others: Mapping[str, nn.Module | None],
+        *,
+        seed: int,
+        checkpoints: CheckpointFolder | None = None,
+        identity: Mapping[str, Any] | None = None,
+        watch: Watch | None = None,
+        progress: Progress = NO_PROGRESS,
+        tensorboard: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        """Load the newest intact checkpoint and, in the first process, open the metrics log.
 
-# Adam keeps squares of gradients, which float32 holds up to this one; an infinite square stops a weight for good.
-LARGEST_GRADIENT = math.sqrt(torch.finfo(torch.float32).max)
-_GO_ON = (
-    "The same command would go on from the last checkpoint, if there is one, and may come to the same: give it with "
-    "compute.precision=32-true, or begin anew with a lower learning rate and another --out folder, or look at the data."
-)
+        Args:
+            folder: Receives `metrics.jsonl`.
+            stage: Name that tells the randomness of this training from that of others.
+            total: Steps of the whole training.
+            trainees: Networks under training by their names in checkpoints; what is None is left out.
+            others: Further modules of checkpoints, such as averages, likewise.
+            seed: The run's seed.
+            checkpoints: Where checkpoints lie; None for `folder`.
+            identity: JSON values kept in checkpoints; one with others is refused.
+            watch: As in `MetricsLog`.
+            progress: Watches the steps.
+            tensorboard: Whether numbers are also written for TensorBoard.
+            ranks: The processes that share the training; the first of them writes.
 
-
-def require_finite(step: int, **losses: Tensor | float) -> None:
-    """Stop a training before an optimizer step is taken from a loss that is not finite.
-
-    Raises:
-        TrainingError: Names the loss and the step.
-    """
-    for name, loss in losses.items():
-        value = float(loss.detach() if isinstance(loss, Tensor) else loss)
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss {name} became {value} at step {step}, and nothing was learned from it. {_GO_ON}"
+        Raises:
+            CheckpointError: A checkpoint is of another set-up.
+        """
+        self.stage, self.total, self.seed, self.progress, self.ranks = stage, total, seed, progress, ranks
+        self._checkpoints = checkpoints or CheckpointFolder(folder)
+        present = {name: trainee for name, trainee in trainees.items() if trainee is not None}
+        self._modules: dict[str, nn.Module] = {name: trainee.module for name, trainee in present.items()}
+        self._modules |= {name: module for name, module in others.items() if module is not None}
+        self._optimizers = {name: trainee.optimizer for name, trainee in present.items()}
+        self._extra = {"identity": dict(identity)} if identity else {}
+        self.finished, extra = self._checkpoints.load(self._modules, self._optimizers)
+        differing = differing_values(extra.get("identity", {}), identity or {}) if self.finished else []
+        if differing:
+            raise CheckpointError(
+                f"{self._checkpoints.folder} holds checkpoints of another training. Use another folder, or remove the "
+                "checkpoints to start anew.",
+                differing,
             )
+        self._log = None
+        if ranks.first:
+            self._log = MetricsLog(folder / METRICS_FILE, self.finished, watch=watch, tensorboard=tensorboard)
 
+    def steps(self, description: str) -> Iterator[int]:
+        """Yield the numbers, from 0, of the steps that are left, each with torch's random numbers seeded for it."""
+        self.progress.start(description, self.total, self.finished)
+        for step in range(self.finished, self.total):
+            seed_step(self.seed, self.stage, step)
+            self.finished = step + 1
+            yield step
+        self.progress.finish()
+        if self._log is not None:
+            self._log.close()
 
-def require_finite_gradients(step: int, **modules: nn.Module) -> None:
-    """Stop a training before an optimizer step is taken along a gradient that is not finite, or cannot be squared.
+    def advance(self, values: Mapping[str, Tensor | float], shown: Iterable[str] | None = None) -> dict[str, float]:
+        """Report a finished step, and return its values averaged over all processes.
 
-    Args:
-        step: Optimizer step, from 0.
-        modules: Networks by name, after the backward pass and before the optimizer's step.
+        Args:
+            values: Losses by name, this process's.
+            shown: Names of those that progress shows; None for all.
+        """
+        numbers = {
+            name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in values.items()
+        }
+        means = self.ranks.means(numbers)
+        self.progress.advance(1, **(means if shown is None else {name: means[name] for name in shown}))
+        return means
 
-    Raises:
-        TrainingError: Names the network, the first such parameter and the step. A loss may be finite all the same.
-    """
-    for name, module in modules.items():
-        gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
-        # The largest absolute value is one number a network, NaN if there is one.
-        if float(nn.utils.get_total_norm(list(gradients.values()), math.inf)) < LARGEST_GRADIENT:
-            continue
-        first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
-        raise TrainingError(
-            f"The gradient of the {name} is not finite at step {step} (first in {first}), or its square is not, though "
-            f"its loss is; nothing was learned from it. {_GO_ON}"
-        )
+    def due(self, *intervals: int) -> bool:
+        """Tell whether the finished steps are a multiple of any of these numbers of steps."""
+        return any(self.finished % interval == 0 for interval in intervals)
+
+    def log(self, values: Mapping[str, float]) -> None:
+        """Write a line of the metrics log; only the first process does."""
+        assert self._log is not None
+        self._log.write(self.finished, **values)
+
+    def save(self, score: float | None = None) -> None:
+        """Keep a checkpoint; only the first process does. The lower its score, the better it is."""
+        self._checkpoints.save(self.finished, self._modules, self._optimizers, self._extra, score=score)

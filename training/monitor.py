@@ -34,7 +34,7 @@ COLLAPSES: Mapping[str, tuple[float, str]] = {
 MEASUREMENTS = 3
 # Lines of the log (500 steps) over which a discriminator is judged: single steps swing.
 WINDOW = 25
-# A critic's gap is compared with its own scatter, for which fewer do: levels of a growing network may be short.
+# A discriminator's gap is compared with its own scatter, for which fewer do: levels of a growing network may be short.
 LEAST_GAPS = 8
 # A discriminator's loss this near to that of one that cannot tell (which says 1/2 everywhere) ...
 NEARLY_CHANCE = 0.98
@@ -62,8 +62,8 @@ class CollapseMonitor:
             chance_level: Loss of a discriminator in the log -> its value if real and generated samples cannot be told
                 apart. Zero is its value if they are told apart without fail.
             score_gap: Entry that holds minus the gap between the mean scores of real and of generated samples (the
-                loss of a Wasserstein critic). It has no fixed scale and does not saturate; only a gap that does not
-                stand out from its own scatter is a sign.
+                loss of a Wasserstein discriminator). It has no fixed scale and does not saturate; only a gap that does
+                not stand out from its own scatter is a sign.
         """
         self.chance_level, self.score_gap = dict(chance_level or {}), score_gap
 
@@ -86,7 +86,7 @@ class CollapseMonitor:
         if self.score_gap is not None:
             gaps = [-line[self.score_gap] for line in window if self.score_gap in line]
             if len(gaps) >= LEAST_GAPS and fmean(gaps) <= 2 * stdev(gaps) / math.sqrt(len(gaps)):
-                yield "the critic scores generated and real samples alike: it may be stalled"
+                yield "the discriminator scores generated and real samples alike: it may be stalled"
 
 
 def _collapses(lines: Sequence[Line]) -> Iterator[str]:

@@ -5,6 +5,10 @@ rank r of n computes its samples r, r + n, r + 2n, ... Gradients are averaged on
 backward pass: one call on one flat vector, which suits losses that differentiate twice. What looks at a whole batch
 (batch norms, numbers of pixels) looks at that of all ranks. So the averaged gradient is that of one process, within
 rounding.
+
+Lightning Fabric sets up devices and precision, but not this: its strategies wrap networks in DistributedDataParallel,
+which averages gradients inside each backward pass and so excludes gradient penalties and networks frozen for one of two
+losses; its reductions pass no second derivatives; and it neither divides batches nor decides which process reports.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.readers.image_files import (
     FilePair,
@@ -13,6 +14,7 @@ from scenepalette.data.readers.image_files import (
     match_names,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "ADE20K, images for non-commercial research and education, annotations BSD-3; terms: "
@@ -52,7 +54,14 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
     )
 
 
-def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[str]]:
+DATASET = DatasetEntry(
+    name="ade20k",
+    open=open_ade20k,
+    description="scenes of all kinds, 150 classes",
+)
+
+
+def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
     """Pair the files of a split of ADE20K.
 
     Args:
@@ -61,7 +70,7 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
         split: "train" or "val".
 
     Returns:
-        The pairs, sorted by id, and one text per file that has no counterpart.
+        The pairs, sorted by id, and a problem per file that has no counterpart.
 
     Raises:
         DataError: A folder is missing.

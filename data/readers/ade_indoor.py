@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import ClassTable
@@ -20,6 +21,7 @@ from scenepalette.data.readers.image_files import (
     PairedFiles,
     not_read_further,
 )
+from scenepalette.data.sample import DatasetEntry
 
 NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"
@@ -39,7 +41,7 @@ SCENES = (
 """The scene categories of the published images."""
 
 
-def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -> PairedFiles:
+def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
     """Open a split of the indoor images in ADE20K's folders.
 
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
@@ -51,7 +53,7 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
-        class_list: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
+        class_file: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
 
     Returns:
         The checked data set.
@@ -60,10 +62,10 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
     all_pairs, problems = pair_ade20k("ade-indoor", root, split)
-    if class_list is None:
+    if class_file is None:
         chosen = _read_class_list(root / CLASS_LIST, within=root)
     else:
-        chosen = _read_class_list(Path(class_list), within=None)
+        chosen = _read_class_list(Path(class_file), within=None)
     listing, scenes = root / f"ade_indoor_im_info_{split}.txt", root / SCENE_LIST
     if listing.is_file():
         pairs, of_list = _listed_pairs(listing, all_pairs)
@@ -90,6 +92,14 @@ def open_ade_indoor(root: Path, split: str, *, class_list: Path | None = None) -
     )
 
 
+DATASET = DatasetEntry(
+    name="ade-indoor",
+    open=open_ade_indoor,
+    description="indoor scenes of ADE20K, 95 classes",
+    takes_class_file=True,
+)
+
+
 def _read_class_list(path: Path, within: Path | None) -> list[int]:
     """Return ADE20K's numbers, 1 to 150, of the classes in a list."""
     numbers = {name: number for number, name in enumerate(packaged_table("ade20k").names, start=1)}
@@ -102,29 +112,33 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
             "number from 1 to 150."
         ) from error
     chosen: list[int] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
+
+    def report(text: str) -> None:
+        problems.append(Problem(ProblemKind.CLASS_FILE, "", text))
+
     for place, line in enumerate(lines, start=1):
         text = line.strip()
         if not text:
             continue
         number = int(text) if text.isdecimal() else numbers.get(text, 0)
         if number not in numbers.values():
-            problems.append(f"line {place}: '{text}' is neither a class of ADE20K nor a number from 1 to 150")
+            report(f"line {place}: '{text}' is neither a class of ADE20K nor a number from 1 to 150")
         elif number in chosen:
-            problems.append(f"line {place}: '{text}' is listed before")
+            report(f"line {place}: '{text}' is listed before")
         else:
             chosen.append(number)
     if len(chosen) != NUM_CLASSES:
-        problems.append(f"{len(chosen)} different classes; {NUM_CLASSES} are required")
+        report(f"{len(chosen)} different classes; {NUM_CLASSES} are required")
     if problems:
         raise DataError(f"The class list {path} cannot be used. Correct:", problems)
     return chosen
 
 
-def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
     by_id = {pair.id: pair for pair in pairs}
     listed: list[FilePair] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     for place, line in enumerate(read_lines(listing, listing.parent), start=1):
         if len(problems) >= MOST_LINE_PROBLEMS:
             problems.append(not_read_further(listing, place))
@@ -135,14 +149,17 @@ def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair],
         if name in by_id:
             listed.append(by_id[name])
         else:
-            problems.append(f"{listing.name}, line {place}: {name} listed, but its image or label is missing")
+            text = f"{name} listed, but its image or label is missing"
+            problems.append(Problem(ProblemKind.LIST, listing.name, text, place))
     return listed, problems
 
 
-def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[str]]:
+def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
     lines = read_lines(scenes, scenes.parent)
     scene_of = {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
     problems = [
-        f"{pair.image.name}: {scenes.name} states no scene category for it" for pair in pairs if pair.id not in scene_of
+        Problem(ProblemKind.LIST, pair.image.name, f"{scenes.name} states no scene category for it")
+        for pair in pairs
+        if pair.id not in scene_of
     ]
     return [pair for pair in pairs if scene_of.get(pair.id) in SCENES], problems

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.readers.image_files import (
@@ -15,9 +16,9 @@ from scenepalette.data.readers.image_files import (
     files_by_stem,
     match_names,
     not_read_further,
-    other_endings,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
 UNLABELLED = 11
@@ -59,14 +60,24 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     )
 
 
-def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[str]]:
+DATASET = DatasetEntry(
+    name="camvid",
+    open=open_camvid,
+    description="street scenes from a car, 11 classes",
+    table=CAMVID,
+)
+
+
+def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
     folders = (root / split, root / f"{split}annot")
     images, labels = (files_by_stem(folder, ".png") for folder in folders)
     problems = []
     for found, folder in ((images, folders[0]), (labels, folders[1])):
-        for name, path in other_endings(folder, ".png").items():
-            if name not in found:
-                problems.append(f"{path.relative_to(root).as_posix()}: only the ending .png is read; rename it")
+        for path in sorted(folder.iterdir()):
+            name, hidden = path.stem, path.name.startswith(".")
+            if path.suffix != ".png" and path.suffix.lower() == ".png" and name not in found and not hidden:
+                text = "only the ending .png is read; rename it"
+                problems.append(Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text))
                 # Its counterpart is not without one; that would be a second message about the same file.
                 images.pop(name, None)
                 labels.pop(name, None)
@@ -74,9 +85,9 @@ def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[str]]:
     return pairs, problems + unmatched
 
 
-def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[str]]:
+def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[Problem]]:
     pairs: list[FilePair] = []
-    problems: list[str] = []
+    problems: list[Problem] = []
     seen: set[str] = set()
     repeated = 0
     for number, line in enumerate(read_lines(listing, root), start=1):
@@ -88,7 +99,8 @@ def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair]
         if not paths:
             continue
         if len(paths) != 2:
-            problems.append(f"{listing.name}, line {number}: {len(paths)} entries; an image and a label are required")
+            text = f"{len(paths)} entries; an image and a label are required"
+            problems.append(Problem(ProblemKind.LIST, listing.name, text, number))
             continue
         image = root / split / Path(paths[0]).name
         label = root / f"{split}annot" / Path(paths[1]).name
@@ -96,7 +108,7 @@ def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair]
         missing = [path.relative_to(root).as_posix() for path in (image, label) if not os.path.isfile(path)]
         if missing:
             names = " and ".join(short(name) for name in missing)
-            problems.append(f"{listing.name}, line {number}: {names} listed, but missing")
+            problems.append(Problem(ProblemKind.LIST, listing.name, f"{names} listed, but missing", number))
             continue
         repeated += image.stem in seen
         seen.add(image.stem)

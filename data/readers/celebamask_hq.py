@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines
 from scenepalette.data.classes import CELEBAMASK_HQ
 from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "CelebAMask-HQ, non-commercial research, no redistribution; terms: https://github.com/switchablenorms/CelebAMask-HQ"
@@ -59,22 +61,23 @@ class PartMasks:
         Raises:
             DataError: A mask cannot be read or is not as large as the first; every problem is listed with its file.
         """
-        problems: list[str] = []
+        problems: list[Problem] = []
         merged: np.ndarray | None = None
         for class_id, path in self.masks:
             name = path.relative_to(self.root).as_posix()
             try:
                 mask = read_mask(path)
             except DataError as error:
-                problems.append(f"{name}: {error.summary}")
+                problems.append(Problem(error.kind, name, error.summary))
                 continue
             if merged is None:
                 merged = np.zeros(mask.shape, dtype=np.uint8)
             if mask.shape != merged.shape:
-                problems.append(
-                    f"{name}: {mask.shape[0]} x {mask.shape[1]} pixels (height x width), but another mask of the face "
+                text = (
+                    f"{mask.shape[0]} x {mask.shape[1]} pixels (height x width), but another mask of the face "
                     f"has {merged.shape[0]} x {merged.shape[1]}; all must be equal"
                 )
+                problems.append(Problem(ProblemKind.SIZE, name, text))
                 continue
             merged[mask] = class_id
         if problems or merged is None:
@@ -115,7 +118,7 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
         if name.isdecimal():
             images[int(name)] = path
         else:
-            problems.append(f"{IMAGES}/{path.name}: the name is not a number, as all published ones are")
+            problems.append(_unpaired(f"{IMAGES}/{path.name}", "the name is not a number, as all published ones are"))
     split_of, split_problems = _splits(root, images)
     problems += split_problems
 
@@ -128,9 +131,9 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
             label = PartMasks(root=root, name=name, masks=tuple(sorted(masks[number])))
             pairs.append(FilePair(id=f"{number:05d}", image=images[number], label=label))
         else:
-            problems.append(f"{IMAGES}/{images[number].name}: no mask for it, {name} is missing")
+            problems.append(_unpaired(f"{IMAGES}/{images[number].name}", f"no mask for it, {name} is missing"))
     problems += [
-        f"{_mask_name(number)}: no image for it, {IMAGES}/{number}.jpg is missing"
+        _unpaired(_mask_name(number), f"no image for it, {IMAGES}/{number}.jpg is missing")
         for number in sorted(masks.keys() - images.keys())
     ]
     return PairedFiles(
@@ -145,32 +148,45 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
     )
 
 
+DATASET = DatasetEntry(
+    name="celebamask-hq",
+    open=open_celebamask_hq,
+    description="faces with a mask per part, 19 classes",
+    table=CELEBAMASK_HQ,
+)
+
+
+def _unpaired(name: str, text: str) -> Problem:
+    return Problem(ProblemKind.PAIRING, name, text)
+
+
 def _mask_name(number: int) -> str:
     return f"{MASKS}/{number // MASKS_PER_FOLDER}/{number:05d}_*.png"
 
 
-def _find_masks(root: Path) -> tuple[dict[int, list[tuple[int, Path]]], list[str]]:
-    """Return class id and file of each mask, by image number, and one text per file that is not where it belongs."""
+def _find_masks(root: Path) -> tuple[dict[int, list[tuple[int, Path]]], list[Problem]]:
+    """Return class id and file of each mask, by image number, and a problem per file that is not where it belongs."""
     found: dict[int, list[tuple[int, Path]]] = defaultdict(list)
-    problems: list[str] = []
+    problems: list[Problem] = []
     for folder in sorted(path for path in (root / MASKS).iterdir() if path.is_dir()):
         for stem, path in files_by_stem(folder, ".png").items():
             name = f"{MASKS}/{folder.name}/{path.name}"
             match = _MASK_NAME.fullmatch(stem)
             if match is None or match[2] not in _PART_IDS:
-                problems.append(f"{name}: the name is not NUMBER_PART.png with one of the parts {', '.join(_PART_IDS)}")
+                text = f"the name is not NUMBER_PART.png with one of the parts {', '.join(_PART_IDS)}"
+                problems.append(_unpaired(name, text))
                 continue
             number = int(match[1])
             if folder.name != str(number // MASKS_PER_FOLDER):
-                problems.append(f"{name}: it belongs into the folder {number // MASKS_PER_FOLDER}")
+                problems.append(_unpaired(name, f"it belongs into the folder {number // MASKS_PER_FOLDER}"))
                 continue
             found[number].append((_PART_IDS[match[2]], path))
     return found, problems
 
 
-def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[str]]:
+def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[Problem]]:
     """Return the split of each face by CelebA's partition, and what is wrong with the two lists."""
-    problems: list[str] = []
+    problems: list[Problem] = []
     originals: dict[int, str] = {}
     for place, words in _lines(root / MAPPING):
         if place == 1 and words[0] == "idx":
@@ -178,7 +194,8 @@ def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[
         if len(words) == 3 and words[0].isdecimal():
             originals[int(words[0])] = words[2]
         else:
-            problems.append(f"{MAPPING}, line {place}: required are a number, a number and the name of a file")
+            text = "required are a number, a number and the name of a file"
+            problems.append(Problem(ProblemKind.LIST, MAPPING, text, place))
     partition: dict[str, str] | None = None
     if (root / PARTITION).is_file():
         partition = {}
@@ -186,24 +203,25 @@ def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[
             if len(words) == 2 and words[1] in SPLIT_CODES:
                 partition[words[0]] = SPLIT_CODES[words[1]]
             else:
-                problems.append(f"{PARTITION}, line {place}: required are the name of a file and 0, 1 or 2")
+                text = "required are the name of a file and 0, 1 or 2"
+                problems.append(Problem(ProblemKind.LIST, PARTITION, text, place))
     split_of: dict[int, str] = {}
     for number, path in sorted(numbers.items()):
-        original = originals.get(number)
-        found = None
+        original, found, text = originals.get(number), None, ""
         if original is None:
-            problems.append(f"{IMAGES}/{path.name}: {MAPPING} does not list it")
+            text = f"{MAPPING} does not list it"
         elif partition is not None:
             found = partition.get(original)
-            if found is None:
-                problems.append(f"{IMAGES}/{path.name}: {PARTITION} does not list its original {original}")
+            text = f"{PARTITION} does not list its original {original}"
         elif Path(original).stem.isdecimal():
             place = int(Path(original).stem)
             found = "train" if place <= LAST_TRAIN else "val" if place <= LAST_VAL else "test"
         else:
-            problems.append(f"{IMAGES}/{path.name}: its original {original} in {MAPPING} has no number")
+            text = f"its original {original} in {MAPPING} has no number"
         if found is not None:
             split_of[number] = found
+        else:
+            problems.append(Problem(ProblemKind.LIST, f"{IMAGES}/{path.name}", text))
     return split_of, problems
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
 
@@ -39,3 +40,11 @@ def open_cityscapes(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="cityscapes",
+    open=open_cityscapes,
+    description="street scenes of European cities, 35 classes, 19 evaluated",
+    table=CITYSCAPES,
+)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from scenepalette.common.problems import Problem
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.image_files import (
@@ -17,6 +18,7 @@ from scenepalette.data.readers.image_files import (
     pair_by_folders,
     require_folders,
 )
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predicted by a pretrained network"
 EXTRA = "train_extra"
@@ -76,7 +78,15 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
     )
 
 
-def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[str]]:
+DATASET = DatasetEntry(
+    name="cityscapes-25k",
+    open=open_cityscapes_25k,
+    description="Cityscapes with 19,998 more training scenes, labelled by a network",
+    table=CITYSCAPES,
+)
+
+
+def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[Problem]]:
     ending = "_leftImg8bit.png"
     images, _ = files_by_folder(root, image_folder, [ending])
     labels, _ = files_by_folder(root, EXTRA_LABELS, [ending])

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "COCO-Stuff, annotations CC BY 4.0, images under Flickr's terms of use; terms: "
@@ -53,6 +54,13 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="coco-stuff",
+    open=open_coco_stuff,
+    description="things and stuff on COCO 2017, 182 classes, 171 evaluated",
+)
 
 
 def _first_folder(root: Path, parents: Sequence[str], name: str) -> str:

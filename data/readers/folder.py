@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.readers.image_files import LabelValues, PairedFiles, match_names, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
@@ -42,13 +44,14 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     declared = read_class_file(path, within=root if class_file is None else None)
     table = table_of_class_file(path, declared)
 
-    problems: list[str] = []
+    problems: list[Problem] = []
     images: dict[str, Path] = {}
     for image in sorted((root / split / "images").iterdir()):
         if image.suffix.lower() not in IMAGE_SUFFIXES or image.name.startswith("."):
             continue
         if image.stem in images:
-            problems.append(f"{split}/images/{image.name}: a second image for the label {image.stem}.png; keep one")
+            text = f"a second image for the label {image.stem}.png; keep one"
+            problems.append(Problem(ProblemKind.PAIRING, f"{split}/images/{image.name}", text))
         images[image.stem] = image
     labels = {
         label.stem: label
@@ -67,6 +70,14 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
         problems=[*problems, *unmatched],
     )
+
+
+DATASET = DatasetEntry(
+    name="folder",
+    open=open_folder,
+    description="any folder of images and index masks with a class file",
+    takes_class_file=True,
+)
 
 
 def _find_class_file(root: Path) -> Path:

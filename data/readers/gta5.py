@@ -9,9 +9,11 @@ import numpy as np
 from scipy.io import loadmat
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.classes import CITYSCAPES
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
     "GTA-5 (Playing for Data), frames of a commercial game, for research and education; terms: "
@@ -50,7 +52,9 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
     names = sorted(images.keys() | labels.keys())
     problems = [
-        f"{name}.png: the name is not a number, as all published ones are" for name in names if not name.isdecimal()
+        Problem(ProblemKind.PAIRING, f"{name}.png", "the name is not a number, as all published ones are")
+        for name in names
+        if not name.isdecimal()
     ]
     numbered = [name for name in names if name.isdecimal()]
     if (root / SPLIT_FILE).is_file():
@@ -76,7 +80,15 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     )
 
 
-def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[str]]:
+DATASET = DatasetEntry(
+    name="gta5",
+    open=open_gta5,
+    description="frames of a commercial game, classes of Cityscapes",
+    table=CITYSCAPES,
+)
+
+
+def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[Problem]]:
     """Return the names that belong to a split, and what is wrong with the split file."""
     try:
         file = io.BytesIO(read_file(path, LIST_BYTES, within=path.parent))
@@ -90,7 +102,11 @@ def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str]
         ) from error
     parts_of = {name: [part for part, members in numbers.items() if int(name) in members] for name in names}
     problems = [
-        f"{name}.png: {path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required"
+        Problem(
+            ProblemKind.LIST,
+            f"{name}.png",
+            f"{path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required",
+        )
         for name, parts in parts_of.items()
         if len(parts) != 1
     ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IDD
 from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
 
@@ -46,3 +47,11 @@ def open_idd(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         problems=problems,
     )
+
+
+DATASET = DatasetEntry(
+    name="idd",
+    open=open_idd,
+    description="street scenes of Indian cities, 40 classes, 31 evaluated",
+    table=IDD,
+)

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_files, sha256_of_json
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_file, short
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample
@@ -27,13 +28,13 @@ _FORMATS = ("PNG", "JPEG")
 """Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
 
 MAX_PIXELS = 2**26
-"""Most pixels of a picture, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
+"""Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
 MAX_FILE_BYTES = 2**28
-"""Largest picture file; MAX_PIXELS of noise as PNG take less."""
+"""Largest image file; MAX_PIXELS of noise as PNG take less."""
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
-"""Pictures decoded at once, so that memory stays bounded however many cores there are."""
+"""Images decoded at once, so that memory stays bounded however many cores there are."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ class LabelFiles(Protocol):
         """Return the label map, uint8 [H, W].
 
         Raises:
-            DataError: A file cannot be used; `problems` has one text per file, beginning with its name.
+            DataError: A file cannot be used; `found` has a problem per file.
         """
         ...
 
@@ -102,7 +103,7 @@ class FilePair:
 
     Attributes:
         id: Unique in its data set and split; usable as a file name.
-        image: The picture.
+        image: The image.
         label: Its label map.
         values: What the label's values mean, where that differs from the rest of the data set.
     """
@@ -128,7 +129,7 @@ class PairedFiles:
         values: LabelValues | None = None,
         label_scale: int = 1,
         label_origins: Mapping[str, str] | None = None,
-        problems: Iterable[str] = (),
+        problems: Iterable[Problem] = (),
     ) -> None:
         """Read every file once and check it.
 
@@ -167,7 +168,7 @@ class PairedFiles:
             for of_pair in executor.map(self._check, self._pairs):
                 found.extend(of_pair)
         if not pairs and not found:
-            found.append("the split is empty: there is no image with a label")
+            found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
             raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
@@ -240,21 +241,23 @@ class PairedFiles:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
-    def _check(self, pair: FilePair) -> list[str]:
+    def _check(self, pair: FilePair) -> list[Problem]:
         problems = []
         image_size: tuple[int, ...] | None = None
         label: np.ndarray | None = None
         try:
             image_size = read_image(pair.image).shape[:2]
         except DataError as error:
-            problems.append(f"{self._relative(pair.image)}: {error.summary}")
+            problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
         try:
             label = _read_label_of(pair)
         except DataError as error:
-            problems.extend(error.problems or [f"{self._label_name(pair)}: {error.summary}"])
+            problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
         return [*problems, *self._problems_of(pair, image_size, label)]
 
-    def _problems_of(self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None) -> list[str]:
+    def _problems_of(
+        self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None
+    ) -> list[Problem]:
         """Compare the two files of a pair; what could not be read is None."""
         if label is None:
             return []
@@ -262,27 +265,30 @@ class PairedFiles:
         name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
         if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
             rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
-            problems.append(
-                f"{name}: {label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
+            text = (
+                f"{label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
                 f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
             )
+            problems.append(Problem(ProblemKind.SIZE, name, text))
         counts = np.bincount(label.ravel(), minlength=256)
         wrong = np.flatnonzero(counts * ~values.allowed)
         if wrong.size:
             shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
             more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            problems.append(f"{name}: label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}")
+            text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
         elif not counts[values.lookup != IGNORE_ID].any():
-            problems.append(f"{name}: every pixel is ignored; remove this label and its image")
-        return problems
+            text = "every pixel is ignored; remove this label and its image"
+        else:
+            return problems
+        return [*problems, Problem(ProblemKind.LABEL_VALUE, name, text, ignored=values.ignored | {IGNORE_ID})]
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
-    """Read a picture completely.
+    """Read an image completely.
 
     Args:
         path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
-        upright: Whether a picture that is marked as rotated is turned as viewers show it; else it is refused.
+        upright: Whether an image that is marked as rotated is turned as viewers show it; else it is refused.
 
     Returns:
         uint8 [H, W, 3].
@@ -290,7 +296,7 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
     Raises:
         DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
     """
-    with _open_checked(path) as image:
+    with open_image(path) as image:
         orientation = _exif_orientation(image)
         if orientation not in (0, 1) and not upright:
             raise DataError(
@@ -315,50 +321,25 @@ def read_label(path: Path) -> np.ndarray:
         DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
             above 255.
     """
-    with _open_checked(path) as image:
+    with open_image(path) as image:
         if image.format != "PNG":
-            raise DataError(f"it is a {image.format} file; labels must be PNG, which keeps ids exactly")
+            raise DataError(
+                f"it is a {image.format} file; labels must be PNG, which keeps ids exactly",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
         if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
             raise DataError(
                 f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
-                "single channel with a class id per pixel. Convert the colours to ids"
+                "single channel with a class id per pixel. Convert the colours to ids",
+                kind=ProblemKind.LABEL_FORMAT,
             )
         label = np.asarray(image)
     if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
-        raise DataError(f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255")
+        raise DataError(
+            f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255",
+            kind=ProblemKind.LABEL_VALUE,
+        )
     return label.astype(np.uint8)
-
-
-@dataclass(frozen=True)
-class RawLabel:
-    """What a label file holds, whatever that means.
-
-    Attributes:
-        mode: Pillow's name of its pixels' kind, such as L, P or RGB.
-        values: Its different values, sorted; for several channels, its different colours [N, 3] if they differ.
-        counts: Pixels of each.
-    """
-
-    mode: str
-    values: np.ndarray
-    counts: np.ndarray
-
-
-def read_raw_label(path: Path) -> RawLabel:
-    """Look into a label file that `read_label` may refuse, to find out what it is.
-
-    Raises:
-        DataError: It is missing, damaged, cut off or far too large.
-    """
-    with _open_checked(path) as image:
-        mode = image.mode
-        single = mode in ("L", "P", "1") or mode.startswith(("I", "F"))
-        pixels = np.asarray(image if single else image.convert("RGB"))
-    if not single:
-        if (pixels != pixels[:, :, :1]).any():
-            return RawLabel(mode, *np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True))
-        pixels = pixels[:, :, 0]
-    return RawLabel(mode, *np.unique(pixels.astype(np.int64), return_counts=True))
 
 
 def read_mask(path: Path) -> np.ndarray:
@@ -373,14 +354,22 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
     """
-    with _open_checked(path) as image:
+    with open_image(path) as image:
         if image.format != "PNG":
-            raise DataError(f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly")
+            raise DataError(
+                f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
         if image.mode not in ("1", "L", "P", "RGB"):
-            raise DataError(f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel")
+            raise DataError(
+                f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
         channels = np.asarray(image.convert("RGB"))
     if (channels != channels[:, :, :1]).any():
-        raise DataError("it is coloured; a mask must be black and white, white where its part is")
+        raise DataError(
+            "it is coloured; a mask must be black and white, white where its part is", kind=ProblemKind.LABEL_FORMAT
+        )
     return channels[:, :, 0] > 0
 
 
@@ -389,23 +378,15 @@ def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
 
 
-def other_endings(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return, by their names without it, files whose ending differs from a suffix in upper and lower case alone."""
-    return {
-        path.stem: path
-        for path in sorted(folder.iterdir())
-        if path.suffix != suffix and path.suffix.lower() == suffix and not path.name.startswith(".")
-    }
-
-
-def not_read_further(listing: Path, line: int) -> str:
+def not_read_further(listing: Path, line: int) -> Problem:
     """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
-    return f"{listing.name}, line {line}: not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
+    text = f"not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
+    return Problem(ProblemKind.LIST, listing.name, text, line)
 
 
 def match_names(
     images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
-) -> tuple[list[FilePair], list[str]]:
+) -> tuple[list[FilePair], list[Problem]]:
     """Put images and labels of the same id together.
 
     Args:
@@ -415,20 +396,18 @@ def match_names(
         wanted_label: Where the label of an image is looked for; "{id}" stands for the id.
 
     Returns:
-        The pairs, sorted by id, and one text per file that has no counterpart.
+        The pairs, sorted by id, and a problem per file that has no counterpart.
     """
     pairs = [FilePair(id=key, image=images[key], label=labels[key]) for key in sorted(images.keys() & labels.keys())]
-    problems = [
-        f"{images[key].relative_to(root).as_posix()}: no label for it, {wanted_label.format(id=key)} is missing"
+    alone = [
+        (images[key], f"no label for it, {wanted_label.format(id=key)} is missing")
         for key in sorted(images.keys() - labels.keys())
     ]
-    problems += [
-        f"{labels[key].relative_to(root).as_posix()}: no image for it" for key in sorted(labels.keys() - images.keys())
-    ]
-    return pairs, problems
+    alone += [(labels[key], "no image for it") for key in sorted(labels.keys() - images.keys())]
+    return pairs, [Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text) for path, text in alone]
 
 
-def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[str]]:
+def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[Problem]]:
     """Find files ROOT/FOLDER/SUBFOLDER/NAME<ending>.
 
     Args:
@@ -437,24 +416,25 @@ def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[di
         endings: What may follow NAME in a file name.
 
     Returns:
-        The file of each SUBFOLDER/NAME, and one text per file that has the name of another.
+        The file of each SUBFOLDER/NAME, and a problem per file that has the name of another.
     """
     found: dict[str, Path] = {}
-    problems: list[str] = []
+    problems: list[Problem] = []
     for path in sorted((root / folder).glob("*/*")):
         ending = next((ending for ending in endings if path.name.endswith(ending)), None)
         if ending is None:
             continue
         key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
         if key in found:
-            problems.append(f"{path.relative_to(root).as_posix()}: a second file for {key}; keep one of them")
+            text = f"a second file for {key}; keep one of them"
+            problems.append(Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text))
         found[key] = path
     return found, problems
 
 
 def pair_by_folders(
     root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
-) -> tuple[list[FilePair], list[str]]:
+) -> tuple[list[FilePair], list[Problem]]:
     """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME<ending>, gtFine/SPLIT/FOLDER/NAME<ending>.
 
     Args:
@@ -492,12 +472,16 @@ def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) 
         raise DataError(
             f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
             "completely. Missing are:",
-            [f"{folder}/" for folder in missing],
+            [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
         )
 
 
-def _open_checked(path: Path) -> Image.Image:
-    """Open and decode a picture file from one read of its bytes; every failure becomes a DataError."""
+def open_image(path: Path) -> Image.Image:
+    """Open and decode an image file from one read of its bytes.
+
+    Raises:
+        DataError: It is missing, damaged, cut off, far too large, or neither PNG nor JPEG.
+    """
     content = read_file(path, MAX_FILE_BYTES)
     _refuse_scaled_grey(content)
     try:
@@ -513,9 +497,10 @@ def _open_checked(path: Path) -> Image.Image:
         raise DataError(f"it is too large ({error}). Scale it down") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
+        # That no decoder recognises it says nothing more.
+        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({short(str(error))})"
         raise DataError(
-            f"it is damaged, cut off or not a picture in PNG or JPEG format ({short(str(error))}). Copy it again from "
-            "its source"
+            f"it is damaged, cut off or not an image in PNG or JPEG format{reason}. Copy it again from its source"
         ) from error
     return image
 
@@ -550,15 +535,18 @@ def _refuse_scaled_grey(content: bytes) -> None:
     """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
     is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
     if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
-        raise DataError(f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits")
+        raise DataError(
+            f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
+        )
 
 
-def _repeated_ids(pairs: Iterable[FilePair]) -> list[str]:
+def _repeated_ids(pairs: Iterable[FilePair]) -> list[Problem]:
     seen: set[str] = set()
-    repeated: list[str] = []
+    repeated: list[Problem] = []
     for pair in pairs:
         if pair.id in seen:
-            repeated.append(f"{pair.image.name}: the id '{pair.id}' occurs twice; rename one of the files")
+            text = f"the id '{pair.id}' occurs twice; rename one of the files"
+            repeated.append(Problem(ProblemKind.PAIRING, pair.image.name, text))
         seen.add(pair.id)
     return repeated
 

@@ -14,8 +14,8 @@ from typing import Annotated, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
+from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
@@ -25,39 +25,31 @@ from scenepalette.generators.kernels.spade_tables import fold_parametrizations
 from scenepalette.generators.kernels.winograd import Conv3x3
 from scenepalette.training.ranks import ALONE, Ranks
 
-Count = Annotated[int, Ge(1)]
-Rate = Annotated[float, Gt(0)]
-Weight = Annotated[float, Ge(0)]
-Decay = Annotated[float, Ge(0), Lt(1)]
+# With these the contract's file offers all that a system's settings are declared with.
+from scenepalette.training.settings import Count as Count
+from scenepalette.training.settings import Decay as Decay
+from scenepalette.training.settings import Rate as Rate
+from scenepalette.training.settings import Weight as Weight
 
 
 @dataclass(frozen=True)
 class ImageSettings:
-    """Numbers that every image system has; a system's own class adds its own and the paper's values.
+    """Numbers that every image system has; a system's own class adds its own and the paper's values."""
 
-    Attributes:
-        width: Channels of the generator's last block (CRN: a 32nd of its table of widths).
-        steps: Optimizer steps.
-        batch_size: Real images a step.
-        generator_learning_rate: Adam's for the generator.
-        discriminator_learning_rate: Adam's for what the generator is trained against.
-        betas: Of all Adam optimizers.
-        average_decay: Of the averaged generator that is used for sampling; 0 samples from the trained one itself.
-        noise_scheme: How noise is drawn in training; None for the system's usual way.
-        augment: Whether the discriminator sees differentiably augmented images (for small data sets).
-        checkpoint_every: Optimizer steps between checkpoints.
-    """
-
-    width: Count = 64
-    steps: Count = 30000
-    batch_size: Count = 16
-    generator_learning_rate: Rate = 1e-4
-    discriminator_learning_rate: Rate = 4e-4
-    betas: tuple[float, float] = (0.5, 0.999)
-    average_decay: Decay = 0.999
-    noise_scheme: NoiseScheme | None = None
-    augment: bool = False
-    checkpoint_every: Count = 500
+    width: Annotated[Count, Doc("Channels of the generator's last block (CRN: a 32nd of its table of widths).")] = 64
+    steps: Annotated[Count, Doc("Optimizer steps.")] = 30000
+    batch_size: Annotated[Count, Doc("Images per step.")] = 16
+    generator_learning_rate: Annotated[Rate, Doc("Adam's for the generator.")] = 1e-4
+    discriminator_learning_rate: Annotated[Rate, Doc("Adam's for what the generator is trained against.")] = 4e-4
+    betas: Annotated[tuple[float, float], Doc("Of all Adam optimizers.")] = (0.5, 0.999)
+    average_decay: Annotated[
+        Decay, Doc("Of the averaged generator used for sampling; 0 samples from the trained one itself.")
+    ] = 0.999
+    noise_scheme: Annotated[
+        NoiseScheme | None, Doc("How noise is drawn in training; none for the system's usual way.")
+    ] = None
+    augment: Annotated[bool, Doc("Differentiable augmentation of the discriminator's input.")] = False
+    checkpoint_every: Annotated[Count, Doc("Steps between checkpoints.")] = 500
 
 
 class ImageGenerator(nn.Module, ABC):
@@ -217,13 +209,13 @@ class ImageObjective(ABC):
     """What a system's generator is trained for.
 
     Attributes:
-        critic: The network that is trained against the generator, or None.
+        discriminator: The network that is trained against the generator, or None.
         memory: Further state that goes on with a training, as a module of buffers, or None.
-        chance_level: Part of the critic's loss -> its value if real and generated images cannot be told apart; zero is
-            its value if they are told apart without fail.
+        chance_level: Part of the discriminator's loss -> its value if real and generated images cannot be told apart;
+            zero is its value if they are told apart without fail.
     """
 
-    critic: nn.Module | None = None
+    discriminator: nn.Module | None = None
     memory: nn.Module | None = None
     chance_level: Mapping[str, float] = MappingProxyType({})
 
@@ -252,12 +244,14 @@ class ImageObjective(ABC):
         return source.batch(indices, step, stream, ranks)
 
     @abstractmethod
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """Generate images and return them, B3HW, with the generator's loss."""
 
-    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
-        """Return the critic's loss for detached generated images B3HW; called only if there is a critic."""
-        raise NotImplementedError(f"{type(self).__name__} has no critic")
+    def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Return the discriminator's loss for detached generated images B3HW; called only if there is one."""
+        raise NotImplementedError(f"{type(self).__name__} has no discriminator")
 
 
 class FeatureNetwork(nn.Module, ABC):
@@ -283,11 +277,12 @@ class ImageSystem:
         paper: Where it comes from.
         settings: Class of its settings, whose defaults are the paper's.
         build_generator: Makes the untrained generator from K, (H, W) and settings.
-        build_objective: Makes losses and critic from K, (H, W), settings and the features of the perceptual loss.
+        build_objective: Makes losses and discriminator from K, (H, W), settings and features of the perceptual loss.
         perceptual: Whether its losses need a feature network.
         perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
-        augmentable: Whether its critic looks at images that may be augmented.
-        predict_labels: For a critic that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW; else None.
+        augmentable: Whether its discriminator looks at images that may be augmented.
+        predict_labels: For a discriminator that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW;
+            else None.
     """
 
     name: str

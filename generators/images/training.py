@@ -1,45 +1,41 @@
-"""The training loop of all layout-to-image systems, and loading what it wrote."""
+"""The training loop of all layout-to-image systems."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import nn
+from torch import Tensor
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import torch_generator
+from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
-from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import image_diversity
-from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings
+from scenepalette.generators.images.base import (
+    FeatureNetwork,
+    ImageBatch,
+    ImageGenerator,
+    ImageSettings,
+    Loss,
+)
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
+from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
-from scenepalette.training.average import averaged_copy, decay_at, update_average
-from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.average import decay_at
+from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import (
-    LOG_EVERY,
-    MetricsLog,
-    epoch_batch,
-    require_finite,
-    require_finite_gradients,
-    seed_step,
-    settings_of_result,
-)
+from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
+from scenepalette.training.trainee import Trainee, frozen, take_step
 
-WEIGHTS = "weights.safetensors"
-CRITIC_WEIGHTS = "critic.safetensors"
 STATISTICS_BATCHES = 32
 SHEET_COUNT = 4  # layouts on a sample sheet
 SHEET_DRAWS = 3  # images of each, with different noise
@@ -98,46 +94,114 @@ class TrainingBatches:
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation, ranks)
 
 
-def image_identity(name: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
-    """Return the metadata by which weights of an image system are recognised."""
-    return {"system": name, "class_table": table.fingerprint, "size": list(size)}
+class ImageTrainees:
+    """The networks of an image system under training, their batches and losses, for this training and for fine-tuning.
 
-
-def load_image_generator(
-    path: Path, name: str, table: ClassTable, size: tuple[int, int], settings: ImageSettings
-) -> ImageGenerator:
-    """Load the averaged generator that `train_image_generator` wrote, in eval mode.
-
-    Args:
-        path: The weights file.
-        name: Name of the system.
-        table: Class table that it was trained on.
-        size: Height and width, pixels.
-        settings: Settings that it was trained with.
-
-    Raises:
-        CheckpointError: The weights are damaged or of another class table, system or size.
-        ConfigError: There is no such system, or no base grid reaches the size.
+    Optimizer steps are left to the caller: the generator's first, then the discriminator's.
     """
-    network = find_image_system(name).build_generator(table.num_classes, size, settings)
-    load_weights(path, network, image_identity(name, table, size))
-    return network.eval().requires_grad_(False)
 
+    def __init__(
+        self,
+        name: str,
+        settings: ImageSettings,
+        *,
+        pairs: Pairs,
+        filled_labels: np.ndarray,
+        features: FeatureNetwork | None,
+        seed: int,
+        fabric: Fabric,
+        ranks: Ranks = ALONE,
+        prefix: str = "",
+    ) -> None:
+        """Build the untrained networks, ready to be trained; the arguments are those of `train_image_generator`.
 
-def load_image_critic(
-    path: Path, name: str, table: ClassTable, size: tuple[int, int], settings: ImageSettings
-) -> nn.Module:
-    """Load the critic that `train_image_generator` trained against the generator, in eval mode.
+        Errors call the networks by the names "generator" and "discriminator" behind `prefix`.
 
-    Raises:
-        CheckpointError: The weights are damaged or of another class table, system or size.
-        ConfigError: There is no such system, or it has no critic.
-    """
-    critic = find_image_system(name).build_objective(table.num_classes, size, settings, None).critic
-    if critic is None:
-        raise ConfigError(f"The image system {name!r} is trained without a discriminator. Choose another one.")
-    load_weights(path, critic, image_identity(name, table, size))
-    return critic.eval().requires_grad_(False)
+        Raises:
+            ConfigError: There is no such system, or no base grid reaches the size.
+        """
+        system, size, num_classes = find_image_system(name), pairs.size, pairs.table.num_classes
+        network = system.build_generator(num_classes, size, settings)
+        self.objective = system.build_objective(num_classes, size, settings, features)
+        adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
+        self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+        self.discriminator = None
+        if self.objective.discriminator is not None:
+            adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
+            self.discriminator = Trainee(
+                f"{prefix}discriminator", self.objective.discriminator, adam, fabric, ranks=ranks
+            )
+        if self.objective.memory is not None:
+            fabric.to_device(self.objective.memory)
+        if features is not None:
+            fabric.to_device(features).eval().requires_grad_(False)
+        self.source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
+        self.objective.begin(self.source, fabric.device)
+
+    def generator_loss(self, step: int, stream: str, indices: np.ndarray) -> tuple[ImageBatch, Tensor, Loss]:
+        """Return the batch of a step, the images generated for it and the generator's loss.
+
+        Args:
+            step: Optimizer step, from 0.
+            stream: Name of the training's stream of randomness.
+            indices: [B] positions in the training set that a plain training uses.
+        """
+        forward, opponent = self.generator.forward, self.discriminator
+        batch = self.objective.batch(self.source, step, stream, indices, forward, self.generator.ranks)
+        if opponent is None:
+            return batch, *self.objective.generator_loss(forward, None, batch)
+        with frozen(opponent.module):
+            return batch, *self.objective.generator_loss(forward, opponent.forward, batch)
+
+    def discriminator_loss(self, batch: ImageBatch, fake: Tensor) -> Loss:
+        """Return the discriminator's loss for the images of `generator_loss`; only if there is one."""
+        assert self.discriminator is not None
+        return self.objective.discriminator_loss(self.discriminator.forward, batch, fake.detach())
+
+    def watch(self, folder: Path, finished: int, stream: str) -> dict[str, float]:
+        """Write the average's sample sheet after `finished` steps, leaving it and all random state as they are.
+
+        Returns:
+            Measures of the sheet's diversity by name.
+        """
+        with preserve_state(self.generator.average):
+            self.generator.average.finish(self.source)
+            sheet = self.sample_sheet(stream)
+        tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
+        rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
+        return image_diversity(rows, noisy=bool(self.generator.average.noise_schemes))
+
+    @torch.no_grad()
+    def sample_sheet(self, stream: str) -> list[np.ndarray]:
+        """Return rows of layout, real image and three images that the average makes with different noise."""
+        pictures: list[np.ndarray] = []
+        source, pairs, average = self.source, self.source.pairs, self.generator.average
+        for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
+            image, _ = pairs.batch([int(index)])
+            layout = torch.from_numpy(source.filled_labels[index : index + 1].astype(np.int64))
+            label = layout.expand(SHEET_DRAWS, -1, -1).to(source.device)
+            generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
+            noise = average.sample_noise(None, label, generators)
+            generated = average(one_hot(label, pairs.table.num_classes), noise).cpu()
+            pictures += [
+                pairs.table.colorize(source.filled_labels[index]),
+                *images_to_uint8(image),
+                *images_to_uint8(generated),
+            ]
+        return pictures
+
+    def finish_average(self, stream: str, batch_size: int) -> None:
+        """Let the average take what it needs and estimate its batch statistics; leave it in eval mode."""
+        source, average = self.source, self.generator.average
+        average.finish(source)
+        source.generator = average  # noise may come from what it has just taken
+
+        def run(step: int) -> None:
+            indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)
+            batch = source.batch(indices, step, stream)
+            average(batch.label_map, batch.noise)
+
+        estimate_batch_statistics(average, (partial(run, step) for step in range(STATISTICS_BATCHES)))
 
 
 def train_image_generator(
@@ -185,153 +249,65 @@ def train_image_generator(
     if settings.augment and not system.augmentable:
         raise ConfigError(f"augment was asked of {name!r}, whose losses compare images pixel by pixel; leave it out.")
     ranks.check_batches({"batch_size": [settings.batch_size]})
-    size, num_classes = pairs.size, pairs.table.num_classes
     seed_step(seed, name, -1)
-    raw_generator = system.build_generator(num_classes, size, settings)
-    objective = system.build_objective(num_classes, size, settings, features)
-    raw_critic = objective.critic
-    modules: dict[str, nn.Module] = {"generator": raw_generator}
-    optimizers = {
-        "generator": torch.optim.Adam(raw_generator.parameters(), settings.generator_learning_rate, settings.betas)
-    }
-    raw_generator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = fabric.to_device(averaged_copy(raw_generator))
-    ranks.join(raw_generator)
-    generator, generator_optimizer = fabric.setup(raw_generator, optimizers["generator"])
-    critic, critic_optimizer = None, None
-    if raw_critic is not None:
-        raw_critic.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizers["discriminator"] = torch.optim.Adam(
-            raw_critic.parameters(), settings.discriminator_learning_rate, settings.betas
-        )
-        critic, critic_optimizer = fabric.setup(raw_critic, optimizers["discriminator"])
-        modules["discriminator"] = raw_critic
-    modules["average"] = average
-    if objective.memory is not None:
-        modules["memory"] = fabric.to_device(objective.memory)
-    if features is not None:
-        fabric.to_device(features).eval().requires_grad_(False)
+    trainees = ImageTrainees(
+        name,
+        settings,
+        pairs=pairs,
+        filled_labels=filled_labels,
+        features=features,
+        seed=seed,
+        fabric=fabric,
+        ranks=ranks,
+    )
+    generator, discriminator = trainees.generator, trainees.discriminator
+    training = Training(
+        folder,
+        name,
+        settings.steps,
+        {"generator": generator, "discriminator": discriminator},
+        {"average": generator.average, "memory": trainees.objective.memory},
+        seed=seed,
+        watch=CollapseMonitor(trainees.objective.chance_level),
+        progress=progress,
+        tensorboard=tensorboard,
+        ranks=ranks,
+    )
+    interval = watch_interval(settings.steps)
 
-    source = TrainingBatches(pairs, filled_labels, raw_generator, settings, seed, fabric.device)
-    objective.begin(source, fabric.device)
-    checkpoints = CheckpointFolder(folder)
-    done, _ = checkpoints.load(modules, optimizers)
-    watch, interval = CollapseMonitor(objective.chance_level), watch_interval(settings.steps)
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
-
-    progress.start(f"train-images {name}", settings.steps, done)
-    for step in range(done, settings.steps):
-        seed_step(seed, name, step)
+    for step in training.steps(f"train-images {name}"):
         indices = epoch_batch(len(pairs), settings.batch_size, step, seed, name)
-        batch = objective.batch(source, step, name, indices, generator, ranks)
 
-        if raw_critic is not None:
-            raw_critic.requires_grad_(False)
-        fake, loss = objective.generator_loss(generator, critic, batch)
-        if raw_critic is not None:
-            raw_critic.requires_grad_(True)
-        require_finite(step, generator=loss.total)
-        generator_optimizer.zero_grad()
-        fabric.backward(loss.total)
-        ranks.average_gradients(raw_generator)
-        require_finite_gradients(step, generator=raw_generator)
-        generator_optimizer.step()
-        update_average(average, raw_generator, decay_at(step, settings.average_decay))
+        batch, fake, loss = trainees.generator_loss(step, name, indices)
+        take_step(step, loss.total, generator)
+        generator.update_average(decay_at(step, settings.average_decay))
         parts = dict(loss.parts)
 
-        if raw_critic is not None and critic is not None and critic_optimizer is not None:
-            loss = objective.critic_loss(critic, batch, fake.detach())
-            require_finite(step, discriminator=loss.total)
-            critic_optimizer.zero_grad()
-            fabric.backward(loss.total)
-            ranks.average_gradients(raw_critic)
-            require_finite_gradients(step, discriminator=raw_critic)
-            critic_optimizer.step()
+        if discriminator is not None:
+            loss = trainees.discriminator_loss(batch, fake)
+            take_step(step, loss.total, discriminator)
             parts |= loss.parts
 
-        finished = step + 1
-        values = ranks.means({key: float(part.detach()) for key, part in parts.items()})
-        progress.advance(1, **values)
-        if log is None:
+        values = training.advance(parts)
+        if not ranks.first:
             continue
-        if finished % interval == 0:
-            values |= watch_images(folder, finished, average, source, f"{name}-sheet")
-        if finished % LOG_EVERY == 0 or finished % interval == 0:
-            log.write(finished, **values)
-        if finished % settings.checkpoint_every == 0 or finished == settings.steps:
-            checkpoints.save(finished, modules, optimizers)
-    progress.finish()
-    if log is None:
+        if training.due(interval):
+            values |= trainees.watch(folder, training.finished, f"{name}-sheet")
+        if training.due(LOG_EVERY, interval):
+            training.log(values)
+        if training.due(settings.checkpoint_every, settings.steps):
+            training.save()
+    if not ranks.first:
         return
-    log.close()
 
-    finish_average(average, source, f"{name}-statistics", settings.batch_size)
-    sheet = sample_sheet(average, source, f"{name}-sheet")
+    trainees.finish_average(f"{name}-statistics", settings.batch_size)
+    sheet = trainees.sample_sheet(f"{name}-sheet")
     tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
-    metadata: Mapping[str, Any] = {
-        **image_identity(name, pairs.table, size),
+    metadata = {
+        **system_identity(name, pairs.table, pairs.size),
         "settings": settings_of_result(settings),
         "perceptual_features": None if features is None else features.description,
     }
-    if raw_critic is not None:
-        save_weights(folder / CRITIC_WEIGHTS, raw_critic, metadata)
-    save_weights(folder / WEIGHTS, average, metadata)
-
-
-def finish_average(average: nn.Module, source: TrainingBatches, stream: str, batch_size: int) -> None:
-    """Let the averaged generator take what it needs and estimate its batch statistics; leave it in eval mode."""
-    assert isinstance(average, ImageGenerator)
-    average.finish(source)
-    source.generator = average  # noise may come from what it has just taken
-
-    def run(step: int) -> None:
-        indices = epoch_batch(len(source.pairs), batch_size, step, source.seed, stream)
-        batch = source.batch(indices, step, stream)
-        average(batch.label_map, batch.noise)
-
-    estimate_batch_statistics(average, (partial(run, step) for step in range(STATISTICS_BATCHES)))
-
-
-def watch_images(
-    folder: Path, finished: int, average: nn.Module, source: TrainingBatches, stream: str
-) -> dict[str, float]:
-    """Write the sample sheet of a step, leaving the generator and all random state as they are.
-
-    Args:
-        folder: Folder of the training.
-        finished: Finished steps.
-        average: The averaged generator.
-        source: The training set.
-        stream: Name of the sheet's fixed layouts and noise.
-
-    Returns:
-        Measures of the sheet's diversity by name.
-    """
-    assert isinstance(average, ImageGenerator)
-    with preserve_state(average):
-        average.finish(source)
-        sheet = sample_sheet(average, source, stream)
-    tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
-    rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
-    return image_diversity(rows, noisy=bool(average.noise_schemes))
-
-
-@torch.no_grad()
-def sample_sheet(network: nn.Module, source: TrainingBatches, stream: str) -> list[np.ndarray]:
-    """Return rows of layout, real image and three generated images with different noise."""
-    assert isinstance(network, ImageGenerator)
-    pictures: list[np.ndarray] = []
-    pairs = source.pairs
-    for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
-        image, _ = pairs.batch([int(index)])
-        layout = torch.from_numpy(source.filled_labels[index : index + 1].astype(np.int64))
-        label = layout.expand(SHEET_DRAWS, -1, -1).to(source.device)
-        generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
-        noise = network.sample_noise(None, label, generators)
-        generated = network(one_hot(label, pairs.table.num_classes), noise).cpu()
-        pictures += [
-            pairs.table.colorize(source.filled_labels[index]),
-            *images_to_uint8(image),
-            *images_to_uint8(generated),
-        ]
-    return pictures
+    if discriminator is not None:
+        save_weights(folder / DISCRIMINATOR_WEIGHTS, discriminator.module, metadata)
+    save_weights(folder / WEIGHTS, generator.average, metadata)

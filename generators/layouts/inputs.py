@@ -13,14 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scenepalette.common.randomness import numpy_generator, torch_generator
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
 from scenepalette.generators.layouts.networks import LayoutBatch, addition_budget, crop_layout, partial_budget
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence
-from scenepalette.training.loop import epoch_batch
 
 SHEET_COUNT = 16
 
@@ -62,7 +61,7 @@ class InputSource(Protocol):
     """Where a training's inputs come from."""
 
     def draw(self, step: int, stream: str, count: int) -> LayoutInputs:
-        """Return a batch as a function of (seed, stream, step); streams tell apart the critic's and the generator's."""
+        """Return a batch as a function of (seed, stream, step); generator and discriminator have streams apart."""
         ...
 
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:

@@ -1,4 +1,4 @@
-"""Losses of layout generators beside L_COND, and real layouts as the critic sees them (Semantic Palette, section 3.2).
+"""Losses of layouts beside L_COND, and real layouts as the discriminator sees them (Semantic Palette, section 3.2).
 
 Shapes: B batch, K classes, H x W pixels.
 """
@@ -14,11 +14,11 @@ from torchvision.transforms.functional import gaussian_blur
 
 from scenepalette.generators.layouts.saa import LOG_EPSILON
 
-DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the critic's scores near zero
+DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the discriminator's scores near zero
 
 
-def critic_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
-    """Return the Wasserstein critic's loss without penalty (Gulrajani et al., 2017), with ProGAN's drift term.
+def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
+    """Return the Wasserstein discriminator's loss without penalty (Gulrajani et al., 2017), with ProGAN's drift term.
 
     Args:
         real_scores: [B].
@@ -37,19 +37,19 @@ def generator_loss(fake_scores: Tensor) -> Tensor:
     return -fake_scores.mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
-    """Return the mean of (|gradient of the critic| - 1)^2 on lines between real and generated samples.
+def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fake: Tensor, share: Tensor) -> Tensor:
+    """Return the mean of (|gradient of the discriminator| - 1)^2 on lines between real and generated samples.
 
     Gulrajani et al., "Improved training of Wasserstein GANs", Eq. 3, without its weight of 10.
 
     Args:
-        critic: Maps BKHW to [B].
+        discriminator: Maps BKHW to [B].
         real: BKHW.
         fake: BKHW.
         share: [B] in [0, 1], the position on the line.
     """
     mixed = torch.lerp(real.detach(), fake.detach(), share[:, None, None, None]).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(critic(mixed).sum(), mixed, create_graph=True)
+    (gradient,) = torch.autograd.grad(discriminator(mixed).sum(), mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1.0).square().mean()
 
 
@@ -95,7 +95,7 @@ def soften_layout(layout: Tensor, sigma: float) -> Tensor:
 
 
 def layout_at_level(layout: Tensor, size: tuple[int, int], fade: float, relative_sigma: float) -> Tensor:
-    """Return real layouts as the critic sees them at a level of the growing network.
+    """Return real layouts as the discriminator sees them at a level of the growing network.
 
     Pixels are picked, not averaged, when the layout is made smaller: rare classes keep their share on average and the
     result is one-hot again before it is softened. While a level fades in, real layouts are mixed with their own lower
@@ -116,7 +116,7 @@ def layout_at_level(layout: Tensor, size: tuple[int, int], fade: float, relative
 
 
 def hard_layout_at_level(layout: Tensor, size: tuple[int, int], fade: float, uniform: Tensor) -> Tensor:
-    """Return real layouts at a level as one class a pixel, for critics that are shown drawn classes.
+    """Return real layouts at a level as one class a pixel, for discriminators that are shown drawn classes.
 
     While a level fades in, generated classes are drawn from a mixture with the lower level's shares; so are these.
 

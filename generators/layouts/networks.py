@@ -23,9 +23,9 @@ from scenepalette.generators.layouts.saa import ActivatedMask, semantically_assi
 from scenepalette.generators.nn.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResidualBlock, pixel_norm
 from scenepalette.training.ranks import SpansRanks
 
-# When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its critic is to
-# see classes, while a sampled layout shows the largest shares (Semantic Palette, section 3.1). "always": a sampled
-# layout is a draw too (SB-GAN, Eq. 1, where the class of a pixel is sampled from its shares).
+# When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its discriminator
+# is to see classes, while a sampled layout shows the largest shares (Semantic Palette, section 3.1). "always": a
+# sampled layout is a draw too (SB-GAN, Eq. 1, where the class of a pixel is sampled from its shares).
 DrawnClasses = Literal["never", "training", "always"]
 
 
@@ -420,7 +420,7 @@ def crop_layout(layout: Tensor, crop: Tensor) -> Tensor:
 
 
 class LayoutDiscriminator(SpansRanks):
-    """Progressive critic of layouts; its last block brings the base grid to 1x1."""
+    """Progressive discriminator of layouts; its last block brings the base grid to 1x1."""
 
     def __init__(
         self,
@@ -467,8 +467,8 @@ class LayoutDiscriminator(SpansRanks):
             layout: BKHW at the size of `level`, soft or one-hot.
             level: Active level.
             fade: Weight of the active level's path against the one before, in [0, 1].
-            palette: BK, rows summing to 1: what was asked for, or a real layout's own. A critic that is not conditional
-                takes no notice of it; one that is needs it.
+            palette: BK, rows summing to 1: what was asked for, or a real layout's own. A conditional discriminator
+                needs it; others ignore it.
 
         Returns:
             [B], higher is more real.

@@ -58,9 +58,9 @@ class LayoutSystem:
         partial: Whether it edits given layouts; else it makes whole ones.
         generator: Makes the untrained generator from K, base grid, doublings, settings and when classes are drawn.
         losses: The terms of the generator's loss beside the adversarial one, by name.
-        conditional_critic: Whether the critic is shown the palette.
-        always_draws: Whether a layout is a draw of classes, also when it is sampled; critics of such a system are shown
-            one-hot real layouts. For others `LayoutSettings.soft_layouts` decides what is shown.
+        conditional_discriminator: Whether the discriminator is shown the palette.
+        always_draws: Whether a layout is a draw of classes, also when it is sampled; discriminators of such a system
+            are shown one-hot real layouts. For others `LayoutSettings.soft_layouts` decides what is shown.
         options: Fields of LayoutSettings that mean something to this system and not to every one.
         problems: What is wrong with settings whose fields all mean something, one text each.
     """
@@ -71,7 +71,7 @@ class LayoutSystem:
     partial: bool
     generator: Callable[[int, tuple[int, int], int, LayoutSettings, DrawnClasses], LayoutNetwork]
     losses: Callable[[LayoutSettings], Mapping[str, LayoutLoss]]
-    conditional_critic: bool = False
+    conditional_discriminator: bool = False
     always_draws: bool = False
     options: frozenset[str] = frozenset()
     problems: Callable[[LayoutSettings], list[str]] = lambda settings: []
@@ -94,15 +94,17 @@ class LayoutSystem:
         base, doublings = base_grid(size)
         return self.generator(num_classes, base, doublings, settings, self.drawn_classes(settings))
 
-    def build_critic(self, num_classes: int, size: tuple[int, int], settings: LayoutSettings) -> LayoutDiscriminator:
-        """Return the untrained critic for K classes and H x W.
+    def build_discriminator(
+        self, num_classes: int, size: tuple[int, int], settings: LayoutSettings
+    ) -> LayoutDiscriminator:
+        """Return the untrained discriminator for K classes and H x W.
 
         Raises:
             ConfigError: No base grid reaches the size.
         """
         base, doublings = base_grid(size)
         return LayoutDiscriminator(
-            num_classes, base, doublings, settings.max_width, settings.base_width, self.conditional_critic
+            num_classes, base, doublings, settings.max_width, settings.base_width, self.conditional_discriminator
         )
 
 
@@ -259,7 +261,7 @@ LAYOUT_SYSTEMS: dict[str, LayoutSystem] = {
             partial=False,
             generator=_conditional_generator,
             losses=_no_losses,
-            conditional_critic=True,
+            conditional_discriminator=True,
             options=frozenset({"soft_layouts", "palettes"}),
         ),
     )

@@ -1,4 +1,4 @@
-"""The training of layout generators of every system: progressive growing with an improved Wasserstein critic."""
+"""The training of layout generators of every system: progressive growing with an improved Wasserstein discriminator."""
 
 from __future__ import annotations
 
@@ -9,41 +9,36 @@ from pathlib import Path
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import torch_generator
+from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import LayoutDiversity
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
+from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.losses import (
-    critic_loss,
+    discriminator_loss,
     generator_loss,
     gradient_penalty,
     hard_layout_at_level,
     layout_at_level,
 )
-from scenepalette.generators.layouts.networks import LayoutBatch, LayoutDiscriminator
-from scenepalette.generators.layouts.registry import LayoutNetwork, LayoutSystem, layout_system
+from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
-from scenepalette.training.average import averaged_copy, decay_at, update_average
-from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.average import decay_at
+from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.image_grid import tile_pictures
-from scenepalette.training.loop import (
-    LOG_EVERY,
-    MetricsLog,
-    epoch_batch,
-    require_finite,
-    require_finite_gradients,
-    seed_step,
-    settings_of_result,
-)
+from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
+from scenepalette.training.settings import settings_of_result
+from scenepalette.training.trainee import Trainee, frozen, take_step
 
 STATISTICS_BATCHES = 16
 
@@ -69,51 +64,18 @@ def moment_of(settings: LayoutSettings, step: int) -> Moment:
     raise IndexError(f"step {step} is beyond the schedule of {first} steps")
 
 
-def build_layout_generator(
-    kind: str, num_classes: int, size: tuple[int, int], settings: LayoutSettings
-) -> LayoutNetwork:
-    """Return the untrained network of a layout system for K classes and H x W.
+class LayoutTrainees:
+    """The networks of a layout system under training and their losses, also for a training that adds losses of its own.
 
-    Raises:
-        ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
-    """
-    return layout_system(kind).build_generator(num_classes, size, settings)
-
-
-def load_layout_generator(
-    path: Path, kind: str, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
-) -> LayoutNetwork:
-    """Load the averaged generator that a training wrote to a weights file, in eval mode.
-
-    Raises:
-        ConfigError: There is no such system, or the settings do not fit it.
-        CheckpointError: The weights are damaged or of another class table, kind or size.
-    """
-    network = build_layout_generator(kind, table.num_classes, size, settings)
-    load_weights(path, network, layout_identity(kind, table, size))
-    return network.eval().requires_grad_(False)
-
-
-def layout_identity(kind: str, table: ClassTable, size: tuple[int, int]) -> dict[str, object]:
-    """Return the metadata by which weights of a layout system are recognised."""
-    return {"system": kind, "class_table": table.fingerprint, "size": list(size)}
-
-
-class LayoutObjective:
-    """The losses of a layout system at a step, for this training and for one that adds losses of its own.
-
-    Batches are functions of (seed, stage, step). Backward passes and optimizer steps are left to the caller: the
-    critic's first, then the generator's.
+    Batches are functions of (seed, stage, step). Optimizer steps are left to the caller: the discriminator's first,
+    then the generator's.
     """
 
     def __init__(
         self,
-        system: LayoutSystem,
+        name: str,
         settings: LayoutSettings,
         *,
-        generator: nn.Module,
-        critic: nn.Module,
-        raw_critic: LayoutDiscriminator,
         labels: np.ndarray,
         table: ClassTable,
         sampler: PaletteSampler,
@@ -122,28 +84,24 @@ class LayoutObjective:
         stage: str | None = None,
         ranks: Ranks = ALONE,
     ) -> None:
-        """Keep what the losses are computed from.
+        """Build the untrained networks, ready to be trained; the arguments are those of `train_layout_generator`.
 
-        Args:
-            system: The generator's system.
-            settings: Numbers of network and training.
-            generator: As Fabric set it up, in training mode.
-            critic: As Fabric set it up.
-            raw_critic: The same critic, bare.
-            labels: uint8 [N, H, W] class ids of real layouts, without ignored pixels.
-            table: Class table of the labels.
-            sampler: Where sampled palettes come from.
-            seed: The run's seed.
-            fabric: Device and precision.
-            stage: Name of a training that goes on from another one's weights, so that its batches differ from that
-                one's; None for the first.
-            ranks: The processes that share the batches.
+        `stage` names a training that goes on from another one's weights, so that its batches differ from that one's.
+
+        Raises:
+            ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
         """
-        self.system, self.settings, self.seed, self.fabric, self.ranks = system, settings, seed, fabric, ranks
+        system, size = layout_system(name), (labels.shape[1], labels.shape[2])
+        self.system, self.settings, self.seed, self.ranks = system, settings, seed, ranks
         device = self.device = fabric.device
-        self.generator, self.critic, self.raw_critic = generator, critic, raw_critic
+        adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
+        prefix = "layout " if stage else ""
+        network = system.build_generator(table.num_classes, size, settings)
+        self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+        network = system.build_discriminator(table.num_classes, size, settings)
+        self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks)
         self.labels, self.num_classes = labels, table.num_classes
-        self.base, self.doublings = base_grid((labels.shape[1], labels.shape[2]))
+        self.base, self.doublings = base_grid(size)
         self.losses = dict(system.losses(settings))
         self.palettes = palettes_of(labels, table.num_classes)
         self._prefix = f"{stage} " if stage else ""
@@ -157,7 +115,7 @@ class LayoutObjective:
             self.inputs = FullInputs(settings, table, seed, device, conditional=system.conditional, **shared)
 
     def _real_layouts(self, step: int, moment: Moment, random: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Return real layouts as the critic sees them and their palettes."""
+        """Return real layouts as the discriminator sees them and their palettes."""
         name = f"{self._prefix}{self.system.name}"
         part = self.ranks.part
         indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)[part]
@@ -172,8 +130,8 @@ class LayoutObjective:
             layout = layout_at_level(layout, size, moment.fade, self.settings.relative_sigma)
         return layout, self.palettes[indices].to(self.device)
 
-    def critic_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the critic's loss: real layouts score high, generated ones low, with a gradient of norm 1 between.
+    def discriminator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the discriminator's loss: real layouts score high, generated ones low, with slope 1 between them.
 
         Args:
             step: Optimizer step, from 0.
@@ -187,24 +145,24 @@ class LayoutObjective:
         real, real_palette = self._real_layouts(step, moment, random)
         inputs = self.inputs.draw(step, f"{self._prefix}critic", count).part(self.ranks.part)
         with torch.no_grad():
-            fake = inputs.run(self.generator, level, fade).layout
-        real_scores = self.critic(real, level, fade, real_palette)
-        fake_scores = self.critic(fake, level, fade, inputs.target)
+            fake = inputs.run(self.generator.forward, level, fade).layout
+        real_scores = self.discriminator.forward(real, level, fade, real_palette)
+        fake_scores = self.discriminator.forward(fake, level, fade, inputs.target)
         share = torch.rand(count, generator=random)[self.ranks.part].to(self.device)
         palette = torch.lerp(real_palette, inputs.target, share[:, None])
         # On a part of the batch the penalty is the same on average and the dearest part of a step costs less. Every
         # process has some of the part.
         count = max(self.ranks.count, round(count * self.settings.penalty_share))
         own = len(range(count)[self.ranks.part])
-        mixed_critic = partial(self.raw_critic, level=level, fade=fade, palette=palette[:own])
-        with self.fabric.autocast():
-            penalty = gradient_penalty(mixed_critic, real[:own], fake[:own], share[:own])
+        mixed_discriminator = partial(self.discriminator.module, level=level, fade=fade, palette=palette[:own])
+        with self.discriminator.fabric.autocast():
+            penalty = gradient_penalty(mixed_discriminator, real[:own], fake[:own], share[:own])
         penalty = penalty * (own * self.ranks.count / count)
-        loss = critic_loss(real_scores, fake_scores)
+        loss = discriminator_loss(real_scores, fake_scores)
         return loss + self.settings.gradient_penalty_weight * penalty, {"critic": loss, "penalty": penalty}
 
     def generator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor], LayoutBatch]:
-        """Return the generator's loss: score high and keep to what the system asks for; the critic gets no gradient.
+        """Return the generator's loss: score high and keep to what the system asks for; only the generator learns.
 
         Args:
             step: Optimizer step, from 0.
@@ -216,10 +174,9 @@ class LayoutObjective:
         """
         level, fade, count = moment.level, moment.fade, moment.batch_size
         inputs = self.inputs.draw(step, f"{self._prefix}generator", count).part(self.ranks.part)
-        batch = inputs.run(self.generator, level, fade)
-        self.raw_critic.requires_grad_(False)
-        total = generator_loss(self.critic(batch.layout, level, fade, inputs.target))
-        self.raw_critic.requires_grad_(True)
+        batch = inputs.run(self.generator.forward, level, fade)
+        with frozen(self.discriminator.module):
+            total = generator_loss(self.discriminator.forward(batch.layout, level, fade, inputs.target))
         parts = {"adversarial": total}
         for name, loss in self.losses.items():
             parts[name] = loss.compute(batch, inputs)
@@ -266,102 +223,72 @@ def train_layout_generator(
         TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
-    system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
     ranks.check_batches({"batch_sizes": settings.batch_sizes})
     seed_step(seed, kind, -1)
-    raw_generator = system.build_generator(table.num_classes, size, settings)
-    raw_critic = system.build_critic(table.num_classes, size, settings)
-    for network in (raw_generator, raw_critic):
-        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = fabric.to_device(averaged_copy(raw_generator))
-    ranks.join(raw_generator, raw_critic)
-    optimizers = {
-        "generator": torch.optim.Adam(raw_generator.parameters(), settings.learning_rate, settings.betas),
-        "critic": torch.optim.Adam(raw_critic.parameters(), settings.learning_rate, settings.betas),
-    }
-    generator, generator_optimizer = fabric.setup(raw_generator, optimizers["generator"])
-    critic, critic_optimizer = fabric.setup(raw_critic, optimizers["critic"])
-    modules = {"generator": raw_generator, "critic": raw_critic, "average": average}
-
-    checkpoints = CheckpointFolder(folder)
-    done, _ = checkpoints.load(modules, optimizers)
+    trainees = LayoutTrainees(
+        kind, settings, labels=labels, table=table, sampler=sampler, seed=seed, fabric=fabric, ranks=ranks
+    )
+    generator, discriminator, inputs = trainees.generator, trainees.discriminator, trainees.inputs
+    average = generator.average
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
-    watch = CollapseMonitor(score_gap="critic")
-    log = MetricsLog(folder / "metrics.jsonl", done, watch=watch, tensorboard=tensorboard) if ranks.first else None
-    objective = LayoutObjective(
-        system,
-        settings,
-        generator=generator,
-        critic=critic,
-        raw_critic=raw_critic,
-        labels=labels,
-        table=table,
-        sampler=sampler,
+    training = Training(
+        folder,
+        kind,
+        total,
+        {"generator": generator, "critic": discriminator},
+        {"average": average},
         seed=seed,
-        fabric=fabric,
+        watch=CollapseMonitor(score_gap="critic"),
+        progress=progress,
+        tensorboard=tensorboard,
         ranks=ranks,
     )
-    diversity, interval = LayoutDiversity(objective.inputs, labels), watch_interval(total)
+    diversity, interval = LayoutDiversity(inputs, labels), watch_interval(total)
 
-    progress.start(f"train-layouts {kind}", total, done)
-    for step in range(done, total):
+    for step in training.steps(f"train-layouts {kind}"):
         moment = moment_of(settings, step)
 
-        loss_critic, critic_parts = objective.critic_loss(step, moment)
-        require_finite(step, critic=loss_critic)
-        critic_optimizer.zero_grad()
-        fabric.backward(loss_critic)
-        ranks.average_gradients(raw_critic)
-        require_finite_gradients(step, critic=raw_critic)
-        critic_optimizer.step()
+        loss, discriminator_parts = trainees.discriminator_loss(step, moment)
+        take_step(step, loss, discriminator)
 
-        loss_generator, generator_parts, _ = objective.generator_loss(step, moment)
-        require_finite(step, generator=loss_generator)
-        generator_optimizer.zero_grad()
-        fabric.backward(loss_generator)
-        ranks.average_gradients(raw_generator)
-        require_finite_gradients(step, generator=raw_generator)
-        generator_optimizer.step()
-        update_average(average, raw_generator, decay_at(step, settings.average_decay))
+        loss, generator_parts, _ = trainees.generator_loss(step, moment)
+        take_step(step, loss, generator)
+        generator.update_average(decay_at(step, settings.average_decay))
 
-        finished = step + 1
-        parts = (critic_parts | generator_parts).items()
-        values = ranks.means({name: float(part.detach()) for name, part in parts})
-        progress.advance(1, **{name: values[name] for name in ("critic", *objective.losses)})
-        if log is None:
+        values = training.advance(discriminator_parts | generator_parts, ("critic", *trainees.losses))
+        if not ranks.first:
             continue
-        if finished % LOG_EVERY == 0 or finished % interval == 0 or moment.ends_level:
+        if training.due(LOG_EVERY, interval) or moment.ends_level:
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
                 average.eval()
-                pictures, divergence = objective.inputs.sheet(average, moment.level)
-                tile_pictures(folder / "samples" / f"step-{finished:06d}.png", pictures)
+                pictures, divergence = inputs.sheet(average, moment.level)
+                tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", pictures)
                 if divergence is not None:
                     values["palette_kl"] = divergence
-            if finished % interval == 0 or moment.ends_level:
+            if training.due(interval) or moment.ends_level:
                 values |= diversity.measure(average, moment.level, moment.fade)
-            log.write(finished, **values)
-        if finished % settings.checkpoint_every == 0 or finished == total:
+            training.log(values)
+        if training.due(settings.checkpoint_every, total):
             score = None
-            if moment.level == objective.doublings and moment.fade == 1.0:
+            if moment.level == trainees.doublings and moment.fade == 1.0:
                 with preserve_state(average):
-                    _, score = objective.inputs.sheet(average, moment.level)
-            checkpoints.save(finished, modules, optimizers, score=score)
-    progress.finish()
-    if log is None:
+                    _, score = inputs.sheet(average, moment.level)
+            training.save(score)
+    if not ranks.first:
         return
-    log.close()
 
-    level, count = objective.doublings, settings.batch_sizes[-1]
+    level, count = trainees.doublings, settings.batch_sizes[-1]
     with torch.no_grad():
         estimate_batch_statistics(
             average,
             (
-                partial(objective.inputs.draw(index, "statistics", count).run, average, level, 1.0)
+                partial(inputs.draw(index, "statistics", count).run, average, level, 1.0)
                 for index in range(STATISTICS_BATCHES)
             ),
         )
-    pictures, divergence = objective.inputs.sheet(average, level)
+    pictures, divergence = inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", pictures)
-    metadata = {**layout_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
-    save_weights(folder / "weights.safetensors", average, metadata)
+    size = (labels.shape[1], labels.shape[2])
+    metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
+    save_weights(folder / WEIGHTS, average, metadata)

@@ -12,7 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from scenepalette.common.randomness import numpy_generator, torch_generator
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot, soft_to_label
 from scenepalette.data.shards.kinds import KindCard
@@ -25,7 +25,6 @@ from scenepalette.generators.layouts.networks import FullLayoutGenerator, Partia
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
 from scenepalette.training.arms import Arm
-from scenepalette.training.loop import epoch_batch
 
 Labeller = Callable[[Tensor], Tensor]
 

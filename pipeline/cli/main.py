@@ -367,6 +367,15 @@ def systems(
         typer.echo(f"{entry.name}: {entry.paper}")
 
 
+@app.command(rich_help_panel="What there is")
+def datasets() -> None:
+    """List the labelled data sets that can be read, and the packages that read them."""
+    from scenepalette.data.datasets import DATASETS
+
+    rows = [[name, DATASETS.source(name), DATASETS.get(name).description] for name in DATASETS]
+    print_table(["data.name", "from", "what it is"], rows)
+
+
 @recipes_app.callback(invoke_without_command=True)
 def recipes(context: typer.Context) -> None:
     """List the recipes, each with its command and what to expect of it."""

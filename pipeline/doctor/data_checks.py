@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +15,12 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import is_within
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.readers.image_files import RawLabel, read_raw_label
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.doctor.label_guesses import guess
+from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.near_duplicates import (
     ADJACENT,
     NEARLY,
@@ -42,61 +43,30 @@ FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
 MOST_LAID_OVER = 300
-"""Most pairs of pictures that are read again to be laid over each other, the most alike first."""
+"""Most pairs of images that are read again to be laid over each other, the most alike first."""
 
 Split = Literal["train", "val"]
 
-# Which check a reader's message belongs to, by words in it; the first that fits.
-_KINDS: tuple[tuple[str, str], ...] = (
-    ("lists", r"^[^/:]+\.txt, line \d+: "),
-    (
-        "pairing",
-        r"only the ending|no (label|image|mask) for it|a second (image|file)|occurs twice|missing$|is empty",
-    ),
-    ("label values", r"label values .* allowed are|every pixel is ignored|class ids must fit"),
-    ("label files", r"colour-coded|labels must be PNG|bits per pixel|masks must be|a mask must be|it is coloured"),
-    ("sizes", r"pixels \(height x width\), but"),
-)
-_SENTENCES = {
-    "lists": (
-        "",
-        "Lines of lists that cannot be used.",
-        "Correct these lines, or add the files that they name.",
-    ),
-    "pairing": (
+_FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
+    ProblemKind.LIST: ("", "Lines of lists that cannot be used"),
+    ProblemKind.PAIRING: (
         "Every image has its label, and every label its image.",
-        "Images and labels that cannot be paired.",
-        "Add the missing files, rename them, or remove those that are left over.",
+        "Images and labels that cannot be paired",
     ),
-    "files": (
+    ProblemKind.FILE: (
         "Every file decodes completely.",
-        "Files that are damaged, not readable, or not what their names say.",
-        "Copy them again from their source, or remove them together with their counterparts.",
+        "Files that are damaged, not readable, or not what their names say",
     ),
-    "sizes": (
-        "Every label is as large as its image.",
-        "Labels that are not as large as their images.",
-        "Find the right label of each, or scale it to its image's size, to the nearest pixel.",
-    ),
-    "label files": (
+    ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
+    ProblemKind.LABEL_FORMAT: (
         "Labels are index masks: one channel, a class id per pixel.",
-        "Labels that are not index masks.",
-        "Convert them to 8-bit PNG files of one channel that hold class ids.",
+        "Labels that are not index masks",
     ),
-    "label values": (
+    ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
-        "Label values that stand for no class.",
-        "Complete the class table or `ignore_ids`, or convert the labels.",
+        "Label values that stand for no class",
     ),
 }
-
-
-def problems_by_check(problems: Sequence[str]) -> dict[str, list[str]]:
-    """Sort what a reader found wrong by the check that it belongs to; what fits none is about files."""
-    sorted_: dict[str, list[str]] = {name: [] for name in _SENTENCES}
-    for problem in problems:
-        sorted_[next((name for name, words in _KINDS if re.search(words, problem)), "files")].append(problem)
-    return sorted_
 
 
 def check_opening(
@@ -109,53 +79,39 @@ def check_opening(
         root: The data set's folder.
         table: Its classes, if known.
     """
-    whole = [error for error in errors.values() if not error.problems]
-    checks = []
-    if whole:
-        texts = list(dict.fromkeys(str(error) for error in whole))
-        checks.append(Check("data set", "problem", texts[0], "Mend that and ask again.", tuple(texts[1:])))
-    # A class file, list or folder that cannot be used keeps files from being looked at.
-    parts = [error for error in errors.values() if error.problems and not _about_files(error)]
-    for error in {error.summary: error for error in parts}.values():
-        checks.append(Check("data set", "problem", error.summary, "Correct what is listed.", error.problems))
-    lists = [list(error.problems) for error in errors.values() if error.problems and _about_files(error)]
-    sorted_ = problems_by_check([problem for problems in lists for problem in problems])
-    looked_at = not whole and not parts
-    for name, (fine, wrong, remedy) in _SENTENCES.items():
-        found = sorted_[name]
-        if found:
-            guesses = _guesses(found, root, table) if name in ("label files", "label values") else []
-            remedy = f"{remedy} " + " ".join(f"It seems that {text}." for text in guesses) if guesses else remedy
-            checks.append(Check(name, "problem", f"{wrong[:-1]}: {len(found)}.", remedy, tuple(found)))
-        elif looked_at and fine:
-            checks.append(Check(name, "ok", fine))
-    return checks
-
-
-def _about_files(error: ScenepaletteError) -> bool:
-    """Tell a reader's list of files from a list about the data set as a whole, such as folders that are missing."""
-    return "', split '" in error.summary
-
-
-def _guesses(problems: Sequence[str], root: Path | None, table: ClassTable | None) -> list[str]:
-    if root is None:
-        return []
-    raw: list[RawLabel] = []
-    # What is wholly ignored holds nothing but values that are allowed.
-    for problem in [problem for problem in problems if "every pixel is ignored" not in problem][:LOOKED_AT]:
-        path = root / problem.partition(": ")[0]
-        try:
-            raw.append(read_raw_label(path))
-        except DataError:
+    problems: dict[ProblemKind, list[Problem]] = {kind: [] for kind in _FINE_AND_WRONG}
+    checks: dict[str, Check] = {}
+    for error in errors.values():
+        found = error.found if isinstance(error, DataError) else ()
+        if found and found[0].kind in problems:
+            for problem in found:
+                problems[problem.kind].append(problem)
             continue
-    return guess(raw, table, ignored=_ignored_values(problems))
+        # A class file, list or folder that cannot be used keeps files from being looked at.
+        remedy = found[0].kind.remedy if found else "Correct that and check again."
+        checks[error.summary] = Check("data set", "problem", error.summary, remedy, error.problems)
+    looked_at = not checks
+    result = list(checks.values())
+    for kind, (fine, wrong) in _FINE_AND_WRONG.items():
+        listed = problems[kind]
+        if listed:
+            guesses = [f"It seems that {text}." for text in _guesses(listed, root, table)]
+            remedy = " ".join([kind.remedy, *guesses])
+            details = tuple(str(problem) for problem in listed)
+            result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
+        elif looked_at and fine:
+            result.append(Check(kind.title, "ok", fine))
+    return result
 
 
-def _ignored_values(problems: Sequence[str]) -> set[int]:
-    """Return the values that readers say may occur without standing for a class."""
-    stated = {match[1] for problem in problems if (match := re.search(r"as ignored, ([\d ,to]+)$", problem))}
-    runs = [[int(number) for number in run.split(" to ")] for text in stated for run in text.split(", ")]
-    return {value for run in runs for value in range(run[0], run[-1] + 1)}
+def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable | None) -> list[str]:
+    """Return what the label files of some problems seem to be."""
+    labels = []
+    for problem in problems[:LOOKED_AT]:
+        if root is not None and problem.kind in (ProblemKind.LABEL_FORMAT, ProblemKind.LABEL_VALUE):
+            with suppress(DataError):
+                labels.append(read_raw_label(root / problem.path))
+    return guess(labels, table, ignored=frozenset().union(*(problem.ignored for problem in problems)))
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
@@ -204,10 +160,13 @@ def check_amount(train: Scan, validation: Scan) -> Check:
         )
         if len(scan) < least
     ]
-    if not few:
-        return Check("amount", "ok", f"{counts}.")
     remedy = "Label more, or expect generators that repeat what they saw, and wide intervals in the report."
-    return Check("amount", "warning", f"Only {counts}.", remedy, tuple(few))
+    return _none_of(few, f"{counts}.", Check("amount", "warning", f"Only {counts}.", remedy))
+
+
+def _none_of(found: Sequence[str], fine: str, check: Check) -> Check:
+    """Return a check with what was found as its details, or that all is well if nothing was."""
+    return replace(check, details=tuple(found)) if found else Check(check.name, "ok", fine)
 
 
 def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
@@ -244,15 +203,10 @@ def check_lost_labels(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
         for scan in scans
         for index in np.flatnonzero((scan.resized_pixels[:, :-1].sum(1) == 0) & (scan.pixels.sum(1) > 0))
     ]
-    if lost:
-        return Check(
-            "labels after resizing",
-            "problem",
-            f"{len(lost)} samples have no labelled pixel left at {size[0]} x {size[1]}.",
-            "Remove them, or choose a larger data.size.",
-            tuple(lost),
-        )
-    return Check("labels after resizing", "ok", f"Every sample keeps labelled pixels at {size[0]} x {size[1]}.")
+    at = f"at {size[0]} x {size[1]}"
+    summary = f"{len(lost)} samples have no labelled pixel left {at}."
+    check = Check("labels after resizing", "problem", summary, "Remove them, or choose a larger data.size.")
+    return _none_of(lost, f"Every sample keeps labelled pixels {at}.", check)
 
 
 def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check:
@@ -371,11 +325,11 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
 
 
 def check_leakage(
-    train: Scan, validation: Scan, pictures: tuple[SegmentationDataset, SegmentationDataset] | None = None
+    train: Scan, validation: Scan, images: tuple[SegmentationDataset, SegmentationDataset] | None = None
 ) -> Check:
-    """Look for validation pictures in the training split.
+    """Look for validation images in the training split.
 
-    Identical pixels are a problem. Copies are a warning: pictures whose thumbnails correlate above 0.9985, also
+    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also
     mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
     alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
     other in a video. So is a sequence, by the files' names, that both splits have a part of.
@@ -383,7 +337,7 @@ def check_leakage(
     Args:
         train: Scan of the training split.
         validation: Scan of the validation split.
-        pictures: Both splits, from which pictures are read that are laid over each other; None to go by thumbnails.
+        images: Both splits, from which images are read that are laid over each other; None to go by thumbnails.
     """
     same = _identical(train, validation)
     named = {(j, i) for i, j in same}
@@ -396,7 +350,7 @@ def check_leakage(
     details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
     details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
     named |= {(pair.first, pair.second) for pair in copies}
-    changed, left_out = _changed_copies(train, validation, pictures, named)
+    changed, left_out = _changed_copies(train, validation, images, named)
     details += [f"the same, laid over each other: {_named(pair, validation, train)}" for pair in changed]
     told = {j for j, _ in named} | {pair.first for pair in changed}
     neighbours = [pair for pair in alike if pair.first not in told]
@@ -404,32 +358,30 @@ def check_leakage(
     notes = []
     if neighbours:
         adjacent = len({pair.first for pair in neighbours})
-        notes.append(f"{adjacent} validation pictures look like neighbours of training pictures in a video")
+        notes.append(f"{adjacent} validation images look like neighbours of training images in a video")
         details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
-        notes.append(
-            f"{sum(shared.values())} validation pictures are of recordings that training has as well ({names})"
-        )
+        notes.append(f"{sum(shared.values())} validation images are of recordings that training has as well ({names})")
     if left_out:
         details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
     if same or copies or changed:
         summary = (
-            f"Validation pictures are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"Validation images are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
             f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
         )
-        remedy = "Remove them from one split: scores on pictures that were trained on mean nothing."
+        remedy = "Remove them from one split: scores on images that were trained on mean nothing."
         return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
     if notes:
-        summary = f"No copy of a training picture was found in validation, but {'; '.join(notes)}. "
+        summary = f"No copy of a training image was found in validation, but {'; '.join(notes)}. "
         return Check("leakage", "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
-    summary = "No copy of a training picture was found in validation, by pixels and by what pictures look like."
+    summary = "No copy of a training image was found in validation, by pixels and by what images look like."
     return Check("leakage", "ok", summary, "", tuple(details))
 
 
 def check_duplicates(train: Scan) -> Check:
-    """Look for training pictures that are there more than once: identical is a warning, nearly identical a note."""
+    """Look for training images that are there more than once: identical is a warning, nearly identical a note."""
     groups: dict[str, list[str]] = {}
     for name, digest in zip(train.ids, train.hashes, strict=True):
         if digest:
@@ -442,33 +394,31 @@ def check_duplicates(train: Scan) -> Check:
     ]
     if repeated:
         extra = sum(len(names) - 1 for names in repeated)
-        summary = f"{extra} training pictures repeat others exactly, {len(near)} pairs are nearly identical."
+        summary = f"{extra} training images repeat others exactly, {len(near)} pairs are nearly identical."
         return Check("duplicates", "warning", summary, "Keep one of each.", tuple(details))
     if near:
-        summary = f"{len(near)} pairs of training pictures are nearly identical."
+        summary = f"{len(near)} pairs of training images are nearly identical."
         return Check("duplicates", "note", summary, "", tuple(details))
-    return Check("duplicates", "ok", "No training picture was found twice, by pixels and by thumbnails.")
+    return Check("duplicates", "ok", "No training image was found twice, by pixels and by thumbnails.")
 
 
 def check_constant(scans: Sequence[Scan]) -> Check:
-    """Name pictures without content: grey values whose standard deviation is below 2 of 255."""
+    """Name images without content: grey values whose standard deviation is below 2 of 255."""
     flat = [
         f"{scan.split}: {scan.ids[index]}"
         for scan in scans
         for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
     ]
-    if flat:
-        summary = f"{len(flat)} pictures are of one colour, or nearly so."
-        remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
-        return Check("empty pictures", "warning", summary, remedy, tuple(flat))
-    return Check("empty pictures", "ok", "Every picture has content.")
+    summary = f"{len(flat)} images are of one colour, or nearly so."
+    remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
+    return _none_of(flat, "Every image has content.", Check("empty pictures", "warning", summary, remedy))
 
 
 def check_fit(scans: Sequence[Scan]) -> Check | None:
-    """Test whether labels belong to their pictures: pictures change more at the borders of their own label.
+    """Test whether labels belong to their images: images change more at the borders of their own label.
 
-    Each picture's mean change at its own label's borders is compared with that at another sample's label's. Of labels
-    that belong to other pictures, half would do better; a share below 75 % of 20 samples or more is a warning.
+    Each image's mean change at its own label's borders is compared with that at another sample's label's. Of labels
+    that belong to other images, half would do better; a share below 75 % of 20 samples or more is a warning.
     """
     edges = np.concatenate([scan.edges for scan in scans])
     edges = edges[np.isfinite(edges).all(axis=1)]
@@ -476,7 +426,7 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
         return None
     share = float((edges[:, 0] > edges[:, 1]).mean())
     text = (
-        f"In {100 * share:.0f} % of the samples the picture changes more at the borders of its own label than at "
+        f"In {100 * share:.0f} % of the samples the image changes more at the borders of its own label than at "
         "those of another"
     )
     if share >= FIT_SHARE:
@@ -484,16 +434,16 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
     return Check(
         "labels fit pictures",
         "warning",
-        f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their pictures.",
-        "Lay some labels over their pictures: they may be shifted, mirrored, or paired with the wrong files.",
+        f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their images.",
+        "Lay some labels over their images: they may be shifted, mirrored, or paired with the wrong files.",
     )
 
 
 def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> Check | None:
-    """Name links to pictures outside of the data set's folder, which are followed.
+    """Name links to images outside of the data set's folder, which are followed.
 
     Data sets are often made of links into a store, so this is no problem; but whoever made the data set chose which
-    pictures of this machine are learned from and may appear in what is passed on.
+    images of this machine are learned from and may appear in what is passed on.
     """
     if root is None:
         return None
@@ -503,15 +453,9 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
         for path in getattr(dataset, "files", ())
         if not is_within(path, root)
     ]
-    if not leading:
-        return Check("links", "ok", "Every file lies in the data set's folder.")
-    return Check(
-        "links",
-        "warning",
-        f"{len(leading)} files are links to pictures outside of {root}.",
-        "If you did not make these links yourself, copy the pictures that you want into the folder.",
-        tuple(leading),
-    )
+    summary = f"{len(leading)} files are links to images outside of {root}."
+    remedy = "If you did not make these links yourself, copy the images that you want into the folder."
+    return _none_of(leading, "Every file lies in the data set's folder.", Check("links", "warning", summary, remedy))
 
 
 def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
@@ -522,36 +466,26 @@ def _identical(train: Scan, validation: Scan) -> list[tuple[int, int]]:
 def _changed_copies(
     train: Scan,
     validation: Scan,
-    pictures: tuple[SegmentationDataset, SegmentationDataset] | None,
+    images: tuple[SegmentationDataset, SegmentationDataset] | None,
     named: set[tuple[int, int]],
 ) -> tuple[list[SimilarPair], int]:
     """Return the pairs that are the same once laid over each other, and how many there was no time to lay so."""
-    if pictures is None:
+    if images is None:
         return [], 0
     looked_for = [
         pair for pair in candidates(validation.thumbnails, train.thumbnails) if (pair.first, pair.second) not in named
     ]
-    found, turned = [], lru_cache(None)(partial(_comparable, pictures))
+
+    @cache
+    def turned(split: int, index: int, mirrored: bool = False, upside_down: bool = False) -> Image.Image:
+        return comparable(images[split][index].image[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
+
+    found = []
     for pair in looked_for[:MOST_LAID_OVER]:
-        mine = turned("val", pair.first, pair.mirrored, pair.upside_down)
-        other = turned("train", pair.second, False, False)
-        if mine is not None and other is not None and are_copies(mine, other):
-            found.append(pair)
+        with suppress(DataError):  # changed since it was scanned, which is told elsewhere
+            if are_copies(turned(1, pair.first, pair.mirrored, pair.upside_down), turned(0, pair.second)):
+                found.append(pair)
     return found, max(0, len(looked_for) - MOST_LAID_OVER)
-
-
-def _comparable(
-    pictures: tuple[SegmentationDataset, SegmentationDataset],
-    split: Split,
-    index: int,
-    mirrored: bool,
-    upside_down: bool,
-) -> Image.Image | None:
-    try:
-        picture = pictures[split == "val"][index].image
-    except DataError:
-        return None  # changed since it was scanned, which is told elsewhere
-    return comparable(picture[:: -1 if upside_down else 1, :: -1 if mirrored else 1])
 
 
 def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
@@ -561,7 +495,7 @@ def _named(pair: SimilarPair, first: Scan, second: Scan) -> str:
 
 
 def _shared_sequences(train: Scan, validation: Scan) -> dict[str, int]:
-    """Return recordings in both splits with their validation pictures: names that differ in the last number alone.
+    """Return recordings in both splits with their validation images: names that differ in the last number alone.
 
     Only names with a digit before that number count: 0016E5_07959 is frame 7959 of the recording 0016E5.
     """

@@ -12,8 +12,8 @@ from scenepalette.common.files import read_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, ClassTable
-from scenepalette.data.datasets import open_dataset
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -32,16 +32,10 @@ from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
+from scenepalette.pipeline.stages.data import open_split
 from scenepalette.pipeline.workspace import Unit
 
 SPLITS: tuple[Split, ...] = ("train", "val")
-_FIXED_TABLES = {
-    "camvid": CAMVID,
-    "cityscapes": CITYSCAPES,
-    "gta5": CITYSCAPES,
-    "idd": IDD,
-    "celebamask-hq": CELEBAMASK_HQ,
-}
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -81,9 +75,9 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     if len(datasets) == len(SPLITS):
         began = time.monotonic()
         scans: dict[Split, Scan] = {
-            split: _scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
+            split: scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
         }
-        read_seconds = time.monotonic() - began + (open_seconds if config.data.name != "streets" else 0.0)
+        read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
         samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
         train, validation = scans["train"], scans["val"]
@@ -122,20 +116,11 @@ def _open(
     """Open both splits, which checks every file; return those that could be, why others could not, and the seconds."""
     datasets: dict[Split, SegmentationDataset] = {}
     errors: dict[Split, ScenepaletteError] = {}
-    streets = config.data.name == "streets"
     began = time.monotonic()
     progress.start("checking files", len(SPLITS))
     for split in SPLITS:
         try:
-            datasets[split] = open_dataset(
-                config.data.name,
-                split,
-                config.data.root,
-                class_file=config.data.class_file,
-                count=(config.data.train_scenes if split == "train" else config.data.val_scenes) if streets else None,
-                size=config.data.size if streets else None,
-                seed=config.seed,
-            )
+            datasets[split] = open_split(config.data, split, config.seed)
         except ScenepaletteError as error:
             errors[split] = error
         progress.advance()
@@ -143,25 +128,12 @@ def _open(
     return datasets, errors, time.monotonic() - began
 
 
-def _scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress) -> Scan:
-    progress.start(f"reading {dataset.split}", len(dataset))
-    before = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal before
-        progress.advance(done - before)
-        before = done
-
-    result = scan(dataset, size, report)
-    progress.finish()
-    return result
-
-
 def _declared_table(config: RunConfig) -> ClassTable | None:
     """Return the classes of a data set that could not be opened, where they can be known all the same."""
     root = config.data.root
-    if config.data.name in _FIXED_TABLES or root is None:
-        return _FIXED_TABLES.get(config.data.name)
+    table = DATASETS.get(config.data.name).table
+    if table is not None or root is None:
+        return table
     files = [config.data.class_file] if config.data.class_file else [root / name for name in CLASS_FILES]
     for path in files:
         try:

@@ -3,20 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from math import gcd
+from pathlib import Path
 
 import numpy as np
 
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, IGNORE_ID, ClassTable
-from scenepalette.data.readers.image_files import RawLabel
+from scenepalette.data.readers.image_files import open_image
 
 TRAIN_IDS = 19
 """Cityscapes' evaluated classes, which many tools number anew from 0 to 18 ("train ids")."""
 _MATCHING = 0.9
 _LEAST_VALUES = 3
 _MOST_COLOURS = 512
+
+
+@dataclass(frozen=True)
+class RawLabel:
+    """What a label file holds, whatever that means.
+
+    Attributes:
+        mode: Pillow's name of its pixels' kind, such as L, P or RGB.
+        values: Its different values, sorted; for several channels, its different colours [N, 3] if they differ.
+        counts: Pixels of each.
+    """
+
+    mode: str
+    values: np.ndarray
+    counts: np.ndarray
+
+
+def read_raw_label(path: Path) -> RawLabel:
+    """Look into a label file that `read_label` may refuse, to find out what it is.
+
+    Raises:
+        DataError: It is missing, damaged, cut off or far too large.
+    """
+    with open_image(path) as image:
+        mode = image.mode
+        single = mode in ("L", "P", "1") or mode.startswith(("I", "F"))
+        pixels = np.asarray(image if single else image.convert("RGB"))
+    if not single:
+        if (pixels != pixels[:, :, :1]).any():
+            return RawLabel(mode, *np.unique(pixels.reshape(-1, 3), axis=0, return_counts=True))
+        pixels = pixels[:, :, 0]
+    return RawLabel(mode, *np.unique(pixels.astype(np.int64), return_counts=True))
 
 
 def known_tables() -> tuple[ClassTable, ...]:
@@ -51,7 +85,7 @@ def guess(labels: Sequence[RawLabel], table: ClassTable | None, *, ignored: Coll
 def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
     if len(colours) > _MOST_COLOURS:
         return (
-            f"{len(colours)} different colours: these are photographs, or label pictures that were smoothed or stored "
+            f"{len(colours)} different colours: these are photographs, or label images that were smoothed or stored "
             "as JPEG. Export the labels anew, without smoothing, as PNG"
         )
     for candidate in [*([table] if table else []), *known_tables()]:

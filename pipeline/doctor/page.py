@@ -33,30 +33,22 @@ def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> It
     yield "", ""
     for status in _WORST_FIRST:
         for check in diagnosis.of(status):
-            first, *others = textwrap.wrap(
-                f"{MARKS[status]}  {check.name}: {check.summary}",
-                width,
-                subsequent_indent=" " * 9,
-                break_on_hyphens=False,
-            )
+            first, *others = _wrapped(f"{MARKS[status]}  {check.name}: {check.summary}", width, 0, 9)
             yield status, first
             yield from (("", line) for line in others)
             for detail in shown(check.details):
-                for line in textwrap.wrap(
-                    f"- {detail}", width, initial_indent=" " * 9, subsequent_indent=" " * 11, break_on_hyphens=False
-                ):
-                    yield "detail", line
+                yield from (("detail", line) for line in _wrapped(f"- {detail}", width, 9, 11))
             if check.remedy:
-                for line in textwrap.wrap(
-                    f"-> {check.remedy}",
-                    width,
-                    initial_indent=" " * 9,
-                    subsequent_indent=" " * 12,
-                    break_on_hyphens=False,
-                ):
-                    yield "remedy", line
+                yield from (("remedy", line) for line in _wrapped(f"-> {check.remedy}", width, 9, 12))
     yield "", ""
     yield "verdict", diagnosis.verdict(strict)
+
+
+def _wrapped(text: str, width: int, first: int, others: int) -> list[str]:
+    """Return the lines of a text, indented by so many characters."""
+    return textwrap.wrap(
+        text, width, initial_indent=" " * first, subsequent_indent=" " * others, break_on_hyphens=False
+    )
 
 
 def to_text(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> str:

@@ -87,8 +87,8 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
         if made_by.finetuned is not None and made_by.layout is not None:
             both = [_parameters(part, num_classes, config.data.size) for part in (made_by.layout, made_by.image)]
             # Both generators with all of their discriminators, and a further one of the image system's kind.
-            generators, critics = (sum(part[i] for part in both) for i in (0, 1))
-            trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, critics + both[1][1])
+            generators, discriminators = (sum(part[i] for part in both) for i in (0, 1))
+            trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, discriminators + both[1][1])
     needs += trained.values()
     image = PNG_BYTES if config.generate.image_format == "png" else JPEG_BYTES
     pair = round(pixels * (image + LABEL_BYTES)) + ROW_BYTES
@@ -104,10 +104,10 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     return needs
 
 
-def _training_need(name: str, generator: int, critic: int) -> Need:
+def _training_need(name: str, generator: int, discriminator: int) -> Need:
     # In a checkpoint: both networks, the average, and Adam's two moments of both. In memory: gradients as well.
-    checkpoint = FLOAT * (4 * generator + 3 * critic)
-    weights = FLOAT * (generator + critic)
+    checkpoint = FLOAT * (4 * generator + 3 * discriminator)
+    weights = FLOAT * (generator + discriminator)
     return Need(name, CHECKPOINTS * checkpoint + weights, checkpoint + weights)
 
 
@@ -117,12 +117,12 @@ def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[i
         if isinstance(model, LayoutModel):
             system = LAYOUT_SYSTEMS[model.system]
             generator = system.build_generator(num_classes, size, model.settings)
-            critic = system.build_critic(num_classes, size, model.settings)
+            discriminator = system.build_discriminator(num_classes, size, model.settings)
         else:
             image_system = IMAGE_SYSTEMS[model.system]
             generator = image_system.build_generator(num_classes, size, model.settings)
-            critic = image_system.build_objective(num_classes, size, model.settings, None).critic
-    return _count(generator), _count(critic)
+            discriminator = image_system.build_objective(num_classes, size, model.settings, None).discriminator
+    return _count(generator), _count(discriminator)
 
 
 def _segmenter_parameters(config: RunConfig, num_classes: int) -> int:

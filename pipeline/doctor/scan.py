@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -12,12 +11,13 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import resize_sample
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.sample import Sample, SegmentationDataset
 
 THUMBNAIL = 32
-"""Side of the grey thumbnails by which pictures are compared, pixels."""
+"""Side of the grey thumbnails by which images are compared, pixels."""
 _EDGES = (96, 128)
 _AT_ONCE = 32
 _SHIFT = 16
@@ -36,7 +36,7 @@ class Scan:
         spread: float32 [N], standard deviation of each image's grey values at full size, 0 to 127.
         pixels: int64 [N, K + 1], pixels of each class in each label, and in the last column of ignored ones.
         resized_pixels: The same at the size that is worked at.
-        edges: float32 [N, 2]: how much stronger than on average a picture changes where its own label has a
+        edges: float32 [N, 2]: how much stronger than on average a image changes where its own label has a
             boundary, and the same for the label of another sample; NaN where there is none to compare.
         problems: One text per sample that can no longer be read; their rows are 0.
     """
@@ -69,15 +69,13 @@ class _Seen:
     boundary: np.ndarray
 
 
-def scan(
-    dataset: SegmentationDataset, size: tuple[int, int], progress: Callable[[int, int], None] | None = None
-) -> Scan:
+def scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress = NO_PROGRESS) -> Scan:
     """Read every sample once and keep its numbers; memory grows by about 2 KB a sample.
 
     Args:
         dataset: An open data set.
         size: Height and width in pixels that samples are resized to for work.
-        progress: Called with (samples read, samples in all).
+        progress: Watches the samples.
 
     Returns:
         What was found; samples that cannot be read are problems in it.
@@ -91,6 +89,7 @@ def scan(
     resized_pixels = np.zeros((count, num_classes + 1), np.int64)
     edges = np.full((count, 2), np.nan, np.float32)
     problems: list[str] = []
+    progress.start(f"reading {dataset.split}", count)
 
     def look(index: int) -> _Seen | DataError:
         try:
@@ -115,8 +114,8 @@ def scan(
                 other = read[(place + _SHIFT) % len(read)][1]
                 if len(read) > _SHIFT:
                     edges[index] = _fit(seen.gradient, seen.boundary), _fit(seen.gradient, other.boundary)
-            if progress is not None:
-                progress(indices.stop, count)
+            progress.advance(len(indices))
+    progress.finish()
     return Scan(
         split=dataset.split,
         ids=tuple(dataset.ids),

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from scenepalette.common.files import read_json, write_json
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, evaluate_images
@@ -114,8 +115,8 @@ class RowMetricsUnit(Unit):
             if LAYOUT_SYSTEMS[models.layout.system].conditional:
                 given["requested_palettes"] = requested
         elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-            critic = models.image.load_critic(run)
-            given["discriminator"] = discriminator_confusion(critic, models.image.system, validation, run.fabric)
+            discriminator = models.image.load_discriminator(run)
+            given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, run.fabric)
         metrics = evaluate_images(
             images_of_layouts,
             np.asarray(filled_labels[chosen]),
@@ -164,7 +165,7 @@ class ComparisonUnit(Unit):
                 f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
                 f"{data.size[0]}x{data.size[1]}"
             )
-        if data.name == "streets" and data.val_scenes < LEAST_PAIRS:
+        if DATASETS.get(data.name).drawn and data.val_scenes < LEAST_PAIRS:
             problems.append(f"data.val_scenes: the comparison needs at least {LEAST_PAIRS}, got {data.val_scenes}")
         return problems
 
@@ -252,11 +253,11 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
     return [*units, page]
 
 
-def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
+def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
     """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
     Args:
-        critic: The trained discriminator.
+        discriminator: The trained discriminator.
         system: Name of its image system.
         validation: Real validation pairs.
         fabric: Device and precision.
@@ -266,11 +267,11 @@ def discriminator_confusion(critic: nn.Module, system: str, validation: Pairs, f
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None
-    critic = fabric.to_device(critic)
+    discriminator = fabric.to_device(discriminator)
     total = np.zeros((validation.table.num_classes,) * 2, dtype=np.int64)
     for first in range(0, len(validation), EVALUATION_BATCH):
         image, label = validation.batch(range(first, min(first + EVALUATION_BATCH, len(validation))))
         with torch.inference_mode(), fabric.autocast():
-            prediction = predict(critic, image.to(fabric.device)).cpu()
+            prediction = predict(discriminator, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
     return total

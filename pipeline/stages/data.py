@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -17,7 +17,7 @@ from scenepalette.common.progress import Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import content_of, open_array, read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import SPLITS, open_dataset
+from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
@@ -60,10 +60,10 @@ class DataUnit(SourceUnit):
 
     @classmethod
     def of(cls, config: RunConfig, sources: Sources) -> DataUnit:
-        """Return the unit; its content identifies a data set and not where it lies, or, of streets, the settings do."""
+        """Return the unit: its content identifies a data set, not where it lies; drawn data, the settings."""
         settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
         paths = data_paths(config.data)
-        if config.data.name == "streets":
+        if DATASETS.get(config.data.name).drawn:
             settings["seed"] = config.seed
         elif content := sources.content("data", paths, partial(content_of_source, config.data, config.seed)):
             settings["content"] = content
@@ -139,7 +139,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once.
     """
-    splits = _open_splits(config, seed)
+    splits = [open_split(config, split, seed) for split in SPLITS]
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
     for dataset in splits:
         written = 0
@@ -156,20 +156,23 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
 
 
-def _open_splits(config: DataConfig, seed: int) -> list[SegmentationDataset]:
-    drawn = config.name == "streets"
-    return [
-        open_dataset(
-            config.name,
-            split,
-            config.root,
-            class_file=config.class_file,
-            count=count if drawn else None,
-            size=config.size if drawn else None,
-            seed=seed,
-        )
-        for split, count in zip(SPLITS, (config.train_scenes, config.val_scenes), strict=True)
-    ]
+def open_split(config: DataConfig, split: Literal["train", "val"], seed: int) -> SegmentationDataset:
+    """Open a split of the configured data set, which checks every file of it.
+
+    Raises:
+        ConfigError: The data set cannot be opened as configured.
+        DataError: Anything that is wrong with the files, all at once.
+    """
+    drawn = DATASETS.get(config.name).drawn
+    return open_dataset(
+        config.name,
+        split,
+        config.root,
+        class_file=config.class_file,
+        count=(config.train_scenes if split == "train" else config.val_scenes) if drawn else None,
+        size=config.size if drawn else None,
+        seed=seed,
+    )
 
 
 def content_of_arrays(folder: Path) -> str:
@@ -192,7 +195,7 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = _open_splits(config, seed)
+    splits = [open_split(config, split, seed) for split in SPLITS]
     progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits))
     contents = {}
     for dataset in splits:

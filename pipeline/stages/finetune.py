@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from scenepalette.generators.fine_tuning import IMAGE_WEIGHTS, LAYOUT_WEIGHTS, TrainedPart, fine_tune
+from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
+from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_WEIGHTS
+from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.images import (
@@ -20,10 +22,11 @@ from scenepalette.pipeline.stages.images import (
 from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.stages.palettes import load_sampler
 from scenepalette.pipeline.workspace import Unit, Workspace
-from scenepalette.training.loop import settings_of_result
+from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
 
 VERSION = 3
-FILES = (LAYOUT_WEIGHTS, IMAGE_WEIGHTS, "metrics.jsonl")
+FILES = (LAYOUT_WEIGHTS, IMAGE_WEIGHTS, METRICS_FILE)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,9 +24,9 @@ from scenepalette.data.shards.manifest import make_manifest, read_manifest, stra
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.generators.fine_tuning import IMAGE_WEIGHTS, LAYOUT_WEIGHTS
+from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
-from scenepalette.generators.images.training import WEIGHTS
+from scenepalette.generators.layouts import loading as layout_loading
 from scenepalette.generators.pairs.base import PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
@@ -76,14 +76,18 @@ class PairModels:
     def layout_weights(self, run_dir: Path) -> Path | None:
         """Return the weights of what makes or predicts the layouts; None where they are real."""
         if self.kind.predicts:
-            return self.image.critic_weights(run_dir)
+            return self.image.discriminator_weights(run_dir)
         if self.layout is None:
             return None
-        return run_dir / self.finetuned / LAYOUT_WEIGHTS if self.finetuned else run_dir / self.layout.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / layout_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.layout.unit / layout_loading.WEIGHTS
 
     def image_weights(self, run_dir: Path) -> Path:
         """Return the weights of the image generator."""
-        return run_dir / self.finetuned / IMAGE_WEIGHTS if self.finetuned else run_dir / self.image.unit / WEIGHTS
+        if self.finetuned:
+            return run_dir / self.finetuned / image_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.image.unit / image_loading.WEIGHTS
 
     def weights(self, run_dir: Path) -> dict[str, Path]:
         """Return the weights that take part, by their role in the columns of shards."""

@@ -14,15 +14,15 @@ from torch import Tensor, nn
 from scenepalette.common.errors import AbsentError, ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
+from scenepalette.generators.images.loading import (
+    DISCRIMINATOR_WEIGHTS,
+    WEIGHTS,
+    load_image_discriminator,
+    load_image_generator,
+)
 from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
-from scenepalette.generators.images.training import (
-    CRITIC_WEIGHTS,
-    WEIGHTS,
-    load_image_critic,
-    load_image_generator,
-    train_image_generator,
-)
+from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
@@ -30,10 +30,11 @@ from scenepalette.pipeline.run_directory.sources import Sources, is_there
 from scenepalette.pipeline.stages.segment import judge_of, load_judge
 from scenepalette.pipeline.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type
-from scenepalette.training.loop import settings_of_result
+from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
 
 VERSION = 3
-FILES = (WEIGHTS, CRITIC_WEIGHTS, "metrics.jsonl")
+FILES = (WEIGHTS, DISCRIMINATOR_WEIGHTS, METRICS_FILE)
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,17 @@ class ImageModel:
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
         return run.fabric.to_device(network).prepare_for_inference(inference_type(run.fabric))  # type: ignore[return-value]
 
-    def critic_weights(self, run_dir: Path) -> Path:
+    def discriminator_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the generator was trained against."""
-        return run_dir / self.unit / CRITIC_WEIGHTS
+        return run_dir / self.unit / DISCRIMINATOR_WEIGHTS
 
-    def load_critic(self, run: Workspace) -> nn.Module:
+    def load_discriminator(self, run: Workspace) -> nn.Module:
         """Return the discriminator that the generator was trained against, on the run's device."""
         train = run.data.train
-        critic = load_image_critic(
-            self.critic_weights(run.run_dir), self.system, train.table, train.size, self.settings
+        discriminator = load_image_discriminator(
+            self.discriminator_weights(run.run_dir), self.system, train.table, train.size, self.settings
         )
-        return run.fabric.to_device(critic)
+        return run.fabric.to_device(discriminator)
 
     def labeller(self, run: Workspace) -> Labeller:
         """Return what predicts the label maps of images: the discriminator, as a segmenter.
@@ -82,7 +83,7 @@ class ImageModel:
         predict = find_image_system(self.system).predict_labels
         if predict is None:
             raise ConfigError(f"The discriminator of {self.system} does not label pixels. Choose another system.")
-        return partial(predict, self.load_critic(run))
+        return partial(predict, self.load_discriminator(run))
 
     def problem(self, size: tuple[int, int]) -> str | None:
         """Return what keeps the model from being built at the size of the data."""

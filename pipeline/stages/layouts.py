@@ -7,19 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutNetwork
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
 from scenepalette.pipeline.stages.palettes import load_sampler
 from scenepalette.pipeline.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type
-from scenepalette.training.loop import settings_of_result
+from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
 
 VERSION = 3
-WEIGHTS = "weights.safetensors"
-FILES = (WEIGHTS, "metrics.jsonl")
+FILES = (WEIGHTS, METRICS_FILE)
 LayoutSection = Literal["full", "partial"]
 SECTIONS: tuple[LayoutSection, ...] = ("full", "partial")
 
@@ -54,7 +55,7 @@ class LayoutModel:
         system = LAYOUT_SYSTEMS[self.system]
         return network_problem(
             self.system,
-            lambda: [build(2, size, self.settings) for build in (system.build_generator, system.build_critic)],
+            lambda: [build(2, size, self.settings) for build in (system.build_generator, system.build_discriminator)],
         )
 
 

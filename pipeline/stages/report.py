@@ -47,7 +47,8 @@ from scenepalette.pipeline.stages.segment import (
 )
 from scenepalette.pipeline.units import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
-from scenepalette.segmenters.train import METRICS_FILE, load_segmenter
+from scenepalette.segmenters.loading import load_segmenter
+from scenepalette.training.loop import METRICS_FILE
 
 VERSION = 1
 SHOWN_PAIRS = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,16 +19,13 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
+from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.segmenters.loading import WEIGHTS_FILE, load_segmenter
 from scenepalette.segmenters.model import build_deeplabv3, is_fetched
-from scenepalette.segmenters.train import (
-    METRICS_FILE,
-    WEIGHTS_FILE,
-    SegmenterSettings,
-    load_segmenter,
-    size_problems,
-    train_segmenter,
-)
+from scenepalette.segmenters.settings import SegmenterSettings
+from scenepalette.segmenters.train import size_problems, train_segmenter
+from scenepalette.training.loop import METRICS_FILE
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"
@@ -137,20 +134,13 @@ def load_judge(run: Workspace) -> nn.Module:
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
     """Return the numbers of an arm's training: the shared ones and what the arm names itself."""
-    return SegmenterSettings(
-        steps=config.steps,
-        batch_size=config.batch_size,
-        encoder=config.encoder,
-        encoder_weights=config.encoder_weights,
-        decoder_channels=config.decoder_channels,
-        learning_rate=config.learning_rate,
-        augmentation=ARMS[arm].augmentation or config.augmentation,
-        adaptation=ARMS[arm].adaptation,
-        adversarial_weight=config.adversarial_weight,
-        entropy_weight=config.entropy_weight,
+    choice = ARMS[arm]
+    return replace(
+        settings_from(config, SegmenterSettings),
+        augmentation=choice.augmentation or config.augmentation,
+        adaptation=choice.adaptation,
         # Arms without labels on real images have no choice.
-        adapted_domain=config.adapted_domain if ARMS[arm].real == "labelled" else None,
-        checkpoint_every=config.checkpoint_every,
+        adapted_domain=config.adapted_domain if choice.real == "labelled" else None,
     )
 
 

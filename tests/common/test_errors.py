@@ -5,6 +5,7 @@ import pickle
 import pytest
 
 from scenepalette.common.errors import CheckpointError, ConfigError, DataError, ScenepaletteError, TrainingError
+from scenepalette.common.problems import Problem, ProblemKind
 
 
 def test_the_text_is_the_summary_and_the_problems() -> None:
@@ -30,3 +31,11 @@ def test_errors_survive_a_process_boundary(kind: type[ScenepaletteError]) -> Non
     assert isinstance(error, ScenepaletteError)
     assert (error.summary, error.problems) == ("Summary.", ("one", "two"))
     assert str(error) == "Summary.\n  - one\n  - two"
+
+
+def test_a_data_error_keeps_its_problems_for_programs_across_a_process_boundary() -> None:
+    found = (Problem(ProblemKind.LIST, "train.txt", "missing", 3), Problem(ProblemKind.LAYOUT, "", "train/"))
+    error = pickle.loads(pickle.dumps(DataError("Two.", [*found, "a text"], kind=ProblemKind.SIZE)))
+    assert (error.found, error.kind) == (found, ProblemKind.SIZE)
+    assert error.problems == ("train.txt, line 3: missing", "train/", "a text")
+    assert str(error).splitlines()[1:] == [f"  - {problem}" for problem in error.problems]

@@ -285,7 +285,7 @@ def test_no_flipped_bit_in_a_png_goes_unnoticed_and_changes_pixels(tmp_path: Pat
 def test_other_formats_under_the_name_of_a_png_are_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "x.png").write_bytes(encoded(kind, "RGB"))
     for read in (read_image, read_label, read_mask):
-        with pytest.raises(DataError, match=r"not a picture in PNG or JPEG format|labels must be PNG"):
+        with pytest.raises(DataError, match=r"not an image in PNG or JPEG format|labels must be PNG"):
             read(tmp_path / "x.png")
 
 

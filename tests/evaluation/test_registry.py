@@ -36,6 +36,8 @@ SPREAD = Metric("spread", "how far images of one layout differ", ("draws", "tabl
 BROKEN = Metric("broken", "nothing", ("table",), lambda table: 1 / 0)
 TEXT = Metric("text", "nothing", ("table",), lambda table: "high")
 NAN = Metric("nan", "nothing", ("table",), lambda table: float("nan"), undefined="it never has a value")
+MIXED = Metric("mixed", "nothing", ("draws",), lambda draws: 1.0 if draws.images.max() > 100 else np.zeros(3))
+LETTERS = Metric("letters", "nothing", ("draws",), lambda draws: np.array(["a", "b", "c"]))
 UNASKED = Metric("unasked", "needs what is not there", ("discriminator",), lambda confusion: 1.0)
 """
 
@@ -96,6 +98,11 @@ def test_a_metric_from_elsewhere_is_measured_like_the_others(evidence: Evidence,
     [
         ("BROKEN", "broken is absent: stranger 1.0 failed (ZeroDivisionError: division by zero)."),
         ("TEXT", "text is absent: stranger 1.0 returned str; required is a number or an array of 3, one per class."),
+        ("MIXED", "mixed is absent: stranger 1.0 returned a number for some layouts and an array for others."),
+        (
+            "LETTERS",
+            "letters is absent: stranger 1.0 returned ndarray; required is a number or an array of 3, one per class.",
+        ),
         ("NAN", "nan is absent: it never has a value."),
     ],
 )

@@ -145,7 +145,7 @@ def test_autoencoding_paints_what_is_predicted(painter: Painter) -> None:
     image = torch.full((1, 3, *SIZE), 0.9)
     image[:, :, :5] = -0.9
 
-    def predict(critic: nn.Module, pictures: Tensor) -> Tensor:
+    def predict(discriminator: nn.Module, pictures: Tensor) -> Tensor:
         return torch.where(pictures[:, 0] > 0, 2, 0)
 
     scenes = autoencoding(painter, nn.Identity(), predict, image, 3, 1)

@@ -20,12 +20,15 @@ from scenepalette.generators import fine_tuning as end_to_end
 from scenepalette.generators.fine_tuning import FineTuneSettings, TrainedPart, fine_tune
 from scenepalette.generators.images import training as image_training
 from scenepalette.generators.images.base import FeatureNetwork, ImageSettings
+from scenepalette.generators.images.loading import load_image_generator
+from scenepalette.generators.images.systems.crn import CrnImleSettings
 from scenepalette.generators.images.systems.gaugan import GauganSettings
 from scenepalette.generators.images.systems.oasis import OasisSettings
-from scenepalette.generators.images.training import load_image_generator, train_image_generator
+from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.layouts import training as layout_training
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import load_layout_generator, train_layout_generator
+from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.loop import read_metrics
 
@@ -42,6 +45,9 @@ TRAINING: dict[str, Any] = {"width": 4, "hidden_channels": 4, "discriminator_wid
 IMAGES: dict[str, ImageSettings] = {
     "oasis": OasisSettings(**TRAINING, noise_channels=3),
     "gaugan": GauganSettings(**TRAINING),
+    "crn-imle": CrnImleSettings(
+        width=1, steps=2, batch_size=3, noise_channels=4, encoder_channels=6, round_size=7, candidates=3, round_steps=2
+    ),
 }
 TUNING = FineTuneSettings(
     steps=6,
@@ -143,7 +149,7 @@ def differing(before: Path, after: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("layouts", ["semantic-palette", "semantic-palette-partial", "sb-gan"])
-@pytest.mark.parametrize("images", ["oasis", "gaugan"])
+@pytest.mark.parametrize("images", ["oasis", "gaugan", "crn-imle"])  # the last one's objective has a memory
 def test_any_layout_system_is_fine_tuned_with_any_image_system(
     layouts: str, images: str, tune: Tune, parts: Parts
 ) -> None:
@@ -203,7 +209,7 @@ def test_a_gradient_that_is_not_finite_stops_before_a_step(
         return loss + (0 * loss).sqrt() if len(calls) == 4 else loss  # the root of 0 has no slope
 
     monkeypatch.setattr(end_to_end, "hinge_generator_loss", broken)
-    with pytest.raises(TrainingError, match="gradient of the layout is not finite at step 3"):
+    with pytest.raises(TrainingError, match="gradient of the layout generator is not finite at step 3"):
         tune("run")
     assert [p.name for p in (tmp_path / "run").glob("checkpoint-*")] == ["checkpoint-00000002.safetensors"]
 

@@ -30,13 +30,13 @@ from scenepalette.generators.images.systems.crn import CrnImleSettings
 from scenepalette.generators.images.systems.gaugan import GauganSettings
 from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.images.training import train_image_generator
-from scenepalette.generators.layouts import training as layout_training
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.palettes import fit_palette_sampler
+from scenepalette.training import trainee
 from scenepalette.training.fabric import make_fabric
-from scenepalette.training.loop import require_finite_gradients
 from scenepalette.training.ranks import ALONE, Ranks, joined_ranks
+from scenepalette.training.trainee import require_finite_gradients
 
 REPOSITORY = Path(__file__).parents[2]
 SEED = 3
@@ -125,9 +125,7 @@ def train(
     with (
         patch.object(image_training, "STATISTICS_BATCHES", 2),
         patch.object(end_to_end, "STATISTICS_BATCHES", 2),
-        patch.object(image_training, "require_finite_gradients", record.look),
-        patch.object(layout_training, "require_finite_gradients", record.look),
-        patch.object(end_to_end, "require_finite_gradients", record.look),
+        patch.object(trainee, "require_finite_gradients", record.look),
     ):
         try:
             if isinstance(settings, LayoutSettings):

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
+from plugins import Plugins
 from scenepalette.common.errors import ConfigError
-from scenepalette.data.datasets import DATASET_NAMES
+from scenepalette.data.datasets import DATASETS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
 from scenepalette.pipeline.plan import units_of
@@ -27,7 +28,24 @@ def test_unknown_key_is_named() -> None:
 
 
 def test_every_data_set_can_be_named() -> None:
-    assert get_args(DataConfig.model_fields["name"].annotation) == DATASET_NAMES
+    assert DataConfig.model_json_schema()["properties"]["name"]["enum"] == list(DATASETS)
+
+
+def test_a_data_set_of_another_package_can_be_named(plugins: Plugins, tmp_path: Path) -> None:
+    source = "from scenepalette.data.sample import DatasetEntry\nMINE = DatasetEntry('mine', len, 'mine')"
+    plugins.install(DATASETS, {"mine": "{module}:MINE", "broken": "{module}:ABSENT"}, source=source)
+    assert DataConfig.model_json_schema()["properties"]["name"]["enum"] == [*DATASETS] and "mine" in DATASETS
+    values = with_overrides(RECIPES["demo"](), ["data.name=mine", f"data.root={tmp_path}"])
+    assert make_config(values).data.name == "mine"
+    (problem,) = problems_of(values, "data.name=broken")
+    assert problem.startswith("data.name: stranger 1.0: its data set 'broken' cannot be used: ")
+    assert problems_of(values, "data.root=null") == ("data.root: mine needs its folder; add --set data.root=FOLDER",)
+
+
+def test_an_unknown_data_set_is_told_with_the_known_ones() -> None:
+    (problem,) = problems_of(RECIPES["demo"](), "data.name=kitti")
+    assert problem.startswith("data.name: there is no data set 'kitti'; known are streets, camvid, ")
+    assert problem.endswith(", got 'kitti'")
 
 
 def test_all_wrong_values_are_reported_at_once_with_their_fields() -> None:

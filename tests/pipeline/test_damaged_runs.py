@@ -112,7 +112,7 @@ TARGETS = [
         **BYTES, **BITS, "of another system": like("../semantic-palette-partial/weights.safetensors")}),
     Target("images/oasis/weights.safetensors", "generate", PAIRS, {
         **BYTES, **BITS,
-        "of the critic": like("critic.safetensors"), "a checkpoint": like("checkpoint-00000003.safetensors")}),
+        "of the discriminator": like("critic.safetensors"), "a checkpoint": like("checkpoint-00000003.safetensors")}),
     Target("shards/full/.finished/train-00000-of-00003.parquet.json", "generate", (), {**TEXTS}, begun="shards/full"),
     Target("shards/full/manifest.json", "train-segmenter", ("segmenters/syn",), {
         **TEXTS, "of another kind": like("../semi/manifest.json")}),

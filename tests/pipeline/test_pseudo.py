@@ -16,8 +16,8 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.unlabelled import read_unlabelled
+from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.training import load_image_critic
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.plan import units_of
@@ -105,11 +105,11 @@ def test_pseudo_shards_hold_what_the_discriminator_sees(
     assert all(sorted(sources[first : first + 3]) == images.ids for first in (0, 3, 6)) and len(rows) == 10
     train, _, _ = read_data(run_dir / "data")
     weights = run_dir / "images/oasis/critic.safetensors"
-    critic = load_image_critic(weights, "oasis", train.table, train.size, run.config.images.settings())
+    discriminator = load_image_discriminator(weights, "oasis", train.table, train.size, run.config.images.settings())
     predict = IMAGE_SYSTEMS["oasis"].predict_labels
     assert predict is not None
     with torch.no_grad():
-        expected = predict(critic, images.batch(range(3))).numpy()
+        expected = predict(discriminator, images.batch(range(3))).numpy()
     assert all(
         (row.label == expected[images.ids.index(source)]).mean() > 0.999
         for row, source in zip(rows, sources, strict=True)

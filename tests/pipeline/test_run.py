@@ -21,8 +21,8 @@ from scenepalette.common.files import is_temporary
 from scenepalette.common.progress import NoProgress
 from scenepalette.data.classes import SemanticClass
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.generators.images.training import load_image_generator
-from scenepalette.generators.layouts.training import load_layout_generator
+from scenepalette.generators.images.loading import load_image_generator
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import load_config

@@ -20,7 +20,9 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.segmenters import train as train_module
-from scenepalette.segmenters.train import SegmenterSettings, load_segmenter, supervised_loss, train_segmenter
+from scenepalette.segmenters.loading import load_segmenter
+from scenepalette.segmenters.settings import SegmenterSettings
+from scenepalette.segmenters.train import supervised_loss, train_segmenter
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
 
@@ -182,12 +184,11 @@ def test_arms_of_one_seed_share_start_and_real_batches(
     for arm, synthetic in {"real": None, "mixed": make_pairs(seed=1)}.items():
         domains: dict[Any, Pairs] = {"real": make_pairs(count=5)} | ({"synthetic": synthetic} if synthetic else {})
         batches[arm] = list(train_module._batches(domains, make_settings(steps=6), 4, 0))
-    for (step, alone), (same_step, mixed) in zip(batches["real"], batches["mixed"], strict=True):
-        assert step == same_step
+    for alone, mixed in zip(batches["real"], batches["mixed"], strict=True):
         torch.testing.assert_close(alone["real"], mixed["real"], rtol=0, atol=0)
     later = list(train_module._batches({"real": make_pairs(count=5)}, make_settings(steps=6), 4, 3))
-    assert [step for step, _ in later] == [3, 4, 5]
-    torch.testing.assert_close(later[0][1]["real"], batches["real"][3][1]["real"], rtol=0, atol=0)
+    assert len(later) == 3
+    torch.testing.assert_close(later[0]["real"], batches["real"][3]["real"], rtol=0, atol=0)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from torchvision.models import alexnet
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.segmenters.train import SegmenterSettings
+from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.training.fabric import make_fabric
 
 TABLE = ClassTable(

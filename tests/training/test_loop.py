@@ -2,27 +2,26 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from scenepalette.common.errors import ScenepaletteError, TrainingError
-from scenepalette.common.progress import NO_PROGRESS, PlainProgress
-from scenepalette.training import loop
+from scenepalette.common.errors import CheckpointError, ScenepaletteError
+from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import (
     TENSORBOARD_FOLDER,
     Line,
     MetricsLog,
-    epoch_batch,
+    Training,
     read_metrics,
-    require_finite,
-    require_finite_gradients,
-    seed_step,
 )
+from scenepalette.training.ranks import Ranks
+from scenepalette.training.trainee import Trainee, take_step
 
 
 def test_metrics_are_appended_and_read_back(tmp_path: Path) -> None:
@@ -53,59 +52,6 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "metrics.jsonl") == []
-
-
-def test_a_steps_randomness_is_a_function_of_seed_stage_and_step() -> None:
-    def draw(*parts: object) -> float:
-        torch.rand(7)
-        seed_step(*parts)  # type: ignore[arg-type]
-        return torch.rand(()).item()
-
-    assert draw(1, "a", 2) == draw(1, "a", 2)
-    assert len({draw(1, "a", 2), draw(2, "a", 2), draw(1, "b", 2), draw(1, "a", 3), draw(1, "a", -1)}) == 5
-
-
-@pytest.mark.parametrize(("count", "batch_size"), [(10, 4), (7, 7), (3, 8), (1, 2), (10, 1)])
-def test_every_sample_comes_once_an_epoch_and_every_batch_is_full(count: int, batch_size: int) -> None:
-    batches = [epoch_batch(count, batch_size, step, 5, "stage") for step in range(4 * count)]
-    assert {batch.shape for batch in batches} == {(batch_size,)}
-    stream = np.concatenate(batches)
-    assert stream.dtype == np.int64
-    epochs = stream.reshape(-1, count)  # 4 * count * batch_size is a multiple of count
-    assert all(sorted(epoch.tolist()) == list(range(count)) for epoch in epochs)
-    if count > 3:
-        assert len({tuple(epoch) for epoch in epochs.tolist()}) > 1
-
-
-def test_batches_are_a_function_of_their_arguments() -> None:
-    first = epoch_batch(50, 20, 7, 5, "stage")
-    np.random.default_rng(0).random(9)
-    np.testing.assert_array_equal(first, epoch_batch(50, 20, 7, 5, "stage"))
-    assert not np.array_equal(first, epoch_batch(50, 20, 7, 6, "stage"))
-    assert not np.array_equal(first, epoch_batch(50, 20, 7, 5, "other"))
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
-def test_a_loss_that_is_not_finite_is_named_with_its_step(value: float) -> None:
-    with pytest.raises(TrainingError, match=f"The loss critic became {value} at step 12, and nothing was learned"):
-        require_finite(12, generator=1.0, critic=torch.tensor(value, requires_grad=True))
-
-
-def test_finite_losses_pass() -> None:
-    require_finite(0, generator=torch.tensor(-3e38), critic=0.0)
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), -3e19])
-def test_a_gradient_that_is_not_finite_is_named_with_its_network_and_step(value: float) -> None:
-    first, second = nn.Linear(2, 2), nn.Linear(2, 1)
-    for module in (first, second):
-        module(torch.ones(1, 2)).sum().backward()
-    require_finite_gradients(3, generator=first, critic=second, unused=nn.Linear(1, 1))
-    assert second.bias.grad is not None
-    second.bias.grad[0] = value
-    message = r"gradient of the critic is not finite at step 3 \(first in bias\)"
-    with pytest.raises(TrainingError, match=message):
-        require_finite_gradients(3, generator=first, critic=second)
 
 
 def test_warnings_are_logged_and_printed_when_they_appear(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,32 +96,71 @@ def test_a_full_disk_is_told_in_words(tmp_path: Path, monkeypatch: pytest.Monkey
         log.write(20, loss=0.5)
 
 
-def test_plain_progress_prints_at_intervals_with_the_time_left(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = [100.0]
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now[0])
-    progress = PlainProgress(interval=10.0)
-    progress.start("train", 20, done=4)
-    for _ in range(12):
-        now[0] += 3.0
-        progress.advance(loss=0.12345)
-    progress.advance(4)
-    progress.finish()
-    lines = capsys.readouterr().err.splitlines()
-    # 3 s a step: after 4 steps 12 s are over, 12 steps of 3 s are left; then 4 and 4 steps later again.
-    assert lines == [
-        "train: 4 of 20",
-        "train: 8 of 20, 36 s left loss=0.123",
-        "train: 12 of 20, 24 s left loss=0.123",
-        "train: 16 of 20, 12 s left loss=0.123",
-        "train: done in 36 s",
-    ]
+class Interruption:
+    """Progress that keeps what it is told and ends the work once `steps` steps are finished."""
+
+    def __init__(self, steps: int = 100) -> None:
+        self.steps, self.done, self.first, self.told = steps, 0, -1, ""
+        self.values: list[dict[str, float]] = []
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        self.done = self.first = done
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        self.done += count
+        self.values.append(values)
+        if self.done == self.steps:
+            raise KeyboardInterrupt
+
+    def finish(self) -> None:
+        self.told = "finished"
 
 
-def test_no_progress_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    NO_PROGRESS.start("work", 3)
-    NO_PROGRESS.advance(2, loss=1.0)
-    NO_PROGRESS.finish()
-    captured = capsys.readouterr()
-    assert captured.out == captured.err == ""
+def train(folder: Path, progress: Interruption, **options: Any) -> tuple[float, list[float]]:
+    """Six steps of a network of one weight with random gradients; a checkpoint every two, a line every three."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    trainee = Trainee("network", network, partial(torch.optim.SGD, lr=0.1), make_fabric())
+    networks = {"network": trainee, "absent": None}
+    training = Training(folder, "test", 6, networks, {"none": None}, seed=1, progress=progress, **options)
+    drawn = []
+    for step in training.steps("a test"):
+        factor = torch.rand(1, 1)
+        drawn.append(factor.item())
+        loss = trainee.forward(factor).sum()
+        take_step(step, loss, trainee)
+        values = training.advance({"loss": loss, "factor": factor.item()}, ["loss"])
+        if training.due(3):
+            training.log(values)
+        if training.due(2, 6):
+            training.save()
+    return network.weight.item(), drawn
+
+
+def test_a_training_resumes_from_its_checkpoint_with_the_random_numbers_of_its_steps(tmp_path: Path) -> None:
+    whole, drawn = train(tmp_path / "whole", Interruption())
+    assert len(set(drawn)) == 6
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "parts", Interruption(5))
+    torch.rand(7)
+    resumed = Interruption()
+    assert train(tmp_path / "parts", resumed) == (whole, drawn[4:])
+    assert (resumed.first, resumed.done, resumed.told) == (4, 6, "finished")
+    assert [set(values) for values in resumed.values] == [{"loss"}, {"loss"}]
+    logs = [read_metrics(tmp_path / name / "metrics.jsonl") for name in ("whole", "parts")]
+    assert logs[0] == logs[1]
+    assert [line["step"] for line in logs[0]] == [3, 6]
+    assert logs[0][1]["factor"] == drawn[5]
+
+
+def test_checkpoints_of_another_training_are_refused_before_its_log_is_touched(tmp_path: Path) -> None:
+    train(tmp_path, Interruption(), identity={"seed": 1})
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with pytest.raises(CheckpointError, match="seed: the file has 1, this run needs 2"):
+        train(tmp_path, Interruption(), identity={"seed": 2})
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before
+
+
+def test_only_the_first_process_opens_a_log(tmp_path: Path) -> None:
+    Training(tmp_path, "test", 6, {}, {}, seed=1, ranks=Ranks(1, 2))
+    assert not list(tmp_path.iterdir())

@@ -274,7 +274,9 @@ class CrnObjective(ImageObjective):
         assert self.features is not None
         self.memory.layer_weights = balance_layers(self.features, source.pairs, source.seed, device)
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """In each class the output that comes nearest to the real image is to come nearer still."""
         assert self.features is not None
         images = generator(batch.label_map, batch.noise, every_output=True)

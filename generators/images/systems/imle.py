@@ -13,7 +13,7 @@ import torch
 from scipy.stats import gaussian_kde
 from torch import Tensor, nn
 
-from scenepalette.common.randomness import numpy_generator, torch_generator
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.base import (
     BatchSource,
@@ -26,7 +26,6 @@ from scenepalette.generators.images.base import (
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.crn_losses import balance_layers, total_distance
-from scenepalette.training.loop import epoch_batch
 from scenepalette.training.ranks import ALONE, Ranks
 
 LARGEST_CLASSES = 5
@@ -250,7 +249,9 @@ class ImleObjective(ImageObjective):
         noise = self._noise(source, current, stream, positions, chosen, samples.layout)
         return samples._replace(noise=noise, ranks=ranks)
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """The chosen candidate's image is to come near to the real one (Eq. 1, weighted by rarity)."""
         fake = generator(batch.label_map, batch.noise)
         total = self._distance(fake, self._real_features(batch), batch).mean()

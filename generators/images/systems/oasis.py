@@ -213,24 +213,26 @@ class OasisDiscriminator(nn.Module):
 class OasisObjective(ImageObjective):
     """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2)."""
 
-    critic: OasisDiscriminator
+    discriminator: OasisDiscriminator
     chance_level = MappingProxyType({"fake": math.log(2)})  # a generated pixel is as likely fake as of its class
 
     def __init__(self, discriminator: OasisDiscriminator, label_mix_weight: float) -> None:
         """Train against `discriminator`, with the given lambda of LabelMix."""
-        self.critic, self.label_mix_weight = discriminator, label_mix_weight
+        self.discriminator, self.label_mix_weight = discriminator, label_mix_weight
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """Each pixel is to be taken for a real pixel of its class (Eq. 4)."""
-        assert critic is not None
+        assert discriminator is not None
         fake = generator(batch.label_map, batch.noise)
         seen, label = fake, batch.label
         if batch.augmentation is not None:
             seen, label = augment_image(fake, batch.augmentation), augment_label(batch.label, batch.augmentation)
-        total = real_loss(critic(seen), label, batch.ranks)
+        total = real_loss(discriminator(seen), label, batch.ranks)
         return fake, Loss(total, {"generator": total})
 
-    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+    def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Real pixels have their class, generated ones the fake class, mixtures are told apart alike (Eq. 1 and 3)."""
         real, label = batch.image, batch.label
         visible = torch.ones_like(label, dtype=torch.bool)
@@ -240,7 +242,7 @@ class OasisObjective(ImageObjective):
         choices = torch.rand(len(real) * batch.ranks.count, 256)[batch.ranks.part] < 0.5
         mask = label_mix_mask(label, choices.to(real.device))
         stacked = torch.cat([real, fake, label_mix(real, fake, mask)])
-        real_logits, fake_logits, mixed_logits = critic(stacked).chunk(3)
+        real_logits, fake_logits, mixed_logits = discriminator(stacked).chunk(3)
         loss_real = real_loss(real_logits, label, batch.ranks)
         loss_fake = fake_loss(fake_logits, visible, batch.ranks)
         loss_mix = label_mix_loss(mixed_logits, real_logits, fake_logits, mask)

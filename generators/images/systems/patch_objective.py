@@ -60,7 +60,7 @@ class PatchSettings(ImageSettings):
 class PatchObjective(ImageObjective):
     """Adversarial loss of patches, feature matching and perceptual loss (Azadi et al., 2019, Eq. 2)."""
 
-    critic: PatchDiscriminator
+    discriminator: PatchDiscriminator
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class PatchObjective(ImageObjective):
             perceptual_weight: Weight of the perceptual loss; 0 leaves it out.
             adversarial: Losses of generator and discriminator for lists of scores.
         """
-        self.critic, self.features = discriminator, features
+        self.discriminator, self.features = discriminator, features
         self.feature_matching_weight, self.perceptual_weight = feature_matching_weight, perceptual_weight
         self.adversarial_generator, self.adversarial_discriminator = adversarial
         # Both losses are symmetric about this score, their best one for images of either origin.
@@ -92,15 +92,17 @@ class PatchObjective(ImageObjective):
         """Return images for a batch, and further weighted losses under their names; systems may override it."""
         return generator(batch.label_map, batch.noise), {}
 
-    def generator_loss(self, generator: Forward, critic: Forward | None, batch: ImageBatch) -> tuple[Tensor, Loss]:
+    def generator_loss(
+        self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
+    ) -> tuple[Tensor, Loss]:
         """Patches are to be taken for real, and features to be like the real image's."""
-        assert critic is not None
+        assert discriminator is not None
         fake, losses = self.generate(generator, batch)
-        judged = _judge(critic, fake, batch)
+        judged = _judge(discriminator, fake, batch)
         losses["generator"] = (1.0, self.adversarial_generator(_scores(judged)))
         if self.feature_matching_weight:
             with torch.no_grad():
-                real = _judge(critic, batch.image, batch)
+                real = _judge(discriminator, batch.image, batch)
             matching = feature_matching_loss([r.features for r in real], [f.features for f in judged])
             losses["feature_matching"] = (self.feature_matching_weight, matching)
         if self.perceptual_weight:
@@ -112,20 +114,20 @@ class PatchObjective(ImageObjective):
         total = torch.stack([weight * loss for weight, loss in losses.values()]).sum()
         return fake, Loss(total, {name: loss for name, (_, loss) in losses.items()})
 
-    def critic_loss(self, critic: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
+    def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Patches of real images score high, those of generated images low."""
         total = self.adversarial_discriminator(
-            _scores(_judge(critic, batch.image, batch)), _scores(_judge(critic, fake, batch))
+            _scores(_judge(discriminator, batch.image, batch)), _scores(_judge(discriminator, fake, batch))
         )
         return Loss(total, {"discriminator": total})
 
 
-def _judge(critic: Forward, image: Tensor, batch: ImageBatch) -> list[PatchOutput]:
+def _judge(discriminator: Forward, image: Tensor, batch: ImageBatch) -> list[PatchOutput]:
     """Show images beside their label maps to the discriminator, both augmented alike if the batch is."""
     if batch.augmentation is None:
-        return critic(image, batch.label_map)
+        return discriminator(image, batch.label_map)
     label = augment_label(batch.layout, batch.augmentation)
-    return critic(augment_image(image, batch.augmentation), one_hot(label, batch.label_map.shape[1]))
+    return discriminator(augment_image(image, batch.augmentation), one_hot(label, batch.label_map.shape[1]))
 
 
 def _scores(outputs: Sequence[PatchOutput]) -> list[Tensor]:

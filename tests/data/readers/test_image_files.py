@@ -40,7 +40,7 @@ def test_all_problems_are_listed_at_once_with_their_files(camvid_root: Path, wri
         "trainannot/a.png: 6 x 9 pixels (height x width), but its image train/a.png has 6 x 8; both must be equal",
         "trainannot/b.png: label values 12 in 48 pixels; allowed are the class ids 0 to 10 and, as ignored, 11, 255",
     ]
-    assert last.startswith("train/c.png: it is damaged, cut off or not a picture")
+    assert last.startswith("train/c.png: it is damaged, cut off or not an image")
 
 
 @pytest.mark.parametrize("folder", ["train", "trainannot"])

@@ -21,6 +21,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images import training as image_training
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageObjective, ImageSettings
+from scenepalette.generators.images.loading import load_image_discriminator, load_image_generator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.images.systems.crn import CrnImleSettings, CrnSettings
 from scenepalette.generators.images.systems.gaugan import GauganSettings, SpadePlusSettings
@@ -29,11 +30,8 @@ from scenepalette.generators.images.systems.pix2pixhd import Pix2PixHdSettings
 from scenepalette.generators.images.systems.sean import SeanSettings
 from scenepalette.generators.images.training import (
     TrainingBatches,
-    image_identity,
-    load_image_critic,
-    load_image_generator,
 )
-from scenepalette.training.checkpoint import save_weights
+from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.fabric import make_fabric
 
 SIZE = (12, 16)
@@ -116,12 +114,12 @@ def make_label() -> Tensor:
 
 
 def losses(case: Case, pairs: Pairs, features: FeatureNetwork) -> tuple[Any, ...]:
-    """Return generator, critic and the batch, images and losses of a first step."""
+    """Return generator, discriminator and the batch, images and losses of a first step."""
     generator, objective = build(case, features)
     source = make_source(pairs, generator, case.settings)
     objective.begin(source, torch.device("cpu"))
     batch = objective.batch(source, 0, "test", np.arange(3), generator)
-    fake, loss = objective.generator_loss(generator, objective.critic, batch)
+    fake, loss = objective.generator_loss(generator, objective.discriminator, batch)
     return generator, objective, batch, fake, loss
 
 
@@ -205,16 +203,16 @@ def test_gradients_reach_every_parameter_of_the_generator(
     assert unreached(generator) == []
 
 
-def test_gradients_reach_every_parameter_of_the_critic(
+def test_gradients_reach_every_parameter_of_the_discriminator(
     case: Case, make_pairs: Callable[..., Pairs], tiny_features: FeatureNetwork
 ) -> None:
     generator, objective, batch, fake, _ = losses(case, make_pairs(), tiny_features)
-    if objective.critic is None:
+    if objective.discriminator is None:
         return
     generator.zero_grad()
-    objective.critic.zero_grad()
-    objective.critic_loss(objective.critic, batch, fake.detach()).total.backward()
-    assert unreached(objective.critic) == []
+    objective.discriminator.zero_grad()
+    objective.discriminator_loss(objective.discriminator, batch, fake.detach()).total.backward()
+    assert unreached(objective.discriminator) == []
     assert all(parameter.grad is None for parameter in generator.parameters())
 
 
@@ -223,7 +221,7 @@ def test_saved_weights_make_the_same_images(
 ) -> None:
     generator, label = make_ready(case, make_pairs()), make_label()
     path = tmp_path / "weights.safetensors"
-    save_weights(path, generator, image_identity(case.system, table, SIZE))
+    save_weights(path, generator, system_identity(case.system, table, SIZE))
     loaded = load_image_generator(path, case.system, table, SIZE, case.settings)
     with torch.no_grad():
         first, second = (network(one_hot(label, 3), draw(network, label, 0)) for network in (generator, loaded))
@@ -267,7 +265,7 @@ def test_the_result_is_a_function_of_the_seed(case: Case, train_perceptual: Trai
     assert weights(train_perceptual("third", case.system, settings, seed=4)) != first
 
 
-def test_a_trained_generator_is_loaded_in_eval_mode_with_its_critic_beside_it(
+def test_a_trained_generator_is_loaded_in_eval_mode_with_its_discriminator_beside_it(
     case: Case, train_perceptual: Train, table: ClassTable, tiny_features: FeatureNetwork
 ) -> None:
     folder = train_perceptual("run", case.system, replace(case.settings, steps=2))
@@ -279,12 +277,12 @@ def test_a_trained_generator_is_loaded_in_eval_mode_with_its_critic_beside_it(
     with safe_open(folder / "weights.safetensors", "pt") as file:
         metadata = json.loads(file.metadata()["scenepalette"])["content"]
     assert metadata["system"] == case.system and metadata["settings"]["width"] == case.settings.width
-    if build(case)[1].critic is not None:
-        critic = load_image_critic(folder / "critic.safetensors", case.system, table, SIZE, case.settings)
-        assert not critic.training
+    if build(case)[1].discriminator is not None:
+        discriminator = load_image_discriminator(folder / "critic.safetensors", case.system, table, SIZE, case.settings)
+        assert not discriminator.training
 
 
-def test_augmentation_is_used_where_a_critic_can_see_it_and_refused_elsewhere(
+def test_augmentation_is_used_where_a_discriminator_can_see_it_and_refused_elsewhere(
     case: Case, train_perceptual: Train, stop_at: Any
 ) -> None:
     plain, augmented = replace(case.settings, steps=2), replace(case.settings, steps=2, augment=True)

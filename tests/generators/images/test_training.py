@@ -19,10 +19,11 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images import training as image_training
+from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems import oasis
 from scenepalette.generators.images.systems.oasis import OasisGenerator, OasisSettings, build_oasis_generator
-from scenepalette.generators.images.training import load_image_generator, train_image_generator
+from scenepalette.generators.images.training import train_image_generator
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
 from scenepalette.training.monitor import COLLAPSES

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.layouts.losses import (
-    critic_loss,
+    discriminator_loss,
     generator_loss,
     gradient_penalty,
     hard_layout_at_level,
@@ -26,16 +26,16 @@ from scenepalette.generators.layouts.networks import LayoutDiscriminator
 def test_adversarial_losses_by_hand() -> None:
     real, fake = torch.tensor([1.0, 3.0]), torch.tensor([0.5, -1.5])
     # -0.5 - 2 + 0.001 * (1 + 9) / 2
-    assert critic_loss(real, fake).item() == pytest.approx(-2.495)
+    assert discriminator_loss(real, fake).item() == pytest.approx(-2.495)
     assert generator_loss(fake).item() == pytest.approx(0.5)
 
 
 def test_scores_of_another_shape_are_refused() -> None:
     with pytest.raises(AssertionError):
-        critic_loss(torch.zeros(2, 1), torch.zeros(2))
+        discriminator_loss(torch.zeros(2, 1), torch.zeros(2))
 
 
-def test_penalty_of_a_linear_critic_depends_on_its_slope_alone() -> None:
+def test_penalty_of_a_linear_discriminator_depends_on_its_slope_alone() -> None:
     slope = torch.randn(3, 2, 4, generator=torch.Generator().manual_seed(0))
     real, fake = torch.randn(2, 5, 3, 2, 4, generator=torch.Generator().manual_seed(1))
     penalty = gradient_penalty(lambda x: (x * slope).sum(dim=(1, 2, 3)), real, fake, torch.rand(5))
@@ -55,14 +55,14 @@ def test_value_and_parameter_gradient_of_the_penalty_by_finite_differences() -> 
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Tanh(), nn.Conv2d(3, 1, 2), nn.Softplus()).double()
 
-    def critic(x: Tensor) -> Tensor:
+    def discriminator(x: Tensor) -> Tensor:
         return 10 * net(x).mean(dim=(1, 2, 3))
 
     real, fake = torch.randn(2, 3, 2, 5, 4, dtype=torch.float64)
     share = torch.rand(3, dtype=torch.float64)
 
     def by_differences() -> float:
-        """Return the penalty with the critic's gradient from central differences in every input."""
+        """Return the penalty with the discriminator's gradient from central differences in every input."""
         with torch.no_grad():
             mixed, step = (1 - share[:, None, None, None]) * real + share[:, None, None, None] * fake, 1e-5
             squares = torch.zeros(3, dtype=torch.float64)
@@ -70,10 +70,10 @@ def test_value_and_parameter_gradient_of_the_penalty_by_finite_differences() -> 
                 offset = torch.zeros(mixed[0].numel(), dtype=torch.float64)
                 offset[index] = step
                 offset = offset.view_as(mixed[0])
-                squares += ((critic(mixed + offset) - critic(mixed - offset)) / (2 * step)).square()
+                squares += ((discriminator(mixed + offset) - discriminator(mixed - offset)) / (2 * step)).square()
             return float(((squares.sqrt() - 1) ** 2).mean())
 
-    penalty = gradient_penalty(critic, real, fake, share)
+    penalty = gradient_penalty(discriminator, real, fake, share)
     assert penalty.item() == pytest.approx(by_differences(), rel=1e-8)
     assert penalty.item() > 1e-2
     penalty.backward()
@@ -82,29 +82,29 @@ def test_value_and_parameter_gradient_of_the_penalty_by_finite_differences() -> 
         for index in {0, len(flat) // 2, len(flat) - 1}:
             kept, step = flat[index].item(), 1e-5
             flat[index] = kept + step
-            above = gradient_penalty(critic, real, fake, share).item()
+            above = gradient_penalty(discriminator, real, fake, share).item()
             flat[index] = kept - step
-            below = gradient_penalty(critic, real, fake, share).item()
+            below = gradient_penalty(discriminator, real, fake, share).item()
             flat[index] = kept
             gradient = 0.0 if parameter.grad is None else parameter.grad.view(-1)[index].item()
             assert gradient == pytest.approx((above - below) / (2 * step), rel=1e-6, abs=1e-9)
 
 
 @pytest.mark.parametrize("fade", [0.5, 1.0])
-def test_parameter_gradients_of_the_layout_critics_penalty(fade: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Double precision throughout, also where the critic asks for single: differences need small steps, because the
-    # penalty jumps where a leaky ReLU bends.
+def test_parameter_gradients_of_the_layout_discriminators_penalty(fade: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Double precision throughout, also where the discriminator asks for single: differences need small steps, because
+    # the penalty jumps where a leaky ReLU bends.
     monkeypatch.setattr(torch.Tensor, "float", lambda self: self)
     torch.manual_seed(0)
-    critic = LayoutDiscriminator(3, (3, 4), 2, 8, 32).double()
+    discriminator = LayoutDiscriminator(3, (3, 4), 2, 8, 32).double()
     real, fake = torch.softmax(torch.randn(2, 4, 3, 12, 16, dtype=torch.float64), dim=2)
     share = torch.rand(4, dtype=torch.float64)
 
     def penalty() -> Tensor:
-        return gradient_penalty(partial(critic, level=2, fade=fade), real, fake, share)
+        return gradient_penalty(partial(discriminator, level=2, fade=fade), real, fake, share)
 
     penalty().backward()
-    parameters = [parameter for parameter in critic.parameters() if parameter.grad is not None]
+    parameters = [parameter for parameter in discriminator.parameters() if parameter.grad is not None]
     assert len(parameters) >= 10
     for parameter in parameters:
         assert parameter.grad is not None

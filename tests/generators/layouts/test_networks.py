@@ -71,8 +71,8 @@ def test_parameters_of_small_networks_counted_by_hand() -> None:
     blocks = 3 * (2 * (8 * 8 * 9 + 8) + spade * 2 // 3)
     partial = (6 + 5) * 8 * 12 + 8 * 12 + 3 * (8 * 5 + 5) + 2 * (5 * 8 * 9 + 8) + blocks
     assert count_parameters(make_partial()) == partial
-    critic = 3 * (4 * 8 + 8) + 4 * (8 * 8 * 9 + 8) + (9 * 8 * 9 + 8) + (8 * 8 * 12 + 8) + 8 + 1
-    assert count_parameters(LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32)) == critic
+    discriminator = 3 * (4 * 8 + 8) + 4 * (8 * 8 * 9 + 8) + (9 * 8 * 9 + 8) + (8 * 8 * 12 + 8) + 8 + 1
+    assert count_parameters(LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32)) == discriminator
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
@@ -253,7 +253,7 @@ def test_the_partial_generator_sees_the_layout_around_the_crop() -> None:
     assert (first - second).abs().max() > 1e-3
 
 
-def make_critic(seed: int = 0) -> LayoutDiscriminator:
+def make_discriminator(seed: int = 0) -> LayoutDiscriminator:
     torch.manual_seed(seed)
     return LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32)
 
@@ -264,47 +264,49 @@ def make_layout(level: int, seed: int = 0) -> Tensor:
 
 
 @pytest.mark.parametrize("level", [0, 1, 2])
-def test_critics_score_each_layout_by_its_parts(level: int) -> None:
-    critic, layout = make_critic(), make_layout(level)
+def test_discriminators_score_each_layout_by_its_parts(level: int) -> None:
+    discriminator, layout = make_discriminator(), make_layout(level)
 
     def activated(conv: nn.Module, x: Tensor) -> Tensor:
         x = conv(x)
         return torch.where(x > 0, x, 0.2 * x)
 
-    x = activated(critic.from_mask[level], layout)
+    x = activated(discriminator.from_mask[level], layout)
     for i in reversed(range(level)):
-        first, second = critic.convs[i]  # type: ignore[misc]
+        first, second = discriminator.convs[i]  # type: ignore[misc]
         x = activated(second, activated(first, x))
         x = x.unfold(2, 2, 2).unfold(3, 2, 2).mean(dim=(4, 5))
     deviation = torch.tensor([math.sqrt(((v - v.mean()) ** 2).mean().item() + 1e-8) for v in x.flatten(1).T]).mean()
     x = torch.cat([x, torch.full((3, 1, *x.shape[2:]), deviation.item())], dim=1)
-    x = activated(critic.to_point, activated(critic.last, x))
+    x = activated(discriminator.to_point, activated(discriminator.last, x))
     assert x.shape == (3, 8, 1, 1)
-    torch.testing.assert_close(critic(layout, level), critic.to_score(x[:, :, 0, 0])[:, 0])
+    torch.testing.assert_close(discriminator(layout, level), discriminator.to_score(x[:, :, 0, 0])[:, 0])
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_a_level_of_the_critic_fades_in_from_the_one_before(level: int) -> None:
-    critic, layout = make_critic(), make_layout(level)
-    lower = critic(F.avg_pool2d(layout, 2), level - 1)
-    torch.testing.assert_close(critic(layout, level, 0.0), lower)
-    assert (critic(layout, level, 1.0) - lower).abs().max() > 1e-4
-    assert (critic(layout, level, 0.5) - lower).abs().max() > 1e-5
+def test_a_level_of_the_discriminator_fades_in_from_the_one_before(level: int) -> None:
+    discriminator, layout = make_discriminator(), make_layout(level)
+    lower = discriminator(F.avg_pool2d(layout, 2), level - 1)
+    torch.testing.assert_close(discriminator(layout, level, 0.0), lower)
+    assert (discriminator(layout, level, 1.0) - lower).abs().max() > 1e-4
+    assert (discriminator(layout, level, 0.5) - lower).abs().max() > 1e-5
 
 
 @pytest.mark.parametrize("fade", [0.3, 1.0])
-def test_a_conditional_critic_sees_the_palette_as_planes_beside_the_layout(fade: float) -> None:
+def test_a_conditional_discriminator_sees_the_palette_as_planes_beside_the_layout(fade: float) -> None:
     torch.manual_seed(0)
-    critic, layout = LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32, conditional=True), make_layout(2)
+    discriminator, layout = LayoutDiscriminator(CLASSES, (3, 4), 2, 8, 32, conditional=True), make_layout(2)
     palette = make_inputs()[1]
-    # The same weights in a critic of twice as many classes.
+    # The same weights in a discriminator of twice as many classes.
     plain = LayoutDiscriminator(2 * CLASSES, (3, 4), 2, 8, 32)
-    plain.load_state_dict(critic.state_dict())
+    plain.load_state_dict(discriminator.state_dict())
     planes = torch.ones(3, CLASSES, 12, 16) * palette.view(3, CLASSES, 1, 1)
-    torch.testing.assert_close(critic(layout, 2, fade, palette), plain(torch.cat([layout, planes], dim=1), 2, fade))
+    torch.testing.assert_close(
+        discriminator(layout, 2, fade, palette), plain(torch.cat([layout, planes], dim=1), 2, fade)
+    )
 
 
-def test_the_critic_sees_how_much_a_batch_varies() -> None:
-    critic, layout = make_critic(), make_layout(1)
+def test_the_discriminator_sees_how_much_a_batch_varies() -> None:
+    discriminator, layout = make_discriminator(), make_layout(1)
     alike = layout[:1].expand(3, -1, -1, -1)
-    assert (critic(alike, 1)[0] - critic(layout, 1)[0]).abs() > 1e-4
+    assert (discriminator(alike, 1)[0] - discriminator(layout, 1)[0]).abs() > 1e-4

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from scenepalette.generators.layouts.networks import FullLayoutGenerator, Layout
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
 from scenepalette.generators.layouts.saa import conditional_loss
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import LayoutObjective, Moment
+from scenepalette.generators.layouts.training import LayoutTrainees, Moment
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.checkpoint import load_weights, save_weights
 from scenepalette.training.fabric import make_fabric
@@ -39,7 +38,7 @@ SMALL = LayoutSettings(
 )
 CPU = torch.device("cpu")
 
-MakeObjective = Callable[..., LayoutObjective]
+MakeObjective = Callable[..., LayoutTrainees]
 
 
 @pytest.fixture
@@ -49,17 +48,13 @@ def make_objective(table: ClassTable, make_labels: Callable[..., np.ndarray]) ->
 
     def make(
         kind: str, settings: LayoutSettings = SMALL, initialisation: int = 0, stage: str | None = None
-    ) -> LayoutObjective:
-        system, labels = LAYOUT_SYSTEMS[kind], make_labels()
+    ) -> LayoutTrainees:
+        labels = make_labels()
         palettes = labels_to_palette(torch.from_numpy(labels.astype(np.int64)), 3).numpy()
         torch.manual_seed(initialisation)
-        critic = system.build_critic(3, SIZE, settings)
-        return LayoutObjective(
-            system,
+        return LayoutTrainees(
+            kind,
             settings,
-            generator=system.build_generator(3, SIZE, settings),
-            critic=critic,
-            raw_critic=critic,
             labels=labels,
             table=table,
             sampler=fit_palette_sampler(palettes, table.names, max_components=2),
@@ -72,18 +67,18 @@ def make_objective(table: ClassTable, make_labels: Callable[..., np.ndarray]) ->
 
 
 @pytest.fixture
-def objective(layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective) -> LayoutObjective:
+def objective(layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective) -> LayoutTrainees:
     _, kind, changes = layout_case
     return make_objective(kind, replace(SMALL, **changes))
 
 
-def draw(objective: LayoutObjective, step: int = 0, count: int = 4) -> LayoutInputs:
+def draw(objective: LayoutTrainees, step: int = 0, count: int = 4) -> LayoutInputs:
     return objective.inputs.draw(step, "test", count)
 
 
-def run(objective: LayoutObjective, inputs: LayoutInputs, level: int = TOP, fade: float = 1.0) -> LayoutBatch:
+def run(objective: LayoutTrainees, inputs: LayoutInputs, level: int = TOP, fade: float = 1.0) -> LayoutBatch:
     with torch.no_grad():
-        return inputs.run(objective.generator, level, fade)
+        return inputs.run(objective.generator.module, level, fade)
 
 
 # The contract: every system, and every switch of one.
@@ -92,7 +87,7 @@ def run(objective: LayoutObjective, inputs: LayoutInputs, level: int = TOP, fade
 @pytest.mark.parametrize("level", range(TOP + 1))
 @pytest.mark.parametrize("fade", [0.3, 1.0])
 def test_layouts_have_the_size_of_their_level_and_are_distributions(
-    level: int, fade: float, objective: LayoutObjective
+    level: int, fade: float, objective: LayoutTrainees
 ) -> None:
     batch = run(objective, draw(objective), level, fade)
     size = (3 << level, 4 << level)
@@ -110,11 +105,11 @@ def test_layouts_have_the_size_of_their_level_and_are_distributions(
         assert batch.edited is not None and batch.edited.shape == (4, *size)
 
 
-def test_gradients_reach_every_parameter_that_a_level_uses_and_no_other(objective: LayoutObjective) -> None:
+def test_gradients_reach_every_parameter_that_a_level_uses_and_no_other(objective: LayoutTrainees) -> None:
     reached: set[str] = set()
-    parameters = dict(objective.generator.named_parameters())
+    parameters = dict(objective.generator.module.named_parameters())
     for level in range(TOP + 1):
-        objective.generator.zero_grad()
+        objective.generator.module.zero_grad()
         loss, _, _ = objective.generator_loss(0, Moment(level, 0.5, 4, False))
         loss.backward()
         used = {name for name, parameter in parameters.items() if parameter.grad is not None}
@@ -129,43 +124,43 @@ def test_gradients_reach_every_parameter_that_a_level_uses_and_no_other(objectiv
 
 
 def test_a_network_prepared_for_inference_makes_the_same_layouts(
-    objective: LayoutObjective, layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective
+    objective: LayoutTrainees, layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective
 ) -> None:
     _, kind, changes = layout_case
     other = make_objective(kind, replace(SMALL, **changes))
     for each in (objective, other):
-        each.generator.train()
+        each.generator.module.train()
         for step in range(3):  # batch statistics move away from where they begin
             run(each, draw(each, step))
-    objective.generator.eval()
-    other.generator.prepare_for_inference()  # type: ignore[operator]
+    objective.generator.module.eval()
+    other.generator.module.prepare_for_inference()  # type: ignore[operator]
     expected, result = (run(each, draw(each)).soft for each in (objective, other))
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0.0)
     rough = make_objective(kind, replace(SMALL, **changes))
-    rough.generator.load_state_dict(objective.generator.state_dict())
-    rough.generator.prepare_for_inference(torch.bfloat16)  # type: ignore[operator]
+    rough.generator.module.load_state_dict(objective.generator.module.state_dict())
+    rough.generator.module.prepare_for_inference(torch.bfloat16)  # type: ignore[operator]
     with torch.autocast("cpu", torch.bfloat16):
         assert (run(rough, draw(rough)).soft - expected).abs().mean() < 1 / 255
 
 
 def test_saved_and_loaded_weights_give_the_same_layouts(
-    objective: LayoutObjective,
+    objective: LayoutTrainees,
     layout_case: tuple[str, str, dict[str, Any]],
     make_objective: MakeObjective,
     tmp_path: Path,
 ) -> None:
     _, kind, changes = layout_case
     other = make_objective(kind, replace(SMALL, **changes), initialisation=1)
-    objective.generator.eval(), other.generator.eval()
+    objective.generator.module.eval(), other.generator.module.eval()
     before = run(objective, draw(objective)).layout
     assert not torch.equal(run(other, draw(other)).layout, before)
-    save_weights(tmp_path / "weights.safetensors", objective.generator)
-    load_weights(tmp_path / "weights.safetensors", other.generator)
+    save_weights(tmp_path / "weights.safetensors", objective.generator.module)
+    load_weights(tmp_path / "weights.safetensors", other.generator.module)
     assert torch.equal(run(other, draw(other)).layout, before)
 
 
 def test_a_batch_is_a_function_of_seed_stream_and_step(
-    objective: LayoutObjective, layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective
+    objective: LayoutTrainees, layout_case: tuple[str, str, dict[str, Any]], make_objective: MakeObjective
 ) -> None:
     _, kind, changes = layout_case
     first = run(objective, draw(objective)).layout
@@ -176,8 +171,8 @@ def test_a_batch_is_a_function_of_seed_stream_and_step(
     assert not torch.equal(run(objective, draw(objective, step=1)).layout, first)
 
 
-def test_a_sample_does_not_depend_on_its_batch(objective: LayoutObjective) -> None:
-    objective.generator.eval()
+def test_a_sample_does_not_depend_on_its_batch(objective: LayoutTrainees) -> None:
+    objective.generator.module.eval()
     together = run(objective, draw(objective)).layout
     inputs = draw(objective)
     for i in range(4):
@@ -190,14 +185,14 @@ def test_a_sample_does_not_depend_on_its_batch(objective: LayoutObjective) -> No
         torch.testing.assert_close(run(objective, alone).layout, together[i : i + 1])
 
 
-def test_other_noise_gives_other_layouts(objective: LayoutObjective) -> None:
-    objective.generator.eval()
+def test_other_noise_gives_other_layouts(objective: LayoutTrainees) -> None:
+    objective.generator.module.eval()
     first, inputs = run(objective, draw(objective)), draw(objective)
     second = run(objective, replace(inputs, noise=inputs.noise.flip(0)))
     assert (first.soft - second.soft).abs().max() > 1e-3
 
 
-def test_a_class_without_a_share_gets_no_pixel_where_the_activation_promises_it(objective: LayoutObjective) -> None:
+def test_a_class_without_a_share_gets_no_pixel_where_the_activation_promises_it(objective: LayoutTrainees) -> None:
     inputs = draw(objective)
     wanted = torch.tensor([[0.5, 0.0, 0.3, 0.2]] if objective.system.partial else [[0.6, 0.0, 0.4]]).expand(4, -1)
     batch = run(objective, replace(inputs, condition=(wanted, *inputs.condition[1:])), fade=0.5)
@@ -209,65 +204,67 @@ def test_a_class_without_a_share_gets_no_pixel_where_the_activation_promises_it(
         assert batch.layout[:, 1].max() == 0.0
 
 
-def test_without_a_source_no_classes_are_drawn(objective: LayoutObjective) -> None:
+def test_without_a_source_no_classes_are_drawn(objective: LayoutTrainees) -> None:
     batch = run(objective, replace(draw(objective), generators=None))
     assert torch.equal(batch.layout, batch.soft)
 
 
-def test_only_layouts_that_are_draws_are_drawn_when_sampling(objective: LayoutObjective) -> None:
-    objective.generator.eval()
+def test_only_layouts_that_are_draws_are_drawn_when_sampling(objective: LayoutTrainees) -> None:
+    objective.generator.module.eval()
     inputs = replace(draw(objective), generators=[torch_generator(7, sample) for sample in range(4)])
     batch = run(objective, inputs)
     assert set(batch.layout.unique().tolist()) == {0.0, 1.0} or not objective.system.always_draws
     assert torch.equal(batch.layout, batch.soft) != objective.system.always_draws
 
 
-def test_full_generators_take_notice_of_the_palette_if_they_are_conditional(objective: LayoutObjective) -> None:
+def test_full_generators_take_notice_of_the_palette_if_they_are_conditional(objective: LayoutTrainees) -> None:
     if objective.system.partial:
-        assert not isinstance(objective.generator, FullLayoutGenerator)
+        assert not isinstance(objective.generator.module, FullLayoutGenerator)
         return
     noise = draw(objective).noise
     first, second = (torch.tensor([[0.7, 0.2, 0.1], [0.1, 0.2, 0.7]])[[i] * 4] for i in (0, 1))
     with torch.no_grad():
-        change = objective.generator(noise, first).soft - objective.generator(noise, second).soft
+        change = objective.generator.module(noise, first).soft - objective.generator.module(noise, second).soft
     assert (change.abs().max() > 1e-3) == objective.system.conditional
     assert bool(change.any()) == objective.system.conditional
 
 
-def test_losses_are_finite_and_another_loss_can_join_through_the_layouts(objective: LayoutObjective) -> None:
+def test_losses_are_finite_and_another_loss_can_join_through_the_layouts(objective: LayoutTrainees) -> None:
     moment = Moment(TOP, 0.5, 4, False)
-    loss, parts = objective.critic_loss(0, moment)
+    loss, parts = objective.discriminator_loss(0, moment)
     assert set(parts) == {"critic", "penalty"}
     assert loss.item() == pytest.approx((parts["critic"] + 10 * parts["penalty"]).item())
     loss.backward()
-    assert all(parameter.grad is None for parameter in objective.generator.parameters())
-    scores = {name: p.grad.clone() for name, p in objective.raw_critic.named_parameters() if p.grad is not None}
+    assert all(parameter.grad is None for parameter in objective.generator.module.parameters())
+    discriminator = objective.discriminator.module
+    scores = {name: p.grad.clone() for name, p in discriminator.named_parameters() if p.grad is not None}
     assert any(grad.abs().max() > 0 for grad in scores.values())
 
     loss, parts, batch = objective.generator_loss(0, moment)
     assert list(parts) == ["adversarial", *objective.losses]
     weights = {"adversarial": 1.0} | {name: term.weight for name, term in objective.losses.items()}
     assert loss.item() == pytest.approx(sum(weights[name] * part.item() for name, part in parts.items()), rel=1e-5)
-    own = torch.autograd.grad(loss, list(objective.generator.parameters()), retain_graph=True, allow_unused=True)
+    own = torch.autograd.grad(loss, list(objective.generator.module.parameters()), retain_graph=True, allow_unused=True)
     further = (batch.layout * torch.randn(3, 1, 1)).square().sum()
-    both = torch.autograd.grad(loss + further, list(objective.generator.parameters()), allow_unused=True)
+    both = torch.autograd.grad(loss + further, list(objective.generator.module.parameters()), allow_unused=True)
     changed = [not torch.equal(a, b) for a, b in zip(own, both, strict=True) if a is not None and b is not None]
     assert sum(changed) > 3
-    # The critic's gradients are what they were.
-    for name, parameter in objective.raw_critic.named_parameters():
+    # The discriminator's gradients are what they were.
+    for name, parameter in discriminator.named_parameters():
         if name in scores:
             assert torch.equal(parameter.grad, scores[name])  # type: ignore[arg-type]
         assert parameter.requires_grad
 
 
-def test_only_a_conditional_critic_takes_notice_of_the_palette(objective: LayoutObjective) -> None:
+def test_only_a_conditional_discriminator_takes_notice_of_the_palette(objective: LayoutTrainees) -> None:
     inputs = draw(objective)
     layout = run(objective, inputs).layout
     other = inputs.target.roll(1, dims=1) + torch.tensor([0.1, -0.1, 0.0])
     for fade in (0.5, 1.0):
         with torch.no_grad():
-            scores = objective.critic(layout, TOP, fade, inputs.target) - objective.critic(layout, TOP, fade, other)
-        assert (scores.abs().max() > 1e-4) == objective.system.conditional_critic
+            discriminator = objective.discriminator.module
+            scores = discriminator(layout, TOP, fade, inputs.target) - discriminator(layout, TOP, fade, other)
+        assert (scores.abs().max() > 1e-4) == objective.system.conditional_discriminator
 
 
 def test_another_stage_sees_other_batches(make_objective: MakeObjective) -> None:
@@ -275,7 +272,7 @@ def test_another_stage_sees_other_batches(make_objective: MakeObjective) -> None
     for kind in LAYOUT_SYSTEMS:
         first, later = make_objective(kind), make_objective(kind, stage="finetune")
         assert first.generator_loss(0, moment)[0].item() != later.generator_loss(0, moment)[0].item()
-        assert first.critic_loss(0, moment)[0].item() != later.critic_loss(0, moment)[0].item()
+        assert first.discriminator_loss(0, moment)[0].item() != later.discriminator_loss(0, moment)[0].item()
 
 
 # The registry.
@@ -363,8 +360,9 @@ def test_parameters_at_the_papers_size_by_what_the_systems_leave_out() -> None:
             for name, system in LAYOUT_SYSTEMS.items()
         }
         bare = layout_system("semantic-palette").build_generator(12, size, replace(settings, residual_fusion=False))
-        critics = {
-            name: count_parameters(system.build_critic(12, size, settings)) for name, system in LAYOUT_SYSTEMS.items()
+        discriminators = {
+            name: count_parameters(system.build_discriminator(12, size, settings))
+            for name, system in LAYOUT_SYSTEMS.items()
         }
     assert counts["semantic-palette"] == pytest.approx(27.61e6, rel=5e-4)
     fusion = sum(12 * width * 9 + width for width in (512, 512, 512, 512, 256))
@@ -373,8 +371,8 @@ def test_parameters_at_the_papers_size_by_what_the_systems_leave_out() -> None:
     assert counts["baseline-1"] == counts["semantic-palette"] - fusion
     assert counts["sb-gan"] == counts["semantic-palette"] - fusion - palette_inputs
     planes = 12 * (512 + 512 + 512 + 512 + 256 + 128)
-    assert critics["baseline-2"] == critics["semantic-palette"] + planes
-    assert critics["sb-gan"] == critics["baseline-1"] == critics["semantic-palette"]
+    assert discriminators["baseline-2"] == discriminators["semantic-palette"] + planes
+    assert discriminators["sb-gan"] == discriminators["baseline-1"] == discriminators["semantic-palette"]
 
 
 # What the systems and switches say of themselves.
@@ -410,10 +408,10 @@ def test_the_conditional_loss_of_one_scale_is_that_of_the_active_level(make_obje
 def test_without_residual_fusion_lower_masks_do_not_reach_the_layout(make_objective: MakeObjective) -> None:
     for residual_fusion in (True, False):
         objective = make_objective("semantic-palette", replace(SMALL, residual_fusion=residual_fusion))
-        assert isinstance(objective.generator, LayoutGenerator)
-        assert len(objective.generator.fusion) == (2 if residual_fusion else 0)
+        assert isinstance(objective.generator.module, LayoutGenerator)
+        assert len(objective.generator.module.fusion) == (2 if residual_fusion else 0)
         before = run(objective, draw(objective)).layout
-        nn.init.zeros_(objective.generator.to_mask[0].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(objective.generator.module.to_mask[0].weight)  # type: ignore[arg-type]
         assert torch.equal(run(objective, draw(objective)).layout, before) != residual_fusion
 
 
@@ -497,26 +495,26 @@ def test_an_unconditional_system_asks_for_no_palette(
     monkeypatch.setattr(PaletteSampler, "sample", None)
     objective = make_objective("sb-gan")
     torch.testing.assert_close(draw(objective).target, torch.full((4, 3), 1 / 3))
-    pictures, divergence = objective.inputs.sheet(objective.generator.eval(), TOP)
+    pictures, divergence = objective.inputs.sheet(objective.generator.module.eval(), TOP)
     assert divergence is None
     assert len(pictures) == 16
 
 
 @pytest.mark.parametrize(("kind", "soft_layouts"), [("sb-gan", True), ("baseline-1", False), ("baseline-1", True)])
-def test_the_critic_sees_real_layouts_of_the_same_kind_as_generated_ones(
+def test_the_discriminator_sees_real_layouts_of_the_same_kind_as_generated_ones(
     kind: str, soft_layouts: bool, make_objective: MakeObjective
 ) -> None:
     objective = make_objective(kind, replace(SMALL, soft_layouts=soft_layouts))
     seen: list[Tensor] = []
-    critic = objective.critic
+    discriminator = objective.discriminator.forward
 
     class Watched(nn.Module):
         def forward(self, layout: Tensor, *rest: Any) -> Tensor:
             seen.append(layout)
-            return critic(layout, *rest)
+            return discriminator(layout, *rest)
 
-    objective.critic = Watched()
-    objective.critic_loss(0, Moment(TOP, 0.5, 4, False))
+    objective.discriminator.forward = Watched()
+    objective.discriminator_loss(0, Moment(TOP, 0.5, 4, False))
     real, fake = seen
     one_hot = {0.0, 1.0}
     hard = kind == "sb-gan" or not soft_layouts
@@ -525,7 +523,9 @@ def test_the_critic_sees_real_layouts_of_the_same_kind_as_generated_ones(
     torch.testing.assert_close(real.sum(dim=1), torch.ones(4, *SIZE))
 
 
-def test_the_penalty_of_a_conditional_critic_is_taken_between_the_palettes_too(make_objective: MakeObjective) -> None:
+def test_the_penalty_of_a_conditional_discriminator_is_taken_between_the_palettes_too(
+    make_objective: MakeObjective,
+) -> None:
     objective = make_objective("baseline-2")
     moment = Moment(TOP, 1.0, 4, False)
     random = torch_generator(3, "baseline-2", 0)
@@ -537,9 +537,10 @@ def test_the_penalty_of_a_conditional_critic_is_taken_between_the_palettes_too(m
     for i in range(4):
         palette = torch.lerp(real_palette, inputs.target, share[:, None])
         mixed = torch.lerp(real, fake, share[:, None, None, None]).requires_grad_(True)
-        (gradient,) = torch.autograd.grad(partial(objective.critic, level=TOP, palette=palette)(mixed).sum(), mixed)
+        scores = objective.discriminator.module(mixed, level=TOP, palette=palette)
+        (gradient,) = torch.autograd.grad(scores.sum(), mixed)
         norms.append(gradient[i].norm().item())
-    _, parts = objective.critic_loss(0, moment)
+    _, parts = objective.discriminator_loss(0, moment)
     assert parts["penalty"].item() == pytest.approx(sum((norm - 1) ** 2 for norm in norms) / 4, rel=1e-5)
     # Real layouts come with their own palettes.
     assert real_palette.shape == (4, 3)

@@ -19,13 +19,12 @@ from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.layouts import registry as layout_systems
 from scenepalette.generators.layouts import training as layout_training
 from scenepalette.generators.layouts.inputs import FullInputs
+from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import (
     Moment,
-    build_layout_generator,
-    load_layout_generator,
     moment_of,
     train_layout_generator,
 )
@@ -95,11 +94,11 @@ def test_moments_by_hand() -> None:
 
 def test_the_papers_network_is_the_default() -> None:
     with torch.device("meta"):
-        network = build_layout_generator("semantic-palette", 12, (128, 256), LayoutSettings())
+        network = LAYOUT_SYSTEMS["semantic-palette"].build_generator(12, (128, 256), LayoutSettings())
     assert isinstance(network, LayoutGenerator)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(27.61e6, rel=5e-4)
     with torch.device("meta"):
-        partial = build_layout_generator("semantic-palette-partial", 12, (128, 256), LayoutSettings())
+        partial = LAYOUT_SYSTEMS["semantic-palette-partial"].build_generator(12, (128, 256), LayoutSettings())
     assert isinstance(partial, PartialLayoutGenerator)
     assert (partial.base, partial.doublings, len(partial.to_mask)) == ((4, 8), 5, 6)
 
@@ -312,25 +311,27 @@ def test_measuring_diversity_leaves_the_training_as_it_is(
     ).read_bytes()
 
 
-def test_the_critic_takes_no_gradients_from_the_generators_step(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    critics: list[LayoutDiscriminator] = []
+def test_the_discriminator_takes_no_gradients_from_the_generators_step(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    discriminators: list[LayoutDiscriminator] = []
     seen: list[tuple[bool, bool]] = []
     original = layout_training.generator_loss
 
     class Watched(LayoutDiscriminator):
         def __init__(self, *arguments: Any) -> None:
             super().__init__(*arguments)
-            critics.append(self)
+            discriminators.append(self)
 
     def watch(scores: torch.Tensor) -> torch.Tensor:
-        seen.append((scores.requires_grad, any(p.requires_grad for p in critics[0].parameters())))
+        seen.append((scores.requires_grad, any(p.requires_grad for p in discriminators[0].parameters())))
         return original(scores)
 
     monkeypatch.setattr(layout_systems, "LayoutDiscriminator", Watched)
     monkeypatch.setattr(layout_training, "generator_loss", watch)
     train("run")
     assert seen == [(True, False)] * 10
-    assert all(p.requires_grad for p in critics[0].parameters())
+    assert all(p.requires_grad for p in discriminators[0].parameters())
 
 
 def test_settings_of_another_system_are_refused_before_anything_is_written(train: Train, tmp_path: Path) -> None:
@@ -372,7 +373,7 @@ def test_mixed_precision_stays_near_the_losses_of_single_precision(kind: str, tr
     train("single", kind, progress=single)
     train("mixed", kind, progress=mixed, fabric=make_fabric(precision="bf16-mixed"))
     for first, second in zip(single.values[:4], mixed.values[:4], strict=True):
-        # The critic's value is a small difference of scores, and may rest on classes drawn otherwise.
+        # The discriminator's value is a small difference of scores, and may rest on classes drawn otherwise.
         assert {name: second[name] for name in second if name != "critic"} == pytest.approx(
             {name: first[name] for name in first if name != "critic"}, rel=0.1
         )

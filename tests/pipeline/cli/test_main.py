@@ -19,6 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
@@ -59,7 +60,9 @@ def test_help_needs_no_heavy_import() -> None:
     assert output.strip() == "[]"
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "demo", "finetune", "compare", "systems", "recipes", "shards", "edit"])
+@pytest.mark.parametrize(
+    "verb", [*VERBS, "demo", "finetune", "compare", "systems", "datasets", "recipes", "shards", "edit"]
+)
 def test_help_of_every_verb_says_what_it_does(verb: str) -> None:
     output, _ = invoke(verb, "--help")
     assert "Usage" in output and verb in output
@@ -260,6 +263,13 @@ def test_systems_have_the_papers_sizes() -> None:
     # The paper counts 72 M, 2 M for the 3D noise, and 22 M for the discriminator.
     assert oasis["generator_parameters"] / 1e6 == pytest.approx(74, abs=1)
     assert oasis["discriminator_parameters"] / 1e6 == pytest.approx(22, abs=1)
+
+
+def test_datasets_are_listed_with_the_packages_that_read_them() -> None:
+    output, _ = invoke("datasets")
+    lines = [line.split() for line in output.splitlines()[1:]]
+    assert [line[0] for line in lines] == list(DATASETS)
+    assert {line[1] for line in lines} == {"scenepalette"} and all(len(line) > 3 for line in lines)
 
 
 def test_systems_table_names_all_and_their_papers() -> None:

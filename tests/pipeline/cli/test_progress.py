@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from scenepalette.common.errors import TrainingError
 from scenepalette.common.progress import PlainProgress
-from scenepalette.generators.images import training as image_training
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.cli.progress import RichProgress, choose_progress
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
+from scenepalette.training import trainee
 
 
 def test_bar_shows_description_count_time_left_and_three_values() -> None:
@@ -82,7 +82,7 @@ def test_an_interrupted_training_is_not_said_to_be_done(
         if step == 2:
             raise trouble
 
-    monkeypatch.setattr(image_training, "require_finite", stop)
+    monkeypatch.setattr(trainee, "require_finite", stop)
     result = CliRunner().invoke(app, ["train-images", str(tiny_recipe), "--out", str(tmp_path / "run")])
     assert result.exit_code == (130 if trouble is KeyboardInterrupt else 1)
     lines = [line for line in result.stderr.splitlines() if line.startswith("train-images")]

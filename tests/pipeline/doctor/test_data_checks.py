@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor import data_checks
-from scenepalette.pipeline.doctor.data_checks import problems_by_check
+from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.scan import Scan
 
 K = CAMVID.num_classes
@@ -105,14 +106,14 @@ def test_copies_that_were_changed_are_a_warning_that_says_how_they_were_found() 
         "the same, laid over each other: val0 (val) and train0 (train)",
     ]
     unread = data_checks.check_leakage(train, val)
-    assert unread.status == "note" and unread.summary.startswith("No copy of a training picture was found")
+    assert unread.status == "note" and unread.summary.startswith("No copy of a training image was found")
 
 
 def test_recordings_in_both_splits_are_a_note() -> None:
     train = replace(TRAIN, ids=tuple(f"0016E5_{index:05d}" for index in range(len(TRAIN))))
     val = replace(VAL, ids=tuple(f"0016E5_{index + 500:05d}" for index in range(len(VAL))))
     check = data_checks.check_leakage(train, val)
-    assert check.status == "note" and "40 validation pictures are of recordings" in check.summary
+    assert check.status == "note" and "40 validation images are of recordings" in check.summary
     other = replace(VAL, ids=tuple(f"0017E5_{index:05d}" for index in range(len(VAL))))
     assert data_checks.check_leakage(train, other).status == "ok"
 
@@ -121,7 +122,7 @@ def test_video_neighbours_are_a_note_not_a_warning() -> None:
     noise = np.random.default_rng(5).normal(0, 9, (32, 32))
     near = changed(VAL, "thumbnails", 0, np.clip(TRAIN.thumbnails[0] + noise, 0, 255).astype(np.uint8))
     check = data_checks.check_leakage(TRAIN, near)
-    assert check.status == "note" and "1 validation pictures look like neighbours" in check.summary
+    assert check.status == "note" and "1 validation images look like neighbours" in check.summary
 
 
 def test_duplicates_within_training() -> None:
@@ -227,10 +228,9 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     (tmp_path / "train/e.png").write_bytes(b"no picture")
     with pytest.raises(DataError) as caught:
         open_camvid(tmp_path, "train")
-    found = {name: [problem.partition(":")[0] for problem in problems] for name, problems in
-             problems_by_check(caught.value.problems).items()}  # fmt: skip
-    assert found == {
-        "lists": [],
+    checks = data_checks.check_opening({"train": caught.value}, tmp_path, CAMVID)
+    assert all(check.status == "problem" for check in checks if check.name != "lists")
+    assert {check.name: [detail.partition(":")[0] for detail in check.details] for check in checks} == {
         "pairing": ["train/lonely.png", "trainannot/orphan.png"],
         "files": ["train/e.png"],
         "sizes": ["trainannot/a.png"],
@@ -239,24 +239,28 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     }
 
 
-def test_wrong_lines_of_lists_and_endings_are_filed_under_what_they_are() -> None:
-    texts = {
-        "lists": [
-            "train.txt, line 3: 1 entries; required are two",
-            "train.txt, line 4: train/z.png listed, but missing",
-        ],
-        "pairing": [
-            "train/x.PNG: only the ending .png is read; rename it",
-            "a.png: the id 'a' occurs twice; rename one",
-        ],
-        "files": ["train/x.png: it is damaged, cut off or not a picture in PNG or JPEG format (x)"],
-    }
-    found = problems_by_check([text for several in texts.values() for text in several])
-    assert {name: problems for name, problems in found.items() if problems} == texts
-    error = DataError("The data set 'camvid', split 'train', in x has 1 problem:", texts["lists"][:1])
-    checks = {check.name: check for check in data_checks.check_opening({"train": error}, None, CAMVID)}
+def test_problems_are_grouped_by_their_kind_whatever_their_words() -> None:
+    lines = [Problem(ProblemKind.LIST, "train.txt", f"damaged label values {line}", line) for line in (3, 4)]
+    ending = Problem(ProblemKind.PAIRING, "train/x.PNG", "colour-coded")
+    errors: dict[Split, ScenepaletteError]
+    errors = {"train": DataError("Some.", [*lines, ending]), "val": DataError("Some.", [ending])}
+    checks = {check.name: check for check in data_checks.check_opening(errors, None, CAMVID)}
+    assert checks["lists"].details == ("train.txt, line 3: damaged label values 3", str(lines[1]))
     assert checks["lists"].status == "problem" and "Correct these lines" in checks["lists"].remedy
+    assert checks["pairing"].details == ("train/x.PNG: colour-coded",) * 2
+    assert {name for name, check in checks.items() if check.status == "problem"} == {"lists", "pairing"}
     assert "lists" not in {check.name for check in data_checks.check_opening({}, None, CAMVID)}
+
+
+def test_what_keeps_files_from_being_looked_at_is_told_once_and_alone() -> None:
+    missing = DataError("No such layout.", [Problem(ProblemKind.LAYOUT, "", "train/")])
+    refused = ConfigError("Streets cannot be drawn.", ["count: 0"])
+    (check,) = data_checks.check_opening({"train": missing, "val": missing}, None, CAMVID)
+    assert (check.name, check.summary, check.details) == ("data set", "No such layout.", ("train/",))
+    checks = data_checks.check_opening({"train": missing, "val": refused}, None, CAMVID)
+    assert [check.details for check in checks] == [("train/",), ("count: 0",)]
+    (plain,) = data_checks.check_opening({"train": DataError("It is gone.")}, None, CAMVID)
+    assert (plain.name, plain.summary, plain.details) == ("data set", "It is gone.", ())
 
 
 def test_a_label_of_an_ignored_value_alone_is_not_taken_for_ids_that_are_counted_from_1(tmp_path: Path) -> None:

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 from scenepalette.data.classes import CAMVID, CITYSCAPES, ClassTable, SemanticClass
-from scenepalette.data.readers.image_files import RawLabel
-from scenepalette.pipeline.doctor.label_guesses import guess
+from scenepalette.pipeline.doctor.label_guesses import RawLabel, guess
 
 SMALL = ClassTable(
     "small", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (9, 8, 7)), SemanticClass("c", (5, 5, 0)))

@@ -8,7 +8,14 @@ import pytest
 from PIL import Image
 
 from scenepalette.pipeline.doctor import near_duplicates as similarity
-from scenepalette.pipeline.doctor.near_duplicates import are_copies, candidates, comparable, overlay, similar_pairs
+from scenepalette.pipeline.doctor.near_duplicates import (
+    UPRIGHT,
+    are_copies,
+    candidates,
+    comparable,
+    overlay,
+    similar_pairs,
+)
 
 
 @pytest.fixture
@@ -30,7 +37,7 @@ def test_mirrored_copies_are_found_if_asked_for(thumbnails: np.ndarray) -> None:
     thumbnails[5] = thumbnails[2][:, ::-1]
     (pair,) = similar_pairs(thumbnails)
     assert (pair.first, pair.second, pair.mirrored) == (2, 5, True)
-    assert similar_pairs(thumbnails, mirrored=False) == []
+    assert similar_pairs(thumbnails, turns=[UPRIGHT]) == []
 
 
 def test_correlation_is_pearsons_and_the_threshold_holds(thumbnails: np.ndarray) -> None:
@@ -45,6 +52,8 @@ def test_correlation_is_pearsons_and_the_threshold_holds(thumbnails: np.ndarray)
 def test_flat_pictures_are_left_out(thumbnails: np.ndarray) -> None:
     thumbnails[:3] = 7
     assert similar_pairs(thumbnails) == []
+    thumbnails[:] = 7
+    assert similar_pairs(thumbnails) == candidates(thumbnails, thumbnails) == []
 
 
 def test_blocks_and_limits_lose_no_pair_among_what_is_compared(
@@ -151,5 +160,5 @@ def test_candidates_are_the_nearest_few(monkeypatch: pytest.MonkeyPatch) -> None
     expected = [(0, 1), (0, 3)]
     for block in (2048, 2):
         monkeypatch.setattr(similarity, "_BLOCK", block)
-        found = candidates(thumbnail(picture)[None], others, per_picture=2)
+        found = candidates(thumbnail(picture)[None], others, most=2)
         assert [(pair.first, pair.second) for pair in found] == expected

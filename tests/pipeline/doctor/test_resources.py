@@ -48,16 +48,16 @@ def test_what_a_run_took_is_not_more_than_was_counted(tiny_config: RunConfig, fi
 def test_a_checkpoint_is_as_large_as_counted(tiny_config: RunConfig, tmp_path: Path) -> None:
     settings = layout_model(tiny_config, "full").settings
     system = LAYOUT_SYSTEMS["semantic-palette"]
-    networks = [build(12, (32, 48), settings) for build in (system.build_generator, system.build_critic)]
+    networks = [build(12, (32, 48), settings) for build in (system.build_generator, system.build_discriminator)]
     optimizers = {str(i): torch.optim.Adam(network.parameters()) for i, network in enumerate(networks)}
     for network, optimizer in zip(networks, optimizers.values(), strict=True):
         sum(parameter.sum() for parameter in network.parameters()).backward()  # type: ignore[union-attr]
         optimizer.step()
     modules = {"generator": networks[0], "critic": networks[1], "average": copy.deepcopy(networks[0])}
     written = CheckpointFolder(tmp_path).save(1, modules, optimizers).stat().st_size
-    generator, critic = (sum(p.numel() for p in network.parameters()) for network in networks)
+    generator, discriminator = (sum(p.numel() for p in network.parameters()) for network in networks)
     (need,) = [n for n in needs_of(tiny_config, 12, 16, 4) if n.name == "layouts/semantic-palette"]
-    counted = (need.disk - 4 * (generator + critic)) / resources.CHECKPOINTS
+    counted = (need.disk - 4 * (generator + discriminator)) / resources.CHECKPOINTS
     # The file also holds buffers and names, which are a good part of so small a network's.
     assert counted <= written <= 1.6 * counted + 40_000
 

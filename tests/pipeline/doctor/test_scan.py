@@ -43,6 +43,17 @@ def test_pictures_change_at_the_borders_of_their_own_labels() -> None:
 
 
 def test_progress_is_told() -> None:
-    told: list[tuple[int, int]] = []
-    scan(Streets(split="val", count=40, size=(16, 24), seed=0), (16, 24), lambda *done: told.append(done))
-    assert told == [(32, 40), (40, 40)]
+    told: list[tuple[object, ...]] = []
+
+    class Watched:
+        def start(self, description: str, total: int, done: int = 0) -> None:
+            told.append((description, total))
+
+        def advance(self, count: int = 1, **values: float) -> None:
+            told.append((count,))
+
+        def finish(self) -> None:
+            told.append(())
+
+    scan(Streets(split="val", count=40, size=(16, 24), seed=0), (16, 24), Watched())
+    assert told == [("reading val", 40), (32,), (8,), ()]

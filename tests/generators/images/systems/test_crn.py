@@ -16,6 +16,7 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
+from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.crn import (
     WIDTHS,
@@ -35,7 +36,6 @@ from scenepalette.generators.images.systems.crn_losses import (
     layer_weights,
     total_distance,
 )
-from scenepalette.generators.images.training import load_image_generator
 
 SIZE = (12, 16)
 SMALL = CrnSettings(width=1, steps=10, batch_size=3, generator_learning_rate=2e-3, checkpoint_every=3)

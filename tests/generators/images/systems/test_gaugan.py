@@ -104,7 +104,7 @@ def test_a_vae_is_trained_on_the_styles_of_real_images(make_batch: Callable[...,
     network, objective = make_vae(), build_gaugan_objective(3, (12, 16), settings, None)
     objective.perceptual_weight = 0.0
     batch = make_batch(network)
-    fake, loss = objective.generator_loss(network, objective.critic, batch)  # type: ignore[arg-type]
+    fake, loss = objective.generator_loss(network, objective.discriminator, batch)  # type: ignore[arg-type]
     assert set(loss.parts) == {"kl", "generator", "feature_matching"}
     weights = {"kl": 0.05, "generator": 1.0, "feature_matching": 10.0}
     torch.testing.assert_close(loss.total, sum(weights[name] * part for name, part in loss.parts.items()))

@@ -36,9 +36,9 @@ def test_the_generators_loss_is_the_papers_sum(
     generator: GlobalGenerator, make_batch: Callable[..., ImageBatch], tiny_features: FeatureNetwork
 ) -> None:
     objective, batch = make_objective(tiny_features, 7.0, 3.0), make_batch(generator)
-    fake, loss = objective.generator_loss(generator, objective.critic, batch)
+    fake, loss = objective.generator_loss(generator, objective.discriminator, batch)
     torch.testing.assert_close(fake, generator(batch.label_map, batch.noise))
-    judged = [objective.critic(image, batch.label_map) for image in (batch.image, fake)]
+    judged = [objective.discriminator(image, batch.label_map) for image in (batch.image, fake)]
     real_features, fake_features = ([output.features for output in outputs] for outputs in judged)
     adversarial = hinge_generator_loss([output.scores for output in judged[1]])
     matching = feature_matching_loss(real_features, fake_features)
@@ -53,19 +53,19 @@ def test_the_generators_loss_is_the_papers_sum(
 
 def test_losses_of_weight_0_are_left_out(generator: GlobalGenerator, make_batch: Callable[..., ImageBatch]) -> None:
     objective, batch = make_objective(None, 0.0, 0.0), make_batch(generator)
-    _, loss = objective.generator_loss(generator, objective.critic, batch)
+    _, loss = objective.generator_loss(generator, objective.discriminator, batch)
     assert list(loss.parts) == ["generator"]
     torch.testing.assert_close(loss.total, loss.parts["generator"])
 
 
-def test_the_critic_is_shown_label_maps_beside_images(
+def test_the_discriminator_is_shown_label_maps_beside_images(
     generator: GlobalGenerator, make_batch: Callable[..., ImageBatch]
 ) -> None:
     objective, batch = make_objective(None), make_batch(generator)
     fake = torch.zeros_like(batch.image)
-    loss = objective.critic_loss(objective.critic, batch, fake)
+    loss = objective.discriminator_loss(objective.discriminator, batch, fake)
     real, generated = (
-        [output.scores for output in objective.critic(image, batch.label_map)] for image in (batch.image, fake)
+        [output.scores for output in objective.discriminator(image, batch.label_map)] for image in (batch.image, fake)
     )
     torch.testing.assert_close(loss.total, hinge_discriminator_loss(real, generated))
     assert list(loss.parts) == ["discriminator"]
@@ -78,12 +78,12 @@ def test_augmentation_moves_label_maps_with_images(
     assert batch.augmentation is not None
     seen: list[tuple[Tensor, Tensor]] = []
 
-    def critic(image: Tensor, label_map: Tensor) -> object:
+    def discriminator(image: Tensor, label_map: Tensor) -> object:
         seen.append((image, label_map))
-        return objective.critic(image, label_map)
+        return objective.discriminator(image, label_map)
 
-    fake, _ = objective.generator_loss(generator, critic, batch)
-    objective.critic_loss(critic, batch, fake.detach())
+    fake, _ = objective.generator_loss(generator, discriminator, batch)
+    objective.discriminator_loss(discriminator, batch, fake.detach())
     moved = one_hot(augment_label(batch.layout, batch.augmentation), 3)
     images = [augment_image(image, batch.augmentation) for image in (fake, batch.image, batch.image, fake)]
     assert len(seen) == 4

@@ -65,4 +65,4 @@ def test_the_adversarial_loss_is_least_squares_without_spectral_norm() -> None:
     objective = build_pix2pixhd_objective(3, (32, 32), Pix2PixHdSettings(discriminator_width=2), None)
     assert objective.adversarial_generator is least_squares_generator_loss
     assert objective.adversarial_discriminator is least_squares_discriminator_loss
-    assert not any(hasattr(module, "parametrizations") for module in objective.critic.modules())
+    assert not any(hasattr(module, "parametrizations") for module in objective.discriminator.modules())

@@ -127,7 +127,7 @@ def test_training_uses_the_codes_of_the_real_image(make_batch: Callable[..., Ima
     settings = SeanSettings(discriminator_width=4, perceptual_weight=0.0)
     objective = build_sean_objective(3, (12, 16), settings, None)
     batch = make_batch(generator)
-    fake, _ = objective.generator_loss(generator, objective.critic, batch)
+    fake, _ = objective.generator_loss(generator, objective.discriminator, batch)
     codes = generator.encode(batch.image, batch.label_map)
     torch.testing.assert_close(fake, generator(batch.label_map, codes))
     assert (fake - generator(batch.label_map, torch.zeros_like(codes))).abs().mean() > 1e-4

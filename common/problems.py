@@ -1,0 +1,54 @@
+"""What can be wrong with the files of a data set, as programs read it: see `Problem`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ProblemKind(Enum):
+    """A kind of problem, and what to do about it.
+
+    Attributes:
+        title: What the doctor calls it.
+        remedy: A sentence that helps with every problem of this kind.
+    """
+
+    LAYOUT = "layout", "Correct what is listed."
+    CLASS_FILE = "class file", "Correct what is listed."
+    LIST = "lists", "Correct these lines, or add the files that they name."
+    PAIRING = "pairing", "Add the missing files, rename them, or remove those that are left over."
+    FILE = "files", "Copy them again from their source, or remove them together with their counterparts."
+    SIZE = "sizes", "Find the right label of each, or scale it to its image's size, to the nearest pixel."
+    LABEL_FORMAT = "label files", "Convert them to 8-bit PNG files of one channel that hold class ids."
+    LABEL_VALUE = "label values", "Complete the class table or `ignore_ids`, or convert the labels."
+
+    def __init__(self, title: str, remedy: str) -> None:
+        """Take the two parts of a value."""
+        self.title = title
+        self.remedy = remedy
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong with a data set; its string is what a user reads.
+
+    Attributes:
+        kind: What kind of thing.
+        path: The file, relative to the data set's folder; empty for the data set as a whole, or where the first
+            sentence of the error names the file.
+        text: What was received, what is required and what to do.
+        line: Line of the file, counted from 1.
+        ignored: Of label values: those that may occur without standing for a class.
+    """
+
+    kind: ProblemKind
+    path: str
+    text: str
+    line: int | None = None
+    ignored: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        """Return place and text."""
+        place = self.path if self.line is None else f"{self.path}, line {self.line}"
+        return f"{place}: {self.text}" if place else self.text

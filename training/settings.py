@@ -1,0 +1,87 @@
+"""Settings of trainings: dataclasses whose fields carry their range and description, for whoever checks or shows them.
+
+A field reads `width: Annotated[Count, Doc("Channels of the first layer.")] = 64`. The configuration and its forms are
+made from the class, so that a new setting is declared once, beside the training that uses it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import operator
+from types import NoneType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from annotated_types import BaseMetadata, Ge, Gt, Le, Lt
+from typing_extensions import Doc
+
+Count = Annotated[int, Ge(1)]
+Rate = Annotated[float, Gt(0)]
+Weight = Annotated[float, Ge(0)]
+Decay = Annotated[float, Ge(0), Lt(1)]
+
+NON_IDENTIFYING = ("checkpoint_every", "log_every")
+
+_BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
+
+
+class SettingField(NamedTuple):
+    """A field of a settings class.
+
+    Attributes:
+        kind: Its type, without metadata.
+        ranges: Bounds of its values (annotated_types).
+        description: One sentence, or "".
+        default: Its default, or `dataclasses.MISSING`.
+    """
+
+    kind: Any
+    ranges: tuple[BaseMetadata, ...]
+    description: str
+    default: Any
+
+
+def fields_of(settings: type) -> dict[str, SettingField]:
+    """Return the fields of a settings class by name, in their order."""
+    hints, result = get_type_hints(settings, include_extras=True), {}
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        kind, *given = get_args(hint) if get_origin(hint) is Annotated else (hint,)
+        ranges = tuple(entry for entry in given if isinstance(entry, BaseMetadata))
+        text = "".join(entry.documentation for entry in given if isinstance(entry, Doc))
+        result[field.name] = SettingField(kind, ranges, text, field.default)
+    return result
+
+
+def settings_of_result(settings: Any) -> dict[str, Any]:
+    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
+
+    Args:
+        settings: A dataclass of settings.
+    """
+    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in NON_IDENTIFYING}
+
+
+def range_problems(settings: Any, section: str) -> list[str]:
+    """Return what is out of its range in a settings instance, one text each that names section and field."""
+    problems = []
+    for name, field in fields_of(type(settings)).items():
+        value, wrong = getattr(settings, name), []
+        for bound in field.ranges:
+            compare, words = _BOUNDS[type(bound)]
+            limit = getattr(bound, compare)
+            if not getattr(operator, compare)(value, limit):  # also if it is no number
+                wrong.append(f"it must be {words} {limit}")
+        choices = _choices(field.kind)
+        if choices and value not in choices:
+            wrong.append(f"use one of {', '.join(map(repr, choices))}")
+        problems += [f"{section}.{name} is {value!r}; {text}." for text in wrong]
+    return problems
+
+
+def _choices(kind: Any) -> tuple[Any, ...]:
+    """Return the values of a Literal, or of one that may be None; nothing for other types."""
+    if get_origin(kind) is Literal:
+        return get_args(kind)
+    literal, *others = get_args(kind) or (None,)
+    choices = _choices(literal) if others == [NoneType] else ()
+    return (None, *choices) if choices else ()
