@@ -1,6 +1,6 @@
 """Generators as they are trained against the same weights prepared for inference.
 
-Usage: python -m benchmarks.inference [--systems oasis gaugan] [--sizes 128x256 256x512] [--classes 12] [--width 1.0]
+Usage: python -m benchmarks.inference [--systems oasis gaugan] [--sizes 128x256 256x512] [--classes 14] [--width 1.0]
 
 Networks have the papers' widths and random weights; layouts are real ones of CamVid if its folder is given, otherwise
 embedded scenes. Ways take turns and medians are printed: milliseconds an image, how much faster than the plain forward
@@ -12,24 +12,22 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks.measure import DIRECT, interleaved_seconds, machine, markdown_table, product_rate
+from benchmarks.measure import interleaved_seconds, machine, markdown_table, product_rate
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import resize_sample
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.labels import fill_ignored, labels_to_palette, one_hot
 from scenepalette.data.sample import Sample
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.kernels import winograd
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
 from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
@@ -92,14 +90,11 @@ def prepared_call(
     network, inputs = (image_case if name in IMAGE_SYSTEMS else layout_case)(name, label, classes, width)
     if dtype is None:
         network.eval()
-        # Layouts that gradients may pass through are convolved at every pixel.
-        inputs = [x.requires_grad_() if x.ndim == 4 else x for x in inputs]
     else:
-        network.prepare_for_inference(dtype)  # type: ignore[operator]
+        prepare_for_inference(network, dtype)
 
     def call() -> Tensor:
-        direct = patch.object(winograd, "TUNING", DIRECT) if dtype is None else nullcontext()
-        with direct, torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=dtype is torch.bfloat16):
             result = network(*inputs)
         return result if isinstance(result, Tensor) else result.layout
 
@@ -151,7 +146,7 @@ def main() -> None:
         choices=known,
     )
     parser.add_argument("--sizes", nargs="+", type=lambda text: tuple(map(int, text.split("x"))), default=[(128, 256)])
-    parser.add_argument("--classes", type=int, default=12)
+    parser.add_argument("--classes", type=int, default=14, help="CamVid has 12, embedded scenes have 14")
     parser.add_argument("--batch", type=int, default=4, help="images per call")
     parser.add_argument("--repetitions", type=int, default=3)
     parser.add_argument("--width", type=float, default=1.0, help="factor on the papers' widths")

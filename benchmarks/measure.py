@@ -16,11 +16,6 @@ from statistics import median
 
 import torch
 
-from scenepalette.generators.kernels.dispatch import TUNING, Least
-
-# Every 3x3 convolution as torch computes it.
-DIRECT = TUNING._replace(inference=Least(10**9, 0), training=Least(10**9, 0))
-
 
 def interleaved_seconds(
     cases: Mapping[str, Callable[[], object]], repetitions: int, warmups: int = 1

@@ -22,14 +22,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.measure import DIRECT, machine, markdown_table
+from benchmarks.measure import machine, markdown_table
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
-from scenepalette.generators.kernels import winograd
-from scenepalette.generators.kernels.label_patches import Conditions
+from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
@@ -76,9 +75,7 @@ def step_seconds(training: Callable[..., None], precision: str, plain: bool, ste
     fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", precision)
     try:
         if plain:
-            every_pixel = patch.object(Conditions, "__call__", lambda self, size: self.dense(size))
-            direct = patch.object(winograd, "TUNING", DIRECT)
-            with patch.object(torch, "channels_last", torch.contiguous_format), every_pixel, direct:
+            with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):
                 training(folder, fabric=fabric, progress=times)
         else:
             training(folder, fabric=fabric, progress=times)

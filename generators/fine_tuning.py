@@ -30,6 +30,7 @@ from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_W
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_losses import hinge_discriminator_loss, hinge_generator_loss
 from scenepalette.generators.images.training import ImageTrainees
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -159,6 +160,7 @@ def fine_tune(
         average.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=images.settings.betas)
     network = PatchDiscriminator(0, pairs.size, settings.width)
+    accelerate(network)
     discriminator = Trainee("end-to-end discriminator", network, adam, fabric, ranks=ranks)
     _load_part(
         layouts.folder, {"generator": layout.module, "critic": layout_discriminator.module, "average": layout_average}

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Annotated, Any, NamedTuple, Protocol, Self
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +21,6 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.diffaugment import Augmentation
 from scenepalette.generators.images.noise import NoiseScheme
-from scenepalette.generators.kernels.spade_tables import fold_parametrizations
-from scenepalette.generators.kernels.winograd import Conv3x3
 from scenepalette.training.ranks import ALONE, Ranks
 
 # With these the contract's file offers all that a system's settings are declared with.
@@ -110,31 +108,6 @@ class ImageGenerator(nn.Module, ABC):
                 "whole image. Choose the whole image, or an image system with noise per pixel, such as oasis."
             )
         return torch.where(region[:, None], other, noise)
-
-    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
-        """Make the network ready for images alone, in place: the same function, computed in less time.
-
-        Weights can no longer be trained or saved afterwards. Systems override `tabulate` to do more than fold spectral
-        norms, evaluate 3x3 kernels and put channels last in memory.
-
-        Args:
-            dtype: float32, or bfloat16 where the processor computes it.
-
-        Returns:
-            The network itself, in eval mode.
-        """
-        self.eval().requires_grad_(False)
-        fold_parametrizations(self)
-        if dtype == torch.float32:
-            for module in self.modules():
-                if isinstance(module, Conv3x3):
-                    module.keep_points()
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.tabulate(dtype)
-        return self
-
-    def tabulate(self, dtype: torch.dtype) -> None:
-        """Prepare what a system can compute faster from fixed weights; does nothing unless overridden."""
 
     def finish(self, source: BatchSource) -> None:
         """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""

@@ -10,6 +10,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import ImageGenerator, ImageSettings
 from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.training.checkpoint import load_weights, system_identity
 
 WEIGHTS = "weights.safetensors"
@@ -51,4 +52,5 @@ def load_image_discriminator(
     if discriminator is None:
         raise ConfigError(f"The image system {name!r} is trained without a discriminator. Choose another one.")
     load_weights(path, discriminator, system_identity(name, table, size))
+    accelerate(discriminator)
     return discriminator.eval().requires_grad_(False)

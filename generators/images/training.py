@@ -26,6 +26,7 @@ from scenepalette.generators.images.base import (
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
 from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
 from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
@@ -124,10 +125,12 @@ class ImageTrainees:
         network = system.build_generator(num_classes, size, settings)
         self.objective = system.build_objective(num_classes, size, settings, features)
         adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
+        accelerate(network)
         self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
         self.discriminator = None
         if self.objective.discriminator is not None:
             adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
+            accelerate(self.objective.discriminator)
             self.discriminator = Trainee(
                 f"{prefix}discriminator", self.objective.discriminator, adam, fabric, ranks=ranks
             )

@@ -1,8 +1,8 @@
 """Convolutions of a label map once per distinct label patch, exactly, in place of once per pixel.
 
-Without noise per pixel, the condition of SPADE's modulations takes few distinct vectors: one per class, or per class
-and image. Scale and shift of a pixel follow from the 5x5 conditions around it through two 3x3 convolutions, so that
-pixels with the same 5x5 surroundings share them, and real layouts have few distinct surroundings.
+Without noise per pixel, the condition of SPADE's modulations takes few distinct vectors ("symbols"): one per class, or
+per class and image. Scale and shift of a pixel follow from the 5x5 conditions around it through two 3x3 convolutions,
+so that pixels with the same 5x5 surroundings share them, and real layouts have few distinct surroundings.
 
 Shapes: B batch, L condition channels, H x W pixels, P = BHW pixels in a row, S symbols, M hidden channels, O outputs.
 """
@@ -10,18 +10,20 @@ Shapes: B batch, L condition channels, H x W pixels, P = BHW pixels in a row, S 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenepalette.generators.kernels.dispatch import TUNING
+from scenepalette.generators.nn.blocks import resize_condition
 
 # Above this share of distinct 3x3 surroundings a convolution over all pixels is cheaper.
 DENSE_SHARE = 0.8
+MOST_STARTS = 0.5  # the share of pixels that differ from the one on their left above which most surroundings differ
+MOST_NUMBERS = 2**21  # three of them fit into 63 bits
 OUTPUTS_AT_ONCE = 256  # so many that products stay in cache until they are summed
 DENSE_TABLE = 4  # times as many possible triples as pixels may be counted in a table; sorting is cheaper above
 
@@ -37,12 +39,21 @@ class SymbolMap(NamedTuple):
     ids: Tensor
     vectors: Tensor
 
-    def of_images(self, first: int, stop: int) -> SymbolMap:
+    def of_images(self, first: int, stop: int | None) -> SymbolMap:
         """Return the map of some images, with the vectors that they use."""
+        if first == 0 and (stop is None or stop >= len(self.ids)):
+            return self
         ids = self.ids[first:stop]
         used = torch.zeros(len(self.vectors), dtype=torch.bool, device=ids.device)
         used[ids.flatten()] = True
         return SymbolMap((used.cumsum(0) - 1)[ids], self.vectors[used])
+
+    def with_codes(self, codes: Tensor) -> SymbolMap:
+        """Return the map of each vector and, beside it, its sum of codes BLS of the image: L + S numbers."""
+        count, batch = len(self.vectors), len(codes)
+        styles = (self.vectors @ codes.to(self.vectors.dtype)).flatten(0, 1)
+        ids = self.ids + count * torch.arange(batch, device=self.ids.device)[:, None, None]
+        return SymbolMap(ids, torch.cat([self.vectors.repeat(batch, 1), styles], dim=1))
 
     def resized(self, size: tuple[int, int]) -> SymbolMap:
         """Return the map at another size, by nearest pixels as `F.interpolate` takes them."""
@@ -57,82 +68,33 @@ class SymbolMap(NamedTuple):
         return self.vectors[self.ids].permute(0, 3, 1, 2)
 
 
-def layout_ids(label_map: Tensor) -> Tensor | None:
-    """Return the class ids BHW of a label map BKHW, or None if it has to be taken as it is.
+def find_symbols(condition: Tensor) -> SymbolMap | None:
+    """Return a condition map as symbols, or None if it has to be taken as it is.
 
-    That is a label map which is not exactly one-hot or through which gradients pass, and any on a GPU, where
-    convolutions over all pixels cost less than looking for what they have in common.
+    That is a map of which most pixels differ from the one on their left or through which gradients pass, and any on a
+    GPU, where convolutions over all pixels cost less than looking for what they have in common.
+
+    Args:
+        condition: BLHW.
     """
-    if label_map.requires_grad or label_map.device.type != "cpu":
+    if condition.requires_grad or condition.device.type != "cpu":
         return None
-    largest, ids = label_map.max(dim=1)
-    hard = bool((largest == 1).all()) and bool((label_map.abs().sum(dim=1) == 1).all())
-    return ids if hard else None
-
-
-def class_symbols(ids: Tensor, num_classes: int) -> SymbolMap:
-    """Return the map of the one-hot classes of ids BHW."""
-    return SymbolMap(ids, torch.eye(num_classes, device=ids.device))
-
-
-def cropped_symbols(layout: Tensor) -> SymbolMap | None:
-    """Return the map of one-hot classes and of pixels that are marked by 1/K for all classes, or None if others occur.
-
-    Args:
-        layout: BKHW.
-    """
-    num_classes = layout.shape[1]
-    marked = (layout == 1 / num_classes).all(dim=1)
-    first = torch.zeros_like(layout)
-    first[:, 0] = 1.0
-    ids = None if layout.requires_grad else layout_ids(torch.where(marked[:, None], first, layout))
-    if ids is None:
+    batch, channels, height, width = condition.shape
+    starts = torch.ones(batch, height, width, dtype=torch.bool)  # of runs of equal pixels
+    differs = condition[..., 1:] != condition[..., :-1]
+    starts[..., 1:] = differs.view(torch.uint8).amax(dim=1) == 1  # ten times as fast as `any`
+    if int(starts[..., 1:].sum()) > MOST_STARTS * starts.numel():
         return None
-    classes = torch.eye(num_classes, device=ids.device)
-    mark = classes.new_full((1, num_classes), 1 / num_classes)
-    return SymbolMap(torch.where(marked, num_classes, ids), torch.cat([classes, mark]))
-
-
-def image_class_symbols(ids: Tensor, codes: Tensor) -> SymbolMap:
-    """Return the map of one-hot class and the code of image and class, in this order.
-
-    Args:
-        ids: int64 BHW class ids.
-        codes: BKS.
-    """
-    batch, num_classes = codes.shape[:2]
-    classes = torch.eye(num_classes, device=ids.device, dtype=codes.dtype).repeat(batch, 1)
-    symbols = ids + num_classes * torch.arange(batch, device=ids.device)[:, None, None]
-    return SymbolMap(symbols, torch.cat([classes, codes.flatten(0, 1)], dim=1))
-
-
-def noise_symbols(ids: Tensor, num_classes: int, noise: Tensor) -> SymbolMap | None:
-    """Return the map of noise and one-hot class, in this order, or None if the noise varies within a class.
-
-    Args:
-        ids: int64 BHW class ids.
-        num_classes: K.
-        noise: BZHW.
-
-    Returns:
-        Symbols with vectors of Z + K numbers, one per image and class.
-    """
-    batch, height, width = ids.shape
-    symbols = ids + num_classes * torch.arange(batch, device=ids.device)[:, None, None]
-    count = batch * num_classes
-    if noise.stride(2) == noise.stride(3) == 0:
-        vectors = noise[:, :, 0, 0].repeat_interleave(num_classes, dim=0)
-    else:
-        # Some pixel of each symbol stands for all; that they agree is checked.
-        pixel = torch.zeros(count, dtype=torch.int64, device=ids.device)
-        pixel[symbols.flatten()] = torch.arange(height * width, device=ids.device).repeat(batch)
-        image = torch.arange(count, device=ids.device) // num_classes
-        vectors = noise.flatten(2)[image, :, pixel]
-        for one, symbol in zip(noise, symbols, strict=True):
-            if not torch.equal(one, vectors.T.index_select(1, symbol.flatten()).view_as(one)):
-                return None
-    classes = torch.eye(num_classes, device=ids.device, dtype=vectors.dtype).repeat(batch, 1)
-    return SymbolMap(symbols, torch.cat([vectors, classes], dim=1))
+    rows = condition.permute(0, 2, 3, 1)[starts]
+    # Equal rows have equal products with the same weights, and rows that differ hardly ever; the products are checked.
+    weights = torch.rand(channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    products, of_row = torch.unique(rows.double() @ weights, return_inverse=True)
+    chosen = torch.empty(len(products), dtype=torch.int64)
+    chosen[of_row] = torch.arange(len(rows))
+    vectors = rows[chosen]
+    if len(vectors) >= MOST_NUMBERS or not torch.equal(rows, vectors[of_row]):
+        return None
+    return SymbolMap(of_row[starts.flatten().cumsum(0) - 1].view(starts.shape), vectors)
 
 
 class Neighbourhoods(NamedTuple):
@@ -152,7 +114,7 @@ def distinct_neighbourhoods(ids: Tensor, count: int) -> Neighbourhoods:
 
     Args:
         ids: int64 BHW, 0 .. count - 1.
-        count: How many numbers there are, less than 2^21.
+        count: How many numbers there are, less than MOST_NUMBERS.
     """
     padded = F.pad(ids, (1, 1, 1, 1), value=count)
     index, rows = _distinct_triples(padded[..., :-2], padded[..., 1:-1], padded[..., 2:], count + 1)
@@ -162,7 +124,7 @@ def distinct_neighbourhoods(ids: Tensor, count: int) -> Neighbourhoods:
 
 def _distinct_triples(first: Tensor, second: Tensor, third: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Return which distinct triple stands at each place, and the triples N3."""
-    assert count <= 2**21, "three numbers must fit into 63 bits"
+    assert count <= MOST_NUMBERS
     keys = (first * count + second) * count + third
     if count**3 <= DENSE_TABLE * keys.numel():
         present = torch.zeros(count**3, dtype=torch.bool, device=keys.device)
@@ -260,26 +222,69 @@ class Patches:
         return self._pixels(rows).view(batch, height, width, -1).permute(0, 3, 1, 2)
 
 
-class Conditions:
-    """A condition map at all the sizes that a network asks for: as patches if it takes few vectors, else as it is."""
+class ConditionCache:
+    """Condition maps as patches at all the sizes that a network asks for, found once in each of its forward passes."""
 
-    def __init__(self, symbols: SymbolMap | None, dense: Callable[[tuple[int, int]], Tensor]) -> None:
-        """Keep what conditions are made from.
+    def __init__(self) -> None:
+        """Keep nothing before the network is run."""
+        self._known: dict[tuple[object, ...], Any] | None = None
+
+    def attach(self, network: nn.Module) -> None:
+        """Begin anew with each forward pass of a network and forget at its end."""
+        network.register_forward_pre_hook(self._begin)
+        network.register_forward_hook(self._end, always_call=True)
+
+    def _begin(self, *_: object) -> None:
+        self._known = {}
+
+    def _end(self, *_: object) -> None:
+        self._known = None
+
+    def patches(
+        self,
+        condition: Tensor,
+        size: tuple[int, int],
+        codes: Tensor | None = None,
+        images: tuple[int, int | None] = (0, None),
+    ) -> Patches | None:
+        """Return the patches of a condition map, or None if it has to be taken as it is.
 
         Args:
-            symbols: At full size; None for a condition that differs at every pixel.
-            dense: Returns the map itself, BLhw, of a height and width.
+            condition: BLhw.
+            size: Height and width wanted.
+            codes: BKS, as `resize_condition` takes them.
+            images: The first image and where to stop, of those that are wanted.
         """
-        self.symbols, self.dense = symbols, dense
-        self._known: dict[tuple[int, int], Patches] = {}
+        known, key = self._entries(condition, codes)
+        if key not in known:
+            symbols = find_symbols(condition)
+            if symbols is not None and codes is not None:
+                symbols = symbols.with_codes(codes)
+            known[key] = (symbols, condition, codes)
+        symbols = known[key][0]
+        if symbols is None:
+            return None
+        if (*key, size, images) not in known:
+            known[*key, size, images] = Patches(symbols.of_images(*images).resized(size))
+        return known[*key, size, images]
 
-    def __call__(self, size: tuple[int, int]) -> Tensor | Patches:
-        """Return the condition of a height and width."""
-        if self.symbols is None:
-            return self.dense(size)
-        if size not in self._known:
-            self._known[size] = Patches(self.symbols.resized(size))
-        return self._known[size]
+    def resized(self, condition: Tensor, size: tuple[int, int], codes: Tensor | None = None) -> Tensor:
+        """Return the map itself of a height and width; see `resize_condition`."""
+        patches = self.patches(condition, size, codes)
+        if patches is not None:
+            return patches.condition
+        known, key = self._entries(condition, codes)
+        if (*key, size) not in known:
+            known[*key, size] = resize_condition(condition, size, codes)
+        return known[*key, size]
+
+    def _entries(
+        self, condition: Tensor, codes: Tensor | None
+    ) -> tuple[dict[tuple[object, ...], Any], tuple[object, ...]]:
+        """Return what is known and what the key of a condition begins with."""
+        known = {} if self._known is None else self._known
+        # Tensors that are kept have their identity to themselves.
+        return known, (id(condition), None if condition.is_inference() else condition._version, id(codes))
 
 
 def per_symbol(weight: Tensor) -> Tensor:

@@ -9,17 +9,15 @@ Shapes: B batch, C features, H x W pixels, P = BHW pixels in a row, M hidden cha
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
 from scenepalette.generators.kernels.dispatch import TUNING
 from scenepalette.generators.kernels.label_patches import (
+    ConditionCache,
     Patches,
-    SymbolMap,
     convolve_patches,
     image_rows,
     per_symbol,
@@ -31,14 +29,6 @@ from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Spatial
 PASS_BYTES = 2**18
 # Large levels go through their blocks one image at a time, so that tables stay in cache.
 PIXELS_AT_ONCE = 2**13
-
-
-def fold_parametrizations(network: nn.Module) -> None:
-    """Make every parametrized weight, such as a spectrally normalised one, a plain one of its present value."""
-    for module in network.modules():
-        if is_parametrized(module):
-            for name in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
-                remove_parametrizations(module, name)
 
 
 class ModulationTable(nn.Module):
@@ -127,15 +117,16 @@ def _modulated(x: Tensor, size: tuple[int, int], rows: Tensor, index: Tensor | N
 class TabulatedSpadeBlock(nn.Module):
     """A SPADE residual block for inference; the same function as the block that it was made from."""
 
-    def __init__(self, block: SpadeResidualBlock, dtype: torch.dtype) -> None:
+    def __init__(self, block: SpadeResidualBlock, conditions: ConditionCache, dtype: torch.dtype) -> None:
         """Take the weights of a block whose batch statistics are fixed.
 
         Args:
-            block: The trained block, in eval mode.
-            dtype: Of features and weights.
+            block: The trained block, in eval mode; it computes conditions that differ at most pixels.
+            conditions: The network's.
+            dtype: Of features and weights: float32, or bfloat16 where the processor computes it.
         """
         super().__init__()
-        self.dtype = dtype
+        self.block, self.conditions, self.dtype = block, conditions, dtype
         self.table_0, self.table_1 = ModulationTable(block.norm_0, dtype), ModulationTable(block.norm_1, dtype)
         self.conv_0, self.conv_1 = _converted(block.conv_0, dtype), _converted(block.conv_1, dtype)
         self.table_shortcut: ModulationTable | None = None
@@ -143,10 +134,23 @@ class TabulatedSpadeBlock(nn.Module):
             self.table_shortcut = ModulationTable(block.norm_shortcut, dtype)
             self.shortcut = _converted(block.shortcut, dtype)
 
-    def forward(self, x: Tensor, patches: Patches) -> Tensor:
-        """Map x (BCHW, or half as high and wide: then its pixels are repeated) to B out HW, of the block's type."""
-        x = x.to(self.dtype)
-        size = (patches.symbols.ids.shape[1], patches.symbols.ids.shape[2])
+    def forward(self, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Do what the block does. The result has the type of x, or under autocast the block's."""
+        times = 2 if self.block.upsample else 1
+        size = (times * x.shape[2], times * x.shape[3])
+        count = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
+        parts = []
+        for first in range(0, len(x), count):
+            patches = self.conditions.patches(condition, size, codes, (first, first + count))
+            if patches is None:
+                return self.block(x, condition, codes)
+            with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
+                parts.append(self._part(x[first : first + count], size, patches))
+        result = torch.cat(parts) if len(parts) > 1 else parts[0]
+        return result if torch.is_autocast_enabled(x.device.type) else result.to(x.dtype)
+
+    def _part(self, x: Tensor, size: tuple[int, int], patches: Patches) -> Tensor:
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         if self.table_shortcut is not None:
             skip = self.shortcut(_modulated(x, size, *self.table_shortcut(patches), slope=1))
         else:
@@ -158,54 +162,6 @@ class TabulatedSpadeBlock(nn.Module):
 
 def _converted(module: nn.Module, dtype: torch.dtype) -> nn.Module:
     """Return a convolution with its channels last in memory, itself if it has the type already."""
-    assert not is_parametrized(module), "spectral norm has to be folded into the weights before"
     same = next(module.parameters()).dtype == dtype
     converted = module if same else copy.deepcopy(module).to(dtype)
     return converted.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-class TabulatedBlocks(nn.Module):
-    """A chain of SPADE blocks from features of the base grid to an image, for inference."""
-
-    def __init__(self, blocks: nn.ModuleList, doubled: Sequence[bool], to_image: nn.Module, dtype: torch.dtype) -> None:
-        """Take the weights of trained blocks, in eval mode.
-
-        Args:
-            blocks: The chain, of SpadeResidualBlock.
-            doubled: Whether the size doubles before each block.
-            to_image: The convolution to three channels.
-            dtype: Of features and weights: float32, or bfloat16 where the processor computes it.
-        """
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            TabulatedSpadeBlock(block, dtype) for block in blocks if isinstance(block, SpadeResidualBlock)
-        )
-        assert len(self.blocks) == len(blocks) == len(doubled)
-        self.doubled, self.to_image, self.dtype = tuple(doubled), _converted(to_image, dtype), dtype
-
-    @torch.no_grad()
-    def forward(self, x: Tensor, symbols: SymbolMap) -> Tensor:
-        """Generate images.
-
-        Args:
-            x: Features of the base grid, BChw.
-            symbols: The condition at full size.
-
-        Returns:
-            float32 B3HW in [-1, 1].
-        """
-        with torch.autocast(x.device.type, enabled=False):
-            x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
-            patches: dict[tuple[int, int, int], Patches] = {}
-            for block, double in zip(self.blocks, self.doubled, strict=True):
-                height, width = (side * 2 if double else side for side in x.shape[2:])
-                count = max(1, PIXELS_AT_ONCE // (height * width))
-                parts = []
-                for first in range(0, len(x), count):
-                    key = (height, width, first)
-                    if key not in patches:
-                        here = symbols.of_images(first, first + count)
-                        patches[key] = Patches(here.resized((height, width)))
-                    parts.append(block(x[first : first + count], patches[key]))
-                x = torch.cat(parts) if len(parts) > 1 else parts[0]
-            return torch.tanh(self.to_image(F.leaky_relu_(x, SLOPE)).float()).contiguous()

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from scenepalette.generators.kernels.dispatch import TUNING, Least
 
@@ -48,25 +48,6 @@ def kernel_points(weight: Tensor) -> Tensor:
     return torch.mm(_both_variables(weight.dtype), weight.transpose(2, 3).flatten(2).flatten(0, 1).T).view(
         POINTS**2, *weight.shape[:2]
     )
-
-
-class Conv3x3(nn.Conv2d):
-    """A 3x3 convolution with zeros outside and as many pixels out as in, computed in the way that takes less time."""
-
-    points: Tensor | None
-
-    def __init__(self, in_channels: int, out_channels: int, bias: bool = True) -> None:
-        """Create the layer; weights and state are those of `nn.Conv2d`."""
-        super().__init__(in_channels, out_channels, 3, padding=1, bias=bias)
-        self.register_buffer("points", None, persistent=False)
-
-    def keep_points(self) -> None:
-        """Evaluate the kernels once and for all, for inference; four times the memory of the weights."""
-        self.points = points_of(self.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map BCHW to BOHW."""
-        return convolve_3x3(x, self.weight, self.bias, self.points)
 
 
 def points_of(weight: Tensor) -> Tensor | None:

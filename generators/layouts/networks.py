@@ -10,14 +10,12 @@ Names of the parts follow Figure 2: ToMask, FromMask, residual conditional fusio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Self, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from scenepalette.generators.kernels.label_patches import Conditions, Patches, cropped_symbols
-from scenepalette.generators.kernels.spade_tables import TabulatedSpadeBlock
 from scenepalette.generators.layouts.gumbel import gumbel_softmax, sample_gumbel
 from scenepalette.generators.layouts.saa import ActivatedMask, semantically_assisted_activation
 from scenepalette.generators.nn.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResidualBlock, pixel_norm
@@ -99,23 +97,6 @@ class _ProgressiveGenerator(nn.Module):
             for width in widths[:-1]
             if fusion_kernel is not None
         )
-
-    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
-        """Make the network ready for layouts alone, in place: the same function, computed in less time.
-
-        Weights can no longer be trained or saved afterwards.
-
-        Args:
-            dtype: Of the features inside SPADE blocks: float32, or bfloat16 where the processor computes it.
-
-        Returns:
-            The network itself, in eval mode.
-        """
-        self.eval().requires_grad_(False)
-        for module in self.modules():
-            if isinstance(module, EqualizedConv2d | EqualizedLinear):
-                module.fold_scale()
-        return self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _start(self, noise: Tensor, condition: Tensor | None) -> Tensor:
         """Map noise BZ and what is asked for, if anything, to features of the base grid."""
@@ -326,13 +307,6 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
             SpadeResidualBlock(a, b, num_classes, hidden_channels, spectral=False)
             for a, b in zip(before, widths, strict=True)
         )
-        self.tables: nn.ModuleList | None = None
-
-    def prepare_for_inference(self, dtype: torch.dtype = torch.float32) -> Self:
-        """Make the network ready for layouts alone; see `_ProgressiveGenerator`."""
-        super().prepare_for_inference(dtype)
-        self.tables = nn.ModuleList(TabulatedSpadeBlock(cast(SpadeResidualBlock, b), dtype) for b in self.blocks)
-        return self
 
     def forward(
         self,
@@ -358,26 +332,16 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
             The merged layout, and the generated masks with K + 1 classes for the conditional loss.
         """
         level = self.doublings if level is None else level
-
-        def dense(size: tuple[int, int]) -> Tensor:
-            return F.interpolate(source, size=size, mode="nearest")
-
-        conditions = Conditions(cropped_symbols(source), dense)
         x = self._start(noise, budget)
         scales: list[ActivatedMask] = []
         for i in range(level + 1):
             if i:
                 x = self._grow(i - 1, x, scales[-1].mask)
-            condition = conditions((x.shape[2], x.shape[3]))
-            if self.tables is not None and isinstance(condition, Patches):
-                with torch.autocast(x.device.type, enabled=False):
-                    x = self.tables[i](x, condition).to(noise.dtype)
-            else:
-                x = self.blocks[i](x, condition)
+            x = self.blocks[i](x, source)
             scales.append(semantically_assisted_activation(self.to_mask[i](x), budget, self.sinkhorn_iterations))
         mask = _faded([scale.mask for scale in scales], level, fade)
         generated, background = mask[:, :-1], mask[:, -1:]
-        merged = generated + background * dense((mask.shape[2], mask.shape[3]))
+        merged = generated + background * F.interpolate(source, size=mask.shape[2:], mode="nearest")
         edited = mask.argmax(dim=1) < self.num_classes
         return LayoutBatch(self._drawn(merged, generators), scales, merged, edited)
 

@@ -16,6 +16,7 @@ from scenepalette.common.randomness import epoch_batch, seed_step, torch_generat
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.collapse import LayoutDiversity
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
 from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.losses import (
@@ -97,8 +98,10 @@ class LayoutTrainees:
         adam = partial(torch.optim.Adam, lr=settings.learning_rate, betas=settings.betas)
         prefix = "layout " if stage else ""
         network = system.build_generator(table.num_classes, size, settings)
+        accelerate(network)
         self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
         network = system.build_discriminator(table.num_classes, size, settings)
+        accelerate(network)
         self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks)
         self.labels, self.num_classes = labels, table.num_classes
         self.base, self.doublings = base_grid(size)

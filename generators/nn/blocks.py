@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.parametrizations import spectral_norm
 
-from scenepalette.generators.kernels.label_patches import Patches, convolve_patches, per_symbol, per_tap
-from scenepalette.generators.kernels.winograd import Conv3x3, convolve_3x3, points_of
 from scenepalette.training.ranks import BatchNorm2d
 
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
@@ -23,8 +21,6 @@ SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 
 class EqualizedConv2d(nn.Module):
     """Convolution with equalised learning rate (ProGAN, 4.1): unit-variance weights, scaled when used."""
-
-    points: Tensor | None
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0
@@ -43,23 +39,10 @@ class EqualizedConv2d(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = math.sqrt(2.0 / (in_channels * height * width))
         self.padding = padding
-        self.is_3x3 = (height, width, padding) == (3, 3, 1)
-        self.register_buffer("points", None, persistent=False)
-
-    @torch.no_grad()
-    def fold_scale(self) -> None:
-        """Multiply the weights once and for all, for inference."""
-        self.weight.mul_(self.scale)
-        self.scale = 1.0
-        if self.is_3x3:
-            self.points = points_of(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
         """Convolve BCHW."""
-        weight = self.weight * self.scale if self.scale != 1.0 else self.weight
-        if self.is_3x3:
-            return convolve_3x3(x, weight, self.bias, self.points, second_order=True)
-        return F.conv2d(x, weight, self.bias, padding=self.padding)
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.padding)
 
 
 class EqualizedLinear(nn.Module):
@@ -72,12 +55,6 @@ class EqualizedLinear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_features))
         self.scale = gain / math.sqrt(in_features)
 
-    @torch.no_grad()
-    def fold_scale(self) -> None:
-        """Multiply the weights once and for all, for inference."""
-        self.weight.mul_(self.scale)
-        self.scale = 1.0
-
     def forward(self, x: Tensor) -> Tensor:
         """Map [B, in_features] to [B, out_features]."""
         return F.linear(x, self.weight * self.scale, self.bias)
@@ -86,6 +63,23 @@ class EqualizedLinear(nn.Module):
 def pixel_norm(x: Tensor) -> Tensor:
     """Divide by the root mean square over channels (ProGAN, 4.2); for BC or BCHW."""
     return x * torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-8).to(x.dtype)
+
+
+def resize_condition(condition: Tensor, size: tuple[int, int], codes: Tensor | None = None) -> Tensor:
+    """Return a conditioning map at a height and width, BLHW, by nearest pixels.
+
+    Args:
+        condition: BLhw; with codes, a label map BKhw.
+        size: H and W.
+        codes: BKS, a code for each class of each image (Zhu et al., 2020). Each pixel has its class's beside the label
+            map; L is K + S.
+    """
+    if condition.shape[2:] != size:
+        condition = F.interpolate(condition, size=size, mode="nearest")
+    if codes is None:
+        return condition
+    styles = torch.einsum("bkhw,bks->bshw", condition, codes.to(condition.dtype))
+    return torch.cat([condition, styles], dim=1)
 
 
 class SpatiallyAdaptiveNorm(nn.Module):
@@ -104,22 +98,14 @@ class SpatiallyAdaptiveNorm(nn.Module):
         self.hidden = nn.Conv2d(condition_channels, hidden_channels, 3, padding=1)
         self.scale_and_shift = nn.Conv2d(hidden_channels, 2 * channels, 3, padding=1)
 
-    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
-        """Modulate x (BCHW) by the condition (BLHW, of the same H x W, or its patches)."""
-        scale, shift = self._modulation(condition).chunk(2, dim=1)
+    def forward(self, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Modulate x (BCHW) by a condition and codes, as `resize_condition` takes them."""
+        scale, shift = self.modulation(condition, (x.shape[2], x.shape[3]), codes).chunk(2, dim=1)
         return self.norm(x) * (1 + scale) + shift
 
-    def _modulation(self, condition: Tensor | Patches) -> Tensor:
-        """Return scale and shift, B2CHW."""
-        if isinstance(condition, Patches):
-            if not condition.is_dense:
-                first, second = self.hidden, self.scale_and_shift
-                assert first.bias is not None and second.bias is not None
-                weights = (per_symbol(first.weight), first.bias, *per_tap(second.weight, second.bias))
-                return condition.to_pixels(convolve_patches(condition, *weights))
-            condition = condition.condition
-        hidden = F.relu(self.hidden(condition))
-        return convolve_3x3(hidden, self.scale_and_shift.weight, self.scale_and_shift.bias)
+    def modulation(self, condition: Tensor, size: tuple[int, int], codes: Tensor | None = None) -> Tensor:
+        """Return scale and shift at a height and width, B2CHW."""
+        return self.scale_and_shift(F.relu(self.hidden(resize_condition(condition, size, codes))))
 
 
 class SpadeResidualBlock(nn.Module):
@@ -132,6 +118,7 @@ class SpadeResidualBlock(nn.Module):
         condition_channels: int,
         hidden_channels: int = 128,
         spectral: bool = True,
+        upsample: bool = False,
     ) -> None:
         """Create the block.
 
@@ -141,24 +128,28 @@ class SpadeResidualBlock(nn.Module):
             condition_channels: L of the conditioning map.
             hidden_channels: Width inside each modulation.
             spectral: Whether the convolutions (not the modulations) are spectrally normalised.
+            upsample: Whether the input's height and width are doubled first, by repeating pixels.
         """
         super().__init__()
+        self.upsample = upsample
         wrap: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda module: module
         middle = min(in_channels, out_channels)
         self.norm_0 = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
-        self.conv_0 = wrap(Conv3x3(in_channels, middle))
+        self.conv_0 = wrap(nn.Conv2d(in_channels, middle, 3, padding=1))
         self.norm_1 = SpatiallyAdaptiveNorm(middle, condition_channels, hidden_channels)
-        self.conv_1 = wrap(Conv3x3(middle, out_channels))
+        self.conv_1 = wrap(nn.Conv2d(middle, out_channels, 3, padding=1))
         self.shortcut: nn.Module | None = None
         if in_channels != out_channels:
             self.norm_shortcut = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
             self.shortcut = wrap(nn.Conv2d(in_channels, out_channels, 1, bias=False))
 
-    def forward(self, x: Tensor, condition: Tensor | Patches) -> Tensor:
-        """Map x (B in HW) to B out HW under the condition (BLHW, of the same H x W, or its patches)."""
-        skip = x if self.shortcut is None else self.shortcut(self.norm_shortcut(x, condition))
-        x = self.conv_0(F.leaky_relu(self.norm_0(x, condition), SLOPE))
-        x = self.conv_1(F.leaky_relu(self.norm_1(x, condition), SLOPE))
+    def forward(self, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
+        """Map x (B in HW) to B out HW, or twice that, under a condition and codes (`resize_condition`)."""
+        if self.upsample:
+            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        skip = x if self.shortcut is None else self.shortcut(self.norm_shortcut(x, condition, codes))
+        x = self.conv_0(F.leaky_relu(self.norm_0(x, condition, codes), SLOPE))
+        x = self.conv_1(F.leaky_relu(self.norm_1(x, condition, codes), SLOPE))
         return x + skip
 
 

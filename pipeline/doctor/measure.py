@@ -29,6 +29,7 @@ from scenepalette.data.arrays import Pairs, read_arrays
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
@@ -208,14 +209,14 @@ def _generate_seconds(
     if models.layout is not None:
         drawer = LAYOUT_SYSTEMS[models.layout.system].build_generator(num_classes, size, models.layout.settings)
         fabric.to_device(drawer)
-        drawer = drawer.prepare_for_inference(inference_type(fabric))
+        prepare_for_inference(drawer, inference_type(fabric))
     maker = PairMaker(
         kind=models.kind,
         seed=config.seed,
         train=pairs,
         filled_labels=filled,
         sampler=sampler,
-        image_generator=painter.prepare_for_inference(inference_type(fabric)),
+        image_generator=prepare_for_inference(painter, inference_type(fabric)),
         image_model="",
         layout_generator=drawer,
         layout_model=None,

@@ -23,6 +23,7 @@ from scenepalette.generators.images.loading import (
 from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
@@ -60,7 +61,8 @@ class ImageModel:
         """
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
-        return run.fabric.to_device(network).prepare_for_inference(inference_type(run.fabric))  # type: ignore[return-value]
+        run.fabric.to_device(network)
+        return prepare_for_inference(network, inference_type(run.fabric))
 
     def discriminator_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the generator was trained against."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutNetwork
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -48,7 +49,8 @@ class LayoutModel:
         """
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_layout_generator(path, self.system, train.table, train.size, self.settings)
-        return network.to(run.fabric.device).prepare_for_inference(inference_type(run.fabric))
+        run.fabric.to_device(network)
+        return prepare_for_inference(network, inference_type(run.fabric))
 
     def problem(self, size: tuple[int, int]) -> str | None:
         """Return what keeps the model from being built at the size of the data."""

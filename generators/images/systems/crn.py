@@ -34,7 +34,6 @@ from scenepalette.generators.images.systems.crn_losses import (
     total_distance,
 )
 from scenepalette.generators.images.systems.imle import ImleObjective
-from scenepalette.generators.kernels.winograd import Conv3x3
 from scenepalette.generators.nn.blocks import SLOPE
 from scenepalette.generators.nn.grids import base_grid
 
@@ -92,10 +91,10 @@ class RefinementModule(nn.Sequential):
     def __init__(self, in_channels: int, out_channels: int) -> None:
         """Create the module; layer normalisation goes over channels and pixels, with a scale and shift per channel."""
         super().__init__(
-            Conv3x3(in_channels, out_channels),
+            nn.Conv2d(in_channels, out_channels, 3, padding=1),
             nn.GroupNorm(1, out_channels),
             nn.LeakyReLU(SLOPE),
-            Conv3x3(out_channels, out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, padding=1),
             nn.GroupNorm(1, out_channels),
             nn.LeakyReLU(SLOPE),
         )
@@ -221,11 +220,11 @@ class CrnImleGenerator(ImageGenerator):
         self.num_classes, self.noise_channels = num_classes, noise_channels
         self.noise_schemes = ("pixel",)
         self.noise_encoder = nn.Sequential(
-            Conv3x3(num_classes + noise_channels, encoder_channels),
+            nn.Conv2d(num_classes + noise_channels, encoder_channels, 3, padding=1),
             nn.LeakyReLU(SLOPE),
-            Conv3x3(encoder_channels, encoder_channels),
+            nn.Conv2d(encoder_channels, encoder_channels, 3, padding=1),
             nn.LeakyReLU(SLOPE),
-            Conv3x3(encoder_channels, noise_channels),
+            nn.Conv2d(encoder_channels, noise_channels, 3, padding=1),
         )
         self.cascade = RefinementCascade(num_classes + noise_channels, base, doublings, width)
         self.to_image = nn.Conv2d(self.cascade.out_channels, 3, 1)

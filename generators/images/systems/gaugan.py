@@ -29,8 +29,6 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_losses import kl_divergence
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
-from scenepalette.generators.kernels.label_patches import Conditions, class_symbols, layout_ids
-from scenepalette.generators.kernels.spade_tables import TabulatedBlocks
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
 from scenepalette.generators.nn.grids import base_grid
 
@@ -117,33 +115,25 @@ class SpadeBlocks(nn.Module):
         inputs = [widths[0], *outputs[:-1]]
         self.in_channels = inputs[0]
         self.blocks = nn.ModuleList(
-            SpadeResidualBlock(a, b, condition_channels, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
+            SpadeResidualBlock(a, b, condition_channels, hidden_channels, upsample=i not in (0, 2))
+            for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
-        self.doubled = [i not in (0, 2) for i in range(len(self.blocks))]
-        self.tables: TabulatedBlocks | None = None
 
-    def tabulate(self, dtype: torch.dtype) -> None:
-        """Prepare the blocks for conditions that take few distinct vectors."""
-        self.tables = TabulatedBlocks(self.blocks, self.doubled, self.to_image, dtype)
-
-    def forward(self, x: Tensor, conditions: Conditions) -> Tensor:
+    def forward(self, x: Tensor, label_map: Tensor, codes: Tensor | None = None) -> Tensor:
         """Generate images.
 
         Args:
             x: Features of the base grid, B in_channels h0 w0.
-            conditions: The condition.
+            label_map: BKHW.
+            codes: BKS, a style code for each class of each image (SEAN), or None; L is K, or K + S.
 
         Returns:
             B3HW in [-1, 1].
         """
-        if self.tables is not None and conditions.symbols is not None:
-            return self.tables(x, conditions.symbols)
-        for block, double in zip(self.blocks, self.doubled, strict=True):
-            if double:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(x, conditions((x.shape[2], x.shape[3])))
-        return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)))
+        for block in self.blocks:
+            x = block(x, label_map, codes)
+        return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)).float())
 
 
 class ImageEncoder(nn.Module):
@@ -221,10 +211,6 @@ class GauganGenerator(ImageGenerator):
         else:
             self.from_label_map = nn.Conv2d(num_classes, first, 3, padding=1)
 
-    def tabulate(self, dtype: torch.dtype) -> None:
-        """Prepare the blocks for hard layouts."""
-        self.blocks.tabulate(dtype)
-
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw standard normal latents BZ; without a VAE there is nothing to draw and Z is 0."""
         self.choose_scheme(scheme)
@@ -255,9 +241,7 @@ class GauganGenerator(ImageGenerator):
             x = self.from_latent(latent).view(len(latent), self.blocks.in_channels, *self.base)
         else:
             x = self.from_label_map(F.interpolate(label_map, size=self.base, mode="nearest"))
-        ids = layout_ids(label_map)
-        symbols = None if ids is None else class_symbols(ids, self.num_classes)
-        return self.blocks(x, Conditions(symbols, lambda size: F.interpolate(label_map, size=size, mode="nearest")))
+        return self.blocks(x, label_map)
 
 
 class GauganObjective(PatchObjective):

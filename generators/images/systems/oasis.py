@@ -38,9 +38,6 @@ from scenepalette.generators.images.systems.oasis_losses import (
     label_mix_mask,
     real_loss,
 )
-from scenepalette.generators.kernels.label_patches import Conditions, layout_ids, noise_symbols
-from scenepalette.generators.kernels.spade_tables import TabulatedBlocks
-from scenepalette.generators.kernels.winograd import Conv3x3
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
 from scenepalette.generators.nn.grids import base_grid
 
@@ -103,14 +100,10 @@ class OasisGenerator(ImageGenerator):
         inputs = [16 * width if doublings >= 4 else outputs[0], *outputs[:-1]]
         self.from_condition = nn.Conv2d(condition, inputs[0], 3, padding=1)
         self.blocks = nn.ModuleList(
-            SpadeResidualBlock(a, b, condition, hidden_channels) for a, b in zip(inputs, outputs, strict=True)
+            SpadeResidualBlock(a, b, condition, hidden_channels, upsample=i > 0)
+            for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
-        self.tables: TabulatedBlocks | None = None
-
-    def tabulate(self, dtype: torch.dtype) -> None:
-        """Prepare the blocks for noise that does not differ between pixels of a class."""
-        self.tables = TabulatedBlocks(self.blocks, [i > 0 for i in range(len(self.blocks))], self.to_image, dtype)
 
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw 3D noise BZHW; see `scenepalette.generators.images.noise.sample_noise`."""
@@ -126,21 +119,12 @@ class OasisGenerator(ImageGenerator):
         Returns:
             B3HW in [-1, 1].
         """
-
-        def dense(size: tuple[int, int]) -> Tensor:
-            return torch.cat([F.interpolate(part, size=size, mode="nearest") for part in (noise, label_map)], dim=1)
-
-        ids = layout_ids(label_map)
-        symbols = None if ids is None else noise_symbols(ids, self.num_classes, noise)
-        x = self.from_condition(dense(self.base))
-        if self.tables is not None and symbols is not None:
-            return self.tables(x, symbols)
-        conditions = Conditions(symbols, dense)
-        for i, block in enumerate(self.blocks):
-            if i:
-                x = F.interpolate(x, scale_factor=2, mode="nearest")
-            x = block(x, conditions((x.shape[2], x.shape[3])))
-        return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)))
+        condition = torch.cat([noise, label_map], dim=1)
+        smallest = [F.interpolate(part, size=self.base, mode="nearest") for part in (noise, label_map)]
+        x = self.from_condition(torch.cat(smallest, dim=1))
+        for block in self.blocks:
+            x = block(x, condition)
+        return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)).float())
 
 
 class _DiscriminatorBlock(nn.Module):
@@ -149,8 +133,8 @@ class _DiscriminatorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, direction: str, first: bool = False) -> None:
         super().__init__()
         self.direction, self.first = direction, first
-        self.conv_0 = spectral_norm(Conv3x3(in_channels, out_channels))
-        self.conv_1 = spectral_norm(Conv3x3(out_channels, out_channels))
+        self.conv_0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+        self.conv_1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
         self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:

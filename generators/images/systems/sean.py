@@ -37,7 +37,6 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems.gaugan import SpadeBlocks, SpadeSettings, spade_grid
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
-from scenepalette.generators.kernels.label_patches import Conditions, image_class_symbols, layout_ids
 from scenepalette.generators.nn.blocks import SLOPE
 
 ENCODED_AT_ONCE = 16
@@ -156,10 +155,6 @@ class SeanGenerator(ImageGenerator):
         self.register_buffer("bank", torch.zeros(bank_images, num_classes, style_channels))
         self.register_buffer("in_bank", torch.zeros(bank_images, num_classes, dtype=torch.bool))
 
-    def tabulate(self, dtype: torch.dtype) -> None:
-        """Prepare the blocks for hard layouts."""
-        self.blocks.tabulate(dtype)
-
     def sample_noise(self, scheme: NoiseScheme | None, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:
         """Draw codes BKS from the bank; classes that no image of the bank shows get 0. The layout does not matter."""
         scheme = self.choose_scheme(scheme)
@@ -186,14 +181,8 @@ class SeanGenerator(ImageGenerator):
             B3HW in [-1, 1].
         """
         codes = noise if image is None else self.encoder(image, label_map)
-
-        def dense(size: tuple[int, int]) -> Tensor:
-            regions = F.interpolate(label_map, size=size, mode="nearest")
-            return torch.cat([regions, torch.einsum("bkhw,bks->bshw", regions, codes.to(regions.dtype))], dim=1)
-
-        ids = layout_ids(label_map)
         x = self.from_label_map(F.interpolate(label_map, size=self.base, mode="nearest"))
-        return self.blocks(x, Conditions(None if ids is None else image_class_symbols(ids, codes), dense))
+        return self.blocks(x, label_map, codes)
 
     def encode(self, image: Tensor, label_map: Tensor) -> Tensor:
         """Return the codes BKS of images B3HW in [-1, 1] with label maps BKHW; 0 for classes that do not occur."""

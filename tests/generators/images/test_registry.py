@@ -31,6 +31,7 @@ from scenepalette.generators.images.systems.sean import SeanSettings
 from scenepalette.generators.images.training import (
     TrainingBatches,
 )
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.fabric import make_fabric
 
@@ -342,8 +343,8 @@ def test_a_network_prepared_for_inference_makes_the_same_images(
 ) -> None:
     source = make_pairs()
     plain, prepared, rough = (settled(make_ready(case, source), label) for _ in range(3))
-    prepared.prepare_for_inference()
-    rough.prepare_for_inference(torch.bfloat16)
+    prepare_for_inference(prepared)
+    prepare_for_inference(rough, torch.bfloat16)
     for scheme in plain.noise_schemes or [None]:
         noise, label_map = draw(plain, label, 0, scheme), one_hot(label, 3)
         expected, result = plain(label_map, noise), prepared(label_map, noise)

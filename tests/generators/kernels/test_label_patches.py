@@ -1,25 +1,25 @@
 from __future__ import annotations
 
+import copy
 import itertools
 
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.kernels.label_patches import (
-    Conditions,
+    ConditionCache,
     Patches,
     RowSums,
-    class_symbols,
+    SymbolMap,
     distinct_neighbourhoods,
-    image_class_symbols,
-    layout_ids,
-    noise_symbols,
+    find_symbols,
 )
+from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import SpatiallyAdaptiveNorm
 
 CLASSES = 4
@@ -69,71 +69,110 @@ def test_modulation_by_patches_is_the_one_of_the_condition_map_and_has_its_gradi
 ) -> None:
     monkeypatch.setattr("scenepalette.generators.kernels.label_patches.DENSE_SHARE", 2.0)  # patches at any rate
     torch.manual_seed(0)
-    norm = SpatiallyAdaptiveNorm(6, 5 + CLASSES, 7).double()
+    plain = SpatiallyAdaptiveNorm(6, 5 + CLASSES, 7).double()
+    by_patches = copy.deepcopy(plain)
+    accelerate(by_patches)
     generators = [torch_generator(0, sample) for sample in range(len(label))]
     noise = sample_noise(scheme, label, 5, generators).double()  # type: ignore[arg-type]
-    label_map = one_hot(label, CLASSES).double()
-    symbols = noise_symbols(label, CLASSES, noise)
-    assert symbols is not None
+    condition = torch.cat([noise, one_hot(label, CLASSES).double()], dim=1)
+    symbols = find_symbols(condition)
+    assert symbols is not None and len(symbols.vectors) <= len(label) * CLASSES
     x = torch.randn(len(label), 6, *label.shape[1:], dtype=torch.float64)
     results, gradients = [], []
-    for condition in (Patches(symbols), torch.cat([noise, label_map], dim=1)):
+    for norm in (by_patches, plain):
         result = norm(x, condition)
         weight = torch.linspace(-1, 1, result.numel(), dtype=torch.float64).view_as(result)
         gradients.append(torch.autograd.grad((result * weight).sum(), list(norm.parameters())))
         results.append(result.detach())
     assert torch.allclose(*results, atol=1e-12)
-    for ours, plain in zip(*gradients, strict=True):
-        assert torch.allclose(ours, plain, atol=1e-10)
+    assert "Convolution" not in str(by_patches.modulation(condition, (x.shape[2], x.shape[3])).grad_fn)
+    for ours, theirs in zip(*gradients, strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-10)
 
 
 def test_patches_where_nearly_all_surroundings_differ_keep_the_condition_map() -> None:
     label = torch.randint(0, CLASSES, (1, 8, 8), generator=torch.Generator().manual_seed(0))
-    patches = Patches(class_symbols(label, CLASSES))
+    vectors = torch.eye(CLASSES)
+    patches = Patches(SymbolMap(label, vectors))
     assert patches.is_dense
     assert torch.equal(patches.condition, one_hot(label, CLASSES))
-    assert not Patches(class_symbols(torch.zeros_like(label), CLASSES)).is_dense
+    assert not Patches(SymbolMap(torch.zeros_like(label), vectors)).is_dense
 
 
 def test_conditions_at_a_smaller_size_take_the_pixels_that_interpolation_takes() -> None:
-    label = blocky_labels()
-    label_map = one_hot(label, CLASSES)
-    conditions = Conditions(class_symbols(label, CLASSES), lambda size: F.interpolate(label_map, size=size))
-    patches = conditions((3, 8))
-    assert isinstance(patches, Patches) and conditions((3, 8)) is patches
+    label_map = one_hot(blocky_labels(), CLASSES)
+    patches = ConditionCache().patches(label_map, (3, 8))
+    assert patches is not None
     assert torch.equal(patches.symbols.dense(), F.interpolate(label_map, size=(3, 8), mode="nearest"))
+
+
+@pytest.mark.parametrize("inference", [True, False])
+def test_patches_are_kept_for_one_forward_pass_and_not_for_a_changed_map(inference: bool) -> None:
+    conditions, found = ConditionCache(), []
+
+    class Network(nn.Module):
+        def forward(self, label_map: Tensor) -> None:
+            found.extend(conditions.patches(label_map, (6, 8)) for _ in range(2))
+            unlike = torch.rand(1, 2, 12, 16)  # no two pixels are alike
+            assert conditions.patches(unlike, (6, 8)) is None
+            assert conditions.resized(unlike, (6, 8)) is conditions.resized(unlike, (6, 8))
+
+    network = Network()
+    conditions.attach(network)
+    with torch.inference_mode(inference):
+        label_map = one_hot(blocky_labels(), CLASSES)
+        network(label_map)
+        label_map[:, :, :6] = label_map[:, :, 6:].clone()
+        network(label_map)
+    assert found[0] is found[1] and found[2] is found[3]
+    assert torch.equal(found[2].condition, F.interpolate(label_map, size=(6, 8), mode="nearest"))
+    assert not torch.equal(found[0].condition, found[2].condition)
+    assert conditions.patches(label_map, (6, 8)) is not conditions.patches(label_map, (6, 8))  # nobody runs the network
 
 
 def test_gradients_pass_to_codes_of_images_and_classes() -> None:
     label = blocky_labels()
     codes = torch.randn(2, CLASSES, 3, requires_grad=True)
-    symbols = image_class_symbols(label, codes)
-    expected = torch.cat([one_hot(label, CLASSES), codes[torch.arange(2)[:, None, None], label].permute(0, 3, 1, 2)], 1)
-    assert torch.equal(symbols.dense(), expected)
+    label_map = one_hot(label, CLASSES)
+    symbols = find_symbols(label_map)
+    assert symbols is not None
+    expected = torch.cat([label_map, codes[torch.arange(2)[:, None, None], label].permute(0, 3, 1, 2)], 1)
+    assert torch.equal(symbols.with_codes(codes).dense(), expected)
     torch.manual_seed(0)
-    SpatiallyAdaptiveNorm(2, CLASSES + 3)(torch.randn(2, 2, 12, 16), Patches(symbols)).square().sum().backward()
-    assert codes.grad is not None
+    norm, x = SpatiallyAdaptiveNorm(2, CLASSES + 3), torch.randn(2, 2, 12, 16)
+    (wanted,) = torch.autograd.grad(norm(x, label_map, codes).square().sum(), codes)
+    accelerate(norm)
+    (gradient,) = torch.autograd.grad(norm(x, label_map, codes).square().sum(), codes)
+    assert torch.allclose(gradient, wanted, rtol=1e-3, atol=1e-5)
     shown = torch.stack([torch.bincount(ids.flatten(), minlength=CLASSES) > 0 for ids in label])
-    assert torch.equal(codes.grad.abs().sum(dim=2) > 0, shown)
+    assert torch.equal(gradient.abs().sum(dim=2) > 0, shown)
 
 
 def test_symbols_of_some_images_keep_their_vectors() -> None:
     label = blocky_labels(3)
     noise = sample_noise("region", label, 2, [torch_generator(0, sample) for sample in range(3)])
-    symbols = noise_symbols(label, CLASSES, noise)
+    symbols = find_symbols(torch.cat([noise, one_hot(label, CLASSES)], dim=1))
     assert symbols is not None
     some = symbols.of_images(1, 3)
     assert torch.equal(some.dense(), symbols.dense()[1:3])
     assert len(some.vectors) < len(symbols.vectors)
 
 
-def test_noise_per_pixel_and_layouts_that_are_not_hard_are_taken_as_they_are() -> None:
+def test_symbols_are_the_map_and_none_are_found_where_pixels_differ_or_gradients_pass() -> None:
     label = blocky_labels()
     noise = sample_noise("pixel", label, 2, [torch_generator(0, sample) for sample in range(2)])
-    assert noise_symbols(label, CLASSES, noise) is None
+    assert find_symbols(noise) is None
     hard = one_hot(label, CLASSES)
-    ids = layout_ids(hard)
-    assert ids is not None and torch.equal(ids, label)
-    assert layout_ids(hard * 0.9 + 0.1 / CLASSES) is None
-    assert layout_ids(torch.where(hard == 1, hard, -hard + 1e-3)) is None
-    assert layout_ids(hard.clone().requires_grad_()) is None
+    for condition in (hard, hard * 0.9 + 0.1 / CLASSES, torch.where(label[:, None] == 0, 1 / CLASSES, hard)):
+        symbols = find_symbols(condition)
+        assert symbols is not None and len(symbols.vectors) == CLASSES
+        assert torch.equal(symbols.dense(), condition)
+    assert find_symbols(hard.clone().requires_grad_()) is None
+
+
+def test_different_vectors_with_one_product_are_not_taken_for_one() -> None:
+    weights = torch.rand(2, generator=torch.Generator().manual_seed(0), dtype=torch.float64).tolist()
+    condition = torch.zeros(1, 2, 1, 16, dtype=torch.float64)
+    condition[0, 0, 0, 8:], condition[0, 1, 0, 8:] = weights[1], -weights[0]
+    assert condition[0, :, 0, 8].dot(torch.tensor(weights, dtype=torch.float64)) == 0
+    assert find_symbols(condition) is None

@@ -5,18 +5,14 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.kernels import winograd
 from scenepalette.generators.kernels.dispatch import Least, Tuning
-from scenepalette.generators.kernels.winograd import Conv3x3, convolve, convolve_3x3, kernel_points
-from scenepalette.generators.nn.blocks import EqualizedConv2d
+from scenepalette.generators.kernels.winograd import convolve, convolve_3x3, kernel_points
 
 CHANNELS = 64
 LEAST = Tuning(inference=Least(CHANNELS, 128), training=Least(CHANNELS, 1024), multiplies_by_mm=True)
-NEVER = Least(10**9, 0)
 
 
 @pytest.fixture(autouse=True)
@@ -95,22 +91,6 @@ def test_a_penalty_under_autocast_has_the_gradients_of_torchs_convolution() -> N
         assert (ours - theirs).abs().max() < 0.03 * theirs.abs().max()
 
 
-def test_the_layer_has_the_state_and_function_of_torchs() -> None:
-    torch.manual_seed(0)
-    ours = Conv3x3(CHANNELS, CHANNELS)
-    theirs = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
-    theirs.load_state_dict(ours.state_dict())
-    x = torch.randn(2, CHANNELS, 12, 16)
-    with torch.no_grad():
-        assert torch.equal(ours(x), theirs(x))  # too few pixels for kernels that may change
-        ours.keep_points()
-        assert ours.state_dict().keys() == theirs.state_dict().keys()
-        fast = ours(x)
-        assert not torch.equal(fast, theirs(x)) and torch.allclose(fast, theirs(x), atol=1e-5)
-        small = x[:1, :, :4, :4]
-        assert torch.equal(ours(small), theirs(small))
-
-
 def test_few_channels_and_other_types_are_convolved_directly() -> None:
     few = example(1, CHANNELS - 1, CHANNELS, (40, 40))
     assert torch.equal(convolve_3x3(*few), F.conv2d(*few, padding=1))
@@ -119,31 +99,3 @@ def test_few_channels_and_other_types_are_convolved_directly() -> None:
     assert torch.equal(double, F.conv2d(x.double(), weight.double(), bias.double(), padding=1))
     with torch.autocast("cpu", torch.bfloat16):
         assert convolve_3x3(x, weight, bias).dtype == torch.bfloat16
-
-
-def test_an_equalised_layer_stays_the_same_when_its_scale_is_folded() -> None:
-    torch.manual_seed(0)
-    layer = EqualizedConv2d(CHANNELS, CHANNELS, 3, padding=1)
-    x = torch.randn(2, CHANNELS, 16, 16)
-    with torch.no_grad():
-        expected = F.conv2d(x, layer.weight * layer.scale, layer.bias, padding=1)
-        layer.fold_scale()
-        assert layer.points is not None
-        assert torch.allclose(layer(x), expected, atol=1e-5)
-
-
-def test_a_wide_generator_is_the_same_when_prepared(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch.manual_seed(0)
-    system, size = IMAGE_SYSTEMS["oasis"], (64, 64)
-    network = system.build_generator(3, size, OasisSettings(width=16, noise_channels=4, hidden_channels=8)).eval()
-    label = torch.zeros(2, *size, dtype=torch.int64)
-    label[0, 20:, 10:], label[1, :, 30:] = 1, 2
-    label_map = F.one_hot(label, 3).permute(0, 3, 1, 2).float()
-    noise = network.sample_noise(None, label, [torch.Generator().manual_seed(i) for i in range(2)])
-    with torch.no_grad(), monkeypatch.context() as patch:
-        patch.setattr(winograd, "TUNING", LEAST._replace(inference=NEVER, training=NEVER))
-        expected = network(label_map, noise)
-    network.prepare_for_inference()
-    assert any(isinstance(m, Conv3x3) and m.points is not None for m in network.modules())
-    with torch.no_grad():
-        assert (network(label_map, noise) - expected).abs().max() < 1e-4

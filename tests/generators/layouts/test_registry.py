@@ -16,6 +16,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette
+from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.inputs import LayoutInputs
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, LayoutBatch, LayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
@@ -133,12 +134,12 @@ def test_a_network_prepared_for_inference_makes_the_same_layouts(
         for step in range(3):  # batch statistics move away from where they begin
             run(each, draw(each, step))
     objective.generator.module.eval()
-    other.generator.module.prepare_for_inference()  # type: ignore[operator]
+    prepare_for_inference(other.generator.module)
     expected, result = (run(each, draw(each)).soft for each in (objective, other))
     torch.testing.assert_close(result, expected, atol=1e-4, rtol=0.0)
     rough = make_objective(kind, replace(SMALL, **changes))
     rough.generator.module.load_state_dict(objective.generator.module.state_dict())
-    rough.generator.module.prepare_for_inference(torch.bfloat16)  # type: ignore[operator]
+    prepare_for_inference(rough.generator.module, torch.bfloat16)
     with torch.autocast("cpu", torch.bfloat16):
         assert (run(rough, draw(rough)).soft - expected).abs().mean() < 1 / 255
 

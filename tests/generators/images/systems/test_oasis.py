@@ -9,7 +9,6 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.systems.oasis import OasisDiscriminator, OasisGenerator
-from scenepalette.generators.kernels.label_patches import Patches
 
 SMALL = {"width": 4, "noise_channels": 5, "hidden_channels": 6}
 
@@ -151,11 +150,10 @@ def test_noise_and_layout_change_the_image() -> None:
 def test_noise_reaches_every_block() -> None:
     network = make_generator().eval()
     label_map, noise = make_inputs()
-    seen: list[Patches] = []
+    conditions: list[Tensor] = []
     for block in network.blocks:
-        block.register_forward_hook(lambda _, args, out: seen.append(args[1]))
+        block.norm_0.hidden.register_forward_hook(lambda _, args, out: conditions.append(args[0]))
     network(label_map, noise)
-    conditions = [patches.condition for patches in seen]
     assert [tuple(condition.shape[1:]) for condition in conditions] == [(8, 3, 4), (8, 6, 8), (8, 12, 16)]
     torch.testing.assert_close(conditions[-1], torch.cat([noise, label_map], dim=1))
     torch.testing.assert_close(conditions[0][:, :5], noise[:, :, :3, :4])  # one vector for the whole image

@@ -20,7 +20,6 @@ from scenepalette.generators.images.systems.sean import (
     build_sean_objective,
 )
 from scenepalette.generators.images.training import TrainingBatches
-from scenepalette.generators.kernels.label_patches import Patches
 
 
 def make_generator(base: tuple[int, int] = (3, 4), bank_images: int = 4, seed: int = 0) -> SeanGenerator:
@@ -135,12 +134,11 @@ def test_training_uses_the_codes_of_the_real_image(make_batch: Callable[..., Ima
 
 def test_the_style_of_each_pixel_is_its_class_code() -> None:
     generator = make_generator()
-    seen: list[Patches] = []
+    conditions: list[Tensor] = []
     for block in generator.blocks.blocks:
-        block.register_forward_hook(lambda _, args, out: seen.append(args[1]))
+        block.norm_0.hidden.register_forward_hook(lambda _, args, out: conditions.append(args[0]))
     label, codes = torch.randint(0, 3, (2, 12, 16)), torch.randn(2, 3, 5)
     generator(one_hot(label, 3), codes)
-    conditions = [patches.condition for patches in seen]
     assert [tuple(condition.shape[1:]) for condition in conditions] == [(8, 3, 4), (8, 6, 8), (8, 6, 8), (8, 12, 16)]
     assert torch.equal(conditions[-1][:, :3], one_hot(label, 3))
     for b in range(2):
