@@ -38,8 +38,8 @@ import yaml
 from benchmarks.measure import markdown_table
 from scenepalette.common.files import sha256_of_file
 from scenepalette.pipeline.cli.main import app
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.units import MANIFEST, UNFINISHED
 
 LAYOUT = {

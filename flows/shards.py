@@ -25,7 +25,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.retries import RETRIES
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
@@ -82,54 +82,55 @@ class ShardPool:
 ONE_AT_A_TIME = ShardPool()
 
 
-def _dask(force: ShardPool) -> TaskRunner[Any]:
+def _dask(pool: ShardPool) -> TaskRunner[Any]:
     from prefect_dask.task_runners import DaskTaskRunner
 
-    if force.address:
-        return DaskTaskRunner(address=force.address)
-    local = {"n_workers": force.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
+    if pool.address:
+        return DaskTaskRunner(address=pool.address)
+    local = {"n_workers": pool.workers, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": None}
     return DaskTaskRunner(cluster_kwargs=local)
 
 
-def _ray(force: ShardPool) -> TaskRunner[Any]:
+def _ray(pool: ShardPool) -> TaskRunner[Any]:
     # Read when Ray is started: it tells nobody that it runs.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from prefect_ray import RayTaskRunner
 
-    if force.address:
-        return RayTaskRunner(address=force.address)
-    local = {"num_cpus": force.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    if pool.address:
+        return RayTaskRunner(address=pool.address)
+    local = {"num_cpus": pool.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     return RayTaskRunner(init_kwargs=local)
 
 
 TASK_RUNNERS: dict[RunnerName, Callable[[ShardPool], TaskRunner[Any]]] = {
-    "threads": lambda force: ThreadPoolTaskRunner(max_workers=force.workers),
-    "processes": lambda force: ProcessPoolTaskRunner(max_workers=force.workers),
+    "threads": lambda pool: ThreadPoolTaskRunner(max_workers=pool.workers),
+    "processes": lambda pool: ProcessPoolTaskRunner(max_workers=pool.workers),
     "dask": _dask,
     "ray": _ray,
 }
 
 
-def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
+def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     """Make the shards of a unit of pairs whose models are finished; called inside a flow.
 
     Args:
         run: The run, whose directory is held by the caller.
         name: The unit, for example "shards/full".
-        force: Who makes them.
+        pool: Who makes them.
     """
-    unit, label = run.units[name], name.removeprefix("shards/")
+    unit = run.pairs(name)
+    label = unit.label
     # Workers elsewhere have another working directory.
     config, folder = run.config.model_dump_json(), str(run.run_dir.absolute())
     run.begin(name)
-    plans = run.shard_plans(name)
+    plans = unit.plans(run)
     progress = ProgressArtifact(
         f"shards-{label}", f"{sum(plan.rows for plan in plans)} {label} pairs in {len(plans)} shard(s)", len(plans)
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))
-    with timed(run.run_dir, unit), _kept_threads(), force.start() as runner:
-        shard_config = shared_among(run.config, force).model_dump_json()
+    with timed(run.run_dir, unit), _kept_threads(), pool.start() as runner:
+        shard_config = shared_among(run.config, pool).model_dump_json()
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
                 make_one_shard,
@@ -144,15 +145,15 @@ def generate_pairs(run: Run, name: str, force: ShardPool) -> None:
     finish_pairs(f"generate {label} finish", config, folder, name)
 
 
-def shared_among(config: RunConfig, force: ShardPool) -> RunConfig:
+def shared_among(config: RunConfig, pool: ShardPool) -> RunConfig:
     """Return the configuration of one worker: this machine's threads of torch are shared among all.
 
     Machines of a cluster have cores of their own; there `compute.threads` is taken as it is.
     """
-    if force.address:
+    if pool.address:
         return config
     threads = config.compute.threads or torch.get_num_threads()
-    compute = config.compute.model_copy(update={"threads": max(1, threads // force.workers)})
+    compute = config.compute.model_copy(update={"threads": max(1, threads // pool.workers)})
     return config.model_copy(update={"compute": compute})
 
 
@@ -178,7 +179,7 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
     folder = run.run_dir / unit
     progress.start(label, rows)
     try:
-        maker, generation = shared_pair_maker(run, unit), run.generation_of(unit)
+        maker, generation = shared_pair_maker(run, unit), run.pairs(unit).generation(run.config)
         make_shard(folder, ShardPlan(name, first, rows), maker, generation, progress)
     finally:
         progress.finish()
@@ -189,7 +190,7 @@ def make_one_shard(label: str, config: str, run_dir: str, unit: str, name: str, 
 def finish_pairs(label: str, config: str, run_dir: str, unit: str) -> str:
     """Check all shards of a unit of pairs and write its card and, last, its manifest; returns the folder."""
     run = Run(RunConfig.model_validate_json(config), Path(run_dir), look=False)
-    run.finish_pairs(unit)
+    run.finish(unit)
     return str(run.run_dir / unit)
 
 
@@ -203,14 +204,9 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     They may: networks are in eval mode and take no gradients, random numbers come from generators of each row, and
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
-    models = run.models_of(unit)
-    files = [
-        models.image_weights(run.run_dir),
-        models.layout_weights(run.run_dir),
-        models.discriminator_weights(run.run_dir),
-    ]
+    files = run.pairs(unit).models.weights(run.run_dir).values()
     # Weights and sources that were made anew in the same place are others.
-    stamps = tuple(file.stat().st_mtime_ns for file in files if file is not None and file.is_file())
+    stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
     fingerprint = fingerprint_of(run.units[unit], run.units)
     key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint, stamps)
     with _makers_lock:

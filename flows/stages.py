@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from prefect import flow, task
+from prefect import Flow, flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import (
@@ -23,54 +22,30 @@ from scenepalette.flows.artifacts import (
     publish_report,
     publish_samples,
 )
-from scenepalette.flows.forms import Changes, ChangesTo, OverridesForm, assignments, override_texts
+from scenepalette.flows.forms import assignments, override_texts
 from scenepalette.flows.lost_tasks import end_lost_tasks
-from scenepalette.flows.retries import RETRIES
-from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, RunnerName, ShardPool, Workers, generate_pairs
-from scenepalette.pipeline.config import (
-    CompareConfig,
-    ComputeConfig,
-    DataConfig,
-    FinetuneConfig,
-    GenerateConfig,
-    ImagesConfig,
-    LayoutsConfig,
-    PalettesConfig,
-    ReportConfig,
-    RunConfig,
-    SegmentersConfig,
+from scenepalette.flows.parameters import (
+    POOL,
+    Given,
+    Out,
+    Overrides,
+    Recipe,
+    documentation_of,
+    parameters_of,
+    signature_of,
 )
+from scenepalette.flows.retries import RETRIES
+from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
+from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
-from scenepalette.pipeline.recipes import RECIPES
-from scenepalette.pipeline.request import OUT_PATTERN, Request, waiting_text
-from scenepalette.pipeline.run import COMPARISON, Run
+from scenepalette.pipeline.request import Request, waiting_text
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.scene_editor import Edit, write_edit
+from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.systems import plugin_problems
-
-# Checked when a run is submitted: the message of a refusal shows the pattern, and with it the names there are.
-Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
-# Neither blank nor with braces that say nothing: a variable that is not set must not stand for runs/RECIPE.
-Out = Annotated[str, Field(pattern=OUT_PATTERN)]
-Given = Annotated[str, Field(pattern=r"\S")]
-Overrides = Annotated[list[str] | dict[str, Any] | None, OverridesForm()]
-
-Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-WAIT_MINUTES = 12 * 60.0
-
-# Sections of the configuration as forms.
-DataForm = Annotated[Changes | None, ChangesTo(DataConfig)]
-PalettesForm = Annotated[Changes | None, ChangesTo(PalettesConfig)]
-LayoutsForm = Annotated[Changes | None, ChangesTo(LayoutsConfig)]
-ImagesForm = Annotated[Changes | None, ChangesTo(ImagesConfig)]
-FinetuneForm = Annotated[Changes | None, ChangesTo(FinetuneConfig)]
-GenerateForm = Annotated[Changes | None, ChangesTo(GenerateConfig)]
-SegmentersForm = Annotated[Changes | None, ChangesTo(SegmentersConfig)]
-ReportForm = Annotated[Changes | None, ChangesTo(ReportConfig)]
-CompareForm = Annotated[Changes | None, ChangesTo(CompareConfig)]
-ComputeForm = Annotated[Changes | None, ChangesTo(ComputeConfig)]
 
 VERBS = {
     "layouts": "train-layouts",
@@ -82,34 +57,22 @@ VERBS = {
 }
 
 
-def make_stage(
-    stage: str,
-    recipe: str,
-    out: str | None,
-    overrides: Sequence[str] | Mapping[str, Any] | None,
-    changes: Mapping[str, Any],
-    wait_minutes: float,
-    force: ShardPool = ONE_AT_A_TIME,
-) -> str:
+def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPool = ONE_AT_A_TIME) -> str:
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
     Args:
-        stage: One of the stages of `scenepalette.pipeline.run`, or "comparison".
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory, see `request_of`; runs/RECIPE if it is None.
-        overrides: Further changes by key or as `section.key=value`, which come after `changes`.
-        changes: Values and forms by their key or section.
+        stage: Stage of the units that are wanted, for example "layouts" or "comparison".
+        request: A recipe, changes to it, and the run directory.
         wait_minutes: How long another run may go on holding the run directory.
-        force: Who makes shards.
+        pool: Who makes shards.
 
     Raises:
         ScenepaletteError: Anything that a user can mend; finished work stays.
     """
-    force.check()
+    pool.check()
     end_lost_tasks()
     for line in plugin_problems():
         print(line)
-    request = request_of(recipe, out, overrides, changes)
     # The verb that makes the same again, for the report to name.
     verb = VERBS[stage] if stage == COMPARISON else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
@@ -127,11 +90,11 @@ def make_stage(
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
         for done, name in enumerate(run.each_missing(names)):
             progress.show(done)
-            kind, _, rest = name.partition("/")
-            if run.makes_pairs(name):
-                generate_pairs(run, name, force)
+            unit = run.units[name]
+            if isinstance(unit, PairsUnit):
+                generate_pairs(run, name, pool)
             else:
-                label = f"{VERBS.get(kind, kind)} {rest}".strip()
+                label = f"{VERBS.get(unit.stage, unit.stage)} {unit.part}".strip()
                 make_unit(label, config, str(run.run_dir), name, run.command)
                 publish_samples(run.run_dir / name, name)
         progress.show(len(missing) or 1)
@@ -186,263 +149,111 @@ def make_unit(label: str, config: str, run_dir: str, name: str, command: str) ->
 FLOW: dict[str, Any] = {"log_prints": True, "validate_parameters": True}
 
 
-@flow(name="fit-palettes", flow_run_name="fit-palettes {recipe}", **FLOW)
-def fit_palettes(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    palettes: PalettesForm = None,
-    compute: ComputeForm = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Learn which scenes occur: fit the sampler of class shares to the training layouts.
+def stage_flow(
+    name: str,
+    stage: str,
+    sections: Sequence[str],
+    summary: str,
+    *,
+    example: str,
+    makes_pairs: bool = False,
+    borrows: bool = False,
+    module: str = __name__,
+) -> Flow[..., str]:
+    """Return the flow that makes a stage.
 
     Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"palettes.max_components": 10}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        palettes: The palette sampler.
-        compute: Device, precision and threads.
-        wait_minutes: How long to wait while another run works in the same run directory.
+        name: Name of the flow and of its deployment.
+        stage: Stage of the units that it makes.
+        sections: Sections of the configuration that its form shows, beside the data set and the device.
+        summary: What it does, in a sentence.
+        example: Changes that its parameter `overrides` could make.
+        makes_pairs: Whether it makes shards, by a pool of workers.
+        borrows: Whether it can use trained models of another run.
+        module: Where it is found by its name.
     """
-    changes = {"seed": seed, "data": data, "palettes": palettes, "compute": compute}
-    return make_stage("palettes", recipe, out, overrides, changes, wait_minutes)
+    parameters = parameters_of(sections, makes_pairs=makes_pairs, borrows=borrows)
+    signature = signature_of(parameters)
+
+    def make(*positional: Any, **named: Any) -> str:
+        bound = signature.bind(*positional, **named)
+        bound.apply_defaults()
+        given = bound.arguments
+        changes = {key: value for key, value in given.items() if key in RunConfig.model_fields and key != "recipe"}
+        pool = ShardPool(*(given[key] for key in POOL)) if makes_pairs else ONE_AT_A_TIME
+        request = request_of(given["recipe"], given["out"], given["overrides"], changes)
+        return make_stage(stage, request, given["wait_minutes"], pool)
+
+    # What Prefect reads from a function.
+    make.__name__ = make.__qualname__ = name.replace("-", "_")
+    make.__module__ = module
+    make.__doc__ = documentation_of(summary, example, parameters)
+    make.__signature__ = signature  # type: ignore[attr-defined]
+    return flow(name=name, flow_run_name=f"{name} {{recipe}}", **FLOW)(make)
 
 
-@flow(name="train-layouts", flow_run_name="train-layouts {recipe}", **FLOW)
-def train_layouts(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    palettes: PalettesForm = None,
-    layouts: LayoutsForm = None,
-    compute: ComputeForm = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Learn how scenes are arranged: train the generators of layouts.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"layouts.full.learning_rate": 0.0005}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        palettes: The palette sampler.
-        layouts: The layout generators and their training.
-        compute: Device, precision and threads.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "palettes": palettes, "layouts": layouts, "compute": compute}
-    return make_stage("layouts", recipe, out, overrides, changes, wait_minutes)
-
-
-@flow(name="train-images", flow_run_name="train-images {recipe}", **FLOW)
-def train_images(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    images: ImagesForm = None,
-    compute: ComputeForm = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Learn what scenes look like: train the generator of images for layouts.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"images.steps": 1000}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        images: The image generator and its training.
-        compute: Device, precision and threads.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "images": images, "compute": compute}
-    return make_stage("images", recipe, out, overrides, changes, wait_minutes)
-
-
-@flow(name="finetune", flow_run_name="finetune {recipe}", **FLOW)
-def finetune(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    finetune: FinetuneForm = None,
-    compute: ComputeForm = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"finetune.kinds": ["full"]}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        finetune: End-to-end fine-tuning.
-        compute: Device, precision and threads.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "finetune": finetune, "compute": compute}
-    return make_stage("finetuned", recipe, out, overrides, changes, wait_minutes)
-
-
-@flow(name="compare", flow_run_name="compare {recipe}", **FLOW)
-def compare(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    compare: CompareForm = None,
-    compute: ComputeForm = None,
-    task_runner: RunnerName = "threads",
-    shard_workers: Workers = 1,
-    cluster_address: Given | None = None,
-    models_from: Given | None = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Train and measure systems under one budget, and write the table that compares them.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"compare.rows": ["sb-gan"]}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        compare: The comparison of systems.
-        compute: Device, precision and threads.
-        task_runner: Where shards are made.
-        shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
-            waits.
-        cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
-        models_from: Folder of another run whose trained models are used.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "compare": compare, "compute": compute, "models_from": models_from}
-    return make_stage(
-        COMPARISON,
-        recipe,
-        out,
-        overrides,
-        changes,
-        wait_minutes,
-        ShardPool(task_runner, shard_workers, cluster_address),
-    )
-
-
-@flow(name="generate-dataset", flow_run_name="generate-dataset {recipe}", **FLOW)
-def generate_dataset(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    generate: GenerateForm = None,
-    compute: ComputeForm = None,
-    task_runner: RunnerName = "threads",
-    shard_workers: Workers = 1,
-    cluster_address: Given | None = None,
-    models_from: Given | None = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Write layout-image pairs to Parquet shards, one task per shard.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"generate.pairs": 5000}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        generate: Mass production of pairs.
-        compute: Device, precision and threads.
-        task_runner: Where shards are made.
-        shard_workers: Shards that are made at once. One already uses all cores; more help where loading or encoding
-            waits.
-        cluster_address: Of a Dask scheduler or Ray cluster; without it one is started on this machine.
-        models_from: Folder of another run whose trained models are used.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "generate": generate, "compute": compute, "models_from": models_from}
-    return make_stage(
-        "shards", recipe, out, overrides, changes, wait_minutes, ShardPool(task_runner, shard_workers, cluster_address)
-    )
-
-
-@flow(name="train-segmenter", flow_run_name="train-segmenter {recipe}", **FLOW)
-def train_segmenter(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    generate: GenerateForm = None,
-    segmenters: SegmentersForm = None,
-    compute: ComputeForm = None,
-    models_from: Given | None = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Train a segmenter per arm and seed, with and without generated pairs.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"segmenters.steps": 500}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        generate: Mass production of pairs.
-        segmenters: The segmenters that are compared.
-        compute: Device, precision and threads.
-        models_from: Folder of another run whose trained models are used.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {
-        "seed": seed,
-        "data": data,
-        "generate": generate,
-        "segmenters": segmenters,
-        "compute": compute,
-        "models_from": models_from,
-    }
-    return make_stage("segmenters", recipe, out, overrides, changes, wait_minutes)
-
-
-@flow(name="report", flow_run_name="report {recipe}", **FLOW)
-def report(
-    recipe: Recipe = "demo",
-    out: Out | None = None,
-    overrides: Overrides = None,
-    seed: Seed | None = None,
-    data: DataForm = None,
-    report: ReportForm = None,
-    compute: ComputeForm = None,
-    models_from: Given | None = None,
-    wait_minutes: Minutes = WAIT_MINUTES,
-) -> str:
-    """Compare the arms, write the report, and show it as an artifact.
-
-    Args:
-        recipe: Name of a recipe, or a YAML file.
-        out: Run directory; runs/RECIPE if it is left out. {date} and {time} in it are those of the scheduled start.
-        overrides: Further changes by key, as {"report.bootstrap_samples": 500}, or a list of section.key=value.
-        seed: All randomness follows from it.
-        data: Which data set; what is left out stays as the recipe has it, here and below.
-        report: The comparison of arms.
-        compute: Device, precision and threads.
-        models_from: Folder of another run whose trained models are used.
-        wait_minutes: How long to wait while another run works in the same run directory.
-    """
-    changes = {"seed": seed, "data": data, "report": report, "compute": compute, "models_from": models_from}
-    return make_stage("report", recipe, out, overrides, changes, wait_minutes)
+fit_palettes = stage_flow(
+    "fit-palettes",
+    "palettes",
+    ["palettes"],
+    "Learn which scenes occur: fit the sampler of class shares to the training layouts.",
+    example='{"palettes.max_components": 10}',
+)
+train_layouts = stage_flow(
+    "train-layouts",
+    "layouts",
+    ["palettes", "layouts"],
+    "Learn how scenes are arranged: train the generators of layouts.",
+    example='{"layouts.full.learning_rate": 0.0005}',
+)
+train_images = stage_flow(
+    "train-images",
+    "images",
+    ["images"],
+    "Learn what scenes look like: train the generator of images for layouts.",
+    example='{"images.steps": 1000}',
+)
+finetune = stage_flow(
+    "finetune",
+    "finetuned",
+    ["finetune"],
+    "Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.",
+    example='{"finetune.kinds": ["full"]}',
+)
+compare = stage_flow(
+    "compare",
+    COMPARISON,
+    ["compare"],
+    "Train and measure systems under one budget, and write the table that compares them.",
+    example='{"compare.rows": ["sb-gan"]}',
+    makes_pairs=True,
+    borrows=True,
+)
+generate_dataset = stage_flow(
+    "generate-dataset",
+    "shards",
+    ["generate"],
+    "Write layout-image pairs to Parquet shards, one task per shard.",
+    example='{"generate.pairs": 5000}',
+    makes_pairs=True,
+    borrows=True,
+)
+train_segmenter = stage_flow(
+    "train-segmenter",
+    "segmenters",
+    ["generate", "segmenters"],
+    "Train a segmenter per arm and seed, with and without generated pairs.",
+    example='{"segmenters.steps": 500}',
+    borrows=True,
+)
+report = stage_flow(
+    "report",
+    "report",
+    ["report"],
+    "Compare the arms, write the report, and show it as an artifact.",
+    example='{"report.bootstrap_samples": 500}',
+    borrows=True,
+)
 
 
 @flow(name="edit", flow_run_name="edit {what}", **FLOW)

@@ -37,6 +37,7 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_sy
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
@@ -44,8 +45,6 @@ from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_
 from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
 from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
 from scenepalette.segmenters.settings import SegmenterSettings
-
-Kind = Literal["full", "partial", "semi", "pseudo"]
 
 
 def _not_empty(value: Any) -> Any:
@@ -110,7 +109,21 @@ def _known_dataset(name: str) -> str:
         raise ValueError(str(error).removesuffix(".")) from error
 
 
+def _known(names: Sequence[str]) -> AfterValidator:
+    """Refuse other names where they stand."""
+
+    def check(name: str) -> str:
+        if name not in names:
+            raise ValueError(f"input should be {', '.join(map(repr, names[:-1]))} or {names[-1]!r}")
+        return name
+
+    return AfterValidator(check)
+
+
 DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
+_DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
+KindName = Annotated[str, _known([*PAIR_KINDS]), OneOf(lambda: PAIR_KINDS)]
+DrawnKindName = Annotated[str, _known(_DRAWN), OneOf(lambda: _DRAWN)]
 LayoutSystemName = Annotated[str, OneOf(lambda: _layout_names(False))]
 PartialSystemName = Annotated[str, OneOf(lambda: _layout_names(True))]
 ImageSystemName = Annotated[str, OneOf(IMAGE_SYSTEMS.names)]
@@ -275,8 +288,9 @@ class GenerateConfig(Section):
     """Mass production of pairs into shards."""
 
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
-    kinds: Annotated[tuple[Kind, ...], InSchema(minItems=1)] = Field(
-        default=("full", "partial", "semi"), description="Kinds of pairs to make, one or more."
+    kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
+        default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
+        description="Kinds of pairs to make, one or more.",
     )
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
@@ -300,7 +314,7 @@ class GenerateConfig(Section):
 
 
 class _FinetunedKinds(Section):
-    kinds: tuple[Literal["full", "partial"], ...] = Field(
+    kinds: tuple[DrawnKindName, ...] = Field(
         default=(), description="Kinds of pairs whose two generators are fine-tuned together before pairs are made."
     )
 
@@ -411,7 +425,7 @@ class RunConfig(Section):
     def _check_together(self) -> Self:
         problems = [
             *self._data_problems(),
-            *self._pseudo_problems(),
+            *self._predicted_problems(),
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
@@ -440,18 +454,22 @@ class RunConfig(Section):
             )
         return problems
 
-    def _pseudo_problems(self) -> list[str]:
+    def _predicted_problems(self) -> list[str]:
+        """Return what keeps pairs from being made whose labels are predicted."""
         problems = []
-        wanted = "pseudo" in self.generate.kinds
-        if wanted and self.data.unlabelled is None:
-            problems.append("data.unlabelled: pseudo pairs need images; add --set data.unlabelled=FOLDER")
-        known = self.images.system in IMAGE_SYSTEMS
-        if wanted and known and IMAGE_SYSTEMS[self.images.system].predict_labels is None:
-            fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
-            problems.append(
-                "generate.kinds: pseudo pairs need a discriminator that labels pixels, which "
-                f"{self.images.system} has not; image systems that have one are {', '.join(fitting)}"
-            )
+        name = self.images.system
+        system = IMAGE_SYSTEMS.get(name) if name in IMAGE_SYSTEMS else None
+        for kind in self.generate.kinds:
+            if not PAIR_KINDS[kind].predicts:
+                continue
+            if self.data.unlabelled is None:
+                problems.append(f"data.unlabelled: {kind} pairs need images; add --set data.unlabelled=FOLDER")
+            if system is not None and system.predict_labels is None:
+                fitting = [name for name, other in IMAGE_SYSTEMS.items() if other.predict_labels is not None]
+                problems.append(
+                    f"generate.kinds: {kind} pairs need a discriminator that labels pixels, which {system.name} has "
+                    f"not; image systems that have one are {', '.join(fitting)}"
+                )
         return problems
 
     def _layout_problems(self) -> list[str]:

@@ -24,7 +24,7 @@ from scenepalette.data.shards.schema import collection_of, decode_image, decode_
 from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
-from scenepalette.pipeline.stages.generate import ShardPlan, plan_shards, write_rows
+from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards, write_rows
 from scenepalette.pipeline.units import State, fingerprint_of, reasons_of
 from scenepalette.training.checkpoint import weights_hash
 
@@ -76,7 +76,7 @@ class _Origin:
 
     @property
     def generation(self) -> GenerateConfig:
-        return self.run.generation_of(self.unit)
+        return self.run.pairs(self.unit).generation(self.run.config)
 
     @property
     def plans(self) -> list[ShardPlan]:
@@ -205,7 +205,7 @@ def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
 def _unit_of(run: Run, place: Path, manifest: Mapping[str, Any]) -> str:
     """Return the unit that made a folder: the one in its place, or, for a copy elsewhere, one with its fingerprint."""
     home = run.run_dir.resolve()
-    pairs = [name for name in run.units if run.makes_pairs(name)]
+    pairs = [name for name, unit in run.units.items() if isinstance(unit, PairsUnit)]
     if place.is_relative_to(home) and (name := place.relative_to(home).as_posix()) in pairs:
         return name
     stored = manifest["extra"].get("fingerprint")
@@ -235,11 +235,8 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
                 problems.append(f"{needed} is not finished there")
         except ScenepaletteError as error:
             problems.append(f"{needed}: {error.summary}")
-    models = run.models_of(name)
-    layout = (
-        models.discriminator_weights(run.run_dir) if models.kind == "pseudo" else models.layout_weights(run.run_dir)
-    )
-    weights = {"layout_model": layout, "image_model": models.image_weights(run.run_dir)}
+    models = run.pairs(name).models
+    weights = {"layout_model": models.layout_weights(run.run_dir), "image_model": models.image_weights(run.run_dir)}
     for role, path in weights.items():
         stated = manifest["models"].get(role)
         if path is None or not path.is_file():

@@ -25,18 +25,17 @@ from scenepalette.generators.editing import (
     partial_edit,
     resampling,
 )
-from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.pipeline.models import PairModels, image_model, layout_model
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.artifacts import check_contents
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
-from scenepalette.pipeline.stages import data
+from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.layouts import layout_model
 from scenepalette.pipeline.units import reasons_of
 from scenepalette.training.image_grid import check_ending, write_frames
 
@@ -57,7 +56,7 @@ class Editor:
         """
         self.run = Run.open(run_dir)
         self._require("data")
-        self.train, self.validation, self.filled_labels = data.read_data(run_dir / "data")
+        self.train, self.validation, self.filled_labels = self.run.data
         self.table: ClassTable = self.train.table
 
     def palettes(self, first: str = "0", second: str = "1", frames: Frames = 8, seed: Seed = 0) -> list[Scene]:
@@ -170,20 +169,18 @@ class Editor:
                 f"{', '.join(fitting)}."
             )
         painter = self.painter()
-        models = PairModels("semi", None, model)
-        discriminator = load_image_discriminator(
-            models.discriminator_weights(self.run.run_dir), model.system, self.table, self.train.size, model.settings
-        )
+        discriminator = model.load_discriminator(self.run)
         index = sample_index(sample, self.validation.ids)
         image, _ = self.validation.batch([index])
-        scenes = autoencoding(painter, self.run.fabric.to_device(discriminator), predict, image, draws, seed)
+        scenes = autoencoding(painter, discriminator, predict, image, draws, seed)
         real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
         return [real, *scenes]
 
     def painter(self) -> Painter:
         """Return the run's image generator, ready to paint layouts."""
-        self._require(image_model(self.run.config).unit)
-        return Painter(self.run.image_generator(), self.table.num_classes, self.run.fabric)
+        model = image_model(self.run.config)
+        self._require(model.unit)
+        return Painter(model.load(self.run), self.table.num_classes, self.run.fabric)
 
     def label(self, sample: str) -> np.ndarray:
         """Return the layout of a training sample without ignored pixels, uint8 [H, W]."""

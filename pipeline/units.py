@@ -1,4 +1,4 @@
-"""Units of work: what makes a folder of the run directory, when it is finished, and that it is not made twice.
+"""How far units are: when a folder of the run directory is finished, and that it is not made twice.
 
 A unit's manifest is written last and atomically. It holds a fingerprint of the unit's settings, its code version and
 its inputs' fingerprints; the same command again recognises it and skips the work. A folder without a manifest is
@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -29,35 +30,10 @@ from scenepalette.pipeline.run_directory.artifacts import (
     sealed,
 )
 from scenepalette.pipeline.run_directory.ownership import keep_changed, read_mark, remember, remove_leftovers, set_aside
+from scenepalette.pipeline.workspace import Unit
 
 # The setting of a unit that is taken from another run: the SHA-256 of its weights, by file.
 BORROWED = "borrowed"
-
-
-@dataclass(frozen=True)
-class Unit:
-    """One folder of the run directory and the work that fills it.
-
-    Attributes:
-        name: Path of the folder within the run directory, for example "layouts/semantic-palette".
-        version: Raised when a change of the code changes the unit's results.
-        settings: JSON values that identify the result.
-        inputs: Names of the units whose results are read.
-        files: Glob patterns of the result's files, which the manifest lists; manifests of shards have their own list.
-        rows: Of pairs: how many are wanted. They do not identify the result, since more can be added to it.
-        renewed: Whether the unit is made anew, in place of an earlier result, whenever settings or inputs change: what
-            costs little and shows what else there is.
-        resumable: Whether an interrupted unit has partial results that the same command resumes from.
-    """
-
-    name: str
-    version: int
-    settings: Mapping[str, Any]
-    inputs: tuple[str, ...] = ()
-    files: tuple[str, ...] = ("*",)
-    rows: int | None = None
-    renewed: bool = False
-    resumable: bool = True
 
 
 @dataclass(frozen=True)
@@ -162,6 +138,38 @@ def reasons_of(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[str]
     reasons += [f"{name} was an input" for name in sorted(read.keys() - now.keys())]
     reasons += [f"{name} is an input now" for name in sorted(now.keys() - read.keys())] if read else []
     return reasons or ["its record does not say how it was made"]
+
+
+def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> ScenepaletteError:
+    """Say of all units that no longer fit, with those that were made from them, what differs and what it cost.
+
+    Args:
+        run_dir: The run directory.
+        names: Units whose state is "other".
+        units: All units of the run.
+    """
+    affected = dict.fromkeys(names)
+    for name, unit in units.items():
+        if not unit.renewed and any(other in affected for other in unit.inputs):
+            affected[name] = None
+    problems, causes, total = [], [], 0.0
+    for name in (name for name in units if name in affected):
+        state = state_of(run_dir, units[name], units)
+        if state.status != "other":
+            continue
+        reasons, seconds = reasons_of(state, units[name], units), seconds_spent(run_dir, units[name])
+        total += seconds
+        if not all(reason.removeprefix("made from ") in affected for reason in reasons):
+            causes.append(name)
+        begun = f"unfinished, {', '.join(state.partial[:2])} there, " if state.partial else ""
+        problems.append(f"{name} ({begun}{show_seconds(seconds)}): {'; '.join(reasons)}")
+    command = shlex.join(["scenepalette", "reset", str(run_dir), *(causes or list(names))])
+    return ScenepaletteError(
+        f"{counted(len(problems), 'unit')} in {run_dir}: made with other settings or inputs than this command "
+        f"has. To make them again, {show_seconds(total)} of work in all, set them aside with `{command}` and rerun "
+        "the same command. To keep them, give another --out folder, or the settings that they were made with.",
+        problems,
+    )
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:

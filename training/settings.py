@@ -83,4 +83,5 @@ def _choices(kind: Any) -> tuple[Any, ...]:
     if get_origin(kind) is Literal:
         return get_args(kind)
     literal, *others = get_args(kind) or (None,)
-    return (None, *_choices(literal)) if others == [NoneType] else ()
+    choices = _choices(literal) if others == [NoneType] else ()
+    return (None, *choices) if choices else ()

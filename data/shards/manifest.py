@@ -15,7 +15,8 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json
 from scenepalette.common.provenance import code_version
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.schema import KINDS, SCHEMA_VERSION
+from scenepalette.data.shards.kinds import KIND_CARDS, is_known
+from scenepalette.data.shards.schema import SCHEMA_VERSION
 from scenepalette.data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
@@ -200,8 +201,8 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     problems = []
     if parsed.schema_ != SCHEMA_VERSION:
         problems.append(f"schema is {parsed.schema_}; this version reads {SCHEMA_VERSION}")
-    if parsed.kind not in KINDS:
-        problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KINDS)}")
+    if not is_known(parsed.kind, parsed.extra):
+        problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KIND_CARDS)}")
     problems += _name_problems([shard.name for shard in parsed.shards])
     for total in ("rows", "bytes"):
         summed = sum(getattr(shard, total) for shard in parsed.shards)

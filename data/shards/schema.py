@@ -17,10 +17,10 @@ from PIL import Image, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.shards.kinds import KIND_CARDS, is_kind
 
 SCHEMA_VERSION = 1
 ROW_GROUP = 64
-KINDS = ("full", "partial", "semi", "pseudo")
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
 # A picture of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
@@ -190,11 +190,11 @@ def row_problems(row: Row) -> list[str]:
     if height * width > MAX_PIXELS:
         problems.append(f"{height} x {width} pixels are more than the {MAX_PIXELS} that readers decode")
     problems += _palette_problems(row, label_fits)
-    if row.kind not in KINDS:
-        problems.append(f"kind is {row.kind!r}, not one of {', '.join(KINDS)}")
+    if not is_kind(row.kind):
+        problems.append(f"kind is {row.kind!r}, not a name such as {', '.join(KIND_CARDS)}")
     elif row.kind == "full" and (row.source_id is not None or row.edit_box is not None):
         problems.append("a full row has no real sample behind it: source_id and edit_box must be null")
-    elif row.kind != "full" and not row.source_id:
+    elif row.kind in ("partial", "semi", "pseudo") and not row.source_id:
         problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
     if row.kind == "pseudo" and (row.layout_model is None or row.edit_box is not None):
         problems.append("a pseudo row must name what predicted its label in layout_model; its edit_box must be null")

@@ -17,6 +17,7 @@ from scenepalette.data.datasets import DATASETS
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import data_checks
@@ -26,12 +27,14 @@ from scenepalette.pipeline.doctor.measure import measured_names
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import open_split
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
+from scenepalette.pipeline.workspace import Unit
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 
@@ -110,14 +113,14 @@ def _check_plugins() -> list[Check]:
     return checks
 
 
-def _to_make(config: RunConfig, run_dir: Path) -> list[str]:
+def _to_make(config: RunConfig, run_dir: Path) -> list[Unit]:
     """Return the units of a run that are not finished: what they need is what has to be there."""
     run = Run(config, run_dir, look=False)
     try:
         check_ownership(run_dir)
-        return [name for name in run.run_units if not run.is_finished(name)]
+        return [unit for name, unit in run.run_units.items() if not run.is_finished(name)]
     except ScenepaletteError:  # which has a check of its own
-        return list(units_of(config))
+        return list(units_of(config).values())
 
 
 def _open(
@@ -240,7 +243,7 @@ def _of_machine(
         return checks
     counts = {split: len(dataset) for split, dataset in datasets.items()}
     unlabelled = 0
-    if "pseudo" in config.generate.kinds and config.data.unlabelled is not None:
+    if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds) and config.data.unlabelled is not None:
         try:
             unlabelled = len(find_images(config.data.unlabelled))
         except ScenepaletteError:

@@ -33,14 +33,15 @@ from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import image_model, pair_models
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import FILLED
-from scenepalette.pipeline.stages.generate import ShardPlan, make_shard
+from scenepalette.pipeline.stages.generate import ShardPlan, make_shard, pair_models
+from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters.train import train_segmenter
@@ -90,8 +91,8 @@ def measured_names(config: RunConfig) -> list[str]:
 
     Names are "images", "segmenter", "layouts/full/5" for level 5, and "generate/full" for one pair.
     """
-    kinds = [kind for kind in config.generate.kinds if kind != "pseudo"]
-    layouts = [kind for kind in kinds if kind in ("full", "partial")]
+    kinds = [kind for kind in config.generate.kinds if not PAIR_KINDS[kind].predicts]
+    layouts = list(dict.fromkeys(section for kind in kinds if (section := PAIR_KINDS[kind].layout_section)))
     levels = list(range(base_grid(config.data.size)[1], -1, -1))
     return [
         "images",
@@ -200,7 +201,7 @@ def _generate_seconds(
 ) -> float:
     """Return the seconds that one pair takes, drawn, painted and written."""
     size = pairs.size
-    models = pair_models(config, kind)  # type: ignore[arg-type]
+    models = pair_models(config, kind)
     image = image_model(config)
     painter = find_image_system(image.system).build_generator(pairs.table, size, image.settings)
     fabric.to_device(painter)

@@ -20,12 +20,16 @@ from scenepalette.evaluation.diversity import ALEXNET_URL
 from scenepalette.evaluation.features import INCEPTION_URL
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.models import ImageModel, LayoutModel, pair_models
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.sections import settings_from
+from scenepalette.pipeline.stages.generate import pair_models
+from scenepalette.pipeline.stages.images import ImageModel
+from scenepalette.pipeline.stages.layouts import LayoutModel
+from scenepalette.pipeline.units import misfits
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.segmenters.settings import SegmenterSettings
 
@@ -75,7 +79,7 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     pixels = config.data.size[0] * config.data.size[1]
     # An image, its label, and the label again with ignored pixels filled, which training has.
     needs = [Need("data", pixels * (4 * (train + validation) + train))]
-    if "pseudo" in config.generate.kinds:
+    if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds):
         needs.append(Need("unlabelled", 3 * pixels * unlabelled))
     models = {kind: pair_models(config, kind) for kind in config.generate.kinds}
     trained: dict[str, Need] = {}
@@ -276,7 +280,7 @@ def check_run_dir(config: RunConfig, run_dir: Path) -> Check:
         return Check("run directory", "problem", error.summary, "Give another --out folder.", error.problems)
     others = [name for name, status in states.items() if status == "other"]
     if others:
-        error = run.misfits(others)
+        error = misfits(run_dir, others, run.run_units)
         return Check("run directory", "problem", error.summary, "", error.problems)
     finished = [name for name, status in states.items() if status == "finished"]
     if not finished:

@@ -20,6 +20,7 @@ from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.doctor.findings import Check
@@ -216,7 +217,7 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
                 count = config.finetune.steps
                 estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
     for kind in config.generate.kinds:
-        name = "semi" if kind == "pseudo" else kind
+        name = "semi" if PAIR_KINDS[kind].predicts else kind
         if f"generate/{name}" in known:
             each, pairs = known[f"generate/{name}"], config.generate.pairs
             estimates.append(Estimate(f"shards/{kind}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))

@@ -15,7 +15,6 @@ from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import row_models
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
 from scenepalette.pipeline.report.page import (
@@ -29,7 +28,7 @@ from scenepalette.pipeline.report.page import (
     write_page,
 )
 from scenepalette.pipeline.report.statistics import estimate_miou
-from scenepalette.pipeline.segmenter_features import SegmenterFeatures
+from scenepalette.pipeline.stages.images import SegmenterFeatures
 from scenepalette.training.image_grid import tile_pictures
 
 SCHEMA = 1
@@ -46,6 +45,7 @@ class RowResult:
     Attributes:
         name: Name of the row.
         row: What it is.
+        trained: Units in which its models were trained.
         metrics: Values by name.
         gan_train: Confusion matrices [N, K, K] of the segmenter trained on the row's pairs.
         pairs: Folder of its shards.
@@ -53,6 +53,7 @@ class RowResult:
 
     name: str
     row: Row
+    trained: Sequence[str]
     metrics: Mapping[str, Any]
     gan_train: np.ndarray
     pairs: Path
@@ -95,8 +96,6 @@ def write_comparison(
         pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
         strip = [np.concatenate([table.colorize(pair.label), pair.image]) for pair in pairs]
         tile_pictures(folder / "figures" / f"{result.name}.png", strip, columns=SHOWN_PAIRS)
-        models = row_models(config, result.name, result.row)
-        parts = [*([models.layout.unit] if models.layout else []), models.image.unit]
         rows.append(
             {
                 "name": result.name,
@@ -107,9 +106,7 @@ def write_comparison(
                 "changes": dict(result.row.changes),
                 "metrics": dict(result.metrics),
                 "gan_train": miou(result.gan_train, f"gan_train {result.name}"),
-                "training_seconds": {
-                    name: durations.get(name) for name in [*parts, *([models.finetuned] if models.finetuned else [])]
-                },
+                "training_seconds": {name: durations.get(name) for name in result.trained},
                 "figure": f"figures/{result.name}.png",
             }
         )

@@ -25,6 +25,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.report.results import REAL_ARM, PairSample, ReportInputs
 from scenepalette.pipeline.report.statistics import ArmStatistics, Difference, verdict
 from scenepalette.pipeline.report.wording import points
@@ -49,13 +50,6 @@ SERIES_PER_CURVE = 8
 POINTS_PER_CURVE = 250
 POINTS_PER_SEGMENTER = 80
 SMALLEST_SHARE = 1e-4
-CAPTIONS = {
-    "full": "Layout and image both generated. Bars: achieved class shares; black lines: the shares asked for.",
-    "partial": "A box of a real layout drawn anew, then the image generated. Bars: achieved class shares; black lines: "
-    "the shares asked for.",
-    "semi": "Real layouts with newly generated images.",
-    "pseudo": "Layouts predicted from real images without labels, with newly generated images.",
-}
 
 
 @dataclass(frozen=True)
@@ -113,7 +107,7 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             f"samples-{kind}.png",
             "samples",
             f"Generated pairs: {kind}",
-            CAPTIONS.get(kind, "Generated pairs with requested (lines) and achieved (bars) class shares."),
+            PAIR_KINDS[kind].caption,
             draw_pairs(samples, table),
         )
         edits = [each for each in samples if each.edit_box is not None and each.source_label is not None]

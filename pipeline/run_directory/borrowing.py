@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,49 @@ from scenepalette.pipeline.run_directory.artifacts import (
     read_record,
 )
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
-from scenepalette.pipeline.units import BORROWED, Unit
+from scenepalette.pipeline.units import BORROWED
+from scenepalette.pipeline.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 # What the lender's configuration decides for the borrower: the networks that its weights fit.
 SECTIONS = ("layouts", "images", "finetune")
-STAGES = ("layouts", "images", "finetuned")
-# What a fine-tuning's settings hold beside its own numbers.
+BORROWING_VERSION = 1
 _OTHER_CLASSES = "it was trained on other classes than this data set has; leave models_from out, or use such a data set"
+# What a fine-tuning's settings hold beside its own numbers.
 NOT_OF_FINETUNING = ("seed", "vgg_weights")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BorrowedUnit(Unit):
+    """A unit whose result is taken from another run: nothing but its weights identifies it.
+
+    Attributes:
+        lender: The run directory that has it.
+    """
+
+    lender: Path
+
+    @classmethod
+    def of(cls, unit: Unit, lender: Path, weights: Mapping[str, str]) -> BorrowedUnit:
+        """Return a unit as one that is borrowed; `weights` are the SHA-256 of its weights, by file."""
+        settings = {BORROWED: dict(weights)}
+        return cls(unit.name, BORROWING_VERSION, settings, ("data",), unit.files, stage=unit.stage, lender=lender)
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Copy the result, with the checkpoints from which a fine-tuning starts; raises as `borrow` does."""
+        borrow(self.lender, self.name, folder, run.data.train.table.fingerprint, self.settings[BORROWED])
+
+    def record(self) -> dict[str, Any]:
+        """Return where the unit was trained, and how."""
+        record = read_record(self.lender / self.name / MANIFEST)
+        before, identity = record.get("lender", {}), identity_in(record)
+        return {
+            "lender": {
+                "run": str(self.lender),
+                "fingerprint": before.get("fingerprint", identity.get("fingerprint")),
+                "settings": before.get("settings", identity.get("settings")),
+            }
+        }
 
 
 def sections_of(lender: Path) -> dict[str, Any] | None:
@@ -83,7 +118,7 @@ def lends(lender: Path, unit: Unit) -> bool:
 
     Trainings of layouts and images are taken as they are; a fine-tuning is one of several that could be wanted.
     """
-    if not unit.name.startswith("finetuned/"):
+    if unit.stage != "finetuned":
         return True
     record = read_record(lender / unit.name / MANIFEST)
     settings = record.get("lender", identity_in(record)).get("settings", {})

@@ -272,11 +272,11 @@ def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
 
 def write_shards_card(run_dir: Path) -> None:
     """Write the card above all kinds of pairs that are finished, or remove it if there are none."""
-    kinds = [name for name in read_mark(run_dir).units if name.startswith("shards/")]
+    home, units = run_dir / "shards", read_mark(run_dir).units
     manifests = {
-        name.partition("/")[2]: read_manifest(run_dir / name)
-        for name in sorted(kinds)
-        if (run_dir / name / "manifest.json").is_file()
+        path.parent.name: read_manifest(path.parent)
+        for path in sorted(home.glob("*/manifest.json"))
+        if f"shards/{path.parent.name}" in units
     }
     if manifests:
         write_document(run_dir, SHARDS_CARD, collection_card(manifests))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.pipeline.config import DataConfig, RunConfig
 from scenepalette.pipeline.run_directory.artifacts import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
 from scenepalette.pipeline.run_directory.borrowing import lender_of, lends, weights_of
 from scenepalette.pipeline.run_directory.ownership import read_mark
-from scenepalette.pipeline.stages import data
-from scenepalette.pipeline.units import BORROWED, Unit
+from scenepalette.pipeline.units import BORROWED
+from scenepalette.pipeline.workspace import Unit
 
 ABSENT = "absent"
 # A unit that has not read its source yet is recognised without it.
@@ -39,22 +38,26 @@ class Sources:
     _forgotten: set[str] = field(default_factory=set)
     _compared: dict[tuple[str, ...], str] = field(default_factory=dict)
 
-    def data(self, config: RunConfig) -> str:
-        """Return the identity of the labelled data set; `UNREAD` until the unit "data" is finished."""
-        return self._of_unit(
-            "data",
-            data_paths(config.data),
-            lambda: data.content_of_source(config.data, config.seed, self.progress),
-        )
+    def content(self, unit: str, paths: Mapping[str, str], read: Callable[[Progress], str]) -> str:
+        """Return the identity of the data that a unit reads; `UNREAD` until the unit is finished.
 
-    def unlabelled(self, config: RunConfig) -> str:
-        """Return the identity of the unlabelled images; `UNREAD` until the unit "unlabelled" is finished."""
-        assert config.data.unlabelled is not None
-        return self._of_unit(
-            "unlabelled",
-            unlabelled_paths(config.data),
-            lambda: data.content_of_unlabelled_source(config.data),
-        )
+        Args:
+            unit: The unit's name.
+            paths: Where the data lies, by field; empty for data that is drawn.
+            read: Returns the identity of what lies there now.
+        """
+        stored = self._settings(unit, finished=True).get("content")
+        if stored is None:
+            return UNREAD
+        assert self.run_dir is not None
+        before = read_mark(self.run_dir).sources.get(unit, {})
+        there = all(os.path.exists(path) for path in paths.values())
+        if not self.look or not paths or not there or _resolved(paths) == _resolved(before):
+            return stored
+        key = (unit, *_resolved(paths).values())
+        if key not in self._compared:
+            self._compared[key] = read(self.progress)
+        return self._compared[key]
 
     def file(self, path: Path | None, unit: str, key: str) -> str | None:
         """Return the identity of a file that a unit reads, or None if none is named.
@@ -93,20 +96,6 @@ class Sources:
         """Take what a unit's record says of files that are not there for void: it is about to be made."""
         self._forgotten.add(unit)
 
-    def _of_unit(self, unit: str, paths: dict[str, str], read: Callable[[], str]) -> str:
-        stored = self._settings(unit, finished=True).get("content")
-        if stored is None:
-            return UNREAD
-        assert self.run_dir is not None
-        before = read_mark(self.run_dir).sources.get(unit, {})
-        there = all(os.path.exists(path) for path in paths.values())
-        if not self.look or not paths or not there or _resolved(paths) == _resolved(before):
-            return stored
-        key = (unit, *_resolved(paths).values())
-        if key not in self._compared:
-            self._compared[key] = read()
-        return self._compared[key]
-
     def _settings(self, unit: str, finished: bool = False) -> dict[str, Any]:
         if self.run_dir is None:
             return {}
@@ -120,16 +109,13 @@ class Sources:
         return {}
 
 
-def data_paths(config: DataConfig) -> dict[str, str]:
-    """Return where the labelled data set lies, by the name of the field."""
-    paths = {"root": config.root, "class_file": config.class_file}
-    return {name: str(path) for name, path in paths.items() if path is not None}
+def is_there(look: Callable[[], bool]) -> bool:
+    """Tell whether a file or folder is there; False also for a name that the system does not take."""
+    try:
+        return look()
+    except (OSError, ValueError):  # or a folder above it that is closed
+        return False
 
 
-def unlabelled_paths(config: DataConfig) -> dict[str, str]:
-    """Return where the unlabelled images lie."""
-    return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
-
-
-def _resolved(paths: dict[str, str]) -> dict[str, str]:
+def _resolved(paths: Mapping[str, str]) -> dict[str, str]:
     return {name: os.path.realpath(path) for name, path in paths.items()}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,103 +13,243 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.files import read_json, write_json
-from scenepalette.common.progress import Progress
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
-from scenepalette.data.shards.pairs import FirstPairs
-from scenepalette.evaluation.generated import evaluate_images
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+from scenepalette.evaluation.generated import LEAST_PAIRS, SMALLEST_SIDE, evaluate_images
 from scenepalette.evaluation.miou import confusion_of_batch
-from scenepalette.generators.images.base import ImageGenerator
-from scenepalette.generators.images.loading import load_image_discriminator
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, OPTIONAL
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import PairModels
-from scenepalette.pipeline.report import comparison as report
-from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult
-from scenepalette.pipeline.stages.palettes import real_palettes
-from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, read_confusion
+from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult, write_comparison
+from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
+from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
+from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
+from scenepalette.pipeline.stages.report import provenance, too_few_problems
+from scenepalette.pipeline.stages.segment import (
+    EVALUATION_BATCH,
+    SegmenterUnit,
+    judge_of,
+    load_judge,
+    read_confusion,
+)
+from scenepalette.pipeline.units import seconds_spent
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 VERSION = 1
 METRICS = "metrics.json"
+STAGE = "comparison"
 
 
-def measure_row(
-    folder: Path,
-    models: PairModels,
-    config: RunConfig,
-    *,
-    run_dir: Path,
-    pairs: FirstPairs,
-    train: Pairs,
-    validation: Pairs,
-    filled_labels: np.ndarray,
-    image_generator: ImageGenerator,
-    judge: nn.Module,
-    palettes: tuple[np.ndarray, np.ndarray],
-    confusion: np.ndarray,
-    fabric: Fabric,
-    progress: Progress,
-) -> None:
-    """Measure one row and write metrics.json.
+def row_models(config: RunConfig, name: str) -> PairModels:
+    """Return what makes the pairs of a row.
 
-    Args:
-        folder: Output folder.
-        models: What made the pairs.
-        config: The run's configuration.
-        run_dir: The run directory.
-        pairs: The row's pairs; as many as there are validation images are compared with these.
-        train: Real training pairs.
-        validation: Real validation pairs.
-        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
-        image_generator: The row's image generator, in eval mode on the fabric's device.
-        judge: Segmenter trained on real pairs.
-        palettes: Requested and achieved palettes [M, K] of the pairs.
-        confusion: Confusion matrices [N, K, K] of the segmenter that was trained on the row's pairs (GAN-train).
-        fabric: Device and precision.
-        progress: Watches the evaluations.
+    All layout systems are trained with the numbers of `layouts.full`, as far as these mean something to them.
     """
-    count = train.table.num_classes
-    chosen = np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
-
-    def images_of_layouts(label: Tensor, draw: int) -> Tensor:
-        # Noise follows from draw and layout alone, whatever the batch.
-        randoms = [
-            torch_generator(config.seed, "compare", draw, int(ids.sum()), int(ids[::3, ::3].sum())) for ids in label
-        ]
-        noise = image_generator.sample_noise(None, label, randoms)
-        return image_generator(one_hot(label, count), noise).float()
-
-    given: dict[str, Any] = {"gan_train": confusion}
-    if models.layout is not None:
-        given |= {"real_palettes": real_palettes(train), "achieved_palettes": palettes[1]}
-        if LAYOUT_SYSTEMS[models.layout.system].conditional:
-            given["requested_palettes"] = palettes[0]
-    elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
-        discriminator = load_image_discriminator(
-            models.discriminator_weights(run_dir), models.image.system, train.table, train.size, models.image.settings
-        )
-        given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, fabric)
-    metrics = evaluate_images(
-        images_of_layouts,
-        np.asarray(filled_labels[chosen]),
-        validation,
-        FirstPairs(pairs, len(validation)),
-        judge,
-        batch_size=EVALUATION_BATCH,
-        fabric=fabric,
-        draws=config.compare.draws,
-        inception_weights=config.report.inception_weights,
-        alexnet_weights=config.compare.alexnet_weights,
-        seed=config.seed,
-        given=given,
-        progress=progress,
+    row = ROWS[name]
+    image = image_model(config, row.images)
+    if row.layouts is None:
+        return PairModels(PAIR_KINDS["semi"], None, image)
+    full = layout_model(config, "full")
+    system = LAYOUT_SYSTEMS[row.layouts]
+    standard = LayoutSettings()
+    idle = {field: getattr(standard, field) for field in OPTIONAL - system.options}
+    layout = LayoutModel(
+        f"layouts/{name}" if row.changes else f"layouts/{row.layouts}",
+        row.layouts,
+        replace(full.settings, **{**idle, **row.changes}),
     )
-    trained_on = read_metadata(models.image_weights(run_dir)).get(PERCEPTUAL)
-    write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
+    return PairModels(PAIR_KINDS["full"], layout, image, f"finetuned/{name}" if row.end_to_end else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowMetricsUnit(Unit):
+    """The measurements of one row.
+
+    Attributes:
+        row: Name of the row.
+        models: What makes its pairs.
+        pairs: The unit of its pairs.
+        segmenter: The unit of the segmenter trained on them.
+    """
+
+    row: str
+    models: PairModels
+    pairs: str
+    segmenter: str
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Measure the row."""
+        config, models = run.config, self.models
+        train, validation, filled_labels = run.data
+        image_generator = models.image.load(run, models.image_weights(run.run_dir))
+        count = train.table.num_classes
+        chosen = (
+            np.linspace(0, len(filled_labels) - 1, min(config.compare.layouts, len(filled_labels))).round().astype(int)
+        )
+
+        def images_of_layouts(label: Tensor, draw: int) -> Tensor:
+            # Noise follows from draw and layout alone, whatever the batch.
+            randoms = [
+                torch_generator(config.seed, "compare", draw, int(ids.sum()), int(ids[::3, ::3].sum())) for ids in label
+            ]
+            noise = image_generator.sample_noise(None, label, randoms)
+            return image_generator(one_hot(label, count), noise).float()
+
+        # As many pairs as there are validation images are compared with these.
+        pairs = FirstPairs(ShardPairs(run.run_dir / self.pairs), min(len(validation), config.compare.pairs))
+        given: dict[str, Any] = {"gan_train": read_confusion(run.run_dir / self.segmenter)}
+        if models.layout is not None:
+            requested, achieved = stored_palettes(run.run_dir / self.pairs, config.compare.pairs)
+            given |= {"real_palettes": real_palettes(train), "achieved_palettes": achieved}
+            if LAYOUT_SYSTEMS[models.layout.system].conditional:
+                given["requested_palettes"] = requested
+        elif IMAGE_SYSTEMS[models.image.system].predict_labels is not None:
+            discriminator = models.image.load_discriminator(run)
+            given["discriminator"] = discriminator_confusion(discriminator, models.image.system, validation, run.fabric)
+        metrics = evaluate_images(
+            images_of_layouts,
+            np.asarray(filled_labels[chosen]),
+            validation,
+            pairs,
+            load_judge(run),
+            batch_size=EVALUATION_BATCH,
+            fabric=run.fabric,
+            draws=config.compare.draws,
+            inception_weights=config.report.inception_weights,
+            alexnet_weights=config.compare.alexnet_weights,
+            seed=config.seed,
+            given=given,
+            progress=run.progress,
+        )
+        trained_on = read_metadata(models.image_weights(run.run_dir)).get(PERCEPTUAL)
+        write_json(folder / METRICS, {**metrics, PERCEPTUAL: trained_on})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonUnit(Unit):
+    """The table that sets the systems against each other.
+
+    Attributes:
+        measured: The measurements of each row, in the order of the table.
+    """
+
+    measured: tuple[RowMetricsUnit, ...]
+
+    @classmethod
+    def problems(cls, units: Sequence[ComparisonUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return what keeps systems from being compared, so that it is said before anything is trained.
+
+        Each model is built once at the size of the data; one text for each that cannot be.
+        """
+        data, found = config.data, dict[str, str | None]()
+        for name in config.compare.rows:
+            models = row_models(config, name)
+            for model in (models.layout, models.image):
+                if model is not None and model.unit not in found:
+                    text = model.problem(data.size)
+                    found[model.unit] = f"compare.rows: {name}: {text}" if text else None
+        problems = [text for text in found.values() if text]
+        if min(data.size) < SMALLEST_SIDE:
+            problems.append(
+                f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
+                f"{data.size[0]}x{data.size[1]}"
+            )
+        if DATASETS.get(data.name).drawn and data.val_scenes < LEAST_PAIRS:
+            problems.append(f"data.val_scenes: the comparison needs at least {LEAST_PAIRS}, got {data.val_scenes}")
+        return problems
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[ComparisonUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Say if there are too few validation pairs."""
+        return too_few_problems("comparison", data.validation, LEAST_PAIRS)
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Write the table."""
+        units = {name: unit for name, unit in run.comparison_units.items() if name != self.name}
+        results = [
+            RowResult(
+                name=unit.row,
+                row=ROWS[unit.row],
+                trained=unit.models.units,
+                metrics=read_json(run.run_dir / unit.name / METRICS),
+                gan_train=read_confusion(run.run_dir / unit.segmenter),
+                pairs=run.run_dir / unit.pairs,
+            )
+            for unit in self.measured
+        ]
+        write_comparison(
+            folder,
+            run.config,
+            results,
+            real_confusion=read_confusion(run.run_dir / judge_of(run.config)),
+            train=run.data.train,
+            validation=run.data.validation,
+            durations={name: seconds_spent(run.run_dir, unit) for name, unit in units.items()},
+            provenance=provenance(run),
+        )
+
+
+def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
+    """Return the pairs, segmenter and measurements of every row, and the table; their models are other units."""
+    judge, count, seed = judge_of(config), config.compare.pairs, {"seed": config.seed}
+    units: list[Unit] = []
+    measured = []
+    for name in config.compare.rows:
+        models = row_models(config, name)
+        pairs, segmenter, metrics = (f"{STAGE}/{name}/{part}" for part in ("pairs", "segmenter", "metrics"))
+        settings = {
+            **config.compare.model_dump(mode="json", include={"layouts", "draws"}),
+            "alexnet_weights": sources.file(config.compare.alexnet_weights, metrics, "alexnet_weights"),
+            "inception_weights": sources.file(config.report.inception_weights, metrics, "inception_weights"),
+            "pairs": count,
+            **seed,
+            **metrics_from_elsewhere(),
+        }
+        measured.append(
+            RowMetricsUnit(
+                metrics,
+                VERSION,
+                settings,
+                ("data", pairs, segmenter, judge, *models.inputs),
+                renewed=True,
+                resumable=False,
+                stage=STAGE,
+                row=name,
+                models=models,
+                pairs=pairs,
+                segmenter=segmenter,
+            )
+        )
+        steps, first = config.compare.segmenter_steps, config.segmenters.seeds[0]
+        units += [
+            # Image systems other than the run's own have their usual noise.
+            PairsUnit.of(config, pairs, models, count, None, stage=STAGE),
+            SegmenterUnit.of(config, sources, segmenter, "syn", first, (pairs, count), steps=steps, stage=STAGE),
+            measured[-1],
+        ]
+    name = f"{STAGE}/report"
+    settings = {
+        "rows": [unit.row for unit in measured],
+        **config.report.model_dump(mode="json"),
+        "inception_weights": sources.file(config.report.inception_weights, name, "inception_weights"),
+        "pairs": count,
+        **seed,
+    }
+    inputs = (judge, *(unit.name for unit in measured))
+    page = ComparisonUnit(
+        name, VERSION, settings, inputs, renewed=True, resumable=False, stage=STAGE, measured=tuple(measured)
+    )
+    return [*units, page]
 
 
 def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
@@ -133,38 +274,3 @@ def discriminator_confusion(discriminator: nn.Module, system: str, validation: P
             prediction = predict(discriminator, image.to(fabric.device)).cpu()
         total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
     return total
-
-
-def write_comparison(
-    folder: Path,
-    config: RunConfig,
-    *,
-    run_dir: Path,
-    train: Pairs,
-    validation: Pairs,
-    real_confusion: np.ndarray,
-    durations: Mapping[str, float],
-    provenance: Mapping[str, Any],
-) -> None:
-    """Write comparison.json, comparison.md, comparison.html and the sample strips."""
-    home = run_dir / "comparison"
-    results = [
-        RowResult(
-            name=name,
-            row=ROWS[name],
-            metrics=read_json(home / name / "metrics" / METRICS),
-            gan_train=read_confusion(home / name / "segmenter"),
-            pairs=home / name / "pairs",
-        )
-        for name in config.compare.rows
-    ]
-    report.write_comparison(
-        folder,
-        config,
-        results,
-        real_confusion=real_confusion,
-        train=train,
-        validation=validation,
-        durations=durations,
-        provenance=provenance,
-    )

@@ -2,24 +2,129 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_json
 from scenepalette.common.progress import Progress
+from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.arrays import content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.config import DataConfig
+from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.run_directory.sources import Sources, is_there
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 UNLABELLED_VERSION = 1
 FILLED = "filled-labels-train.npy"
+FILES = ("images-*.npy", "labels-*.npy", FILLED, "train.json", "val.json")
+UNLABELLED_FILES = ("images.npy", "images.json")
+LEAST = 2
+"""Samples of which a spread can be taken: by the palettes' mixture, and by every Frechet distance."""
+
+
+@dataclass(frozen=True)
+class SourceUnit(Unit):
+    """A unit that reads data from outside the run directory; what is made from it is known once it is finished.
+
+    Attributes:
+        paths: Where the data lies, by field; empty for data that is drawn.
+    """
+
+    computes: ClassVar[bool] = False
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+
+    @abstractmethod
+    def content(self, folder: Path) -> str:
+        """Return the hash of what the finished unit was made from, wherever that lay.
+
+        Raises:
+            DataError: The folder is unfinished, or does not state it.
+        """
+
+
+@dataclass(frozen=True)
+class DataUnit(SourceUnit):
+    """The labelled data set, decoded and resized."""
+
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources) -> DataUnit:
+        """Return the unit: its content identifies a data set, not where it lies; drawn data, the settings."""
+        settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+        paths = data_paths(config.data)
+        if DATASETS.get(config.data.name).drawn:
+            settings["seed"] = config.seed
+        elif content := sources.content("data", paths, partial(content_of_source, config.data, config.seed)):
+            settings["content"] = content
+        return cls("data", VERSION, settings, files=FILES, resumable=False, stage="data", paths=paths)
+
+    @classmethod
+    def problems(cls, units: Sequence[DataUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return which files that the configuration names are not there."""
+        data, problems = config.data, []
+        if data.root is not None and not is_there(data.root.is_dir):
+            problems.append(f"data.root: there is no folder {short(str(data.root))}")
+        if data.class_file is not None and not is_there(data.class_file.is_file):
+            problems.append(f"data.class_file: there is no file {short(str(data.class_file))}")
+        return problems
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Read and check the data set."""
+        prepare_data(folder, run.config.data, run.config.seed, run.progress)
+
+    def content(self, folder: Path) -> str:
+        """Return the hash of both splits."""
+        return content_of_arrays(folder)
+
+
+@dataclass(frozen=True)
+class UnlabelledUnit(SourceUnit):
+    """Images without labels, for pseudo pairs."""
+
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources) -> UnlabelledUnit:
+        """Return the unit."""
+        paths = unlabelled_paths(config.data)
+        content = sources.content("unlabelled", paths, lambda progress: content_of_unlabelled_source(config.data))
+        settings = {"size": config.data.size, **({"content": content} if content else {})}
+        name = "unlabelled"
+        return cls(name, UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, stage=name, paths=paths)
+
+    @classmethod
+    def problems(cls, units: Sequence[UnlabelledUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Say if the folder is not there."""
+        root = config.data.unlabelled
+        return [f"data.unlabelled: there is no folder {short(str(root))}"] if root and not is_there(root.is_dir) else []
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Read the images."""
+        prepare_unlabelled(folder, run.config.data, run.progress)
+
+    def content(self, folder: Path) -> str:
+        """Return the hash of the images."""
+        return content_of_unlabelled_array(folder)
+
+
+def data_paths(config: DataConfig) -> dict[str, str]:
+    """Return where the labelled data set lies, by the name of the field."""
+    paths = {"root": config.root, "class_file": config.class_file}
+    return {name: str(path) for name, path in paths.items() if path is not None}
+
+
+def unlabelled_paths(config: DataConfig) -> dict[str, str]:
+    """Return where the unlabelled images lie."""
+    return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
 
 
 def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress) -> None:
@@ -143,7 +248,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
     progress.finish()
 
 
-def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
+def read_data(folder: Path) -> PreparedData:
     """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped.
 
     Raises:
@@ -156,4 +261,4 @@ def read_data(folder: Path) -> tuple[Pairs, Pairs, np.ndarray]:
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
             f"required, as in labels-train.npy. Remove {folder} and give the same command again to write it anew."
         )
-    return train, validation, filled
+    return PreparedData(train, validation, filled)

@@ -9,25 +9,259 @@ import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
-from scenepalette.common.progress import Progress
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
+from scenepalette.data.shards.kinds import described
 from scenepalette.data.shards.manifest import make_manifest, read_manifest, stray_problems, write_manifest
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
-from scenepalette.data.unlabelled import UnlabelledImages
-from scenepalette.generators.pair_maker import PairMaker
-from scenepalette.pipeline.config import GenerateConfig
-from scenepalette.pipeline.run_directory.artifacts import MANIFEST, STAGING
+from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
+from scenepalette.generators.images import loading as image_loading
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.layouts import loading as layout_loading
+from scenepalette.generators.pairs.base import PairKind, PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
+from scenepalette.pipeline.run_directory.artifacts import MANIFEST, STAGING, check_contents, read_record
+from scenepalette.pipeline.run_directory.borrowing import lender_of
+from scenepalette.pipeline.run_directory.ownership import keep_changed, write_shards_card
+from scenepalette.pipeline.stages.images import ImageModel, image_model
+from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
+from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
+from scenepalette.pipeline.units import fingerprint_of
+from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.training.checkpoint import weights_hash
 
 VERSION = 4
 RECEIPTS = ".finished"
+
+
+@dataclass(frozen=True)
+class PairModels:
+    """The models that make pairs of one kind.
+
+    Attributes:
+        kind: Kind of pairs.
+        layout: Makes or edits layouts; None where the layouts are real or predicted.
+        image: Makes images.
+        finetuned: Folder of the end-to-end fine-tuning of both, or None.
+    """
+
+    kind: PairKind
+    layout: LayoutModel | None
+    image: ImageModel
+    finetuned: str | None = None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Units that the pairs are made from, beside the data and the palettes."""
+        if self.finetuned is not None:
+            return (self.finetuned,)
+        return (*([self.layout.unit] if self.layout else []), self.image.unit)
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units in which the models are trained."""
+        trained = (*([self.layout.unit] if self.layout else []), self.image.unit)
+        return (*trained, self.finetuned) if self.finetuned else trained
+
+    def layout_weights(self, run_dir: Path) -> Path | None:
+        """Return the weights of what makes or predicts the layouts; None where they are real."""
+        if self.kind.predicts:
+            return self.image.discriminator_weights(run_dir)
+        if self.layout is None:
+            return None
+        if self.finetuned:
+            return run_dir / self.finetuned / layout_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.layout.unit / layout_loading.WEIGHTS
+
+    def image_weights(self, run_dir: Path) -> Path:
+        """Return the weights of the image generator."""
+        if self.finetuned:
+            return run_dir / self.finetuned / image_loading.FINE_TUNED_WEIGHTS
+        return run_dir / self.image.unit / image_loading.WEIGHTS
+
+    def weights(self, run_dir: Path) -> dict[str, Path]:
+        """Return the weights that take part, by their role in the columns of shards."""
+        layout, image = self.layout_weights(run_dir), self.image_weights(run_dir)
+        return {**({"layout_model": layout} if layout is not None else {}), "image_model": image}
+
+
+def pair_models(config: RunConfig, kind: str) -> PairModels:
+    """Return what makes a kind of pairs, by its name."""
+    pairs = PAIR_KINDS[kind]
+    return PairModels(
+        pairs,
+        layout_model(config, pairs.layout_section) if pairs.layout_section else None,
+        image_model(config),
+        f"finetuned/{kind}" if kind in config.finetune.kinds else None,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsUnit(Unit):
+    """Shards of generated pairs; more can be added to them.
+
+    Attributes:
+        models: What makes them.
+        noise_scheme: How the images' noise is drawn; None for the image system's usual way.
+    """
+
+    shared: ClassVar[bool] = True
+
+    models: PairModels
+    noise_scheme: NoiseScheme | None
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        name: str,
+        models: PairModels,
+        rows: int,
+        noise_scheme: NoiseScheme | None,
+        *,
+        stage: str = "shards",
+    ) -> PairsUnit:
+        """Return the unit of a name."""
+        settings = {**config.generate.model_dump(mode="json", exclude={"kinds", "pairs"}), "seed": config.seed}
+        if models.kind.layout_section == "partial":
+            editing = config.layouts.partial
+            # What is added has no crop; the usual replacement was there first and is not named.
+            settings |= {"crop_mode": editing.crop_mode, **({"edits": "add"} if editing.edits == "add" else {})}
+        inputs = ("data", *(["unlabelled"] if models.kind.predicts else []), "palettes", *models.inputs)
+        return cls(name, VERSION, settings, inputs, rows=rows, stage=stage, models=models, noise_scheme=noise_scheme)
+
+    @classmethod
+    def of_kinds(cls, config: RunConfig) -> list[PairsUnit]:
+        """Return the units of all kinds of a configuration."""
+        generation = config.generate
+        return [
+            cls.of(config, f"shards/{kind}", pair_models(config, kind), generation.pairs, generation.noise_scheme)
+            for kind in generation.kinds
+        ]
+
+    @property
+    def label(self) -> str:
+        """What progress calls the pairs."""
+        return self.part if self.stage == "shards" else self.name
+
+    def generation(self, config: RunConfig) -> GenerateConfig:
+        """Return the settings by which the pairs are made."""
+        return config.generate.model_copy(update={"pairs": self.rows})
+
+    def plans(self, run: Workspace) -> list[ShardPlan]:
+        """Return the shards that are lacking, or were written since the manifest; the unit has to be begun."""
+        folder = run.run_dir / self.name
+        return plans_for(folder, self.generation(run.config))[len(shards_of(folder)) :]
+
+    def begin(self, run: Workspace) -> None:
+        """Check what a set that is extended has, and let what an interrupted call has written fit the plan."""
+        folder = run.run_dir / self.name
+        if (folder / MANIFEST).is_file():
+            # Before hours of work, not after it.
+            check_contents(folder)
+            check_strays(folder)
+        adopt_shards(folder, self.generation(run.config))
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Write this process's part of the shards."""
+        maker, generation = self.pair_maker(run), self.generation(run.config)
+        plans = self.plans(run)[run.ranks.part]
+        run.progress.start(f"generate {self.label}", sum(plan.rows for plan in plans))
+        for plan in plans:
+            make_shard(folder, plan, maker, generation, run.progress)
+        run.progress.finish()
+
+    def pair_maker(self, run: Workspace) -> PairMaker:
+        """Return what makes the pairs from finished models.
+
+        Raises:
+            ScenepaletteError: Files that they are made from are damaged.
+        """
+        run.check_inputs(self.name)
+        config, models = run.config, self.models
+        train, _, filled_labels = run.data
+        layout_weights, image_weights = models.layout_weights(run.run_dir), models.image_weights(run.run_dir)
+        return PairMaker(
+            kind=models.kind,
+            seed=config.seed,
+            train=train,
+            filled_labels=filled_labels,
+            sampler=load_sampler(run.run_dir / "palettes"),
+            image_generator=models.image.load(run, image_weights),
+            image_model=weights_hash(image_weights),
+            layout_generator=models.layout.load(run, layout_weights) if models.layout is not None else None,
+            layout_model=weights_hash(layout_weights) if layout_weights is not None else None,
+            fabric=run.fabric,
+            noise_scheme=self.noise_scheme,
+            projection=config.generate.projection,
+            controls=config.generate.controls(),
+            crop_mode=config.layouts.partial.crop_mode,
+            edits=config.layouts.partial.edits,
+            unlabelled=self._unlabelled(run),
+            labeller=models.image.labeller(run) if models.kind.predicts else None,
+            collection=fingerprint_of(self, run.units)[:8],
+        )
+
+    def _unlabelled(self, run: Workspace) -> UnlabelledImages | None:
+        return read_unlabelled(run.run_dir / "unlabelled") if self.models.kind.predicts else None
+
+    def manifest_writer(self, run: Workspace) -> Callable[[dict[str, Any]], None]:
+        """Return what checks all shards and writes their card and manifest; no network is loaded for it."""
+        return partial(self._write_manifest, run)
+
+    def _write_manifest(self, run: Workspace, identity: Mapping[str, Any]) -> None:
+        folder, generation = run.run_dir / self.name, self.generation(run.config)
+        records = {other: read_record(run.run_dir / other / MANIFEST) for other in self.inputs}
+        borrowed = {other: record["lender"]["fingerprint"] for other, record in records.items() if lender_of(record)}
+        origin = {
+            "config": config_of_pairs(run.config),
+            "files": {
+                f"{other}/{file}": entry["sha256"]
+                for other, record in records.items()
+                for file, entry in record.get("files", {}).items()
+                if Path(file).suffix == ".npy" or file == SAMPLER
+            },
+            # Trained in another run: the fingerprints that these units have there.
+            **({"borrowed": borrowed} if borrowed else {}),
+            "environment": run.environment(),
+            **({"earlier": earlier} if (earlier := _earlier_parts(folder)) else {}),
+        }
+        if (folder / MANIFEST).is_file():
+            documents = read_manifest(folder)["documents"]
+            keep_changed(run.run_dir, {f"{self.name}/{file}": sha256 for file, sha256 in documents.items()})
+        finish_shards(
+            folder,
+            self.models.kind,
+            generation,
+            train=run.data.train,
+            unlabelled=self._unlabelled(run),
+            models={role: weights_hash(path) for role, path in self.models.weights(run.run_dir).items()},
+            remake=lambda plan: make_shard(folder, plan, self.pair_maker(run), generation, NO_PROGRESS),
+            identity={**identity, **origin},
+        )
+        write_shards_card(run.run_dir)
+
+
+def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
+    """Return with what the rows of a set that is extended were made: their number, environment and code, in order."""
+    if not (folder / MANIFEST).is_file():
+        return []
+    manifest = read_manifest(folder)
+    extra = manifest["extra"]
+    earlier = [*extra.get("earlier", [])]
+    rows = manifest["rows"] - sum(part["rows"] for part in earlier)
+    part = {"rows": rows, "environment": extra.get("environment"), "code": manifest["code"]}
+    return [*earlier, part] if rows else earlier
 
 
 @dataclass(frozen=True)
@@ -198,7 +432,7 @@ def write_rows(
 
 def finish_shards(
     folder: Path,
-    kind: str,
+    kind: PairKind,
     config: GenerateConfig,
     *,
     train: Pairs,
@@ -237,7 +471,7 @@ def finish_shards(
         }
     manifest = make_manifest(
         infos,
-        kind=kind,
+        kind=kind.name,
         table=train.table,
         config_hash=sha256_of_json(identity["config"]),
         models=models,
@@ -248,7 +482,7 @@ def finish_shards(
             "label_origins": dict(train.label_origins),
             **images,
         },
-        extra=identity,
+        extra={**identity, **described(kind.name, kind.card)},
     )
     with writing_explained(folder):
         for info in infos[len(present) :]:

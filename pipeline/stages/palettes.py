@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,11 +16,39 @@ from scenepalette.data.labels import labels_to_palette
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import open_shard, read_group
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
+from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
+from scenepalette.pipeline.stages.data import LEAST
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 SAMPLER = "sampler.json"
+FILES = (SAMPLER, "aic.png")
 LAYOUTS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class PalettesUnit(Unit):
+    """The sampler of class shares."""
+
+    computes: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, config: RunConfig) -> PalettesUnit:
+        """Return the unit."""
+        settings = {**config.palettes.model_dump(mode="json"), "seed": config.seed}
+        return cls("palettes", VERSION, settings, ("data",), FILES, resumable=False, stage="palettes")
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[PalettesUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Say if there are too few layouts."""
+        if len(data.train) >= LEAST:
+            return []
+        return [f"data.root: palettes need at least {LEAST} training pairs, got {len(data.train)}; add some"]
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Fit the sampler to the training layouts."""
+        fit_palettes(folder, run.config.palettes.max_components, run.data.train, run.config.seed)
 
 
 def real_palettes(pairs: Pairs) -> np.ndarray:

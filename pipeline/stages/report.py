@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,27 +13,40 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from scenepalette.common.progress import Progress
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
-from scenepalette.data.unlabelled import UnlabelledImages
+from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.generated import measure
 from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
-from scenepalette.generators.palettes import PaletteSampler, palette_divergence
+from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
 from scenepalette.pipeline.run_directory.artifacts import MANIFEST, read_record
-from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, arm_settings, read_confusion
+from scenepalette.pipeline.run_directory.borrowing import lender_of
+from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.stages.data import LEAST
+from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.segment import (
+    EVALUATION_BATCH,
+    arm_settings,
+    judge_of,
+    read_confusion,
+    segmenter_name,
+)
+from scenepalette.pipeline.units import BORROWED, fingerprint_of, seconds_spent
+from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
 
@@ -41,42 +56,74 @@ NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
 
 
-def make_report(
-    folder: Path,
-    config: RunConfig,
-    *,
-    run_dir: Path,
-    train: Pairs,
-    validation: Pairs,
-    filled_labels: np.ndarray,
-    sampler: PaletteSampler,
-    unlabelled: UnlabelledImages | None,
-    image_generator: ImageGenerator,
-    durations: Mapping[str, float],
-    provenance: Mapping[str, Any],
-    fabric: Fabric,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Write report.json, report.md, report.html and the figures.
+@dataclass(frozen=True)
+class ReportUnit(Unit):
+    """The report on all arms."""
 
-    Args:
-        folder: Output folder.
-        config: The run's configuration.
-        run_dir: The run directory, whose finished folders are read.
-        train: Real training pairs.
-        validation: Real validation pairs.
-        filled_labels: uint8 [N, H, W], training labels with ignored pixels filled.
-        sampler: The palette sampler.
-        unlabelled: Images behind pseudo pairs, if there are any.
-        image_generator: Layout to image, in eval mode on the fabric's device.
-        durations: Seconds per unit of the run.
-        provenance: Versions, hashes and hardware.
-        fabric: Device and precision.
-        progress: Watches the evaluations.
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources, units: Sequence[Unit]) -> ReportUnit:
+        """Return the unit that reads all others of a run."""
+        settings = {
+            **config.report.model_dump(mode="json"),
+            "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
+            "pairs": config.generate.pairs,
+            "seed": config.seed,
+            **metrics_from_elsewhere(),
+        }
+        inputs = tuple(unit.name for unit in units)
+        return cls("report", VERSION, settings, inputs, renewed=True, resumable=False, stage="report")
 
-    Returns:
-        The content of report.json.
-    """
+    @classmethod
+    def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Say if too few pairs are asked for."""
+        if config.generate.pairs >= LEAST:
+            return []
+        return [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {config.generate.pairs}"]
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Say if there are too few validation pairs."""
+        return too_few_problems("report", data.validation, LEAST)
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Evaluate the pairs and write the report."""
+        write_report(folder, measure_run(run))
+
+
+def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
+    """Say if there are fewer validation pairs than a page needs."""
+    if len(validation) >= least:
+        return []
+    return [f"data.root: the {what} needs at least {least} validation pairs, got {len(validation)}; add some"]
+
+
+def provenance(run: Workspace) -> dict[str, Any]:
+    """Return what a reader needs to judge and repeat a run."""
+    lenders = {
+        name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
+        for name, unit in run.units.items()
+        if BORROWED in unit.settings
+        and (path := run.run_dir / name / MANIFEST).is_file()
+        and (lender := lender_of(read_record(path)))
+    }
+    return {
+        "scenepalette": version("scenepalette"),
+        "command": run.command,
+        "recipe": run.config.recipe,
+        "seed": run.config.seed,
+        "config_hash": fingerprint_of(run.units["report"], run.units),
+        **({"models_from": lenders} if lenders else {}),
+        **run.environment(),
+    }
+
+
+def measure_run(run: Workspace) -> ReportInputs:
+    """Evaluate the pairs of a run, and gather everything that its report is written from."""
+    config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
+    train, validation, filled_labels = run.data
+    sampler = load_sampler(run_dir / "palettes")
+    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
+    unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
     segmenters = config.segmenters
     arms = [
         ArmRun(
@@ -84,14 +131,14 @@ def make_report(
             description=ARMS[arm].description,
             seed=seed,
             steps=segmenters.steps,
-            confusion=read_confusion(run_dir / f"segmenters/{arm}/seed{seed}"),
-            metrics_path=run_dir / f"segmenters/{arm}/seed{seed}" / METRICS_FILE,
+            confusion=read_confusion(run_dir / segmenter_name(arm, seed)),
+            metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
             images_per_step=segmenters.batch_size * ((ARMS[arm].real != "none") + (ARMS[arm].synthetic is not None)),
         )
         for arm in segmenters.arms
         for seed in segmenters.seeds
     ]
-    real_folder = run_dir / f"segmenters/real/seed{segmenters.seeds[0]}"
+    real_folder = run_dir / judge_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
     # A folder may hold more pairs than this run's arms are trained with.
@@ -106,7 +153,7 @@ def make_report(
     shown = "full" if "full" in shards else config.generate.kinds[0]
     generated = FirstPairs(shards[shown], count)
     noise_samples, noise_difference = _noise_samples(
-        image_generator, filled_labels, train.table.num_classes, config.seed, fabric
+        image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
     )
     evidence = Evidence(
         FirstPairs(validation, count),
@@ -132,14 +179,15 @@ def make_report(
         },
         progress=progress,
     )
+    units = {name: unit for name, unit in run.run_units.items() if not isinstance(unit, ReportUnit)}
     # Of this run alone: a comparison of systems trains others in the same folders.
-    logs = {
-        name: run_dir / name / METRICS_FILE
-        for name in durations
-        if name.partition("/")[0] in ("layouts", "images", "finetuned")
-        and not read_record(run_dir / name / MANIFEST).get("comes_trained")
-    }
-    inputs = ReportInputs(
+    trained = [
+        unit
+        for unit in units.values()
+        if unit.stage in ("layouts", "images", "finetuned")
+        and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
+    ]
+    return ReportInputs(
         dataset={
             "name": train.name,
             "train": len(train),
@@ -168,22 +216,21 @@ def make_report(
             else {}
         ),
         training_curves={
-            name.partition("/")[2]: path for name, path in logs.items() if not name.startswith("finetuned/")
+            unit.part: run_dir / unit.name / METRICS_FILE for unit in trained if unit.stage != "finetuned"
         },
-        training_logs=logs,
-        durations=durations,
-        provenance=provenance,
+        training_logs={unit.name: run_dir / unit.name / METRICS_FILE for unit in trained},
+        durations={name: seconds_spent(run_dir, unit) for name, unit in units.items()},
+        provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
     )
-    return write_report(folder, inputs)
 
 
 def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:
     samples = []
     for row in itertools.islice(iterate_rows(folder), min(count, SHOWN_PAIRS)):
         source_image, source_label = None, None
-        if row.kind == "pseudo":
+        if PAIR_KINDS[row.kind].predicts:
             assert unlabelled is not None and row.source_id is not None
             source_image = np.asarray(unlabelled.images[unlabelled.ids.index(row.source_id)])
         elif row.source_id is not None:

@@ -3,27 +3,145 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from lightning_fabric import Fabric
+from torch import nn
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import Pairs, open_array
-from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
-from scenepalette.pipeline.config import SegmentersConfig
+from scenepalette.pipeline.config import RunConfig, SegmentersConfig
+from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.sections import settings_from
+from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
+from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, is_fetched, weights_file
 from scenepalette.segmenters.settings import SegmenterSettings
-from scenepalette.segmenters.train import train_segmenter
+from scenepalette.segmenters.train import size_problems, train_segmenter
+from scenepalette.training.loop import METRICS_FILE
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"
+FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION)
 EVALUATION_BATCH = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmenterUnit(Unit):
+    """The training of a segmenter, and its predictions on the real validation split.
+
+    Attributes:
+        arm: Name of the arm.
+        seed: Seed of the training.
+        pairs: The unit of the generated pairs that it takes, and how many of them; None if it takes none.
+        steps: Optimizer steps.
+    """
+
+    arm: str
+    seed: int
+    pairs: tuple[str, int] | None
+    steps: int
+
+    @classmethod
+    def of(
+        cls,
+        config: RunConfig,
+        sources: Sources,
+        name: str,
+        arm: str,
+        seed: int,
+        pairs: tuple[str, int] | None,
+        *,
+        steps: int | None = None,
+        stage: str = "segmenters",
+    ) -> SegmenterUnit:
+        """Return the unit of a name; `steps` are those of the configuration by default."""
+        settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
+        if settings["architecture"] == DEFAULT_ARCHITECTURE:
+            del settings["architecture"]  # the only one there was, and not named
+        if file := weights_file(config.segmenters.encoder_weights):
+            settings["encoder_weights"] = sources.file(file, name, "encoder_weights")
+        steps = steps or config.segmenters.steps
+        settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
+        inputs = ("data", *([pairs[0]] if pairs else []))
+        return cls(name, VERSION, settings, inputs, FILES, stage=stage, arm=arm, seed=seed, pairs=pairs, steps=steps)
+
+    @classmethod
+    def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:
+        """Return the units of all arms and seeds of a configuration."""
+        return [
+            cls.of(
+                config,
+                sources,
+                segmenter_name(arm, seed),
+                arm,
+                seed,
+                (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
+            )
+            for arm in config.segmenters.arms
+            for seed in config.segmenters.seeds
+        ]
+
+    @classmethod
+    def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return what is wrong with the segmenters, and with pre-trained weights, which are loaded once."""
+        problems = [
+            f"data.size: {text}"
+            for arm in dict.fromkeys(unit.arm for unit in units)
+            for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
+        ]
+        settings = settings_from(config.segmenters, SegmenterSettings)
+        if fetch and (settings.encoder_weights is not None or is_fetched(settings.encoder)):
+            try:
+                build_segmenter(settings, ClassTable.unnamed(2), settings.encoder_weights)
+            except ScenepaletteError as error:
+                problems += (
+                    [error.summary, *error.problems]
+                    if weights_file(settings.encoder_weights)
+                    else (error.problems or [error.summary])
+                )
+        return problems
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Train the segmenter and evaluate it."""
+        train, validation, _ = run.data
+        train_arm(
+            folder,
+            self.arm,
+            run.config.segmenters.model_copy(update={"steps": self.steps}),
+            train=train,
+            validation=validation,
+            synthetic=FirstPairs(ShardPairs(run.run_dir / self.pairs[0]), self.pairs[1]) if self.pairs else None,
+            seed=self.seed,
+            fabric=run.fabric,
+            progress=run.progress,
+            tensorboard=run.config.compute.tensorboard,
+        )
+
+
+def segmenter_name(arm: str, seed: int) -> str:
+    """Return the name of the unit of an arm and seed."""
+    return f"segmenters/{arm}/seed{seed}"
+
+
+def judge_of(config: RunConfig) -> str:
+    """Return the unit of the segmenter trained on real pairs whose features and predictions judge generated ones."""
+    return segmenter_name("real", config.segmenters.seeds[0])
+
+
+def load_judge(run: Workspace) -> nn.Module:
+    """Return the finished segmenter of `judge_of`."""
+    settings = arm_settings(run.config.segmenters, "real")
+    return load_segmenter(run.run_dir / judge_of(run.config), settings, run.data.train.table)
 
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:

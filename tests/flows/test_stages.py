@@ -26,9 +26,10 @@ from scenepalette.flows import artifacts, shards, stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 
 Results = Callable[[Path], dict[str, Any]]
@@ -196,7 +197,7 @@ def test_a_report_names_the_command_that_makes_it_again(
 
     monkeypatch.setattr(Run, "missing", noted)
     with pytest.raises(ScenepaletteError, match="enough"):
-        stages.make_stage(stage, str(tiny_recipe), str(tmp_path / "run"), ["seed=3"], {}, 0)
+        stages.make_stage(stage, stages.request_of(str(tiny_recipe), str(tmp_path / "run"), ["seed=3"]), 0)
     assert commands == [f"scenepalette {verb} {tiny_recipe} --set seed=3 --out {tmp_path / 'run'}"]
 
 
@@ -283,7 +284,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(tmp_path: Path) -> No
 
 def test_a_run_waits_for_the_run_directory(finished_run: Path, tiny_recipe: Path) -> None:
     with pytest.raises(ScenepaletteError, match="Another process is working"), exclusive(finished_run):
-        stages.make_stage("report", str(tiny_recipe), str(finished_run), [], {}, 0)
+        stages.make_stage("report", Request(str(tiny_recipe), out=finished_run), 0)
 
 
 @pytest.mark.usefixtures("server")
@@ -350,9 +351,8 @@ def test_what_a_runner_lacks_is_told_before_anything_runs(tmp_path: Path, monkey
     with pytest.raises(ConfigError, match=r"pip install 'scenepalette\[ray\]'"):
         ShardPool("ray").check()
     with pytest.raises(ConfigError, match="cluster_address: processes work on this machine alone"):
-        stages.make_stage(
-            "shards", "demo", str(tmp_path / "run"), [], {}, 0, ShardPool("processes", 1, "tcp://127.0.0.1:1")
-        )
+        pool = ShardPool("processes", 1, "tcp://127.0.0.1:1")
+        stages.make_stage("shards", Request("demo", out=tmp_path / "run"), 0, pool)
     assert not (tmp_path / "run").exists()
 
 

@@ -18,11 +18,12 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.models import row_models
+from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.report.comparison import comparison_page
 from scenepalette.pipeline.report.page import to_markdown
-from scenepalette.pipeline.run import Run, comparison_units_of, units_of
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.compare import row_models
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]
 
@@ -85,20 +86,18 @@ def test_rows_share_models_with_each_other_and_with_the_run() -> None:
     assert {"data", "palettes", "layouts/semantic-palette", "images/oasis", "segmenters/real/seed0"} <= shared
     assert all(main[name] == comparison[name] for name in shared)
     assert sum(name == "images/gaugan" for name in comparison) == 1
-    assert [row_models(config, name, ROWS[name]).image.unit for name in ("sb-gan", "baseline-1")] == [
-        "images/gaugan"
-    ] * 2
+    assert [row_models(config, name).image.unit for name in ("sb-gan", "baseline-1")] == ["images/gaugan"] * 2
 
 
 def test_all_layout_systems_get_the_budget_of_the_full_one() -> None:
     config = load_config("demo")
     full = config.layouts.full.settings()
-    for name, row in ROWS.items():
-        layout = row_models(config, name, row).layout
+    for name in ROWS:
+        layout = row_models(config, name).layout
         if layout is not None:
             assert (layout.settings.fade_steps, layout.settings.stable_steps) == (full.fade_steps, full.stable_steps)
             assert layout.settings.batch_sizes == full.batch_sizes
-    bare = row_models(config, "ablation-saa", ROWS["ablation-saa"]).layout
+    bare = row_models(config, "ablation-saa").layout
     assert bare is not None and bare.unit == "layouts/ablation-saa"
     assert (bare.settings.residual_fusion, bare.settings.soft_layouts, bare.settings.palettes) == (False, False, "real")
 

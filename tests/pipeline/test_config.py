@@ -10,8 +10,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.data.datasets import DATASETS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
-from scenepalette.pipeline.run import units_of
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:

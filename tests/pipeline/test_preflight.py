@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.streets.dataset import STREETS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.preflight import check_after_data, check_before
+from scenepalette.pipeline.plan import comparison_units_of, units_of
+from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import comparison_units_of, units_of
+from scenepalette.pipeline.workspace import PreparedData
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"
@@ -37,13 +37,8 @@ def config(tiny_recipe: Path) -> Config:
 def problems_before(config: RunConfig, *, finished: Sequence[str] = (), comparison: bool = False) -> tuple[str, ...]:
     """Return the problems that are found if some stages are finished."""
     units = comparison_units_of(config) if comparison else units_of(config)
-    left = [name for name in units if name.partition("/")[0] not in finished]
-    try:
-        check_before(config, left, wanted=["comparison/report" if comparison else "report"])
-    except ConfigError as error:
-        assert "nothing was begun" in error.summary
-        return error.problems
-    return ()
+    left = [unit for unit in units.values() if unit.stage not in finished]
+    return (*settings_problems(config, left), *device_problems(config, left))
 
 
 # (changes, the stage that needs what is missing, the beginning of the problem)
@@ -109,7 +104,8 @@ def test_a_gpu_that_is_not_there_is_told_to_those_who_compute(config: Config, mo
     wanted = config("compute.accelerator=cuda")
     (problem,) = problems_before(wanted)
     assert problem == "compute.accelerator: it is cuda, but torch sees no GPU; use cpu or auto"
-    check_before(wanted, ["data", "palettes"], wanted=["palettes"])
+    units = units_of(wanted)
+    assert device_problems(wanted, [units["data"], units["palettes"]]) == []
 
 
 def test_weights_that_cannot_be_had_are_told_before_anything_is_trained(
@@ -144,6 +140,10 @@ def test_what_stops_a_comparison_late_is_told_to_it_alone(changes: list[str], pr
     assert problems_before(wanted) == ()
 
 
+def data_of(train: Pairs, validation: Pairs) -> PreparedData:
+    return PreparedData(train, validation, train.labels)
+
+
 def pairs_of(count: int) -> Pairs:
     shape = (count, 32, 48)
     ids = [str(index) for index in range(count)]
@@ -173,18 +173,13 @@ def test_what_only_the_data_set_can_tell_is_told_before_anything_is_trained(
     changes: list[str], train: int, validation: int, problems: list[str], config: Config
 ) -> None:
     wanted = config(*changes)
-    units = [*units_of(wanted), *comparison_units_of(wanted)]
-    try:
-        check_after_data(wanted, pairs_of(train), pairs_of(validation), units)
-    except ConfigError as error:
-        assert error.summary == "What is asked for cannot be made for streets."
-        found = error.problems
-    else:
-        found = ()
+    units = (units_of(wanted) | comparison_units_of(wanted)).values()
+    found = data_problems(wanted, units, data_of(pairs_of(train), pairs_of(validation)))
     assert len(found) == len(problems)
     assert all(text.startswith(beginning) for text, beginning in zip(found, problems, strict=True))
 
 
 def test_counts_are_no_problem_of_units_that_are_finished(config: Config) -> None:
-    wanted = config()
-    check_after_data(wanted, pairs_of(1), replace(pairs_of(1), name="few"), ["shards/full", "segmenters/real/seed0"])
+    units = units_of(config())
+    left = [units["shards/full"], units["segmenters/real/seed0"]]
+    assert data_problems(config(), left, data_of(pairs_of(1), replace(pairs_of(1), name="few"))) == []

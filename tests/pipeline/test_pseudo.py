@@ -20,9 +20,10 @@ from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
-from scenepalette.pipeline.preflight import check_before
+from scenepalette.pipeline.plan import units_of
+from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.report import _samples
 from scenepalette.training.checkpoint import weights_hash
@@ -65,8 +66,8 @@ def test_what_pseudo_pairs_lack_is_told_at_once(tiny_config: RunConfig, tmp_path
     with pytest.raises(ConfigError, match=r"the arm 'real\+pseudo' needs pseudo pairs"):
         make_config(with_overrides(values, [MIXED]))
     config = make_config(with_overrides(values, [PSEUDO, MIXED, f"data.unlabelled={tmp_path / 'nowhere'}"]))
-    with pytest.raises(ConfigError, match=r"data\.unlabelled: there is no folder"):
-        check_before(config, list(units_of(config)), wanted=["report"])
+    (problem,) = settings_problems(config, units_of(config).values())
+    assert problem.startswith("data.unlabelled: there is no folder")
 
 
 def test_unlabelled_images_leave_all_other_units_as_they_are(

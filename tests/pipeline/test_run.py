@@ -24,8 +24,9 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig
+from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run import Run, comparison_units_of, units_of
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
 from scenepalette.pipeline.units import fingerprint_of
@@ -148,6 +149,21 @@ def test_new_shards_come_after_those_that_are_there() -> None:
         ShardPlan("train-00002-of-00004.parquet", 5, 4),
         ShardPlan("train-00003-of-00004.parquet", 9, 1),
     ]
+
+
+def test_data_are_read_once(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("palettes", "report", "shards/semi")
+    calls: list[Path] = []
+
+    def read(folder: Path) -> Any:
+        calls.append(folder)
+        return read_data(folder)
+
+    monkeypatch.setattr("scenepalette.pipeline.run.read_data", read)
+    make_stage("report", tiny_config, run_dir)
+    assert calls == [run_dir / "data"]
 
 
 def test_a_new_number_of_pairs_leaves_the_models_alone(

@@ -10,7 +10,6 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.run_directory.artifacts import read_record
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.units import (
-    Unit,
     begin,
     fingerprint_of,
     finish,
@@ -21,9 +20,18 @@ from scenepalette.pipeline.units import (
     timed,
     work_folder,
 )
+from scenepalette.pipeline.workspace import Unit, Workspace
 
-FIRST = Unit("first", 1, {"size": (2, 3)})
-SECOND = Unit("second", 1, {"steps": 5}, ("first",))
+
+class Idle(Unit):
+    """A unit whose files the test writes."""
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        raise AssertionError("it is never made")
+
+
+FIRST = Idle("first", 1, {"size": (2, 3)})
+SECOND = Idle("second", 1, {"steps": 5}, ("first",))
 UNITS = {"first": FIRST, "second": SECOND}
 
 

@@ -20,10 +20,10 @@ from scenepalette.data.datasets import open_dataset
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
-from scenepalette.pipeline.preflight import check_before
+from scenepalette.pipeline.plan import units_of
+from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import units_of
 
 HEIGHT, WIDTH = 16, 24
 CLASSES = "name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n"
@@ -310,7 +310,7 @@ def test_a_damaged_configuration_is_refused_before_a_run_and_by_the_doctor(case:
     path.write_bytes(CONFIGS[case])
     with pytest.raises(ConfigError) as caught:
         config = load_config(str(path))
-        check_before(config, list(units_of(config)), wanted=["report"])
+        raise ConfigError("It cannot be run.", settings_problems(config, units_of(config).values()))
     str(caught.value).encode()
     diagnosis = examine(Request(str(path)), measured=False)
     (check,) = diagnosis.checks

@@ -23,8 +23,8 @@ from scenepalette.pipeline.doctor.resources import (
     needs_of,
     show_bytes,
 )
-from scenepalette.pipeline.models import layout_model
 from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.stages.layouts import layout_model
 from scenepalette.training.checkpoint import CheckpointFolder
 
 

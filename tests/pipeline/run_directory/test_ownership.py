@@ -253,7 +253,7 @@ def test_an_interrupted_extension_leaves_a_readable_set_and_is_resumed(
     run = Run(more, run_dir)
     with exclusive(run_dir):
         run.begin("shards/full")
-        plan = run.shard_plans("shards/full")[0]
+        plan = run.pairs("shards/full").plans(run)[0]
         make_shard(folder, plan, run.pair_maker("shards/full"), more.generate, run.progress)
     assert (plan.name, plan.first) == ("train-00003-of-00008.parquet", 10)
     assert verify_shards(folder) == [] and read_manifest(folder)["rows"] == 10

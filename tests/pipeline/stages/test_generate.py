@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
+import pytest
 
 from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.cards.dataset_card import label_origins_of
+from scenepalette.data.cards.documents import mend_documents
 from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.shards.checking import verify_shards
+from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import Row
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import finish_shards, make_shard
+from scenepalette.pipeline.stages.images import ImageModel
+from scenepalette.pipeline.stages.layouts import LayoutModel
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -44,7 +54,7 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
     config, maker = GenerateConfig(pairs=2, kinds=("semi",)), SimpleNamespace(rows=rows, train=train)
     finish_shards(
         tmp_path,
-        "semi",
+        PAIR_KINDS["semi"],
         config,
         train=train,
         unlabelled=None,
@@ -71,3 +81,52 @@ def test_a_manifest_says_what_its_rows_were_made_from_and_with(finished_run: Pat
     for name in ("data/images-train.npy", "data/labels-train.npy", "palettes/sampler.json"):
         assert extra["files"][name] == sha256_of_file(finished_run / name)
     assert {"hardware", "precision", "python", "torch", "numpy", "pillow", "pyarrow"} == extra["environment"].keys()
+
+
+class Mirrored(PairKind):
+    """Real layouts, seen in a mirror."""
+
+    name = "mirrored"
+    card = KindCard(making="The layout of a row is that of `source_id` in a mirror.", labels="Labels were mirrored.")
+    caption = "Mirrored layouts."
+
+    def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
+        real = maker.real_layouts(indices)
+        return real._replace(labels=real.labels.flip(2), painted=real.painted.flip(2))
+
+
+def test_a_new_kind_is_a_class_and_its_registration(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("report", "segmenters", "shards")
+    with monkeypatch.context() as patch:
+        patch.setitem(PAIR_KINDS, "mirrored", Mirrored())
+        generation = tiny_config.generate.model_copy(update={"kinds": ("mirrored",)})
+        segmenters = tiny_config.segmenters.model_copy(update={"arms": ("real",)})
+        run = Run(tiny_config.model_copy(update={"generate": generation, "segmenters": segmenters}), run_dir)
+        run.make(run.names_of("shards"))
+    # Readers know of it what its shards say.
+    folder = run_dir / "shards/mirrored"
+    assert verify_shards(folder) == []
+    train, _, _ = run.data
+    rows = list(iterate_rows(folder))
+    assert len(rows) == tiny_config.generate.pairs
+    for row in rows:
+        np.testing.assert_array_equal(row.label, train.labels[train.ids.index(str(row.source_id))][:, ::-1])
+    card = (folder / "README.md").read_text()
+    assert Mirrored.card.making in card and label_origins_of(read_manifest(folder)) == "Labels were mirrored."
+    (folder / "README.md").unlink()
+    assert mend_documents(folder) and (folder / "README.md").read_text() == card
+
+
+def test_no_network_is_loaded_to_write_a_card(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("report", "segmenters")
+    (run_dir / "shards/full/manifest.json").unlink()
+    for model in (LayoutModel, ImageModel):
+        monkeypatch.setattr(model, "load", lambda *arguments: pytest.fail("a network was loaded"))
+    run = Run(tiny_config, run_dir)
+    run.begin("shards/full")
+    run.finish("shards/full")
+    assert run.is_finished("shards/full") and verify_shards(run_dir / "shards/full") == []

@@ -18,7 +18,8 @@ from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.systems.oasis import OasisGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.pair_maker import PairMaker
+from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteControls, fit_palette_sampler
 
 SIZE = (12, 16)
@@ -38,7 +39,7 @@ def make_maker(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Callable[...
             ClassTable.unnamed(3), SIZE, replace(SMALL, **(changes or {}))
         )
         return PairMaker(
-            kind="partial" if LAYOUT_SYSTEMS[system].partial else "full",
+            kind=PAIR_KINDS["partial" if LAYOUT_SYSTEMS[system].partial else "full"],
             seed=5,
             train=pairs,
             filled_labels=filled,
@@ -128,7 +129,7 @@ def test_pseudo_rows_are_predicted_from_unlabelled_images_each_pass_in_another_o
     unlabelled = UnlabelledImages(pictures, ["a.png", "b.png", "c/d.jpg", "e.png"], "drives")
     maker = replace(
         make_maker("semantic-palette"),
-        kind="pseudo",
+        kind=PAIR_KINDS["pseudo"],
         layout_generator=None,
         layout_model="critic",
         unlabelled=unlabelled,

@@ -1,0 +1,1 @@
+"""Kinds of layout-image pairs, one a file, and their mass production."""

@@ -1,0 +1,211 @@
+"""Mass production of layout-image pairs: what all kinds share. A row is a function of (seed, index)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, NamedTuple
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
+from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.labels import one_hot, soft_to_label
+from scenepalette.data.shards.kinds import KindCard
+from scenepalette.data.shards.schema import Row, palette_of_label, row_id
+from scenepalette.data.unlabelled import UnlabelledImages
+from scenepalette.generators.images.base import ImageGenerator
+from scenepalette.generators.images.noise import NoiseScheme
+from scenepalette.generators.layouts.crops import CropMode, EditBox
+from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.settings import Edits
+from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
+from scenepalette.training.arms import Arm
+
+Labeller = Callable[[Tensor], Tensor]
+
+
+class Layouts(NamedTuple):
+    """The layouts of B rows of H x W pixels and K classes.
+
+    Attributes:
+        labels: int64 [B, H, W], class ids as they are stored; 255 where a pixel has no label.
+        painted: int64 [B, H, W], class ids that images are made for; every pixel has one.
+        targets: float [B, K], the class shares that were asked for.
+        sources: Real sample, or unlabelled image, behind each row; None where there is none.
+        boxes: Part that was made anew of each row, or None.
+    """
+
+    labels: Tensor
+    painted: Tensor
+    targets: np.ndarray
+    sources: Sequence[str | None]
+    boxes: Sequence[EditBox | None]
+
+
+class PairKind(ABC):
+    """A kind of pairs: where its layouts come from, which arms train on it, and what is said of it.
+
+    A new kind is a subclass in a file of its own and a line in `generators/pairs/registry.py`.
+    """
+
+    name: ClassVar[str]
+    """Name in the configuration, run directories and shards: lower case."""
+    card: ClassVar[KindCard]
+    """What data set cards say of it."""
+    caption: ClassVar[str]
+    """What a report says below a figure of it."""
+    arms: ClassVar[Mapping[str, Arm]] = {}
+    """Arms that train on it, by name."""
+    by_default: ClassVar[bool] = False
+    """Whether it is made unless a configuration says otherwise."""
+    layout_section: ClassVar[Literal["full", "partial"] | None] = None
+    """The section of the configuration whose layout generator it needs; None if layouts are real or predicted."""
+    predicts: ClassVar[bool] = False
+    """Whether an image system's discriminator predicts its layouts from images without labels."""
+
+    @abstractmethod
+    def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
+        """Return the layouts of B rows, each a function of the maker's seed and the row's index.
+
+        Args:
+            maker: Has the models and the data.
+            indices: B indices of rows.
+            randoms: A source of randomness for each of them.
+        """
+
+
+@dataclass(frozen=True)
+class PairMaker:
+    """Makes the rows of one kind.
+
+    Attributes:
+        kind: The kind.
+        seed: The run's seed.
+        train: Real training pairs; their class table is that of the rows.
+        filled_labels: uint8 [N, H, W], their labels with ignored pixels filled.
+        sampler: Where the palettes of full layouts, and of layouts that are added to, come from.
+        image_generator: Layout to image, in eval mode on the fabric's device.
+        image_model: Its content hash.
+        layout_generator: The generator of full or partial layouts; None for semi and pseudo.
+        layout_model: Its content hash, for pseudo that of the network that labels; None for semi.
+        fabric: Device and precision.
+        noise_scheme: How the images' noise is drawn; None for the image system's usual way.
+        projection: How palettes are put on the simplex.
+        controls: Wishes about the sampled palettes.
+        crop_mode: Where partial edits happen, if they replace.
+        edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
+        unlabelled: Images whose layouts are predicted; for pseudo only.
+        labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
+        collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
+    """
+
+    kind: PairKind
+    seed: int
+    train: Pairs
+    filled_labels: np.ndarray
+    sampler: PaletteSampler
+    image_generator: ImageGenerator
+    image_model: str
+    layout_generator: FullLayoutGenerator | PartialLayoutGenerator | None
+    layout_model: str | None
+    fabric: Fabric
+    noise_scheme: NoiseScheme | None = None
+    projection: Projection = "clip"
+    controls: PaletteControls = field(default_factory=PaletteControls)
+    crop_mode: CropMode = "band"
+    edits: Edits = "replace"
+    unlabelled: UnlabelledImages | None = None
+    labeller: Labeller | None = None
+    collection: str = "00000000"
+
+    def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
+        """Yield rows `first` to `first + count - 1`.
+
+        Args:
+            first: Index of the first row.
+            count: Number of rows.
+            batch_size: Rows generated at once.
+        """
+        for start in range(first, first + count, batch_size):
+            indices = list(range(start, min(start + batch_size, first + count)))
+            with torch.inference_mode(), self.fabric.autocast():
+                rows = self._batch(indices)
+            yield from rows  # outside: whoever takes them must not find gradients switched off
+
+    def _batch(self, indices: list[int]) -> list[Row]:
+        randoms = [numpy_generator(self.seed, "generate", self.kind.name, index) for index in indices]
+        layouts = self.kind.layouts(self, indices, randoms)
+        images = images_to_uint8(self._images(layouts.painted, indices))
+        labels = layouts.labels.numpy().astype(np.uint8)
+        return [
+            Row(
+                id=row_id(self.kind.name, self.collection, index),
+                image=images[i],
+                label=labels[i],
+                kind=self.kind.name,
+                palette_target=layouts.targets[i],
+                palette_achieved=palette_of_label(labels[i], self.num_classes),
+                source_id=layouts.sources[i],
+                edit_box=layouts.boxes[i],
+                seed=self.seed,
+                index=index,
+                layout_model=self.layout_model,
+                image_model=self.image_model,
+            )
+            for i, index in enumerate(indices)
+        ]
+
+    @property
+    def num_classes(self) -> int:
+        """K."""
+        return self.train.table.num_classes
+
+    def choose_sources(self, indices: list[int], count: int) -> list[int]:
+        """Return which of `count` samples each row is made from: all equally often, each pass in another order.
+
+        Neighbouring files are often frames of one video; few rows shall not come from the first of them alone.
+        """
+        return [int(epoch_batch(count, 1, index, self.seed, f"generate-{self.kind.name}")[0]) for index in indices]
+
+    def real_layouts(self, indices: list[int]) -> Layouts:
+        """Return layouts of the training split as they are; ignored pixels are filled in what is painted."""
+        chosen = self.choose_sources(indices, len(self.train))
+        labels = self.train.labels[chosen]
+        return Layouts(
+            labels=torch.from_numpy(labels.astype(np.int64)),
+            painted=torch.from_numpy(self.filled_labels[chosen].astype(np.int64)),
+            targets=np.stack([palette_of_label(label, self.num_classes) for label in labels]),
+            sources=[self.train.ids[position] for position in chosen],
+            boxes=[None] * len(indices),
+        )
+
+    def sample_palettes(self, randoms: list[np.random.Generator]) -> np.ndarray:
+        """Return a palette for each row, [B, K]."""
+        return np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
+
+    def generate_layouts(self, indices: list[int], randoms: list[np.random.Generator], *condition: Tensor) -> Tensor:
+        """Return label maps from the layout generator, each from its own sources of noise and drawn classes.
+
+        Args:
+            indices: B indices of rows.
+            randoms: A source of randomness for each of them.
+            condition: What the generator takes beside its noise, on the device.
+        """
+        assert self.layout_generator is not None
+        features = self.layout_generator.noise_features
+        vectors = np.stack([random.standard_normal(features, np.float32) for random in randoms])
+        noise = torch.from_numpy(vectors).to(self.fabric.device)
+        generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
+        return soft_to_label(self.layout_generator(noise, *condition, generators=generators).layout).cpu()
+
+    def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
+        layout = layout.to(self.fabric.device)
+        generators = [torch_generator(self.seed, "generate", self.kind.name, "noise", index) for index in indices]
+        noise = self.image_generator.sample_noise(self.noise_scheme, layout, generators)
+        condition = one_hot(layout, self.num_classes)
+        return self.image_generator(condition, noise).float().cpu()

@@ -1,0 +1,50 @@
+"""Full pairs: layout and image are both generated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import numpy as np
+import torch
+
+from scenepalette.data.shards.kinds import KIND_CARDS
+from scenepalette.generators.layouts.networks import FullLayoutGenerator
+from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
+from scenepalette.training.arms import Arm
+
+
+class Full(PairKind):
+    """Layouts drawn for sampled palettes (Semantic Palette, section 3)."""
+
+    name = "full"
+    card = KIND_CARDS["full"]
+    caption = "Layout and image both generated. Bars: achieved class shares; black lines: the shares asked for."
+    arms: ClassVar[Mapping[str, Arm]] = {
+        "syn": Arm("generated pairs alone (GAN-train)", real="none", synthetic="full"),
+        "syn-advent": Arm(
+            "generated pairs, and real images without labels by AdvEnt",
+            real="unlabelled",
+            synthetic="full",
+            adaptation="advent",
+        ),
+        "syn-minent": Arm(
+            "generated pairs, and real images without labels by MinEnt",
+            real="unlabelled",
+            synthetic="full",
+            adaptation="minent",
+        ),
+        "real+syn": Arm("real and generated pairs", synthetic="full"),
+        "real+syn-advent": Arm("real and generated pairs, AdvEnt", synthetic="full", adaptation="advent"),
+        "real+syn-minent": Arm("real and generated pairs, MinEnt", synthetic="full", adaptation="minent"),
+    }
+    by_default = True
+    layout_section = "full"
+
+    def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
+        """Draw layouts for sampled palettes."""
+        assert isinstance(maker.layout_generator, FullLayoutGenerator)
+        palettes = maker.sample_palettes(randoms)
+        target = torch.from_numpy(palettes).float().to(maker.fabric.device)
+        layout = maker.generate_layouts(indices, randoms, target)
+        return Layouts(layout, layout, palettes, [None] * len(indices), [None] * len(indices))

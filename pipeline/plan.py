@@ -1,0 +1,94 @@
+"""Which units a configuration has, each after those that it reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.run_directory.borrowing import BorrowedUnit
+from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.stages.compare import comparison_units, row_models
+from scenepalette.pipeline.stages.data import DataUnit, UnlabelledUnit
+from scenepalette.pipeline.stages.finetune import FinetunedUnit
+from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
+from scenepalette.pipeline.stages.images import ImagesUnit
+from scenepalette.pipeline.stages.layouts import LayoutsUnit
+from scenepalette.pipeline.stages.palettes import PalettesUnit
+from scenepalette.pipeline.stages.report import ReportUnit
+from scenepalette.pipeline.stages.segment import SegmenterUnit, judge_of
+from scenepalette.pipeline.workspace import Unit
+
+
+def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return all units of a run by name, each after those that it reads.
+
+    Args:
+        config: The configuration.
+        sources: Identities of what is read from outside; without them, what would be read for the first time.
+    """
+    sources = sources or Sources()
+    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
+    pairs = PairsUnit.of_kinds(config)
+    units: list[Unit] = [
+        DataUnit.of(config, sources),
+        *([UnlabelledUnit.of(config, sources)] if predicted else []),
+        PalettesUnit.of(config),
+        *_model_units(config, sources, [unit.models for unit in pairs]),
+        *pairs,
+        *SegmenterUnit.of_arms(config, sources),
+    ]
+    return _in_order([*units, ReportUnit.of(config, sources, units)])
+
+
+def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return the units of the comparison of systems, by name, each after those that it reads.
+
+    Models that a run has as well are the same units, made once for both.
+
+    Args:
+        config: The configuration.
+        sources: As for `units_of`.
+    """
+    sources = sources or Sources()
+    shared = units_of(config, sources)
+    models = [row_models(config, name) for name in config.compare.rows]
+    units = [shared[name] for name in shared if name in ("data", "palettes", judge_of(config))]
+    units += _model_units(config, sources, models)
+    return _in_order([*units, *comparison_units(config, sources)])
+
+
+def _model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels]) -> list[Unit]:
+    """Return the units of the models that pairs are made with, each once: layouts, images, and both fine-tuned."""
+    layouts: dict[str, Unit] = {}
+    images: dict[str, Unit] = {}
+    finetuned: dict[str, Unit] = {}
+    for made_by in models:
+        layout, image, name = made_by.layout, made_by.image, made_by.finetuned
+        images[image.unit] = ImagesUnit.of(config, sources, image)
+        if layout is not None:
+            layouts[layout.unit] = LayoutsUnit.of(config, layout)
+            if name is not None:
+                finetuned[name] = FinetunedUnit.of(config, sources, name, layout, image)
+    units = [*layouts.values(), *images.values(), *finetuned.values()]
+    lender = config.models_from
+    if lender is None:
+        return units
+    weights = {unit.name: sources.borrowed(lender, unit) for unit in units}
+    return [BorrowedUnit.of(unit, lender, lent) if (lent := weights[unit.name]) else unit for unit in units]
+
+
+def _in_order(units: list[Unit]) -> dict[str, Unit]:
+    """Return units by name, each moved behind those that it reads and otherwise as given."""
+    by_name = {unit.name: unit for unit in units}
+    ordered: dict[str, Unit] = {}
+
+    def place(unit: Unit) -> None:
+        if unit.name not in ordered:
+            for name in unit.inputs:
+                place(by_name[name])
+            ordered[unit.name] = unit
+
+    for unit in units:
+        place(unit)
+    return ordered

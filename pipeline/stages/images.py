@@ -1,0 +1,222 @@
+"""Stage images: train the generators of images for layouts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from scenepalette.common.errors import AbsentError, ConfigError
+from scenepalette.common.untrusted import short
+from scenepalette.data.classes import ClassTable
+from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
+from scenepalette.generators.images.loading import (
+    DISCRIMINATOR_WEIGHTS,
+    WEIGHTS,
+    load_image_discriminator,
+    load_image_generator,
+)
+from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels.passes import prepare_for_inference
+from scenepalette.generators.pairs.base import Labeller
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.preflight import network_problem
+from scenepalette.pipeline.run_directory.sources import Sources, is_there
+from scenepalette.pipeline.stages.segment import judge_of, load_judge
+from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.segmenters.model import feature_maps
+from scenepalette.training.fabric import inference_type
+from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
+
+VERSION = 3
+FILES = (WEIGHTS, DISCRIMINATOR_WEIGHTS, METRICS_FILE)
+
+
+@dataclass(frozen=True)
+class ImageModel:
+    """An image generator of a run.
+
+    Attributes:
+        unit: Its folder in the run directory.
+        system: Name of its system.
+        settings: Numbers of its training.
+    """
+
+    unit: str
+    system: str
+    settings: ImageSettings
+
+    def load(self, run: Workspace, weights: Path | None = None) -> ImageGenerator:
+        """Return the finished generator on the run's device, ready for inference.
+
+        Args:
+            run: The run that has it.
+            weights: Where its weights are, by default those of its training.
+        """
+        train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
+        network = load_image_generator(path, self.system, train.table, train.size, self.settings)
+        run.fabric.to_device(network)
+        return prepare_for_inference(network, inference_type(run.fabric))
+
+    def discriminator_weights(self, run_dir: Path) -> Path:
+        """Return the weights of the discriminator that the generator was trained against."""
+        return run_dir / self.unit / DISCRIMINATOR_WEIGHTS
+
+    def load_discriminator(self, run: Workspace) -> nn.Module:
+        """Return the discriminator that the generator was trained against, on the run's device."""
+        train = run.data.train
+        discriminator = load_image_discriminator(
+            self.discriminator_weights(run.run_dir), self.system, train.table, train.size, self.settings
+        )
+        return run.fabric.to_device(discriminator)
+
+    def labeller(self, run: Workspace) -> Labeller:
+        """Return what predicts the label maps of images: the discriminator, as a segmenter.
+
+        Raises:
+            ConfigError: The discriminator does not label pixels.
+        """
+        predict = find_image_system(self.system).predict_labels
+        if predict is None:
+            raise ConfigError(f"The discriminator of {self.system} does not label pixels. Choose another system.")
+        return partial(predict, self.load_discriminator(run))
+
+    def problem(self, size: tuple[int, int], table: ClassTable | None = None) -> str | None:
+        """Return what keeps the model from being built at the size of the data, for its classes once they are known."""
+        system, table = IMAGE_SYSTEMS[self.system], table or ClassTable.unnamed(2)
+
+        def build() -> None:
+            system.build_generator(table, size, self.settings).choose_scheme(self.settings.noise_scheme)
+
+        if (problem := network_problem(self.system, build)) is not None:
+            return problem
+        if self.settings.augment and not system.augmentable:
+            return f"images.augment: {self.system} compares images pixel by pixel; leave it out"
+        return None
+
+
+def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
+    """Return the run's image generator, or another one of its configuration by the name of its system."""
+    name = system or config.images.system
+    return ImageModel(f"images/{name}", name, config.images.settings(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagesUnit(Unit):
+    """The training of an image generator.
+
+    Attributes:
+        model: What is trained.
+    """
+
+    shared: ClassVar[bool] = True
+
+    model: ImageModel
+
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources, model: ImageModel) -> ImagesUnit:
+        """Return the unit of a model."""
+        features = feature_settings(config, sources, model.system, model.unit)
+        settings = {**settings_of_result(model.settings), **features, "seed": config.seed}
+        inputs = ("data", *feature_inputs(config, model.system))
+        return cls(model.unit, VERSION, settings, inputs, FILES, stage="images", model=model)
+
+    @property
+    def comes_trained(self) -> bool:
+        """Whether there is nothing to train."""
+        return find_image_system(self.model.system).build_objective is None
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Of every step."""
+        return [self.model.settings.batch_size]
+
+    @classmethod
+    def problems(cls, units: Sequence[ImagesUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Say if weights of a perceptual loss are not there."""
+        return feature_problems(config, [unit.model.system for unit in units])
+
+    def record(self) -> Mapping[str, Any]:
+        """Return whether the system came trained."""
+        return {"comes_trained": True} if self.comes_trained else {}
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Train the generator."""
+        train, _, filled_labels = run.data
+        train_image_generator(
+            folder,
+            self.model.system,
+            self.model.settings,
+            pairs=train,
+            filled_labels=filled_labels,
+            features=load_features(run, self.model.system),
+            seed=run.config.seed,
+            fabric=run.fabric,
+            progress=run.progress,
+            tensorboard=run.config.compute.tensorboard,
+            ranks=run.ranks,
+        )
+
+
+class SegmenterFeatures(FeatureNetwork):
+    """The encoder of a segmenter trained on the real pairs; the documented substitute for VGG-19."""
+
+    description = "encoder of the segmenter trained on real pairs (VGG-19 weights were not available)"
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        """Use the encoder of `segmenter`, a result of `train_segmenter`."""
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map B3HW in [-1, 1] to the encoder's feature maps, without the image itself."""
+        return feature_maps(self.segmenter, image)
+
+
+def feature_inputs(config: RunConfig, system: str) -> tuple[str, ...]:
+    """Return the units that a system's perceptual loss may need: VGG-19 has none, its substitute is a segmenter."""
+    return (judge_of(config),) if find_image_system(system).perceptual else ()
+
+
+def feature_settings(config: RunConfig, sources: Sources, system: str, unit: str) -> dict[str, Any]:
+    """Return what identifies a unit by the weights that its perceptual loss is to use, if any are named."""
+    weights = config.images.vgg_weights
+    if weights is None or not find_image_system(system).perceptual:
+        return {}
+    return {"vgg_weights": sources.file(weights, unit, "vgg_weights")}
+
+
+def feature_problems(config: RunConfig, systems: Sequence[str]) -> list[str]:
+    """Say if weights are named for the perceptual losses of systems and are not there."""
+    weights = config.images.vgg_weights
+    if weights is None or is_there(weights.is_file) or not any(IMAGE_SYSTEMS[name].perceptual for name in systems):
+        return []
+    return [f"images.vgg_weights: there is no file {short(str(weights))}"]
+
+
+def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
+    """Return what a system's perceptual loss compares; None if it has no such loss.
+
+    VGG-19's features where its weights can be had; else, said in one line, those of the run's own segmenter.
+    """
+    chosen = find_image_system(system)
+    if not chosen.perceptual:
+        return None
+    try:
+        return load_vgg19(run.config.images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
+    except AbsentError as absent:
+        print(
+            f"{absent} The perceptual loss compares features of the segmenter trained on real pairs instead. Give "
+            "images.vgg_weights for VGG-19.",
+            file=sys.stderr,
+            flush=True,
+        )
+    return SegmenterFeatures(load_judge(run))

@@ -1,0 +1,213 @@
+"""A unit of work, and the workspace that it is made in: what every stage of `pipeline/stages/` is written against."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shlex
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple, Self
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.data.arrays import Pairs
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.run_directory.artifacts import check_contents
+from scenepalette.training.fabric import computes_bfloat16, make_fabric
+from scenepalette.training.ranks import ALONE, Ranks
+
+
+@dataclass(frozen=True)
+class Unit(ABC):
+    """One folder of the run directory, what identifies its content, and the work that fills it.
+
+    Each stage has a class of units in `pipeline/stages/`.
+
+    Attributes:
+        name: Path of the folder within the run directory, for example "layouts/semantic-palette".
+        version: Raised when a change of the code changes the unit's results.
+        settings: JSON values that identify the result.
+        inputs: Names of the units whose results are read.
+        files: Glob patterns of the result's files, which the manifest lists; manifests of shards have their own list.
+        rows: Of pairs: how many are wanted. They do not identify the result, since more can be added to it.
+        renewed: Whether the unit is made anew, in place of an earlier result, whenever settings or inputs change: what
+            costs little and shows what else there is.
+        resumable: Whether an interrupted unit has partial results that the same command resumes from.
+        stage: What a verb asks for, for example "layouts": all units of that stage.
+    """
+
+    name: str
+    version: int
+    settings: Mapping[str, Any]
+    inputs: tuple[str, ...] = ()
+    files: tuple[str, ...] = ("*",)
+    rows: int | None = None
+    renewed: bool = False
+    resumable: bool = True
+    stage: str = ""
+
+    shared: ClassVar[bool] = False
+    """Whether processes that were started together share the work: batches of a training, or shards."""
+    computes: ClassVar[bool] = True
+    """Whether the work needs the device; else it reads and counts."""
+
+    @property
+    def part(self) -> str:
+        """The unit's name within its stage, for example "semantic-palette"; empty for a stage's only unit."""
+        return self.name.removeprefix(self.stage).removeprefix("/")
+
+    @property
+    def batch_sizes(self) -> list[int]:
+        """Of a training whose batches processes share: their sizes."""
+        return []
+
+    @classmethod
+    def problems(cls, units: Sequence[Self], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return what, before anything is made, can be known to keep units from being made; one text each.
+
+        Args:
+            units: Units of this class that are still to be made, one or more.
+            config: The run's configuration.
+            fetch: Whether pre-trained weights may be downloaded to see that they can be had.
+        """
+        return []
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[Self], config: RunConfig, data: PreparedData) -> list[str]:
+        """Return what only the prepared data set can tell; see `problems`."""
+        return []
+
+    def begin(self, run: Workspace) -> None:
+        """Prepare the folder, which is marked as begun; nobody else writes into it."""
+        return
+
+    @abstractmethod
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Fill the unit's folder; the units that it reads are finished.
+
+        Args:
+            run: Where and with what.
+            folder: Where to write: the unit's folder, or one that takes its place once it is finished.
+
+        Raises:
+            ScenepaletteError: Anything that a user can mend.
+        """
+
+    def record(self) -> Mapping[str, Any]:
+        """Return what the unit's manifest says beside what identifies it."""
+        return {}
+
+    def manifest_writer(self, run: Workspace) -> Callable[[dict[str, Any]], None] | None:
+        """Return what writes the manifest from the fields that identify the unit, where it has a form of its own."""
+        return None
+
+
+class PreparedData(NamedTuple):
+    """The labelled data set as the unit "data" keeps it.
+
+    Attributes:
+        train: Real training pairs.
+        validation: Real validation pairs.
+        filled_labels: uint8 [N, H, W], the training labels with ignored pixels filled.
+    """
+
+    train: Pairs
+    validation: Pairs
+    filled_labels: np.ndarray
+
+
+@dataclass
+class Workspace(ABC):
+    """What the making of a unit needs beside the unit itself.
+
+    Attributes:
+        config: What to make.
+        run_dir: Where.
+        progress: Watches long work.
+        command: The command that the report names for making it again.
+        ranks: The processes that all have this run; they share trainings of generators, and shards, and the first of
+            them does everything else.
+    """
+
+    config: RunConfig
+    run_dir: Path
+    progress: Progress = NO_PROGRESS
+    command: str = field(default_factory=lambda: shlex.join(["scenepalette", *sys.argv[1:]]))
+    ranks: Ranks = ALONE
+
+    @property
+    @abstractmethod
+    def run_units(self) -> dict[str, Unit]:
+        """The units of the run by name, without those of the comparison."""
+
+    @property
+    @abstractmethod
+    def comparison_units(self) -> dict[str, Unit]:
+        """The units of the comparison of systems by name, with those that it shares with the run."""
+
+    @property
+    @abstractmethod
+    def data(self) -> PreparedData:
+        """The prepared data set, read once.
+
+        Raises:
+            DataError: A file of the unit "data" is missing or not what was written.
+        """
+
+    @property
+    def units(self) -> dict[str, Unit]:
+        """All units by name, those of the comparison behind those of the run."""
+        return self.run_units | self.comparison_units
+
+    @cached_property
+    def fabric(self) -> Fabric:
+        """This process's device, and precision."""
+        compute = self.config.compute
+        if compute.threads is not None:
+            torch.set_num_threads(compute.threads)
+        accelerator = compute.accelerator
+        if accelerator == "auto":
+            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        precision = compute.precision
+        if precision == "auto":
+            precision = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
+        return make_fabric(accelerator, precision, self.ranks.local)
+
+    def check_inputs(self, name: str) -> None:
+        """Compare the files that a unit is made from with the manifests beside them; files are read once a process.
+
+        Raises:
+            ScenepaletteError: One of them is damaged.
+        """
+        for other in self.units[name].inputs:
+            check_contents(self.run_dir / other)
+
+    def environment(self) -> dict[str, str]:
+        """Return what rounding and the bytes of pictures depend on beside code and settings."""
+        device = torch.cuda.get_device_name() if self.fabric.device.type == "cuda" else _processor()
+        return {
+            "hardware": f"{device}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
+            "precision": str(self.fabric._precision.precision),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},
+        }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

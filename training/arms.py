@@ -1,0 +1,27 @@
+"""An arm: how a segmenter's training data is composed of real and generated pairs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Adaptation = Literal["none", "advent", "minent"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way to compose a segmenter's training data (Semantic Palette, tables 1 to 3).
+
+    Attributes:
+        description: What the arm trains on, in a few words.
+        real: How real pairs take part: with their labels, as unlabelled images, or not at all.
+        synthetic: Kind of generated pairs that take part, or None. An arm with both draws one batch of each a step.
+        adaptation: Domain adaptation between real and synthetic batches.
+        augmentation: Its own choice of augmentation, or None for the one that all arms share.
+    """
+
+    description: str
+    real: Literal["labelled", "unlabelled", "none"] = "labelled"
+    synthetic: str | None = None
+    adaptation: Adaptation = "none"
+    augmentation: Literal["flip", "standard"] | None = None
