@@ -89,9 +89,9 @@ class ImageModel:
             raise ConfigError(f"The discriminator of {self.system} does not label pixels. Choose another system.")
         return partial(predict, self.load_discriminator(run))
 
-    def problem(self, size: tuple[int, int], table: ClassTable | None = None) -> str | None:
-        """Return what keeps the model from being built at the size of the data, for its classes once they are known."""
-        system, table = IMAGE_SYSTEMS[self.system], table or ClassTable.unnamed(2)
+    def problem(self, size: tuple[int, int]) -> str | None:
+        """Return what keeps the model from being built at the size of the data."""
+        system, table = IMAGE_SYSTEMS[self.system], ClassTable.unnamed(2)
 
         def build() -> None:
             system.build_generator(table, size, self.settings).choose_scheme(self.settings.noise_scheme)

@@ -53,13 +53,13 @@ class LayoutModel:
         run.fabric.to_device(network)
         return prepare_for_inference(network, inference_type(run.fabric))
 
-    def problem(self, size: tuple[int, int], table: ClassTable | None = None) -> str | None:
-        """Return what keeps the model from being built at the size of the data, for its classes once they are known."""
-        system, classes = LAYOUT_SYSTEMS[self.system], table or ClassTable.unnamed(2)
+    def problem(self, size: tuple[int, int]) -> str | None:
+        """Return what keeps the model from being built at the size of the data."""
+        system, table = LAYOUT_SYSTEMS[self.system], ClassTable.unnamed(2)
         return network_problem(
             self.system,
             lambda: [
-                build(classes, size, self.settings) for build in (system.build_generator, system.build_discriminator)
+                build(table, size, self.settings) for build in (system.build_generator, system.build_discriminator)
             ],
         )
 
