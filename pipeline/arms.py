@@ -30,6 +30,8 @@ def _problem(name: str, entry: object) -> str | None:
         return f"it is {type(entry).__name__}, not an Arm"
     if wrong := range_problems(entry, "Arm"):
         return " ".join(wrong).removesuffix(".")
+    if entry.synthetic not in (None, *PAIR_KINDS):
+        return f"Arm.synthetic is {entry.synthetic!r}; use one of None, {', '.join(map(repr, PAIR_KINDS))}"
     if entry.real != "labelled" and entry.synthetic is None:
         return "it has no labelled pairs to learn from; name a kind of pairs as its synthetic"
     if entry.adaptation != "none" and (entry.real == "none" or entry.synthetic is None):

@@ -27,7 +27,7 @@ from dataclasses import replace
 from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.systems.oasis import OASIS
 from scenepalette.generators.layouts.registry import BUILT_IN
-from scenepalette.pipeline.arms import Arm
+from scenepalette.training.arms import Arm
 TRAINED = replace(OASIS, name="trained", build_objective=None, predict_labels=None)
 NO_OPPONENT = replace(TRAINED, name="no-opponent", predict_labels=OASIS.predict_labels)
 ELSEWHERE = replace(OASIS, name="oasis-elsewhere")

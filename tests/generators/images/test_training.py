@@ -321,16 +321,19 @@ def test_training_finds_the_colours_of_the_classes(train: Train, make_pairs: Cal
 
 def test_the_papers_network_is_the_default() -> None:
     with torch.device("meta"):
-        network = build_oasis_generator(12, (128, 256), OasisSettings())
+        network = build_oasis_generator(ClassTable.unnamed(12), (128, 256), OasisSettings())
     assert (network.base, len(network.blocks)) == ((4, 8), 6)
     assert sum(p.numel() for p in network.parameters()) == pytest.approx(70.47e6, rel=1e-3)
     with torch.device("meta"):
-        assert build_oasis_generator(12, (256, 512), OasisSettings()).base == (8, 16)  # five doublings, Table M
+        assert build_oasis_generator(ClassTable.unnamed(12), (256, 512), OasisSettings()).base == (
+            8,
+            16,
+        )  # five doublings, Table M
 
 
 def test_sizes_without_a_base_grid_are_refused() -> None:
     with pytest.raises(ConfigError, match="127x256"):
-        build_oasis_generator(3, (127, 256), SMALL)
+        build_oasis_generator(ClassTable.unnamed(3), (127, 256), SMALL)
 
 
 def test_mixed_precision_stays_near_the_losses_of_single_precision(train: Train, stop_at: Any) -> None:

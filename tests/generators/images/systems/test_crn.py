@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator
 from scenepalette.generators.images.loading import load_image_generator
@@ -54,8 +55,8 @@ def draw(network: ImageGenerator, label: Tensor, seed: int = 0) -> Tensor:
 def make_network(kind: str, size: tuple[int, int] = SIZE) -> ImageGenerator:
     torch.manual_seed(0)
     if kind == "crn-imle":
-        return build_crn_imle_generator(3, size, SMALL_IMLE)
-    return build_crn_generator(3, size, replace(SMALL, outputs=int(kind.removeprefix("crn-"))))
+        return build_crn_imle_generator(ClassTable.unnamed(3), size, SMALL_IMLE)
+    return build_crn_generator(ClassTable.unnamed(3), size, replace(SMALL, outputs=int(kind.removeprefix("crn-"))))
 
 
 KINDS = ["crn-1", "crn-3", "crn-imle"]
@@ -63,8 +64,8 @@ KINDS = ["crn-1", "crn-3", "crn-imle"]
 
 def test_module_widths_are_the_papers_from_the_base_grid_up() -> None:
     with torch.device("meta"):
-        network = build_crn_generator(35, (1024, 2048), CrnSettings())
-        smaller = build_crn_generator(35, (256, 512), CrnSettings())
+        network = build_crn_generator(ClassTable.unnamed(35), (1024, 2048), CrnSettings())
+        smaller = build_crn_generator(ClassTable.unnamed(35), (256, 512), CrnSettings())
     widths = [1024] * 5 + [512] * 2 + [128, 32]
     assert network.cascade.base == smaller.cascade.base == (4, 8)
     assert [stage[3].out_channels for stage in network.cascade.stages] == widths  # type: ignore[index]
@@ -76,9 +77,9 @@ def test_parameters_at_the_papers_size(noise_channels: int, encoder_channels: in
     classes, widths = 19, [1024] * 5 + [512] * 2
     with torch.device("meta"):
         network = (
-            build_crn_imle_generator(classes, (256, 512), CrnImleSettings())
+            build_crn_imle_generator(ClassTable.unnamed(classes), (256, 512), CrnImleSettings())
             if noise_channels
-            else build_crn_generator(classes, (256, 512), CrnSettings())
+            else build_crn_generator(ClassTable.unnamed(classes), (256, 512), CrnSettings())
         )
     expected, before, seen = 3 * widths[-1] + 3, 0, classes + noise_channels
     for width in widths:
@@ -93,7 +94,7 @@ def test_parameters_at_the_papers_size(noise_channels: int, encoder_channels: in
 
 def test_images_beyond_the_papers_size_keep_its_last_width() -> None:
     with torch.device("meta"):
-        network = build_crn_generator(2, (3 << 10, 3 << 10), CrnSettings())
+        network = build_crn_generator(ClassTable.unnamed(2), (3 << 10, 3 << 10), CrnSettings())
     assert [stage[0].out_channels for stage in network.cascade.stages][8:] == [32, 32, 32]  # type: ignore[index]
     assert len(WIDTHS) == 9
 

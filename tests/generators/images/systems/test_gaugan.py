@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from scenepalette.common.randomness import torch_generator
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.systems.gaugan import (
     GAUGAN,
@@ -28,7 +29,7 @@ def count_parameters(module: nn.Module) -> int:
 @pytest.mark.parametrize(("classes", "size", "millions"), [(151, (256, 256), 96), (12, (128, 256), 92.33)])
 def test_parameters_of_the_papers_generator(classes: int, size: tuple[int, int], millions: float) -> None:
     with torch.device("meta"):
-        network = build_gaugan_generator(classes, size, GauganSettings())
+        network = build_gaugan_generator(ClassTable.unnamed(classes), size, GauganSettings())
     assert count_parameters(network) == pytest.approx(millions * 1e6, rel=0.01)
 
 
@@ -54,7 +55,7 @@ def test_smaller_images_are_encoded_by_fewer_layers(size: tuple[int, int], featu
 def test_the_blocks_are_the_papers() -> None:
     seen: list[tuple[int, ...]] = []
     with torch.device("meta"):
-        network = build_gaugan_generator(20, (256, 256), GauganSettings()).eval()
+        network = build_gaugan_generator(ClassTable.unnamed(20), (256, 256), GauganSettings()).eval()
         for block in network.blocks.blocks:
             block.register_forward_hook(lambda _, args, out: seen.append((args[0].shape[1], *out.shape[1:])))
         network(torch.zeros(1, 20, 256, 256), torch.zeros(1, 0))
@@ -73,7 +74,7 @@ def test_the_blocks_are_the_papers() -> None:
 def test_every_size_on_a_base_grid_can_be_made(size: tuple[int, int]) -> None:
     for vae in (False, True):
         with torch.device("meta"):
-            network = build_gaugan_generator(3, size, GauganSettings(width=4, vae=vae))
+            network = build_gaugan_generator(ClassTable.unnamed(3), size, GauganSettings(width=4, vae=vae))
             assert network(torch.zeros(1, 3, *size), torch.zeros(1, network.latent_features)).shape == (1, 3, *size)
 
 
@@ -101,7 +102,7 @@ def test_the_latent_is_drawn_around_the_encoders_mean() -> None:
 
 def test_a_vae_is_trained_on_the_styles_of_real_images(make_batch: Callable[..., object]) -> None:
     settings = GauganSettings(width=4, hidden_channels=6, discriminator_width=4, vae=True, latent_features=5)
-    network, objective = make_vae(), build_gaugan_objective(3, (12, 16), settings, None)
+    network, objective = make_vae(), build_gaugan_objective(ClassTable.unnamed(3), (12, 16), settings, None)
     objective.perceptual_weight = 0.0
     batch = make_batch(network)
     fake, loss = objective.generator_loss(network, objective.discriminator, batch)  # type: ignore[arg-type]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored
 from scenepalette.generators.images.base import BatchSource, FeatureNetwork
 from scenepalette.generators.images.noise import sample_noise
@@ -148,10 +149,10 @@ def set_up(
     def make(settings: CrnImleSettings = SMALL) -> tuple[ImleObjective, TrainingBatches, Counting]:
         pairs = make_pairs(count=8)
         torch.manual_seed(0)
-        network = build_crn_imle_generator(3, pairs.size, settings)
+        network = build_crn_imle_generator(ClassTable.unnamed(3), pairs.size, settings)
         filled = np.stack([fill_ignored(label) for label in pairs.labels])
         source = TrainingBatches(pairs, filled, network, settings, 3, torch.device("cpu"))
-        objective = build_crn_imle_objective(3, pairs.size, settings, tiny_features)
+        objective = build_crn_imle_objective(ClassTable.unnamed(3), pairs.size, settings, tiny_features)
         objective.begin(source, torch.device("cpu"))
         return objective, source, Counting(network)
 

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.systems.patch_losses import (
     least_squares_discriminator_loss,
     least_squares_generator_loss,
@@ -24,7 +25,7 @@ def count_parameters(module: nn.Module) -> int:
 @pytest.mark.parametrize("classes", [12, 36, 151])
 def test_parameters_of_the_papers_generator(classes: int) -> None:
     with torch.device("meta"):
-        network = build_pix2pixhd_generator(classes, (128, 256), Pix2PixHdSettings())
+        network = build_pix2pixhd_generator(ClassTable.unnamed(classes), (128, 256), Pix2PixHdSettings())
     assert count_parameters(network) == pytest.approx(182.5e6, rel=3e-3)
 
 
@@ -43,14 +44,14 @@ def test_the_layers_are_the_papers() -> None:
     ("size", "doublings"), [((128, 256), 4), ((64, 96), 3), ((48, 72), 2), ((36, 34), 1), ((12, 16), 1), ((4, 6), 1)]
 )
 def test_the_size_limits_the_doublings(size: tuple[int, int], doublings: int) -> None:
-    network = build_pix2pixhd_generator(3, size, Pix2PixHdSettings(width=2, residual_blocks=1))
+    network = build_pix2pixhd_generator(ClassTable.unnamed(3), size, Pix2PixHdSettings(width=2, residual_blocks=1))
     assert len(network.down) == len(network.up) == doublings
     assert network(torch.rand(1, 3, *size), torch.zeros(1, 0)).shape == (1, 3, *size)
 
 
 def test_a_size_without_a_base_grid_is_refused() -> None:
     with pytest.raises(ConfigError, match="127x256"):
-        build_pix2pixhd_generator(3, (127, 256), Pix2PixHdSettings())
+        build_pix2pixhd_generator(ClassTable.unnamed(3), (127, 256), Pix2PixHdSettings())
 
 
 def test_every_norm_is_per_image() -> None:
@@ -62,7 +63,9 @@ def test_every_norm_is_per_image() -> None:
 
 
 def test_the_adversarial_loss_is_least_squares_without_spectral_norm() -> None:
-    objective = build_pix2pixhd_objective(3, (32, 32), Pix2PixHdSettings(discriminator_width=2), None)
+    objective = build_pix2pixhd_objective(
+        ClassTable.unnamed(3), (32, 32), Pix2PixHdSettings(discriminator_width=2), None
+    )
     assert objective.adversarial_generator is least_squares_generator_loss
     assert objective.adversarial_discriminator is least_squares_discriminator_loss
     assert not any(hasattr(module, "parametrizations") for module in objective.discriminator.modules())

@@ -10,6 +10,7 @@ from torch import Tensor
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import fill_ignored, one_hot
 from scenepalette.generators.images.base import ImageBatch, ImageSettings
 from scenepalette.generators.images.systems.sean import (
@@ -124,7 +125,7 @@ def test_a_bank_larger_than_the_training_set_keeps_empty_rows(make_pairs: Callab
 def test_training_uses_the_codes_of_the_real_image(make_batch: Callable[..., ImageBatch]) -> None:
     generator = make_generator()
     settings = SeanSettings(discriminator_width=4, perceptual_weight=0.0)
-    objective = build_sean_objective(3, (12, 16), settings, None)
+    objective = build_sean_objective(ClassTable.unnamed(3), (12, 16), settings, None)
     batch = make_batch(generator)
     fake, _ = objective.generator_loss(generator, objective.discriminator, batch)
     codes = generator.encode(batch.image, batch.label_map)
@@ -186,7 +187,7 @@ def test_the_papers_numbers_are_the_default() -> None:
     assert (settings.generator_learning_rate, settings.discriminator_learning_rate) == (1e-4, 4e-4)
     assert (settings.betas, settings.style_channels, settings.encoder_width) == ((0.0, 0.999), 512, 32)
     with torch.device("meta"):
-        network = build_sean_generator(19, (256, 256), settings)
+        network = build_sean_generator(ClassTable.unnamed(19), (256, 256), settings)
     assert len(network.blocks.blocks) == 7
     assert network.bank.shape == (256, 19, 512)
     widths = [(conv.in_channels, conv.out_channels) for conv in network.encoder.convs]
