@@ -5,7 +5,7 @@ Usage: python -m benchmarks.read_shards [--pairs 512] [--size 128x256] [--worker
 The same pairs are written as JPEG shards, decoded copies and PNG files. Every reader gives batches of images B3HW
 float32 in [-1, 1] and labels BHW int64 through a DataLoader with the same batch size and number of workers, which keep
 running; the readers take turns, an epoch each. `datasets` is read in the fastest of the ways that were tried: PIL
-pictures of the two columns, stacked by the collate function.
+images of the two columns, stacked by the collate function.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def readers(folder: Path, batch: int, workers: int) -> dict[str, Iterable[Any]]:
 
 
 def decoding_alone(shards: Path) -> Callable[[], None]:
-    """Return the work that no reader without decoded copies can avoid: Pillow decoding all pictures in memory."""
+    """Return the work that no reader without decoded copies can avoid: Pillow decoding all images in memory."""
     table = pads.dataset(shards, format="parquet", exclude_invalid_files=True).to_table(columns=["image", "label"])
     contents = [value["bytes"] for name in ("image", "label") for value in table[name].to_pylist()]
 

@@ -35,7 +35,7 @@ ROWS_PER_SHARD = 1024
 
 
 def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
-    """Write shards of `rows` pairs, whose pictures are 64 patterns in turn."""
+    """Write shards of `rows` pairs, whose images are 64 patterns in turn."""
     random = np.random.default_rng(0)
     labels = random.integers(0, CAMVID.num_classes, (PATTERNS, *size), dtype=np.uint8)
     images = CAMVID.colorize(labels)

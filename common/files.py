@@ -90,11 +90,11 @@ def explain_write_error(path: Path, error: OSError) -> ScenepaletteError:
         error: What the system said.
     """
     if error.errno in FULL:
-        remedy = "the disk is full. Free some space and give the same command again; finished work is kept."
+        remedy = "the disk is full. Free some space and rerun the same command; finished work is kept."
     elif error.errno in READ_ONLY:
         remedy = "the folder cannot be written. Give a writable --out folder or change its permissions."
     else:
-        remedy = f"{error.strerror or error}. Mend that and give the same command again; finished work is kept."
+        remedy = f"{error.strerror or error}. Mend that and rerun the same command; finished work is kept."
     return ScenepaletteError(f"Could not write {path}: {remedy}")
 
 

@@ -24,7 +24,7 @@ class Progress(Protocol):
 
 
 class NoProgress:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
     def start(self, description: str, total: int, done: int = 0) -> None:
         """Do nothing."""

@@ -1,6 +1,6 @@
 """Reading files that come from others: only regular files, only so many bytes, and YAML that cannot grow when read.
 
-Nothing that is read here can run code. Pictures have their own reader, `scenepalette.data.readers.image_files`.
+Nothing that is read here can run code. Images have their own reader, `scenepalette.data.readers.image_files`.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ def write_arrays(
         dataset: An open data set.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (samples written, samples in all) as the work goes on.
+        progress: Called with (samples written, samples in all) as work proceeds.
 
     Raises:
         DataError: A sample can no longer be read, or its label loses all labelled pixels.
@@ -242,7 +242,7 @@ def read_content(index: Path) -> str:
 
 
 def open_array(
-    path: Path, remedy: str = "Remove its folder and give the same command again to write it anew."
+    path: Path, remedy: str = "Remove its folder and rerun the same command to write it again."
 ) -> np.ndarray:
     """Open a .npy file memory-mapped and read-only.
 
@@ -278,7 +278,7 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize a picture bilinearly with antialiasing.
+    """Resize an image bilinearly with antialiasing.
 
     Args:
         image: uint8 [H, W, 3].
@@ -294,12 +294,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def images_from_uint8(pictures: np.ndarray) -> torch.Tensor:
-    """Turn pictures uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the CPU."""
+    """Turn images uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the CPU."""
     return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
 
 
 def images_to_uint8(images: torch.Tensor) -> np.ndarray:
-    """Turn image tensors into pictures, rounding to the nearest value and clipping.
+    """Turn image tensors into images, rounding to the nearest value and clipping.
 
     Args:
         images: Float [B, 3, H, W] in [-1, 1], on any device.
@@ -308,7 +308,7 @@ def images_to_uint8(images: torch.Tensor) -> np.ndarray:
         uint8 [B, H, W, 3].
 
     Raises:
-        ScenepaletteError: A value is not finite, which no picture can show.
+        ScenepaletteError: A value is not finite, which no image can show.
     """
     values = images.detach().float()
     if not torch.isfinite(values).all():

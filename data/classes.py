@@ -22,7 +22,7 @@ class SemanticClass:
 
     Attributes:
         name: Name, unique in its table.
-        color: Red, green and blue, each 0..255, for pictures of label maps.
+        color: Red, green and blue, each 0..255, for images of label maps.
         evaluated: Whether the class counts in mIoU; mIoU* counts every class.
     """
 

@@ -89,7 +89,7 @@ class StandardAugmentation:
             generator: CPU generator; the result is a function of its state and the inputs.
 
         Returns:
-            Image and label of the same shapes, types and value ranges; label 255 outside the source picture.
+            Image and label of the same shapes, types and value ranges; label 255 outside the source image.
         """
         _check_pair(image, label)
         if self.flip:

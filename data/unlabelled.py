@@ -144,7 +144,7 @@ def write_unlabelled(
         root: Folder of JPEG and PNG files of any size.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (images read, images in all) as the work goes on.
+        progress: Called with (images read, images in all) as work proceeds.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.

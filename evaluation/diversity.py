@@ -1,6 +1,6 @@
 """Diversity of images of one layout: MS-SSIM, LPIPS (Schönfeld et al., 2021), variance per class (Li et al., 2019).
 
-The images of one layout are N pictures uint8 [N, H, W, 3] that were drawn for the same label map. K is the number of
+The images of one layout are N images uint8 [N, H, W, 3] that were drawn for the same label map. K is the number of
 classes.
 """
 

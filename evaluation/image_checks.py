@@ -9,7 +9,7 @@ from scenepalette.data.classes import IGNORE_ID
 
 
 def check_images(images: np.ndarray, what: str = "Images") -> None:
-    """Refuse what are no pictures.
+    """Refuse what are no images.
 
     Args:
         images: To be uint8 [N, H, W, 3].
@@ -21,7 +21,7 @@ def check_images(images: np.ndarray, what: str = "Images") -> None:
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise DataError(
             f"{what} must be uint8 [N, H, W, 3]; received {images.dtype} {list(images.shape)}. Turn tensors in [-1, 1] "
-            "into pictures with scenepalette.data.arrays.images_to_uint8."
+            "into images with scenepalette.data.arrays.images_to_uint8."
         )
 
 

@@ -1,4 +1,4 @@
-"""Reports, pictures and progress as artifacts of a flow run, readable in Prefect's UI without the run directory."""
+"""Reports, images and progress as artifacts of a flow run, readable in Prefect's UI without the run directory."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def publish_report(folder: Path, name: str = "report") -> None:
 
 
 def publish_picture(path: Path, title: str) -> None:
-    """Make a picture an artifact of the current run, and link its file.
+    """Make an image an artifact of the current run, and link its file.
 
     Args:
         path: PNG, GIF or WebP. A strip that is too large is shrunk, an animation that is too large is only linked.
@@ -80,14 +80,14 @@ def key_of(text: str) -> str:
 
 
 class ProgressArtifact:
-    """A bar in the UI. Where the server cannot be reached the work goes on without it."""
+    """A bar in the UI. Work continues without it if the server cannot be reached."""
 
     def __init__(self, key: str, description: str, total: int) -> None:
         """Make the bar, at nothing.
 
         Args:
             key: What it is the progress of.
-            description: The same in words.
+            description: The same as text.
             total: Units of work.
         """
         self._total = max(1, total)
@@ -159,7 +159,7 @@ def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> s
 
 
 def _shown(path: Path, title: str) -> str:
-    """Return a picture as Markdown, shrunk if it is too large, or named if it cannot be shrunk."""
+    """Return an image as Markdown, shrunk if it is too large, or named if it cannot be shrunk."""
     ending = path.suffix.lower()
     content: bytes | None = path.read_bytes()
     if 4 * -(-len(content) // 3) > FIGURES_BYTES:
@@ -170,7 +170,7 @@ def _shown(path: Path, title: str) -> str:
 
 
 def _inline(title: str, kind: str, content: bytes) -> str:
-    """Return a picture as Markdown that needs no other file; `kind` is png, gif or webp."""
+    """Return an image as Markdown that needs no other file; `kind` is png, gif or webp."""
     return f"![{title}](data:image/{kind};base64,{base64.b64encode(content).decode('ascii')})"
 
 
@@ -178,13 +178,13 @@ def _shrunk(path: Path, limit: int) -> bytes | None:
     """Return a PNG whose base64 form has at most `limit` characters, or None if only a thumbnail would."""
     content = path.read_bytes()
     with Image.open(path) as opened:
-        picture = opened.convert("RGB")
-    width = picture.width
+        image = opened.convert("RGB")
+    width = image.width
     while 4 * -(-len(content) // 3) > limit:
         if width < SMALLEST_WIDTH:
             return None
-        size = (width, max(1, round(picture.height * width / picture.width)))
+        size = (width, max(1, round(image.height * width / image.width)))
         buffer = io.BytesIO()
-        picture.resize(size, Image.Resampling.LANCZOS).quantize(COLORS).save(buffer, "PNG", optimize=True)
+        image.resize(size, Image.Resampling.LANCZOS).quantize(COLORS).save(buffer, "PNG", optimize=True)
         content, width = buffer.getvalue(), int(width * SHRINK)
     return content

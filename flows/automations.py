@@ -77,7 +77,7 @@ def run(
         Path, typer.Argument(help="YAML file of automations.", show_default="scenepalette's own")
     ] = DEFAULT_FILE,
 ) -> None:
-    """Create or update a server's automations; the same command again changes nothing."""
+    """Create or update a server's automations; a rerun changes nothing."""
     with report_errors():
         for name, change in apply_automations(path).items():
             typer.echo(f"{name}: {change}")

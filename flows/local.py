@@ -48,9 +48,9 @@ def run(
     """Run a flow on Prefect's embedded server, or on the server that PREFECT_API_URL names."""
     with report_errors():
         request = request_of(recipe, changes, out, models_from)
-        # Problems are told before a server is started.
+        # Problems are reported before a server starts.
         request.config()
-        # Read when Prefect is imported: the embedded server tells nobody that it runs.
+        # Read when Prefect is imported: the embedded server sends no telemetry.
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         os.environ.setdefault("DO_NOT_TRACK", "1")
         # The embedded server has to be up in 20 seconds otherwise, which a busy machine does not keep.

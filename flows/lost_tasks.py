@@ -1,4 +1,4 @@
-"""Task runs of a flow run's earlier attempts, whose process died: nobody else says that they ended."""
+"""Task runs of a flow run's earlier attempts, whose process died: nothing else reports that they ended."""
 
 from __future__ import annotations
 

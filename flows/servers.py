@@ -1,4 +1,4 @@
-"""Whether Prefect's server can be reached, told in words before Prefect tells it in a traceback."""
+"""Whether Prefect's server can be reached, reported before Prefect fails with a traceback."""
 
 from __future__ import annotations
 

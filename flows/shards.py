@@ -92,7 +92,7 @@ def _dask(pool: ShardPool) -> TaskRunner[Any]:
 
 
 def _ray(pool: ShardPool) -> TaskRunner[Any]:
-    # Read when Ray is started: it tells nobody that it runs.
+    # Read when Ray is started: it sends no telemetry.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     from prefect_ray import RayTaskRunner
 

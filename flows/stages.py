@@ -63,7 +63,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
     Args:
         stage: Stage of the units that are wanted, for example "layouts" or "comparison".
         request: A recipe, changes to it, and the run directory.
-        wait_minutes: How long another run may go on holding the run directory.
+        wait_minutes: How long to wait for another run that holds the run directory.
         pool: Who makes shards.
 
     Raises:
@@ -258,7 +258,7 @@ report = stage_flow(
 
 @flow(name="edit", flow_run_name="edit {what}", **FLOW)
 def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | None = None) -> str:
-    """Edit scenes with the models of a finished run, and show the picture as an artifact.
+    """Edit scenes with the models of a finished run, and show the image as an artifact.
 
     Args:
         what: The edit.

@@ -96,6 +96,6 @@ def image_diversity(rows: list[list[np.ndarray]], noisy: bool) -> dict[str, floa
     return measures
 
 
-def _mean_difference(pictures: list[np.ndarray]) -> float:
-    values = [picture.astype(np.float64) for picture in pictures]
+def _mean_difference(images: list[np.ndarray]) -> float:
+    values = [image.astype(np.float64) for image in images]
     return float(np.mean([np.abs(a - b).mean() for a, b in combinations(values, 2)] or [0.0]))

@@ -56,7 +56,7 @@ class FineTuneSettings:
 
     steps: Annotated[Count, Doc("Optimizer steps.")] = 10000
     batch_size: Annotated[int, Ge(2), Doc("Real pairs, and generated layouts, per step.")] = 8
-    train: Annotated[Literal["both", "layouts", "images"], Doc("Which generators go on learning.")] = "both"
+    train: Annotated[Literal["both", "layouts", "images"], Doc("Which generators are trained further.")] = "both"
     # 1e-4 for ADE-Indoor
     layout_learning_rate: Annotated[Rate, Doc("Adam's for the layout generator.")] = 1e-5
     image_learning_rate: Annotated[Rate, Doc("Adam's for the image generator.")] = 1e-4
@@ -70,7 +70,7 @@ class FineTuneSettings:
 
 @dataclass(frozen=True)
 class TrainedPart:
-    """One finished training that a fine-tuning goes on from.
+    """One finished training that a fine-tuning resumes from.
 
     Attributes:
         system: Name of its system.
@@ -99,7 +99,7 @@ def fine_tune(
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train both generators together; the same call again, from any number of processes, goes on where it stopped.
+    """Train both generators together; called again, with any number of processes, it resumes where it stopped.
 
     Writes `layouts.safetensors` and `images.safetensors` (the averaged generators), `metrics.jsonl`, `samples/*.png`
     and the last two checkpoints. There is no best one: no loss measures layouts and images together. About twenty
@@ -297,6 +297,6 @@ def _load_part(folder: Path, modules: dict[str, nn.Module | None]) -> None:
     steps, _ = CheckpointFolder(folder).load({name: part for name, part in modules.items() if part is not None}, {})
     if not steps:
         raise CheckpointError(
-            f"{folder} has no checkpoint to go on from. Train that part first, or put back its "
+            f"{folder} has no checkpoint to resume from. Train that part first, or put back its "
             "checkpoint-*.safetensors."
         )

@@ -1,7 +1,7 @@
 """How far units are: when a folder of the run directory is finished, and that it is not made twice.
 
 A unit's manifest is written last and atomically. It holds a fingerprint of the unit's settings, its code version and
-its inputs' fingerprints; the same command again recognises it and skips the work. A folder without a manifest is
+its inputs' fingerprints; a rerun recognises it and skips the work. A folder without a manifest is
 unfinished; its work is resumed if it was begun with the same fingerprint.
 """
 

@@ -192,7 +192,7 @@ class Workspace(ABC):
             check_contents(self.run_dir / other)
 
     def environment(self) -> dict[str, str]:
-        """Return what rounding and the bytes of pictures depend on beside code and settings."""
+        """Return what rounding and the bytes of images depend on beside code and settings."""
         device = torch.cuda.get_device_name() if self.fabric.device.type == "cuda" else _processor()
         return {
             "hardware": f"{device}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",

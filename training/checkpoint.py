@@ -96,7 +96,7 @@ def _open(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except UNREADABLE as error:
         raise DamagedCheckpointError(
             f"{path} cannot be read as safetensors ({error}). It is missing, cut short or damaged; remove it, and the "
-            "manifest.json beside it if there is one, and give the same command again to make it anew."
+            "manifest.json beside it if there is one, and rerun the same command to make it again."
         ) from error
 
 
@@ -169,7 +169,7 @@ def weights_hash(path: Path) -> str:
 
 
 class CheckpointFolder:
-    """The last checkpoints of one training in a folder, each with all that is needed to go on from it, and the best.
+    """The last checkpoints of one training in a folder, each with all that is needed to resume from it, and the best.
 
     A checkpoint holds the state of modules and optimizers and a JSON `extra`; the number in its name is the count of
     finished steps. The newest intact one is loaded; a damaged one is skipped, with a line that says so and which one is
@@ -276,7 +276,7 @@ class CheckpointFolder:
         if found != needed:
             raise CheckpointError(
                 f"{path} does not fit the networks that are trained here; it is of other settings, classes or systems. "
-                f"Give another --out folder, or remove {path.name} to go on from an earlier checkpoint.",
+                f"Give another --out folder, or remove {path.name} to resume from an earlier checkpoint.",
                 [
                     f"{key}: {found.get(key, 'not there')} in the file, {needed.get(key, 'not there')} here"
                     for key in sorted({*found, *needed})

@@ -17,23 +17,23 @@ SHORTEST_SIDE = 64
 FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}
 
 
-def tile_pictures(path: Path, pictures: Sequence[np.ndarray], columns: int = 0) -> None:
-    """Write pictures as one PNG, row by row; small ones are enlarged without smoothing.
+def tile_pictures(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> None:
+    """Write images as one PNG, row by row; small ones are enlarged without smoothing.
 
     Args:
         path: PNG to write, atomically.
-        pictures: uint8 HW3, all of one size.
-        columns: Pictures a row; 0 for about as many as rows.
+        images: uint8 HW3, all of one size.
+        columns: Images a row; 0 for about as many as rows.
     """
-    columns = columns or math.ceil(math.sqrt(len(pictures)))
-    height, width, _ = pictures[0].shape
+    columns = columns or math.ceil(math.sqrt(len(images)))
+    height, width, _ = images[0].shape
     factor = max(1, math.ceil(SHORTEST_SIDE / min(height, width)))
     height, width = height * factor, width * factor
-    rows = math.ceil(len(pictures) / columns)
+    rows = math.ceil(len(images) / columns)
     sheet = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, dtype=np.uint8)
-    for index, picture in enumerate(pictures):
+    for index, image in enumerate(images):
         top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
-        sheet[top : top + height, left : left + width] = picture.repeat(factor, axis=0).repeat(factor, axis=1)
+        sheet[top : top + height, left : left + width] = image.repeat(factor, axis=0).repeat(factor, axis=1)
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
@@ -68,8 +68,8 @@ def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 2
         return
     factor = max(1, math.ceil(SHORTEST_SIDE / min(frames[0].shape[:2])))
     forth = [Image.fromarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]
-    pictures = [*forth, *forth[-2:0:-1]]
+    images = [*forth, *forth[-2:0:-1]]
     buffer = io.BytesIO()
-    options = {"save_all": True, "append_images": pictures[1:], "duration": milliseconds, "loop": 0}
-    pictures[0].save(buffer, format=FRAME_FORMATS[ending], **options)
+    options = {"save_all": True, "append_images": images[1:], "duration": milliseconds, "loop": 0}
+    images[0].save(buffer, format=FRAME_FORMATS[ending], **options)
     write_atomically(path, buffer.getvalue())

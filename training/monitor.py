@@ -53,7 +53,7 @@ def watch_interval(steps: int) -> int:
 
 
 class CollapseMonitor:
-    """Looks at the lines of a metrics log and says in words what is wrong with a training."""
+    """Looks at the lines of a metrics log and describes what is wrong with a training."""
 
     def __init__(self, chance_level: Mapping[str, float] | None = None, score_gap: str | None = None) -> None:
         """Say what a log's entries mean.

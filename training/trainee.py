@@ -20,7 +20,7 @@ from scenepalette.training.ranks import ALONE, Ranks
 # Adam keeps squares of gradients, which float32 holds up to this one; an infinite square stops a weight for good.
 LARGEST_GRADIENT = math.sqrt(torch.finfo(torch.float32).max)
 _GO_ON = (
-    "The same command would go on from the last checkpoint, if there is one, and may come to the same: give it with "
+    "The same command would resume from the last checkpoint, if there is one, and may come to the same: give it with "
     "compute.precision=32-true, or begin anew with a lower learning rate and another --out folder, or look at the data."
 )
 

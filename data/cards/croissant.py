@@ -115,7 +115,7 @@ def croissant_document(manifest: Mapping[str, Any], table: ClassTable) -> dict[s
         "recordSet": [_pairs(), _classes(table)],
         "rai:dataCollection": _plain(making_of(manifest)),
         "rai:dataAnnotationProtocol": label_origins_of(manifest),
-        "rai:dataLimitations": "Synthetic pictures show what their models learned from the source data set, with its "
+        "rai:dataLimitations": "Synthetic images show what their models learned from the source data set, with its "
         "gaps and biases; what its licence asks of derived data applies to them.",
         "prov:wasDerivedFrom": {
             "@type": "prov:Entity",
@@ -194,7 +194,7 @@ def _classes(table: ClassTable) -> dict[str, Any]:
     columns = {
         "id": ("sc:Integer", f"Value of the class in a label map; {IGNORE_ID} there means no label."),
         "name": ("sc:Text", "Name of the class."),
-        "color": ("sc:Text", "Red, green and blue, 0 to 255, in pictures of label maps."),
+        "color": ("sc:Text", "Red, green and blue, 0 to 255, in images of label maps."),
         "evaluated": ("sc:Boolean", "Whether the class counts in the mean IoU."),
     }
     return {

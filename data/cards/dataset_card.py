@@ -39,7 +39,7 @@ _SIZES = (
 
 COLUMNS = (
     ("id", "string", "Name of the pair, unique in this folder; no other run gives it to a pair."),
-    ("image", "struct<bytes, path>", "RGB picture, JPEG or PNG bytes."),
+    ("image", "struct<bytes, path>", "RGB image, JPEG or PNG bytes."),
     ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
     ("kind", "string", "`full`, `partial`, `semi` or `pseudo`; the same in every row here."),
     ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
@@ -119,7 +119,7 @@ With `datasets`, one configuration per folder:
 from datasets import load_dataset
 
 pairs = load_dataset("FOLDER", "{first}", split="train")
-image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL images, modes RGB and L
 ```
 
 With PyTorch, all kinds together, each with its weight:
@@ -175,7 +175,7 @@ file(s), {manifest["bytes"]} bytes. Made by scenepalette.
 
 {_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in COLUMNS])}
 
-The columns `image` and `label` are stored uncompressed, since pictures are compressed already. Row groups hold
+The columns `image` and `label` are stored uncompressed, since images are compressed already. Row groups hold
 {ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
 
 {_making(manifest)}
@@ -196,13 +196,13 @@ Class table `{table.name}`, {table.num_classes} classes. Classes that are not ev
 
 ## Loading
 
-With `datasets`, which shows pictures and label maps as images:
+With `datasets`, which shows images and label maps as images:
 
 ```python
 from datasets import load_dataset
 
 pairs = load_dataset("FOLDER", split="train")
-image, label = pairs[0]["image"], pairs[0]["label"]  # PIL pictures, modes RGB and L
+image, label = pairs[0]["image"], pairs[0]["label"]  # PIL images, modes RGB and L
 ```
 
 The features name the classes:

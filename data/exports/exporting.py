@@ -52,7 +52,7 @@ def export_shards(
         to: "images", "coco" or "webdataset".
         out: Where to write; empty, or what an interrupted call left.
         rows_per_tar: Pairs per tar of a WebDataset; 1000 by default.
-        progress: Called with (number of the row that is written, rows in all) as the work goes on.
+        progress: Called with (number of the row that is written, rows in all) as work proceeds.
 
     Returns:
         `out`.

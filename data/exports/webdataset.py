@@ -44,7 +44,7 @@ def write_tars(out: Path, rows: Iterator[ExportedRow], count: int, rows_per_tar:
 
 
 def facts_of(row: Row) -> dict[str, Any]:
-    """Return all columns of a row but its pictures, as JSON values."""
+    """Return all columns of a row but its images, as JSON values."""
     return {
         "id": row.id,
         "kind": row.kind,

@@ -94,7 +94,7 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
 
     CelebA-HQ-to-CelebA-mapping.txt names the image of CelebA behind each face. If CelebA's list_eval_partition.txt is
     there too, then it says which split that belongs to; otherwise CelebA's published partition is taken by number: up
-    to 162770 training, up to 182637 validation. Test images are left out, and lines without files are passed over.
+    to 162770 training, up to 182637 validation. Test images are left out, and lines without files are skipped.
 
     Args:
         root: Folder with CelebA-HQ-img/, CelebAMask-HQ-mask-anno/ and CelebA-HQ-to-CelebA-mapping.txt.

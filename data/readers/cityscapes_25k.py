@@ -34,7 +34,7 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
 
     The label of leftImg8bit/train_extra/CITY/NAME_leftImg8bit.png is a file of the same name in
     refinement_final/train_extra/CITY/. It may hold the published label ids of the 19 evaluated classes and, ignored, 0
-    and 255; other values, such as train ids, are refused. Labels without an image are passed over, because the
+    and 255; other values, such as train ids, are refused. Labels without an image are skipped, because the
     published archive has some. The additional samples come last, and their ids begin with "train_extra_".
 
     Args:

@@ -21,7 +21,7 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
     """Open a split: images/train2017/NUMBER.jpg with annotations/train2017/NUMBER.png, the same for val2017.
 
     Images may also lie in ROOT/train2017/, and labels in a folder stuffthingmaps_trainval2017/ or stuffthingmaps/
-    instead of annotations/. Other files beside the labels are passed over.
+    instead of annotations/. Other files beside the labels are skipped.
 
     Args:
         root: Folder with the unpacked archives train2017, val2017 and stuffthingmaps_trainval2017.

@@ -29,7 +29,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     """Open a split: images/NUMBER.png with labels/NUMBER.png, whose palette indices are Cityscapes' label ids.
 
     If ROOT/split.mat is there, as published with the data set's label mapping, then it says which images are for
-    training and validation; its test images are left out, and its entries without files are passed over. Otherwise
+    training and validation; its test images are left out, and its entries without files are skipped. Otherwise
     the last quarter of the images, by number, is for validation and the rest for training: neighbouring frames look
     alike, so that a cut at one place mixes least.
 

@@ -87,7 +87,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
     """Check a folder of shards against its manifest and every row against the schema; no problem ends the search.
 
     Found are: an altered manifest; missing, extra, truncated and altered files, also where links lead to; other
-    columns; wrong counts; damaged pages and pictures; sizes of image and label that differ; class ids outside the
+    columns; wrong counts; damaged pages and images; sizes of image and label that differ; class ids outside the
     table; palettes that are not those of the label; kinds, sources, models and edit boxes that contradict each other or
     the manifest; ids that come twice; and indices that are not 0 to N - 1 in order, each once. `find_warnings` looks at
     what no row depends on.
@@ -377,13 +377,13 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
 
 
 def _container_problems(values: Mapping[str, Any]) -> Iterator[str]:
-    """Check what decoding overlooks: checksums and the end of PNG files, turned pictures, more than one frame."""
+    """Check what decoding overlooks: checksums and the end of PNG files, turned images, more than one frame."""
     for column in ("image", "label"):
         try:
-            with Image.open(io.BytesIO(values[column]["bytes"])) as picture:
-                frames, exif = getattr(picture, "n_frames", 1), Image.Exif()
-                exif.load(picture.info.get("exif", b""))
-                picture.verify()
+            with Image.open(io.BytesIO(values[column]["bytes"])) as image:
+                frames, exif = getattr(image, "n_frames", 1), Image.Exif()
+                exif.load(image.info.get("exif", b""))
+                image.verify()
         except Exception as error:
             yield f"the {column} is damaged ({error})"
             continue

@@ -58,7 +58,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         Args:
             folder: A folder with a manifest.
             cache_bytes: Most bytes of encoded row groups to keep; a single larger row group is kept while in use.
-            threads: Threads that decode the pictures of a batch. With workers of a DataLoader, 1 is best.
+            threads: Threads that decode the images of a batch. With workers of a DataLoader, 1 is best.
             decoded: Where `decode_shards` put decoded copies; pixels then come from them, and nothing is decoded.
             transform: Turns each sample that indexing gives into another; `batch` and `samples` leave pairs as they
                 are. For workers that are spawned it must be a function at the top of a module.
@@ -69,7 +69,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
             ConfigError: `threads` is below 1.
         """
         if threads < 1:
-            raise ConfigError(f"threads is {threads}; 1 or more is required to decode pictures.")
+            raise ConfigError(f"threads is {threads}; 1 or more is required to decode images.")
         self.folder = Path(folder).absolute()
         manifest = read_manifest(self.folder)
         problems = [*shard_problems(self.folder, manifest), *link_problems(self.folder, manifest)]
@@ -300,7 +300,7 @@ def decode_shards(
         folder: A folder with a manifest.
         to: Where to write; created if needed.
         threads: Threads that decode.
-        progress: Called with (pairs decoded or found, pairs in all) as the work goes on.
+        progress: Called with (pairs decoded or found, pairs in all) as work proceeds.
 
     Returns:
         The folder of the copies, absolute.

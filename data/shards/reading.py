@@ -17,7 +17,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
 from scenepalette.data.shards.schema import SCHEMA, Row, decode_row
 
-# Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while pictures hardly compress any further.
+# Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while images hardly compress any further.
 MAX_GROUP_BYTES = 2 * 2**30
 MAX_UNPACKING = 8
 FREE_GROUP_BYTES = 64 * 2**20
@@ -142,7 +142,7 @@ def read_row(folder: Path | str, row_id: str) -> Row:
 
 
 def read_values(path: Path, position: int) -> dict[str, Any]:
-    """Return the stored values of the row at a position of a shard, pictures as the bytes that they are.
+    """Return the stored values of the row at a position of a shard, images as the bytes that they are.
 
     Raises:
         DataError: The file has no such row, or it cannot be read.
@@ -153,7 +153,7 @@ def read_values(path: Path, position: int) -> dict[str, Any]:
 
 
 def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Image.Image:
-    """Return an RGB picture of evenly spaced pairs: each image with its coloured label map beneath.
+    """Return an RGB image of evenly spaced pairs: each image with its coloured label map beneath.
 
     Args:
         folder: A folder with a manifest.

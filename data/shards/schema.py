@@ -23,7 +23,7 @@ SCHEMA_VERSION = 1
 ROW_GROUP = 64
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
-# A picture of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
+# An image of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
 MAX_PIXELS = 2**26
 MAX_ID = 200
 
@@ -36,7 +36,7 @@ class Row:
 
     Attributes:
         id: Name of the pair, unique in its folder; relative, with forward slashes if any.
-        image: RGB picture, uint8 [H, W, 3].
+        image: RGB image, uint8 [H, W, 3].
         label: Class ids, uint8 [H, W]; 255 where a pixel has no label.
         kind: "full" (layout and image made), "partial" (a real layout edited inside `edit_box`), "semi" (image made
             for a real layout) or "pseudo" (layout predicted from an unlabelled image, image made for it).
@@ -291,10 +291,10 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
 
 
 def decode_image(content: bytes, where: str) -> np.ndarray:
-    """Decode a picture to uint8 [H, W, 3].
+    """Decode an image to uint8 [H, W, 3].
 
     Raises:
-        DataError: It is damaged, no picture, or not RGB; `where` names it.
+        DataError: It is damaged, no image, or not RGB; `where` names it.
     """
     return _decode(content, "RGB", ("JPEG", "PNG"), f"{where}: the image")
 
@@ -303,7 +303,7 @@ def decode_label(content: bytes, where: str) -> np.ndarray:
     """Decode a label map to uint8 [H, W], ids unchanged.
 
     Raises:
-        DataError: It is damaged, no picture, or not 8-bit greyscale; `where` names it.
+        DataError: It is damaged, no image, or not 8-bit greyscale; `where` names it.
     """
     return _decode(content, "L", ("PNG",), f"{where}: the label")
 
@@ -338,7 +338,7 @@ def decode_row(values: Mapping[str, Any], where: str) -> Row:
         where: Names the file and row in messages.
 
     Raises:
-        DataError: A picture cannot be decoded or a column that must have a value is null.
+        DataError: An image cannot be decoded or a column that must have a value is null.
     """
     missing = [
         name

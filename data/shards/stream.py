@@ -169,7 +169,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
         return {**self._identity, **(self._reached or self._start())}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iteration of this copy go on where `state_dict` was called.
+        """Let the next iteration of this copy resume where `state_dict` was called.
 
         Raises:
             ConfigError: The state is of another order or other shards; everything in which it differs is listed.

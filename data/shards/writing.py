@@ -1,4 +1,4 @@
-"""Writing one shard: pictures are encoded in threads while the model goes on making rows."""
+"""Writing one shard: images are encoded in threads while the model goes on making rows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from scenepalette.data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, Im
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
 ROWS_IN_FLIGHT = ROW_GROUP
 
-# Pictures are compressed already, so their columns are stored as they are; all others are listed here.
+# Images are compressed already, so their columns are stored as they are; all others are listed here.
 _COMPRESSION = {
     "id": "zstd",
     "kind": "zstd",
@@ -42,7 +42,7 @@ _COMPRESSION = {
 _PARQUET_OPTIONS: dict[str, Any] = {
     "compression": _COMPRESSION,
     "use_dictionary": ["kind", "source_id", "seed", "layout_model", "image_model"],
-    # Smallest and largest values help a query to skip row groups, except those of pictures, which cost room.
+    # Smallest and largest values help a query to skip row groups, except those of images, which cost room.
     "write_statistics": ["id", "kind", "source_id", "seed", "index"],
     "write_page_checksum": True,
 }

@@ -204,7 +204,7 @@ def train_image_generator(
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train an image system; the same call again, from any number of processes, goes on where it stopped.
+    """Train an image system; called again, with any number of processes, it resumes where it stopped.
 
     A system that comes trained is written as it is, once it has seen the training set.
 

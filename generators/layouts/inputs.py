@@ -65,7 +65,7 @@ class InputSource(Protocol):
         ...
 
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
-        """Return pictures of fixed samples at a level, and the mean KL of hard layouts if there are target palettes."""
+        """Return images of fixed samples at a level, and the mean KL of hard layouts if there are target palettes."""
         ...
 
     def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
@@ -156,11 +156,11 @@ class FullInputs(_Draws):
 
     @torch.no_grad()
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
-        """Return pictures of fixed samples at a level, and the mean KL of hard layouts if there are target palettes."""
+        """Return images of fixed samples at a level, and the mean KL of hard layouts if there are target palettes."""
         inputs = self.draw(0, "sheet", SHEET_COUNT)
         labels = soft_to_label(inputs.run(network, level, 1.0).layout)
-        pictures = [self.table.colorize(label) for label in labels.cpu().numpy()]
-        return pictures, _mean_divergence(inputs.target, labels) if self.conditional else None
+        images = [self.table.colorize(label) for label in labels.cpu().numpy()]
+        return images, _mean_divergence(inputs.target, labels) if self.conditional else None
 
     def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
         """Return samples of different palettes, and of one palette with different noise; they make every pixel."""
@@ -225,14 +225,14 @@ class PartialInputs(_Draws):
 
     @torch.no_grad()
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
-        """Return pictures of fixed layouts above their edits at a level, and the mean KL of the edited ones."""
+        """Return images of fixed layouts above their edits at a level, and the mean KL of the edited ones."""
         inputs = self.draw(0, "sheet", SHEET_COUNT)
         assert inputs.layout is not None
         edited = soft_to_label(inputs.run(network, level, 1.0).layout)
         source = soft_to_label(F.interpolate(inputs.layout, size=edited.shape[1:], mode="nearest-exact"))
         half = SHEET_COUNT // 2
-        pictures = [self.table.colorize(x) for x in torch.cat([source[:half], edited[:half]]).cpu().numpy()]
-        return pictures, _mean_divergence(inputs.target, edited)
+        images = [self.table.colorize(x) for x in torch.cat([source[:half], edited[:half]]).cpu().numpy()]
+        return images, _mean_divergence(inputs.target, edited)
 
     def watched(self, count: int) -> tuple[LayoutInputs, LayoutInputs, Tensor | None]:
         """Return edits of different layouts, and one edit with different noise and the pixels of its crop."""

@@ -126,7 +126,7 @@ class FullLayoutGenerator(_ProgressiveGenerator):
 
     `generator(noise, palette, level=None, fade=1.0, generators=None) -> LayoutBatch` for every one of them:
         noise: BZ, standard normal.
-        palette: t, BK, rows summing to 1; a generator that is not conditional takes no notice of it.
+        palette: t, BK, rows summing to 1; a generator that is not conditional ignores it.
         level: Active level, by default the last.
         fade: Weight of the active level's mask against the one before, in [0, 1].
         generators: One CPU generator per sample, the source of drawn classes; systems without ignore them. With None no

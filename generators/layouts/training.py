@@ -88,7 +88,7 @@ class LayoutTrainees:
     ) -> None:
         """Build the untrained networks, ready to be trained; the arguments are those of `train_layout_generator`.
 
-        `stage` names a training that goes on from another one's weights, so that its batches differ from that one's.
+        `stage` names a training that resumes from another one's weights, so that its batches differ from that one's.
 
         Raises:
             ConfigError: There is no such system, the settings do not fit it, or no base grid reaches the size.
@@ -204,7 +204,7 @@ def train_layout_generator(
     tensorboard: bool = False,
     ranks: Ranks = ALONE,
 ) -> None:
-    """Train a layout generator; the same call again, from any number of processes, goes on where it stopped.
+    """Train a layout generator; called again, with any number of processes, it resumes where it stopped.
 
     Of a system that comes trained, only `weights.safetensors` is written.
 
@@ -277,8 +277,8 @@ def train_layout_generator(
             values |= {"level": moment.level, "fade": moment.fade}
             if moment.ends_level:
                 average.eval()
-                pictures, divergence = inputs.sheet(average, moment.level)
-                tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", pictures)
+                images, divergence = inputs.sheet(average, moment.level)
+                tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", images)
                 if divergence is not None:
                     values["palette_kl"] = divergence
             if training.due(interval) or moment.ends_level:
@@ -302,7 +302,7 @@ def train_layout_generator(
                 for index in range(STATISTICS_BATCHES)
             ),
         )
-    pictures, divergence = inputs.sheet(average, level)
-    tile_pictures(folder / "samples" / "final.png", pictures)
+    images, divergence = inputs.sheet(average, level)
+    tile_pictures(folder / "samples" / "final.png", images)
     metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
     save_weights(folder / WEIGHTS, average, metadata)

@@ -1,4 +1,4 @@
-"""The commands `scenepalette edit ...`: pictures of edited scenes from the models of a finished run."""
+"""The commands `scenepalette edit ...`: images of edited scenes from the models of a finished run."""
 
 from __future__ import annotations
 
@@ -172,4 +172,4 @@ def _write(what: Edit, run_dir: Path, picture: Path, **options: Any) -> None:
     from scenepalette.pipeline.scene_editor import write_edit
 
     write_edit(what, run_dir, picture, options)
-    typer.echo(f"picture: {picture}")
+    typer.echo(f"image: {picture}")

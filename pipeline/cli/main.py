@@ -47,7 +47,7 @@ class Terminated(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def report_errors() -> Iterator[None]:
-    """Tell foreseeable problems in words in place of a traceback, and after an interruption how to go on.
+    """Print a message instead of a traceback for foreseeable errors, and how to resume after an interruption.
 
     Raises:
         typer.Exit: With 1 for a problem, 130 after Ctrl-C, 143 after SIGTERM.
@@ -65,7 +65,7 @@ def report_errors() -> Iterator[None]:
 
 
 class CommandGroup(TyperGroup):
-    """Commands whose foreseeable problems are told in words."""
+    """Commands whose foreseeable errors print a message."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was asked for."""
@@ -113,7 +113,7 @@ def main_help() -> None:
 
         scenepalette run camvid-cpu --set data.root=CAMVID --out runs/camvid
 
-    The same command again continues where an earlier one stopped; finished work is not repeated.
+    Rerun the same command to resume; finished work is not repeated.
     """
 
 

@@ -47,9 +47,9 @@ def verify(
         bool, typer.Option("--mend", help="Write a changed card (README.md) or Croissant file again from the manifest.")
     ] = False,
 ) -> None:
-    """Check every file, row, picture and palette against the manifest and the schema.
+    """Check every file, row, image and palette against the manifest and the schema.
 
-    All problems are told, each with file, row and id, and in the end what mends them; the exit status is 1 if there is
+    All problems are listed, each with file, row and id, and then what repairs them; the exit status is 1 if there is
     one. A changed card or Croissant file is a warning: the rows do not depend on it. For example:
 
         scenepalette shards verify runs/demo/shards/full
@@ -105,9 +105,9 @@ def show(
     folder: FolderArgument,
     row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
     picture: Annotated[
-        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this picture.")
+        Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this image.")
     ] = None,
-    count: Annotated[int, typer.Option(min=1, help="Pairs in the picture.")] = 16,
+    count: Annotated[int, typer.Option(min=1, help="Pairs in the image.")] = 16,
 ) -> None:
     """Say what a folder of shards holds, and draw some of its pairs.
 
@@ -140,7 +140,7 @@ def show(
         buffer = io.BytesIO()
         sheet.save(buffer, "PNG")
         write_atomically(picture, buffer.getvalue())
-        typer.echo(f"picture: {picture}")
+        typer.echo(f"image: {picture}")
 
 
 @shards_app.command()
@@ -175,7 +175,7 @@ def regenerate(
     if not row and not shard:
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
-        raise ConfigError("--out takes the pictures of rows; name them with --row, or leave it out.")
+        raise ConfigError("--out takes the images of rows; name them with --row, or leave it out.")
     from scenepalette.pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
 
     if shard:

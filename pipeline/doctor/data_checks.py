@@ -411,7 +411,7 @@ def check_constant(scans: Sequence[Scan]) -> Check:
     ]
     summary = f"{len(flat)} images are of one colour, or nearly so."
     remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
-    return _none_of(flat, "Every image has content.", Check("empty pictures", "warning", summary, remedy))
+    return _none_of(flat, "Every image has content.", Check("empty images", "warning", summary, remedy))
 
 
 def check_fit(scans: Sequence[Scan]) -> Check | None:
@@ -430,9 +430,9 @@ def check_fit(scans: Sequence[Scan]) -> Check | None:
         "those of another"
     )
     if share >= FIT_SHARE:
-        return Check("labels fit pictures", "ok", f"{text}.")
+        return Check("labels fit images", "ok", f"{text}.")
     return Check(
-        "labels fit pictures",
+        "labels fit images",
         "warning",
         f"{text}; {100 * FIT_SHARE:.0f} % are expected where labels belong to their images.",
         "Lay some labels over their images: they may be shifted, mirrored, or paired with the wrong files.",
@@ -482,7 +482,7 @@ def _changed_copies(
 
     found = []
     for pair in looked_for[:MOST_LAID_OVER]:
-        with suppress(DataError):  # changed since it was scanned, which is told elsewhere
+        with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
             if are_copies(turned(1, pair.first, pair.mirrored, pair.upside_down), turned(0, pair.second)):
                 found.append(pair)
     return found, max(0, len(looked_for) - MOST_LAID_OVER)

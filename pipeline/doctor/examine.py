@@ -191,7 +191,7 @@ def _of_data(
 
 
 def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) -> Check | None:
-    """Warn if files have changed since the run directory's arrays were made of them: a run goes on with those."""
+    """Warn if files have changed since the run directory's arrays were made of them: a run keeps using those."""
     changed = []
     for split, dataset in datasets.items():
         path = run_dir / "data" / f"{split}.json"
@@ -211,7 +211,7 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
         "changed data",
         "warning",
         f"Files of {' and '.join(changed)} have changed since {run_dir / 'data'} was made of them.",
-        f"A run goes on with what was read then. To use the new files, give another --out folder, or set what was made "
+        f"A run keeps using what was read then. To use the new files, give another --out folder, or set what was made "
         f"of the old ones aside: scenepalette reset {run_dir} data",
     )
 

@@ -260,7 +260,7 @@ def check_options(config: RunConfig) -> list[Check]:
         elif path is not None:
             checks.append(Check(name, "warning", f"{name} for {purpose}: there is no file {path}.", f"Correct {key}."))
         else:
-            text = f"{name} for {purpose} are not on this machine; a run tries to download them and goes on without."
+            text = f"{name} for {purpose} are not on this machine; a run tries to download them and continues without."
             checks.append(Check(name, "note", text))
     return checks
 

@@ -36,7 +36,7 @@ class Scan:
         spread: float32 [N], standard deviation of each image's grey values at full size, 0 to 127.
         pixels: int64 [N, K + 1], pixels of each class in each label, and in the last column of ignored ones.
         resized_pixels: The same at the size that is worked at.
-        edges: float32 [N, 2]: how much stronger than on average a image changes where its own label has a
+        edges: float32 [N, 2]: how much stronger than on average an image changes where its own label has a
             boundary, and the same for the label of another sample; NaN where there is none to compare.
         problems: One text per sample that can no longer be read; their rows are 0.
     """

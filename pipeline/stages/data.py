@@ -259,6 +259,6 @@ def read_data(folder: Path) -> PreparedData:
     if filled.shape != train.labels.shape or filled.dtype != train.labels.dtype:
         raise DataError(
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
-            f"required, as in labels-train.npy. Remove {folder} and give the same command again to write it anew."
+            f"required, as in labels-train.npy. Remove {folder} and rerun the same command to write it again."
         )
     return PreparedData(train, validation, filled)

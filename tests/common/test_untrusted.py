@@ -232,7 +232,7 @@ def test_any_yaml_is_a_class_table_or_refused(tmp_path: Path, value: object) -> 
 
 
 def encoded(kind: str, mode: str) -> bytes:
-    """Return a picture of 24 x 16 pixels of noise."""
+    """Return an image of 24 x 16 pixels of noise."""
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).convert(mode).save(buffer, kind)

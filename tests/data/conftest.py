@@ -134,7 +134,7 @@ def gta5_root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def write() -> Callable[[Path, np.ndarray], None]:
-    """Return the function that writes an array as a picture."""
+    """Return the function that writes an array as an image."""
     return write_pixels
 
 

@@ -13,7 +13,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.unlabelled import UnlabelledImages, find_images, read_unlabelled, write_unlabelled
 
 
-def picture(seed: int, height: int, width: int) -> np.ndarray:
+def image(seed: int, height: int, width: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
@@ -24,8 +24,8 @@ def write(path: Path, pixels: np.ndarray, **options: object) -> None:
 
 def test_pictures_are_found_below_the_folder_in_the_order_of_their_paths(tmp_path: Path) -> None:
     for name in ("b.png", "a/z.JPG", "a/b/c.jpeg", "a.png", ".hidden.png", ".thumbnails/x.png"):
-        write(tmp_path / name, picture(0, 4, 6))
-    (tmp_path / "notes.txt").write_text("no picture")
+        write(tmp_path / name, image(0, 4, 6))
+    (tmp_path / "notes.txt").write_text("no image")
     assert [path.relative_to(tmp_path).as_posix() for path in find_images(tmp_path)] == [
         "a.png",
         "a/b/c.jpeg",
@@ -35,7 +35,7 @@ def test_pictures_are_found_below_the_folder_in_the_order_of_their_paths(tmp_pat
 
 
 def test_images_of_any_size_become_one_array(tmp_path: Path) -> None:
-    same, larger = picture(1, 4, 6), np.full((16, 24, 3), (10, 200, 90), dtype=np.uint8)
+    same, larger = image(1, 4, 6), np.full((16, 24, 3), (10, 200, 90), dtype=np.uint8)
     write(tmp_path / "drives/b.png", larger)
     write(tmp_path / "drives/a.png", same)
     seen: list[tuple[int, int]] = []
@@ -52,7 +52,7 @@ def test_images_of_any_size_become_one_array(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_is_marked_as_turned_is_turned(tmp_path: Path) -> None:
-    pixels, exif = picture(2, 4, 6), Image.Exif()
+    pixels, exif = image(2, 4, 6), Image.Exif()
     exif[0x0112] = 6  # shown after a quarter turn clockwise
     write(tmp_path / "in/a.png", pixels, exif=exif)
     write_unlabelled(tmp_path / "in", (6, 4), tmp_path / "out")
@@ -61,8 +61,8 @@ def test_a_picture_that_is_marked_as_turned_is_turned(tmp_path: Path) -> None:
 
 def test_every_unreadable_picture_is_named_and_nothing_is_left_behind(tmp_path: Path) -> None:
     for number in range(40):
-        write(tmp_path / f"in/{number:02d}.png", picture(number, 4, 6))
-    (tmp_path / "in/05.png").write_bytes(b"no picture")
+        write(tmp_path / f"in/{number:02d}.png", image(number, 4, 6))
+    (tmp_path / "in/05.png").write_bytes(b"no image")
     cut = (tmp_path / "in/37.png").read_bytes()[:-30]
     (tmp_path / "in/37.png").write_bytes(cut)
     with pytest.raises(DataError, match="2 of 40 unlabelled images") as caught:
@@ -74,8 +74,8 @@ def test_every_unreadable_picture_is_named_and_nothing_is_left_behind(tmp_path: 
 
 
 def test_links_out_of_the_folder_are_not_followed(tmp_path: Path) -> None:
-    write(tmp_path / "elsewhere/secret.png", picture(0, 4, 6))
-    write(tmp_path / "in/a.png", picture(1, 4, 6))
+    write(tmp_path / "elsewhere/secret.png", image(0, 4, 6))
+    write(tmp_path / "in/a.png", image(1, 4, 6))
     (tmp_path / "in/sub").mkdir()
     (tmp_path / "in/again.png").symlink_to(tmp_path / "in/a.png")
     (tmp_path / "in/sub/loop").symlink_to(tmp_path / "in")
@@ -114,7 +114,7 @@ def test_images_and_ids_must_fit_together() -> None:
     ],
 )
 def test_a_damaged_index_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    write(tmp_path / "drives/a.png", picture(1, 4, 6))
+    write(tmp_path / "drives/a.png", image(1, 4, 6))
     write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out")
     (tmp_path / "out/images.json").write_text(content)
     with pytest.raises(DataError, match=message):

@@ -28,7 +28,7 @@ from scenepalette.evaluation.diversity import (
 
 
 def draws(count: int, size: tuple[int, int], seed: int = 0, difference: int = 60) -> np.ndarray:
-    """A smooth picture with smooth differences between draws."""
+    """A smooth image with smooth differences between draws."""
     generator = np.random.default_rng(seed)
     height, width = size
     base = generator.uniform(0, 200, (1, height // 8 + 1, width // 8 + 1, 3))
@@ -62,7 +62,7 @@ def test_images_smaller_than_the_window_are_refused() -> None:
 
 
 def ms_ssim(first: np.ndarray, second: np.ndarray, exponents: list[float]) -> float:
-    """Wang et al. 2003, eq. 7, of two pictures HW3 in [0, 1]; at borders the picture is mirrored."""
+    """Wang et al. 2003, eq. 7, of two images HW3 in [0, 1]; at borders the image is mirrored."""
 
     def blur(values: np.ndarray) -> np.ndarray:
         for axis in (0, 1):

@@ -36,8 +36,8 @@ def test_large_figures_are_shrunk_until_they_fit(tmp_path: Path) -> None:
     inlined = inline_figures("![L](figures/large.png)\n![S](figures/small.png)", tmp_path, limit=400_000)
     contents = re.findall(r"base64,([^)]*)\)", inlined)
     assert len(contents) == 2 and len(inlined) <= 400_000
-    picture = Image.open(io.BytesIO(base64.b64decode(contents[0])))
-    assert picture.size[0] < 900 and abs(picture.size[0] / picture.size[1] - 1.5) < 0.02
+    image = Image.open(io.BytesIO(base64.b64decode(contents[0])))
+    assert image.size[0] < 900 and abs(image.size[0] / image.size[1] - 1.5) < 0.02
     assert base64.b64decode(contents[1]) == (tmp_path / "figures/small.png").read_bytes()
 
 

@@ -115,7 +115,7 @@ def test_edits_are_compared_where_they_are_made(
 
 
 def rows_of(real: int, generated: int, noise: int, rows: int = 4) -> list[list[np.ndarray]]:
-    """Rows of a sheet whose pictures are of one grey each, with the given steps of grey between them."""
+    """Rows of a sheet whose images are of one grey each, with the given steps of grey between them."""
 
     def grey(value: int) -> np.ndarray:
         return np.full((2, 3, 3), value, dtype=np.uint8)

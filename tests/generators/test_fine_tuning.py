@@ -230,5 +230,5 @@ def test_watching_leaves_the_training_as_it_is(tune: Tune, monkeypatch: pytest.M
 def test_a_part_without_checkpoint_is_refused(tune: Tune, parts: Parts) -> None:
     for path in parts.layouts("semantic-palette").folder.glob("checkpoint-*"):
         path.unlink()
-    with pytest.raises(CheckpointError, match="no checkpoint to go on from"):
+    with pytest.raises(CheckpointError, match="no checkpoint to resume from"):
         tune("run")

@@ -34,7 +34,7 @@ PSEUDO = "generate.kinds=[pseudo]"
 
 @pytest.fixture
 def drives(finished_run: Path, tmp_path: Path) -> Path:
-    """Three pictures of other sizes than the run's."""
+    """Three images of other sizes than the run's."""
     _, validation, _ = read_data(finished_run / "data")
     folder = tmp_path / "drives"
     folder.mkdir()

@@ -313,7 +313,7 @@ def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
     assert kept == [[1], [1, 2], [2, 3], [3, 4], [3, 4, 5], [3, 5, 6]]
     assert (
         folder.load({"net": network}, {"opt": optimizer})[0] == 6
-    )  # the best is kept, training goes on from the newest
+    )  # the best is kept, training resumes from the newest
 
 
 def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> None:

@@ -62,7 +62,7 @@ class SeanSettings(SpadeSettings):
 class StyleEncoder(nn.Module):
     """From an image and its label map to one style code per class: features averaged over each class's region.
 
-    The features pass a narrow middle at a quarter of the resolution, so that they tell the style and not the picture.
+    The features pass a narrow middle at a quarter of the resolution, so that they tell the style and not the image.
     """
 
     def __init__(self, style_channels: int = 512, width: int = 32) -> None:

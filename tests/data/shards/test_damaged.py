@@ -254,7 +254,7 @@ def picture(content: bytes | None) -> dict[str, Any]:
 
 
 def turned() -> bytes:
-    """A picture that asks readers to turn it by 180 degrees."""
+    """An image that asks readers to turn it by 180 degrees."""
     content, exif = io.BytesIO(), Image.Exif()
     exif[0x0112] = 3
     Image.fromarray(IMAGE).save(content, "JPEG", exif=exif)

@@ -368,7 +368,7 @@ def settled(generator: ImageGenerator, label: Tensor) -> ImageGenerator:
 
 
 @pytest.mark.slow
-# Of several outputs only the nearest is drawn towards a pair; the others show their own pictures.
+# Of several outputs only the nearest is drawn towards a pair; the others show their own images.
 @pytest.mark.parametrize("name", [name for name in CASES if name != "crn-3"])
 def test_training_finds_the_colours_of_the_classes(
     name: str, train_perceptual: Train, make_pairs: Callable[..., Pairs]

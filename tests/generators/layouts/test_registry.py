@@ -498,9 +498,9 @@ def test_an_unconditional_system_asks_for_no_palette(
     monkeypatch.setattr(PaletteSampler, "sample", None)
     objective = make_objective("sb-gan")
     torch.testing.assert_close(draw(objective).target, torch.full((4, 3), 1 / 3))
-    pictures, divergence = objective.inputs.sheet(objective.generator.module.eval(), TOP)
+    images, divergence = objective.inputs.sheet(objective.generator.module.eval(), TOP)
     assert divergence is None
-    assert len(pictures) == 16
+    assert len(images) == 16
 
 
 @pytest.mark.parametrize(("kind", "soft_layouts"), [("sb-gan", True), ("baseline-1", False), ("baseline-1", True)])

@@ -62,7 +62,7 @@ def changed_run(finished_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "pictures"),
+    ("arguments", "images"),
     [
         (("palettes", "--from", "2", "--to", "3", "--frames", "3"), 3),
         (("noise", "--sample", "1", "--frames", "4", "--class", "road"), 4),

@@ -155,7 +155,7 @@ def test_regenerate_makes_rows_and_mends_shards(damaged: Path, tmp_path: Path) -
     _, errors = invoke("regenerate", str(damaged), expected=1)
     assert "Nothing to make again" in errors
     _, errors = invoke("regenerate", str(damaged), "--shard", SHARD, "--out", str(tmp_path), expected=1)
-    assert "--out takes the pictures of rows" in errors
+    assert "--out takes the images of rows" in errors
 
 
 def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tm
 
 
 def moved(row: dict[str, Any], column: str, levels: int) -> None:
-    """Move one pixel of a stored picture by some levels; the file becomes a PNG."""
+    """Move one pixel of a stored image by some levels; the file becomes a PNG."""
     pixels = np.array(Image.open(io.BytesIO(row[column]["bytes"]))).astype(int)
     pixels.flat[0] += levels if pixels.flat[0] < 128 else -levels
     content = io.BytesIO()

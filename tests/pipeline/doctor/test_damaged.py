@@ -146,7 +146,7 @@ DATA: dict[str, tuple[Damage, str]] = {
     **{f"image bit at {place}": (flip(IMAGE, place), "files") for place in (0.05, 0.3, 0.6, 0.95)},
     **{f"label bit at {place}": (flip(LABEL, place), "files") for place in (0.1, 0.5, 0.9)},
     "validation image cut": (cut("val/images/d.png", 0.5), "files"),
-    "image is text": (content(IMAGE, "no picture"), "files"),
+    "image is text": (content(IMAGE, "no image"), "files"),
     "image is a web page": (content(IMAGE, "<!doctype html><title>404</title>"), "files"),
     "image is a pointer file": (content(IMAGE, "version https://git-lfs.github.com/spec/v1\noid sha256:0"), "files"),
     "image is zeros": (content(IMAGE, bytes(4000)), "files"),

@@ -78,7 +78,7 @@ def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> N
 
 
 class Pictures:
-    """A data set of pictures alone."""
+    """A data set of images alone."""
 
     def __init__(self, pictures: list[np.ndarray]) -> None:
         self._pictures = pictures
@@ -225,7 +225,7 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     write("trainannot/b.png", np.full((4, 4), 200, np.uint8))
     write("trainannot/c.png", np.zeros((4, 4, 3), np.uint8))
     write("trainannot/d.png", np.full((4, 4), 255, np.uint8))
-    (tmp_path / "train/e.png").write_bytes(b"no picture")
+    (tmp_path / "train/e.png").write_bytes(b"no image")
     with pytest.raises(DataError) as caught:
         open_camvid(tmp_path, "train")
     checks = data_checks.check_opening({"train": caught.value}, tmp_path, CAMVID)

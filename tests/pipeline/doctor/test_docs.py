@@ -20,15 +20,15 @@ COMMANDS = re.findall(r"^scenepalette (doctor .*?)(?: && .*)?$", TEXT, re.MULTIL
 
 @pytest.fixture
 def camvid_root(tmp_path: Path) -> Path:
-    """CamVid's layout with pictures of noise."""
+    """CamVid's layout with images of noise."""
     random = np.random.default_rng(0)
     for split in ("train", "val"):
         for folder in (split, f"{split}annot"):
             (tmp_path / "camvid" / folder).mkdir(parents=True)
         for index in range(4):
-            picture = random.integers(0, 256, (96, 128, 3), dtype=np.uint8)
-            Image.fromarray(picture).save(tmp_path / "camvid" / split / f"{index}.png")
-            Image.fromarray(picture[:, :, 0] % 11).save(tmp_path / "camvid" / f"{split}annot" / f"{index}.png")
+            image = random.integers(0, 256, (96, 128, 3), dtype=np.uint8)
+            Image.fromarray(image).save(tmp_path / "camvid" / split / f"{index}.png")
+            Image.fromarray(image[:, :, 0] % 11).save(tmp_path / "camvid" / f"{split}annot" / f"{index}.png")
     return tmp_path / "camvid"
 
 

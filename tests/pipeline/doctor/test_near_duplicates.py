@@ -20,7 +20,7 @@ from scenepalette.pipeline.doctor.near_duplicates import (
 
 @pytest.fixture
 def thumbnails() -> np.ndarray:
-    """Six pictures of noise, uint8 [6, 32, 32], from 20 to 120."""
+    """Six images of noise, uint8 [6, 32, 32], from 20 to 120."""
     return np.random.default_rng(0).integers(20, 121, (6, 32, 32), dtype=np.uint8)
 
 
@@ -68,7 +68,7 @@ def test_blocks_and_limits_lose_no_pair_among_what_is_compared(
 
 
 def scene(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
-    """A picture with structure of all sizes, uint8 [H, W, 3]."""
+    """An image with structure of all sizes, uint8 [H, W, 3]."""
     random = np.random.default_rng(seed)
     total = np.zeros((height, width, 3))
     for side in (4, 8, 16, 32, 64):
@@ -80,54 +80,54 @@ def scene(seed: int, height: int = 240, width: int = 320) -> np.ndarray:
     return np.clip(128 + 60 * total / total.std(), 0, 255).astype(np.uint8)
 
 
-def cropped(picture: np.ndarray, share: float = 0.05) -> np.ndarray:
-    height, width = picture.shape[:2]
+def cropped(image: np.ndarray, share: float = 0.05) -> np.ndarray:
+    height, width = image.shape[:2]
     top, left = round(height * share / 2), round(width * share / 2)
-    return np.asarray(Image.fromarray(picture[top : height - top, left : width - left]).resize((width, height)))
+    return np.asarray(Image.fromarray(image[top : height - top, left : width - left]).resize((width, height)))
 
 
-def thumbnail(picture: np.ndarray) -> np.ndarray:
-    return np.asarray(Image.fromarray(picture).convert("L").resize((32, 32), Image.Resampling.BOX))
+def thumbnail(image: np.ndarray) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).convert("L").resize((32, 32), Image.Resampling.BOX))
 
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "shifted by 1": lambda picture: np.roll(picture, 1, 1),
-    "shifted by 3 and 3": lambda picture: np.roll(picture, (3, 3), (0, 1)),
-    "gamma 0.6": lambda picture: (255 * (picture / 255) ** 0.6).astype(np.uint8),
-    "gamma 1.6": lambda picture: (255 * (picture / 255) ** 1.6).astype(np.uint8),
+    "shifted by 1": lambda image: np.roll(image, 1, 1),
+    "shifted by 3 and 3": lambda image: np.roll(image, (3, 3), (0, 1)),
+    "gamma 0.6": lambda image: (255 * (image / 255) ** 0.6).astype(np.uint8),
+    "gamma 1.6": lambda image: (255 * (image / 255) ** 1.6).astype(np.uint8),
     "cropped by 5 %": cropped,
-    "cropped, with a gamma": lambda picture: cropped((255 * (picture / 255) ** 0.6).astype(np.uint8)),
-    "mirrored": lambda picture: picture[:, ::-1],
-    "upside down": lambda picture: picture[::-1],
-    "turned by 180 degrees": lambda picture: picture[::-1, ::-1],
+    "cropped, with a gamma": lambda image: cropped((255 * (image / 255) ** 0.6).astype(np.uint8)),
+    "mirrored": lambda image: image[:, ::-1],
+    "upside down": lambda image: image[::-1],
+    "turned by 180 degrees": lambda image: image[::-1, ::-1],
 }
 
 
 @pytest.mark.parametrize("how", COPIES)
 def test_changed_copies_are_candidates_and_the_same_once_laid_over_each_other(how: str) -> None:
-    pictures = [scene(seed) for seed in range(6)]
-    copy = COPIES[how](pictures[4])
-    (pair,) = candidates(thumbnail(copy)[None], np.stack([thumbnail(picture) for picture in pictures]))
+    images = [scene(seed) for seed in range(6)]
+    copy = COPIES[how](images[4])
+    (pair,) = candidates(thumbnail(copy)[None], np.stack([thumbnail(image) for image in images]))
     assert (pair.first, pair.second) == (0, 4)
     assert (pair.mirrored, pair.upside_down) == (
         how in ("mirrored", "turned by 180 degrees"),
         how in ("upside down", "turned by 180 degrees"),
     )
     upright = copy[:: -1 if pair.upside_down else 1, :: -1 if pair.mirrored else 1]
-    assert are_copies(comparable(upright), comparable(pictures[4]))
+    assert are_copies(comparable(upright), comparable(images[4]))
 
 
 @pytest.mark.slow
 def test_frames_next_to_each_other_in_a_real_video_are_candidates_but_no_copies(camvid: Path) -> None:
     paths = sorted((camvid / "train").glob("*.png"))
-    pictures = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
-    small = np.stack([thumbnail(picture) for picture in pictures])
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    small = np.stack([thumbnail(image) for image in images])
     found = [pair for pair in candidates(small[::2], small[1::2]) if not pair.mirrored and not pair.upside_down]
-    ready = [comparable(picture) for picture in pictures]
+    ready = [comparable(image) for image in images]
     alike = [overlay(ready[2 * pair.first], ready[2 * pair.second + 1]) for pair in found]
     assert len(alike) > 50 and max(alike)[0] < similarity.ALIGNED
-    changed = {picture: np.roll(pictures[picture], (2, 3), (0, 1)) for picture in range(0, len(pictures), 20)}
-    assert all(are_copies(comparable(copy), ready[picture]) for picture, copy in changed.items())
+    changed = {image: np.roll(images[image], (2, 3), (0, 1)) for image in range(0, len(images), 20)}
+    assert all(are_copies(comparable(copy), ready[image]) for image, copy in changed.items())
 
 
 def test_pictures_whose_parts_moved_differently_are_no_copies() -> None:
@@ -141,12 +141,12 @@ def test_pictures_whose_parts_moved_differently_are_no_copies() -> None:
 
 def test_smooth_pictures_with_different_detail_are_no_copies() -> None:
     slope = np.linspace(0, 180, 240)[:, None, None] + np.zeros((240, 320, 3))
-    pictures = [
+    images = [
         comparable((slope + np.random.default_rng(seed).normal(0, 9, slope.shape)).clip(0, 255).astype(np.uint8))
         for seed in range(2)
     ]
-    alike, detailed = overlay(*pictures)
-    assert alike > 0.985 and detailed < 0.5 and not are_copies(*pictures)
+    alike, detailed = overlay(*images)
+    assert alike > 0.985 and detailed < 0.5 and not are_copies(*images)
 
 
 def test_flat_pictures_can_be_laid_over_each_other() -> None:
@@ -155,10 +155,10 @@ def test_flat_pictures_can_be_laid_over_each_other() -> None:
 
 
 def test_candidates_are_the_nearest_few(monkeypatch: pytest.MonkeyPatch) -> None:
-    picture = scene(3)
-    others = np.stack([thumbnail(np.roll(picture, shift, 1)) for shift in (3, 0, 2, 1)])
+    image = scene(3)
+    others = np.stack([thumbnail(np.roll(image, shift, 1)) for shift in (3, 0, 2, 1)])
     expected = [(0, 1), (0, 3)]
     for block in (2048, 2):
         monkeypatch.setattr(similarity, "_BLOCK", block)
-        found = candidates(thumbnail(picture)[None], others, most=2)
+        found = candidates(thumbnail(image)[None], others, most=2)
         assert [(pair.first, pair.second) for pair in found] == expected

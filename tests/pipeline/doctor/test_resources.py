@@ -30,7 +30,7 @@ from scenepalette.training.checkpoint import CheckpointFolder
 
 def test_disk_is_counted_from_the_configuration(tiny_config: RunConfig) -> None:
     needs = {need.name: need for need in needs_of(tiny_config, 12, 16, 4)}
-    # Pictures and labels of both splits, and the training labels without gaps.
+    # Images and labels of both splits, and the training labels without gaps.
     assert needs["data"].disk == 32 * 48 * (4 * 20 + 16)
     assert {"layouts/semantic-palette", "images/oasis", "shards/full", "shards/semi", "segmenters"} <= needs.keys()
     assert needs["shards/full"].disk == 10 * (round(32 * 48 * 1.2) + 2000) + 3 * 4000
