@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from scenepalette.pipeline.run import Run
     from scenepalette.pipeline.systems import systems
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 __all__ = [
     "MixedPairs",
     "Run",
