@@ -39,10 +39,10 @@ from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, gen
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
+from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
 from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
-from scenepalette.pipeline.scene_editor import Edit, write_edit
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.systems import plugin_problems

@@ -10,7 +10,7 @@ import typer
 from scenepalette.common.errors import ConfigError
 
 if TYPE_CHECKING:
-    from scenepalette.pipeline.scene_editor import Edit
+    from scenepalette.pipeline.finished.scene_editor import Edit
 
 edit_app = typer.Typer(
     no_args_is_help=True,
@@ -169,7 +169,7 @@ def autoencode(
 
 
 def _write(what: Edit, run_dir: Path, picture: Path, **options: Any) -> None:
-    from scenepalette.pipeline.scene_editor import write_edit
+    from scenepalette.pipeline.finished.scene_editor import write_edit
 
     write_edit(what, run_dir, picture, options)
     typer.echo(f"image: {picture}")

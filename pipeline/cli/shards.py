@@ -176,7 +176,12 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the images of rows; name them with --row, or leave it out.")
-    from scenepalette.pipeline.regenerate import LAST_BITS, MORE_THAN_LAST_BITS, regenerate_rows, regenerate_shards
+    from scenepalette.pipeline.finished.regenerate import (
+        LAST_BITS,
+        MORE_THAN_LAST_BITS,
+        regenerate_rows,
+        regenerate_shards,
+    )
 
     if shard:
         with _terminal_given_back() as progress:
@@ -238,7 +243,7 @@ def export(
 def _remedy(folder: Path, files: set[str | None]) -> str:
     """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
     from scenepalette.data.shards.manifest import read_manifest, stray_problems
-    from scenepalette.pipeline.regenerate import is_whole, run_around
+    from scenepalette.pipeline.finished.regenerate import is_whole, run_around
 
     try:
         manifest = read_manifest(folder)

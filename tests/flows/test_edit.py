@@ -16,7 +16,7 @@ from prefect.exceptions import ParameterTypeError
 from scenepalette.common.errors import ConfigError
 from scenepalette.flows import artifacts
 from scenepalette.flows.stages import edit
-from scenepalette.pipeline.scene_editor import write_edit
+from scenepalette.pipeline.finished.scene_editor import write_edit
 
 
 @pytest.mark.usefixtures("server")

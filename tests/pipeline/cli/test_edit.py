@@ -20,9 +20,16 @@ from scenepalette.generators.editing import Painter
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.pipeline.cli.edit import read_box, read_changes
 from scenepalette.pipeline.cli.main import app
+from scenepalette.pipeline.finished.scene_editor import (
+    Editor,
+    check_present,
+    factors_by_id,
+    region_of,
+    sample_index,
+    write_edit,
+)
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.scene_editor import Editor, check_present, factors_by_id, region_of, sample_index, write_edit
 
 EDITS = ("palettes", "noise", "resample", "partial", "autoencode")
 HEIGHT, WIDTH = 2 * 2 * 32, 2 * 48  # layouts above images of 32x48 pixels; 48 is enlarged to at least 64

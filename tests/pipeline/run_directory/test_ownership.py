@@ -20,14 +20,14 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.finished.regenerate import regenerate_rows
+from scenepalette.pipeline.finished.scene_editor import Editor, write_edit
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.regenerate import regenerate_rows
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.borrowing import borrow
 from scenepalette.pipeline.run_directory.ownership import check_ownership, exclusive, write_document
 from scenepalette.pipeline.run_directory.reset import plan_reset, reset
-from scenepalette.pipeline.scene_editor import Editor, write_edit
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import adopt_shards, make_shard, plans_for
 
