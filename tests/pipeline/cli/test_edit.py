@@ -80,19 +80,19 @@ def changed_run(finished_run: Path, tmp_path: Path):
     ids=EDITS,
 )
 def test_every_edit_writes_a_strip_and_animations(
-    arguments: tuple[str, ...], pictures: int, finished_run: Path, tmp_path: Path
+    arguments: tuple[str, ...], images: int, finished_run: Path, tmp_path: Path
 ) -> None:
     name, *options = arguments
     for ending in (".png", ".webp"):
         path = tmp_path / f"new/{name}{ending}"
         output, _ = invoke(name, str(finished_run), *options, "--picture", str(path))
         assert str(path) in output
-        with Image.open(path) as picture:
+        with Image.open(path) as image:
             if ending == ".png":
-                assert picture.size == (pictures * (WIDTH + 2) - 2, HEIGHT)
+                assert image.size == (images * (WIDTH + 2) - 2, HEIGHT)
             else:
-                assert picture.size == (WIDTH, HEIGHT)
-                assert 1 < picture.n_frames <= 2 * pictures - 2
+                assert image.size == (WIDTH, HEIGHT)
+                assert 1 < image.n_frames <= 2 * images - 2
 
 
 def test_animations_have_every_frame_there_and_back(editor: Editor, finished_run: Path, tmp_path: Path) -> None:
