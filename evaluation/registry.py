@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -84,7 +85,13 @@ class Metric:
 
 
 def _check(name: str, entry: object) -> str | None:
-    return None if isinstance(entry, Metric) else f"a scenepalette.evaluation.registry.Metric is required, not {entry}"
+    if not isinstance(entry, Metric):
+        return f"a scenepalette.evaluation.registry.Metric is required, not {entry}"
+    if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name.endswith("_absent_because"):
+        return (
+            "its name must be lower-case letters, digits and _, and not end in _absent_because: it is a key of reports"
+        )
+    return None
 
 
 def _class_variance(draws: Draws, table: Any) -> np.ndarray:

@@ -24,13 +24,13 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import soft_to_label
-from scenepalette.generators.collapse import LayoutDiversity
 from scenepalette.generators.images.base import FeatureNetwork, Forward, ImageSettings
 from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_WEIGHTS
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_losses import hinge_discriminator_loss, hinge_generator_loss
 from scenepalette.generators.images.training import ImageTrainees
 from scenepalette.generators.kernels.passes import accelerate
+from scenepalette.generators.layouts.diversity import LayoutDiversity
 from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
 from scenepalette.generators.layouts.settings import LayoutSettings

@@ -568,7 +568,7 @@ class RunConfig(Section):
         if len(set(self.compare.rows)) != len(self.compare.rows):
             problems.append("compare.rows: an entry comes twice")
         for kind in self.finetune.kinds:
-            layouts = getattr(self.layouts, kind).system
+            layouts = getattr(self.layouts, PAIR_KINDS[kind].layout_section or "full").system
             trained = [
                 name
                 for name in (layouts, self.images.system)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -9,12 +10,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.evaluation.registry import METRICS
+from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutSystem
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.segmenters.registry import SEGMENTERS
@@ -26,6 +29,9 @@ _OTHERS: dict[str, tuple[Registry[Any], Callable[[Any], str]]] = {
     "metric": (METRICS, lambda entry: entry.meaning),
     "arm": (ARMS, lambda entry: entry.description),
 }
+
+
+Networks = tuple[nn.Module, nn.Module | None]
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,36 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     entries, table = [], ClassTable.unnamed(num_classes)
     # Nothing is computed: on the meta device networks have shapes and no memory.
     with torch.device("meta"):
-        for name, layout in LAYOUT_SYSTEMS.items():
-            numbers = LayoutSettings()
-            generator = layout.build_generator(table, size, numbers)
-            discriminator = layout.build_discriminator(table, size, numbers) if layout.losses else None
-            counts = _parameters(generator), _parameters(discriminator)
-            entries.append(System(name, "layout", layout.paper, *counts, LAYOUT_SYSTEMS.source(name)))
-        for name, system in IMAGE_SYSTEMS.items():
-            settings, build = system.settings(), system.build_objective
-            generator = system.build_generator(table, size, settings)
-            discriminator = build(table, size, settings, None).discriminator if build else None
-            counts = _parameters(generator), _parameters(discriminator)
-            entries.append(System(name, "image", system.paper, *counts, IMAGE_SYSTEMS.source(name)))
+        for registry, kind, build in (
+            (LAYOUT_SYSTEMS, "layout", _layout_networks),
+            (IMAGE_SYSTEMS, "image", _image_networks),
+        ):
+            for name, system in registry.items():
+                source = registry.source(name)
+                try:
+                    counts = [_parameters(network) for network in build(system, table, size)]
+                except Exception as error:
+                    if source == PACKAGE or isinstance(error, ConfigError):
+                        raise
+                    print(
+                        f"{source}: its {kind} system {name} cannot be built: {error!r}. Correct it there.",
+                        file=sys.stderr,
+                    )
+                    continue
+                entries.append(System(name, kind, system.paper, *counts, source))
     return entries
+
+
+def _layout_networks(system: LayoutSystem, table: ClassTable, size: tuple[int, int]) -> Networks:
+    numbers = LayoutSettings()
+    discriminator = system.build_discriminator(table, size, numbers) if system.losses else None
+    return system.build_generator(table, size, numbers), discriminator
+
+
+def _image_networks(system: ImageSystem, table: ClassTable, size: tuple[int, int]) -> Networks:
+    settings, build = system.settings(), system.build_objective
+    discriminator = build(table, size, settings, None).discriminator if build else None
+    return system.build_generator(table, size, settings), discriminator
 
 
 def other_entries() -> list[Entry]:

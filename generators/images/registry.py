@@ -31,7 +31,9 @@ def _problem(name: str, entry: object) -> str | None:
     if entry.name != name:
         return f"its name is {entry.name!r}, which must be that of the entry point"
     if not callable(entry.build_generator):
-        return "its build_generator is no function"
+        return "its build_generator cannot be called"
+    if entry.build_objective is not None and not callable(entry.build_objective):
+        return "its build_objective cannot be called, and is not None, as of a system that comes trained"
     return folder_problem(name)
 
 

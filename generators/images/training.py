@@ -15,7 +15,6 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot
-from scenepalette.generators.collapse import image_diversity
 from scenepalette.generators.images.base import (
     FeatureNetwork,
     ImageBatch,
@@ -24,6 +23,7 @@ from scenepalette.generators.images.base import (
     Loss,
 )
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
+from scenepalette.generators.images.diversity import image_diversity
 from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.kernels.passes import accelerate

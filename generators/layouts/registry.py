@@ -283,6 +283,10 @@ def _problem(name: str, entry: object) -> str | None:
         return f"it is {type(entry).__name__}, not a LayoutSystem"
     if entry.name != name:
         return f"its name is {entry.name!r}, which must be that of the entry point"
+    if missing := [part for part in ("generator", "problems") if not callable(getattr(entry, part))]:
+        return f"its {' and '.join(missing)} cannot be called"
+    if entry.losses is not None and not callable(entry.losses):
+        return "its losses cannot be called, and are not None, as of a system that comes trained"
     if unknown := sorted(entry.options - OPTIONAL):
         return f"its options {', '.join(unknown)} are not among {', '.join(sorted(OPTIONAL))}"
     return folder_problem(name)

@@ -16,8 +16,8 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
-from scenepalette.generators.collapse import LayoutDiversity
 from scenepalette.generators.kernels.passes import accelerate
+from scenepalette.generators.layouts.diversity import LayoutDiversity
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
 from scenepalette.generators.layouts.loading import WEIGHTS
 from scenepalette.generators.layouts.losses import (

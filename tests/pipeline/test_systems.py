@@ -8,6 +8,7 @@ from safetensors.torch import save_file
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import Registry
+from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
@@ -18,7 +19,7 @@ from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.run_directory.sources import Sources
-from scenepalette.pipeline.systems import plugin_entries, plugin_problems
+from scenepalette.pipeline.systems import plugin_entries, plugin_problems, systems
 from scenepalette.pipeline.units import fingerprint_of
 from scenepalette.segmenters.model import build_network
 
@@ -26,6 +27,7 @@ SOURCE = """
 from dataclasses import replace
 from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.systems.oasis import OASIS
+from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.layouts.registry import BUILT_IN
 from scenepalette.training.arms import Arm
 TRAINED = replace(OASIS, name="trained", build_objective=None, predict_labels=None)
@@ -34,6 +36,11 @@ ELSEWHERE = replace(OASIS, name="oasis-elsewhere")
 UNSET = replace(OASIS, name="unset", settings=dict)
 SLASH = replace(OASIS, name="a b")
 LAYOUTS = replace(BUILT_IN["sb-gan"], name="layouts")
+EMPTY = replace(LAYOUTS, name="empty", generator=None)
+GAP = METRICS["fsd"]
+def fail(*arguments):
+    raise ZeroDivisionError("one\\ntwo")
+FAILING = replace(LAYOUTS, name="failing", generator=fail)
 GREEDY = replace(LAYOUTS, name="greedy", options=frozenset({"learning_rate"}))
 PLAIN = Arm("generated pairs, standard augmentation", real="none", synthetic="full", augmentation="standard")
 NOTHING = Arm("nothing", real="none")
@@ -50,6 +57,8 @@ ALONE = Arm("adapted to nothing", adaptation="advent")
         (IMAGE_SYSTEMS, "unset", "UNSET", "its settings are no dataclass derived from ImageSettings"),
         (IMAGE_SYSTEMS, "arm", "PLAIN", "it is Arm, not an ImageSystem"),
         (IMAGE_SYSTEMS, "a b", "SLASH", "its name must be letters and digits"),
+        (LAYOUT_SYSTEMS, "empty", "EMPTY", "its generator cannot be called"),
+        (METRICS, "my/gap", "GAP", "its name, a key of reports, must be lower-case"),
         (LAYOUT_SYSTEMS, "greedy", "GREEDY", "its options learning_rate are not among "),
         (LAYOUT_SYSTEMS, "trained", "TRAINED", "it is ImageSystem, not a LayoutSystem"),
         (ARMS, "nothing", "NOTHING", "it has no labelled pairs to learn from"),
@@ -66,6 +75,14 @@ def test_what_a_package_lacks_is_one_line(
     assert name not in registry and plugin_entries() == []
     (check,) = [check for check in examine(Request("demo", ("generate.pairs=0",))).checks if check.name == "plug-ins"]
     assert check.status == "warning" and check.details == (line,)
+
+
+def test_a_system_that_cannot_be_built_is_one_line(plugins: Plugins, capsys: pytest.CaptureFixture[str]) -> None:
+    before = systems(2, (32, 32))
+    plugins.install(LAYOUT_SYSTEMS, {"failing": "{module}:FAILING"}, source=SOURCE)
+    assert systems(2, (32, 32)) == before
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("stranger 1.0: its layout system failing cannot be built: ZeroDivisionError")
 
 
 def test_names_of_packages_can_be_chosen_and_change_no_recipe(plugins: Plugins) -> None:

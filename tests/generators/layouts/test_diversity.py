@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette, one_hot
-from scenepalette.generators.collapse import LayoutDiversity, image_diversity, pairwise_disagreement
+from scenepalette.generators.layouts.diversity import LayoutDiversity, pairwise_disagreement
 from scenepalette.generators.layouts.inputs import FullInputs, PartialInputs, palettes_of
 from scenepalette.generators.layouts.networks import LayoutBatch
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -112,30 +112,3 @@ def test_edits_are_compared_where_they_are_made(
     assert torch.equal((source[0] - 1 / 3).abs().amax(0) < 1e-6, region)
     assert not torch.equal(samples.condition[1][0], samples.condition[1][1])
     assert "layout_noise_diversity" in collapsed(LayoutDiversity(inputs, labels).measure(Bands(1, 0), 2, 1.0))
-
-
-def rows_of(real: int, generated: int, noise: int, rows: int = 4) -> list[list[np.ndarray]]:
-    """Rows of a sheet whose images are of one grey each, with the given steps of grey between them."""
-
-    def grey(value: int) -> np.ndarray:
-        return np.full((2, 3, 3), value, dtype=np.uint8)
-
-    return [[grey(row * real), *(grey(row * generated + draw * noise) for draw in range(3))] for row in range(rows)]
-
-
-def test_image_diversity_by_hand() -> None:
-    measures = image_diversity(rows_of(real=10, generated=5, noise=6), noisy=True)
-    assert measures == {"image_diversity": pytest.approx(0.5), "image_noise_difference": pytest.approx(8.0)}
-    assert collapsed(measures) == set()
-
-
-def test_constant_images_are_a_collapse() -> None:
-    measures = image_diversity(rows_of(real=10, generated=0, noise=0), noisy=True)
-    assert collapsed(measures) == {"image_diversity", "image_noise_difference"}
-
-
-def test_a_system_without_noise_is_not_asked_for_its_effect() -> None:
-    assert image_diversity(rows_of(real=10, generated=5, noise=0), noisy=False) == {
-        "image_diversity": pytest.approx(0.5)
-    }
-    assert image_diversity(rows_of(real=0, generated=5, noise=0), noisy=False) == {}  # equal real images say nothing
