@@ -40,7 +40,7 @@ from scenepalette.common.files import sha256_of_file
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.units import MANIFEST, UNFINISHED
+from scenepalette.pipeline.units.records import MANIFEST, UNFINISHED
 
 LAYOUT = {
     "noise_features": 4,

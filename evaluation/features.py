@@ -16,7 +16,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorIncepti
 from scenepalette.common.downloads import load_published
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.evaluation.miou import apply_to_pairs
-from scenepalette.segmenters.model import pooled_features
+from scenepalette.generators.images.base import FeatureNetwork
+from scenepalette.segmenters.model import feature_maps, pooled_features
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -92,3 +93,18 @@ def segmenter_features(
 
     batches = list(apply_to_pairs(model, pairs, pool, batch_size, fabric, progress, description))
     return torch.cat(batches).numpy() if batches else np.zeros((0, 1), dtype=np.float32)
+
+
+class SegmenterFeatures(FeatureNetwork):
+    """The encoder of a segmenter trained on the real pairs; the documented substitute for VGG-19."""
+
+    description = "encoder of the segmenter trained on real pairs (VGG-19 weights were not available)"
+
+    def __init__(self, segmenter: nn.Module) -> None:
+        """Use the encoder of `segmenter`, a result of `train_segmenter`."""
+        super().__init__()
+        self.segmenter = segmenter
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """Map B3HW in [-1, 1] to the encoder's feature maps, without the image itself."""
+        return feature_maps(self.segmenter, image)

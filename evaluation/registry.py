@@ -88,9 +88,7 @@ def _check(name: str, entry: object) -> str | None:
     if not isinstance(entry, Metric):
         return f"a scenepalette.evaluation.registry.Metric is required, not {entry}"
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name.endswith("_absent_because"):
-        return (
-            "its name must be lower-case letters, digits and _, and not end in _absent_because: it is a key of reports"
-        )
+        return "its name, a key of reports, must be lower-case letters, digits and _, not ending in _absent_because"
     return None
 
 

@@ -29,7 +29,7 @@ from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
-from scenepalette.pipeline.units import fingerprint_of, timed
+from scenepalette.pipeline.units.records import fingerprint_of, timed
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]

@@ -6,8 +6,6 @@ from collections.abc import Iterable
 
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.run_directory.borrowing import BorrowedUnit
-from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.compare import comparison_units, row_models
 from scenepalette.pipeline.stages.data import DataUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.finetune import FinetunedUnit
@@ -17,7 +15,9 @@ from scenepalette.pipeline.stages.layouts import LayoutsUnit
 from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, judge_of
-from scenepalette.pipeline.workspace import Unit
+from scenepalette.pipeline.units.borrowing import BorrowedUnit
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import Unit
 
 
 def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:

@@ -10,7 +10,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.workspace import PreparedData, Unit
+from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 
 def settings_problems(config: RunConfig, units: Collection[Unit], *, fetch: bool = True) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_overrides
-from scenepalette.pipeline.run_directory.borrowing import borrowed_sections_of, sections_of
+from scenepalette.pipeline.units.borrowing import borrowed_sections_of, sections_of
 
 Values = dict[str, Any]
 

@@ -21,8 +21,7 @@ from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.run_directory.artifacts import MANIFEST
-from scenepalette.pipeline.run_directory.borrowing import lending_problems
+from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import (
     CONFIG,
     check_holds_run,
@@ -32,7 +31,6 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_document,
     write_shards_card,
 )
-from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.data import (
     SourceUnit,
@@ -41,8 +39,10 @@ from scenepalette.pipeline.stages.data import (
     unlabelled_paths,
 )
 from scenepalette.pipeline.stages.generate import PairsUnit
-from scenepalette.pipeline.units import State, begin, finish, misfits, state_of, timed, work_folder
-from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.borrowing import lending_problems
+from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 
 @dataclass

@@ -93,14 +93,15 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     entries, table = [], ClassTable.unnamed(num_classes)
     # Nothing is computed: on the meta device networks have shapes and no memory.
     with torch.device("meta"):
-        for registry, kind, build in (
+        kinds: list[tuple[Registry[Any], str, Callable[..., Networks]]] = [
             (LAYOUT_SYSTEMS, "layout", _layout_networks),
             (IMAGE_SYSTEMS, "image", _image_networks),
-        ):
+        ]
+        for registry, kind, build in kinds:
             for name, system in registry.items():
                 source = registry.source(name)
                 try:
-                    counts = [_parameters(network) for network in build(system, table, size)]
+                    generator, discriminator = map(_parameters, build(system, table, size))
                 except Exception as error:
                     if source == PACKAGE or isinstance(error, ConfigError):
                         raise
@@ -109,7 +110,7 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
                         file=sys.stderr,
                     )
                     continue
-                entries.append(System(name, kind, system.paper, *counts, source))
+                entries.append(System(name, kind, system.paper, generator, discriminator, source))
     return entries
 
 

@@ -425,7 +425,7 @@ def print_summary(run_dir: Path) -> None:
     """Print the arms of a finished run, and where its report lies."""
     from scenepalette.common.files import read_json
     from scenepalette.pipeline.report.wording import interval, percent, points
-    from scenepalette.pipeline.run_directory.artifacts import check_contents
+    from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "report"
     check_contents(folder)
@@ -442,7 +442,7 @@ def print_comparison(run_dir: Path) -> None:
     """Print the table of a finished comparison of systems, and where it lies."""
     from scenepalette.common.files import read_json
     from scenepalette.pipeline.report.comparison import show_metric
-    from scenepalette.pipeline.run_directory.artifacts import check_contents
+    from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "comparison" / "report"
     check_contents(folder)

@@ -29,9 +29,9 @@ def reset(
 
         scenepalette reset runs/demo segmenters report --yes
     """
-    from scenepalette.pipeline.run_directory.reset import plan_reset
-    from scenepalette.pipeline.run_directory.reset import reset as set_units_aside
-    from scenepalette.pipeline.units import counted, show_seconds
+    from scenepalette.pipeline.units.records import counted, show_seconds
+    from scenepalette.pipeline.units.reset import plan_reset
+    from scenepalette.pipeline.units.reset import reset as set_units_aside
 
     planned = plan_reset(run_dir, units)
     total = show_seconds(sum(unit.seconds for unit in planned))

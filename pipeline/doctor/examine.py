@@ -34,7 +34,7 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import open_split
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
-from scenepalette.pipeline.workspace import Unit
+from scenepalette.pipeline.units.workspace import Unit
 
 SPLITS: tuple[Split, ...] = ("train", "val")
 

@@ -29,7 +29,7 @@ from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.stages.generate import pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
-from scenepalette.pipeline.units import misfits
+from scenepalette.pipeline.units.records import misfits
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.segmenters.settings import SegmenterSettings
 

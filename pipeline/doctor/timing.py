@@ -26,7 +26,7 @@ from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.measure import READY, START
 from scenepalette.pipeline.stages.data import FILLED
-from scenepalette.pipeline.units import show_seconds
+from scenepalette.pipeline.units.records import show_seconds
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""

@@ -25,7 +25,7 @@ from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
 from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards, write_rows
-from scenepalette.pipeline.units import State, fingerprint_of, reasons_of
+from scenepalette.pipeline.units.records import State, fingerprint_of, reasons_of
 from scenepalette.training.checkpoint import weights_hash
 
 LAST_BITS = (

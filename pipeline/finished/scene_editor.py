@@ -32,11 +32,11 @@ from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.artifacts import check_contents
+from scenepalette.pipeline.run_directory.manifests import check_contents
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import layout_model
-from scenepalette.pipeline.units import reasons_of
+from scenepalette.pipeline.units.records import reasons_of
 from scenepalette.training.image_grid import check_ending, write_frames
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
@@ -28,7 +29,6 @@ from scenepalette.pipeline.report.page import (
     write_page,
 )
 from scenepalette.pipeline.report.statistics import estimate_miou
-from scenepalette.pipeline.stages.images import SegmenterFeatures
 from scenepalette.training.image_grid import tile_pictures
 
 SCHEMA = 1

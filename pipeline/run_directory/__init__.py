@@ -1,1 +1,1 @@
-"""The run directory: whose it is, what its units hold, what it reads from outside."""
+"""The run directory: whose it is, who holds it, and the manifests of its folders."""

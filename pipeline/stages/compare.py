@@ -28,7 +28,6 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult, write_comparison
-from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
@@ -41,8 +40,9 @@ from scenepalette.pipeline.stages.segment import (
     load_judge,
     read_confusion,
 )
-from scenepalette.pipeline.units import seconds_spent
-from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.records import seconds_spent
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 VERSION = 1

@@ -21,8 +21,8 @@ from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
-from scenepalette.pipeline.run_directory.sources import Sources, is_there
-from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.sources import Sources, is_there
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 UNLABELLED_VERSION = 1

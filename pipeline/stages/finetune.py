@@ -11,7 +11,6 @@ from scenepalette.generators.fine_tuning import TrainedPart, fine_tune
 from scenepalette.generators.images.loading import FINE_TUNED_WEIGHTS as IMAGE_WEIGHTS
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.stages.images import (
     ImageModel,
     feature_inputs,
@@ -21,7 +20,8 @@ from scenepalette.pipeline.stages.images import (
 )
 from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.stages.palettes import load_sampler
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
 

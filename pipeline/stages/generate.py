@@ -30,14 +30,14 @@ from scenepalette.generators.layouts import loading as layout_loading
 from scenepalette.generators.pairs.base import PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
-from scenepalette.pipeline.run_directory.artifacts import MANIFEST, STAGING, check_contents, read_record
-from scenepalette.pipeline.run_directory.borrowing import lender_of
+from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING, check_contents, read_record
 from scenepalette.pipeline.run_directory.ownership import keep_changed, write_shards_card
 from scenepalette.pipeline.stages.images import ImageModel, image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
-from scenepalette.pipeline.units import fingerprint_of
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.borrowing import lender_of
+from scenepalette.pipeline.units.records import fingerprint_of
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import weights_hash
 
 VERSION = 4

@@ -9,11 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from torch import Tensor, nn
+from torch import nn
 
 from scenepalette.common.errors import AbsentError, ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.data.classes import ClassTable
+from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
 from scenepalette.generators.images.loading import (
     DISCRIMINATOR_WEIGHTS,
@@ -28,10 +29,9 @@ from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
-from scenepalette.pipeline.run_directory.sources import Sources, is_there
 from scenepalette.pipeline.stages.segment import judge_of, load_judge
-from scenepalette.pipeline.workspace import Unit, Workspace
-from scenepalette.segmenters.model import feature_maps
+from scenepalette.pipeline.units.sources import Sources, is_there
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
@@ -164,21 +164,6 @@ class ImagesUnit(Unit):
             tensorboard=run.config.compute.tensorboard,
             ranks=run.ranks,
         )
-
-
-class SegmenterFeatures(FeatureNetwork):
-    """The encoder of a segmenter trained on the real pairs; the documented substitute for VGG-19."""
-
-    description = "encoder of the segmenter trained on real pairs (VGG-19 weights were not available)"
-
-    def __init__(self, segmenter: nn.Module) -> None:
-        """Use the encoder of `segmenter`, a result of `train_segmenter`."""
-        super().__init__()
-        self.segmenter = segmenter
-
-    def forward(self, image: Tensor) -> list[Tensor]:
-        """Map B3HW in [-1, 1] to the encoder's feature maps, without the image itself."""
-        return feature_maps(self.segmenter, image)
 
 
 def feature_inputs(config: RunConfig, system: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
 from scenepalette.pipeline.stages.palettes import load_sampler
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result

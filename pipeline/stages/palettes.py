@@ -19,7 +19,7 @@ from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
 from scenepalette.pipeline.stages.data import LEAST
-from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 SAMPLER = "sampler.json"

@@ -32,9 +32,7 @@ from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
-from scenepalette.pipeline.run_directory.artifacts import MANIFEST, read_record
-from scenepalette.pipeline.run_directory.borrowing import lender_of
-from scenepalette.pipeline.run_directory.sources import Sources
+from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import LEAST
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
@@ -45,8 +43,10 @@ from scenepalette.pipeline.stages.segment import (
     read_confusion,
     segmenter_name,
 )
-from scenepalette.pipeline.units import BORROWED, fingerprint_of, seconds_spent
-from scenepalette.pipeline.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.borrowing import lender_of
+from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
 

@@ -20,9 +20,9 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
-from scenepalette.pipeline.run_directory.sources import Sources
 from scenepalette.pipeline.sections import settings_from
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
 from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, is_fetched, weights_file
 from scenepalette.segmenters.settings import SegmenterSettings

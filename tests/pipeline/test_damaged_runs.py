@@ -15,7 +15,7 @@ from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.units import begin
+from scenepalette.pipeline.units.records import begin
 
 Damage = Callable[[Path], object]
 

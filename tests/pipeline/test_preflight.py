@@ -16,7 +16,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.workspace import PreparedData
+from scenepalette.pipeline.units.workspace import PreparedData
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"

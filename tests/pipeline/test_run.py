@@ -29,7 +29,7 @@ from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
-from scenepalette.pipeline.units import fingerprint_of
+from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.training.checkpoint import weights_hash
 
 ROOT = Path(__file__).parents[2]

@@ -25,11 +25,11 @@ from scenepalette.pipeline.finished.scene_editor import Editor, write_edit
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.borrowing import borrow
 from scenepalette.pipeline.run_directory.ownership import check_ownership, exclusive, write_document
-from scenepalette.pipeline.run_directory.reset import plan_reset, reset
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import adopt_shards, make_shard, plans_for
+from scenepalette.pipeline.units.borrowing import borrow
+from scenepalette.pipeline.units.reset import plan_reset, reset
 
 
 def contents(folder: Path) -> dict[str, str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.pipeline.run_directory.artifacts import read_record
+from scenepalette.pipeline.run_directory.manifests import read_record
 from scenepalette.pipeline.run_directory.ownership import exclusive
-from scenepalette.pipeline.units import (
+from scenepalette.pipeline.units.records import (
     begin,
     fingerprint_of,
     finish,
@@ -20,7 +20,7 @@ from scenepalette.pipeline.units import (
     timed,
     work_folder,
 )
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 
 
 class Idle(Unit):
@@ -174,7 +174,7 @@ def test_what_fewer_pairs_went_into_is_set_aside(tmp_path: Path, before: int, no
 
 def test_time_adds_up_over_interruptions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 4.0, 10.0, 13.0])
-    monkeypatch.setattr("scenepalette.pipeline.units.time.monotonic", lambda: next(clock))
+    monkeypatch.setattr("scenepalette.pipeline.units.records.time.monotonic", lambda: next(clock))
     begin(tmp_path, FIRST, UNITS)
     with pytest.raises(KeyboardInterrupt), timed(tmp_path, FIRST):
         raise KeyboardInterrupt
@@ -227,7 +227,7 @@ def test_the_first_failure_is_told_when_the_time_cannot_be_written_either(
     def full(*arguments: object) -> None:
         raise ScenepaletteError("second")
 
-    monkeypatch.setattr("scenepalette.pipeline.units.write_json", full)
+    monkeypatch.setattr("scenepalette.pipeline.units.records.write_json", full)
     with pytest.raises(ScenepaletteError, match="first"), timed(tmp_path, FIRST):
         raise ScenepaletteError("first")
     with pytest.raises(ScenepaletteError, match="second"), timed(tmp_path, FIRST):

@@ -10,11 +10,11 @@ from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.pipeline.run_directory.artifacts import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
-from scenepalette.pipeline.run_directory.borrowing import lender_of, lends, weights_of
+from scenepalette.pipeline.run_directory.manifests import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import read_mark
-from scenepalette.pipeline.units import BORROWED
-from scenepalette.pipeline.workspace import Unit
+from scenepalette.pipeline.units.borrowing import lender_of, lends, weights_of
+from scenepalette.pipeline.units.records import BORROWED
+from scenepalette.pipeline.units.workspace import Unit
 
 ABSENT = "absent"
 # A unit that has not read its source yet is recognised without it.

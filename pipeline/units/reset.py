@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.pipeline.run_directory.artifacts import identity_in
+from scenepalette.pipeline.run_directory.manifests import identity_in
 from scenepalette.pipeline.run_directory.ownership import (
     check_holds_run,
     exclusive,
@@ -15,7 +15,7 @@ from scenepalette.pipeline.run_directory.ownership import (
     set_aside,
     write_shards_card,
 )
-from scenepalette.pipeline.units import show_seconds, units_on_disk
+from scenepalette.pipeline.units.records import show_seconds, units_on_disk
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.files import explain_write_error, is_temporary, sha256_of_json, write_json
-from scenepalette.pipeline.run_directory.artifacts import (
+from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     STAGING,
     UNFINISHED,
@@ -30,7 +30,7 @@ from scenepalette.pipeline.run_directory.artifacts import (
     sealed,
 )
 from scenepalette.pipeline.run_directory.ownership import keep_changed, read_mark, remember, remove_leftovers, set_aside
-from scenepalette.pipeline.workspace import Unit
+from scenepalette.pipeline.units.workspace import Unit
 
 # The setting of a unit that is taken from another run: the SHA-256 of its weights, by file.
 BORROWED = "borrowed"

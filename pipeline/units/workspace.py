@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.run_directory.artifacts import check_contents
+from scenepalette.pipeline.run_directory.manifests import check_contents
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
 from scenepalette.training.ranks import ALONE, Ranks
 

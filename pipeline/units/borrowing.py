@@ -14,7 +14,7 @@ import yaml
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.files import open_atomically
 from scenepalette.data.classes import ClassTable
-from scenepalette.pipeline.run_directory.artifacts import (
+from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     check_contents,
     content_hash,
@@ -22,8 +22,8 @@ from scenepalette.pipeline.run_directory.artifacts import (
     read_record,
 )
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
-from scenepalette.pipeline.units import BORROWED
-from scenepalette.pipeline.workspace import Unit, Workspace
+from scenepalette.pipeline.units.records import BORROWED
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
 # What the lender's configuration decides for the borrower: the networks that its weights fit.
