@@ -94,7 +94,7 @@ def explain_write_error(path: Path, error: OSError) -> ScenepaletteError:
     elif error.errno in READ_ONLY:
         remedy = "the folder cannot be written. Give a writable --out folder or change its permissions."
     else:
-        remedy = f"{error.strerror or error}. Mend that and rerun the same command; finished work is kept."
+        remedy = f"{error.strerror or error}. Fix this and rerun the same command; finished work is kept."
     return ScenepaletteError(f"Could not write {path}: {remedy}")
 
 

@@ -171,7 +171,7 @@ def fine_tune(
             "generator": image.module,
             "discriminator": None if image_discriminator is None else image_discriminator.module,
             "average": image_average,
-            # What an objective remembers is about its own training's steps; here it begins anew.
+            # What an objective remembers is about its own training's steps; here starting from step 0.
             "memory": copy.deepcopy(memory),
         },
     )

@@ -90,7 +90,7 @@ def check_palette(palette: np.ndarray, num_classes: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PaletteControls:
-    """Wishes about the sampled palettes, by class name.
+    """Constraints on the sampled palettes, by class name.
 
     Attributes:
         ban: Classes that must not occur.

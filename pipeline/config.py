@@ -299,7 +299,9 @@ class GenerateConfig(Section):
     )
     image_format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the images in the shards.")
     jpeg_quality: int = Field(default=95, ge=1, le=95, description="Quality of JPEG images.")
-    projection: Literal["clip", "exact"] = Field(default="clip", description="How palettes are put on the simplex.")
+    projection: Literal["clip", "exact"] = Field(
+        default="clip", description="How palettes are projected onto the simplex."
+    )
     ban: tuple[str, ...] = Field(default=(), description="Classes that must not occur in full layouts.")
     minimum: dict[str, float] = Field(default={}, description="Least share per class in full layouts.")
     bias: dict[str, float] = Field(default={}, description="Shift per class in standard deviations, in full layouts.")
@@ -309,7 +311,7 @@ class GenerateConfig(Section):
     )
 
     def controls(self) -> PaletteControls:
-        """Return the wishes about the palettes of full layouts."""
+        """Return the constraints on the palettes of full layouts."""
         return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
 
 

@@ -14,7 +14,7 @@ from scenepalette.pipeline.stages.images import ImagesUnit
 from scenepalette.pipeline.stages.layouts import LayoutsUnit
 from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.report import ReportUnit
-from scenepalette.pipeline.stages.segment import SegmenterUnit, judge_of
+from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
 from scenepalette.pipeline.units.borrowing import BorrowedUnit
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import Unit
@@ -53,7 +53,7 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
     sources = sources or Sources()
     shared = units_of(config, sources)
     models = [row_models(config, name) for name in config.compare.rows]
-    units = [shared[name] for name in shared if name in ("data", "palettes", judge_of(config))]
+    units = [shared[name] for name in shared if name in ("data", "palettes", reference_segmenter_of(config))]
     units += _model_units(config, sources, models)
     return _in_order([*units, *comparison_units(config, sources)])
 

@@ -1,1 +1,1 @@
-"""Segmentation networks that judge generated pairs: DeepLabV3, its training arms, AdvEnt, mIoU and the metrics."""
+"""Segmentation networks that measure what generated pairs are worth: architectures, training, AdvEnt."""

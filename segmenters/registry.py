@@ -54,7 +54,7 @@ def _problem(name: str, entry: object) -> str | None:
         return f"it is {type(entry).__name__}, not a Segmenter"
     if entry.name != name:
         return f"its name is {entry.name!r}, which must be that of the entry point"
-    return None if callable(entry.build) else "its build is no function"
+    return None if callable(entry.build) else "its build cannot be called"
 
 
 def segmenter_problems(architecture: str, encoder: str, encoder_weights: str | None) -> Sequence[str]:

@@ -10,7 +10,7 @@ Adaptation makes the predictions on one domain, the adapted one, look like those
 - Classic AdvEnt (`supervise_real=False`): the synthetic images are labelled, the real ones are not. The synthetic
   domain is the reference (AdvEnt's source), the real one is adapted (its target).
 - Both domains labelled (Appendix C): the real domain is the reference, because its labels and images are the truth
-  that the segmenter is judged by; the predictions on synthetic images are adapted to it. The authors' public code
+  that the segmenter is evaluated by; the predictions on synthetic images are adapted to it. The authors' public code
   adapts the real domain here as well; `adapted_domain="real"` does that.
 """
 

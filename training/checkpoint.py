@@ -258,11 +258,11 @@ class CheckpointFolder:
                 optimizer.load_state_dict(states[name])
             if damaged:
                 print(f"Skipped damaged checkpoints in {self.folder}: {'; '.join(damaged)}.", end=" ", file=sys.stderr)
-                print(f"Going on from {path.name}, step {step}.", file=sys.stderr, flush=True)
+                print(f"Resuming from {path.name}, step {step}.", file=sys.stderr, flush=True)
             return step, header["extra"]
         if damaged:
             print(f"Skipped damaged checkpoints in {self.folder}: {'; '.join(damaged)}.", end=" ", file=sys.stderr)
-            print("No intact checkpoint is left: it begins anew.", file=sys.stderr, flush=True)
+            print("No intact checkpoint is left: starting from step 0.", file=sys.stderr, flush=True)
         return 0, {}
 
     def _require_fit(self, path: Path, modules: Mapping[str, nn.Module], tensors: dict[str, Tensor]) -> None:

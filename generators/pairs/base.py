@@ -95,8 +95,8 @@ class PairMaker:
         layout_model: Its content hash, for pseudo that of the network that labels; None for semi.
         fabric: Device and precision.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
-        projection: How palettes are put on the simplex.
-        controls: Wishes about the sampled palettes.
+        projection: How palettes are projected onto the simplex.
+        controls: Constraints on the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
         unlabelled: Images whose layouts are predicted; for pseudo only.

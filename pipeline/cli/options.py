@@ -48,7 +48,7 @@ OutOption = Annotated[
     typer.Option(
         "--out",
         metavar="RUN_DIR",
-        help="Where the run is kept. {date} and {time} in it are those of now, in UTC.",
+        help="Run directory. {date} and {time} are replaced by the current UTC date and time.",
         show_default="runs/RECIPE",
         parser=_out,
     ),

@@ -58,12 +58,12 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         config = request.config()
     except ScenepaletteError as error:
         problems = error.problems
-        check = Check("configuration", "problem", error.summary, "Correct what is listed and ask again.", problems)
+        check = Check("configuration", "problem", error.summary, "Fix the listed problems and rerun doctor.", problems)
         return Diagnosis(request.recipe, command, (*plugins, check))
     # The device, and weights that are not here, have checks of their own.
     if problems := settings_problems(config, _to_make(config, request.run_dir), fetch=False):
         summary = f"The configuration of the recipe {config.recipe} cannot be run."
-        check = Check("configuration", "problem", summary, "Correct what is listed and ask again.", tuple(problems))
+        check = Check("configuration", "problem", summary, "Fix the listed problems and rerun doctor.", tuple(problems))
         return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]

@@ -36,9 +36,9 @@ from scenepalette.pipeline.stages.report import provenance, too_few_problems
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     SegmenterUnit,
-    judge_of,
-    load_judge,
+    load_reference_segmenter,
     read_confusion,
+    reference_segmenter_of,
 )
 from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
@@ -121,7 +121,7 @@ class RowMetricsUnit(Unit):
             np.asarray(filled_labels[chosen]),
             validation,
             pairs,
-            load_judge(run),
+            load_reference_segmenter(run),
             batch_size=EVALUATION_BATCH,
             fabric=run.fabric,
             draws=config.compare.draws,
@@ -191,7 +191,7 @@ class ComparisonUnit(Unit):
             folder,
             run.config,
             results,
-            real_confusion=read_confusion(run.run_dir / judge_of(run.config)),
+            real_confusion=read_confusion(run.run_dir / reference_segmenter_of(run.config)),
             train=run.data.train,
             validation=run.data.validation,
             durations={name: seconds_spent(run.run_dir, unit) for name, unit in units.items()},
@@ -201,7 +201,7 @@ class ComparisonUnit(Unit):
 
 def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
     """Return the pairs, segmenter and measurements of every row, and the table; their models are other units."""
-    judge, count, seed = judge_of(config), config.compare.pairs, {"seed": config.seed}
+    reference, count, seed = reference_segmenter_of(config), config.compare.pairs, {"seed": config.seed}
     units: list[Unit] = []
     measured = []
     for name in config.compare.rows:
@@ -220,7 +220,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
                 metrics,
                 VERSION,
                 settings,
-                ("data", pairs, segmenter, judge, *models.inputs),
+                ("data", pairs, segmenter, reference, *models.inputs),
                 renewed=True,
                 resumable=False,
                 stage=STAGE,
@@ -245,7 +245,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
         "pairs": count,
         **seed,
     }
-    inputs = (judge, *(unit.name for unit in measured))
+    inputs = (reference, *(unit.name for unit in measured))
     page = ComparisonUnit(
         name, VERSION, settings, inputs, renewed=True, resumable=False, stage=STAGE, measured=tuple(measured)
     )

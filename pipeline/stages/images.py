@@ -29,7 +29,7 @@ from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.preflight import network_problem
-from scenepalette.pipeline.stages.segment import judge_of, load_judge
+from scenepalette.pipeline.stages.segment import load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type
@@ -168,7 +168,7 @@ class ImagesUnit(Unit):
 
 def feature_inputs(config: RunConfig, system: str) -> tuple[str, ...]:
     """Return the units that a system's perceptual loss may need: VGG-19 has none, its substitute is a segmenter."""
-    return (judge_of(config),) if find_image_system(system).perceptual else ()
+    return (reference_segmenter_of(config),) if find_image_system(system).perceptual else ()
 
 
 def feature_settings(config: RunConfig, sources: Sources, system: str, unit: str) -> dict[str, Any]:
@@ -204,4 +204,4 @@ def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
             file=sys.stderr,
             flush=True,
         )
-    return SegmenterFeatures(load_judge(run))
+    return SegmenterFeatures(load_reference_segmenter(run))

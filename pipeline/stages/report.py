@@ -39,8 +39,8 @@ from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, s
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     arm_settings,
-    judge_of,
     read_confusion,
+    reference_segmenter_of,
     segmenter_name,
 )
 from scenepalette.pipeline.units.borrowing import lender_of
@@ -98,7 +98,7 @@ def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
 
 
 def provenance(run: Workspace) -> dict[str, Any]:
-    """Return what a reader needs to judge and repeat a run."""
+    """Return what a reader needs to assess and repeat a run."""
     lenders = {
         name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
         for name, unit in run.units.items()
@@ -138,7 +138,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         for arm in segmenters.arms
         for seed in segmenters.seeds
     ]
-    real_folder = run_dir / judge_of(config)
+    real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
     # A folder may hold more pairs than this run's arms are trained with.

@@ -133,15 +133,15 @@ def segmenter_name(arm: str, seed: int) -> str:
     return f"segmenters/{arm}/seed{seed}"
 
 
-def judge_of(config: RunConfig) -> str:
-    """Return the unit of the segmenter trained on real pairs whose features and predictions judge generated ones."""
+def reference_segmenter_of(config: RunConfig) -> str:
+    """Return the unit of the segmenter trained on real pairs whose features and predictions measure generated ones."""
     return segmenter_name("real", config.segmenters.seeds[0])
 
 
-def load_judge(run: Workspace) -> nn.Module:
-    """Return the finished segmenter of `judge_of`."""
+def load_reference_segmenter(run: Workspace) -> nn.Module:
+    """Return the finished segmenter of `reference_segmenter_of`."""
     settings = arm_settings(run.config.segmenters, "real")
-    return load_segmenter(run.run_dir / judge_of(run.config), settings, run.data.train.table)
+    return load_segmenter(run.run_dir / reference_segmenter_of(run.config), settings, run.data.train.table)
 
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
@@ -215,7 +215,6 @@ def read_confusion(folder: Path) -> np.ndarray:
             raise ValueError(f"{confusion.dtype} {confusion.shape}, not integers [N, K, K]")
     except (DataError, ValueError) as error:
         raise DataError(
-            f"{path} cannot be read ({error}). Remove it and the manifest.json beside it, and give the same command "
-            "again."
+            f"{path} cannot be read ({error}). Remove it and the manifest.json beside it, and rerun the same command."
         ) from error
     return confusion

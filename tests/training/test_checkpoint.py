@@ -219,7 +219,7 @@ def test_a_damaged_checkpoint_is_skipped_and_the_one_before_used(
     torch.testing.assert_close(dict(loaded.state_dict()), before, rtol=0, atol=0)
     message = capsys.readouterr().err
     assert message.startswith("Skipped damaged checkpoints") and newest.name in message
-    assert message.endswith("Going on from checkpoint-00000001.safetensors, step 1.\n")
+    assert message.endswith("Resuming from checkpoint-00000001.safetensors, step 1.\n")
 
 
 def test_a_flipped_bit_in_a_tensor_is_noticed_and_the_checkpoint_before_used(

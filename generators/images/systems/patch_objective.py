@@ -98,12 +98,12 @@ class PatchObjective(ImageObjective):
         """Patches are to be taken for real, and features to be like the real image's."""
         assert discriminator is not None
         fake, losses = self.generate(generator, batch)
-        judged = _judge(discriminator, fake, batch)
-        losses["generator"] = (1.0, self.adversarial_generator(_scores(judged)))
+        outputs = _outputs_of(discriminator, fake, batch)
+        losses["generator"] = (1.0, self.adversarial_generator(_scores(outputs)))
         if self.feature_matching_weight:
             with torch.no_grad():
-                real = _judge(discriminator, batch.image, batch)
-            matching = feature_matching_loss([r.features for r in real], [f.features for f in judged])
+                real = _outputs_of(discriminator, batch.image, batch)
+            matching = feature_matching_loss([r.features for r in real], [f.features for f in outputs])
             losses["feature_matching"] = (self.feature_matching_weight, matching)
         if self.perceptual_weight:
             assert self.features is not None
@@ -117,12 +117,12 @@ class PatchObjective(ImageObjective):
     def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Patches of real images score high, those of generated images low."""
         total = self.adversarial_discriminator(
-            _scores(_judge(discriminator, batch.image, batch)), _scores(_judge(discriminator, fake, batch))
+            _scores(_outputs_of(discriminator, batch.image, batch)), _scores(_outputs_of(discriminator, fake, batch))
         )
         return Loss(total, {"discriminator": total})
 
 
-def _judge(discriminator: Forward, image: Tensor, batch: ImageBatch) -> list[PatchOutput]:
+def _outputs_of(discriminator: Forward, image: Tensor, batch: ImageBatch) -> list[PatchOutput]:
     """Show images beside their label maps to the discriminator, both augmented alike if the batch is."""
     if batch.augmentation is None:
         return discriminator(image, batch.label_map)
