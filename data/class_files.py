@@ -155,7 +155,31 @@ def packaged_table(name: str) -> ClassTable:
     """Return a class table that is shipped as NAME.csv beside this module.
 
     Args:
-        name: "ade20k" or "coco-stuff".
+        name: The name, such as "ade20k".
     """
     path = Path(__file__).with_name(f"{name}.csv")
     return table_of_class_file(path, read_class_file(path).model_copy(update={"name": name}))
+
+
+CAMVID = packaged_table("camvid")
+"""CamVid's 11 classes in the order and colours of the SegNet release; 11, its "unlabelled", is ignored."""
+
+CITYSCAPES = packaged_table("cityscapes")
+"""Cityscapes' 35 classes, 19 of them in the official evaluation.
+
+Ids 0 to 33 are the published label ids. "license plate", published as -1 and therefore never drawn into the label
+files, is 34. The void classes (unlabeled, ego vehicle, ...) are classes like any other, because a layout generator has
+to draw them too (Semantic Palette, section 5, trains on all 35); they count in mIoU* only.
+"""
+
+IDD = packaged_table("idd")
+"""The India Driving Dataset's 40 ids, as its preparation script writes them with `--id-type id`.
+
+Evaluated are the 31 classes that the published label table does not mark as ignored in evaluation.
+"""
+
+CELEBAMASK_HQ = packaged_table("celebamask-hq")
+"""CelebAMask-HQ's 19 classes in the order and colours of its face parsing code (Lee et al. 2020).
+
+The names are those in the mask files' names: eye_g are glasses, ear_r is an earring, neck_l a necklace.
+"""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
-from scenepalette.data.classes import CAMVID
+from scenepalette.data.class_files import CAMVID
 from scenepalette.data.readers.image_files import (
     MOST_LINE_PROBLEMS,
     FilePair,

@@ -12,7 +12,7 @@ import numpy as np
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines
-from scenepalette.data.classes import CELEBAMASK_HQ
+from scenepalette.data.class_files import CELEBAMASK_HQ
 from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
 from scenepalette.data.sample import DatasetEntry
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.data.classes import CITYSCAPES
+from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
 from scenepalette.data.sample import DatasetEntry
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from scenepalette.common.problems import Problem
-from scenepalette.data.classes import CITYSCAPES
+from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.image_files import (
     FilePair,

@@ -11,7 +11,7 @@ from scipy.io import loadmat
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
-from scenepalette.data.classes import CITYSCAPES
+from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 

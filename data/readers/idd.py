@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.classes import IDD
+from scenepalette.data.class_files import IDD
 from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
 from scenepalette.data.sample import DatasetEntry
 

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import sha256_of_json
 from scenepalette.common.randomness import derive_seed
-from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.class_files import packaged_table
 from scenepalette.data.sample import DatasetEntry, Sample
 from scenepalette.data.streets.render import render
 from scenepalette.data.streets.scene import Scene, sample_scene
@@ -21,25 +21,7 @@ SMALLEST_SIDE = 16
 # Raised whenever the same arguments would give other pixels, so that prepared arrays are made anew.
 DRAWING_VERSION = 1
 
-STREETS = ClassTable(
-    name="streets",
-    classes=(
-        SemanticClass("road", (128, 64, 128)),
-        SemanticClass("lane marking", (230, 230, 210)),
-        SemanticClass("sidewalk", (244, 35, 232)),
-        SemanticClass("building", (70, 70, 70)),
-        SemanticClass("fence", (190, 153, 153)),
-        SemanticClass("pole", (153, 153, 153)),
-        SemanticClass("traffic sign", (220, 220, 0)),
-        SemanticClass("vegetation", (107, 142, 35)),
-        SemanticClass("terrain", (152, 251, 152)),
-        SemanticClass("sky", (70, 130, 180)),
-        SemanticClass("pedestrian", (220, 20, 60)),
-        SemanticClass("bicyclist", (119, 11, 32)),
-        SemanticClass("car", (0, 0, 142)),
-        SemanticClass("truck", (0, 60, 100)),
-    ),
-)
+STREETS = packaged_table("streets")
 
 
 class Streets:

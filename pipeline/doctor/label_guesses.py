@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from scenepalette.data.class_files import packaged_table
-from scenepalette.data.classes import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, IGNORE_ID, ClassTable
+from scenepalette.data.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, packaged_table
+from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.readers.image_files import open_image
 
 TRAIN_IDS = 19

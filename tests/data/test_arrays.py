@@ -28,7 +28,7 @@ from scenepalette.data.arrays import (
     write_arrays,
     write_label_array,
 )
-from scenepalette.data.classes import CAMVID
+from scenepalette.data.class_files import CAMVID
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.sample import Sample
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.classes import CAMVID
+from scenepalette.data.class_files import CAMVID
 from scenepalette.data.datasets import DATASETS, open_dataset
 from scenepalette.data.streets.dataset import Streets
 

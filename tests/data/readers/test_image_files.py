@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.classes import CAMVID
+from scenepalette.data.class_files import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.readers.image_files import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
 

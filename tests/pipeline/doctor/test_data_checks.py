@@ -13,7 +13,7 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.data.classes import CAMVID
+from scenepalette.data.class_files import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets
