@@ -163,7 +163,7 @@ def test_a_former_shard_stays_when_writing_fails(tmp_path):
         ({"palette_achieved": [0.2] * 5}, "palette_achieved differs"),
         ({"palette_target": [0.5] * 5}, "palette_target must hold shares"),
         ({"palette_target": [0.25] * 4}, "4 classes"),
-        ({"kind": "half"}, "'half'"),
+        ({"kind": "Half pair"}, "'Half pair'"),
         ({"source_id": "real"}, "full row"),
         ({"kind": "semi"}, "source_id"),
         ({"kind": "partial", "source_id": "real", "edit_box": (0, 0, HEIGHT + 1, 4)}, "edit_box"),
