@@ -323,7 +323,7 @@ def test_an_intact_checkpoint_of_another_network_is_refused(tmp_path: Path) -> N
     wider, its_optimizer = make_training(width=4)
     with pytest.raises(CheckpointError, match="does not fit the networks that are trained here"):
         folder.load({"net": wider}, {"opt": its_optimizer})
-    with pytest.raises(CheckpointError, match=r"remove checkpoint-00000001.safetensors to go on"):
+    with pytest.raises(CheckpointError, match=r"remove checkpoint-00000001.safetensors to resume"):
         folder.load({"other": network}, {"opt": optimizer})
 
 
