@@ -221,6 +221,10 @@ class PairsUnit(Unit):
 
     def _write_manifest(self, run: Workspace, identity: Mapping[str, Any]) -> None:
         folder, generation = run.run_dir / self.name, self.generation(run.config)
+        if (folder / MANIFEST).is_file() and read_manifest(folder)["rows"] >= generation.pairs:
+            # Killed between the manifest and the end of its bookkeeping: nothing was added since it was written.
+            write_shards_card(run.run_dir)
+            return
         records = {other: read_record(run.run_dir / other / MANIFEST) for other in self.inputs}
         borrowed = {other: record["lender"]["fingerprint"] for other, record in records.items() if lender_of(record)}
         origin = {

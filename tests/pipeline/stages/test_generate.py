@@ -25,9 +25,11 @@ from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
 from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.stages.generate import finish_shards, make_shard
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
+from scenepalette.pipeline.units.records import begin
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -130,3 +132,15 @@ def test_no_network_is_loaded_to_write_a_card(
     run.begin("shards/full")
     run.finish("shards/full")
     assert run.is_finished("shards/full") and verify_shards(run_dir / "shards/full") == []
+
+
+def test_a_kill_after_the_manifest_leaves_it_as_it_is(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
+    run = Run(tiny_config, copy_of_run())
+    name = "shards/semi"
+    folder = run.run_dir / name
+    written = (folder / MANIFEST).read_bytes()
+    # What `finish` does last is to remove the mark of being begun.
+    begin(run.run_dir, run.units[name], run.units)
+    assert run.state(name).status == "missing"
+    run.make([name])
+    assert run.is_finished(name) and (folder / MANIFEST).read_bytes() == written
