@@ -262,8 +262,8 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
         if None in files and stray_problems(folder, manifest):
             return "The shards are those of the manifest: move what does not belong to them out of the folder."
         return (
-            "The shards are those of the manifest, so that they were written like this: making them again mends "
-            "nothing. Ask whoever made them."
+            "The shards are those of the manifest, so that they were written like this: regenerating them will "
+            "not help. Contact the author."
         )
     run = run_around(folder)
     shards = " ".join(f"--shard {name}" for name in changed[:SHOWN_SHARDS])

@@ -92,7 +92,7 @@ def test_other_threads_never_see_another_umask(tmp_path: Path, monkeypatch: pyte
         (errno.EDQUOT, "the disk is full"),
         (errno.EACCES, "the folder cannot be written. Give a writable --out folder"),
         (errno.EROFS, "the folder cannot be written"),
-        (errno.EIO, "Input/output error. Mend that"),
+        (errno.EIO, "Input/output error. Fix this"),
     ],
 )
 def test_a_failed_write_says_what_to_do(

@@ -102,7 +102,10 @@ def test_verify_says_that_shards_were_written_damaged(copy_of_run: Callable[...,
     manifest["bytes"] += size - shard["bytes"]
     shard |= {"bytes": size, "sha256": sha256_of_file(folder / SHARD)}
     (folder / "manifest.json").write_text(json.dumps(sealed(manifest)))
-    assert "regenerating them will not help" in invoke("verify", str(folder), expected=1)[1].strip().splitlines()[-1]
+    assert (
+        "regenerating them will not help. Contact the author."
+        in invoke("verify", str(folder), expected=1)[1].strip().splitlines()[-1]
+    )
 
 
 def test_verify_says_that_there_is_no_such_folder(tmp_path: Path) -> None:
