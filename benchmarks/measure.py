@@ -49,10 +49,7 @@ def product_rate(dtype: torch.dtype, device: torch.device, seconds: float = 1.0)
     a = torch.randn(side, side, device=device, dtype=dtype)
     image = torch.randn(8, 256, 64, 64, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     layer = torch.nn.Conv2d(256, 256, 3, padding=1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
-    work = {
-        2.0 * side**3: lambda: torch.mm(a, a),
-        2.0 * 9 * 256 * 256 * image.shape[0] * 64 * 64: lambda: layer(image),
-    }
+    work = {2.0 * side**3: lambda: torch.mm(a, a), 2.0 * 9 * 256 * 256 * image.shape[0] * 64 * 64: lambda: layer(image)}
     best = 0.0
     with torch.inference_mode():
         for operations, call in work.items():

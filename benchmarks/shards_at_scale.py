@@ -63,8 +63,7 @@ def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
     count = -(-rows // ROWS_PER_SHARD)
     shards = [
         write_shard(
-            folder / shard_name(shard, count),
-            made(shard * ROWS_PER_SHARD, min(rows, (shard + 1) * ROWS_PER_SHARD)),
+            folder / shard_name(shard, count), made(shard * ROWS_PER_SHARD, min(rows, (shard + 1) * ROWS_PER_SHARD))
         )
         for shard in range(count)
     ]

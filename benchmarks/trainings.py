@@ -120,13 +120,7 @@ def _layout_training(
     )
     network = LAYOUT_SYSTEMS[name].build_generator(pairs.table, pairs.size, settings)
     training = partial(
-        train_layout_generator,
-        kind=name,
-        settings=settings,
-        labels=labels,
-        table=pairs.table,
-        sampler=sampler,
-        seed=0,
+        train_layout_generator, kind=name, settings=settings, labels=labels, table=pairs.table, sampler=sampler, seed=0
     )
     return training, _millions(network)
 

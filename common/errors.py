@@ -43,7 +43,6 @@ class DataError(ScenepaletteError):
     def __init__(
         self, summary: str, problems: Sequence[str | Problem] = (), *, kind: ProblemKind = ProblemKind.FILE
     ) -> None:
-        """Create the error from a summary and all problems found; see `ScenepaletteError`."""
         super().__init__(summary, [str(problem) for problem in problems])
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind

@@ -24,7 +24,6 @@ class ProblemKind(Enum):
     LABEL_VALUE = "label values", "Complete the class table or `ignore_ids`, or convert the labels."
 
     def __init__(self, title: str, remedy: str) -> None:
-        """Take the two parts of a value."""
         self.title = title
         self.remedy = remedy
 
@@ -49,6 +48,5 @@ class Problem:
     ignored: frozenset[int] = frozenset()
 
     def __str__(self) -> str:
-        """Return place and text."""
         place = self.path if self.line is None else f"{self.path}, line {self.line}"
         return f"{place}: {self.text}" if place else self.text

@@ -68,7 +68,6 @@ class Registry(Generic[T]):
         return self._loaded[name]
 
     def __getitem__(self, name: str) -> T:
-        """Return an entry; the same as `get`."""
         return self.get(name)
 
     def items(self) -> Iterator[tuple[str, T]]:
@@ -94,15 +93,12 @@ class Registry(Generic[T]):
         _installed.cache_clear()
 
     def __iter__(self) -> Iterator[str]:
-        """Iterate over the names."""
         return iter(self.names())
 
     def __len__(self) -> int:
-        """Return the number of names."""
         return len(self.names())
 
     def __contains__(self, name: object) -> bool:
-        """Tell whether an entry of that name can be used."""
         return isinstance(name, str) and self._load(name) is None
 
     def _plugins(self) -> dict[str, EntryPoint]:

@@ -47,7 +47,6 @@ class Pairs:
     label_origins: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """Check shapes and types."""
         count = len(self.ids)
         labels_fit = self.labels.ndim == 3 and self.labels.shape[0] == count
         images_fit = self.images.ndim == 4 and self.images.shape == (*self.labels.shape, 3)
@@ -59,7 +58,6 @@ class Pairs:
             )
 
     def __len__(self) -> int:
-        """Return the number of pairs N."""
         return len(self.ids)
 
     @property

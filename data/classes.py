@@ -47,7 +47,6 @@ class ClassTable:
     classes: tuple[SemanticClass, ...]
 
     def __post_init__(self) -> None:
-        """Check the table."""
         problems: list[str] = []
         if not 2 <= len(self.classes) <= IGNORE_ID:
             problems.append(
@@ -72,7 +71,6 @@ class ClassTable:
             raise ConfigError(f"The class table '{self.name}' cannot be used. Correct:", problems)
 
     def __len__(self) -> int:
-        """Return the number of classes K."""
         return len(self.classes)
 
     @property

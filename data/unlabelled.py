@@ -42,7 +42,6 @@ class UnlabelledImages:
     name: str
 
     def __post_init__(self) -> None:
-        """Check shape and type."""
         shape = self.images.shape
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] != len(self.ids):
             raise DataError(
@@ -51,7 +50,6 @@ class UnlabelledImages:
             )
 
     def __len__(self) -> int:
-        """Return the number of images N."""
         return len(self.ids)
 
     @property

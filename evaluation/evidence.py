@@ -126,13 +126,7 @@ class Evidence:
         return self._made[need]
 
     def _gan_test(self) -> np.ndarray:
-        return confusion_per_image(
-            self._segmenter,
-            self._pairs[1],
-            self._batch_size,
-            self._fabric,
-            self._progress,
-        )
+        return confusion_per_image(self._segmenter, self._pairs[1], self._batch_size, self._fabric, self._progress)
 
     def _segmenter_features(self) -> list[np.ndarray]:
         return [

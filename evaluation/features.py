@@ -101,7 +101,6 @@ class SegmenterFeatures(FeatureNetwork):
     description = "encoder of the segmenter trained on real pairs (VGG-19 weights were not available)"
 
     def __init__(self, segmenter: nn.Module) -> None:
-        """Use the encoder of `segmenter`, a result of `train_segmenter`."""
         super().__init__()
         self.segmenter = segmenter
 

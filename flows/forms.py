@@ -31,7 +31,6 @@ class ChangesTo:
     """Marks a parameter as changes to a section: `Annotated[Changes | None, ChangesTo(GenerateConfig)]`."""
 
     def __init__(self, section: type[Section]) -> None:
-        """Take the section whose fields may be changed."""
         self.model = changes_to(section)
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -109,12 +109,7 @@ class PaletteControls:
 
 def control_problems(controls: PaletteControls, class_names: tuple[str, ...]) -> list[str]:
     """Return what is wrong with wishes about palettes of the given classes, one text per problem."""
-    named = {
-        "ban": controls.ban,
-        "minimum": controls.minimum,
-        "bias": controls.bias,
-        "palette": controls.fixed,
-    }
+    named = {"ban": controls.ban, "minimum": controls.minimum, "bias": controls.bias, "palette": controls.fixed}
     problems = [
         f"{kind}: unknown class {name!r}; classes are {', '.join(class_names)}"
         for kind, names in named.items()

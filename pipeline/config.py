@@ -74,7 +74,6 @@ class InSchema:
     """Adds to the JSON schema of a value, so that a server refuses at submission what is checked here together."""
 
     def __init__(self, **added: Any) -> None:
-        """Take the keywords to add."""
         self.added = added
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -22,12 +22,7 @@ def small_systems(width: int, average_decay: float) -> Values:
         average_decay: Of the averaged generators of those systems that sample from one.
     """
     patch = {"width": width, "discriminator_width": 16}
-    spade = {
-        **patch,
-        "hidden_channels": 24,
-        "generator_learning_rate": 4e-4,
-        "discriminator_learning_rate": 1e-3,
-    }
+    spade = {**patch, "hidden_channels": 24, "generator_learning_rate": 4e-4, "discriminator_learning_rate": 1e-3}
     crn = {"width": 2, "generator_learning_rate": 2e-3, "average_decay": average_decay}
     return {
         "gaugan": spade,

@@ -32,12 +32,7 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_shards_card,
 )
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.data import (
-    SourceUnit,
-    data_paths,
-    read_data,
-    unlabelled_paths,
-)
+from scenepalette.pipeline.stages.data import SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder

@@ -41,16 +41,14 @@ class SegmenterSettings:
     weight_decay: Annotated[Weight, Doc("SGD's.")] = 5e-4
     poly_power: Annotated[Weight, Doc("Learning rates fall as (1 - step / steps) ** poly_power.")] = 0.9
     augmentation: Annotated[
-        Literal["flip", "standard"],
-        Doc("Of all arms alike; the arms real-flip and real-standard name their own."),
+        Literal["flip", "standard"], Doc("Of all arms alike; the arms real-flip and real-standard name their own.")
     ] = "flip"
     adaptation: Annotated[Literal["none", "advent", "minent"], Doc("Domain adaptation; an arm's choice.")] = "none"
     # The reference code of Le Moing et al., 2021 has 0.01.
     adversarial_weight: Annotated[Weight, Doc("Weight of AdvEnt's loss.")] = 0.001
     entropy_weight: Annotated[Weight, Doc("Weight of MinEnt's loss.")] = 0.001
     adapted_domain: Annotated[
-        Domain | None,
-        Doc("Whose images are adapted; synthetic if it is left out and real pairs have labels."),
+        Domain | None, Doc("Whose images are adapted; synthetic if it is left out and real pairs have labels.")
     ] = None
     discriminator_width: Annotated[Count, Doc("Channels of AdvEnt's discriminator.")] = 64
     discriminator_learning_rate: Annotated[Rate, Doc("Adam's, at the first step.")] = 1e-4
@@ -59,6 +57,5 @@ class SegmenterSettings:
     log_every: Annotated[Count, Doc("Steps between lines of the metrics log.")] = 10
 
     def __post_init__(self) -> None:
-        """Check all fields and report every problem at once."""
         if problems := range_problems(self, "segmenters"):
             raise ConfigError("The settings of a segmenter cannot be used.", problems)

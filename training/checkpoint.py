@@ -182,7 +182,6 @@ class CheckpointFolder:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        """Use `folder` for checkpoints and keep the newest `keep` of them, and the one of the lowest score."""
         self.folder = folder
         self.keep = keep
 

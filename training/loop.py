@@ -37,12 +37,7 @@ class MetricsLog:
     """
 
     def __init__(
-        self,
-        path: Path,
-        finished_steps: int,
-        *,
-        watch: Watch | None = None,
-        tensorboard: bool = False,
+        self, path: Path, finished_steps: int, *, watch: Watch | None = None, tensorboard: bool = False
     ) -> None:
         """Open the log and drop lines of steps after `finished_steps`.
 

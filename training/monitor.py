@@ -115,11 +115,7 @@ def summary_of_log(lines: Sequence[Line]) -> dict[str, Any]:
     at_end = lines[-1].get("warnings", []) if lines else []
     for text, seen in warnings.items():
         seen["at_end"] = text in at_end
-    return {
-        "steps": lines[-1]["step"] if lines else 0,
-        "measures": measures,
-        "warnings": list(warnings.values()),
-    }
+    return {"steps": lines[-1]["step"] if lines else 0, "measures": measures, "warnings": list(warnings.values())}
 
 
 @contextmanager

@@ -171,7 +171,6 @@ class BatchNorm2d(SpansRanks, nn.BatchNorm2d):
     """Batch norm without affine parameters, in training over the batches of all processes, on any device."""
 
     def __init__(self, channels: int) -> None:
-        """Create the layer for C channels."""
         super().__init__(channels, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -48,11 +48,7 @@ COLUMNS = (
     ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
     ("seed", "int64", "Seed of the run."),
     ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
-    (
-        "layout_model",
-        "string or null",
-        "Content hash of the layout model; in pseudo rows of what predicted the label.",
-    ),
+    ("layout_model", "string or null", "Content hash of the layout model; in pseudo rows of what predicted the label."),
     ("image_model", "string or null", "Content hash of the image model."),
 )
 

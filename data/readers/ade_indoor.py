@@ -93,10 +93,7 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
 
 
 DATASET = DatasetEntry(
-    name="ade-indoor",
-    open=open_ade_indoor,
-    description="indoor scenes of ADE20K, 95 classes",
-    takes_class_file=True,
+    name="ade-indoor", open=open_ade_indoor, description="indoor scenes of ADE20K, 95 classes", takes_class_file=True
 )
 
 

@@ -61,10 +61,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
 
 
 DATASET = DatasetEntry(
-    name="camvid",
-    open=open_camvid,
-    description="street scenes from a car, 11 classes",
-    table=CAMVID,
+    name="camvid", open=open_camvid, description="street scenes from a car, 11 classes", table=CAMVID
 )
 
 

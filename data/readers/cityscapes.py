@@ -32,13 +32,7 @@ def open_cityscapes(root: Path, split: str) -> PairedFiles:
         root, split, image_endings=["_leftImg8bit.png"], label_ending="_gtFine_labelIds.png"
     )
     return PairedFiles(
-        name="cityscapes",
-        split=split,
-        root=root,
-        table=CITYSCAPES,
-        licence=LICENCE,
-        pairs=pairs,
-        problems=problems,
+        name="cityscapes", split=split, root=root, table=CITYSCAPES, licence=LICENCE, pairs=pairs, problems=problems
     )
 
 

@@ -81,10 +81,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
 
 
 DATASET = DatasetEntry(
-    name="gta5",
-    open=open_gta5,
-    description="frames of a commercial game, classes of Cityscapes",
-    table=CITYSCAPES,
+    name="gta5", open=open_gta5, description="frames of a commercial game, classes of Cityscapes", table=CITYSCAPES
 )
 
 

@@ -38,20 +38,9 @@ def open_idd(root: Path, split: str) -> PairedFiles:
     pairs, problems = pair_by_folders(
         root, split, image_endings=["_leftImg8bit.png", "_leftImg8bit.jpg"], label_ending="_gtFine_labelids.png"
     )
-    return PairedFiles(
-        name="idd",
-        split=split,
-        root=root,
-        table=IDD,
-        licence=LICENCE,
-        pairs=pairs,
-        problems=problems,
-    )
+    return PairedFiles(name="idd", split=split, root=root, table=IDD, licence=LICENCE, pairs=pairs, problems=problems)
 
 
 DATASET = DatasetEntry(
-    name="idd",
-    open=open_idd,
-    description="street scenes of Indian cities, 40 classes, 31 evaluated",
-    table=IDD,
+    name="idd", open=open_idd, description="street scenes of Indian cities, 40 classes, 31 evaluated", table=IDD
 )

@@ -70,7 +70,6 @@ class LabelValues:
         return allowed
 
     def __str__(self) -> str:
-        """Say which values are allowed."""
         ignored = {*self.ignored, IGNORE_ID}
         return f"the class ids {_ranges(self.ids.keys() - ignored)} and, as ignored, {_ranges(ignored)}"
 
@@ -174,7 +173,6 @@ class PairedFiles:
             raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
 
     def __len__(self) -> int:
-        """Return the number of samples."""
         return len(self._pairs)
 
     def __getitem__(self, index: int, /) -> Sample:

@@ -111,7 +111,6 @@ class ShardPairs(Dataset[dict[str, Any]]):
         self._forget()
 
     def __len__(self) -> int:
-        """Return the number of pairs."""
         return int(self._ends[-1])
 
     @property
@@ -285,11 +284,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
 
 
 def decode_shards(
-    folder: Path | str,
-    to: Path | str,
-    *,
-    threads: int = 1,
-    progress: Callable[[int, int], None] | None = None,
+    folder: Path | str, to: Path | str, *, threads: int = 1, progress: Callable[[int, int], None] | None = None
 ) -> Path:
     """Write decoded copies of a folder of shards, from which `ShardPairs` and `ShardStream` read without decoding.
 
@@ -331,12 +326,10 @@ class FirstPairs:
     """The first pairs of a larger set, for evaluations that need not look at all of them."""
 
     def __init__(self, pairs: Pairs | ShardPairs | FirstPairs, count: int) -> None:
-        """View the first `count` of `pairs`."""
         self.pairs, self.count = pairs, min(count, len(pairs))
         self.table, self.size = pairs.table, pairs.size
 
     def __len__(self) -> int:
-        """Number of pairs in view."""
         return self.count
 
     @property

@@ -111,10 +111,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
             "shuffle_rows": shuffle_rows,
             "remainder": remainder,
         }
-        self._identity = {
-            **self._order_of,
-            "shards": sha256_of_json([shard["sha256"] for shard in manifest["shards"]]),
-        }
+        self._identity = {**self._order_of, "shards": sha256_of_json([shard["sha256"] for shard in manifest["shards"]])}
         # In shared memory, so that a call in the main process reaches workers that persist: epoch and first batch.
         self._position = torch.zeros(2, dtype=torch.int64).share_memory_()
         self._loaded: dict[str, int] | None = None

@@ -179,7 +179,6 @@ def _shielded(rows: Iterable[Row]) -> Iterator[Row]:
 def _encoded(
     rows: Iterable[Row], image_format: ImageFormat, jpeg_quality: int, encoders: int
 ) -> Generator[dict[str, Any], None, None]:
-    """Yield encoded rows in order; between two of them the producer advances by at most the room in the queue."""
     seen: set[str] = set()
     pending: deque[Future[dict[str, Any]]] = deque()
     pool = ThreadPoolExecutor(encoders, thread_name_prefix="encoder")

@@ -41,7 +41,6 @@ class Camera:
     """
 
     def __init__(self, view: View, height: int, width: int) -> None:
-        """Places the camera of `view` behind a canvas of `height` x `width` pixels."""
         self.view, self.height, self.width = view, height, width
         self.focal = view.focal * width
         self.horizon = view.horizon * height
@@ -165,7 +164,6 @@ class Board:
     """
 
     def __init__(self, canvas: Canvas, x: float, z: float, class_id: int, mirror: int = 1) -> None:
-        """Places the origin on the ground at (x, z)."""
         self.canvas, self.light, self.z, self.class_id, self.mirror = canvas, canvas.light, z, class_id, mirror
         self.u, self.v = canvas.camera.point(x, 0, z)
         self.scale = canvas.camera.scale(z)

@@ -64,7 +64,6 @@ class Streets:
         self.ids = tuple(f"{split}-{index:05d}" for index in range(count))
 
     def __len__(self) -> int:
-        """Number of samples."""
         return len(self.ids)
 
     def __getitem__(self, index: int) -> Sample:

@@ -33,15 +33,7 @@ FOURFOLD_PIXELS = 128 * 160
 TILE = 256
 
 # Relative contrast of the fine grain, for the classes that have one.
-GRAIN = {
-    BUILDING: 0.05,
-    FENCE: 0.06,
-    VEGETATION: 0.2,
-    TERRAIN: 0.1,
-    ROAD: 0.05,
-    SIDEWALK: 0.06,
-    LANE_MARKING: 0.08,
-}
+GRAIN = {BUILDING: 0.05, FENCE: 0.06, VEGETATION: 0.2, TERRAIN: 0.1, ROAD: 0.05, SIDEWALK: 0.06, LANE_MARKING: 0.08}
 
 
 def render(scene: Scene, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:

@@ -197,13 +197,7 @@ class ImageObjective(ABC):
         """Look at the training set before the first step; does nothing unless a system needs it."""
 
     def batch(
-        self,
-        source: BatchSource,
-        step: int,
-        stream: str,
-        indices: np.ndarray,
-        generator: Forward,
-        ranks: Ranks = ALONE,
+        self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward, ranks: Ranks = ALONE
     ) -> ImageBatch:
         """Return the batch of a step; systems that choose samples or noise themselves override it.
 

@@ -15,13 +15,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.labels import one_hot
-from scenepalette.generators.images.base import (
-    FeatureNetwork,
-    ImageBatch,
-    ImageGenerator,
-    ImageSettings,
-    Loss,
-)
+from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings, Loss
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
 from scenepalette.generators.images.diversity import image_diversity
 from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
@@ -326,13 +320,7 @@ def sample_sheet(network: ImageGenerator, source: TrainingBatches, stream: str) 
 
 
 def _keep_trained(
-    folder: Path,
-    name: str,
-    settings: ImageSettings,
-    pairs: Pairs,
-    filled_labels: np.ndarray,
-    seed: int,
-    fabric: Fabric,
+    folder: Path, name: str, settings: ImageSettings, pairs: Pairs, filled_labels: np.ndarray, seed: int, fabric: Fabric
 ) -> None:
     """Write a system that comes trained as if its training had ended; it sees the training set once, by `finish`."""
     seed_step(seed, name, -1)

@@ -196,7 +196,6 @@ class Patches:
     """
 
     def __init__(self, symbols: SymbolMap) -> None:
-        """Find them."""
         self.symbols = symbols
         count = len(symbols.vectors)
         inner = distinct_neighbourhoods(symbols.ids, count)
@@ -226,7 +225,6 @@ class ConditionCache:
     """Condition maps as patches at all the sizes that a network asks for, found once in each of its forward passes."""
 
     def __init__(self) -> None:
-        """Keep nothing before the network is run."""
         self._known: dict[tuple[object, ...], Any] | None = None
 
     def attach(self, network: nn.Module) -> None:

@@ -63,10 +63,7 @@ class LayoutDiversity:
         if region is not None:
             region = F.interpolate(region[None, None].float(), size=size, mode="nearest-exact")[0, 0].bool().cpu()
             region = region if region.any() else None
-        measures = {
-            "layout_diversity": (first, None),
-            "layout_noise_diversity": (second, region),
-        }
+        measures = {"layout_diversity": (first, None), "layout_noise_diversity": (second, region)}
         differing = {name: pairwise_disagreement(real, where) for name, (_, where) in measures.items()}
         return {
             name: pairwise_disagreement(labels, where) / differing[name]

@@ -61,7 +61,6 @@ class ProgressiveBlock(nn.Module):
     """Two 3x3 convolutions, each followed by a leaky ReLU and pixel norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
-        """Create the block from its widths."""
         super().__init__()
         self.conv_0 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
         self.conv_1 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
@@ -145,7 +144,6 @@ class FullLayoutGenerator(_ProgressiveGenerator):
         fusion_kernel: int | None,
         drawn_classes: DrawnClasses,
     ) -> None:
-        """Create the shared parts; see the systems' own classes."""
         widths = progressive_widths(doublings, max_width, base_width)
         condition_features = num_classes if conditional else 0
         super().__init__(

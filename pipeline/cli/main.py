@@ -182,10 +182,7 @@ def run(
 
 @app.command(rich_help_panel="The whole path")
 def demo(
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
+    changes: SetOption = None, out: OutOption = None, models_from: ModelsOption = None, wait: WaitOption = 0.0
 ) -> None:
     """Make everything on embedded street scenes; nothing has to be downloaded. The same as `run demo`.
 

@@ -19,7 +19,6 @@ class RichProgress:
     """Progress as a bar on standard error: description, count, time left and up to three current values."""
 
     def __init__(self, console: Console | None = None) -> None:
-        """Draw on `console`, or on standard error."""
         self._console = console or Console(stderr=True)
         self._bar: Bar | None = None
         self._task = TaskID(0)

@@ -210,8 +210,7 @@ def export(
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="images, coco or webdataset.")],
     out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.")],
     rows_per_tar: Annotated[
-        int | None,
-        typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000"),
+        int | None, typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000")
     ] = None,
 ) -> None:
     """Write pairs in the form of other tools: an image folder, COCO panoptic and stuff, or WebDataset tars.

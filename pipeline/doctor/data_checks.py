@@ -154,10 +154,7 @@ def check_amount(train: Scan, validation: Scan) -> Check:
     counts = f"{len(train)} training and {len(validation)} validation samples"
     few = [
         f"{len(scan)} {name} samples; generators and intervals ask for at least {least}"
-        for scan, name, least in (
-            (train, "training", FEW_TRAINING),
-            (validation, "validation", FEW_VALIDATION),
-        )
+        for scan, name, least in ((train, "training", FEW_TRAINING), (validation, "validation", FEW_VALIDATION))
         if len(scan) < least
     ]
     remedy = "Label more, or expect generators that repeat what they saw, and wide intervals in the report."

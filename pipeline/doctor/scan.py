@@ -53,7 +53,6 @@ class Scan:
     problems: tuple[str, ...] = ()
 
     def __len__(self) -> int:
-        """Return the number of samples N."""
         return len(self.ids)
 
 

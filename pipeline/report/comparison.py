@@ -18,16 +18,7 @@ from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
-from scenepalette.pipeline.report.page import (
-    Bullets,
-    Figure,
-    Heading,
-    Page,
-    Table,
-    Text,
-    provenance_table,
-    write_page,
-)
+from scenepalette.pipeline.report.page import Bullets, Figure, Heading, Page, Table, Text, provenance_table, write_page
 from scenepalette.pipeline.report.statistics import estimate_miou
 from scenepalette.training.image_grid import tile_pictures
 

@@ -62,9 +62,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
 
 
 def build_document(
-    inputs: ReportInputs,
-    arms: list[ArmStatistics],
-    figures: Sequence[Mapping[str, str]],
+    inputs: ReportInputs, arms: list[ArmStatistics], figures: Sequence[Mapping[str, str]]
 ) -> dict[str, Any]:
     """Gather schema 1 (and more) from the results; plain JSON values, nan and infinities as None."""
     table = inputs.table

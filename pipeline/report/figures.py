@@ -497,12 +497,7 @@ def _outline(axes: Axes, box: tuple[int, int, int, int]) -> None:
 
 
 def _palette(
-    axes: Axes,
-    sample: PairSample,
-    table: ClassTable,
-    classes: np.ndarray,
-    top: float,
-    requested: bool,
+    axes: Axes, sample: PairSample, table: ClassTable, classes: np.ndarray, top: float, requested: bool
 ) -> None:
     """Achieved shares as bars in the colours of the classes, requested shares as black lines; root scale."""
     positions = np.arange(len(classes))

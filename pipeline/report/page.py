@@ -92,7 +92,6 @@ class Cell:
     axis: tuple[float, float, float] | None = None
 
     def __str__(self) -> str:
-        """Return the cell as plain text."""
         return f"{self.text} {self.aside}".strip()
 
 

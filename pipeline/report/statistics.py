@@ -93,10 +93,7 @@ def _counts(confusion: np.ndarray, eval_ids: Sequence[int]) -> np.ndarray:
 
 
 def compare_arms(
-    runs: Sequence[ArmRun],
-    eval_ids: Sequence[int],
-    bootstrap_samples: int,
-    seed: int,
+    runs: Sequence[ArmRun], eval_ids: Sequence[int], bootstrap_samples: int, seed: int
 ) -> list[ArmStatistics]:
     """Estimate every arm and its difference from the arm "real".
 
@@ -165,11 +162,7 @@ def compare_arms(
 
 
 def estimate_miou(
-    confusion: np.ndarray,
-    eval_ids: Sequence[int],
-    bootstrap_samples: int,
-    seed: int,
-    name: str,
+    confusion: np.ndarray, eval_ids: Sequence[int], bootstrap_samples: int, seed: int, name: str
 ) -> Estimate:
     """Mean IoU of one segmenter on N images [N, K, K], with the interval over images.
 

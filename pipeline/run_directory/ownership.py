@@ -221,7 +221,8 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     """
     check_ownership(run_dir)
     with hold(run_dir, LOCK, "working in", wait=wait, on_wait=on_wait, option="--wait MINUTES"):
-        remove_leftovers(run_dir, everywhere=False)
+        for folder in (run_dir, (run_dir / SHARDS_CARD).parent):  # of documents; a unit's own go when it is begun again
+            remove_leftovers(folder, everywhere=False)
         remember(run_dir, lambda mark: None)
         yield
 

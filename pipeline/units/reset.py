@@ -33,7 +33,6 @@ class ResetUnit:
     because: str | None
 
     def __str__(self) -> str:
-        """Describe it in a line."""
         reason = f", made from {self.because}" if self.because else ""
         return f"{self.name} ({show_seconds(self.seconds)}{reason})"
 

@@ -59,11 +59,7 @@ def segmenter() -> nn.Module:
 
 @pytest.fixture
 def evaluate(
-    layouts: np.ndarray,
-    make_pairs: Callable[..., Pairs],
-    generated: Pairs,
-    segmenter: nn.Module,
-    fabric: Fabric,
+    layouts: np.ndarray, make_pairs: Callable[..., Pairs], generated: Pairs, segmenter: nn.Module, fabric: Fabric
 ) -> Callable[..., dict[str, Any]]:
     def call(**changes: Any) -> dict[str, Any]:
         arguments: dict[str, Any] = {
@@ -170,10 +166,7 @@ def test_no_image_is_read_for_weights_that_are_absent(
 
 @pytest.mark.slow
 def test_inception_metrics(
-    evaluate: Callable[..., dict[str, Any]],
-    make_pairs: Callable[..., Pairs],
-    generated: Pairs,
-    inception_weights: Path,
+    evaluate: Callable[..., dict[str, Any]], make_pairs: Callable[..., Pairs], generated: Pairs, inception_weights: Path
 ) -> None:
     metrics = evaluate(inception_weights=inception_weights)
     real = make_pairs(count=6)

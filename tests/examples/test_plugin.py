@@ -73,11 +73,7 @@ def test_a_run_uses_one_extension_of_each_kind(
         "generate": {**tiny_values["generate"], "kinds": ["full"]},
         "layouts": {**tiny_values["layouts"], "full": {**tiny_values["layouts"]["full"], "system": "smooth-palette"}},
         "images": {"system": "mean-colors", "systems": {}},
-        "segmenters": {
-            **tiny_values["segmenters"],
-            "architecture": "two-scales",
-            "arms": ["real", "syn-standard"],
-        },
+        "segmenters": {**tiny_values["segmenters"], "architecture": "two-scales", "arms": ["real", "syn-standard"]},
     }
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(values), encoding="utf-8")
     run = tmp_path / "run"

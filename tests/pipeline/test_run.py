@@ -248,15 +248,7 @@ def test_killed_process_continues_to_the_same_results(
     finished_run: Path, tiny_recipe: Path, tmp_path: Path, results_of: Callable[[Path], dict[str, Any]]
 ) -> None:
     run_dir = tmp_path / "run"
-    command = [
-        sys.executable,
-        "-m",
-        "scenepalette.pipeline.cli.main",
-        "run",
-        str(tiny_recipe),
-        "--out",
-        str(run_dir),
-    ]
+    command = [sys.executable, "-m", "scenepalette.pipeline.cli.main", "run", str(tiny_recipe), "--out", str(run_dir)]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     first_receipt = run_dir / "shards/full/.finished/train-00000-of-00003.parquet.json"
     deadline = time.monotonic() + 300

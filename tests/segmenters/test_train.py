@@ -31,10 +31,7 @@ MakeSettings = Callable[..., SegmenterSettings]
 
 # Losses of ten steps, recorded once: a change of the loop that is meant to change nothing leaves them as they are.
 GOLDEN = json.loads((Path(__file__).parent / "golden_losses.json").read_text(encoding="utf-8"))
-ARMS: dict[str, dict[str, Any]] = {
-    "real-flip": {},
-    "mixed-advent": {"adaptation": "advent", "adversarial_weight": 0.1},
-}
+ARMS: dict[str, dict[str, Any]] = {"real-flip": {}, "mixed-advent": {"adaptation": "advent", "adversarial_weight": 0.1}}
 
 
 class StopAt:

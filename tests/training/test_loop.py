@@ -13,13 +13,7 @@ from torch import nn
 
 from scenepalette.common.errors import CheckpointError, ScenepaletteError
 from scenepalette.training.fabric import make_fabric
-from scenepalette.training.loop import (
-    TENSORBOARD_FOLDER,
-    Line,
-    MetricsLog,
-    Training,
-    read_metrics,
-)
+from scenepalette.training.loop import TENSORBOARD_FOLDER, Line, MetricsLog, Training, read_metrics
 from scenepalette.training.ranks import Ranks
 from scenepalette.training.trainee import Trainee, take_step
 

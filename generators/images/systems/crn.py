@@ -254,7 +254,6 @@ class CrnMemory(nn.Module):
     layer_weights: Tensor
 
     def __init__(self) -> None:
-        """Remember nothing yet."""
         super().__init__()
         self.register_buffer("layer_weights", torch.zeros(0))
 
@@ -265,7 +264,6 @@ class CrnObjective(ImageObjective):
     memory: CrnMemory
 
     def __init__(self, features: FeatureNetwork | None) -> None:
-        """Compare images by `features`; None if nothing is to be trained."""
         self.features = features
         self.memory = CrnMemory()
 

@@ -15,14 +15,7 @@ from torch import Tensor, nn
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs
-from scenepalette.generators.images.base import (
-    BatchSource,
-    FeatureNetwork,
-    Forward,
-    ImageBatch,
-    ImageObjective,
-    Loss,
-)
+from scenepalette.generators.images.base import BatchSource, FeatureNetwork, Forward, ImageBatch, ImageObjective, Loss
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.crn_losses import balance_layers, total_distance
@@ -175,7 +168,6 @@ class ImleMemory(nn.Module):
     candidates: Tensor
 
     def __init__(self, round_size: int) -> None:
-        """Remember rounds of S samples."""
         super().__init__()
         self.register_buffer("layer_weights", torch.zeros(0))
         self.register_buffer("round", torch.tensor(-1))
@@ -228,13 +220,7 @@ class ImleObjective(ImageObjective):
             self.mask_values = torch.from_numpy(mask_values(self.rarity)).float().to(device)
 
     def batch(
-        self,
-        source: BatchSource,
-        step: int,
-        stream: str,
-        indices: np.ndarray,
-        generator: Forward,
-        ranks: Ranks = ALONE,
+        self, source: BatchSource, step: int, stream: str, indices: np.ndarray, generator: Forward, ranks: Ranks = ALONE
     ) -> ImageBatch:
         """Return samples of the round's S with the noise of their nearest candidates, after the search if one is due.
 

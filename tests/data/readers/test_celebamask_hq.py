@@ -34,14 +34,7 @@ def test_later_parts_cover_earlier_ones_and_the_rest_is_background(celebamask_hq
         mask = np.zeros((4, 6), dtype=np.uint8)
         mask[1:, slice(0, 4) if part == "skin" else slice(2, 6)] = 255
         write(root / MASKS / f"0/00000_{part}.png", mask)
-    merged = np.array(
-        [
-            [0, 0, 0, 0, 0, 0],
-            [1, 3, 13, 13, 13, 13],
-            [1, 1, 13, 13, 13, 13],
-            [1, 1, 13, 18, 18, 18],
-        ]
-    )
+    merged = np.array([[0, 0, 0, 0, 0, 0], [1, 3, 13, 13, 13, 13], [1, 1, 13, 13, 13, 13], [1, 1, 13, 18, 18, 18]])
     sample = open_celebamask_hq(root, "train")[0]
     assert sample.id == "00000"
     assert sample.image.shape == (8, 12, 3)

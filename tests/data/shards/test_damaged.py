@@ -425,11 +425,7 @@ ALL = {
 # Bits that flip inside a shard, and files in each other's places, change what only its hash or its rows tell.
 _KNOWN_BY_ROWS = ("file-flipped", "file-one-file-twice", "file-swapped-files", "manifest-hash-of-another")
 _BESIDE = ("file-additional", "file-additional-below")
-_ABOUT_OTHERS = (
-    "manifest-models-others",
-    "manifest-seed-another",
-    "manifest-kind-another",
-)
+_ABOUT_OTHERS = ("manifest-models-others", "manifest-seed-another", "manifest-kind-another")
 UNKNOWN_TO_TRAINING = {
     name
     for name in ALL
@@ -500,10 +496,7 @@ def test_all_problems_are_told_at_once_with_their_rows(folder: Path) -> None:
     [
         ("row-rows-exchanged", "row 2 'partial-44444444-00000002': the index 2 is below that of the row before"),
         ("row-ids-exchanged", "row 1 'partial-44444444-00000003': the id and the index 1 name different rows"),
-        (
-            "row-id-twice",
-            f"row 2 'partial-44444444-00000001': the id comes twice, before in {NAMES[0]} row 1",
-        ),
+        ("row-id-twice", f"row 2 'partial-44444444-00000001': the id comes twice, before in {NAMES[0]} row 1"),
         ("row-index-twice", "row 2 'partial-44444444-00000002': the index 1 comes twice"),
         ("row-index-too-large", "1 of the indices 0 to 17 are in no row: 2"),
         ("row-row-missing", "1 of the indices 0 to 16 are in no row: 2"),

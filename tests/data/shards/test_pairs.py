@@ -80,10 +80,7 @@ def test_pairs_are_safe_to_read_from_threads(tmp_path):
 def test_pairs_in_a_data_loader_with_spawned_workers(tmp_path):
     rows = make_folder(tmp_path, (70, 10))
     loader = torch.utils.data.DataLoader(
-        ShardPairs(tmp_path),
-        batch_size=16,
-        num_workers=2,
-        multiprocessing_context=multiprocessing.get_context("spawn"),
+        ShardPairs(tmp_path), batch_size=16, num_workers=2, multiprocessing_context=multiprocessing.get_context("spawn")
     )
     batches = list(loader)
     assert [name for batch in batches for name in batch["id"]] == [row.id for row in rows]

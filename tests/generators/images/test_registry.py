@@ -28,9 +28,7 @@ from scenepalette.generators.images.systems.gaugan import GauganSettings, SpadeP
 from scenepalette.generators.images.systems.oasis import OasisSettings
 from scenepalette.generators.images.systems.pix2pixhd import Pix2PixHdSettings
 from scenepalette.generators.images.systems.sean import SeanSettings
-from scenepalette.generators.images.training import (
-    TrainingBatches,
-)
+from scenepalette.generators.images.training import TrainingBatches
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.training.checkpoint import save_weights, system_identity
 from scenepalette.training.fabric import make_fabric
@@ -65,12 +63,7 @@ CASES: dict[str, Case] = {
     "crn-imle": Case(
         "crn-imle",
         CrnImleSettings(
-            **{**TRAINING, "width": 1},
-            noise_channels=4,
-            encoder_channels=6,
-            round_size=5,
-            candidates=3,
-            round_steps=4,
+            **{**TRAINING, "width": 1}, noise_channels=4, encoder_channels=6, round_size=5, candidates=3, round_steps=4
         ),
     ),
     "sean": Case("sean", SeanSettings(**SPADE, style_channels=5, encoder_width=4, bank_images=4)),

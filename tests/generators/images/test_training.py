@@ -70,10 +70,7 @@ def weights(folder: Path) -> bytes:
     return (folder / "weights.safetensors").read_bytes()
 
 
-VARIANTS: dict[str, dict[str, Any]] = {
-    "paper": {},
-    "augmented": {"augment": True, "noise_scheme": "mix"},
-}
+VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "augmented": {"augment": True, "noise_scheme": "mix"}}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -23,11 +23,7 @@ from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.networks import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.layouts.training import (
-    Moment,
-    moment_of,
-    train_layout_generator,
-)
+from scenepalette.generators.layouts.training import Moment, moment_of, train_layout_generator
 from scenepalette.generators.palettes import fit_palette_sampler
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
@@ -108,10 +104,7 @@ def test_the_papers_network_is_the_default() -> None:
 
 
 def test_golden_losses(
-    layout_case: tuple[str, str, dict[str, Any]],
-    train: Train,
-    stop_at: Any,
-    compare_with_golden: Callable[..., None],
+    layout_case: tuple[str, str, dict[str, Any]], train: Train, stop_at: Any, compare_with_golden: Callable[..., None]
 ) -> None:
     name, kind, changes = layout_case
     watcher = stop_at()

@@ -73,10 +73,7 @@ def test_done_is_said_of_finished_work_alone_and_once(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt, TrainingError("not finite")], ids=["ctrl-c", "error"])
 def test_an_interrupted_training_is_not_said_to_be_done(
-    trouble: type[BaseException] | BaseException,
-    tiny_recipe: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    trouble: type[BaseException] | BaseException, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(step: int, **losses: object) -> None:
         if step == 2:

@@ -74,10 +74,7 @@ def test_real_steps_are_measured_in_a_process_of_its_own(tiny_config: RunConfig,
     assert result.peak_bytes is not None and result.peak_bytes > 50 * 2**20
 
 
-MEASURED = (
-    {"name": "ready", "names": ["images", "segmenter"]},
-    {"name": "images", "seconds": 1.0, "peak_bytes": 9},
-)
+MEASURED = ({"name": "ready", "names": ["images", "segmenter"]}, {"name": "images", "seconds": 1.0, "peak_bytes": 9})
 
 
 @pytest.fixture

@@ -9,12 +9,7 @@ import scenepalette.pipeline.report.statistics as statistics
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.evaluation.miou import intersection_over_union
 from scenepalette.pipeline.report.results import ArmRun
-from scenepalette.pipeline.report.statistics import (
-    Difference,
-    compare_arms,
-    estimate_miou,
-    verdict,
-)
+from scenepalette.pipeline.report.statistics import Difference, compare_arms, estimate_miou, verdict
 
 CLASSES = 3
 EVAL_IDS = (0, 2)

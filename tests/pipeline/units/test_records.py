@@ -209,6 +209,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
         begin(tmp_path, FIRST, UNITS)
     half = [
         tmp_path / ".config.yaml.0a1b2c3d.scenepalette-tmp",
+        tmp_path / "shards/.README.md.0a1b2c3d.scenepalette-tmp",
         tmp_path / "first/samples/.x.png.0a1b2c3d.scenepalette-tmp",
     ]
     for path in (*mine, *half):
