@@ -37,7 +37,10 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_sy
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
+from scenepalette.generators.pairs.base import PairKind
+from scenepalette.generators.pairs.insert import MOST_OBJECTS
 from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.generators.pairs.segment_bank import RARE_SHARE
 from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
@@ -296,7 +299,11 @@ class GenerateConfig(Section):
     noise_scheme: NoiseScheme | None = Field(
         default=None, description="How the images' noise is drawn; none for the image system's usual way."
     )
-    image_format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the images in the shards.")
+    image_format: Literal["jpeg", "png"] = Field(
+        default="jpeg",
+        description="Format of the images in the shards; those that keep real pixels are always PNG, which changes "
+        "none.",
+    )
     jpeg_quality: int = Field(default=95, ge=1, le=95, description="Quality of JPEG images.")
     projection: Literal["clip", "exact"] = Field(
         default="clip", description="How palettes are projected onto the simplex."
@@ -308,10 +315,40 @@ class GenerateConfig(Section):
     palette: dict[str, float] = Field(
         default={}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
     )
+    composite: Literal["none", "box"] = Field(
+        default="none",
+        description="Partial pairs: none to paint whole images, box to paint the edited box alone into the real image.",
+    )
+    feather: int | None = Field(
+        default=None,
+        ge=1,
+        description="Pixels over which what is painted fades into a real image; none for a sixteenth of the shorter "
+        "side.",
+    )
+    insert_classes: tuple[str, ...] = Field(
+        default=(),
+        description="Classes whose objects insert pairs add; if none is named, all with less than "
+        f"{100 * RARE_SHARE:g} % of the training pixels.",
+    )
+    insert_objects: int = Field(
+        default=3, ge=1, le=MOST_OBJECTS, description="Most objects that are added to one image."
+    )
 
     def controls(self) -> PaletteControls:
         """Return the constraints on the palettes of full layouts."""
         return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
+
+    def keep_real_pixels(self, kind: PairKind) -> bool:
+        """Tell whether pairs of a kind are real images of which parts are painted."""
+        return kind.keeps_real_pixels(self.composite)
+
+    def for_composites(self) -> dict[str, Any]:
+        """Return the fields of a `PairMaker` that say how parts of real images are painted."""
+        return self.model_dump(include={"composite", "feather", "insert_classes", "insert_objects"})
+
+    def of_kind(self, kind: PairKind) -> Self:
+        """Return the settings by which pairs of a kind are made: real pixels are stored as they are."""
+        return self.model_copy(update={"image_format": "png"}) if self.keep_real_pixels(kind) else self
 
 
 class _FinetunedKinds(Section):
@@ -431,6 +468,7 @@ class RunConfig(Section):
             *self._image_problems(),
             *self._arm_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
+            *self._composite_problems(),
             *self._shard_problems(),
             *self._comparison_problems(),
         ]
@@ -549,6 +587,24 @@ class RunConfig(Section):
                 generator.choose_scheme(scheme)
             except ConfigError as error:
                 problems.append(f"{field}: {error}")
+        return problems
+
+    def _composite_problems(self) -> list[str]:
+        """Return what keeps parts of real images from being painted."""
+        kept = [name for name in self.generate.kinds if self.generate.keep_real_pixels(PAIR_KINDS[name])]
+        problems, feather, side = [], self.generate.feather, min(self.data.size)
+        if kept and feather is not None and 2 * feather >= side:
+            problems.append(
+                f"generate.feather: {feather} pixels on either side of a box leave nothing real of an image of "
+                f"{self.data.size[0]} x {self.data.size[1]} pixels; use less than {side / 2:g}"
+            )
+        if "partial" in kept and self.layouts.partial.edits == "add":
+            problems.append(
+                "generate.composite: box needs an edited box, and layouts.partial.edits=add has none; use none, or "
+                "layouts.partial.edits=replace"
+            )
+        if repeated := {name for name in self.generate.insert_classes if self.generate.insert_classes.count(name) > 1}:
+            problems.append(f"generate.insert_classes: {', '.join(sorted(map(short, repeated)))} comes twice")
         return problems
 
     def _shard_problems(self) -> list[str]:

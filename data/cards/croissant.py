@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.files import write_json
-from scenepalette.data.cards.dataset_card import COLUMNS, label_origins_of, making_of, title_of
+from scenepalette.data.cards.dataset_card import columns_of, label_origins_of, making_of, title_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.manifest import CROISSANT_NAME, licence_of
-from scenepalette.data.shards.schema import SCHEMA_VERSION
 
 _PARQUET = "application/x-parquet"  # as Croissant and its reader spell it; the registered name is another
 _DATA_TYPES = {
@@ -26,7 +25,7 @@ _DATA_TYPES = {
     "seed": "sc:Integer",
     "index": "sc:Integer",
 }
-_LISTS = ("palette_target", "palette_achieved", "edit_box")
+_LISTS = ("palette_target", "palette_achieved", "edit_box", "inserted_classes", "source_ids")
 
 # The context that the format prescribes, and PROV-O's namespace.
 _CONTEXT: dict[str, Any] = {
@@ -107,12 +106,12 @@ def croissant_document(manifest: Mapping[str, Any], table: ClassTable) -> dict[s
         "name": title_of(manifest),
         "description": f"{manifest['rows']} pairs of an image and a label map for semantic segmentation, made by "
         f"{manifest['code']['name']} after {source['name']}. {_plain(making_of(manifest))}",
-        "version": f"{SCHEMA_VERSION}.0.0",
+        "version": f"{manifest['schema']}.0.0",
         "license": licence_of(manifest),
         "keywords": ["synthetic", "semantic segmentation", manifest["kind"]],
         "isLiveDataset": False,
         "distribution": [*map(_file_object, manifest["shards"]), _FILE_SET],
-        "recordSet": [_pairs(), _classes(table)],
+        "recordSet": [_pairs(manifest), _classes(table)],
         "rai:dataCollection": _plain(making_of(manifest)),
         "rai:dataAnnotationProtocol": label_origins_of(manifest),
         "rai:dataLimitations": "Synthetic images show what their models learned from the source data set, with its "
@@ -166,13 +165,13 @@ def _file_object(shard: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _pairs() -> dict[str, Any]:
+def _pairs(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "@type": "cr:RecordSet",
         "@id": "pairs",
         "description": "One record per pair of an image and a label map.",
         "key": {"@id": "pairs/id"},
-        "field": [_column(name, description) for name, _, description in COLUMNS],
+        "field": [_column(name, description) for name, _, description in columns_of(manifest)],
     }
 
 

@@ -41,16 +41,27 @@ COLUMNS = (
     ("id", "string", "Name of the pair, unique in this folder; no other run gives it to a pair."),
     ("image", "struct<bytes, path>", "RGB image, JPEG or PNG bytes."),
     ("label", "struct<bytes, path>", f"Label map, 8-bit greyscale PNG of class ids; {IGNORE_ID} means no label."),
-    ("kind", "string", "`full`, `partial`, `semi` or `pseudo`; the same in every row here."),
+    ("kind", "string", "`full`, `partial`, `semi`, `pseudo` or `insert`; the same in every row here."),
     ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
     ("palette_achieved", "list<float32>", "Class shares counted in `label`, in order of class id."),
-    ("source_id", "string or null", "Real sample behind a partial or semi row; unlabelled image behind a pseudo row."),
+    ("source_id", "string or null", "Real sample behind a row, or the unlabelled image behind a pseudo row."),
     ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
     ("seed", "int64", "Seed of the run."),
     ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
     ("layout_model", "string or null", "Content hash of the layout model; in pseudo rows of what predicted the label."),
     ("image_model", "string or null", "Content hash of the image model."),
 )
+"""Columns of schema 1."""
+INSERTED_COLUMNS = (
+    ("inserted_classes", "list<string>", "Names of the classes of the objects that were put into the image."),
+    ("source_ids", "list<string>", "The real sample, then the real object that gave each inserted one its shape."),
+)
+"""Columns that schema 2 has behind those of schema 1."""
+
+
+def columns_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str, str], ...]:
+    """Return name, type and content of each column of a manifest's shards."""
+    return COLUMNS if manifest["schema"] == 1 else (*COLUMNS, *INSERTED_COLUMNS)
 
 
 def write_card(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
@@ -169,7 +180,7 @@ file(s), {manifest["bytes"]} bytes. Made by scenepalette.
 
 ## Columns
 
-{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in COLUMNS])}
+{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in columns_of(manifest)])}
 
 The columns `image` and `label` are stored uncompressed, since images are compressed already. Row groups hold
 {ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.

@@ -12,7 +12,7 @@ from typing import Any
 
 from scenepalette.common.files import open_atomically, sha256_of_open
 from scenepalette.data.exports.verified_shards import ExportedRow
-from scenepalette.data.shards.schema import Row
+from scenepalette.data.shards.schema import INSERTED, Row, schema_version_of
 
 
 def write_tars(out: Path, rows: Iterator[ExportedRow], count: int, rows_per_tar: int) -> list[dict[str, Any]]:
@@ -56,6 +56,7 @@ def facts_of(row: Row) -> dict[str, Any]:
         "index": row.index,
         "layout_model": row.layout_model,
         "image_model": row.image_model,
+        **({name: getattr(row, name) for name in INSERTED} if schema_version_of(row) > 1 else {}),
     }
 
 

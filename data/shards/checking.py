@@ -31,7 +31,6 @@ from scenepalette.data.shards.manifest import (
 from scenepalette.data.shards.reading import explained_read, open_shard
 from scenepalette.data.shards.schema import (
     ROW_GROUP,
-    SCHEMA,
     collection_of,
     decode_row,
     is_safe_relative_path,
@@ -154,8 +153,9 @@ class _Facts:
     Attributes:
         shards: Name, rows and SHA-256 of each.
         rows: Number of rows in all.
-        num_classes: K.
+        classes: Names of the classes.
         features: What the metadata of a shard may say to `datasets`: with class names, or as 0.1.0 wrote it, without.
+        schema: Version of the columns.
         kind: The kind of all rows.
         models: What `models` says by role.
         seed: The seed of all rows, where the manifest has it.
@@ -165,8 +165,9 @@ class _Facts:
 
     shards: list[tuple[str, int, str]]
     rows: int
-    num_classes: int
+    classes: tuple[str, ...]
     features: tuple[bytes, ...]
+    schema: int
     kind: str
     models: Mapping[str, Any]
     seed: int | None
@@ -182,8 +183,11 @@ class _Facts:
         return cls(
             shards=shards,
             rows=sum(rows for _, rows, _ in shards),
-            num_classes=table.num_classes,
-            features=tuple((schema.metadata or {})[b"huggingface"] for schema in (schema_of(table), SCHEMA)),
+            classes=table.names,
+            features=tuple(
+                (schema_of(each, manifest["schema"]).metadata or {})[b"huggingface"] for each in (table, None)
+            ),
+            schema=manifest["schema"],
             kind=manifest["kind"],
             models=manifest["models"],
             seed=seed if isinstance(seed, int) else None,
@@ -277,10 +281,11 @@ def _shard_problems(path: Path, expected_rows: int, facts: _Facts, ledger: _Ledg
     with open_shard(path) as file:
         features = (file.schema_arrow.metadata or {}).get(b"huggingface")
         if features not in facts.features:
-            yield Problem("does not carry the Hugging Face features of schema 1", path.name)
+            yield Problem(f"does not carry the Hugging Face features of schema {facts.schema}", path.name)
         version = (file.schema_arrow.metadata or {}).get(b"scenepalette_schema")
-        if version != (SCHEMA.metadata or {})[b"scenepalette_schema"]:
-            yield Problem(f"is of schema {(version or b'unknown').decode(errors='replace')}, not 1", path.name)
+        if version != str(facts.schema).encode():
+            stated = (version or b"unknown").decode(errors="replace")
+            yield Problem(f"is of schema {stated}, not {facts.schema}", path.name)
         if file.metadata.num_rows != expected_rows:
             ledger.whole = False
             yield Problem(f"has {file.metadata.num_rows} rows, the manifest says {expected_rows}", path.name)
@@ -316,7 +321,7 @@ def _batches(
 
 def _damaged_columns(path: Path, file: pq.ParquetFile, group: int) -> str:
     damaged = []
-    for name in SCHEMA.names:
+    for name in file.schema_arrow.names:
         try:
             for _ in _batches(path, file, group, [name]):
                 pass
@@ -354,8 +359,10 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
         return
     yield from _container_problems(values)
     yield from row_problems(row)
-    if len(row.palette_achieved) != facts.num_classes:
-        yield f"the palettes have {len(row.palette_achieved)} classes, the manifest {facts.num_classes}"
+    if len(row.palette_achieved) != len(facts.classes):
+        yield f"the palettes have {len(row.palette_achieved)} classes, the manifest {len(facts.classes)}"
+    if unknown := set(row.inserted_classes or ()) - {*facts.classes, None}:
+        yield f"inserted_classes names what is no class: {', '.join(sorted(map(repr, unknown)))}"
     if row.kind != facts.kind:
         yield f"kind is {row.kind!r}, the manifest says {facts.kind!r}"
     if facts.seed is not None and row.seed != facts.seed:

@@ -57,11 +57,29 @@ KIND_CARDS: dict[str, KindCard] = {
         labels="Labels were predicted by a network; nobody drew or checked them.",
         predicted=True,
     ),
+    "insert": KindCard(
+        making="A row starts from a real image with its label map, the sample named in `source_id`. Objects of rare "
+        "classes were put into both inside `edit_box` (top, left, height, width): `inserted_classes` names their "
+        "classes, `source_ids` the sample and then the real object that gave each its shape, as "
+        "`SAMPLE#CLASS@TOP,LEFT,HEIGHT,WIDTH`. An image model painted each object with its surroundings, which fade "
+        "into the real pixels just beyond its box; no pixel of the object that gave the shape is used. All other pixels "
+        "of the row are the real image's own, unchanged: whoever passes on the rows passes on images of the source.",
+        labels="Labels are those of the source data set, and the shapes of the inserted objects, which were placed by a "
+        "program.",
+    ),
 }
 _ADDED = (
     "A row starts from a real layout, that of the sample named in `source_id`. A layout model added what a sampled "
     "palette has more of, anywhere in the layout: `edit_box` is null. The whole image was painted by an image model: "
     "no pixel of it is real."
+)
+
+
+_COMPOSITED = (
+    "A row starts from a real image with its label map, the sample named in `source_id`. Inside `edit_box` (top, left, "
+    "height, width) a layout model drew new labels for the class shares that the real layout has there, and an image "
+    "model painted them; what it painted fades into the real pixels just beyond the box. All other pixels of the row "
+    "are the real image's own, unchanged: whoever passes on the rows passes on images of the source."
 )
 
 
@@ -75,8 +93,11 @@ def card_of_kind(manifest: Mapping[str, Any]) -> KindCard:
     extra = manifest["extra"]
     card = KIND_CARDS.get(manifest["kind"]) or KindCard(**extra[KEY])
     settings = extra.get("settings")
-    if manifest["kind"] == "partial" and isinstance(settings, Mapping) and settings.get("edits") == "add":
-        return KindCard(_ADDED, card.labels)
+    if manifest["kind"] == "partial" and isinstance(settings, Mapping):
+        if settings.get("edits") == "add":
+            return KindCard(_ADDED, card.labels)
+        if settings.get("composite") == "box":
+            return KindCard(_COMPOSITED, card.labels)
     return card
 
 

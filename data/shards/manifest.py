@@ -16,7 +16,7 @@ from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json,
 from scenepalette.common.provenance import code_version
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.kinds import KIND_CARDS, is_known
-from scenepalette.data.shards.schema import SCHEMA_VERSION
+from scenepalette.data.shards.schema import SCHEMA_VERSIONS
 from scenepalette.data.shards.writing import ShardInfo
 
 MANIFEST_NAME = "manifest.json"
@@ -27,6 +27,7 @@ UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
 _SHOWN_NUMBERS = 20
+_VERSIONS = " and ".join(map(str, SCHEMA_VERSIONS))
 _MOST = 2**48
 # What reading a class table raises if its JSON has another form.
 _NO_TABLE = (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -72,24 +73,26 @@ def make_manifest(
     models: Mapping[str, Any],
     source: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
+    schema: int = 1,
 ) -> dict[str, Any]:
     """Return the manifest of shards as JSON values, sealed with its own hash.
 
     Args:
         shards: What `write_shard` returned, for all shards, in any order.
-        kind: "full", "partial", "semi" or "pseudo".
+        kind: "full", "partial", "semi", "pseudo", "insert" or that of another package.
         table: Classes of the labels.
         config_hash: Hash of the config that made the rows.
         models: Content hashes of the models that took part, by role.
         source: Data set that the models learned from: at least "name" and "licence".
         extra: Anything else worth keeping, as JSON values.
+        schema: That of the shards: 2 where rows say what was inserted.
 
     Raises:
         DataError: The shards are not one complete set of one kind, or the source has no name or licence.
     """
     ordered = sorted(shards, key=lambda shard: shard.name)
     manifest = {
-        "schema": SCHEMA_VERSION,
+        "schema": schema,
         "kind": kind,
         "rows": sum(shard.rows for shard in ordered),
         "bytes": sum(shard.bytes for shard in ordered),
@@ -156,7 +159,7 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     manifest = load_manifest(folder)
     problems = manifest_problems(manifest)
     if problems:
-        raise DataError(f"{Path(folder) / MANIFEST_NAME} is not a valid manifest of schema {SCHEMA_VERSION}.", problems)
+        raise DataError(f"{Path(folder) / MANIFEST_NAME} is not a valid manifest of schema {' or '.join(map(str, SCHEMA_VERSIONS))}.", problems)
     return manifest
 
 
@@ -199,8 +202,8 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     except ValidationError as error:
         return [f"{'.'.join(map(str, item['loc'])) or 'manifest'}: {item['msg']}" for item in error.errors()]
     problems = []
-    if parsed.schema_ != SCHEMA_VERSION:
-        problems.append(f"schema is {parsed.schema_}; this version reads {SCHEMA_VERSION}")
+    if parsed.schema_ not in SCHEMA_VERSIONS:
+        problems.append(f"schema is {parsed.schema_}; this version reads {_VERSIONS}")
     if not is_known(parsed.kind, parsed.extra):
         problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KIND_CARDS)}")
     problems += _name_problems([shard.name for shard in parsed.shards])

@@ -39,7 +39,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         folder: Absolute path of the folder.
         name: Name of the source data set and the kind of rows.
         licence: Licence of the source data set.
-        kind: "full", "partial", "semi" or "pseudo".
+        kind: "full", "partial", "semi", "pseudo", "insert" or that of another package.
         table: Classes of the labels.
         shard_rows: Number of pairs in each shard.
     """

@@ -15,12 +15,13 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
-from scenepalette.data.shards.schema import SCHEMA, Row, decode_row
+from scenepalette.data.shards.schema import SCHEMA_VERSIONS, Row, decode_row, schema_of
 
 # Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while images hardly compress any further.
 MAX_GROUP_BYTES = 2 * 2**30
 MAX_UNPACKING = 8
 FREE_GROUP_BYTES = 64 * 2**20
+_SCHEMAS = [schema_of(None, version) for version in SCHEMA_VERSIONS]
 
 
 @contextlib.contextmanager
@@ -64,16 +65,16 @@ def open_shard(path: Path, rows: int | None = None) -> pq.ParquetFile:
         rows: How many rows its manifest says it has; None to take any number.
 
     Raises:
-        DataError: It is missing, truncated, no Parquet file, has other columns than schema 1 or another number of
+        DataError: It is missing, truncated, no Parquet file, has other columns than a schema or another number of
             rows, or would unpack to an absurd size.
     """
     with explained_read(path):
         # By the bytes of its path, which need not be text.
         source = pa.OSFile(os.fsencode(path))
         file = _ShardFile(source, page_checksum_verification=True, pre_buffer=False)
-    if not file.schema_arrow.equals(SCHEMA):
+    if not any(file.schema_arrow.equals(schema) for schema in _SCHEMAS):
         file.close()
-        raise DataError(f"{path} does not have the columns of shard schema 1. Generate it again.")
+        raise DataError(f"{path} does not have the columns of shard schema 1 or 2. Generate it again.")
     if rows is not None and file.metadata.num_rows != rows:
         file.close()
         raise DataError(

@@ -19,7 +19,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import KIND_CARDS, is_kind
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSIONS = (1, 2)
+"""Schema 2 is schema 1 with the columns of `INSERTED` behind its own; only shards that have them are of schema 2."""
+INSERTED = ("inserted_classes", "source_ids")
 ROW_GROUP = 64
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
@@ -39,17 +41,20 @@ class Row:
         image: RGB image, uint8 [H, W, 3].
         label: Class ids, uint8 [H, W]; 255 where a pixel has no label.
         kind: "full" (layout and image made), "partial" (a real layout edited inside `edit_box`), "semi" (image made
-            for a real layout) or "pseudo" (layout predicted from an unlabelled image, image made for it).
+            for a real layout), "pseudo" (layout predicted from an unlabelled image, image made for it) or "insert"
+            (objects put into a real image and its label inside `edit_box`).
         palette_target: The class shares that were asked for, K floats that sum to 1.
         palette_achieved: The class shares among the labelled pixels of `label`, K floats that sum to 1.
-        source_id: The real sample behind a partial or semi row, the unlabelled image behind a pseudo row; None for a
-            full one.
+        source_id: The real sample behind a partial, semi or insert row, the unlabelled image behind a pseudo row; None
+            for a full one.
         edit_box: (top, left, height, width) in pixels of the part that was made anew, or None.
         seed: Seed of the run that made the row.
         index: Number of the row in its run; with `seed` it fixes all of the row's randomness.
         layout_model: Content hash of the layout model, for pseudo rows of the discriminator that predicted the
             layout; None where none took part.
         image_model: Content hash of the image model, or None where none took part.
+        inserted_classes: Names of the classes of the objects that an insert row was given; None for other kinds.
+        source_ids: `source_id`, then the id of the segment that gave each object its shape; None for other kinds.
     """
 
     id: str
@@ -64,9 +69,11 @@ class Row:
     index: int
     layout_model: str | None
     image_model: str | None
+    inserted_classes: Sequence[str] | None = None
+    source_ids: Sequence[str] | None = None
 
 
-def _hugging_face_features(table: ClassTable | None) -> dict[str, Any]:
+def _hugging_face_features(table: ClassTable | None, version: int = 1) -> dict[str, Any]:
     """Features of the `datasets` library; "Sequence" is the spelling that its old and new versions both read.
 
     A label map has no type of its own there. Class names travel as the text that every feature may carry as its `id`.
@@ -92,6 +99,7 @@ def _hugging_face_features(table: ClassTable | None) -> dict[str, Any]:
         "index": value("int64"),
         "layout_model": value("string"),
         "image_model": value("string"),
+        **({name: values("string") for name in INSERTED} if version > 1 else {}),
     }
 
 
@@ -114,16 +122,27 @@ SCHEMA = pa.schema(
     ],
     metadata={
         "huggingface": json.dumps({"info": {"features": _hugging_face_features(None)}}),
-        "scenepalette_schema": str(SCHEMA_VERSION),
+        "scenepalette_schema": "1",
     },
 )
-"""The columns; the metadata is that of shards that name no classes, as version 0.1.0 wrote them."""
+"""The columns of schema 1; the metadata is that of shards that name no classes, as version 0.1.0 wrote them."""
 
 
-def schema_of(table: ClassTable) -> pa.Schema:
-    """Return `SCHEMA` with class names and the ignore id in its metadata, for `datasets`."""
-    features = json.dumps({"info": {"features": _hugging_face_features(table)}})
-    return SCHEMA.with_metadata({**(SCHEMA.metadata or {}), b"huggingface": features.encode()})
+def schema_of(table: ClassTable | None, version: int = 1) -> pa.Schema:
+    """Return the columns of a schema, with class names and the ignore id in the metadata, for `datasets`.
+
+    Args:
+        table: The classes; None for the metadata of shards that name none.
+        version: One of `SCHEMA_VERSIONS`.
+    """
+    fields = [*SCHEMA, *([pa.field(name, pa.list_(pa.string())) for name in INSERTED] if version > 1 else [])]
+    features = json.dumps({"info": {"features": _hugging_face_features(table, version)}})
+    return pa.schema(fields, metadata={"huggingface": features, "scenepalette_schema": str(version)})
+
+
+def schema_version_of(row: Row) -> int:
+    """Return the first schema that has columns for all that a row says."""
+    return 1 if row.inserted_classes is None and row.source_ids is None else 2
 
 
 def row_id(kind: str, collection: str, index: int) -> str:
@@ -194,14 +213,15 @@ def row_problems(row: Row) -> list[str]:
         problems.append(f"kind is {row.kind!r}, not a name such as {', '.join(KIND_CARDS)}")
     elif row.kind == "full" and (row.source_id is not None or row.edit_box is not None):
         problems.append("a full row has no real sample behind it: source_id and edit_box must be null")
-    elif row.kind in ("partial", "semi", "pseudo") and not row.source_id:
+    elif row.kind in ("partial", "semi", "pseudo", "insert") and not row.source_id:
         problems.append(f"a {row.kind} row must name the real sample behind it in source_id")
     if row.kind == "pseudo" and (row.layout_model is None or row.edit_box is not None):
         problems.append("a pseudo row must name what predicted its label in layout_model; its edit_box must be null")
     if row.kind == "semi" and (row.layout_model is not None or row.edit_box is not None):
         problems.append("the layout of a semi row is as it was found: its edit_box and layout_model must be null")
     asked, counted = (np.asarray(shares, dtype=np.float32) for shares in (row.palette_target, row.palette_achieved))
-    if row.kind in ("semi", "pseudo") and not np.array_equal(asked, counted):
+    problems += _inserted_problems(row)
+    if row.kind in ("semi", "pseudo", "insert") and not np.array_equal(asked, counted):
         problems.append(f"nothing is asked of the layout of a {row.kind} row: its palettes must be equal")
     if row.edit_box is not None and label_fits:
         box = list(row.edit_box)
@@ -216,6 +236,30 @@ def row_problems(row: Row) -> list[str]:
         if not inside:
             problems.append(f"edit_box {box} is not a (top, left, height, width) inside {[height, width]}")
     return problems
+
+
+def _inserted_problems(row: Row) -> list[str]:
+    """Say what is wrong with what a row says of inserted objects; kinds of other packages may say it or not."""
+    classes, sources = row.inserted_classes, row.source_ids
+    if row.kind in KIND_CARDS and row.kind != "insert":
+        return [] if classes is sources is None else [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
+    problems = []
+    if row.kind == "insert" and (row.edit_box is None or row.layout_model is not None):
+        problems.append("an insert row must have an edit_box, and no layout_model: its layout is real but for objects")
+    if row.kind == "insert" and not classes:
+        problems.append("an insert row must name the classes of its objects in inserted_classes")
+    if (classes or sources) and (not sources or _text(sources[0]) != _text(row.source_id)):
+        problems.append("source_ids must begin with the row's source_id")
+    elif None in [*(classes or ()), *(sources or ())]:
+        problems.append(f"{' and '.join(INSERTED)} must not hold nulls")
+    elif classes and sources and len(sources) != 1 + len(classes):
+        problems.append(f"source_ids must name the image and {len(classes)} segment(s), it has {len(sources)} ids")
+    return problems
+
+
+def _text(name: str | None) -> str | None:
+    """Return a name that is text: one after a file, whose name need not be, and a column of texts holds nothing else."""
+    return None if name is None else name.encode(errors="backslashreplace").decode()
 
 
 def _palette_problems(row: Row, label_fits: bool) -> list[str]:
@@ -280,14 +324,18 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
         "kind": row.kind,
         "palette_target": np.asarray(row.palette_target, dtype=np.float32),
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),
-        # Named after a file, whose name need not be text; a column of texts holds nothing else.
-        "source_id": None if row.source_id is None else row.source_id.encode(errors="backslashreplace").decode(),
+        "source_id": _text(row.source_id),
         "edit_box": None if row.edit_box is None else list(row.edit_box),
         "seed": row.seed,
         "index": row.index,
         "layout_model": row.layout_model,
         "image_model": row.image_model,
+        **({name: _texts(getattr(row, name)) for name in INSERTED} if schema_version_of(row) > 1 else {}),
     }
+
+
+def _texts(names: Sequence[str] | None) -> list[str | None] | None:
+    return None if names is None else [_text(name) for name in names]
 
 
 def decode_image(content: bytes, where: str) -> np.ndarray:
@@ -361,4 +409,5 @@ def decode_row(values: Mapping[str, Any], where: str) -> Row:
         index=values["index"],
         layout_model=values["layout_model"],
         image_model=values["image_model"],
+        **{name: values.get(name) for name in INSERTED},
     )

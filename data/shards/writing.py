@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.files import open_atomically, sha256_of_file, sha256_of_open
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.schema import IMAGE_FORMATS, ROW_GROUP, SCHEMA, ImageFormat, Row, encode_row, schema_of
+from scenepalette.data.shards.schema import IMAGE_FORMATS, INSERTED, ROW_GROUP, ImageFormat, Row, encode_row, schema_of
 
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
 ROWS_IN_FLIGHT = ROW_GROUP
@@ -33,6 +34,8 @@ _COMPRESSION = {
     "index": "zstd",
     "layout_model": "zstd",
     "image_model": "zstd",
+    "inserted_classes.list.element": "zstd",
+    "source_ids.list.element": "zstd",
     "image.bytes": "none",
     "image.path": "none",
     "label.bytes": "none",
@@ -83,7 +86,8 @@ def write_shard(
 
     Rows are encoded in threads while `rows` goes on producing. The producer is never more than `ROWS_IN_FLIGHT` rows
     ahead of the encoders, so no more than 64 rows and one row group of encoded rows are held (beside the ids, which
-    must be unique). The bytes of the file depend on the rows, the table and the format alone, not on `encoders`.
+    must be unique). The bytes of the file depend on the rows, the table and the format alone, not on `encoders`. It is
+    of schema 2 if its rows say what was inserted, else of schema 1.
 
     Args:
         path: The final name, see `shard_name`.
@@ -98,7 +102,8 @@ def write_shard(
         Name, rows, bytes and hash of the file.
 
     Raises:
-        DataError: A row breaks the schema, an id comes twice, there is no row, or the hash is not the expected one.
+        DataError: A row breaks the schema or has other columns than the first, an id comes twice, there is no row, or
+            the hash is not the expected one.
         ConfigError: A setting is out of range.
         ScenepaletteError: The disk is full or the folder cannot be written.
         Exception: Whatever `rows` raises comes through. No exception leaves a file behind.
@@ -114,18 +119,24 @@ def write_shard(
     if problems:
         raise ConfigError(f"Cannot write {path.name} with these settings.", problems)
 
-    count, schema = 0, SCHEMA if table is None else schema_of(table)
+    count = 0
     try:
         with open_atomically(path) as file:
-            with (
-                _parquet_writer(file, schema) as writer,
-                contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded,
-            ):
-                for group in _groups(encoded):
-                    writer.write_batch(pa.RecordBatch.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)
-                    count += len(group)
-                if count == 0:
+            with contextlib.closing(_encoded(_shielded(rows), image_format, jpeg_quality, encoders)) as encoded:
+                groups = _groups(encoded)
+                first = next(groups, None)
+                if first is None:
                     raise DataError(f"{path.name} would have no rows. Ask for at least one row per shard.")
+                schema = schema_of(table, 2 if INSERTED[0] in first[0] else 1)
+                with _parquet_writer(file, schema) as writer:
+                    for group in itertools.chain([first], groups):
+                        if odd := next((values for values in group if values.keys() != set(schema.names)), None):
+                            raise DataError(
+                                f"Row {odd['id']!r} has other columns than the first of {path.name}. Write rows with "
+                                f"{' and '.join(INSERTED)} into shards of their own."
+                            )
+                        writer.write_batch(pa.RecordBatch.from_pylist(group, schema=schema), row_group_size=ROW_GROUP)
+                        count += len(group)
             if expected_sha256 is not None:
                 found = sha256_of_open(file)
                 if found != expected_sha256:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
 
 import numpy as np
@@ -23,10 +24,25 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.settings import Edits
+from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
+from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
 from scenepalette.training.arms import Arm
 
 Labeller = Callable[[Tensor], Tensor]
+Composite = Literal["none", "box"]
+
+
+class Inserted(NamedTuple):
+    """The objects that were put into a real image.
+
+    Attributes:
+        classes: Names of their classes.
+        source_ids: Id of the image's sample, then of each object's segment.
+    """
+
+    classes: tuple[str, ...]
+    source_ids: tuple[str, ...]
 
 
 class Layouts(NamedTuple):
@@ -38,6 +54,8 @@ class Layouts(NamedTuple):
         targets: float [B, K], the class shares that were asked for.
         sources: Real sample, or unlabelled image, behind each row; None where there is none.
         boxes: Part that was made anew of each row, or None.
+        composites: What each row keeps of a real image; None where whole images are painted.
+        inserted: Objects that were put into each row; None for kinds that insert nothing.
     """
 
     labels: Tensor
@@ -45,6 +63,8 @@ class Layouts(NamedTuple):
     targets: np.ndarray
     sources: Sequence[str | None]
     boxes: Sequence[EditBox | None]
+    composites: Sequence[RealPart] | None = None
+    inserted: Sequence[Inserted] | None = None
 
 
 class PairKind(ABC):
@@ -67,6 +87,14 @@ class PairKind(ABC):
     """The section of the configuration whose layout generator it needs; None if layouts are real or predicted."""
     predicts: ClassVar[bool] = False
     """Whether an image system's discriminator predicts its layouts from images without labels."""
+    settings: ClassVar[tuple[str, ...]] = ()
+    """Keys of the section `generate` that it alone reads, where it keeps real pixels."""
+    schema: ClassVar[int] = 1
+    """Schema of its shards: 2 for kinds that insert objects."""
+
+    def keeps_real_pixels(self, composite: Composite) -> bool:
+        """Tell whether its images are real ones of which a part is painted, under a choice of `generate.composite`."""
+        return False
 
     @abstractmethod
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
@@ -99,6 +127,10 @@ class PairMaker:
         controls: Constraints on the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
+        composite: Whether partial rows keep the real pixels outside the edited box.
+        feather: Pixels over which painted parts fade into real images; None for a sixteenth of the shorter side.
+        insert_classes: Names of the classes whose objects are inserted; all rare ones if none is named.
+        insert_objects: Largest number of objects that are put into one image.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
         collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
@@ -119,6 +151,10 @@ class PairMaker:
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
     edits: Edits = "replace"
+    composite: Composite = "none"
+    feather: int | None = None
+    insert_classes: tuple[str, ...] = ()
+    insert_objects: int = 3
     unlabelled: UnlabelledImages | None = None
     labeller: Labeller | None = None
     collection: str = "00000000"
@@ -141,6 +177,11 @@ class PairMaker:
         randoms = [numpy_generator(self.seed, "generate", self.kind.name, index) for index in indices]
         layouts = self.kind.layouts(self, indices, randoms)
         images = images_to_uint8(self._images(layouts.painted, indices))
+        if layouts.composites is not None:
+            feather = self.feather or usual_feather(self.train.size)
+            pairs = zip(layouts.composites, images, strict=True)
+            images = np.stack([composite(real, painted, feather) for real, painted in pairs])
+        inserted = layouts.inserted or [None] * len(indices)
         labels = layouts.labels.numpy().astype(np.uint8)
         return [
             Row(
@@ -156,6 +197,8 @@ class PairMaker:
                 index=index,
                 layout_model=self.layout_model,
                 image_model=self.image_model,
+                inserted_classes=made.classes if (made := inserted[i]) else None,
+                source_ids=made.source_ids if made else None,
             )
             for i, index in enumerate(indices)
         ]
@@ -164,6 +207,11 @@ class PairMaker:
     def num_classes(self) -> int:
         """K."""
         return self.train.table.num_classes
+
+    @cached_property
+    def bank(self) -> SegmentBank:
+        """Segments of the classes to insert, collected when first asked for."""
+        return build_bank(self.train, chosen_classes(self.train, self.insert_classes))
 
     def choose_sources(self, indices: list[int], count: int) -> list[int]:
         """Return which of `count` samples each row is made from: all equally often, each pass in another order.

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
@@ -18,7 +19,8 @@ from scenepalette.generators.layouts.networks import (
     crop_layout,
     partial_budget,
 )
-from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
+from scenepalette.generators.pairs.base import Composite, Layouts, PairKind, PairMaker
+from scenepalette.generators.pairs.composite import RealPart
 from scenepalette.training.arms import Arm
 
 
@@ -39,6 +41,11 @@ class Partial(PairKind):
     }
     by_default = True
     layout_section = "partial"
+    settings = ("composite",)
+
+    def keeps_real_pixels(self, composite: Composite) -> bool:
+        """Return whether images are painted in the edited box alone."""
+        return composite == "box"
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Edit real layouts."""
@@ -49,13 +56,23 @@ class Partial(PairKind):
         if maker.edits == "add":
             targets, boxes = maker.sample_palettes(randoms), real.boxes
             budget = addition_budget(torch.from_numpy(targets).float(), labels_to_palette(real.painted, count))
-        else:
-            edited_boxes = [sample_crop(random, maker.train.size, maker.crop_mode) for random in randoms]
-            targets, boxes = real.targets, edited_boxes
-            crop = boxes_to_crop(edited_boxes, maker.train.size)
-            budget = partial_budget(crop_palette(real.painted, crop, count), crop)
-            layout = crop_layout(layout, crop.to(device))
-        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout)
-        # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
-        labels = torch.where((real.labels == IGNORE_ID) & (edited == real.painted), IGNORE_ID, edited)
-        return Layouts(labels, edited, targets, real.sources, boxes)
+            edited = maker.generate_layouts(indices, randoms, budget.to(device), layout)
+            return Layouts(_as_known(real, edited), edited, targets, real.sources, boxes)
+        edited_boxes = [sample_crop(random, maker.train.size, maker.crop_mode) for random in randoms]
+        crop = boxes_to_crop(edited_boxes, maker.train.size)
+        budget = partial_budget(crop_palette(real.painted, crop, count), crop)
+        edited = maker.generate_layouts(indices, randoms, budget.to(device), crop_layout(layout, crop.to(device)))
+        composites = None
+        if maker.composite == "box":
+            edited = torch.where(crop, edited, real.painted)
+            chosen = maker.choose_sources(indices, len(maker.train))
+            composites = [
+                RealPart(np.asarray(maker.train.images[source]), [box], same)
+                for source, box, same in zip(chosen, edited_boxes, (edited == real.painted).numpy(), strict=True)
+            ]
+        return Layouts(_as_known(real, edited), edited, real.targets, real.sources, edited_boxes, composites)
+
+
+def _as_known(real: Layouts, edited: Tensor) -> Tensor:
+    """Return edited layouts; where nothing changed, pixels that the annotators left out are as unknown as before."""
+    return torch.where((real.labels == IGNORE_ID) & (edited == real.painted), IGNORE_ID, edited)

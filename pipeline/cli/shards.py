@@ -316,6 +316,8 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
         typer.echo(f"real sample: {pair.source_id}")
     if pair.edit_box is not None:
         typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
+    if pair.inserted_classes:
+        typer.echo(f"inserted: {', '.join(pair.inserted_classes)}")
     shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
     print_table(
         ["class", "asked for, %", "achieved, %"],

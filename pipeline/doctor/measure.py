@@ -224,15 +224,15 @@ def _generate_seconds(
         noise_scheme=config.generate.noise_scheme,
         crop_mode=config.layouts.partial.crop_mode,
         edits=config.layouts.partial.edits,
+        **config.generate.for_composites(),
     )
-    count = config.generate.batch_size
+    generation = config.generate.of_kind(models.kind)
+    count = generation.batch_size
     seconds = []
     for repetition in range(2):
         with tempfile.TemporaryDirectory() as folder:
             began = time.perf_counter()
-            make_shard(
-                Path(folder), ShardPlan("x.parquet", repetition * count, count), maker, config.generate, NO_PROGRESS
-            )
+            make_shard(Path(folder), ShardPlan("x.parquet", repetition * count, count), maker, generation, NO_PROGRESS)
             seconds.append((time.perf_counter() - began) / count)
     return seconds[-1]
 

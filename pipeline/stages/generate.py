@@ -28,7 +28,9 @@ from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
 from scenepalette.generators.pairs.base import PairKind, PairMaker
+from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.generators.pairs.segment_bank import bank_problems
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING, check_contents, read_record
 from scenepalette.pipeline.run_directory.ownership import keep_changed, write_shards_card
@@ -37,11 +39,13 @@ from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
-from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import weights_hash
 
 VERSION = 4
 RECEIPTS = ".finished"
+# Named in what identifies pairs only where they take part in them.
+_OF_COMPOSITES = {"composite", "feather", *(name for kind in PAIR_KINDS.values() for name in kind.settings)}
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,13 @@ class PairsUnit(Unit):
         stage: str = "shards",
     ) -> PairsUnit:
         """Return the unit of a name."""
-        settings = {**config.generate.model_dump(mode="json", exclude={"kinds", "pairs"}), "seed": config.seed}
+        generation = config.generate.of_kind(models.kind)
+        settings = {**generation.model_dump(mode="json", exclude={"kinds", "pairs", *_OF_COMPOSITES})}
+        settings |= {"seed": config.seed}
+        if generation.keep_real_pixels(models.kind):
+            feather = generation.feather or usual_feather(config.data.size)
+            own = generation.model_dump(mode="json", include=set(models.kind.settings))
+            settings |= {"feather": feather, **own}
         if models.kind.layout_section == "partial":
             editing = config.layouts.partial
             # What is added has no crop; the usual replacement was there first and is not named.
@@ -154,9 +164,16 @@ class PairsUnit(Unit):
         """What progress calls the pairs."""
         return self.part if self.stage == "shards" else self.name
 
+    @classmethod
+    def problems_of_data(cls, units: Sequence[PairsUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Say which objects cannot be inserted."""
+        if not any("insert_classes" in unit.models.kind.settings for unit in units):
+            return []
+        return [f"generate.{text}" for text in bank_problems(data.train, config.generate.insert_classes)]
+
     def generation(self, config: RunConfig) -> GenerateConfig:
         """Return the settings by which the pairs are made."""
-        return config.generate.model_copy(update={"pairs": self.rows})
+        return config.generate.of_kind(self.models.kind).model_copy(update={"pairs": self.rows})
 
     def plans(self, run: Workspace) -> list[ShardPlan]:
         """Return the shards that are lacking, or were written since the manifest; the unit has to be begun."""
@@ -207,6 +224,7 @@ class PairsUnit(Unit):
             controls=config.generate.controls(),
             crop_mode=config.layouts.partial.crop_mode,
             edits=config.layouts.partial.edits,
+            **config.generate.for_composites(),
             unlabelled=self._unlabelled(run),
             labeller=models.image.labeller(run) if models.kind.predicts else None,
             collection=fingerprint_of(self, run.units)[:8],
@@ -487,6 +505,7 @@ def finish_shards(
             **images,
         },
         extra={**identity, **described(kind.name, kind.card)},
+        schema=kind.schema,
     )
     with writing_explained(folder):
         for info in infos[len(present) :]:
