@@ -75,6 +75,8 @@ _ADDED = (
 )
 
 
+INSERTING_KINDS = ("insert",)
+"""Kinds whose rows say which objects were put into an image; their shards are of schema 2, all others of schema 1."""
 _COMPOSITED = (
     "A row starts from a real image with its label map, the sample named in `source_id`. Inside `edit_box` (top, left, "
     "height, width) a layout model drew new labels for the class shares that the real layout has there, and an image "

@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json
 from scenepalette.common.provenance import code_version
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.kinds import KIND_CARDS, is_known
+from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_known
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS
 from scenepalette.data.shards.writing import ShardInfo
 
@@ -27,7 +27,7 @@ UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
 _SHOWN_NUMBERS = 20
-_VERSIONS = " and ".join(map(str, SCHEMA_VERSIONS))
+_VERSIONS = " or ".join(map(str, SCHEMA_VERSIONS))
 _MOST = 2**48
 # What reading a class table raises if its JSON has another form.
 _NO_TABLE = (ScenepaletteError, KeyError, TypeError, ValueError, AttributeError, OverflowError)
@@ -73,7 +73,6 @@ def make_manifest(
     models: Mapping[str, Any],
     source: Mapping[str, Any],
     extra: Mapping[str, Any] | None = None,
-    schema: int = 1,
 ) -> dict[str, Any]:
     """Return the manifest of shards as JSON values, sealed with its own hash.
 
@@ -85,14 +84,13 @@ def make_manifest(
         models: Content hashes of the models that took part, by role.
         source: Data set that the models learned from: at least "name" and "licence".
         extra: Anything else worth keeping, as JSON values.
-        schema: That of the shards: 2 where rows say what was inserted.
 
     Raises:
         DataError: The shards are not one complete set of one kind, or the source has no name or licence.
     """
     ordered = sorted(shards, key=lambda shard: shard.name)
     manifest = {
-        "schema": schema,
+        "schema": _schema_of_kind(kind),
         "kind": kind,
         "rows": sum(shard.rows for shard in ordered),
         "bytes": sum(shard.bytes for shard in ordered),
@@ -159,7 +157,7 @@ def read_manifest(folder: Path | str) -> dict[str, Any]:
     manifest = load_manifest(folder)
     problems = manifest_problems(manifest)
     if problems:
-        raise DataError(f"{Path(folder) / MANIFEST_NAME} is not a valid manifest of schema {' or '.join(map(str, SCHEMA_VERSIONS))}.", problems)
+        raise DataError(f"{Path(folder) / MANIFEST_NAME} is not a valid manifest of schema {_VERSIONS}.", problems)
     return manifest
 
 
@@ -196,6 +194,10 @@ def manifest_problems(manifest: Any) -> list[str]:
     return [*_content_problems(manifest), *_seal_problems(manifest)]
 
 
+def _schema_of_kind(kind: str) -> int:
+    return 2 if kind in INSERTING_KINDS else 1
+
+
 def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     try:
         parsed = _Manifest.model_validate(manifest)
@@ -204,6 +206,8 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     problems = []
     if parsed.schema_ not in SCHEMA_VERSIONS:
         problems.append(f"schema is {parsed.schema_}; this version reads {_VERSIONS}")
+    elif parsed.schema_ != (schema := _schema_of_kind(parsed.kind)):
+        problems.append(f"schema is {parsed.schema_}; {parsed.kind} pairs have {schema}")
     if not is_known(parsed.kind, parsed.extra):
         problems.append(f"kind is {parsed.kind!r}, not one of {', '.join(KIND_CARDS)}")
     problems += _name_problems([shard.name for shard in parsed.shards])

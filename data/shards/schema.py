@@ -17,7 +17,7 @@ from PIL import Image, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.shards.kinds import KIND_CARDS, is_kind
+from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_kind
 
 SCHEMA_VERSIONS = (1, 2)
 """Schema 2 is schema 1 with the columns of `INSERTED` behind its own; only shards that have them are of schema 2."""
@@ -239,20 +239,19 @@ def row_problems(row: Row) -> list[str]:
 
 
 def _inserted_problems(row: Row) -> list[str]:
-    """Say what is wrong with what a row says of inserted objects; kinds of other packages may say it or not."""
     classes, sources = row.inserted_classes, row.source_ids
-    if row.kind in KIND_CARDS and row.kind != "insert":
+    if row.kind not in INSERTING_KINDS:
         return [] if classes is sources is None else [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
     problems = []
-    if row.kind == "insert" and (row.edit_box is None or row.layout_model is not None):
+    if row.edit_box is None or row.layout_model is not None:
         problems.append("an insert row must have an edit_box, and no layout_model: its layout is real but for objects")
-    if row.kind == "insert" and not classes:
+    if not classes:
         problems.append("an insert row must name the classes of its objects in inserted_classes")
-    if (classes or sources) and (not sources or _text(sources[0]) != _text(row.source_id)):
-        problems.append("source_ids must begin with the row's source_id")
-    elif None in [*(classes or ()), *(sources or ())]:
+    if None in [*(classes or ()), *(sources or ())]:
         problems.append(f"{' and '.join(INSERTED)} must not hold nulls")
-    elif classes and sources and len(sources) != 1 + len(classes):
+    elif not sources or _text(sources[0]) != _text(row.source_id):
+        problems.append("source_ids must begin with the row's source_id")
+    elif classes and len(sources) != 1 + len(classes):
         problems.append(f"source_ids must name the image and {len(classes)} segment(s), it has {len(sources)} ids")
     return problems
 

@@ -89,8 +89,6 @@ class PairKind(ABC):
     """Whether an image system's discriminator predicts its layouts from images without labels."""
     settings: ClassVar[tuple[str, ...]] = ()
     """Keys of the section `generate` that it alone reads, where it keeps real pixels."""
-    schema: ClassVar[int] = 1
-    """Schema of its shards: 2 for kinds that insert objects."""
 
     def keeps_real_pixels(self, composite: Composite) -> bool:
         """Tell whether its images are real ones of which a part is painted, under a choice of `generate.composite`."""

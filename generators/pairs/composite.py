@@ -13,7 +13,7 @@ import numpy as np
 from scenepalette.generators.layouts.crops import EditBox
 
 _LEAST_MATCHED = 16  # pixels from which colours are compared
-_CONTRAST = (0.5, 2.0)  # bounds of the factor by which contrast is matched
+_CONTRAST = (2 / 3, 3 / 2)  # bounds of the factor by which contrast is matched
 
 
 class RealPart(NamedTuple):

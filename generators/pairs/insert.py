@@ -63,7 +63,6 @@ class Insert(PairKind):
         "real+insert": Arm("real pairs and real images with rare objects inserted", synthetic="insert")
     }
     settings = ("insert_classes", "insert_objects")
-    schema = 2
 
     def keeps_real_pixels(self, composite: Composite) -> bool:
         """Return True: it is what this kind is about."""
@@ -178,7 +177,7 @@ def scale_at(known: ClassSegments, segment: Segment, bottom: int) -> float:
 def places(label: np.ndarray, bank: SegmentBank, class_id: int, segment: Segment) -> np.ndarray:
     """Return the odds of each pixel to be the middle of a segment's lowest row, float64 [H, W].
 
-    They are those of the class, where the pixel below is of a class that it rests on, and where the segment keeps a
+    They are those of the class, times those of the class of the pixel below to carry it, where the segment keeps a
     sensible size: within `SCALES`, or near its own row if no relation of size and row is known.
     """
     known, height = bank.classes[class_id], label.shape[0]
@@ -188,8 +187,8 @@ def places(label: np.ndarray, bank: SegmentBank, class_id: int, segment: Segment
     else:
         scale = known.heights.height(rows) / known.heights.height(segment.bottom)
         fits = (scale >= SCALES[0]) & (scale <= SCALES[1])
-    rests = np.zeros(label.shape, dtype=bool)
-    rests[:-1] = np.isin(label[1:], list(known.support))
+    rests = np.zeros(label.shape)
+    rests[:-1] = known.support[label[1:]]
     return known.positions * rests * fits[:, None]
 
 

@@ -100,14 +100,14 @@ class ClassSegments:
     Attributes:
         segments: Its objects.
         positions: float64 [H, W]: how often objects end at the bottom around here, middle column; sums to 1.
-        support: Classes that it rests on.
+        support: float64 [K]: how much more often than chance it rests on each class; 0 for those that it hardly does.
         stands: Whether it rests on ground; else it hangs, as signs do.
         heights: Height by lowest row; None where it does not depend on it.
     """
 
     segments: Sequence[Segment]
     positions: np.ndarray
-    support: frozenset[int]
+    support: np.ndarray
     stands: bool
     heights: HeightLine | None
 
@@ -191,7 +191,7 @@ def build_bank(pairs: Pairs, class_ids: Sequence[int]) -> SegmentBank:
     classes = {}
     for k in class_ids:
         if found[k]:
-            classes[k] = _class_segments(found[k], np.array(below[k]), ground, pairs.size, num_classes)
+            classes[k] = _class_segments(found[k], np.array(below[k]), ground, labels, num_classes)
     return SegmentBank(classes, ground, shares)
 
 
@@ -263,8 +263,9 @@ def _whole_components(mask: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]
 
 
 def _class_segments(
-    segments: list[Segment], below: np.ndarray, ground: frozenset[int], size: tuple[int, int], num_classes: int
+    segments: list[Segment], below: np.ndarray, ground: frozenset[int], labels: np.ndarray, num_classes: int
 ) -> ClassSegments:
+    size = labels.shape[1:]
     on_ground = np.isin(below, list(ground))
     stands = bool(on_ground.mean() >= STANDING_PART)
     if stands:
@@ -275,12 +276,18 @@ def _class_segments(
     for each in segments:
         positions[each.bottom, each.box[1] + each.box[3] // 2] += 1
     positions = gaussian_filter(positions, POSITION_BLUR * size[0], mode="constant")
+    positions /= positions.sum()
     parts = np.bincount(below[below < num_classes], minlength=num_classes) / len(segments)
-    support = frozenset(np.flatnonzero(parts >= SUPPORT_SHARE).tolist())
+    # By chance: under the places where objects end, in all images. A road is wide, but few poles stand on it.
+    chance = np.zeros(256)
+    for label in labels:
+        chance += np.bincount(label[1:].reshape(-1), positions[:-1].reshape(-1), minlength=256) / len(labels)
+    carries = parts >= SUPPORT_SHARE
+    support = np.where(carries, parts / np.where(carries, np.maximum(chance[:num_classes], 1e-6), 1.0), 0.0)
     chosen = np.unique(np.linspace(0, len(segments) - 1, min(MOST_SEGMENTS, len(segments))).astype(int))
     return ClassSegments(
         segments=[segments[index] for index in chosen],
-        positions=positions / positions.sum(),
+        positions=positions,
         support=support,
         stands=stands,
         heights=heights,

@@ -505,7 +505,6 @@ def finish_shards(
             **images,
         },
         extra={**identity, **described(kind.name, kind.card)},
-        schema=kind.schema,
     )
     with writing_explained(folder):
         for info in infos[len(present) :]:
