@@ -104,6 +104,11 @@ def collection_card(manifests: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     first = next(iter(manifests))
     mixed = ", ".join(f'"FOLDER/{name}": 1.0' for name in manifests)
+    every = '"FOLDER/*/train-*.parquet"'
+    read, of_all = f"pl.read_parquet({every})", ""
+    if len({manifest["schema"] for manifest in everything}) > 1:
+        read = f'pl.scan_parquet({every}, missing_columns="insert", extra_columns="ignore").collect()'
+        of_all = ", with the columns of the first folder"
     lineages = "\n\n".join(dict.fromkeys(map(_lineage, everything)))
     head = _front_matter(everything, title, {name: f"{name}/train-*.parquet" for name in manifests})
     return f"""{head}
@@ -140,12 +145,12 @@ mixed = MixedPairs({{{mixed}}}, seed=0)
 batch = next(iter(DataLoader(mixed, batch_size=4, sampler=mixed.sampler(epoch=0))))
 ```
 
-With polars, all rows of all kinds:
+With polars, all rows of all kinds{of_all}:
 
 ```python
 import polars as pl
 
-rows = pl.read_parquet("FOLDER/*/train-*.parquet")
+rows = {read}
 ```
 """
 
