@@ -103,6 +103,7 @@ def test_card_says_which_labels_of_the_source_are_machine_made():
         ("partial", "`edit_box`"),
         ("semi", "as it was found"),
         ("pseudo", "labels are predicted"),
+        ("insert", "All other pixels of the row are the real image's own"),
     ],
 )
 def test_card_tells_how_rows_of_a_kind_were_made(kind, phrase):
@@ -113,6 +114,23 @@ def test_card_tells_how_rows_of_a_kind_were_made(kind, phrase):
 def test_card_tells_that_edits_added_to_whole_layouts():
     text = card_text(manifest_of(1, kind="partial", extra={"settings": {"edits": "add"}}), TABLE)
     assert "`edit_box` is null" in text and "Inside `edit_box`" not in text
+
+
+def test_card_tells_that_edits_were_painted_into_real_images():
+    text = card_text(manifest_of(1, kind="partial", extra={"settings": {"composite": "box"}}), TABLE)
+    assert "an image model painted them" in text and "no pixel of it is real" not in text
+    assert "no pixel of it is real" in card_text(manifest_of(1, kind="partial"), TABLE)
+
+
+def test_card_has_the_columns_of_inserted_objects_where_rows_have_them():
+    assert "| `source_ids` | list<string> |" in card_text(manifest_of(1, kind="insert"), TABLE)
+    assert "inserted_classes" not in card_text(manifest_of(1), TABLE)
+
+
+def test_card_of_folders_with_different_columns_reads_those_of_the_first():
+    mixed = collection_card({"full": manifest_of(1), "insert": manifest_of(1, kind="insert")})
+    assert 'missing_columns="insert", extra_columns="ignore").collect()' in mixed
+    assert 'rows = pl.read_parquet("FOLDER/*/train-*.parquet")' in collection_card({"full": manifest_of(1)})
 
 
 def test_unlabelled_images_have_terms_of_their_own():
