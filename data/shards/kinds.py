@@ -62,10 +62,10 @@ KIND_CARDS: dict[str, KindCard] = {
         "classes were put into both inside `edit_box` (top, left, height, width): `inserted_classes` names their "
         "classes, `source_ids` the sample and then the real object that gave each its shape, as "
         "`SAMPLE#CLASS@TOP,LEFT,HEIGHT,WIDTH`. An image model painted each object with its surroundings, which fade "
-        "into the real pixels just beyond its box; no pixel of the object that gave the shape is used. All other pixels "
-        "of the row are the real image's own, unchanged: whoever passes on the rows passes on images of the source.",
-        labels="Labels are those of the source data set, and the shapes of the inserted objects, which were placed by a "
-        "program.",
+        "into the real pixels just beyond its box; no pixel of the object that gave the shape is used. All other "
+        "pixels of the row are the real image's own, unchanged: whoever passes on the rows passes on images of the source.",
+        labels="Labels are those of the source data set, and the shapes of the inserted objects, which were placed by "
+        "a program.",
     ),
 }
 _ADDED = (

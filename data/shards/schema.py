@@ -241,7 +241,11 @@ def row_problems(row: Row) -> list[str]:
 def _inserted_problems(row: Row) -> list[str]:
     classes, sources = row.inserted_classes, row.source_ids
     if row.kind not in INSERTING_KINDS:
-        return [] if classes is sources is None else [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
+        return (
+            []
+            if classes is sources is None
+            else [f"nothing is inserted into a {row.kind} row: {' and '.join(INSERTED)} must be null"]
+        )
     problems = []
     if row.edit_box is None or row.layout_model is not None:
         problems.append("an insert row must have an edit_box, and no layout_model: its layout is real but for objects")
@@ -257,7 +261,7 @@ def _inserted_problems(row: Row) -> list[str]:
 
 
 def _text(name: str | None) -> str | None:
-    """Return a name that is text: one after a file, whose name need not be, and a column of texts holds nothing else."""
+    """Return a name as text: a file's name need not be text, and a column of texts holds nothing else."""
     return None if name is None else name.encode(errors="backslashreplace").decode()
 
 

@@ -141,12 +141,7 @@ def place_objects(label: np.ndarray, bank: SegmentBank, random: np.random.Genera
 
 
 def _place(
-    label: np.ndarray,
-    ends: np.ndarray,
-    bank: SegmentBank,
-    class_id: int,
-    segment: Segment,
-    random: np.random.Generator,
+    label: np.ndarray, ends: np.ndarray, bank: SegmentBank, class_id: int, segment: Segment, random: np.random.Generator
 ) -> Placement | None:
     """Put a segment somewhere into a layout; None where it does not fit or too little of it would show."""
     known = bank.classes[class_id]

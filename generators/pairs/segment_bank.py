@@ -16,7 +16,6 @@ from scipy.ndimage import label as connected_components
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.crops import EditBox
 
 RARE_SHARE = 0.02

@@ -54,9 +54,7 @@ def test_a_feather_matters_only_where_real_pixels_are_kept(tiny_config: RunConfi
     assert make_config(with_overrides(values, ["generate.feather=16"])).generate.feather == 16
 
 
-def test_classes_that_cannot_be_inserted_are_told_before_a_training(
-    tiny_recipe: Path, finished_run: Path
-) -> None:
+def test_classes_that_cannot_be_inserted_are_told_before_a_training(tiny_recipe: Path, finished_run: Path) -> None:
     data = read_data(finished_run / "data")
     for wanted, expected in (("tram", "there is no class 'tram'"), ("sky", "'sky' cannot be inserted: ")):
         config = load_config(str(tiny_recipe), [INSERT, f"generate.insert_classes=[{wanted}]"])

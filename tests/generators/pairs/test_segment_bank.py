@@ -18,6 +18,7 @@ from scenepalette.generators.pairs.segment_bank import (
     scaled,
 )
 
+
 def test_segments_are_whole_components_of_sensible_size() -> None:
     label = scene()
     put(label, MAN, 30, 4, 6)  # on the pavement: the only one that serves
