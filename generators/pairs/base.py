@@ -23,7 +23,7 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.settings import Edits
-from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
+from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
 
 Labeller = Callable[[Tensor], Tensor]
@@ -95,7 +95,6 @@ class PairMaker:
         layout_model: Its content hash, for pseudo that of the network that labels; None for semi.
         fabric: Device and precision.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
-        projection: How palettes are projected onto the simplex.
         controls: Constraints on the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
@@ -115,7 +114,6 @@ class PairMaker:
     layout_model: str | None
     fabric: Fabric
     noise_scheme: NoiseScheme | None = None
-    projection: Projection = "clip"
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
     edits: Edits = "replace"
@@ -186,7 +184,7 @@ class PairMaker:
 
     def sample_palettes(self, randoms: list[np.random.Generator]) -> np.ndarray:
         """Return a palette for each row, [B, K]."""
-        return np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
+        return np.concatenate([self.sampler.sample(r, 1, self.controls) for r in randoms])
 
     def generate_layouts(self, indices: list[int], randoms: list[np.random.Generator], *condition: Tensor) -> Tensor:
         """Return label maps from the layout generator, each from its own sources of noise and drawn classes.

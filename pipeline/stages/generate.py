@@ -203,7 +203,6 @@ class PairsUnit(Unit):
             layout_model=weights_hash(layout_weights) if layout_weights is not None else None,
             fabric=run.fabric,
             noise_scheme=self.noise_scheme,
-            projection=config.generate.projection,
             controls=config.generate.controls(),
             crop_mode=config.layouts.partial.crop_mode,
             edits=config.layouts.partial.edits,

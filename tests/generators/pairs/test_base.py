@@ -103,7 +103,7 @@ def test_classes_of_sb_gan_are_drawn_and_those_of_an_ablation_are_the_largest_sh
 
 
 def test_rows_that_are_added_to_have_a_sampled_target_and_no_box(make_maker: Callable[..., PairMaker]) -> None:
-    controls = PaletteControls(fixed={"ground": 0.2, "sky": 0.8})
+    controls = PaletteControls(palette={"ground": 0.2, "sky": 0.8})
     maker = make_maker("semantic-palette-partial", {"edits": "add"}, edits="add", controls=controls)
     rows = list(maker.rows(0, 6, 4))
     ids = [row.source_id for row in rows]
