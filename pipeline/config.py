@@ -263,7 +263,7 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
     Raises:
         ConfigError: Unknown fields and values of the wrong type or range, all at once.
     """
-    keys = keys_of(kind)
+    keys: Any = keys_of(kind)
     try:
         return settings_from(keys.model_validate(values), kind)
     except ValidationError as error:

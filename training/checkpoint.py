@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
-from scenepalette.common.files import sha256_of_file, write_atomically
+from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
@@ -161,11 +161,6 @@ def _load_state(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> No
             f"{path} does not fit the network that it is loaded into; it was trained with other settings or classes.",
             str(error).splitlines()[1:],
         ) from error
-
-
-def weights_hash(path: Path) -> str:
-    """Return the content hash under which shards name a model: SHA-256 of its weights file."""
-    return sha256_of_file(path)
 
 
 class CheckpointFolder:

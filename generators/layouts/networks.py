@@ -229,18 +229,7 @@ class SoftmaxLayoutGenerator(FullLayoutGenerator):
         conditional: bool = True,
         drawn_classes: DrawnClasses = "never",
     ) -> None:
-        """Create the network.
-
-        Args:
-            num_classes: K.
-            base: Height and width of the base grid, pixels.
-            doublings: Number of levels beyond the base grid.
-            noise_features: Z.
-            max_width: Largest number of feature channels.
-            base_width: Level i has base_width / 2^(i+1) channels, at most `max_width`.
-            conditional: Whether the palette is an input beside the noise.
-            drawn_classes: When classes are drawn.
-        """
+        """Create the network; see `LayoutGenerator`. If `conditional`, the palette is an input beside the noise."""
         super().__init__(
             num_classes, conditional, base, doublings, noise_features, max_width, base_width, None, drawn_classes
         )
@@ -281,20 +270,10 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
         sinkhorn_iterations: int = 1,
         drawn_classes: DrawnClasses = "never",
     ) -> None:
-        """Create the network.
+        """Create the network; see `LayoutGenerator`.
 
-        Args:
-            num_classes: K; the generated mask has a further class, the background.
-            base: Height and width of the base grid, pixels.
-            doublings: Number of levels beyond the base grid.
-            noise_features: Z.
-            max_width: Largest number of feature channels.
-            base_width: Level i has base_width / 2^(i+1) channels, at most `max_width`.
-            hidden_channels: Width inside each SPADE modulation.
-            fusion_kernel: Side of the residual fusion's kernel, odd.
-            residual_fusion: Whether a level's mask is added to the features that the next level grows from.
-            sinkhorn_iterations: Of each semantically-assisted activation, at least 1.
-            drawn_classes: When classes are drawn, from the merged layout.
+        The generated mask has K + 1 classes, the last of which is the background; classes are drawn from the merged
+        layout. `hidden_channels` is the width inside each SPADE modulation.
         """
         widths = progressive_widths(doublings, max_width, base_width)
         fusion, classes = fusion_kernel if residual_fusion else None, num_classes + 1

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -150,19 +151,16 @@ def _partial_generator(
     )
 
 
-def _unconditional_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+def _softmax_generator(
+    table: ClassTable,
+    base: tuple[int, int],
+    doublings: int,
+    settings: LayoutSettings,
+    drawn_classes: DrawnClasses,
+    conditional: bool = True,
 ) -> SoftmaxLayoutGenerator:
     return SoftmaxLayoutGenerator(
-        len(table), base, doublings, conditional=False, drawn_classes=drawn_classes, **_widths(settings)
-    )
-
-
-def _conditional_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
-) -> SoftmaxLayoutGenerator:
-    return SoftmaxLayoutGenerator(
-        len(table), base, doublings, conditional=True, drawn_classes=drawn_classes, **_widths(settings)
+        len(table), base, doublings, conditional=conditional, drawn_classes=drawn_classes, **_widths(settings)
     )
 
 
@@ -246,7 +244,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SB_GAN}, section 3.1",
             conditional=False,
             partial=False,
-            generator=_unconditional_generator,
+            generator=partial(_softmax_generator, conditional=False),
             losses=_no_losses,
             always_draws=True,
         ),
@@ -255,7 +253,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SEMANTIC_PALETTE}, section 5.1 and appendix B",
             conditional=True,
             partial=False,
-            generator=_conditional_generator,
+            generator=_softmax_generator,
             losses=_matching_losses,
             options=frozenset({"matching_weight", "soft_layouts", "palettes"}),
         ),
@@ -264,7 +262,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SEMANTIC_PALETTE}, section 5.1",
             conditional=True,
             partial=False,
-            generator=_conditional_generator,
+            generator=_softmax_generator,
             losses=_no_losses,
             conditional_discriminator=True,
             options=frozenset({"soft_layouts", "palettes"}),

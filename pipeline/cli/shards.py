@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -80,7 +81,7 @@ def verify(
     for problem in [Problem(absent)] if absent else find_problems(folder):
         # Told as they are found: however many there are, they are not held.
         if as_json:
-            typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
+            typer.echo(("," if count else "") + "\n" + json.dumps(asdict(problem)), nl=False)
         else:
             typer.echo(f"  - {problem}", err=True)
         count += 1

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -38,7 +38,6 @@ from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.workspace import Unit, Workspace
-from scenepalette.training.checkpoint import weights_hash
 
 VERSION = 4
 RECEIPTS = ".finished"
@@ -198,9 +197,9 @@ class PairsUnit(Unit):
             filled_labels=filled_labels,
             sampler=load_sampler(run.run_dir / "palettes"),
             image_generator=models.image.load(run, image_weights),
-            image_model=weights_hash(image_weights),
+            image_model=sha256_of_file(image_weights),
             layout_generator=models.layout.load(run, layout_weights) if models.layout is not None else None,
-            layout_model=weights_hash(layout_weights) if layout_weights is not None else None,
+            layout_model=sha256_of_file(layout_weights) if layout_weights is not None else None,
             fabric=run.fabric,
             noise_scheme=self.noise_scheme,
             controls=config.generate.controls(),
@@ -248,7 +247,7 @@ class PairsUnit(Unit):
             generation,
             train=run.data.train,
             unlabelled=self._unlabelled(run),
-            models={role: weights_hash(path) for role, path in self.models.weights(run.run_dir).items()},
+            models={role: sha256_of_file(path) for role, path in self.models.weights(run.run_dir).items()},
             remake=lambda plan: make_shard(folder, plan, self.pair_maker(run), generation, NO_PROGRESS),
             identity={**identity, **origin},
         )
@@ -332,7 +331,7 @@ def adopt_shards(folder: Path, config: GenerateConfig) -> None:
                 continue
             if plan is not None and info.rows == plan.rows and _is_there(folder, info):
                 os.replace(place, place.with_name(plan.name))
-                write_json(_receipt(folder, plan.name), replace(info, name=plan.name).to_dict())
+                write_json(_receipt(folder, plan.name), asdict(replace(info, name=plan.name)))
             else:
                 place.unlink(missing_ok=True)
             _receipt(folder, info.name).unlink()
@@ -400,7 +399,7 @@ def make_shard(
     written = is_written(folder, plan)
     if written is None:
         written = write_rows(place_of(folder, plan.name), plan, maker, config, progress)
-        write_json(_receipt(folder, plan.name), written.to_dict())
+        write_json(_receipt(folder, plan.name), asdict(written))
     else:
         progress.advance(plan.rows)
     return written

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import explain_write_error, is_temporary, sha256_of_json, write_json
+from scenepalette.common.files import explain_write_error, is_temporary, sealed, sha256_of_json, write_json
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     STAGING,
@@ -27,7 +27,6 @@ from scenepalette.pipeline.run_directory.manifests import (
     identity_in,
     partial_results,
     read_record,
-    sealed,
 )
 from scenepalette.pipeline.run_directory.ownership import keep_changed, read_mark, remember, remove_leftovers, set_aside
 from scenepalette.pipeline.units.workspace import Unit

@@ -121,17 +121,6 @@ def test_ms_ssim_of_many_pairs_does_not_depend_on_the_order() -> None:
     assert mean_pairwise_ms_ssim(images[::-1]) == pytest.approx(np.mean(each), abs=1e-6)
 
 
-def test_ms_ssim_of_fewer_scales_on_request() -> None:
-    images = draws(2, (48, 64))
-    assert mean_pairwise_ms_ssim(images, scales=3) == mean_pairwise_ms_ssim(images)
-    assert mean_pairwise_ms_ssim(images, scales=1) == pytest.approx(
-        ms_ssim(images[0] / 255, images[1] / 255, [1.0]), abs=1e-4
-    )
-    for scales in (0, 4):
-        with pytest.raises(DataError, match=rf"can have 1 to 3 scales; {scales} were asked for"):
-            mean_pairwise_ms_ssim(images, scales=scales)
-
-
 @pytest.mark.parametrize("function", [mean_pairwise_ms_ssim, lambda images: class_variance(images, images[0], 2)])
 def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], object]) -> None:
     with pytest.raises(DataError, match="at least 2; received 1"):

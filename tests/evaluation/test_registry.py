@@ -17,7 +17,7 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.evidence import NEEDS, Draws, Evidence
 from scenepalette.evaluation.generated import measure
 from scenepalette.evaluation.registry import METRICS, Metric, columns_of_comparison, rows_of_report
-from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.segmenters.model import build_network
 
 STRANGER = """
 import numpy as np
@@ -54,7 +54,7 @@ def evidence(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Evidence:
         for factor in (1, 2):
             yield Draws(images * factor, real.labels[0], [images * factor])
 
-    segmenter = build_deeplabv3(3, decoder_channels=8)
+    segmenter = build_network("deeplabv3", 3, decoder_channels=8)
     absent = Path("no-such-weights.pth")
     return Evidence(
         real,

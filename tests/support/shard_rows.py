@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.files import sealed, sha256_of_file
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.shards.manifest import make_manifest, read_manifest, sealed, write_manifest
+from scenepalette.data.shards.manifest import make_manifest, read_manifest, write_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 

@@ -19,13 +19,12 @@ from pycocotools.coco import COCO
 
 from scenepalette.common import locks
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting
 from scenepalette.data.exports import images as images_module
 from scenepalette.data.exports.exporting import FORMATS, export_shards
 from scenepalette.data.exports.verified_shards import ExportedRow
-from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.schema import Row
 
 COUNTS = (3, 4)

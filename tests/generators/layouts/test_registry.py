@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from parameters import count_parameters
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
@@ -346,10 +347,6 @@ def test_settings_that_do_not_fit_say_what_fits(kind: str, changes: dict[str, An
         LAYOUT_SYSTEMS[kind].build_generator(ClassTable.unnamed(3), SIZE, settings)
     assert list(caught.value.problems) == problems
     assert f"'{kind}'" in str(caught.value)
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_parameters_at_the_papers_size_by_what_the_systems_leave_out() -> None:
