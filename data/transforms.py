@@ -33,7 +33,7 @@ def flip_horizontally(image: Tensor, label: Tensor, generator: torch.Generator) 
 
 
 class StandardAugmentation:
-    """Flip, random scale with crop to the input's size, and colour jitter, drawn anew for each sample.
+    """Flip, random scale with crop to the input's size, and colour jitter, drawn for each sample.
 
     A sample scaled up is cropped at a random place. One scaled down is set at a random place into a frame of the
     input's size; the frame around it is mid-grey (0) in the image and ignored (255) in the label. Images are resized

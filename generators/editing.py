@@ -1,4 +1,4 @@
-"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made anew.
+"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made again.
 
 Every function is a pure function of networks, inputs and a seed. Shapes: H x W pixels, K classes.
 """
@@ -138,7 +138,7 @@ def resampling(
         label: uint8 [H, W] class ids without ignored pixels.
         draws: Number of images.
         seed: Chooses the draws.
-        region: bool [H, W] that is drawn anew, for example one class, or None for the whole image.
+        region: bool [H, W] that is drawn again, for example one class, or None for the whole image.
 
     Raises:
         ConfigError: The image generator takes no noise, or none that differs between regions.
@@ -167,7 +167,7 @@ def autoencoding(
     draws: int,
     seed: int,
 ) -> list[Scene]:
-    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
+    """Predict the layout of an image and paint it again: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
 
     Args:
         painter: Paints the layout.
@@ -222,7 +222,7 @@ def partial_edit(
     seed: int,
     noise: Tensor | None = None,
 ) -> list[Scene]:
-    """Make a part of a real layout anew with a changed palette (Semantic Palette, section 4.2 and Figure 1).
+    """Make a part of a real layout again, with a changed palette (Semantic Palette, section 4.2 and Figure 1).
 
     Args:
         layout_generator: A generator that edits layouts, in eval mode on the fabric's device.

@@ -109,7 +109,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         return _content_of(_read_header(path))
     except UNREADABLE as error:
-        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error!r}). Train it anew.") from error
+        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error!r}). Train it again.") from error
 
 
 def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | No
     if differing:
         raise CheckpointError(
             f"{path} was made for another set-up. Use weights trained on the same class table and settings, or train "
-            "anew in another --out folder.",
+            "again in another --out folder.",
             differing,
         )
     _load_state(path, module, tensors)

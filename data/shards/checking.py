@@ -207,7 +207,7 @@ class _Ledger:
         self._shards: list[str] = []
         self._starts: list[int] = []
         self._digests, self._indices, self._rows = array("Q"), array("q"), array("I")
-        # With a key that nobody knows, no two ids can be made to have the same digest.
+        # With a key that no one knows, no two ids can be made to have the same digest.
         self._key = os.urandom(16)
 
     def begin(self, shard: str) -> None:

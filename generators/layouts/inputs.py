@@ -76,7 +76,7 @@ class InputSource(Protocol):
 
         Returns:
             Different samples; the first of them again and again with different noise; and the pixels HW (bool) that
-            the latter make anew, None for all.
+            the latter change, None for all.
         """
         ...
 

@@ -298,7 +298,7 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
 
         Args:
             noise: BZ, standard normal.
-            budget: B(K+1): the share of the whole frame that each class gets anew, and last the share of the
+            budget: B(K+1): the share of the whole frame that each class newly gets, and last the share of the
                 background, which keeps the source; rows sum to 1 (see `partial_budget` and `addition_budget`).
             source: BKHW at full size, soft or one-hot: the layout, 1/K at each pixel of a crop that is to be replaced.
             level: Active level, by default the last.
@@ -328,7 +328,7 @@ def partial_budget(palette: Tensor, crop: Tensor) -> Tensor:
 
     Args:
         palette: BK, the wanted shares inside the crop, rows summing to 1.
-        crop: BHW bool, true where the layout is to be made anew.
+        crop: BHW bool, true where the layout is to be made again.
 
     Returns:
         B(K+1): palette times the crop's share of the frame, then the share of the rest.

@@ -37,7 +37,7 @@ class Layouts(NamedTuple):
         painted: int64 [B, H, W], class ids that images are made for; every pixel has one.
         targets: float [B, K], the class shares that were asked for.
         sources: Real sample, or unlabelled image, behind each row; None where there is none.
-        boxes: Part that was made anew of each row, or None.
+        boxes: Part of each row that was made again, or None.
     """
 
     labels: Tensor

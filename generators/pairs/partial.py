@@ -23,12 +23,12 @@ from scenepalette.training.arms import Arm
 
 
 class Partial(PairKind):
-    """Real layouts of which a crop is made anew, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
+    """Real layouts of which a crop is redone, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
 
     name = "partial"
     card = KIND_CARDS["partial"]
     caption = (
-        "A box of a real layout drawn anew, then the image generated. Bars: achieved class shares; black lines: the "
+        "A box of a real layout drawn again, then the image generated. Bars: achieved class shares; black lines: the "
         "shares asked for."
     )
     arms: ClassVar[Mapping[str, Arm]] = {

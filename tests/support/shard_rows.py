@@ -79,7 +79,7 @@ def make_folder(folder: Path, counts: tuple[int, ...], **options) -> list[Row]:
 
 
 def rewrite(folder: Path, row_changes: dict[int, dict]) -> None:
-    """Replace values of rows of shard 0 past the writer's checks, and hash the file anew in the manifest."""
+    """Replace values of rows of shard 0 past the writer's checks, and hash the file again in the manifest."""
     name = read_manifest(folder)["shards"][0]["name"]
     values = pq.read_table(folder / name).to_pylist()
     for position, change in row_changes.items():
