@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -305,6 +305,11 @@ def rows_of_report() -> list[dict[str, Any]]:
         }
         for name, metric in _shown_in("report")
     ]
+
+
+def keys_of_metric(name: str, classes: Sequence[str]) -> list[str]:
+    """Return the keys under which a metric may stand in JSON: its value, why there is none, and values of classes."""
+    return [name, f"{name}_absent_because", *(f"{name}/{each}" for each in classes)]
 
 
 def metrics_from_elsewhere() -> dict[str, Any]:

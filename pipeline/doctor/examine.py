@@ -23,7 +23,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
-from scenepalette.pipeline.doctor.measure import measured_names
+from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
@@ -92,7 +92,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
         )
         if measured and not broken:
-            progress.start("measuring steps", len(measured_names(config)))
+            progress.start("measuring steps", len(timed_steps(config)))
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
                 result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
             progress.finish()

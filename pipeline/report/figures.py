@@ -128,13 +128,13 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             f"{inputs.noise_difference:.3g} of 255 grey levels.",
             draw_noise(inputs.noise_samples, table),
         )
-    if {"real", "full"} <= set(inputs.class_shares):
+    if len(inputs.class_shares) == 2:
         yield Drawing(
             "class-shares.png",
             "generators",
             "Class shares, real and generated",
             "Share of all pixels per class; shares below 0.01 % are drawn at the left edge.",
-            draw_class_shares(inputs.class_shares["real"], inputs.class_shares["full"], table),
+            draw_class_shares(*inputs.class_shares.values(), table),
         )
     if len(inputs.aic) > 1:
         yield Drawing(

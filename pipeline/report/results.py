@@ -80,7 +80,7 @@ class ReportInputs:
         real_samples: Real pairs to show.
         noise_samples: (layout uint8 [H, W], images uint8 [H, W, 3] made from it with different noise).
         noise_difference: Mean absolute difference between images of one layout, on the scale 0..255.
-        class_shares: "real" and "full" -> class shares [K] over all pixels.
+        class_shares: "real", and the kind of which nothing is real -> class shares [K] over all pixels.
         training_curves: Name of a generator -> its JSON lines of losses.
         training_logs: Unit of a generator's training -> its JSON lines.
         durations: Stage -> seconds.

@@ -37,7 +37,7 @@ class PalettesUnit(Unit):
     def of(cls, config: RunConfig) -> PalettesUnit:
         """Return the unit."""
         settings = {**config.palettes.model_dump(mode="json"), "seed": config.seed}
-        return cls("palettes", VERSION, settings, ("data",), FILES, resumable=False, stage="palettes")
+        return cls("palettes", "", VERSION, settings, ("data",), FILES, resumable=False)
 
     @classmethod
     def problems_of_data(cls, units: Sequence[PalettesUnit], config: RunConfig, data: PreparedData) -> list[str]:

@@ -71,7 +71,7 @@ class ReportUnit(Unit):
             **metrics_from_elsewhere(),
         }
         inputs = tuple(unit.name for unit in units)
-        return cls("report", VERSION, settings, inputs, renewed=True, resumable=False, stage="report")
+        return cls("report", "", VERSION, settings, inputs, renewed=True, resumable=False)
 
     @classmethod
     def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -150,7 +150,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         for kind, pairs in shards.items()
     }
     palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
-    shown = "full" if "full" in shards else config.generate.kinds[0]
+    from_scratch = [kind for kind in shards if PAIR_KINDS[kind].from_scratch]
+    shown = (from_scratch or config.generate.kinds)[0]
     generated = FirstPairs(shards[shown], count)
     noise_samples, noise_difference = _noise_samples(
         image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
@@ -197,7 +198,9 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         table=train.table,
         arms=arms,
-        gan_train={"full": "syn"} if "syn" in segmenters.arms else {},
+        gan_train={
+            kind: arm for kind in shards if (arm := PAIR_KINDS[kind].arm_alone) is not None and arm in segmenters.arms
+        },
         gan_test=gan_test,
         gan_test_real=read_confusion(real_folder),
         palette_components=sampler.num_components,
@@ -211,9 +214,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         noise_samples=noise_samples,
         noise_difference=noise_difference,
         class_shares=(
-            {"real": real_palettes(train).mean(axis=0), "full": palettes["full"][1].mean(axis=0)}
-            if "full" in palettes
-            else {}
+            {"real": real_palettes(train).mean(axis=0), shown: palettes[shown][1].mean(axis=0)} if from_scratch else {}
         ),
         training_curves={
             unit.part: run_dir / unit.name / METRICS_FILE for unit in trained if unit.stage != "finetuned"

@@ -48,7 +48,7 @@ class BorrowedUnit(Unit):
     def of(cls, unit: Unit, lender: Path, weights: Mapping[str, str]) -> BorrowedUnit:
         """Return a unit as one that is borrowed; `weights` are the SHA-256 of its weights, by file."""
         settings = {BORROWED: dict(weights)}
-        return cls(unit.name, BORROWING_VERSION, settings, ("data",), unit.files, stage=unit.stage, lender=lender)
+        return cls(unit.stage, unit.part, BORROWING_VERSION, settings, ("data",), unit.files, lender=lender)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Copy the result, with the checkpoints from which a fine-tuning starts; raises as `borrow` does."""
