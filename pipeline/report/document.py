@@ -11,7 +11,7 @@ import numpy as np
 
 from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
-from scenepalette.evaluation.registry import METRICS, keys_of_metric, rows_of_report
+from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
@@ -99,10 +99,9 @@ def build_document(
             },
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
         },
-        **{part: _measured(inputs.metrics, part, table) for part in ("layouts", "images")},
+        **{part: _measured(inputs.metrics, part, table) for part in PARTS},
         "metrics": rows_of_report(),
         "metric_problems": METRICS.problems(),
-        "noise": {"mean_absolute_difference": inputs.noise_difference},
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },

@@ -125,7 +125,7 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             "samples",
             "One layout, different noise",
             "Each row holds images made from the same layout; their mean absolute difference is "
-            f"{inputs.noise_difference:.3g} of 255 grey levels.",
+            f"{inputs.metrics['mean_absolute_difference']:.3g} of 255 grey levels.",
             draw_noise(inputs.noise_samples, table),
         )
     if len(inputs.class_shares) == 2:

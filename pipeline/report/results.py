@@ -79,7 +79,6 @@ class ReportInputs:
         samples: Kind -> generated pairs to show.
         real_samples: Real pairs to show.
         noise_samples: (layout uint8 [H, W], images uint8 [H, W, 3] made from it with different noise).
-        noise_difference: Mean absolute difference between images of one layout, on the scale 0..255.
         class_shares: "real", and the kind of which nothing is real -> class shares [K] over all pixels.
         training_curves: Name of a generator -> its JSON lines of losses.
         training_logs: Unit of a generator's training -> its JSON lines.
@@ -102,7 +101,6 @@ class ReportInputs:
     samples: Mapping[str, Sequence[PairSample]]
     real_samples: Sequence[PairSample]
     noise_samples: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]]
-    noise_difference: float
     class_shares: Mapping[str, np.ndarray]
     training_curves: Mapping[str, Path]
     durations: Mapping[str, float]

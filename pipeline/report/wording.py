@@ -241,15 +241,6 @@ def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
             value = f"{metric_value(values[key], row['scale'])} {row['unit']}".strip()
             meaning = f"{row['meaning']} {values.get(f'{key}_absent_because') or ''}".strip()
             rows.append((row["title"], "absent" if values[key] is None else value, row["better"], meaning))
-    rows.append(
-        (
-            "Noise difference",
-            number(document["noise"]["mean_absolute_difference"]),
-            "",
-            "Mean absolute difference between images of one layout under different noise, of 255 grey levels; near 0 "
-            "means one image per layout.",
-        )
-    )
     return rows
 
 

@@ -66,7 +66,7 @@ def test_weak_generated_data_are_called_weak(make_inputs: MakeInputs) -> None:
     unreadable = replace(inputs, gan_test={"full": next(run for run in inputs.arms if run.name == "full").confusion})
     assert "often do not show what their labels say" in " ".join(wording.findings(_document(unreadable)))
     assert "one layout gives nearly one image" in " ".join(
-        wording.findings(_document(replace(inputs, noise_difference=0.4)))
+        wording.findings(_document(replace(inputs, metrics={**inputs.metrics, "mean_absolute_difference": 0.4})))
     )
 
 
