@@ -18,7 +18,7 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import (
     ProgressArtifact,
     PublishedProgress,
-    publish_picture,
+    publish_image,
     publish_report,
     publish_samples,
 )
@@ -59,7 +59,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
         pool: Who makes shards.
 
     Raises:
-        ScenepaletteError: Anything that a user can mend; finished work stays.
+        ScenepaletteError: Anything that a user can fix; finished work stays.
     """
     pool.check()
     end_lost_tasks()
@@ -228,7 +228,7 @@ def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | N
         options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/editing.md.
     """
     write_edit(what, Path(run_dir), Path(picture), options or {})
-    publish_picture(Path(picture), f"edit {what} of {run_dir}")
+    publish_image(Path(picture), f"edit {what} of {run_dir}")
     return picture
 
 

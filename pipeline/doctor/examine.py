@@ -48,7 +48,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         progress: Watches the samples that are read.
 
     Returns:
-        All checks; what users can mend is a finding in it and never an exception. The run directory is not touched.
+        All checks; what users can fix is a finding in it and never an exception. The run directory is not touched.
     """
     changes = [part for change in request.overrides for part in ("--set", change)]
     out = ["--out", str(request.out)] if request.out else []
@@ -204,7 +204,7 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
             if stored.get("fingerprint") != dataset.fingerprint and stored.get("content") != dataset.content:
                 changed.append(split)
         except ScenepaletteError as error:
-            return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made anew.")
+            return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made again.")
     if not changed:
         return None
     return Check(

@@ -71,7 +71,7 @@ class _Part:
         self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
         self.label_origins = whole.label_origins
         self.ids = tuple(whole.ids[place] for place in self._places)
-        # For the index of scratch arrays alone, which nobody recognises again.
+        # For the index of scratch arrays alone, which are never recognised again.
         self.fingerprint = self.content = whole.fingerprint
 
     def __len__(self) -> int:

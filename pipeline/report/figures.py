@@ -374,7 +374,7 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise DataError(
                     f"{path}, line {number}: expected a JSON object with a step, got {line.strip()[:60]!r}. "
-                    "Run the training stage again to write its log anew."
+                    "Run the training stage again to write its log again."
                 ) from None
             for key, value in entry.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and key not in COLLAPSES:

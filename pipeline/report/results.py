@@ -49,7 +49,7 @@ class PairSample:
         palette_achieved: Class shares of `label` [K].
         source_image: uint8 [H, W, 3], the real image behind a partial, semi or pseudo pair.
         source_label: uint8 [H, W], the real layout behind a partial or semi pair.
-        edit_box: top, left, height, width in pixels of the region drawn anew.
+        edit_box: top, left, height, width in pixels of the region drawn again.
     """
 
     image: np.ndarray

@@ -327,7 +327,7 @@ def check_strays(folder: Path) -> None:
 def adopt_shards(folder: Path, config: GenerateConfig) -> None:
     """Let what an interrupted call has written fit the plan: shards get the plan's names, others are removed.
 
-    Call it before shards are made, while nobody else writes into the folder.
+    Call it before shards are made, while no one else writes into the folder.
     """
     listed, plans = len(shards_of(folder)), plans_for(folder, config)
     with writing_explained(folder):

@@ -176,11 +176,11 @@ def borrow(lender: Path, unit: str, folder: Path, classes: str, weights: Mapping
         weights: SHA-256 of the weights that are meant, by file.
 
     Raises:
-        ScenepaletteError: The unit is damaged, of other classes, trained anew meanwhile, or cannot be copied.
+        ScenepaletteError: The unit is damaged, of other classes, trained again meanwhile, or cannot be copied.
     """
     check_contents(lender / unit)
     if weights_of(lender, unit) != weights:
-        raise ScenepaletteError(f"{lender / unit} was trained anew while it was borrowed. Rerun the same command.")
+        raise ScenepaletteError(f"{lender / unit} was trained again while it was borrowed. Rerun the same command.")
     names = [*read_record(lender / unit / MANIFEST).get("files", {})]
     names += [path.name for path in sorted((lender / unit).glob("checkpoint-*.safetensors"))]
     if not _is_of(lender / unit, classes):

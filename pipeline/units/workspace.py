@@ -87,7 +87,7 @@ class Unit(ABC):
         return []
 
     def begin(self, run: Workspace) -> None:
-        """Prepare the folder, which is marked as begun; nobody else writes into it."""
+        """Prepare the folder, which is marked as begun; no one else writes into it."""
         return
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Unit(ABC):
             folder: Where to write: the unit's folder, or one that takes its place once it is finished.
 
         Raises:
-            ScenepaletteError: Anything that a user can mend.
+            ScenepaletteError: Anything that a user can fix.
         """
 
     def record(self) -> Mapping[str, Any]:

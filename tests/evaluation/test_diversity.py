@@ -134,7 +134,7 @@ def test_ms_ssim_of_fewer_scales_on_request() -> None:
 
 
 @pytest.mark.parametrize("function", [mean_pairwise_ms_ssim, lambda images: class_variance(images, images[0], 2)])
-def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], object]) -> None:
+def test_one_image_or_none_is_refused(function: Callable[[np.ndarray], object]) -> None:
     with pytest.raises(DataError, match="at least 2; received 1"):
         function(draws(1, (48, 64)))
     with pytest.raises(DataError, match="received float64"):
