@@ -55,24 +55,27 @@ START = "start"
 NEVER = 10**9
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """Ends a training from inside."""
 
 
-class _StepTimes:
+class StepTimes:
     """Progress that times steps from outside, the first left out, and ends the training after some."""
 
     def __init__(self, steps: int) -> None:
+        """Say how many steps are timed."""
         self.steps, self.seconds, self._began = steps, [], 0.0
 
     def start(self, description: str, total: int, done: int = 0) -> None:
+        """Begin to time the first step."""
         self._began = time.perf_counter()
 
     def advance(self, count: int = 1, **values: float) -> None:
+        """Note how long a step took; after enough of them, raise `EnoughError`."""
         now = time.perf_counter()
         self.seconds.append(now - self._began)
         if len(self.seconds) > self.steps:
-            raise _EnoughError
+            raise EnoughError
         self._began = now
 
     def finish(self) -> None:
@@ -81,8 +84,8 @@ class _StepTimes:
 
 def step_seconds(training: Callable[[Path, Progress], object]) -> float:
     """Return the median seconds of some steps of a training, without its first; 0 if it has none."""
-    times = _StepTimes(TIMED_STEPS)
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
+    times = StepTimes(TIMED_STEPS)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughError):
         training(Path(folder), times)
     return median(times.seconds[1:] or [0.0])
 

@@ -15,7 +15,7 @@ from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, row
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
-from scenepalette.pipeline.report.results import ReportInputs, check_inputs
+from scenepalette.pipeline.report.results import ReportInputs
 from scenepalette.pipeline.report.statistics import (
     LEVEL,
     ArmStatistics,
@@ -41,11 +41,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
 
     Returns:
         The document that report.json holds: schema 1, mIoU as fractions, null for what is undefined.
-
-    Raises:
-        DataError: The inputs cannot be compared; every problem is named.
     """
-    check_inputs(inputs)
     arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
     figures: list[dict[str, str]] = []
     images: dict[str, bytes] = {}

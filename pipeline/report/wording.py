@@ -81,11 +81,6 @@ def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [arm for arm in document["arms"] if arm["name"] not in apart]
 
 
-def has_excluded_classes(document: Mapping[str, Any]) -> bool:
-    """Whether mIoU and mIoU* differ in what they average."""
-    return len(document["dataset"]["classes"]) != len(document["dataset"]["eval_classes"])
-
-
 def least_miou(document: Mapping[str, Any]) -> float:
     """The mIoU of predicting the most frequent class everywhere; pixels of classes that do not count are left out."""
     dataset = document["dataset"]
