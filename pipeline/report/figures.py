@@ -128,13 +128,14 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             f"{inputs.metrics['mean_absolute_difference']:.3g} of 255 grey levels.",
             draw_noise(inputs.noise_samples, table),
         )
-    if len(inputs.class_shares) == 2:
+    if inputs.class_shares:
+        real, generated = inputs.class_shares.values()
         yield Drawing(
             "class-shares.png",
             "generators",
             "Class shares, real and generated",
             "Share of all pixels per class; shares below 0.01 % are drawn at the left edge.",
-            draw_class_shares(*inputs.class_shares.values(), table),
+            draw_class_shares(real, generated, table),
         )
     if len(inputs.aic) > 1:
         yield Drawing(
