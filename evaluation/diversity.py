@@ -6,6 +6,7 @@ classes.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -91,6 +92,23 @@ def mean_pairwise_ms_ssim(images: np.ndarray, device: torch.device | str = "cpu"
             )
             total += float(similarity)
     return total / (len(images) * (len(images) - 1) / 2)
+
+
+def mean_pairwise_difference(images: np.ndarray) -> float:
+    """Return the mean absolute difference between images of one layout, over all pairs of them.
+
+    Args:
+        images: uint8 [N, H, W, 3], N >= 2.
+
+    Returns:
+        Grey levels, 0 to 255.
+
+    Raises:
+        DataError: These are not at least 2 images.
+    """
+    _check_draws(images)
+    values = images.astype(np.float64)
+    return float(np.mean([np.abs(first - second).mean() for first, second in itertools.combinations(values, 2)]))
 
 
 def load_lpips(weights_path: Path | None = None) -> nn.Module:

@@ -93,11 +93,11 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     entries, table = [], ClassTable.unnamed(num_classes)
     # Nothing is computed: on the meta device networks have shapes and no memory.
     with torch.device("meta"):
-        kinds: list[tuple[Registry[Any], str, Callable[..., Networks]]] = [
+        registries: list[tuple[Registry[Any], str, Callable[..., Networks]]] = [
             (LAYOUT_SYSTEMS, "layout", _layout_networks),
             (IMAGE_SYSTEMS, "image", _image_networks),
         ]
-        for registry, kind, build in kinds:
+        for registry, makes, build in registries:
             for name, system in registry.items():
                 source = registry.source(name)
                 try:
@@ -106,11 +106,11 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
                     if source == PACKAGE or isinstance(error, ConfigError):
                         raise
                     print(
-                        f"{source}: its {kind} system {name} cannot be built: {error!r}. Correct it there.",
+                        f"{source}: its {makes} system {name} cannot be built: {error!r}. Correct it there.",
                         file=sys.stderr,
                     )
                     continue
-                entries.append(System(name, kind, system.paper, generator, discriminator, source))
+                entries.append(System(name, makes, system.paper, generator, discriminator, source))
     return entries
 
 

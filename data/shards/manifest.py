@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -338,9 +338,9 @@ def document_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def stray_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Say which Parquet files readers of whole folders would take for shards."""
-    listed = {shard["name"] for shard in manifest["shards"]}
+def stray_problems(folder: Path, manifest: Mapping[str, Any], own: Iterable[str] = ()) -> list[str]:
+    """Say which Parquet files readers of whole folders would take for shards; `own` are to be listed later."""
+    listed = {*own, *(shard["name"] for shard in manifest["shards"])}
     strays = sorted(name for name in _parquet_files(folder) if name not in listed)
     return [f"{name} is in the folder but not in the manifest" for name in strays]
 

@@ -85,7 +85,7 @@ def palettes_of(labels: np.ndarray, num_classes: int) -> Tensor:
     """Return the palette of every layout of a data set, float32 [N, K].
 
     Args:
-        labels: uint8 [N, H, W] class ids without ignored pixels.
+        labels: uint8 [N, H, W] class ids; ignored pixels are left out.
         num_classes: K.
     """
     parts = (torch.from_numpy(labels[i : i + 256].astype(np.int64)) for i in range(0, len(labels), 256))

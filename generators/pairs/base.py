@@ -67,6 +67,17 @@ class PairKind(ABC):
     """The section of the configuration whose layout generator it needs; None if layouts are real or predicted."""
     predicts: ClassVar[bool] = False
     """Whether an image system's discriminator predicts its layouts from images without labels."""
+    edits_layouts: ClassVar[bool] = False
+    """Whether its layout generator edits real layouts."""
+    from_scratch: ClassVar[bool] = False
+    """Whether nothing in it is real: what the report measures the generators by."""
+    costs_like: ClassVar[str | None] = None
+    """A kind whose pairs take as long, where its own cannot be timed before a training."""
+
+    @property
+    def arm_alone(self) -> str | None:
+        """Name of the arm that trains on it alone (GAN-train), if there is one."""
+        return next((name for name, arm in self.arms.items() if arm.real == "none"), None)
 
     @abstractmethod
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:

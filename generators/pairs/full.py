@@ -40,6 +40,7 @@ class Full(PairKind):
     }
     by_default = True
     layout_section = "full"
+    from_scratch = True
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Draw layouts for sampled palettes."""

@@ -39,6 +39,7 @@ class Partial(PairKind):
     }
     by_default = True
     layout_section = "partial"
+    edits_layouts = True
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Edit real layouts."""

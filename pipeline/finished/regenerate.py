@@ -133,7 +133,7 @@ def regenerate_shards(
 
     Args:
         folder: A folder of shards.
-        names: Files to mend; those that are as the manifest says are left alone.
+        names: Files to repair; those that are as the manifest says are left alone.
         run_dir: The run directory that made it; by default the one that it lies in.
         progress: Watches the rows.
 

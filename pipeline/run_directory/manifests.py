@@ -11,7 +11,7 @@ from scenepalette.common.files import is_temporary, read_json, sealed, sha256_of
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
-# Results of units that are made anew as a whole are gathered here before they take the place of earlier ones.
+# Results of units that are made again as a whole are gathered here before they take the place of earlier ones.
 STAGING = ".scenepalette-new"
 # Of a training that kept no checkpoint, these say how far it was; nothing can be resumed from them.
 _LOGS = frozenset({"metrics.jsonl", "samples", "tensorboard"})
@@ -102,7 +102,7 @@ def check_contents(folder: Path) -> None:
     else:
         remedy = (
             f"Put the file back from a copy, or remove it and {folder / MANIFEST}, and rerun the same command to make "
-            "it anew."
+            "it again."
         )
     raise ScenepaletteError(f"{folder} is damaged. {remedy}", problems)
 

@@ -51,13 +51,18 @@ class PairModels:
         kind: Kind of pairs.
         layout: Makes or edits layouts; None where the layouts are real or predicted.
         image: Makes images.
-        finetuned: Folder of the end-to-end fine-tuning of both, or None.
+        finetuning: Name of the end-to-end fine-tuning of both within its stage, or None.
     """
 
     kind: PairKind
     layout: LayoutModel | None
     image: ImageModel
-    finetuned: str | None = None
+    finetuning: str | None = None
+
+    @property
+    def finetuned(self) -> str | None:
+        """Folder of the end-to-end fine-tuning."""
+        return f"finetuned/{self.finetuning}" if self.finetuning is not None else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -101,7 +106,7 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
         pairs,
         layout_model(config, pairs.layout_section) if pairs.layout_section else None,
         image_model(config),
-        f"finetuned/{kind}" if kind in config.finetune.kinds else None,
+        kind if kind in config.finetune.kinds else None,
     )
 
 
@@ -123,28 +128,28 @@ class PairsUnit(Unit):
     def of(
         cls,
         config: RunConfig,
-        name: str,
+        part: str,
         models: PairModels,
         rows: int,
         noise_scheme: NoiseScheme | None,
         *,
         stage: str = "shards",
     ) -> PairsUnit:
-        """Return the unit of a name."""
+        """Return the unit of a name within a stage."""
         settings = {**config.generate.model_dump(mode="json", exclude={"kinds", "pairs"}), "seed": config.seed}
-        if models.kind.layout_section == "partial":
+        if models.kind.edits_layouts:
             editing = config.layouts.partial
             # What is added has no crop; the usual replacement was there first and is not named.
             settings |= {"crop_mode": editing.crop_mode, **({"edits": "add"} if editing.edits == "add" else {})}
         inputs = ("data", *(["unlabelled"] if models.kind.predicts else []), "palettes", *models.inputs)
-        return cls(name, VERSION, settings, inputs, rows=rows, stage=stage, models=models, noise_scheme=noise_scheme)
+        return cls(stage, part, VERSION, settings, inputs, rows=rows, models=models, noise_scheme=noise_scheme)
 
     @classmethod
     def of_kinds(cls, config: RunConfig) -> list[PairsUnit]:
         """Return the units of all kinds of a configuration."""
         generation = config.generate
         return [
-            cls.of(config, f"shards/{kind}", pair_models(config, kind), generation.pairs, generation.noise_scheme)
+            cls.of(config, kind, pair_models(config, kind), generation.pairs, generation.noise_scheme)
             for kind in generation.kinds
         ]
 
@@ -312,16 +317,15 @@ def check_strays(folder: Path) -> None:
     Raises:
         DataError: It has; readers of whole folders would take them for shards.
     """
-    own = {f"{info.name} " for info in _receipts(folder).values()}
-    strays = stray_problems(folder, read_manifest(folder))
-    if problems := [text for text in strays if not text.startswith(tuple(own))]:
+    own = {info.name for info in _receipts(folder).values()}
+    if problems := stray_problems(folder, read_manifest(folder), own):
         raise DataError(f"{folder} holds Parquet files of somebody else. Move them elsewhere.", problems)
 
 
 def adopt_shards(folder: Path, config: GenerateConfig) -> None:
     """Let what an interrupted call has written fit the plan: shards get the plan's names, others are removed.
 
-    Call it before shards are made, while nobody else writes into the folder.
+    Call it before shards are made, while no one else writes into the folder.
     """
     listed, plans = len(shards_of(folder)), plans_for(folder, config)
     with writing_explained(folder):
