@@ -85,7 +85,8 @@ class LayoutNetwork(nn.Module):
             classes are drawn, and the layout holds shares.
 
     Attributes:
-        noise_features: Z. Trainings draw `LayoutSettings.noise_features`, so it must be the same number.
+        noise_features: Z. Trainings draw noise of `LayoutSettings.noise_features`, so it is the same number for a
+            generator that is to be trained.
     """
 
     noise_features: int

@@ -97,11 +97,12 @@ class LayoutSystem:
             raise ConfigError(f"The settings do not fit the layout system '{self.name}'.", problems)
         base, doublings = base_grid(size)
         network = self.generator(table, base, doublings, settings, self.drawn_classes(settings))
-        if getattr(network, "noise_features", None) != settings.noise_features:
+        features = getattr(network, "noise_features", None)
+        if features is None or (self.losses and features != settings.noise_features):
             raise ConfigError(
-                f"The generator of the layout system '{self.name}', a {type(network).__name__}, has no attribute "
-                f"noise_features of {settings.noise_features}, as the settings have it. Derive it from LayoutNetwork "
-                "in scenepalette.generators.layouts.networks and set the attribute in its constructor."
+                f"The layout system '{self.name}' has a {type(network).__name__} with noise_features {features}; "
+                f"required is {settings.noise_features}, the setting noise_features. Derive the generator from "
+                "LayoutNetwork in scenepalette.generators.layouts.networks, and set the attribute in its constructor."
             )
         return network
 
