@@ -13,24 +13,19 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.data.shards.kinds import KIND_CARDS
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import (
-    PartialLayoutGenerator,
-    addition_budget,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import addition_budget, crop_layout, partial_budget
 from scenepalette.generators.pairs.base import Composite, Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.composite import RealPart
 from scenepalette.training.arms import Arm
 
 
 class Partial(PairKind):
-    """Real layouts of which a crop is made anew, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
+    """Real layouts of which a crop is redone, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
 
     name = "partial"
     card = KIND_CARDS["partial"]
     caption = (
-        "A box of a real layout drawn anew, then the image generated. Bars: achieved class shares; black lines: the "
+        "A box of a real layout drawn again, then the image generated. Bars: achieved class shares; black lines: the "
         "shares asked for."
     )
     arms: ClassVar[Mapping[str, Arm]] = {
@@ -41,6 +36,7 @@ class Partial(PairKind):
     }
     by_default = True
     layout_section = "partial"
+    edits_layouts = True
     settings = ("composite",)
 
     def keeps_real_pixels(self, composite: Composite) -> bool:
@@ -49,8 +45,7 @@ class Partial(PairKind):
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Edit real layouts."""
-        generator, device, count = maker.layout_generator, maker.fabric.device, maker.num_classes
-        assert isinstance(generator, PartialLayoutGenerator)
+        device, count = maker.fabric.device, maker.num_classes
         real = maker.real_layouts(indices)
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":

@@ -252,7 +252,8 @@ def _whole_components(mask: np.ndarray) -> Iterator[tuple[int, int, np.ndarray]]
     if not mask.any():
         return
     height, width = mask.shape
-    numbers, _ = connected_components(mask, _EIGHT_NEIGHBOURS)
+    numbers = np.zeros(mask.shape, dtype=np.int64)
+    connected_components(mask, _EIGHT_NEIGHBOURS, output=numbers)
     for number, (rows, columns) in enumerate(find_objects(numbers), start=1):
         if rows.start == 0 or rows.stop == height or columns.start == 0 or columns.stop == width:
             continue
