@@ -63,6 +63,8 @@ class Insert(PairKind):
         "real+insert": Arm("real pairs and real images with rare objects inserted", synthetic="insert")
     }
     settings = ("insert_classes", "insert_objects")
+    # Few samples, as the doctor times with, need not hold an object that can be inserted.
+    costs_like = "semi"
 
     def keeps_real_pixels(self, composite: Composite) -> bool:
         """Return True: it is what this kind is about."""

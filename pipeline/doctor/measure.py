@@ -111,7 +111,7 @@ class Step(NamedTuple):
 
 def timed_steps(config: RunConfig) -> list[Step]:
     """Return what is measured for a configuration, the most important first."""
-    kinds = [kind for kind in config.generate.kinds if not PAIR_KINDS[kind].predicts]
+    kinds = [kind for kind in config.generate.kinds if PAIR_KINDS[kind].costs_like is None]
     layouts = list(dict.fromkeys(section for kind in kinds if (section := PAIR_KINDS[kind].layout_section)))
     levels = list(range(base_grid(config.data.size)[1], -1, -1))
     return [
