@@ -52,17 +52,59 @@ def block_weights(
         yield drawn[:, blocks].astype(np.float64)
 
 
-def percentile_interval(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the percentile interval of each column of [R, C], over the resamples in which it is defined."""
+def degrees_of_freedom(variances: Sequence[np.ndarray], units: Sequence[int]) -> np.ndarray:
+    """Return the degrees of freedom of a sum of independent errors (Satterthwaite 1946).
+
+    Args:
+        variances: Estimated variance that each level adds, [C] each, for C columns.
+        units: Units of each level; one that has a single unit adds nothing.
+
+    Returns:
+        float64 [C], at least 1.
+    """
+    levels = [(variance, count - 1) for variance, count in zip(variances, units, strict=True) if count > 1]
+    if not levels:
+        return np.ones(np.shape(variances[0]))
+    total = np.sum([variance for variance, _ in levels], axis=0)
+    parts = np.sum([variance**2 / degrees for variance, degrees in levels], axis=0)
+    least = float(min(degrees for _, degrees in levels))
+    return np.divide(total**2, parts, out=np.full_like(total, least), where=parts > 0)
+
+
+def tail(degrees: np.ndarray | float) -> np.ndarray:
+    """Return the share of resamples beyond each end of an interval, so that it covers 95 % also with few units.
+
+    Percentiles of the bootstrap are as short as normal quantiles and not as long as those of t: with five seeds they
+    cover about 85 %. Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3, takes percentiles
+    further out instead ("expanded percentile interval"); the other part of his factor is in the n - 1 draws of a level.
+
+    Args:
+        degrees: Degrees of freedom, of any shape.
+    """
+    return stats.norm.sf(stats.t.ppf(0.5 + LEVEL / 2, degrees))
+
+
+def percentile_interval(samples: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the interval of each column of [R, C] over the resamples in which it is defined.
+
+    Args:
+        samples: Resampled values; nan where undefined.
+        degrees: Degrees of freedom of each column [C]; see `tail`.
+
+    Returns:
+        Low and high ends [C].
+    """
     ends = np.full((2, samples.shape[1]), np.nan)
-    defined = ~np.isnan(samples).all(axis=0)
-    tail = (1.0 - LEVEL) / 2.0
-    ends[:, defined] = np.nanquantile(samples[:, defined], [tail, 1.0 - tail], axis=0)
+    for column, beyond in enumerate(tail(degrees)):
+        values = samples[:, column]
+        values = values[~np.isnan(values)]
+        if len(values):
+            ends[:, column] = np.quantile(values, [beyond, 1.0 - beyond])
     return ends[0], ends[1]
 
 
 def simultaneous_interval(
-    samples: np.ndarray, points: np.ndarray, chosen: int
+    samples: np.ndarray, points: np.ndarray, chosen: int, degrees: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return an interval and a p-value of one difference that hold although it was picked among several.
 
@@ -73,6 +115,7 @@ def simultaneous_interval(
         samples: Resampled differences [P, R, C] of P candidates, C columns.
         points: The differences themselves [P, C].
         chosen: Which candidate was picked.
+        degrees: Degrees of freedom of each column [C]; see `tail`.
 
     Returns:
         Low and high ends [C] and two-sided p-values [C]; nan where the chosen difference is not defined.
@@ -88,31 +131,38 @@ def simultaneous_interval(
         errors = values[:, rows].std(axis=1)
         scaled = np.divide(deviations, errors[:, None], out=np.zeros_like(deviations), where=errors[:, None] > 0)
         largest = scaled.max(axis=0)
-        reach = np.quantile(largest, LEVEL) * errors[chosen]
+        reach = np.quantile(largest, 1.0 - 2.0 * tail(degrees[column])) * errors[chosen]
         ends[:, column] = centre[chosen] - reach, centre[chosen] + reach
         if errors[chosen] > 0:
             beyond = np.count_nonzero(largest >= abs(centre[chosen]) / errors[chosen])
         else:
             beyond = 0 if centre[chosen] else len(largest)
-        p_values[column] = (beyond + 1) / (len(largest) + 1)
+        normal = stats.norm.isf((beyond + 1) / (len(largest) + 1) / 2)
+        p_values[column] = 2.0 * stats.t.sf(normal, degrees[column])
     return ends[0], ends[1], p_values
 
 
-def bootstrap_p_value(samples: np.ndarray) -> float:
-    """Return the two-sided p-value of a difference of zero: the level whose percentile interval just reaches zero.
+def bootstrap_p_value(difference: float, samples: np.ndarray, degrees: float) -> float:
+    """Return the two-sided p-value of a difference: by Student's t, with the bootstrap's standard error.
+
+    Efron and Tibshirani 1993, section 12.4. A count of resamples beyond zero could not become small enough to survive a
+    correction for many arms, and would take five seeds for as good as a hundred.
 
     Args:
-        samples: Resampled differences [R]; undefined ones are left out. One is added to both counts, so that the
-            value is never 0 (Davison and Hinkley 1997, section 4.2).
+        difference: The difference itself.
+        samples: Resampled differences [R]; undefined ones are left out.
+        degrees: Degrees of freedom.
 
     Returns:
-        A value in (0, 1]; nan if no resample is defined.
+        A value in [0, 1]; nan if the difference or every resample is undefined.
     """
     values = samples[~np.isnan(samples)]
-    if len(values) == 0:
+    if len(values) == 0 or np.isnan(difference):
         return float("nan")
-    side = min(np.count_nonzero(values <= 0), np.count_nonzero(values >= 0))
-    return min(1.0, 2.0 * (side + 1) / (len(values) + 1))
+    error = float(values.std())
+    if error == 0:
+        return 0.0 if difference else 1.0
+    return float(2.0 * stats.t.sf(abs(difference) / error, degrees))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -13,6 +13,8 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.classes import ClassTable
 
 REAL_ARM = "real"
+LONGER_ARM = "real-long"
+"""Real pairs for twice the steps: whether real data alone would have gained from further training."""
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from scenepalette.evaluation.contrasts import (
     LEVEL,
     block_weights,
     bootstrap_p_value,
+    degrees_of_freedom,
     detectable_effect,
     draws_of_level,
     holm,
@@ -199,9 +200,7 @@ def compare(
     scores = _Scores(runs, eval_ids, rare_ids, blocks, bootstrap_samples, seed)
     primary = _primary_contrast(scores, runs, eval_ids, treatments, controls)
     others = [name for name in scores.samples if name != REAL_ARM]
-    p_values = {
-        name: bootstrap_p_value(scores.samples[name][:, MIOU] - scores.samples[REAL_ARM][:, MIOU]) for name in others
-    }
+    p_values = {name: scores.p_value(name, REAL_ARM) for name in others}
     in_family = [name for name in others if primary is None or (name, REAL_ARM) != (primary.treatment, primary.control)]
     adjusted = dict(zip(in_family, holm([p_values[name] for name in in_family]), strict=True))
     nan = float("nan")
@@ -209,15 +208,13 @@ def compare(
     arms = []
     for name, members in scores.members.items():
         first, point = members[0], scores.mean(name)
-        low, high = percentile_interval(scores.samples[name])
+        low, high = percentile_interval(scores.samples[name], scores.degrees(name))
         values = scores.exact[name]
         estimates = [
             Estimate(float(point[i]), float(low[i]), float(high[i]), tuple(map(float, values[:, i])))
             for i in range(len(point))
         ]
-        deltas = _differences(
-            point - scores.mean(REAL_ARM), *percentile_interval(scores.samples[name] - scores.samples[REAL_ARM])
-        )
+        deltas = _differences(point - scores.mean(REAL_ARM), *scores.interval(name, REAL_ARM))
         arms.append(
             ArmStatistics(
                 name=name,
@@ -273,7 +270,9 @@ def estimate_miou(
     index = np.asarray(eval_ids, dtype=np.intp)
     value = float(mean_of_defined(intersection_over_union(counts.sum(0))[index], axis=-1))
     resampled = _resampled_iou([counts], np.arange(len(counts)), bootstrap_samples, seed, name)[0]  # [R, 2K]
-    low, high = percentile_interval(mean_of_defined(resampled[:, index], axis=-1)[:, None])
+    low, high = percentile_interval(
+        mean_of_defined(resampled[:, index], axis=-1)[:, None], np.array([max(1, len(counts) - 1)])
+    )
     return Estimate(value, float(low[0]), float(high[0]), (value,))
 
 
@@ -285,6 +284,7 @@ class _Scores:
         exact: Scores on all images of each run of an arm [runs, C].
         samples: Resampled scores of each arm [R, C]; the same rows are the same resample in every arm.
         images_alone: The same where only images are resampled, and every seed takes part.
+        seeds_alone: The same where only seeds are resampled, and every image takes part.
     """
 
     def __init__(
@@ -300,11 +300,13 @@ class _Scores:
         blocks = np.arange(len(counts[0])) if blocks is None else blocks
         resampled = _resampled_iou(counts, blocks, resamples, seed, "images")  # [runs, R, 2K]
         eval_index, rare_index = np.asarray(eval_ids, dtype=np.intp), np.asarray(rare_ids, dtype=np.intp)
+        self._blocks = int(blocks.max()) + 1
         self.members: dict[str, list[ArmRun]] = {}
         self.exact: dict[str, np.ndarray] = {}
         self.samples: dict[str, np.ndarray] = {}
         self.images_alone: dict[str, np.ndarray] = {}
-        replicate = np.arange(resamples)[:, None, None]
+        self.seeds_alone: dict[str, np.ndarray] = {}
+        replicate = np.arange(resamples)[:, None]
         for name in dict.fromkeys(run.name for run in runs):
             indices = [index for index, run in enumerate(runs) if run.name == name]
             self.members[name] = [runs[index] for index in indices]
@@ -318,10 +320,32 @@ class _Scores:
             drawn_generators = _draws("generator seeds", generators, resamples, seed)
             drawn_seeds = _draws("seeds", seeds, resamples, seed)
             cells = grid[drawn_generators[:, :, None], drawn_seeds[:, None, :]]  # [R, G', S']
-            drawn = per_run[cells, replicate]  # [R, G', S', C]
-            self.samples[name] = mean_of_defined(drawn.reshape(resamples, -1, drawn.shape[-1]), axis=1)
+            cells = cells.reshape(resamples, -1)
+            self.samples[name] = mean_of_defined(per_run[cells, replicate], axis=1)
+            self.seeds_alone[name] = mean_of_defined(self.exact[name][cells], axis=1)
             if grid.size == 1 and blocks.max() == 0:
                 self.samples[name][:] = np.nan  # one training, one block: nothing varies that an interval could show
+
+    def degrees(self, name: str, other: str | None = None) -> np.ndarray:
+        """Degrees of freedom of an arm's scores, or of the difference of two arms [C]."""
+        names = [name] if other is None else [name, other]
+        sizes = [len(level) for each in names for level in _levels(self.members[each])]
+        parts = [self.seeds_alone, self.images_alone]
+        samples = [part[name] if other is None else part[name] - part[other] for part in parts]
+        variances = [
+            np.nan_to_num(mean_of_defined((each - mean_of_defined(each, axis=0)) ** 2, axis=0)) for each in samples
+        ]
+        return degrees_of_freedom(variances, [min((size for size in sizes if size > 1), default=1), self._blocks])
+
+    def interval(self, name: str, other: str) -> tuple[np.ndarray, np.ndarray]:
+        """Interval of the difference of two arms, low and high ends [C]."""
+        return percentile_interval(self.samples[name] - self.samples[other], self.degrees(name, other))
+
+    def p_value(self, name: str, other: str) -> float:
+        """P-value of the difference of two arms in mIoU."""
+        difference = float(self.mean(name)[MIOU] - self.mean(other)[MIOU])
+        samples = self.samples[name][:, MIOU] - self.samples[other][:, MIOU]
+        return bootstrap_p_value(difference, samples, float(self.degrees(name, other)[MIOU]))
 
     def mean(self, name: str) -> np.ndarray:
         """Scores of an arm on all images, mean over its runs [C]."""
@@ -347,11 +371,11 @@ def _primary_contrast(
     separate = all(run.validation is not None for run in runs if run.name in {*treatments, *controls})
     chosen_on = "nothing" if len(pairs) == 1 else "validation" if separate else "these images"
     if chosen_on == "these images":
-        low, high, p_values = simultaneous_interval(differences, means, chosen)
+        low, high, p_values = simultaneous_interval(differences, means, chosen, scores.degrees(treatment, control))
         p_value = float(p_values[MIOU])
     else:
-        low, high = percentile_interval(differences[chosen])
-        p_value = bootstrap_p_value(differences[chosen][:, MIOU])
+        low, high = scores.interval(treatment, control)
+        p_value = scores.p_value(treatment, control)
     deltas = _differences(means[chosen], low, high)
 
     first, second = scores.by("seed", treatment), scores.by("seed", control)

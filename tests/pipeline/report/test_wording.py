@@ -11,16 +11,14 @@ from typing import Any
 import pytest
 
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.document import build_document
+from scenepalette.pipeline.report.document import build_document, compare_inputs
 from scenepalette.pipeline.report.results import ReportInputs
-from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]
 
 
 def _document(inputs: ReportInputs) -> dict[str, Any]:
-    arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
-    return build_document(inputs, arms, [])
+    return build_document(inputs, compare_inputs(inputs), [])
 
 
 def _renamed(inputs: ReportInputs, names: dict[str, str]) -> ReportInputs:
