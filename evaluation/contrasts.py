@@ -33,7 +33,7 @@ def draws_of_level(units: int, samples: int, generator: np.random.Generator) -> 
 def block_weights(
     blocks: np.ndarray, samples: int, columns: int, generator: np.random.Generator
 ) -> Iterator[np.ndarray]:
-    """Yield how often each image occurs in each resample: images of a block come together (Künsch 1989).
+    """Yield how often each image occurs in each resample: images of a block come together (Carlstein 1986).
 
     Args:
         blocks: Number of the block of each of the N images, from 0; every number below the largest occurs.
@@ -75,7 +75,7 @@ def tail(degrees: np.ndarray | float) -> np.ndarray:
     """Return the share of resamples beyond each end of an interval, so that it covers 95 % also with few units.
 
     Percentiles of the bootstrap are as short as normal quantiles and not as long as those of t: with five seeds they
-    cover about 85 %. Hesterberg 2015, "What teachers should know about the bootstrap", section 5.3, takes percentiles
+    cover about 85 %. Hesterberg 2015, "What teachers should know about the bootstrap", takes percentiles
     further out instead ("expanded percentile interval"); the other part of his factor is in the n - 1 draws of a level.
 
     Args:
@@ -145,7 +145,7 @@ def simultaneous_interval(
 def bootstrap_p_value(difference: float, samples: np.ndarray, degrees: float) -> float:
     """Return the two-sided p-value of a difference: by Student's t, with the bootstrap's standard error.
 
-    Efron and Tibshirani 1993, section 12.4. A count of resamples beyond zero could not become small enough to survive a
+    Efron and Tibshirani 1993, chapter 12. A count of resamples beyond zero could not become small enough to survive a
     correction for many arms, and would take five seeds for as good as a hundred.
 
     Args:

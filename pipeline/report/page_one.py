@@ -266,6 +266,6 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
                 name,
             )
         if name in deltas and direction(deltas[name]) == "▼":
-            add(f"{document['primary']['treatment']} loses {{}}: look at it among the failures below.", name)
-    sentences = [cause.replace("{}", listing(names), 1) for cause, names in causes.items()]
+            add(f"the arm {document['primary']['treatment']} loses {{}}: look at it among the failures below.", name)
+    sentences = [cause.replace("{}", listing(names, limit=len(names)), 1) for cause, names in causes.items()]
     return [sentence[:1].upper() + sentence[1:] for sentence in sentences]
