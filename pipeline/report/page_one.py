@@ -17,7 +17,6 @@ from scenepalette.pipeline.report.wording import (
     arm_named,
     direction,
     duration,
-    has_excluded_classes,
     headline,
     interval,
     listing,
@@ -220,7 +219,8 @@ def _share(fraction: float) -> str:
 
 
 def _legend(document: Mapping[str, Any]) -> str:
-    excluded = " * is left out of mIoU." if has_excluded_classes(document) else ""
+    dataset = document["dataset"]
+    excluded = " * is left out of mIoU." if len(dataset["classes"]) != len(dataset["eval_classes"]) else ""
     return f"Pixels and shares are those of labelled training pixels; intervals of classes are not corrected.{excluded}"
 
 
@@ -229,6 +229,7 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
     dataset = document["dataset"]
     train, real = dataset["train_pixels"] or {}, arm_named(document, REAL_ARM)["per_class"]
     shares = document["class_shares"]
+    generated = next((kind for kind in shares if kind != "real"), None)
     _, deltas = _compared(document)
     causes: dict[str, list[str]] = {}
 
@@ -259,10 +260,10 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
                 else "images show enough of it, so that size is not the cause: train longer, or weight the classes."
             )
             add(f"the real arm {how} {{}}; {remedy}", name)
-        if {"real", "full"} <= set(shares) and shares["full"][name] < SHORT * shares["real"][name]:
+        if generated is not None and shares[generated][name] < SHORT * shares["real"][name]:
             add(
-                f"generated layouts (full) hold less than {100 * SHORT:.0f} % of the real share of {{}}: raise it with "
-                "generate.minimum or generate.bias.",
+                f"generated layouts ({generated}) hold less than {100 * SHORT:.0f} % of the real share of {{}}: raise "
+                "it with generate.minimum or generate.bias.",
                 name,
             )
         if name in deltas and direction(deltas[name]) == "▼":

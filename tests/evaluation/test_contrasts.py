@@ -48,7 +48,7 @@ def test_a_test_that_could_not_be_made_does_not_count_in_holms_family() -> None:
 def test_holm_equals_statsmodels() -> None:
     multitest = pytest.importorskip("statsmodels.stats.multitest")
     for seed in range(20):
-        p_values = np.random.default_rng(seed).beta(0.3, 1, 7)
+        p_values = np.random.default_rng(seed).beta(0.3, 1, 7).tolist()
         assert holm(p_values) == pytest.approx(multitest.multipletests(p_values, method="holm")[1])
 
 
