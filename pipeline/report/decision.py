@@ -67,7 +67,9 @@ def decide(document: Mapping[str, Any]) -> Decision:
             seeds=LEAST_SEEDS,
         )
     if high < 0:
-        return Decision("do not", f"{primary['treatment']} is worse than {primary['control']}{_on_one_seed(seeds)}.")
+        return Decision(
+            "do not", f"the arm {primary['treatment']} is worse than {primary['control']}{_on_one_seed(seeds)}."
+        )
     if high < least and seeds > 1:
         return Decision("do not", f"the interval leaves out {worth}.")
     if seeds < LEAST_SEEDS:

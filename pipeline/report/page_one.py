@@ -43,9 +43,8 @@ def decision_headline(document: Mapping[str, Any]) -> str:
         return f"{answer}: {decision.reason}"
     delta, least = primary["miou"], document["smallest_gain"]
     figures = f"{points(delta['mean'], (least,))} points of mIoU {interval(delta, signed=True, apart_from=(least,))}"
-    scope = f", {ONE_SEED}" if len(primary["seeds"]) < 2 else ""
-    split = document["dataset"]["evaluated_on"]
-    return f"{answer}: {primary['treatment']} against {primary['control']}, {figures} on {split} images{scope}."
+    scope = f", {ONE_SEED}" if len(primary["seeds"]) < 2 else f" on {document['dataset']['evaluated_on']} images"
+    return f"{answer}: {primary['treatment']} against {primary['control']}, {figures}{scope}."
 
 
 def first_page(document: Mapping[str, Any]) -> list[Block]:

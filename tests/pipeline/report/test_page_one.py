@@ -52,7 +52,7 @@ def test_one_seed_is_said_in_the_headline(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     document = _document(replace(inputs, arms=[run for run in inputs.arms if run.seed == 0]))
     assert page_one.decision_headline(document).startswith("Try more seeds: real+full against real, +")
-    assert page_one.decision_headline(document).endswith("on validation images, on these images; seed unknown.")
+    assert page_one.decision_headline(document).endswith("], on these images; seed unknown.")
     assert _answers(document)["What could be seen"].startswith("Not known: ")
 
 
