@@ -78,7 +78,7 @@ RECIPE: dict[str, Any] = {
 POLL_SECONDS = 0.002
 MOST_ROUNDS = 8
 # What says how long something took, or when; everything else is compared.
-TIMES = ("seconds", "durations", "provenance")
+TIMES = ("seconds", "durations", "costs", "provenance")
 TEXTS = ("report.md", "report.html")  # hold the same as report.json, times included
 NOT_RESULTS = (".lock", UNFINISHED)
 

@@ -43,3 +43,11 @@ def _problem(name: str, entry: object) -> str | None:
 
 ARMS: Registry[Arm] = Registry("scenepalette.arms", _BUILT_IN, _problem)
 """The arms by name."""
+CONTROLS = ("real-long", "copy-paste")
+"""What a user would try in place of generated pairs."""
+
+
+def added_kind(name: str) -> str | None:
+    """Return the kind of generated pairs that an arm adds to real labels, or None for any other arm."""
+    arm = ARMS[name]
+    return arm.synthetic if arm.real == "labelled" else None

@@ -39,7 +39,7 @@ from scenepalette.generators.pairs.insert import MOST_OBJECTS
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.pairs.segment_bank import RARE_SHARE
 from scenepalette.generators.palettes import PaletteControls
-from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
+from scenepalette.pipeline.arms import ARMS, CONTROLS, DEFAULT_ARMS, added_kind
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_from
 from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
@@ -374,9 +374,37 @@ class SegmentersConfig(  # pyright: ignore
     """The segmenters that are compared; every arm takes the same number of optimizer steps."""
 
 
+class PrimaryConfig(Section):
+    """The contrast that decides, named before anything is trained; every other contrast is corrected for their number.
+
+    Of several arms the one with the best mean mIoU on validation images is taken, on either side.
+    """
+
+    treatment: tuple[ArmName, ...] = Field(
+        default=(), description="Arms that add generated pairs to real labels; none for all that are trained."
+    )
+    control: tuple[ArmName, ...] = Field(
+        default=(),
+        description=f"Arms without generated pairs; none for those of {' and '.join(CONTROLS)} that are trained, or "
+        "else real.",
+    )
+
+
 class ReportConfig(Section):
     """The comparison."""
 
+    primary: PrimaryConfig = PrimaryConfig()
+    smallest_gain: float = Field(
+        default=0.01, ge=0, lt=1, description="Gain in mIoU, as a fraction, from which generated pairs are worth it."
+    )
+    hourly_price: float | None = Field(
+        default=None, ge=0, description="Price of an hour of this machine, in your currency; none to name no price."
+    )
+    rare_classes: tuple[str, ...] = Field(
+        default=(),
+        description="Classes whose mIoU is reported beside that of all; none for those with less than half of the "
+        "median class's pixels.",
+    )
     bootstrap_samples: int = Field(default=2000, ge=100, description="Resamples behind every interval.")
     evaluated_pairs: int = Field(default=500, ge=2, description="Generated pairs that GAN-test and distances look at.")
     inception_weights: FilePath | None = Field(
@@ -447,6 +475,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *self._primary_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._composite_problems(),
             *self._shard_problems(),
@@ -646,6 +675,39 @@ class RunConfig(Section):
             if len(set(values)) != len(values)
         ]
         return problems
+
+    def _primary_problems(self) -> list[str]:
+        arms = self.segmenters.arms
+        problems = []
+        for side, names in (("treatment", self.report.primary.treatment), ("control", self.report.primary.control)):
+            field = f"report.primary.{side}"
+            if len(set(names)) != len(names):
+                problems.append(f"{field}: an entry comes twice")
+            for name in names:
+                if name not in arms:
+                    problems.append(
+                        f"{field}: {name!r} is not among segmenters.arms; add it there, or leave it out here"
+                    )
+                elif name in ARMS and (added_kind(name) is None) == (side == "treatment"):
+                    problems.append(
+                        f"{field}: {name!r} adds no generated pairs to real labels; name an arm that does"
+                        if side == "treatment"
+                        else f"{field}: {name!r} adds generated pairs; name an arm of real pairs alone"
+                    )
+                elif side == "control" and name in ARMS and ARMS[name].real != "labelled":
+                    problems.append(f"{field}: {name!r} has no real labels; name an arm of real pairs alone")
+        return problems
+
+    def treatments(self) -> tuple[str, ...]:
+        """Return the arms that the primary contrast's arm is chosen among; none if no arm adds generated pairs."""
+        return self.report.primary.treatment or tuple(
+            name for name in self.segmenters.arms if added_kind(name) is not None
+        )
+
+    def controls(self) -> tuple[str, ...]:
+        """Return the arms that the primary contrast's control is chosen among."""
+        arms = self.segmenters.arms
+        return self.report.primary.control or tuple(name for name in CONTROLS if name in arms) or ("real",)
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:

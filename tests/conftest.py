@@ -121,7 +121,9 @@ def _results(run_dir: Path) -> dict[str, Any]:
     report = run_dir / "report" / "report.json"
     if report.exists():
         document = json.loads(report.read_text())
-        results["report"] = {key: value for key, value in document.items() if key not in ("provenance", "durations")}
+        results["report"] = {
+            key: value for key, value in document.items() if key not in ("provenance", "durations", "costs")
+        }
     return results
 
 

@@ -291,17 +291,21 @@ def _show(run_dir: Path, stage: str) -> None:
 def print_summary(run_dir: Path) -> None:
     """Print the arms of a finished run, and where its report lies."""
     from scenepalette.common.files import read_json
+    from scenepalette.pipeline.report.page_one import decision_headline
     from scenepalette.pipeline.report.wording import interval, percent, points
     from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "report"
     check_contents(folder)
+    document = read_json(folder / "report.json")
     rows = []
-    for arm in read_json(folder / "report.json")["arms"]:
+    for arm in document["arms"]:
         delta = arm["delta_vs_real"]
         against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
     print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
+    if document["schema"] > 1:
+        typer.echo(f"\n{decision_headline(document)}")
     typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,26 @@ import numpy as np
 
 from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
+from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
-from scenepalette.pipeline.report.results import ReportInputs
+from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
 from scenepalette.pipeline.report.statistics import (
-    LEVEL,
     ArmStatistics,
+    Comparison,
     Difference,
     Estimate,
-    compare_arms,
+    PrimaryContrast,
+    compare,
     estimate_miou,
 )
 from scenepalette.training.loop import read_metrics
 from scenepalette.training.monitor import summary_of_log
 
-SCHEMA = 1
+SCHEMA = 2
+"""In 2 verdicts are corrected for the number of arms, and intervals are over blocks of frames and paired seeds."""
 
 
 def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
@@ -40,9 +44,10 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
         inputs: The results of a run.
 
     Returns:
-        The document that report.json holds: schema 1, mIoU as fractions, null for what is undefined.
+        The document that report.json holds: schema 2, mIoU as fractions, null for what is undefined.
     """
-    arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
+    comparison = compare_inputs(inputs)
+    arms = comparison.arms
     figures: list[dict[str, str]] = []
     images: dict[str, bytes] = {}
     for drawing in draw_figures(inputs, arms):
@@ -53,16 +58,31 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     for path in (folder / "figures").glob("*.png"):
         if f"figures/{path.name}" not in images:
             path.unlink()
-    document = build_document(inputs, arms, figures)
+    document = build_document(inputs, comparison, figures)
     write_page(folder, "report", report_page(document), document, images)
     return document
 
 
+def compare_inputs(inputs: ReportInputs) -> Comparison:
+    """Compare the arms of a report."""
+    return compare(
+        inputs.arms,
+        inputs.table.eval_ids,
+        inputs.bootstrap_samples,
+        inputs.seed,
+        blocks=inputs.blocks,
+        rare_ids=inputs.rare_ids,
+        treatments=inputs.treatments,
+        controls=inputs.controls,
+    )
+
+
 def build_document(
-    inputs: ReportInputs, arms: list[ArmStatistics], figures: Sequence[Mapping[str, str]]
+    inputs: ReportInputs, comparison: Comparison, figures: Sequence[Mapping[str, str]]
 ) -> dict[str, Any]:
-    """Gather schema 1 (and more) from the results; plain JSON values, nan and infinities as None."""
-    table = inputs.table
+    """Gather schema 2 from the results; plain JSON values, nan and infinities as None."""
+    table, arms = inputs.table, comparison.arms
+    images = len(inputs.arms[0].confusion)
     by_name = {arm.name: arm for arm in arms}
 
     def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
@@ -78,9 +98,16 @@ def build_document(
             "val": inputs.dataset["val"],
             "size": inputs.dataset["size"],
             "licence": inputs.dataset.get("licence"),
+            "evaluated_on": inputs.evaluated_on,
             "val_class_shares": dict(zip(table.names, _truth_shares(inputs.arms[0].confusion), strict=True)),
+            "rare_classes": [table.names[index] for index in inputs.rare_ids],
+            **_pixels(inputs),
         },
-        "arms": [_arm(arm, table.names) for arm in arms],
+        "primary": None if comparison.primary is None else _primary(comparison.primary, table.names),
+        "smallest_gain": inputs.smallest_gain,
+        "hourly_price": inputs.hourly_price,
+        "costs": {name: _cost(cost, inputs.hourly_price) for name, cost in inputs.costs.items()},
+        "arms": [_arm(arm, table.names, inputs) for arm in arms],
         "gan_train": {kind: _estimate(by_name[name].miou) for kind, name in inputs.gan_train.items()},
         "gan_train_arms": inputs.gan_train,
         "gan_test": {kind: miou(confusion, f"gan_test {kind}") for kind, confusion in inputs.gan_test.items()},
@@ -107,7 +134,8 @@ def build_document(
             "samples": inputs.bootstrap_samples,
             "seed": inputs.seed,
             "level": LEVEL,
-            "images": len(inputs.arms[0].confusion),
+            "images": images,
+            "blocks": images if inputs.blocks is None else len(np.unique(inputs.blocks)),
             "seeds_resampled": all(len(arm.seeds) > 1 for arm in arms),
             "arms_with_one_seed": [arm.name for arm in arms if len(arm.seeds) == 1],
         },
@@ -134,22 +162,63 @@ def to_json_values(value: Any) -> Any:
     return str(value)
 
 
-def _arm(arm: ArmStatistics, class_names: tuple[str, ...]) -> dict[str, Any]:
+def _arm(arm: ArmStatistics, class_names: tuple[str, ...], inputs: ReportInputs) -> dict[str, Any]:
+    kind = next(run.kind for run in inputs.arms if run.name == arm.name)
     return {
         "name": arm.name,
         "description": arm.description,
         "seeds": arm.seeds,
         "steps": arm.steps,
         "images_per_step": arm.images_per_step,
+        "images": None if arm.images_per_step is None else arm.steps * arm.images_per_step,
+        "pairs": None if kind is None else {"kind": kind, "count": inputs.pairs.get(kind)},
         "miou": _estimate(arm.miou),
         "miou_all": _estimate(arm.miou_all),
+        "miou_rare": _estimate(arm.miou_rare),
         "per_class": {
             name: {**_estimate(estimate), "delta_vs_real": _difference(delta)}
             for name, estimate, delta in zip(class_names, arm.per_class, arm.per_class_delta, strict=True)
         },
         "delta_vs_real": _difference(arm.delta),
         "delta_all_vs_real": _difference(arm.delta_all),
+        "delta_rare_vs_real": _difference(arm.delta_rare),
+        "p_value": arm.p_value,
+        "p_adjusted": arm.p_adjusted,
         "verdict": arm.verdict,
+    }
+
+
+def _primary(primary: PrimaryContrast, class_names: tuple[str, ...]) -> dict[str, Any]:
+    values = {field.name: getattr(primary, field.name) for field in fields(primary)}
+    return {
+        **values,
+        "miou": _difference(primary.miou),
+        "miou_rare": _difference(primary.miou_rare),
+        "per_class": {name: _difference(each) for name, each in zip(class_names, primary.per_class, strict=True)},
+    }
+
+
+def _cost(cost: ArmCost, hourly_price: float | None) -> dict[str, Any]:
+    parts = asdict(cost)
+    seconds = sum(value for value in parts.values() if not math.isnan(value))
+    return {**parts, "seconds": seconds, "price": None if hourly_price is None else seconds / 3600 * hourly_price}
+
+
+def _pixels(inputs: ReportInputs) -> dict[str, Any]:
+    """What is known of the pixels of each class, in training and in the reported images."""
+    names, train = inputs.table.names, inputs.train_pixels
+    real = np.stack([run.confusion.sum(axis=0) for run in inputs.arms if run.name == REAL_ARM])  # [S, K, K]
+    truth = inputs.arms[0].confusion.sum(axis=2)  # [N, K]
+    shown = (truth > 0).sum(axis=0)
+    return {
+        "train_pixels": None if train is None else dict(zip(names, train, strict=True)),
+        "train_class_shares": None if train is None else dict(zip(names, train / max(1, train.sum()), strict=True)),
+        # In the reported images that show the class; null where none does.
+        "pixels_per_image": {
+            name: total / count if count else None
+            for name, total, count in zip(names, truth.sum(axis=0), shown, strict=True)
+        },
+        "never_predicted": dict(zip(names, real.sum(axis=(0, 1)) == 0, strict=True)),
     }
 
 

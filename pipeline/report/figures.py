@@ -26,7 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.generators.pairs.registry import PAIR_KINDS
-from scenepalette.pipeline.report.results import REAL_ARM, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import REAL_ARM, ChangedImage, PairSample, ReportInputs, WorstPair
 from scenepalette.pipeline.report.statistics import ArmStatistics, Difference, verdict
 from scenepalette.pipeline.report.wording import points
 from scenepalette.training.monitor import COLLAPSES
@@ -37,6 +37,7 @@ RULE = "#d5dbe1"
 BLUE = "#0072B2"
 ORANGE = "#D55E00"
 GREY = "#8a94a0"
+COLORS = {"reference": INK, "gains": BLUE, "loses": ORANGE}
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#8a94a0")
 LINE_STYLES = ("-", "--", ":", "-.")
 
@@ -58,7 +59,7 @@ class Drawing:
 
     Attributes:
         file: Name of the PNG.
-        section: "arms", "classes", "samples" or "generators".
+        section: "arms", "classes", "failures", "samples" or "generators".
         title: Heading.
         caption: How to read it.
         figure: The drawing.
@@ -92,6 +93,26 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
         "leaves out.",
         draw_classes(arms, table, inputs.arms[0].confusion),
     )
+    for kind, worst in inputs.worst_pairs.items():
+        if worst:
+            yield Drawing(
+                f"failures-{kind}.png",
+                "failures",
+                f"Worst generated pairs: {kind}",
+                "The pairs in which the segmenter trained on real pairs agrees with the layout on the fewest pixels, "
+                "of those that GAN-test looked at; the share that agrees stands beside.",
+                draw_worst_pairs(worst, table),
+            )
+    if inputs.changed_images:
+        yield Drawing(
+            "failures-images.png",
+            "failures",
+            "Images with the largest gain and loss",
+            f"Real {inputs.evaluated_on} images with the largest gain of the chosen arm against real, then those with "
+            "the largest loss; the number is the difference of this image's mIoU in points, mean over seeds. "
+            "Predictions are those of the first seed.",
+            draw_changed_images(inputs.changed_images, table),
+        )
     if inputs.real_samples:
         yield Drawing(
             "samples-real.png",
@@ -184,7 +205,7 @@ def draw_arms(arms: Sequence[ArmStatistics], alone: Collection[str] = ()) -> Fig
     left, right = figure.subplots(1, 2, sharey=True)
     reach = _reach(arms, alone)
     for position, arm in enumerate(arms):
-        color = _color(arm.delta, arm.name)
+        color = COLORS.get(arm.verdict, GREY)
         _dot(left, position, arm.miou, color)
         values = 100 * np.asarray(arm.miou.values)
         left.plot(values, np.full(len(values), position + 0.24), "|", color=color, markersize=7, markeredgewidth=1.4)
@@ -273,6 +294,30 @@ def draw_edits(samples: Sequence[PairSample], table: ClassTable) -> Figure:
         for cell, image in zip(cells, images, strict=True):
             if image is not None and sample.edit_box is not None:
                 _outline(cell, sample.edit_box)
+    return figure
+
+
+def draw_worst_pairs(worst: Sequence[WorstPair], table: ClassTable) -> Figure:
+    """A row per pair: its layout, its image, and what the reference segmenter sees in it."""
+    rows = [[table.colorize(pair.label), pair.image, table.colorize(pair.prediction)] for pair in worst]
+    labels = [label for pair in worst for label in (pair.label, pair.prediction)]
+    figure, panels = _sheet(rows, ["layout", "image", "seen by the reference segmenter"], table, labels)
+    for row, pair in zip(panels, worst, strict=True):
+        row[0].set_ylabel(f"row {pair.row}\n{100 * pair.agreement:.0f} % agree", fontsize=8, color=MUTED)
+    return figure
+
+
+def draw_changed_images(changed: Sequence[ChangedImage], table: ClassTable) -> Figure:
+    """A row per image: the image, its truth, and the predictions of real and of the other arm."""
+    rows = [
+        [each.image, table.colorize(each.label), table.colorize(each.real), table.colorize(each.arm)]
+        for each in changed
+    ]
+    labels = [label for each in changed for label in (each.label, each.real, each.arm)]
+    figure, panels = _sheet(rows, ["image", "truth", "real", "chosen arm"], table, labels)
+    for row, each in zip(panels, changed, strict=True):
+        text = f"{each.name}\n{points(each.difference)} points"
+        row[0].set_ylabel(text, fontsize=8, color=BLUE if each.difference > 0 else ORANGE)
     return figure
 
 
@@ -400,9 +445,7 @@ def _limit_robustly(axes: Axes, series: Sequence[np.ndarray]) -> None:
 
 
 def _color(delta: Difference, name: str) -> str:
-    if name == REAL_ARM:
-        return INK
-    return {"gains": BLUE, "loses": ORANGE}.get(verdict(delta), GREY)
+    return INK if name == REAL_ARM else COLORS.get(verdict(delta), GREY)
 
 
 def _reach(arms: Sequence[ArmStatistics], alone: Collection[str]) -> float:

@@ -20,16 +20,23 @@ from scenepalette.pipeline.report.page import (
     provenance_table,
     show_value,
 )
+from scenepalette.pipeline.report.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.wording import interval, number, percent, points
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
 # In a table; sentences say it in full.
+UNDECIDED = "no difference that this evaluation can show"
 NO_DIFFERENCE = "no difference shown"
+NUMERIC = ("mIoU, % [95 %]", "Rare classes, % [95 %]", "p (Holm)", "mIoU*, %", "Images per step", "Images in all")
+FAILURES = (
+    "What went worst: generated pairs of each kind in which the segmenter trained on real pairs sees the least of what "
+    "their layouts say, and images on which the chosen arm gains and loses most against real."
+)
 
 
 def report_page(document: Mapping[str, Any]) -> Page:
-    """Return the page; every report of schema 1 can be worded again.
+    """Return the page; every report of schema 1 or 2 can be worded again.
 
     Args:
         document: The content of report.json.
@@ -42,8 +49,19 @@ def report_page(document: Mapping[str, Any]) -> Page:
     durations = [(name, wording.duration(seconds)) for name, seconds in document["durations"].items()]
     command = document["provenance"].get("command")
     bootstrap = document["bootstrap"]
+    rare = dataset.get("rare_classes") or []
+    if rare:
+        note += f" Rare classes: {wording.listing(rare, limit=len(rare))}."
+    decides = document["schema"] > 1
+    split = dataset.get("evaluated_on", "validation")
     blocks: list[Block] = [
-        _cards(document),
+        *(first_page(document) if decides else [_cards(document)]),
+        *(
+            [Heading("Failures"), Text(FAILURES), *_figures(document, "failures")]
+            if _figures(document, "failures")
+            else []
+        ),
+        *([Heading("All arms in sentences")] if decides else []),
         Bullets(wording.findings(document)),
         Heading("Arms"),
         _arms(document, both),
@@ -82,8 +100,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
     ]
     return Page(
         title=f"Do generated pairs help on {dataset['name']}?",
-        headline=wording.headline(document),
-        introduction=f"{dataset['train']} training and {dataset['val']} validation images, {height}x{width} (height x "
+        headline=decision_headline(document) if decides else wording.headline(document),
+        introduction=f"{dataset['train']} training and {dataset['val']} {split} images, {height}x{width} (height x "
         f"width), {len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
         f"source: {dataset['licence'] or 'not given'}.",
         blocks=blocks,
@@ -115,6 +133,8 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
     compared = wording.augmentation_arms(document) or document["arms"]
     ends = [abs(end) for arm in compared for end in arm["delta_vs_real"]["ci95"] if end is not None]
     scale = max([0.01, *ends])
+    rare = bool(document["dataset"].get("rare_classes"))
+    corrected = document["schema"] > 1
     rows = []
     for arm in document["arms"]:
         delta, style = arm["delta_vs_real"], STYLES.get(arm["verdict"], "same")
@@ -124,19 +144,41 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
             reached = max(abs(low), abs(high)) <= scale
             axis = (low / scale, delta["mean"] / scale, high / scale) if reached else None
             against = Cell(points(delta["mean"]), interval(delta, signed=True), style, axis)
+        verdict = wording.verdict_of(arm).replace(UNDECIDED, NO_DIFFERENCE)
         rows.append(
             (
                 arm["name"],
                 _estimate(arm["miou"]),
+                *([_estimate(arm["miou_rare"])] if rare else []),
                 against,
-                Cell(NO_DIFFERENCE if style == "same" else arm["verdict"], style=style),
+                *([number(arm["p_adjusted"])] if corrected else []),
+                Cell(verdict, style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
                 f"{len(arm['seeds'])} x {arm['steps']}",
+                _count(arm["images_per_step"]),
+                _count(arm["images_per_step"] and arm["images_per_step"] * arm["steps"]),
                 arm["description"],
             )
         )
-    head = ["Arm", "mIoU, % [95 %]", "Against real, points [95 %]", "Verdict", *(["mIoU*, %"] if both else [])]
-    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=(1, 4) if both else (1,), long=1)
+    head = [
+        "Arm",
+        "mIoU, % [95 %]",
+        *(["Rare classes, % [95 %]"] if rare else []),
+        "Against real, points [95 %]",
+        *(["p (Holm)"] if corrected else []),
+        "Verdict",
+        *(["mIoU*, %"] if both else []),
+        "Seeds x steps",
+        "Images per step",
+        "Images in all",
+        "Trained on",
+    ]
+    numeric = [head.index(title) for title in head if title in NUMERIC]
+    return Table(head, rows, numeric=numeric, long=1)
+
+
+def _count(value: int | None) -> str:
+    return wording.NO_VALUE if value is None else f"{value:,}"
 
 
 def _pairs(document: Mapping[str, Any]) -> Table:

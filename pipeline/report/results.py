@@ -12,6 +12,8 @@ import numpy as np
 from scenepalette.data.classes import ClassTable
 
 REAL_ARM = "real"
+LONGER_ARM = "real-long"
+"""Real pairs for twice the steps: whether real data alone would have gained from further training."""
 
 
 @dataclass(frozen=True)
@@ -23,9 +25,14 @@ class ArmRun:
         description: What the arm trains on, in a few words.
         seed: Seed of this training.
         steps: Optimizer steps of this training, equal for all seeds of an arm.
-        confusion: int64 [N, K, K], pixel counts per validation image; rows are the truth, columns the prediction.
+        confusion: int64 [N, K, K], pixel counts per image of the reported split; rows are the truth, columns the
+            prediction.
         metrics_path: JSON lines with "step" and losses, or None.
         images_per_step: Images of all kinds together in one optimizer step; None where it is not known.
+        generator_seed: Seed of the generators whose pairs it took, where a run trains generators with several; an arm
+            has a run for each pair of its generator seeds and seeds.
+        validation: The same as `confusion` of validation images, where others are reported; it chooses arms.
+        kind: Kind of generated pairs that the arm adds to real labels; None for every other arm.
     """
 
     name: str
@@ -35,6 +42,64 @@ class ArmRun:
     confusion: np.ndarray
     metrics_path: Path | None = None
     images_per_step: int | None = None
+    generator_seed: int | None = None
+    validation: np.ndarray | None = None
+    kind: str | None = None
+
+
+@dataclass(frozen=True)
+class ArmCost:
+    """Seconds of this machine that an arm costs beside the training on real pairs; nan where it is not known.
+
+    Attributes:
+        generators: Training of the generators that its pairs come from, and the fit of their palettes.
+        pairs: Production of its pairs.
+        training: Mean training of its segmenter beyond that of the arm "real", at least 0.
+    """
+
+    generators: float
+    pairs: float
+    training: float
+
+
+@dataclass(frozen=True)
+class WorstPair:
+    """A generated pair of which the reference segmenter sees the least as its layout says.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        label: uint8 [H, W], the layout that it was made for.
+        prediction: uint8 [H, W], the reference segmenter's.
+        agreement: Share of labelled pixels that agree.
+        row: Its number in the shards.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+    agreement: float
+    row: int
+
+
+@dataclass(frozen=True)
+class ChangedImage:
+    """A reported image on which an arm gains or loses much against real.
+
+    Attributes:
+        image: uint8 [H, W, 3].
+        label: uint8 [H, W], the truth.
+        real: uint8 [H, W], prediction of the arm "real".
+        arm: uint8 [H, W], prediction of the other arm.
+        difference: mIoU of this image, the arm's minus that of "real", mean over seeds.
+        name: Id of the image.
+    """
+
+    image: np.ndarray
+    label: np.ndarray
+    real: np.ndarray
+    arm: np.ndarray
+    difference: float
+    name: str
 
 
 @dataclass(frozen=True)
@@ -85,6 +150,18 @@ class ReportInputs:
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
         seed: Seed of the resampling.
+        evaluated_on: Name of the split that confusions are of.
+        blocks: int64 [N], block of consecutive frames of each of its images; None if they are independent.
+        train_pixels: Labelled pixels of each class in the training split [K]; None where they were not counted.
+        rare_ids: Class ids that the mIoU of rare classes is over.
+        treatments: Arms that the primary contrast's arm is chosen among.
+        controls: Arms that its control is chosen among.
+        pairs: Kind -> number of generated pairs that arms were trained with.
+        costs: Arm -> what it costs, of arms that add generated pairs to real labels.
+        hourly_price: Price of an hour of this machine, or None.
+        smallest_gain: Gain in mIoU below which generated pairs are not worth their trouble.
+        worst_pairs: Kind -> generated pairs that look least like their layouts, the worst first.
+        changed_images: Images with the largest gain of the primary contrast's arm, then those with the largest loss.
     """
 
     dataset: Mapping[str, Any]
@@ -107,3 +184,15 @@ class ReportInputs:
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
+    evaluated_on: str = "validation"
+    blocks: np.ndarray | None = None
+    train_pixels: np.ndarray | None = None
+    rare_ids: Sequence[int] = ()
+    treatments: Sequence[str] = ()
+    controls: Sequence[str] = ()
+    pairs: Mapping[str, int] = field(default_factory=dict)
+    costs: Mapping[str, ArmCost] = field(default_factory=dict)
+    hourly_price: float | None = None
+    smallest_gain: float = 0.01
+    worst_pairs: Mapping[str, Sequence[WorstPair]] = field(default_factory=dict)
+    changed_images: Sequence[ChangedImage] = ()

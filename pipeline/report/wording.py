@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from scenepalette.evaluation.registry import rows_of_report
-from scenepalette.pipeline.report.results import REAL_ARM
+from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
 from scenepalette.training.monitor import COLLAPSES, SAME_PICTURE
 
 NO_VALUE = "\N{EN DASH}"
@@ -19,6 +19,11 @@ ROUNDING = 1e-12  # of double precision, with room
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05
+ONE_SEED = "on these images; seed unknown"
+# Blocks of frames below which an interval says little of other images.
+FEW_BLOCKS = 10
+# Pixels of a class in an image that shows it, below which it is lost where features are coarse: 12 x 12.
+SMALL_OBJECT = 144
 MEASURES = {
     "layout_diversity": "layouts of different samples differ {:.0%} as much as real ones",
     "layout_noise_diversity": "noise alone changes {:.0%} of what real layouts differ in",
@@ -32,19 +37,48 @@ def percent(fraction: float | None) -> str:
     return NO_VALUE if fraction is None else f"{100 * fraction:.1f}"
 
 
-def points(fraction: float | None) -> str:
-    """A difference in percentage points with its sign and a true minus: 0.0123 -> "+1.2"."""
+def points(fraction: float | None, apart_from: Sequence[float] = ()) -> str:
+    """A difference in percentage points with its sign and a true minus: 0.0123 -> "+1.2".
+
+    Args:
+        fraction: The difference.
+        apart_from: Values that it must not seem to equal, beside 0: it gets as many decimals as that takes, so that no
+            reader sees an interval reach what it leaves out.
+    """
     if fraction is None:
         return NO_VALUE
-    text = f"{100 * fraction:+.1f}"
-    return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", MINUS)
+    if abs(fraction) < ROUNDING:
+        return "0.0"
+    others = [other for other in (0.0, *apart_from) if abs(fraction - other) >= ROUNDING]
+    decimals = next(
+        digits
+        for digits in range(1, 13)
+        if all(f"{100 * fraction:+.{digits}f}" not in _both(other, digits) for other in others)
+    )
+    return f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
 
 
-def interval(estimate: Mapping[str, Any], signed: bool = False) -> str:
-    """The 95 % interval in percent: "[41.0, 45.2]"."""
-    low, high = estimate["ci95"]
-    show = points if signed else percent
-    return f"[{show(low)}, {show(high)}]"
+def _both(fraction: float, digits: int) -> tuple[str, str]:
+    """How a value is written, and the same with the other sign where it is zero."""
+    text = f"{100 * fraction:+.{digits}f}"
+    return text, text if float(text) else text.translate(str.maketrans("+-", "-+"))
+
+
+def interval(estimate: Mapping[str, Any], signed: bool = False, apart_from: Sequence[float] = ()) -> str:
+    """The 95 % interval in percent: "[41.0, 45.2]"; see `points`."""
+    low, high = (points(end, apart_from) if signed else percent(end) for end in estimate["ci95"])
+    return f"[{low}, {high}]"
+
+
+def seeds_of_contrast(count: int) -> str:
+    """How many seeds two arms share."""
+    return {0: "no seed in common", 1: "one seed"}.get(count, f"{count} paired seeds")
+
+
+def verdict_of(arm: Mapping[str, Any]) -> str:
+    """An arm's verdict with what it holds for: with one seed nobody knows what another training would have shown."""
+    text = arm["verdict"]
+    return f"{text}, {ONE_SEED}" if len(arm["seeds"]) == 1 and text != "reference" else text
 
 
 def number(value: float | None) -> str:
@@ -76,7 +110,9 @@ def arm_named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Arms set against real data: all but "real" itself and those of GAN-train, which see no real data."""
+    """Arms that add generated pairs to real labels; of reports of schema 1 all but "real" and those of GAN-train."""
+    if document["schema"] > 1:
+        return [arm for arm in document["arms"] if arm["pairs"] is not None]
     apart = {REAL_ARM, *document["gan_train_arms"].values()}
     return [arm for arm in document["arms"] if arm["name"] not in apart]
 
@@ -101,33 +137,34 @@ def headline(document: Mapping[str, Any]) -> str:
     arms = augmentation_arms(document)
     name, real = document["dataset"]["name"], percent(arm_named(document, REAL_ARM)["miou"]["mean"])
     if not arms:
-        return f"On {name}, real data alone reach mIoU {real}; no other arm was set against them."
+        return f"On {name}, real data alone reach mIoU {real}; no arm added generated pairs to them."
     gains = [arm for arm in arms if arm["verdict"] == "gains"]
     loses = sum(arm["verdict"] == "loses" for arm in arms)
     best = max(gains or arms, key=lambda arm: arm["delta_vs_real"]["mean"] or 0.0)
     delta = best["delta_vs_real"]
+    single = f" All this {ONE_SEED}." if all(len(arm["seeds"]) == 1 for arm in arms) else ""
     if len(arms) == 1:
         saying = {"gains": "gains over", "loses": "loses against"}.get(
             best["verdict"], "shows no difference that this evaluation can show from"
         )
         gain = f"{points(delta['mean'])} points of mIoU {interval(delta, signed=True)}"
-        return f"On {name}, {best['name']} {saying} real data alone: {gain}."
+        return f"On {name}, {best['name']} {saying} real data alone: {gain}.{single}"
     sentence = (
-        f"On {name}, of {len(arms)} arms set against real data alone (mIoU {real}), {len(gains)} "
-        f"{'gains' if len(gains) == 1 else 'gain'}, {loses} {'loses' if loses == 1 else 'lose'}, and for "
+        f"On {name}, of {len(arms)} arms that add generated pairs to real labels (mIoU of real alone {real}), "
+        f"{len(gains)} {'gains' if len(gains) == 1 else 'gain'}, {loses} {'loses' if loses == 1 else 'lose'}, and for "
         f"{len(arms) - len(gains) - loses} this evaluation can show no difference."
     )
     if gains:
         sentence += f" Largest gain: {best['name']}, {points(delta['mean'])} points {interval(delta, signed=True)}."
-    return sentence
+    return sentence + single
 
 
 def findings(document: Mapping[str, Any]) -> list[str]:
     """One sentence per arm, then what the generated data can do by themselves."""
     deltas = [(arm, arm["delta_vs_real"]) for arm in augmentation_arms(document)]
     sentences = [
-        f"{arm['name']}: {arm['verdict']} ({points(delta['mean'])} points of mIoU, 95 % interval "
-        f"{interval(delta, signed=True)})."
+        f"{arm['name']}: {verdict_of(arm)} ({points(delta['mean'])} points of mIoU against real, 95 % interval "
+        f"{interval(delta, signed=True)}{_adjusted(arm)})."
         for arm, delta in deltas
     ]
     real, least = arm_named(document, REAL_ARM)["miou"]["mean"], least_miou(document)
@@ -165,51 +202,69 @@ def findings(document: Mapping[str, Any]) -> list[str]:
 def cautions(document: Mapping[str, Any]) -> list[str]:
     """What to keep in mind before acting on the verdicts."""
     arms, bootstrap, aic = document["arms"], document["bootstrap"], document["palettes"]["aic"]
-    real, compared = arm_named(document, REAL_ARM), len(augmentation_arms(document))
+    real, compared = arm_named(document, REAL_ARM), len(arms) - 1
     real_images, real_classes = real["images_per_step"], real["per_class"]
     single = bootstrap["arms_with_one_seed"]
     few = [arm["name"] for arm in arms if 1 < len(arm["seeds"]) < 5]
-    unequal = [arm["name"] for arm in arms if arm["steps"] != real["steps"]]
+    unequal = [arm["name"] for arm in arms if arm["steps"] != real["steps"] and arm["name"] != LONGER_ARM]
     more = [arm["name"] for arm in arms if (arm["images_per_step"] or 0) > (real_images or math.inf)]
     iou = {name: real_classes[name]["mean"] for name in document["dataset"]["eval_classes"]}
     lost = [name for name, value in iou.items() if value is not None and value < NOT_FOUND]
+    images, split = bootstrap["images"], document["dataset"].get("evaluated_on", "validation")
+    blocks = bootstrap.get("blocks", images)
+    if blocks == 1:
+        of_images = (
+            f"All {images} {split} images are frames of one short recording: no interval shows how other images would "
+            "have come out."
+        )
+    elif blocks < images:
+        of_images = (
+            f"The {images} {split} images are frames of recordings and count as {blocks} blocks of consecutive frames. "
+            + ("So few say little of other images. " if blocks < FEW_BLOCKS else "")
+            + "Another place or day may differ more than any interval here."
+        )
+    else:
+        of_images = (
+            f"The {images} {split} images are resampled as independent of each other. Another place or day may differ "
+            "more than any interval here."
+        )
     sentences = [
         (
             single,
             f"{_subject(single, arms, 'was', 'were')} trained with one seed: the interval holds the variation over "
-            "validation images only, not that of another training run, which is often 1 to 2 points of mIoU. Train "
-            "more seeds before acting on a small difference.",
+            f"{split} images only, not that of another training run, which is often 1 to 2 points of mIoU. Train more "
+            "seeds before acting on a small difference.",
         ),
         (
             few,
             f"{_subject(few, arms, 'has', 'have')} fewer than five seeds: the variation between trainings is itself "
             "known only roughly.",
         ),
+        (True, of_images),
         (
-            True,
-            f"The {bootstrap['images']} validation images are resampled as if independent of each other; where they "
-            "are frames of the same drives, the true intervals are wider. Another place or day may differ more than "
-            "any interval here.",
-        ),
-        (
-            compared > 1,
+            document["schema"] == 1 and compared > 1,
             f"Each interval is taken alone at 95 %. Among {compared} comparisons about {0.05 * compared:.1f} would "
             "leave out zero by chance if no arm differed, and the largest of several gains is flattered by being "
             "picked.",
         ),
         (
+            document["schema"] > 1 and compared > 1,
+            f"Intervals of arms and classes are each taken alone at 95 %; verdicts are corrected for {compared} arms "
+            "(Holm), arrows and colours of classes are not: read those as hints.",
+        ),
+        (
             unequal,
-            f"Not the same training budget: {_listing(unequal)} trained for other numbers of steps than real "
+            f"Not the same training budget: {listing(unequal)} trained for other numbers of steps than real "
             f"({real['steps']}).",
         ),
         (
             more,
-            f"Steps are equal, images are not: {_listing(more)} draw a real and a generated batch per step, more "
+            f"Steps are equal, images are not: {listing(more)} draw a real and a generated batch per step, more "
             f"images than the {real_images} of real. A part of a gain may come from that alone.",
         ),
         (
             lost,
-            f"The real arm hardly finds {_listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh in mIoU "
+            f"The real arm hardly finds {listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh in mIoU "
             "as much as any other.",
         ),
         (
@@ -272,12 +327,24 @@ def training(document: Mapping[str, Any]) -> list[str]:
 
 def method(document: Mapping[str, Any]) -> str:
     """How the intervals were made."""
-    bootstrap = document["bootstrap"]
-    return (
-        "mIoU is computed over all pixels of the validation split, once per seed; its mean over seeds is given. "
+    bootstrap, split = document["bootstrap"], document["dataset"].get("evaluated_on", "validation")
+    text = (
+        f"mIoU is computed over all pixels of the {split} split, once per seed; its mean over seeds is given. "
         f"Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the "
-        f"{bootstrap['images']} images, the same ones for all arms, and of the seeds of each arm. An arm gains or "
-        "loses only where the interval of its difference from real leaves out zero."
+    )
+    if document["schema"] == 1:
+        return text + (
+            f"{bootstrap['images']} images, the same ones for all arms, and of the seeds of each arm. An arm gains or "
+            "loses only where the interval of its difference from real leaves out zero."
+        )
+    blocks = bootstrap["blocks"]
+    units = f"{blocks} blocks of consecutive frames" if blocks < bootstrap["images"] else f"{blocks} images"
+    return text + (
+        f"{units}, the same ones for all arms, and of the seeds, drawn in pairs where arms have the same; "
+        "they are widened for how few of these there are. An arm "
+        "gains or loses only where the interval of its difference from real leaves out zero and the p-value, adjusted "
+        "for the number of arms by Holm's procedure, is below 0.05. The primary contrast was named before the run and "
+        "is not adjusted."
     )
 
 
@@ -285,10 +352,20 @@ def _subject(names: Sequence[str], arms: Sequence[Any], one: str, many: str) -> 
     """Arms as the subject of a sentence: "Every arm was", "syn was", "real and syn were"."""
     if len(names) == len(arms):
         return f"Every arm {one}"
-    return f"{_listing(names)} {one if len(names) == 1 else many}"
+    return f"{listing(names)} {one if len(names) == 1 else many}"
 
 
-def _listing(names: Sequence[str], limit: int = 8) -> str:
+def _adjusted(arm: Mapping[str, Any]) -> str:
+    """The p-value where it says other than the interval alone."""
+    low, high = arm["delta_vs_real"]["ci95"]
+    alone = low is not None and (low > 0 or high < 0)
+    if not alone or arm["verdict"] in ("gains", "loses"):
+        return ""
+    return f"; not after Holm's correction, p = {number(arm['p_adjusted'])}"
+
+
+def listing(names: Sequence[str], limit: int = 8) -> str:
+    """Names as a part of a sentence: "a, b and c"."""
     shown, others = list(names[:limit]), len(names) - limit
     if others > 0:
         return f"{', '.join(shown)} and {others} more"

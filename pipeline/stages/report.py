@@ -12,10 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
+from scenepalette.data.rare_classes import rare_classes
+from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
@@ -23,15 +27,16 @@ from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.generated import measure
-from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.miou import confusion_per_image, intersection_over_union, mean_of_defined, overlaps
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
-from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
-from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import ArmCost, ArmRun, ChangedImage, PairSample, ReportInputs, WorstPair
+from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import LEAST
 from scenepalette.pipeline.stages.images import image_model
@@ -50,8 +55,10 @@ from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
 
-VERSION = 1
+VERSION = 2
 SHOWN_PAIRS = 8
+SHOWN_FAILURES = 3
+GENERATOR_STAGES = ("palettes", "layouts", "images", "finetuned")
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
 
@@ -82,8 +89,13 @@ class ReportUnit(Unit):
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few validation pairs."""
-        return too_few_problems("report", data.validation, LEAST)
+        """Say if there are too few validation pairs, or classes are named that there are not."""
+        names = data.train.table.names
+        return too_few_problems("report", data.validation, LEAST) + [
+            f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
+            for name in config.report.rare_classes
+            if name not in names
+        ]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
@@ -111,6 +123,7 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "command": run.command,
         "recipe": run.config.recipe,
         "seed": run.config.seed,
+        "run_dir": str(run.run_dir),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
         **run.environment(),
@@ -134,6 +147,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             confusion=read_confusion(run_dir / segmenter_name(arm, seed)),
             metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
             images_per_step=segmenters.batch_size * ((ARMS[arm].real != "none") + (ARMS[arm].synthetic is not None)),
+            kind=added_kind(arm),
         )
         for arm in segmenters.arms
         for seed in segmenters.seeds
@@ -188,6 +202,9 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
+    reported, count_train = validation, pixels_of_classes(train)
+    treatments, controls = config.treatments(), config.controls()
+    shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
         dataset={
             "name": train.name,
@@ -223,7 +240,131 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
+        blocks=None if DATASETS.get(config.data.name).drawn else blocks_of(reported.ids),
+        train_pixels=count_train,
+        rare_ids=(
+            sorted(train.table.names.index(name) for name in config.report.rare_classes)
+            or rare_classes(count_train / max(1, count_train.sum()), train.table.eval_ids)
+        ),
+        treatments=treatments,
+        controls=controls,
+        pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
+        costs={arm: cost_of_arm(run, arm, kind) for arm in segmenters.arms if (kind := added_kind(arm))},
+        hourly_price=config.report.hourly_price,
+        smallest_gain=config.report.smallest_gain,
+        worst_pairs={
+            kind: _worst_pairs(FirstPairs(pairs, count), gan_test[kind], real_segmenter, fabric)
+            for kind, pairs in shards.items()
+        },
+        changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
     )
+
+
+def pixels_of_classes(pairs: Pairs) -> np.ndarray:
+    """Return how many labelled pixels of each class there are, int64 [K]."""
+    counts = sum(
+        (np.bincount(np.asarray(label).reshape(-1), minlength=256) for label in pairs.labels), np.zeros(256, int)
+    )
+    return counts[: pairs.table.num_classes]
+
+
+def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
+    """Return the seconds that an arm with generated pairs cost beside the training on real pairs.
+
+    Args:
+        run: The run, all of whose units are finished.
+        arm: The arm.
+        kind: The kind of pairs that it adds.
+    """
+    units, pairs = run.run_units, f"shards/{kind}"
+    sources, found = [pairs], []
+    while sources:
+        name = sources.pop()
+        if name not in found:
+            found.append(name)
+            sources += units[name].inputs
+    made = [units[name] for name in found if units[name].stage in GENERATOR_STAGES]
+    borrowed = any(
+        read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained") or BORROWED in unit.settings
+        for unit in made
+    )
+    seeds = run.config.segmenters.seeds
+
+    def training(name: str) -> float:
+        seconds = [seconds_spent(run.run_dir, units[segmenter_name(name, seed)]) for seed in seeds]
+        return sum(seconds) / len(seconds)
+
+    return ArmCost(
+        generators=float("nan") if borrowed else sum(seconds_spent(run.run_dir, unit) for unit in made),
+        pairs=seconds_spent(run.run_dir, units[pairs]),
+        training=max(0.0, training(arm) - training("real")),
+    )
+
+
+def _predict(segmenter: nn.Module, pairs: Pairs | FirstPairs, rows: Sequence[int], fabric: Fabric) -> np.ndarray:
+    """Return the predictions of a segmenter, uint8 [rows, H, W]."""
+    images, _ = pairs.batch(list(rows))
+    segmenter.to(fabric.device).eval()
+    with torch.inference_mode(), fabric.autocast():
+        logits = segmenter(images.to(fabric.device).contiguous(memory_format=torch.channels_last))
+    return logits.argmax(dim=1).to(torch.uint8).cpu().numpy()
+
+
+def _worst_pairs(pairs: FirstPairs, confusion: np.ndarray, segmenter: nn.Module, fabric: Fabric) -> list[WorstPair]:
+    """Return the generated pairs whose images agree least with their layouts, by the reference segmenter."""
+    labelled = confusion.sum(axis=(1, 2))
+    agreement = np.trace(confusion, axis1=1, axis2=2) / np.maximum(1, labelled)
+    rows = [int(row) for row in np.argsort(agreement, kind="stable") if labelled[row] > 0][:SHOWN_FAILURES]
+    if not rows:
+        return []
+    images, labels = pairs.batch(rows)
+    shown = zip(
+        images_to_uint8(images),
+        labels.numpy().astype(np.uint8),
+        _predict(segmenter, pairs, rows, fabric),
+        rows,
+        strict=True,
+    )
+    return [WorstPair(image, label, predicted, float(agreement[row]), row) for image, label, predicted, row in shown]
+
+
+def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: Pairs) -> list[ChangedImage]:
+    """Return the reported images on which an arm gains most against real, then those on which it loses most."""
+    eval_ids = reported.table.eval_ids
+
+    def of_images(name: str) -> np.ndarray:
+        counts = np.stack([overlaps(np.asarray(run.confusion), eval_ids) for run in arms if run.name == name])
+        return mean_of_defined(mean_of_defined(intersection_over_union(counts)[..., list(eval_ids)]), axis=0)
+
+    difference = of_images(arm) - of_images("real")
+    order = [int(row) for row in np.argsort(-difference, kind="stable") if not np.isnan(difference[row])]
+    rows = [row for row in order[:SHOWN_FAILURES] if difference[row] > 0]
+    rows += [row for row in order[::-1][:SHOWN_FAILURES] if difference[row] < 0]
+    if not rows:
+        return []
+    seed = run.config.segmenters.seeds[0]
+    real, other = (
+        _predict(
+            load_segmenter(
+                run.run_dir / segmenter_name(name, seed), arm_settings(run.config.segmenters, name), reported.table
+            ),
+            reported,
+            rows,
+            run.fabric,
+        )
+        for name in ("real", arm)
+    )
+    return [
+        ChangedImage(
+            np.asarray(reported.images[row]),
+            np.asarray(reported.labels[row]),
+            real[place],
+            other[place],
+            float(difference[row]),
+            reported.ids[row],
+        )
+        for place, row in enumerate(rows)
+    ]
 
 
 def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:

@@ -269,3 +269,25 @@ def test_tensorboard_must_be_installed_and_is_no_part_of_a_result(monkeypatch: p
     monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
     (problem,) = problems_of(demo, "compute.tensorboard=true")
     assert problem.startswith("compute.tensorboard: ") and "pip install 'scenepalette[tensorboard]'" in problem
+
+
+def test_the_primary_contrast_names_arms_that_are_trained(tiny_values: dict[str, Any]) -> None:
+    config = make_config(tiny_values)
+    assert config.treatments() == ("real+syn-advent", "real+partial", "semi") and config.controls() == ("real",)
+    tiny_values["report"]["primary"] = {"treatment": ["semi"], "control": ["real"]}
+    assert make_config(tiny_values).treatments() == ("semi",)
+    tiny_values["report"]["primary"] = {
+        "treatment": ["real", "real+syn", "semi", "semi"],
+        "control": ["real+partial", "syn"],
+    }
+    with pytest.raises(ConfigError) as caught:
+        make_config(tiny_values)
+    message = str(caught.value)
+    for part in (
+        "report.primary.treatment: an entry comes twice",
+        "report.primary.treatment: 'real' adds no generated pairs to real labels",
+        "report.primary.treatment: 'real+syn' is not among segmenters.arms",
+        "report.primary.control: 'real+partial' adds generated pairs",
+        "report.primary.control: 'syn' has no real labels",
+    ):
+        assert part in message

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
+from scenepalette.pipeline.report.results import ArmCost, ArmRun, ChangedImage, PairSample, ReportInputs, WorstPair
 
 HEIGHT, WIDTH = 8, 16
 TABLE = ClassTable(
@@ -53,6 +53,23 @@ def _pair(generator: np.random.Generator, kind: str) -> PairSample:
     )
 
 
+def _labels(generator: np.random.Generator) -> np.ndarray:
+    return generator.integers(0, CLASSES, (HEIGHT, WIDTH)).astype(np.uint8)
+
+
+def _image(generator: np.random.Generator) -> np.ndarray:
+    return generator.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8)
+
+
+def _worst(generator: np.random.Generator, row: int) -> WorstPair:
+    return WorstPair(_image(generator), _labels(generator), _labels(generator), 0.25, row)
+
+
+def _changed(generator: np.random.Generator, difference: float) -> ChangedImage:
+    labels = [_labels(generator) for _ in range(3)]
+    return ChangedImage(_image(generator), *labels, difference=difference, name=f"frame_{difference}")
+
+
 @pytest.fixture
 def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
     """Build inputs; keyword arguments replace fields."""
@@ -69,8 +86,8 @@ def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
             "arms": [
                 ArmRun("real", "real pairs", 0, 100, confusion(0.7, seed=1), curve),
                 ArmRun("real", "real pairs", 1, 100, confusion(0.7, seed=2), curve),
-                ArmRun("real+full", "real and generated", 0, 100, confusion(0.9, seed=3), curve),
-                ArmRun("real+full", "real and generated", 1, 100, confusion(0.9, seed=4), curve),
+                ArmRun("real+full", "real and generated", 0, 100, confusion(0.9, seed=3), curve, kind="full"),
+                ArmRun("real+full", "real and generated", 1, 100, confusion(0.9, seed=4), curve, kind="full"),
                 ArmRun("full", "generated alone", 0, 100, confusion(0.3, seed=5)),
             ],
             "gan_train": {"full": "full"},
@@ -96,8 +113,22 @@ def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
             ],
             "class_shares": {"real": np.array([0.5, 0.3, 0.2, 0.0]), "full": np.array([0.4, 0.4, 0.1, 0.1])},
             "training_curves": {"layouts": curve},
+            "treatments": ["real+full"],
+            "controls": ["real"],
+            "pairs": {"full": 300},
+            "costs": {"real+full": ArmCost(generators=7200.0, pairs=1800.0, training=360.0)},
+            "train_pixels": np.array([1500, 700, 300, 60]),
+            "rare_ids": [2],
+            "worst_pairs": {"full": [_worst(generator, row) for row in (3, 8)]},
+            "changed_images": [_changed(generator, gain) for gain in (0.2, -0.1)],
             "durations": {"layouts": 61.5, "images": 7000.0},
-            "provenance": {"version": "0.1.0", "command": "scenepalette run demo", "seed": 7, "config": "<hash>"},
+            "provenance": {
+                "version": "0.1.0",
+                "command": "scenepalette run demo",
+                "seed": 7,
+                "config": "<hash>",
+                "run_dir": "runs/demo",
+            },
             "bootstrap_samples": 200,
             "seed": 7,
         }

@@ -1,4 +1,4 @@
-"""The document and the folder: schema 1, JSON without NaN, refusals."""
+"""The document and the folder: schema 2, JSON without NaN, refusals."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from scenepalette.evaluation.registry import METRICS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values, write_report
-from scenepalette.pipeline.report.results import ReportInputs
+from scenepalette.pipeline.report.results import ArmCost, ReportInputs
 from scenepalette.pipeline.run import Run
 
 MakeInputs = Callable[..., ReportInputs]
@@ -31,14 +31,14 @@ def _is_estimate(value: Any, seeds: int) -> bool:
     return set(value) >= {"values", "mean", "ci95"} and len(value["values"]) == seeds and len(value["ci95"]) == 2
 
 
-def test_report_json_holds_schema_1(make_inputs: MakeInputs, tmp_path: Path) -> None:
+def test_report_json_holds_schema_2(make_inputs: MakeInputs, tmp_path: Path) -> None:
     inputs = make_inputs()
     returned = write_report(tmp_path / "report", inputs)
     text = (tmp_path / "report" / "report.json").read_text(encoding="utf-8")
     document = json.loads(text, parse_constant=_refuse_constant)
     assert document == returned
 
-    assert document["schema"] == 1
+    assert document["schema"] == 2
     assert document["dataset"]["classes"] == list(inputs.table.names)
     assert document["dataset"]["eval_classes"] == list(inputs.table.names[:3])
     assert (document["dataset"]["train"], document["dataset"]["val"], document["dataset"]["size"]) == (20, 6, [8, 16])
@@ -65,6 +65,39 @@ def test_report_json_holds_schema_1(make_inputs: MakeInputs, tmp_path: Path) -> 
     assert document["bootstrap"]["samples"] == 200
     assert document["bootstrap"]["arms_with_one_seed"] == ["full"]
     assert document["provenance"]["command"] == "scenepalette run demo"
+    assert document["bootstrap"]["blocks"] == 6
+    assert document["dataset"]["rare_classes"] == ["car_<b>|x"]
+    assert document["dataset"]["train_pixels"]["sky"] == 700
+    assert document["dataset"]["train_class_shares"]["sky"] == pytest.approx(700 / 2560)
+    pairs = {arm["name"]: arm["pairs"] for arm in document["arms"]}
+    assert pairs == {"real": None, "real+full": {"kind": "full", "count": 300}, "full": None}
+    primary = document["primary"]
+    assert (primary["treatment"], primary["control"], primary["chosen_on"]) == ("real+full", "real", "nothing")
+    assert primary["miou"] == document["arms"][1]["delta_vs_real"]
+    assert document["costs"]["real+full"]["seconds"] == 9360.0
+
+
+def test_pixels_of_a_class_are_counted_in_the_images_that_show_it(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    inputs = make_inputs()
+    arms = []
+    for run in inputs.arms:
+        confusion = run.confusion.copy()
+        confusion[2:, 2, :] = 0  # two images show the third class
+        confusion[:, 2, 0] += confusion[:, 2, 2]
+        confusion[:, :, 2] = 0  # and nothing is taken for it
+        arms.append(replace(run, confusion=confusion))
+    dataset = write_report(tmp_path, replace(inputs, arms=arms))["dataset"]
+    truth = arms[0].confusion[:2, 2].sum()
+    assert dataset["pixels_per_image"]["car_<b>|x"] == pytest.approx(truth / 2)
+    assert dataset["never_predicted"] == {"road": False, "sky": False, "car_<b>|x": True, "void": False}
+
+
+def test_the_price_is_that_of_all_hours(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    document = write_report(tmp_path, make_inputs(hourly_price=1.5))
+    assert document["costs"]["real+full"]["price"] == pytest.approx(2.6 * 1.5)
+    inputs = make_inputs(costs={"real+full": ArmCost(float("nan"), 1800.0, 0.0)}, hourly_price=2.0)
+    cost = write_report(tmp_path, inputs)["costs"]["real+full"]
+    assert (cost["generators"], cost["seconds"], cost["price"]) == (None, 1800.0, 1.0)
 
 
 def test_values_agree_with_the_segmenters_own_mean_iou(make_inputs: MakeInputs, tmp_path: Path) -> None:
@@ -127,6 +160,12 @@ def test_a_run_without_the_optional_parts_still_reports(make_inputs: MakeInputs,
         class_shares={},
         durations={},
         provenance={},
+        treatments=[],
+        costs={},
+        train_pixels=None,
+        rare_ids=[],
+        worst_pairs={},
+        changed_images=[],
     )
     inputs = replace(inputs, arms=[replace(run, metrics_path=None) for run in inputs.arms if run.name == "real"])
     document = write_report(tmp_path, inputs)

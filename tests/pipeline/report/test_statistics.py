@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from scipy import stats
 
+import scenepalette.evaluation.contrasts as contrasts
 import scenepalette.pipeline.report.statistics as statistics
 from scenepalette.common.randomness import numpy_generator
+from scenepalette.evaluation.contrasts import holm
 from scenepalette.evaluation.miou import intersection_over_union
 from scenepalette.pipeline.report.results import ArmRun
-from scenepalette.pipeline.report.statistics import Difference, compare_arms, estimate_miou, verdict
+from scenepalette.pipeline.report.statistics import (
+    ArmStatistics,
+    Difference,
+    compare,
+    compare_arms,
+    estimate_miou,
+    verdict,
+)
 
 CLASSES = 3
 EVAL_IDS = (0, 2)
@@ -56,43 +68,212 @@ def test_iou_equals_a_count_by_cells_and_is_nan_for_an_absent_class() -> None:
     assert iou[0] > everything[0]
 
 
-def test_intervals_equal_a_loop_that_resamples_whole_confusions() -> None:
-    samples, seed, images = 60, 5, 7
-    arms = {"real": [_confusion(1), _confusion(2), _confusion(3)], "other": [_confusion(4), _confusion(5)]}
-    runs = [_run(name, index, each) for name, group in arms.items() for index, each in enumerate(group)]
-    measured = {arm.name: arm for arm in compare_arms(runs, EVAL_IDS, samples, seed)}
+def _loop_value(confusions: list[np.ndarray], images: list[int]) -> float:
+    """Mean over runs of the mIoU of some images, each as often as it is named."""
+    values = []
+    for confusion in confusions:
+        total = np.zeros((CLASSES, CLASSES), dtype=np.int64)
+        for image in images:
+            total += confusion[image]
+        values.append(_loop_miou(total))
+    return float(np.mean(values))
 
-    weights = numpy_generator(seed, "report", "images").multinomial(images, [1 / images] * images, size=samples)
-    values: dict[str, list[float]] = {}
-    for name, group in arms.items():
-        draws = numpy_generator(seed, "report", "seeds", name).integers(len(group), size=(samples, len(group) - 1))
-        values[name] = []
-        for sample in range(samples):
-            drawn = []
-            for index in draws[sample]:
-                total = np.zeros((CLASSES, CLASSES), dtype=np.int64)
-                for image in range(images):
-                    for _ in range(weights[sample, image]):
-                        total += group[index][image]
-                drawn.append(_loop_miou(total))
-            values[name].append(float(np.mean(drawn)))
 
-    for name, group in arms.items():
-        exact = [_loop_miou(each.sum(0)) for each in group]
-        arm = measured[name]
+def _welch(first: float, first_degrees: int, second: float, second_degrees: int) -> float:
+    return (first + second) ** 2 / (first**2 / first_degrees + second**2 / second_degrees)
+
+
+def _ends(samples: np.ndarray, degrees: float) -> list[float]:
+    beyond = stats.norm.sf(stats.t.ppf(0.975, degrees))
+    return [float(end) for end in np.quantile(samples, [beyond, 1 - beyond])]
+
+
+def test_intervals_equal_a_loop_over_paired_seeds_generators_and_blocks() -> None:
+    """Every level by the same draws, with whole confusions added up; the two arms have the same segmenter seeds."""
+    samples, seed, blocks = 80, 5, np.array([0, 0, 1, 1, 1, 2, 3])
+    real = {each: _confusion(each) for each in (1, 2, 3)}
+    other = {(generator, each): _confusion(10 * generator + each) for generator in (4, 5) for each in (1, 2, 3)}
+    runs = [_run("real", each, confusion) for each, confusion in real.items()]
+    runs += [
+        replace(_run("other", each, confusion), generator_seed=generator)
+        for (generator, each), confusion in other.items()
+    ]
+    arms = {arm.name: arm for arm in compare_arms(runs, EVAL_IDS, samples, seed, blocks=blocks)}
+
+    drawn_blocks = numpy_generator(seed, "report", "images").multinomial(3, [0.25] * 4, size=samples)
+    drawn_seeds = numpy_generator(seed, "report", "seeds", "1", "2", "3").integers(3, size=(samples, 2)) + 1
+    drawn_generators = numpy_generator(seed, "report", "generator seeds", "4", "5").integers(2, size=(samples, 1)) + 4
+    every = list(range(7))
+    values, seeds_alone, images_alone = {}, {}, {}
+    for sample in range(samples):
+        images = [image for image in every for _ in range(drawn_blocks[sample, blocks[image]])]
+        mine = [real[each] for each in drawn_seeds[sample]]
+        theirs = [other[generator, each] for generator in drawn_generators[sample] for each in drawn_seeds[sample]]
+        for name, drawn, whole in (("real", mine, real), ("other", theirs, other)):
+            values.setdefault(name, []).append(_loop_value(drawn, images))
+            seeds_alone.setdefault(name, []).append(_loop_value(drawn, every))
+            images_alone.setdefault(name, []).append(_loop_value(list(whole.values()), images))
+
+    def check(measured: Difference, difference: dict[str, list[float]], smallest: int) -> None:
+        columns = [np.array(difference[key]) for key in ("all", "seeds", "images")]
+        degrees = _welch(columns[1].var(), smallest - 1, columns[2].var(), 3)
+        assert [measured.low, measured.high] == pytest.approx(_ends(columns[0], degrees))
+
+    for name, group, smallest in (("real", real, 3), ("other", other, 2)):
+        arm = arms[name]
+        exact = [_loop_miou(each.sum(0)) for each in group.values()]
         np.testing.assert_allclose(arm.miou.values, exact)
         assert arm.miou.mean == pytest.approx(np.mean(exact))
-        totals = [each.sum(0) for each in group]
+        totals = [each.sum(0) for each in group.values()]
         per_class = [[_loop_iou(total, class_id) for class_id in range(CLASSES)] for total in totals]
         np.testing.assert_allclose(arm.miou_all.values, np.mean(per_class, axis=1))
         assert arm.per_class[1].mean == pytest.approx(np.mean(per_class, axis=0)[1])
         official = np.mean([arm.per_class[class_id].mean for class_id in EVAL_IDS])
         assert arm.miou.mean == pytest.approx(official)
-        np.testing.assert_allclose([arm.miou.low, arm.miou.high], np.quantile(values[name], [0.025, 0.975]))
-    difference = np.array(values["other"]) - np.array(values["real"])
-    delta = measured["other"].delta
-    np.testing.assert_allclose([delta.low, delta.high], np.quantile(difference, [0.025, 0.975]))
-    assert delta.mean == pytest.approx(measured["other"].miou.mean - measured["real"].miou.mean)
+        check(arm.miou, {"all": values[name], "seeds": seeds_alone[name], "images": images_alone[name]}, smallest)
+    parts = {"all": values, "seeds": seeds_alone, "images": images_alone}
+    differences = {key: list(np.array(part["other"]) - np.array(part["real"])) for key, part in parts.items()}
+    delta = arms["other"].delta
+    check(delta, differences, 2)
+    assert delta.mean == pytest.approx(arms["other"].miou.mean - arms["real"].miou.mean)
+
+
+def test_equal_seeds_cancel_from_a_difference_and_others_do_not() -> None:
+    """Seeds are worth ten points, the arm one: only seeds drawn in pairs show it."""
+    level = {0: 60, 1: 70, 2: 80, 3: 90}
+
+    def confusion(right: int) -> np.ndarray:
+        return np.array([[[right, 100 - right], [100 - right, right]]] * 4)
+
+    real = [_run("real", each, confusion(right)) for each, right in level.items()]
+    paired = [_run("paired", each, confusion(right + 1)) for each, right in level.items()]
+    apart = [_run("apart", each + 10, confusion(right + 1)) for each, right in level.items()]
+    _, first, second = compare_arms([*real, *paired, *apart], (0, 1), 400, 0)
+    assert first.verdict == "gains" and 0 < first.delta.low < first.delta.high < 0.03
+    assert second.delta.mean == pytest.approx(first.delta.mean)
+    assert second.delta.low < 0 < second.delta.high and second.verdict.startswith("no difference")
+
+
+def test_frames_of_a_block_are_one_observation() -> None:
+    """Twelve copies of each of four scenes: as independent images they seem to say far more than they do."""
+    scenes = _confusion(3, images=4)
+    copies, blocks = np.repeat(scenes, 12, axis=0), np.repeat(np.arange(4), 12)
+    (alone,) = compare_arms([_run("real", 0, copies)], EVAL_IDS, 400, 0)
+    (grouped,) = compare_arms([_run("real", 0, copies)], EVAL_IDS, 400, 0, blocks=blocks)
+    (scene,) = compare_arms([_run("real", 0, scenes)], EVAL_IDS, 400, 0)
+    assert (grouped.miou.low, grouped.miou.high) == pytest.approx((scene.miou.low, scene.miou.high))
+    assert grouped.miou.high - grouped.miou.low > 2 * (alone.miou.high - alone.miou.low)
+
+
+def test_one_training_on_one_block_has_no_interval() -> None:
+    runs = [_run("real", 0, _confusion(1)), _run("other", 0, _confusion(2))]
+    _, other = compare_arms(runs, EVAL_IDS, 100, 0, blocks=np.zeros(7, dtype=np.int64))
+    assert np.isnan([other.delta.low, other.delta.high, other.p_adjusted]).all()
+    assert not np.isnan(other.delta.mean) and other.verdict.startswith("no difference")
+
+
+def test_rare_classes_have_a_mean_of_their_own() -> None:
+    runs = [_run("real", 0, _confusion(1)), _run("other", 0, _confusion(2))]
+    real, other = compare_arms(runs, (0, 1, 2), 100, 0, rare_ids=(1, 2))
+    assert real.miou_rare.mean == pytest.approx(np.mean([_loop_iou(_confusion(1).sum(0), each) for each in (1, 2)]))
+    assert other.delta_rare.mean == pytest.approx(other.miou_rare.mean - real.miou_rare.mean)
+    (without,) = compare_arms(runs[:1], (0, 1, 2), 100, 0)
+    assert np.isnan(without.miou_rare.mean)
+
+
+def _with_validation(run: ArmRun, confusion: np.ndarray) -> ArmRun:
+    return replace(run, validation=confusion)
+
+
+def _graded(right: int, blocks: int = 8, seed: int = 0) -> np.ndarray:
+    """Two classes, of which about `right` of 100 pixels each are found."""
+    hits = right + np.random.default_rng(seed).integers(-3, 4, blocks)
+    return np.stack([[[hit, 100 - hit], [100 - hit, hit]] for hit in hits])
+
+
+def test_validation_chooses_the_arms_and_the_reported_images_judge_them() -> None:
+    """By the reported images it would be b against d."""
+    validation = {"real": 50, "a": 80, "b": 70, "c": 60, "d": 55}
+    reported = {"real": 50, "a": 70, "b": 90, "c": 61, "d": 68}
+    runs = [
+        _with_validation(_run(name, seed, _graded(reported[name], seed=seed)), _graded(validation[name], seed=seed))
+        for name in reported
+        for seed in range(3)
+    ]
+    found = compare(runs, (0, 1), 200, 0, treatments=("b", "a"), controls=("c", "d"))
+    assert found.primary is not None
+    assert (found.primary.treatment, found.primary.control, found.primary.chosen_on) == ("a", "c", "validation")
+    point = {arm.name: arm.miou.mean for arm in found.arms}
+    assert found.primary.miou.mean == pytest.approx(point["a"] - point["c"])
+    same = compare([replace(run, validation=None) for run in runs], (0, 1), 200, 0, treatments="ab", controls="cd")
+    assert same.primary is not None
+    assert (same.primary.treatment, same.primary.control, same.primary.chosen_on) == ("b", "d", "these images")
+
+
+def test_a_choice_on_the_reported_images_widens_the_interval() -> None:
+    confusions = {"real": 50, "a": 60, "b": 61, "c": 62}
+    runs = [
+        _run(name, seed, _graded(each, seed=100 * each + seed))
+        for name, each in confusions.items()
+        for seed in (1, 2, 3)
+    ]
+    only = compare(runs, (0, 1), 600, 0, treatments=("c",), controls=("real",)).primary
+    best = compare(runs, (0, 1), 600, 0, treatments=("a", "b", "c"), controls=("real",)).primary
+    assert only is not None and best is not None
+    assert only.chosen_on == "nothing" and best.treatment == only.treatment == "c"
+    assert best.miou.mean == only.miou.mean
+    assert best.miou.high - best.miou.low > only.miou.high - only.miou.low
+    assert best.p_value > only.p_value
+
+
+def test_the_primary_contrast_is_in_no_family() -> None:
+    runs = [
+        _run(name, seed, _graded(each, seed=seed + each))
+        for name, each in (("real", 50), ("a", 52), ("b", 53))
+        for seed in range(4)
+    ]
+    every = {arm.name: arm for arm in compare_arms(runs, (0, 1), 300, 0)}
+    fixed = compare(runs, (0, 1), 300, 0, treatments=("b",), controls=("real",))
+    assert fixed.primary is not None
+    arms = {arm.name: arm for arm in fixed.arms}
+    assert arms["a"].p_adjusted == arms["a"].p_value
+    assert fixed.primary.p_value == arms["b"].p_value == arms["b"].p_adjusted
+    family = holm([every["a"].p_value, every["b"].p_value])
+    assert [every["a"].p_adjusted, every["b"].p_adjusted] == pytest.approx(family)
+    assert compare(runs, (0, 1), 300, 0, treatments=(), controls=("real",)).primary is None
+
+
+def test_the_detectable_effect_holds_seeds_and_images() -> None:
+    """Two classes of 1000 pixels on one image each: mIoU of a and of real differ by exact amounts from seed to seed."""
+    gains = {0: 10, 1: 16, 2: 22, 3: 40}
+
+    def confusion(right: int) -> np.ndarray:
+        return np.array([[[right, 1000 - right], [1000 - right, right]]] * 3)
+
+    runs = [_run("real", each, confusion(500)) for each in gains]
+    runs += [_run("a", each, confusion(500 + more)) for each, more in gains.items()]
+    primary = compare(runs, (0, 1), 200, 0, treatments=("a",), controls=("real",)).primary
+    assert primary is not None
+    differences = [(500 + more) / (1500 - more) - 500 / 1500 for more in gains.values()]
+    assert primary.seed_deviation == pytest.approx(np.std(differences, ddof=1))
+    assert primary.other_error == pytest.approx(0.0, abs=1e-12)
+    # t of 3 degrees of freedom: 3.1824 at 0.975 and 0.9785 at 0.8.
+    expected = (3.1824 + 0.9785) * np.std(differences, ddof=1) / 2
+    assert primary.detectable == pytest.approx(expected, rel=1e-3) and primary.detectable_by_seeds == primary.detectable
+    single = compare(runs[::4], (0, 1), 200, 0, treatments=("a",), controls=("real",)).primary
+    assert single is not None and single.seeds == (0,)
+    assert np.isnan([single.detectable, single.seed_deviation]).all()
+
+
+def test_generator_seeds_are_a_source_of_chance_that_segmenter_seeds_do_not_lower() -> None:
+    runs = [_run("real", each, _graded(50, seed=each)) for each in range(3)]
+    for generator, right in ((0, 55), (1, 65)):
+        runs += [replace(_run("a", each, _graded(right, seed=each)), generator_seed=generator) for each in range(3)]
+    two = compare(runs, (0, 1), 300, 0, treatments=("a",), controls=("real",)).primary
+    one = compare(runs[:6], (0, 1), 300, 0, treatments=("a",), controls=("real",)).primary
+    assert one is not None and two is not None
+    assert two.other_error > 5 * one.other_error
+    assert two.miou.high - two.miou.low > 3 * (one.miou.high - one.miou.low)
 
 
 def test_identical_arms_differ_by_exactly_nothing() -> None:
@@ -126,10 +307,6 @@ def test_seed_variation_widens_the_interval_by_the_unbiased_variance() -> None:
     assert arm.miou.low == pytest.approx(60 / 140)
     assert arm.miou.high == pytest.approx(90 / 110)
     assert arm.miou.mean == pytest.approx((60 / 140 + 90 / 110) / 2)
-    # Draws of S - 1 seeds: the variance of the resampled mean is that of the mean itself, s^2 / S.
-    draws = statistics._seed_draws(4, 40_000, 0, "any")
-    values = np.array([0.1, 0.4, 0.5, 0.8])
-    assert np.var(values[draws].mean(axis=1)) == pytest.approx(np.var(values, ddof=1) / 4, rel=0.03)
 
 
 def test_a_class_in_one_image_is_skipped_in_resamples_without_it() -> None:
@@ -154,13 +331,18 @@ def test_a_class_that_never_occurs_is_nan_and_leaves_the_mean_alone() -> None:
     assert arms[0].miou.mean == pytest.approx(np.mean([_loop_iou(confusion.sum(0), k) for k in (0, 2)]))
 
 
+def _unadjusted(arm: ArmStatistics) -> str:
+    """All but the p-value that depends on how many arms there are; in text, where nan equals nan."""
+    return repr(replace(arm, p_adjusted=0.0))
+
+
 def test_chunks_and_other_arms_do_not_change_an_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     runs = [_run("real", 0, _confusion(1)), _run("a", 0, _confusion(2)), _run("a", 1, _confusion(3))]
     whole = compare_arms(runs, EVAL_IDS, 50, 3)
-    monkeypatch.setattr(statistics, "NUMBERS_PER_CHUNK", 300)
-    assert compare_arms(runs, EVAL_IDS, 50, 3) == whole
+    monkeypatch.setattr(contrasts, "NUMBERS_PER_CHUNK", 300)
+    assert [_unadjusted(arm) for arm in compare_arms(runs, EVAL_IDS, 50, 3)] == [_unadjusted(arm) for arm in whole]
     added = compare_arms([*runs, _run("b", 0, _confusion(4))], EVAL_IDS, 50, 3)
-    assert added[:2] == whole
+    assert [_unadjusted(arm) for arm in added[:2]] == [_unadjusted(arm) for arm in whole]
     assert [arm.name for arm in added] == ["real", "a", "b"]
 
 

@@ -12,20 +12,24 @@ import numpy as np
 import pytest
 
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.document import build_document
+from scenepalette.pipeline.report.document import build_document, compare_inputs
 from scenepalette.pipeline.report.results import ReportInputs
-from scenepalette.pipeline.report.statistics import compare_arms
 
 MakeInputs = Callable[..., ReportInputs]
 
 
 def _document(inputs: ReportInputs) -> dict[str, Any]:
-    arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
-    return build_document(inputs, arms, [])
+    return build_document(inputs, compare_inputs(inputs), [])
 
 
-def _renamed(inputs: ReportInputs, names: dict[str, str]) -> ReportInputs:
-    return replace(inputs, arms=[replace(run, name=names.get(run.name, run.name)) for run in inputs.arms])
+def _swapped(inputs: ReportInputs) -> ReportInputs:
+    """The better arm as real, and real's confusions as the arm with generated pairs."""
+    names = {"real": ("real+full", "full"), "real+full": ("real", None)}
+    arms = []
+    for run in inputs.arms:
+        name, kind = names.get(run.name, (run.name, run.kind))
+        arms.append(replace(run, name=name, kind=kind))
+    return replace(inputs, arms=arms)
 
 
 def test_a_better_arm_gains(make_inputs: MakeInputs) -> None:
@@ -36,15 +40,15 @@ def test_a_better_arm_gains(make_inputs: MakeInputs) -> None:
 
 
 def test_the_same_data_the_other_way_round_lose(make_inputs: MakeInputs) -> None:
-    document = _document(_renamed(make_inputs(), {"real": "real+full", "real+full": "real"}))
+    document = _document(_swapped(make_inputs()))
     assert "real+full loses against real data alone" in wording.headline(document)
-    assert "gains" not in " ".join(wording.findings(document))
+    assert ": gains" not in " ".join(wording.findings(document))
 
 
 def test_an_arm_equal_to_real_shows_no_difference(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     real = [run for run in inputs.arms if run.name == "real"]
-    copies = [replace(run, name="copy") for run in real]
+    copies = [replace(run, name="copy", kind="full") for run in real]
     document = _document(replace(inputs, arms=[*inputs.arms, *copies]))
     assert wording.arm_named(document, "copy")["verdict"] == "no difference that this evaluation can show"
     headline = wording.headline(document)
@@ -55,8 +59,10 @@ def test_an_arm_equal_to_real_shows_no_difference(make_inputs: MakeInputs) -> No
 def test_arms_of_gan_train_are_not_counted_against_real(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     assert [arm["name"] for arm in wording.augmentation_arms(_document(inputs))] == ["real+full"]
-    only_real = replace(inputs, arms=[run for run in inputs.arms if run.name != "real+full"])
-    assert "no other arm was set against them" in wording.headline(_document(only_real))
+    others = [replace(run, name="real-long", kind=None) if run.name == "real+full" else run for run in inputs.arms]
+    only_real = replace(inputs, arms=others, treatments=[])
+    assert wording.augmentation_arms(_document(only_real)) == []
+    assert "no arm added generated pairs" in wording.headline(_document(only_real))
 
 
 def test_weak_generated_data_are_called_weak(make_inputs: MakeInputs) -> None:
@@ -119,10 +125,68 @@ def test_cautions_name_single_seeds_unequal_budgets_and_lost_classes(make_inputs
 
 @pytest.mark.parametrize(
     ("value", "expected"),
-    [(0.0123, "+1.2"), (-0.0123, "\N{MINUS SIGN}1.2"), (0.0001, "0.0"), (-0.0001, "0.0"), (None, wording.NO_VALUE)],
+    [
+        (0.0123, "+1.2"),
+        (-0.0123, "\N{MINUS SIGN}1.2"),
+        (0.0001, "+0.01"),
+        (-0.00049, "\N{MINUS SIGN}0.05"),
+        (-0.0000012, "\N{MINUS SIGN}0.0001"),
+        (0.0, "0.0"),
+        (-1e-17, "0.0"),
+        (None, wording.NO_VALUE),
+    ],
 )
 def test_points_have_a_sign(value: float | None, expected: str) -> None:
     assert wording.points(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "threshold", "expected"),
+    [(0.0104, 0.01, "+1.04"), (0.00996, 0.01, "+0.996"), (0.01, 0.01, "+1.0"), (0.0123, 0.01, "+1.2")],
+)
+def test_points_never_seem_to_equal_what_they_differ_from(value: float, threshold: float, expected: str) -> None:
+    assert wording.points(value, (threshold,)) == expected
+
+
+def test_no_interval_of_a_gain_or_a_loss_seems_to_reach_zero() -> None:
+    for exponent in range(1, 11):
+        for sign in (1, -1):
+            ends = sorted((sign * 0.4 * 10.0**-exponent, sign * 0.05))
+            low, high = (
+                float(end.replace("\N{MINUS SIGN}", "-"))
+                for end in wording.interval({"ci95": ends}, True)[1:-1].split(", ")
+            )
+            assert low * high > 0 and (low > 0) == (sign > 0)
+
+
+def test_one_seed_holds_for_these_images_alone(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    single = _document(replace(inputs, arms=[run for run in inputs.arms if run.seed == 0]))
+    arm = wording.arm_named(single, "real+full")
+    assert wording.verdict_of(arm) == "gains, on these images; seed unknown"
+    assert "gains, on these images; seed unknown (+" in " ".join(wording.findings(single))
+    assert "on these images; seed unknown" in wording.headline(single)
+    several = _document(inputs)
+    assert wording.verdict_of(wording.arm_named(several, "real+full")) == "gains"
+    assert "seed unknown" not in wording.headline(several) + " ".join(wording.findings(several)[:1])
+
+
+def test_a_verdict_that_the_correction_takes_back_says_so(make_inputs: MakeInputs) -> None:
+    document = _document(make_inputs())
+    arm = wording.arm_named(document, "real+full")
+    arm |= {"p_adjusted": 0.061, "verdict": "no difference that this evaluation can show"}
+    assert "not after Holm's correction, p = 0.061" in wording.findings(document)[0]
+
+
+def test_blocks_are_named_in_method_and_cautions(make_inputs: MakeInputs) -> None:
+    grouped = _document(make_inputs(blocks=np.array([0, 0, 0, 1, 1, 1])))
+    assert "2 blocks of consecutive frames" in wording.method(grouped)
+    assert "count as 2 blocks of consecutive frames. So few say little" in " ".join(wording.cautions(grouped))
+    one = " ".join(wording.cautions(_document(make_inputs(blocks=np.zeros(6, dtype=np.int64)))))
+    assert "frames of one short recording" in one
+    alone = _document(make_inputs())
+    assert "resamples of the 6 images" in wording.method(alone)
+    assert "independent of each other" in " ".join(wording.cautions(alone))
 
 
 @pytest.mark.parametrize(
