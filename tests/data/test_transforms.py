@@ -82,7 +82,8 @@ def test_colours_equal_those_of_torchvision_where_nothing_is_clipped() -> None:
     draws = torch.rand(6, 8, generator=torch_generator("colours"))[:, 4:7].tolist()
     for sample, result, draw in zip(image, moved, draws, strict=True):
         expected = (sample + 1) / 2
-        for adjust, value in zip((vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation), draw):
+        adjusts = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
+        for adjust, value in zip(adjusts, draw, strict=True):
             expected = adjust(expected, 1 + 0.25 * (2 * value - 1))
         torch.testing.assert_close(result, expected * 2 - 1, atol=1e-4, rtol=0)  # its luma has four digits
 
