@@ -49,7 +49,7 @@ def class_counts(pairs: Pairs | ShardPairs | FirstPairs) -> ClassCounts:
 
 
 def median_frequency_weights(counts: ClassCounts) -> np.ndarray:
-    """Return weights of classes by median frequency balancing (Eigen & Fergus, 2015).
+    """Return weights of classes by median frequency balancing (Eigen and Fergus, 2015).
 
     The weight of a class is the median of all classes' frequencies over its own, where a frequency is a class's share
     of the labelled pixels of those images in which it occurs. It is kept within a tenth and ten times.

@@ -17,7 +17,7 @@ _BUILT_IN: dict[str, Arm] = {
     "class-mix": Arm("real pairs, half of the classes pasted from one into another", mixing="class-mix"),
 }
 # Tables show images on real layouts first: less of them is generated than of the other kinds.
-for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.name != "semi"):
+for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.layout_section is not None):
     _BUILT_IN |= _kind.arms
 DEFAULT_ARMS = tuple(
     name

@@ -13,7 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 @torch.no_grad()
 def measure_statistics(network: nn.Module, forward: Callable[[Tensor], Any], batches: Iterable[Tensor]) -> None:
-    """Replace the running statistics of a network's batch norms by those of images (Wu & Johnson, 2021, section 3).
+    """Replace the running statistics of a network's batch norms by those of images (Wu and Johnson, 2021, section 3).
 
     Averages kept in training follow the last batches, whatever they were made of: of an arm with generated pairs,
     these are not the images that it is evaluated on. As in training, each batch is normalised by its own statistics.

@@ -61,7 +61,7 @@ class SegmenterUnit(Unit):
         cls,
         config: RunConfig,
         sources: Sources,
-        name: str,
+        part: str,
         arm: str,
         seed: int,
         pairs: tuple[str, int] | None,
@@ -69,18 +69,18 @@ class SegmenterUnit(Unit):
         steps: int | None = None,
         stage: str = "segmenters",
     ) -> SegmenterUnit:
-        """Return the unit of a name; an arm's own multiple of `steps` is taken, by default of the configuration's."""
+        """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
         excluded = {"arms", "seeds", "checkpoint_every", "validation_images", *_unused_settings(ARMS[arm])}
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
         if file := weights_file(config.segmenters.encoder_weights):
-            settings["encoder_weights"] = sources.file(file, name, "encoder_weights")
+            settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
         inputs = ("data", *([pairs[0]] if pairs else []))
-        return cls(name, VERSION, settings, inputs, FILES, stage=stage, arm=arm, seed=seed, pairs=pairs, steps=steps)
+        return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
     def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:
@@ -89,7 +89,7 @@ class SegmenterUnit(Unit):
             cls.of(
                 config,
                 sources,
-                segmenter_name(arm, seed),
+                f"{arm}/seed{seed}",
                 arm,
                 seed,
                 (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
