@@ -46,7 +46,23 @@ def epoch_batch(count: int, batch_size: int, step: int, seed: int, stage: str) -
     Returns:
         int64 [batch_size]; a function of the arguments alone.
     """
-    positions = np.arange(step * batch_size, (step + 1) * batch_size)
+    return epoch_indices(count, step * batch_size, batch_size, seed, stage)
+
+
+def epoch_indices(count: int, start: int, number: int, seed: int, stage: str) -> np.ndarray:
+    """Return a piece of an endless stream of indices: epochs of random order, each index once an epoch.
+
+    Args:
+        count: Number of samples, at least 1.
+        start: Place of the first index in the stream, from 0.
+        number: Indices to return; may be larger than `count`.
+        seed: The run's seed.
+        stage: Name that tells this stream from others.
+
+    Returns:
+        int64 [number]; a function of the arguments alone.
+    """
+    positions = np.arange(start, start + number)
     epochs, offsets = positions // count, positions % count
     orders = {epoch: numpy_generator(seed, stage, "epoch", int(epoch)).permutation(count) for epoch in set(epochs)}
     return np.array([orders[epoch][offset] for epoch, offset in zip(epochs, offsets, strict=True)], dtype=np.int64)

@@ -1,16 +1,20 @@
-"""Joint augmentation of images and label maps on torchvision's v2 operations.
+"""Joint augmentation of images and label maps, a batch at a time.
 
 All randomness comes from the `torch.Generator` that is passed in; the global one is neither read nor moved.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as vision
 
 from scenepalette.data.classes import IGNORE_ID
+
+# Of the NTSC standard (1953): luma, and the two axes of chroma beside it.
+LUMA = (0.299, 0.587, 0.114)
+YIQ = (LUMA, (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 
 
 def flip_horizontally(image: Tensor, label: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -27,8 +31,8 @@ def flip_horizontally(image: Tensor, label: Tensor, generator: torch.Generator) 
     _check_pair(image, label)
     flipped = torch.rand(len(image), generator=generator) < 0.5
     return (
-        torch.where(flipped.to(image.device)[:, None, None, None], vision.horizontal_flip(image), image),
-        torch.where(flipped.to(label.device)[:, None, None], vision.horizontal_flip(label), label),
+        torch.where(flipped.to(image.device)[:, None, None, None], image.flip(-1), image),
+        torch.where(flipped.to(label.device)[:, None, None], label.flip(-1), label),
     )
 
 
@@ -78,52 +82,102 @@ class StandardAugmentation:
             Image and label of the same shapes, types and value ranges; label 255 outside the source image.
         """
         _check_pair(image, label)
-        if self.flip:
-            image, label = flip_horizontally(image, label, generator)
         # A fixed count of numbers for each sample: what one part does cannot shift another part's draws.
-        draws = torch.rand(len(image), 7, generator=generator).tolist()
-        images: list[Tensor] = []
-        labels: list[Tensor] = []
-        for sample, sample_label, draw in zip(image, label, draws, strict=True):
-            moved, moved_label = self._rescale(self._recolor(sample, draw[3:]), sample_label, draw[:3])
-            images.append(moved)
-            labels.append(moved_label)
-        return torch.stack(images), torch.stack(labels)
+        draws = torch.rand(len(image), 8, generator=generator)
+        flipped = (draws[:, 0] < 0.5) & self.flip
+        # In double precision, in which no size that anyone asks for is rounded to the wrong side.
+        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** draws[:, 1].double()
+        height, width = label.shape[1:]
+        rows = _Axis(height, factor, draws[:, 2])
+        columns = _Axis(width, factor, draws[:, 3], flipped)
+        return self._resample(self._recolor(image, draws[:, 4:]), rows, columns), _pick(label, rows, columns)
 
-    def _recolor(self, image: Tensor, draws: list[float]) -> Tensor:
-        """Jitters the colours of one image 3HW in [-1, 1]; `draws` are four numbers in [0, 1)."""
-        brightness, contrast, saturation, hue = (2 * draw - 1 for draw in draws)
-        # torchvision's colour operations are defined on [0, 1].
-        unit = (image + 1) / 2
-        if self.brightness:
-            unit = vision.adjust_brightness(unit, 1 + self.brightness * brightness)
-        if self.contrast:
-            unit = vision.adjust_contrast(unit, 1 + self.contrast * contrast)
-        if self.saturation:
-            unit = vision.adjust_saturation(unit, 1 + self.saturation * saturation)
-        if self.hue:
-            unit = vision.adjust_hue(unit, self.hue * hue)
-        return unit.clamp(0, 1) * 2 - 1
+    def _recolor(self, image: Tensor, draws: Tensor) -> Tensor:
+        """Jitters the colours of images B3HW in [-1, 1]; `draws` are B4 numbers in [0, 1).
 
-    def _rescale(self, image: Tensor, label: Tensor, draws: list[float]) -> tuple[Tensor, Tensor]:
-        """Scales one image 3HW with its label HW, then crops or frames both to H x W; `draws` are three numbers."""
-        height, width = label.shape
-        factor = self.scale[0] * (self.scale[1] / self.scale[0]) ** draws[0]
-        size = [max(1, round(height * factor)), max(1, round(width * factor))]
-        image = vision.resize(image, size, v2.InterpolationMode.BILINEAR, antialias=True)
+        Brightness multiplies colours in [0, 1], contrast moves them from or to the image's mean grey, saturation from
+        or to each pixel's grey, and hue turns them about the axis of greys, which keeps a pixel's luma. All four are
+        linear in the colour, and so one matrix and one summand for each image.
+        """
+        brightness, contrast, saturation, hue = (2 * draws.to(image) - 1).unbind(1)
+        light = 1 + self.brightness * brightness
+        contrast = 1 + self.contrast * contrast
+        saturation = (1 + self.saturation * saturation)[:, None, None]
+        luma = torch.tensor(LUMA).to(image)
+        grey = luma.expand(3, 3)  # a colour to its grey
+        turn = _hue_rotation(2 * math.pi * self.hue * hue)
+        colors = turn @ (saturation * torch.eye(3).to(image) + (1 - saturation) * grey)
+        # In [-1, 1], of which 2 x - 1 makes [0, 1], a factor f of brightness also adds f - 1.
+        mean = light * (image.mean(dim=(2, 3)) @ luma + 1)
+        shift = contrast * light + (1 - contrast) * mean - 1
+        matrix = (contrast * light)[:, None, None] * colors
+        flat = torch.baddbmm(shift[:, None, None], matrix, image.flatten(2))
+        return flat.clamp_(-1, 1).view_as(image)
+
+    def _resample(self, image: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+        """Scales, crops, frames and mirrors images B3HW: a matrix for the rows, one for the columns."""
+        across = image @ columns.weights().to(image).mT[:, None]
         # The filter's weights sum to 1 only within rounding.
-        image = image.clamp(-1, 1)
-        label = vision.resize(label[None], size, v2.InterpolationMode.NEAREST_EXACT)[0]
-        # Each side has its own spare room, because rounding may leave one side larger and the other not.
-        room = (height - size[0], width - size[1])
-        top, left = (int(draw * (abs(spare) + 1)) for draw, spare in zip(draws[1:], room, strict=True))
-        if room[0] < 0:
-            image, label = image[:, top : top + height], label[top : top + height]
-        if room[1] < 0:
-            image, label = image[:, :, left : left + width], label[:, left : left + width]
-        above, before = (top if room[0] > 0 else 0), (left if room[1] > 0 else 0)
-        frame = [before, above, max(room[1], 0) - before, max(room[0], 0) - above]
-        return vision.pad(image, frame, fill=0), vision.pad(label[None], frame, fill=IGNORE_ID)[0]
+        return (rows.weights().to(image)[:, None] @ across).clamp_(-1, 1)
+
+
+class _Axis:
+    """Where the pixels along one side of each sample come from when it is scaled, then cropped or framed.
+
+    Attributes:
+        size: Pixels of the side, before and after.
+        inside: bool B x size, which new pixels show the source.
+        centres: float64 B x size, the place in the source under each new pixel's centre.
+        nearest: int64 B x size, the source pixel there.
+        reach: float64 B x 1, half the width of the filter in source pixels: wider where the side shrinks.
+    """
+
+    def __init__(self, size: int, factor: Tensor, draw: Tensor, flipped: Tensor | None = None) -> None:
+        """Places scaled sides at random.
+
+        Args:
+            size: Pixels of the side.
+            factor: B scales.
+            draw: B numbers in [0, 1): where the crop begins, or the source in its frame.
+            flipped: B, which samples are mirrored; None for none.
+        """
+        self.size = size
+        scaled = (size * factor).round().clamp(min=1).long()[:, None]
+        # Where the scaled side begins: up to its spare room before the crop, or behind the beginning of the frame.
+        room = size - scaled
+        begin = (draw.double()[:, None] * (room.abs() + 1)).long() * room.sign()
+        pixels = torch.arange(size) - begin
+        self.inside = (pixels >= 0) & (pixels < scaled)
+        self.reach = (size / scaled).clamp(min=1.0)
+        self.centres = (pixels + 0.5) * (size / scaled) - 0.5
+        # In integers, because a centre halfway between two pixels must go to the same one everywhere.
+        self.nearest = ((2 * pixels + 1) * size // (2 * scaled)).clamp(0, size - 1)
+        if flipped is not None:
+            self.centres = torch.where(flipped[:, None], size - 1 - self.centres, self.centres)
+            self.nearest = torch.where(flipped[:, None], size - 1 - self.nearest, self.nearest)
+
+    def weights(self) -> Tensor:
+        """Returns B x size x size, what each new pixel takes from each of the source: linear, antialiased, or 0."""
+        distance = (self.centres[:, :, None] - torch.arange(self.size)).abs() / self.reach[:, :, None]
+        weights = (1 - distance).clamp(min=0)
+        # A pixel outside takes nothing, whose sum is not divided by.
+        return weights / weights.sum(dim=2, keepdim=True).clamp(min=1e-9) * self.inside[:, :, None]
+
+
+def _pick(label: Tensor, rows: _Axis, columns: _Axis) -> Tensor:
+    """Scales, crops, frames and mirrors labels BHW."""
+    samples = torch.arange(len(label))[:, None, None]
+    picked = label[samples, rows.nearest[:, :, None], columns.nearest[:, None, :]]
+    inside = rows.inside[:, :, None] & columns.inside[:, None, :]
+    return picked.where(inside.to(label.device), IGNORE_ID)
+
+
+def _hue_rotation(angle: Tensor) -> Tensor:
+    """Returns B33, turns of colours about the axis of greys by B angles, along which a pixel's luma stays."""
+    to_yiq = torch.tensor(YIQ).to(angle)
+    cosine, sine, zero, one = angle.cos(), angle.sin(), torch.zeros_like(angle), torch.ones_like(angle)
+    turn = torch.stack([one, zero, zero, zero, cosine, -sine, zero, sine, cosine], dim=1).view(-1, 3, 3)
+    return to_yiq.inverse() @ turn @ to_yiq
 
 
 def _check_pair(image: Tensor, label: Tensor) -> None:

@@ -11,6 +11,10 @@ _BUILT_IN: dict[str, Arm] = {
     "real": Arm("real pairs"),
     "real-flip": Arm("real pairs, flips only", augmentation="flip"),
     "real-standard": Arm("real pairs, standard augmentation (flip, scale and crop, colour)", augmentation="standard"),
+    # What costs no generator: a generated pair has to be worth more than these.
+    "real-long": Arm("real pairs, twice the steps", steps_factor=2.0),
+    "copy-paste": Arm("real pairs, rare classes pasted from one into another", mixing="copy-paste"),
+    "class-mix": Arm("real pairs, half of the classes pasted from one into another", mixing="class-mix"),
 }
 # Tables show images on real layouts first: less of them is generated than of the other kinds.
 for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.layout_section is not None):
@@ -18,7 +22,7 @@ for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.
 DEFAULT_ARMS = tuple(
     name
     for name, arm in _BUILT_IN.items()
-    if name != "real-flip"
+    if name not in ("real-flip", "class-mix")
     and arm.adaptation != "minent"
     and (arm.synthetic is None or PAIR_KINDS[arm.synthetic].by_default)
 )
@@ -38,6 +42,8 @@ def _problem(name: str, entry: object) -> str | None:
         return f"its adaptation {entry.adaptation!r} needs real and synthetic pairs"
     if entry.real == "unlabelled" and entry.adaptation == "none":
         return "its real pairs are unlabelled, which only an adaptation has a use for"
+    if entry.mixing != "none" and entry.real != "labelled":
+        return f"its mixing {entry.mixing!r} needs real pairs with labels"
     return folder_problem(name)
 
 

@@ -350,6 +350,12 @@ class _ComparedArms(Section):
         default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed."
     )
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="Each arm is trained once per seed.")
+    validation_images: int = Field(
+        default=200,
+        ge=0,
+        description="Validation images, spread over the split, that mIoU is logged of at 60, 80 and 100 % of the "
+        "steps; 0 for none. They choose nothing.",
+    )
 
 
 class SegmentersConfig(  # pyright: ignore
@@ -357,12 +363,23 @@ class SegmentersConfig(  # pyright: ignore
         SegmenterSettings,
         "steps",
         "batch_size",
+        "schedule",
+        "synthetic_share",
+        "synthetic_fade",
+        "synthetic_weight",
+        "statistics_images",
         "architecture",
         "encoder",
         "encoder_weights",
         "decoder_channels",
+        "optimizer",
         "learning_rate",
+        "warmup",
+        "weight_decay",
         "augmentation",
+        "class_weights",
+        "mixing_probability",
+        "rare_classes",
         "adversarial_weight",
         "entropy_weight",
         "adapted_domain",
@@ -371,7 +388,7 @@ class SegmentersConfig(  # pyright: ignore
     ),
     _ComparedArms,
 ):
-    """The segmenters that are compared; every arm takes the same number of optimizer steps."""
+    """The segmenters that are compared; every arm takes the same number of images per step, all but some the steps."""
 
 
 class PrimaryConfig(Section):

@@ -214,6 +214,11 @@ def cityscapes() -> Values:
             "seeds": (0, 1, 2),
             "steps": 300 * 2975 // 16,
             "batch_size": 16,
+            # As in the papers, but for the images that an arm with generated pairs sees beyond the others.
+            "synthetic_fade": 0.0,
+            "synthetic_weight": 1.0,
+            "statistics_images": 0,
+            "warmup": 0.0,
             "encoder": "resnet50",
             "checkpoint_every": 5000,
         },

@@ -1,9 +1,13 @@
 """Training of the segmenter in every data arm, with AdvEnt, MinEnt or neither (Le Moing et al., 2021, 5.2, App. C, F).
 
 Arms: real pairs alone, synthetic pairs alone, or both (`real+syn`, `semi`, `real+partial`: they differ in the synthetic
-pairs given). With both, each step draws one real and one synthetic batch. The two run through the network as one
-concatenated batch, so batch normalisation sees both domains together: training and the running statistics used in
-evaluation then normalise alike, which they would not with one pass per domain.
+pairs given). Every arm takes `batch_size` images a step; `segmenters/schedule.py` says how many are real. Both domains
+run through the network as one batch, so batch normalisation sees them together.
+
+Statistics of batch norms are taken anew from real training images at the end, without augmentation as in evaluation,
+in every arm that learns from real labels, `real` itself included: so none owes a gain to that alone. Arms without real
+labels keep the averages of their training: GAN-train must not see a real image, and adaptation to unlabelled ones is
+left as it was published.
 
 Adaptation makes the predictions on one domain, the adapted one, look like those on the other, the reference:
 
@@ -17,8 +21,10 @@ Adaptation makes the predictions on one domain, the adapted one, look like those
 from __future__ import annotations
 
 import contextlib
+import copy
+import math
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -33,8 +39,10 @@ from torch import Tensor, nn
 from scenepalette.common.errors import ConfigError, DamagedCheckpointError, DataError
 from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
+from scenepalette.common.randomness import epoch_indices, seed_step, torch_generator
+from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.mixing import class_mix, copy_paste, rare_classes
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
@@ -48,7 +56,9 @@ from scenepalette.segmenters.advent import (
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
 from scenepalette.segmenters.model import weights_file
 from scenepalette.segmenters.registry import network_problem
+from scenepalette.segmenters.schedule import combined_loss, division_problems, images_of_step, learning_rate_factor
 from scenepalette.segmenters.settings import Domain, SegmenterSettings
+from scenepalette.segmenters.statistics import measure_statistics
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
 from scenepalette.training.loop import Training
 from scenepalette.training.settings import settings_of_result
@@ -62,20 +72,26 @@ Batch = tuple[Tensor, Tensor]
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
+VALIDATION = "validation_miou"
+# Parts of the steps after which a segmenter is validated: the last fifth tells whether more would help.
+VALIDATED = (0.6, 0.8, 1.0)
 
 
-def supervised_loss(logits: Tensor, label: Tensor) -> Tensor:
+def supervised_loss(logits: Tensor, label: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return the mean cross-entropy over labelled pixels.
 
     Args:
         logits: BKHW float32 class scores.
         label: BHW int64; pixels of `IGNORE_ID` are left out.
+        weights: K weights of pixels by their class, or None; the mean is then the weighted one.
 
     Returns:
         Scalar; 0, with zero gradients, if no pixel of the batch is labelled.
     """
-    labelled = (label != IGNORE_ID).sum().clamp(min=1)
-    return F.cross_entropy(logits, label, ignore_index=IGNORE_ID, reduction="sum") / labelled
+    labelled = label != IGNORE_ID
+    total = labelled.sum() if weights is None else weights[label.where(labelled, 0)].where(labelled, 0.0).sum()
+    entropy = F.cross_entropy(logits, label, weights, ignore_index=IGNORE_ID, reduction="sum")
+    return entropy / total.clamp(min=1 if weights is None else torch.finfo(total.dtype).tiny)
 
 
 def train_segmenter(
@@ -88,6 +104,7 @@ def train_segmenter(
     table: ClassTable,
     seed: int,
     fabric: Fabric,
+    validate: Callable[[nn.Module], float] | None = None,
     progress: Progress = NO_PROGRESS,
     tensorboard: bool = False,
 ) -> nn.Module:
@@ -95,12 +112,12 @@ def train_segmenter(
 
     On the CPU a training that was interrupted and called again ends with the very bits of an uninterrupted one: the
     randomness of a step is a function of (seed, step). Arms of equal seed start from the same weights and draw the
-    same real batches.
+    same real images in the same order, each as many as its batches take.
 
     Args:
         folder: Receives the last two checkpoints, `metrics.jsonl` and `weights.safetensors`; if the weights of this
-            very training are there already and intact, they are returned. There is no best checkpoint: no validation
-            image is looked at in training, and all arms are compared after the same number of steps.
+            very training are there already and intact, they are returned. There is no best checkpoint: whatever
+            `validate` returns, all arms are compared after their last step.
         settings: Numbers of the training.
         real: Real pairs, or None.
         synthetic: Synthetic pairs, or None.
@@ -108,6 +125,8 @@ def train_segmenter(
         table: Classes of all pairs.
         seed: The run's seed.
         fabric: One device and the precision.
+        validate: Returns the mIoU of a network, which it may move and change the mode of; called after 60, 80 and 100 %
+            of the steps. The log keeps what it returns; nothing else depends on it.
         progress: Counts steps.
         tensorboard: Whether numbers are also written for TensorBoard.
 
@@ -144,11 +163,8 @@ def train_segmenter(
             return channels_last(fabric.to_device(network)).eval()
         seed_step(seed, f"{STAGE} weights", 0)
 
-    sgd = partial(
-        torch.optim.SGD, lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
     network = build_segmenter(settings, table, settings.encoder_weights)
-    segmenter, discriminator = Trainee("segmenter", network, sgd, fabric), None
+    segmenter, discriminator = Trainee("segmenter", network, _optimizer(settings), fabric), None
     if settings.adaptation == "advent":
         seed_step(seed, f"{STAGE} discriminator weights", 0)
         adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas)
@@ -167,23 +183,43 @@ def train_segmenter(
         tensorboard=tensorboard,
     )
     augment = flip_horizontally if settings.augmentation == "flip" else StandardAugmentation()
+    # Of the labels that an arm learns from: GAN-train's weights must not tell it anything of real ones.
+    counts = _counts(settings, domains[supervised[0]])
+    weights = _class_weights(settings, counts, fabric)
+    mix = _mixing(settings, counts, table)
+    chosen: dict[str, Any] = {}
+    if weights is not None:
+        chosen["class_weights"] = dict(zip(table.names, (round(weight, 4) for weight in weights.tolist()), strict=True))
+    if settings.mixing == "copy-paste":
+        chosen["rare_classes"] = [table.names[index] for index in _rare(settings, counts, table)]
+    statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
+    validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
     segmenter.module.train()
     with contextlib.closing(_batches(domains, settings, seed, training.finished)) as batches:
         for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
-            decay = (1 - step / settings.steps) ** settings.poly_power
+            decay = learning_rate_factor(settings, step)
             images, labels = {}, {}
             for domain, pair in batch.items():
                 image, label = fabric.to_device(pair)
+                if domain == "real" and mix is not None:
+                    # Before the augmentation, which then moves what belongs together alike.
+                    image, label = mix(image, label, torch_generator(seed, STAGE, "mixing", step))
                 generator = torch_generator(seed, STAGE, "augmentation", domain, step)
                 images[domain], labels[domain] = augment(image, label, generator)
 
             # Segmenter: predict the labels of every supervised domain ...
             joined = torch.cat(list(images.values())).contiguous(memory_format=torch.channels_last)
-            outputs = segmenter.forward(joined).float().split(settings.batch_size)  # one B K H W per domain
+            numbers = {domain: len(image) for domain, image in images.items()}
+            outputs = segmenter.forward(joined).float().split(list(numbers.values()))  # n K H W per domain
             logits = dict(zip(images, outputs, strict=True))
-            losses = {f"{domain}_loss": supervised_loss(logits[domain], labels[domain]) for domain in supervised}
-            total = torch.stack(list(losses.values())).sum()
+            learned = {
+                domain: supervised_loss(logits[domain], labels[domain], weights)
+                for domain in images
+                if domain in supervised
+            }
+            losses = {f"{domain}_loss": loss for domain, loss in learned.items()}
+            total = combined_loss(learned, numbers, settings.synthetic_weight)
 
             # ... and on the adapted domain be certain, or as certain in the same places as on the reference domain.
             information: dict[str, Tensor] = {}
@@ -212,8 +248,19 @@ def train_segmenter(
                 discriminator.set_learning_rate(settings.discriminator_learning_rate * decay)
                 take_step(step, losses["discriminator_loss"], discriminator)
 
-            if training.due(settings.log_every, settings.steps):
-                training.log({"learning_rate": settings.learning_rate * decay, **values})
+            line: dict[str, Any] = {"learning_rate": settings.learning_rate * decay, **values}
+            if len(domains) > 1:
+                line["synthetic_images"] = numbers.get("synthetic", 0)
+            if training.finished == settings.steps:
+                statistics(segmenter.module)
+                line |= chosen
+            if validate is not None and training.finished in validated:
+                trained = copy.deepcopy(segmenter.module)
+                if training.finished < settings.steps:
+                    statistics(trained)
+                line[VALIDATION] = validate(trained)
+            if VALIDATION in line or training.due(settings.log_every, settings.steps):
+                training.log(line)
             if training.due(settings.checkpoint_every) and training.finished < settings.steps:
                 training.save()
             training.advance(values)
@@ -222,28 +269,108 @@ def train_segmenter(
     return segmenter.module.eval()
 
 
+def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]:
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "adamw":
+        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
+    return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
+
+
+def _counts(settings: SegmenterSettings, pairs: Pairs | ShardPairs | FirstPairs) -> ClassCounts | None:
+    """Count the pixels of each class, which reads all labels, if a setting asks for it."""
+    if settings.class_weights == "none" and (settings.mixing != "copy-paste" or settings.rare_classes):
+        return None
+    return class_counts(pairs)
+
+
+def _class_weights(settings: SegmenterSettings, counts: ClassCounts | None, fabric: Fabric) -> Tensor | None:
+    if settings.class_weights == "none" or counts is None:
+        return None
+    return torch.from_numpy(median_frequency_weights(counts)).float().to(fabric.device)
+
+
+def _rare(settings: SegmenterSettings, counts: ClassCounts | None, table: ClassTable) -> list[int]:
+    """Return the classes that copy-paste pastes."""
+    if counts is None or settings.rare_classes:
+        return [table.names.index(name) for name in settings.rare_classes]
+    return rare_classes(counts.shares, table.eval_ids)
+
+
+def _mixing(
+    settings: SegmenterSettings, counts: ClassCounts | None, table: ClassTable
+) -> Callable[[Tensor, Tensor, torch.Generator], Batch] | None:
+    """Return what mixes a batch of real images, or None."""
+    probability = settings.mixing_probability
+    if settings.mixing == "copy-paste":
+        classes = _rare(settings, counts, table)
+        return lambda image, label, generator: copy_paste(image, label, classes, probability, generator)
+    if settings.mixing == "class-mix":
+        return lambda image, label, generator: class_mix(image, label, probability, generator)
+    return None
+
+
+def _renew_statistics(
+    settings: SegmenterSettings,
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    fabric: Fabric,
+    network: nn.Module,
+) -> None:
+    """Take the statistics of batch norms from real images, spread evenly over the training split, if there are any."""
+    real = domains.get("real")
+    if real is None or not settings.statistics_images:
+        return
+    # Two at least, as a batch norm of a single vector has no variance.
+    count = max(2, min(settings.statistics_images, len(real)))
+    precision = next(network.parameters()).dtype
+    chosen = np.linspace(0, len(real) - 1, count).round().astype(np.int64)
+
+    def images() -> Iterator[Tensor]:
+        for indices in np.array_split(chosen, max(1, count // settings.batch_size)):
+            image = fabric.to_device(real.batch(indices.tolist())[0])
+            yield image.to(precision).contiguous(memory_format=torch.channels_last)
+
+    def forward(image: Tensor) -> None:
+        with fabric.autocast():
+            network(image)
+
+    measure_statistics(network, forward, images())
+
+
 def _batches(
     domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs], settings: SegmenterSettings, seed: int, first_step: int
 ) -> Generator[dict[Domain, Batch], None, None]:
-    """Yield one batch per domain for each step, reading the next step's in a thread while one is trained on.
+    """Yield the images of each step by domain, reading the next step's in a thread while one is trained on.
 
     The thread only reads and decodes: what a fabric switches for the whole process, such as the default number
     format, must not reach anything random.
     """
+    drawn: dict[Domain, int] = dict.fromkeys(domains, 0)
 
-    def read(step: int) -> dict[Domain, Batch]:
+    def numbers_of(step: int) -> dict[Domain, tuple[int, int]]:
+        """Return where the step's images begin in their domain's stream, and how many they are."""
+        numbers = {}
+        for domain, count in images_of_step(settings, domains, step).items():
+            numbers[domain] = (drawn[domain], count)
+            drawn[domain] += count
+        return numbers
+
+    def read(numbers: dict[Domain, tuple[int, int]]) -> dict[Domain, Batch]:
         batches = {}
-        for domain, pairs in domains.items():
-            indices = epoch_batch(len(pairs), settings.batch_size, step, seed, f"{STAGE} {domain}")
-            batches[domain] = pairs.batch(np.sort(indices).tolist())  # in the order of the file, which reads fastest
+        for domain, (start, count) in numbers.items():
+            indices = epoch_indices(len(domains[domain]), start, count, seed, f"{STAGE} {domain}")
+            # In the order of the file, which reads fastest.
+            batches[domain] = domains[domain].batch(np.sort(indices).tolist())
         return batches
 
+    for step in range(first_step):
+        numbers_of(step)
+
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="segmenter-batches") as reader:
-        upcoming = reader.submit(read, first_step) if first_step < settings.steps else None
+        upcoming = reader.submit(read, numbers_of(first_step)) if first_step < settings.steps else None
         for step in range(first_step, settings.steps):
             assert upcoming is not None
             batch = upcoming.result()
-            upcoming = reader.submit(read, step + 1) if step + 1 < settings.steps else None
+            upcoming = reader.submit(read, numbers_of(step + 1)) if step + 1 < settings.steps else None
             yield batch
 
 
@@ -304,6 +431,15 @@ def _check_arm(
         arm.append("Unlabelled real images are of use to 'advent' or 'minent' only; set segmenters.adaptation.")
     if not supervise_real and settings.adapted_domain == "synthetic":
         arm.append("Without real labels only the real domain can be adapted; leave segmenters.adapted_domain empty.")
+    if len(domains) == 2:
+        arm += [f"{text}." for text in division_problems(settings)]
+    if settings.mixing != "none" and not (supervise_real and "real" in domains):
+        arm.append(f"The mixing {settings.mixing!r} pastes labels of real pairs; give some, or use 'none'.")
+    arm += [
+        f"segmenters.rare_classes: unknown class {name!r}; classes are {', '.join(table.names)}."
+        for name in settings.rare_classes
+        if name not in table.names
+    ]
     if fabric.world_size > 1:
         arm.append(
             f"The fabric has {fabric.world_size} devices; a segmenter trains on one. Use one device per segmenter."

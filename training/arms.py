@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from scenepalette.training.settings import Rate
+
 Adaptation = Literal["none", "advent", "minent"]
+Mixing = Literal["none", "copy-paste", "class-mix"]
 
 
 @dataclass(frozen=True)
@@ -15,9 +18,11 @@ class Arm:
     Attributes:
         description: What the arm trains on, in a few words.
         real: How real pairs take part: with their labels, as unlabelled images, or not at all.
-        synthetic: Kind of generated pairs that take part, or None. An arm with both draws one batch of each a step.
+        synthetic: Kind of generated pairs that take part, or None. An arm with both divides its batches among them.
         adaptation: Domain adaptation between real and synthetic batches.
         augmentation: Its own choice of augmentation, or None for the one that all arms share.
+        mixing: What is pasted from real images into other real ones (`data/mixing.py`).
+        steps_factor: Its optimizer steps as a multiple of those that the arms share.
     """
 
     description: str
@@ -25,3 +30,5 @@ class Arm:
     synthetic: str | None = None
     adaptation: Adaptation = "none"
     augmentation: Literal["flip", "standard"] | None = None
+    mixing: Mixing = "none"
+    steps_factor: Rate = 1.0

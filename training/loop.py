@@ -58,8 +58,8 @@ class MetricsLog:
         self._watch = watch
         self._writer = _tensorboard_writer(path.parent / TENSORBOARD_FOLDER, finished_steps) if tensorboard else None
 
-    def write(self, step: int, **values: float | str) -> None:
-        """Append the values reached after `step` steps.
+    def write(self, step: int, **values: Any) -> None:
+        """Append the values reached after `step` steps: JSON values, of which TensorBoard gets the numbers.
 
         Raises:
             ScenepaletteError: The file cannot be written, for example because the disk is full.
@@ -78,7 +78,7 @@ class MetricsLog:
                 file.write(json.dumps(line) + "\n")
             if self._writer is not None:
                 for name, value in values.items():
-                    if not isinstance(value, str):
+                    if isinstance(value, int | float):
                         self._writer.add_scalar(name, value, step)
                 self._writer.flush()
         except OSError as error:
@@ -205,7 +205,7 @@ class Training:
         """Tell whether the finished steps are a multiple of any of these numbers of steps."""
         return any(self.finished % interval == 0 for interval in intervals)
 
-    def log(self, values: Mapping[str, float]) -> None:
+    def log(self, values: Line) -> None:
         """Write a line of the metrics log; only the first process does."""
         assert self._log is not None
         self._log.write(self.finished, **values)

@@ -193,8 +193,8 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     """Extrapolate measured steps by the configuration's step counts.
 
     A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
-    pixels and batch. An arm with two domains costs twice a step of one, AdvEnt 1.3 times. Parts without a measurement
-    are left out.
+    pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
+    without a measurement are left out.
 
     Args:
         config: The configuration.
@@ -231,16 +231,15 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
         second, count = known["segmenter"], len(config.segmenters.seeds)
         weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
         trainings = len(config.segmenters.arms) * count
-        basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} for a batch of one domain"
+        basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} each"
         estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis))
     return estimates
 
 
 def arm_weight(name: str) -> float:
-    """Return what a step of an arm costs against one on real pairs alone."""
+    """Return what the training of an arm costs against one on real pairs alone."""
     arm = ARMS[name]
-    domains = (arm.real != "none") + (arm.synthetic is not None)
-    return domains * (ADVENT if arm.adaptation == "advent" else 1.0)
+    return arm.steps_factor * (ADVENT if arm.adaptation == "advent" else 1.0)
 
 
 def _layout_levels(config: RunConfig, known: dict[str, float], section: str) -> list[float]:

@@ -13,6 +13,7 @@ import numpy as np
 from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
+from scenepalette.evaluation.convergence import converged, validation_curve
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
@@ -129,6 +130,7 @@ def build_document(
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
+        "convergence": _convergence(inputs),
         "durations": inputs.durations,
         "bootstrap": {
             "samples": inputs.bootstrap_samples,
@@ -220,6 +222,14 @@ def _pixels(inputs: ReportInputs) -> dict[str, Any]:
         },
         "never_predicted": dict(zip(names, real.sum(axis=(0, 1)) == 0, strict=True)),
     }
+
+
+def _convergence(inputs: ReportInputs) -> list[dict[str, Any]]:
+    """Whether the arm "real" was trained long enough, for each seed whose log has a validation curve."""
+    logs = [(run.seed, run.metrics_path) for run in inputs.arms if run.name == REAL_ARM and run.metrics_path]
+    curves = [(seed, validation_curve(read_metrics(path))) for seed, path in logs]
+    judged = [(seed, *converged(curve)) for seed, curve in curves if curve]
+    return [{"seed": seed, "converged": enough, "text": text} for seed, enough, text in judged]
 
 
 def _measured(metrics: Mapping[str, Any], part: str, table: ClassTable) -> dict[str, Any]:

@@ -208,6 +208,7 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
     few = [arm["name"] for arm in arms if 1 < len(arm["seeds"]) < 5]
     unequal = [arm["name"] for arm in arms if arm["steps"] != real["steps"] and arm["name"] != LONGER_ARM]
     more = [arm["name"] for arm in arms if (arm["images_per_step"] or 0) > (real_images or math.inf)]
+    short = [entry for entry in document.get("convergence", []) if not entry["converged"]]
     iou = {name: real_classes[name]["mean"] for name in document["dataset"]["eval_classes"]}
     lost = [name for name, value in iou.items() if value is not None and value < NOT_FOUND]
     images, split = bootstrap["images"], document["dataset"].get("evaluated_on", "validation")
@@ -263,6 +264,11 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
             f"images than the {real_images} of real. A part of a gain may come from that alone.",
         ),
         (
+            short,
+            f"The real arm was still improving when its training ended ({_curves(short)}). A gain over it may be one "
+            "that more steps on real images give as well: raise segmenters.steps, or compare with the arm real-long.",
+        ),
+        (
             lost,
             f"The real arm hardly finds {listing(lost)} (IoU below {percent(NOT_FOUND)}): these classes weigh in mIoU "
             "as much as any other.",
@@ -307,8 +313,11 @@ def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
 
 
 def training(document: Mapping[str, Any]) -> list[str]:
-    """One sentence or more per training of a generator: warnings first, then how much its samples differ."""
+    """One sentence or more per training of a generator, and one if the real arm was trained long enough."""
     sentences = []
+    curves = document.get("convergence", [])
+    if curves and all(entry["converged"] for entry in curves):
+        sentences.append(f"The real arm had converged ({_curves(curves)}).")
     for name, training in document.get("training", {}).items():  # reports of earlier versions have none
         for warning in training["warnings"]:
             when = f"from step {warning['first']}"
@@ -323,6 +332,10 @@ def training(document: Mapping[str, Any]) -> list[str]:
             text = "; ".join(measures)
             sentences[-1] += f" When last measured, {text}."
     return sentences
+
+
+def _curves(entries: Sequence[Mapping[str, Any]]) -> str:
+    return "; ".join(f"seed {entry['seed']}: {entry['text']}" for entry in entries)
 
 
 def method(document: Mapping[str, Any]) -> str:

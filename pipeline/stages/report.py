@@ -44,6 +44,7 @@ from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, s
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     arm_settings,
+    arm_steps,
     read_confusion,
     reference_segmenter_of,
     segmenter_name,
@@ -143,10 +144,10 @@ def measure_run(run: Workspace) -> ReportInputs:
             name=arm,
             description=ARMS[arm].description,
             seed=seed,
-            steps=segmenters.steps,
+            steps=arm_steps(segmenters.steps, arm),
             confusion=read_confusion(run_dir / segmenter_name(arm, seed)),
             metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
-            images_per_step=segmenters.batch_size * ((ARMS[arm].real != "none") + (ARMS[arm].synthetic is not None)),
+            images_per_step=segmenters.batch_size,
             kind=added_kind(arm),
         )
         for arm in segmenters.arms

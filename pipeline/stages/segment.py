@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,22 +14,27 @@ from torch import nn
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.progress import Progress
+from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import Pairs, open_array
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.units.sources import Sources
-from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
 from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, is_fetched, weights_file
+from scenepalette.segmenters.schedule import division_problems
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import size_problems, train_segmenter
+from scenepalette.training.arms import Arm
 from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import fields_of
 
-VERSION = 1
+VERSION = 2
 CONFUSION = "validation-confusion.npy"
 FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION)
 EVALUATION_BATCH = 16
@@ -64,13 +69,15 @@ class SegmenterUnit(Unit):
         steps: int | None = None,
         stage: str = "segmenters",
     ) -> SegmenterUnit:
-        """Return the unit of a name within a stage; `steps` are those of the configuration by default."""
-        settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
+        """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
+        # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
+        excluded = {"arms", "seeds", "checkpoint_every", "validation_images", *_unused_settings(ARMS[arm])}
+        settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
         if file := weights_file(config.segmenters.encoder_weights):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
-        steps = steps or config.segmenters.steps
+        steps = arm_steps(steps or config.segmenters.steps, arm)
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
         inputs = ("data", *([pairs[0]] if pairs else []))
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
@@ -99,6 +106,11 @@ class SegmenterUnit(Unit):
             for arm in dict.fromkeys(unit.arm for unit in units)
             for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
         ]
+        for unit in units:
+            arm = ARMS[unit.arm]
+            if arm.real != "none" and arm.synthetic is not None:
+                settings = replace(arm_settings(config.segmenters, unit.arm), steps=unit.steps)
+                problems += [f"{text} (arm {unit.arm})" for text in division_problems(settings)]
         settings = settings_from(config.segmenters, SegmenterSettings)
         if fetch and (settings.encoder_weights is not None or is_fetched(settings.encoder)):
             try:
@@ -109,6 +121,30 @@ class SegmenterUnit(Unit):
                     if weights_file(settings.encoder_weights)
                     else (error.problems or [error.summary])
                 )
+        return problems
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Return what is wrong with the classes that settings name, or that they need pixels of."""
+        settings, table = config.segmenters, data.train.table
+        problems = [
+            f"segmenters.rare_classes: unknown class {short(repr(name))}; classes are {', '.join(table.names)}"
+            for name in settings.rare_classes
+            if name not in table.names
+        ]
+        rare = [name for name in settings.rare_classes if name in table.names]
+        weighted = [table.names[index] for index in table.eval_ids] if settings.class_weights != "none" else []
+        if rare or weighted:
+            pixels = dict(zip(table.names, class_counts(data.train).pixels, strict=True))
+            problems += [
+                f"segmenters.{field}: {name!r} has no pixel in the training images; add some that show it, or {remedy}"
+                for field, names, remedy in (
+                    ("rare_classes", rare, "leave it out"),
+                    ("class_weights", weighted, "use none, or leave the class out of the data set's"),
+                )
+                for name in names
+                if not pixels[name]
+            ]
         return problems
 
     def make(self, run: Workspace, folder: Path) -> None:
@@ -133,6 +169,25 @@ def segmenter_name(arm: str, seed: int) -> str:
     return f"segmenters/{arm}/seed{seed}"
 
 
+def arm_steps(steps: int, arm: str) -> int:
+    """Return the optimizer steps of an arm, given those that the arms share."""
+    return max(1, round(steps * ARMS[arm].steps_factor))
+
+
+def _unused_settings(arm: Arm) -> list[str]:
+    """Return the settings that have no effect on an arm."""
+    unused = []
+    if arm.real == "none" or arm.synthetic is None:
+        unused += ["schedule", "synthetic_share", "synthetic_fade", "synthetic_weight"]
+    if arm.real != "labelled":
+        unused.append("statistics_images")
+    if arm.mixing == "none":
+        unused.append("mixing_probability")
+    if arm.mixing != "copy-paste":
+        unused.append("rare_classes")
+    return unused
+
+
 def reference_segmenter_of(config: RunConfig) -> str:
     """Return the unit of the segmenter trained on real pairs whose features and predictions measure generated ones."""
     return segmenter_name("real", config.segmenters.seeds[0])
@@ -146,9 +201,11 @@ def load_reference_segmenter(run: Workspace) -> nn.Module:
 
 def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
     """Return the numbers of an arm's training: the shared ones and what the arm names itself."""
-    choice = ARMS[arm]
+    choice, defaults = ARMS[arm], fields_of(SegmenterSettings)
     return replace(
         settings_from(config, SegmenterSettings),
+        **{name: defaults[name].default for name in _unused_settings(choice)},
+        mixing=choice.mixing,
         augmentation=choice.augmentation or config.augmentation,
         adaptation=choice.adaptation,
         # Arms without labels on real images have no choice.
@@ -176,7 +233,8 @@ def train_arm(
         arm: Name of the arm.
         config: Settings that all arms share.
         train: Real training pairs.
-        validation: Real validation pairs; they choose nothing, the last weights are evaluated.
+        validation: Real validation pairs; they choose nothing, the last weights are evaluated. mIoU on some of them
+            is logged late in the training, so that one can see whether more steps would help.
         synthetic: Generated pairs, if the arm has any.
         seed: Seed of the training.
         fabric: Device and precision.
@@ -193,6 +251,7 @@ def train_arm(
         table=train.table,
         seed=seed,
         fabric=fabric,
+        validate=_validation(validation, config.validation_images, fabric),
         progress=progress,
         tensorboard=tensorboard,
     )
@@ -200,6 +259,21 @@ def train_arm(
     buffer = io.BytesIO()
     np.save(buffer, confusion, allow_pickle=False)
     write_atomically(folder / CONFUSION, buffer.getvalue())
+
+
+def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module], float] | None:
+    """Return what measures mIoU on some pairs, spread evenly over all; None for no pairs."""
+    if not count:
+        return None
+    chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
+
+    def validate(network: nn.Module) -> float:
+        some = replace(
+            pairs, images=pairs.images[chosen], labels=pairs.labels[chosen], ids=[pairs.ids[index] for index in chosen]
+        )
+        return mean_iou(confusion_per_image(network, some, EVALUATION_BATCH, fabric), pairs.table.eval_ids)
+
+    return validate
 
 
 def read_confusion(folder: Path) -> np.ndarray:

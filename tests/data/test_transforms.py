@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as vision
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import IGNORE_ID
@@ -22,11 +24,16 @@ def _geometry_only(scale: tuple[float, float]) -> StandardAugmentation:
 
 
 def _inner(label: torch.Tensor) -> torch.Tensor:
-    """Pixels whose 5x5 neighbourhood has one label only, where interpolation cannot blend two."""
+    """Pixels whose 5x5 neighbourhood has one label only, where interpolation cannot blend two.
+
+    At the edge of a crop it can: what was cut off belongs to the neighbourhood.
+    """
     padded = torch.nn.functional.pad(label[:, None].float(), (2, 2, 2, 2), mode="replicate")
     high = torch.nn.functional.max_pool2d(padded, 5, 1)
     low = -torch.nn.functional.max_pool2d(-padded, 5, 1)
-    return (high == low)[:, 0]
+    inner = torch.zeros_like(label, dtype=torch.bool)
+    inner[:, 2:-2, 2:-2] = (high == low)[:, 0, 2:-2, 2:-2]
+    return inner
 
 
 @pytest.mark.parametrize("scale", [(0.6, 1.5), (0.6, 0.6), (1.5, 1.5), (1.0, 1.0)])
@@ -36,6 +43,60 @@ def test_image_and_label_move_together(scale: tuple[float, float]) -> None:
     inside = _inner(moved_label) & (moved_label != IGNORE_ID)
     assert inside.float().mean() > 0.05
     torch.testing.assert_close(moved[:, 0][inside], moved_label[inside] / 10, atol=1e-4, rtol=0)
+
+
+def test_scaling_equals_that_of_torchvision() -> None:
+    """Each sample by itself: resized with antialiasing, then cropped or framed at the place that the numbers say."""
+    height, width, count = 40, 56, 16
+    image = torch.rand(count, 3, height, width, generator=torch_generator("noise")) * 2 - 1
+    label = torch.randint(0, 9, (count, height, width), generator=torch_generator("labels"))
+    moved, moved_label = _geometry_only((0.5, 1.6))(image, label, torch_generator("reference"))
+    draws = torch.rand(count, 8, generator=torch_generator("reference"))
+    for index, (flip, size, *places) in enumerate(draws[:, :4].double().tolist()):
+        source, source_label = image[index], label[index]
+        if flip < 0.5:
+            source, source_label = source.flip(-1), source_label.flip(-1)
+        factor = 0.5 * (1.6 / 0.5) ** size
+        scaled = [round(height * factor), round(width * factor)]
+        resized = vision.resize(source, scaled, v2.InterpolationMode.BILINEAR, antialias=True)
+        resized_label = vision.resize(source_label[None], scaled, v2.InterpolationMode.NEAREST_EXACT)
+        spare = [height - scaled[0], width - scaled[1]]
+        top, left = (int(place * (abs(room) + 1)) for place, room in zip(places, spare, strict=True))
+        if factor > 1:
+            expected = resized[:, top : top + height, left : left + width]
+            expected_label = resized_label[:, top : top + height, left : left + width]
+        else:
+            frame = [left, top, spare[1] - left, spare[0] - top]
+            expected = vision.pad(resized, frame, fill=0)
+            expected_label = vision.pad(resized_label, frame, fill=IGNORE_ID)
+        torch.testing.assert_close(moved[index], expected, atol=2e-5, rtol=0)
+        assert torch.equal(moved_label[index], expected_label[0])
+
+
+def test_colours_equal_those_of_torchvision_where_nothing_is_clipped() -> None:
+    image = torch.rand(6, 3, 8, 10, generator=torch_generator("pale")) * 0.2 - 0.1
+    label = torch.zeros(6, 8, 10, dtype=torch.int64)
+    augment = StandardAugmentation(scale=(1, 1), hue=0, flip=False)
+    moved, _ = augment(image, label, torch_generator("colours"))
+    draws = torch.rand(6, 8, generator=torch_generator("colours"))[:, 4:7].tolist()
+    for sample, result, draw in zip(image, moved, draws, strict=True):
+        expected = (sample + 1) / 2
+        adjusts = (vision.adjust_brightness, vision.adjust_contrast, vision.adjust_saturation)
+        for adjust, value in zip(adjusts, draw, strict=True):
+            expected = adjust(expected, 1 + 0.25 * (2 * value - 1))
+        torch.testing.assert_close(result, expected * 2 - 1, atol=1e-4, rtol=0)  # its luma has four digits
+
+
+def test_hue_keeps_greys_and_luma() -> None:
+    image = torch.rand(5, 3, 8, 10, generator=torch_generator("pale")) * 0.2 - 0.1
+    image[:, :, 0] = image[:, :1, 0]
+    label = torch.zeros(5, 8, 10, dtype=torch.int64)
+    augment = StandardAugmentation(scale=(1, 1), brightness=0, contrast=0, saturation=0, hue=0.5, flip=False)
+    moved, _ = augment(image, label, torch_generator("hue"))
+    luma = torch.tensor([0.299, 0.587, 0.114])
+    torch.testing.assert_close(moved[:, :, 0], image[:, :, 0], atol=1e-4, rtol=0)
+    torch.testing.assert_close(torch.einsum("bchw,c", moved, luma), torch.einsum("bchw,c", image, luma))
+    assert (moved - image)[:, :, 1:].abs().mean() > 0.02
 
 
 def test_half_a_pixel_of_misalignment_would_show() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,6 +22,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.segmenters import train as train_module
 from scenepalette.segmenters.loading import load_segmenter
+from scenepalette.segmenters.schedule import learning_rate_factor
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import supervised_loss, train_segmenter
 from scenepalette.training.fabric import make_fabric
@@ -31,7 +33,10 @@ MakeSettings = Callable[..., SegmenterSettings]
 
 # Losses of ten steps, recorded once: a change of the loop that is meant to change nothing leaves them as they are.
 GOLDEN = json.loads((Path(__file__).parent / "golden_losses.json").read_text(encoding="utf-8"))
-ARMS: dict[str, dict[str, Any]] = {"real-flip": {}, "mixed-advent": {"adaptation": "advent", "adversarial_weight": 0.1}}
+ARMS: dict[str, dict[str, Any]] = {
+    "real-flip": {},
+    "mixed-advent": {"batch_size": 4, "adaptation": "advent", "adversarial_weight": 0.1},
+}
 
 
 class StopAt:
@@ -77,8 +82,15 @@ def test_golden_losses(
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"adaptation": "advent", "augmentation": "standard"}, {"adaptation": "minent"}],
-    ids=["flip", "advent-standard", "minent"],
+    [
+        {},
+        {"adaptation": "advent", "augmentation": "standard"},
+        {"adaptation": "minent", "class_weights": "median-frequency"},
+        {"synthetic_share": 0.6, "synthetic_fade": 0.8, "optimizer": "adamw", "warmup": 0.5},
+        {"schedule": "pretrain", "synthetic_share": 0.4, "mixing": "class-mix", "statistics_images": 0},
+        {"mixing": "copy-paste", "class_weights": "median-frequency", "batch_size": 3},
+    ],
+    ids=["flip", "advent-standard", "minent-weights", "fade-adamw-warmup", "pretrain-mix", "paste-weights"],
 )
 @pytest.mark.parametrize("stop", [2, 3], ids=["at-a-checkpoint", "after-a-checkpoint"])
 def test_interrupted_training_ends_with_the_same_bits(
@@ -92,11 +104,14 @@ def test_interrupted_training_ends_with_the_same_bits(
 ) -> None:
     settings = make_settings(steps=5, checkpoint_every=2, **changes)
     synthetic = make_pairs(seed=1, brightness=40) if changes else None
+    validation = make_pairs(seed=2)
+
+    def validate(network: torch.nn.Module) -> float:
+        return mean_iou(confusion_per_image(network, validation, 4, fabric), table.eval_ids)
 
     def run(folder: Path, **options: Any) -> torch.nn.Module:
-        return train_segmenter(
-            folder, settings, real=make_pairs(), synthetic=synthetic, table=table, seed=3, fabric=fabric, **options
-        )
+        data: dict[str, Any] = {"real": make_pairs(), "synthetic": synthetic, "table": table, "fabric": fabric}
+        return train_segmenter(folder, settings, seed=3, validate=validate, **data, **options)
 
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -107,6 +122,7 @@ def test_interrupted_training_ends_with_the_same_bits(
     assert (going_on.first, going_on.done) == (2, 5)
     assert_equal_weights(whole, parts)
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
+    assert [line["step"] for line in lines(tmp_path / "whole") if "validation_miou" in line] == [3, 4, 5]
     weights = [(tmp_path / name / "weights.safetensors").read_bytes() for name in ("whole", "parts")]
     assert weights[0] == weights[1]
 
@@ -174,18 +190,109 @@ def test_folder_of_another_training_is_refused(
     train_segmenter(tmp_path, replace(settings, log_every=3), seed=0, **data)
 
 
-def test_arms_of_one_seed_share_start_and_real_batches(
+def drawn_images(
+    settings: SegmenterSettings, domains: dict[Any, Pairs], seed: int = 4, first: int = 0
+) -> list[dict[Any, list[int]]]:
+    """What each step draws of each domain: the values of the images' first pixels, which tell them apart."""
+    return [
+        {domain: sorted(images[:, 0, 0, 0].mul(1000).round().int().tolist()) for domain, (images, _) in batch.items()}
+        for batch in train_module._batches(domains, settings, seed, first)
+    ]
+
+
+def numbered(pairs: Pairs) -> Pairs:
+    """The same pairs, whose images differ in their first pixel."""
+    images = pairs.images.copy()
+    images[:, 0, 0, 0] = np.arange(len(images)) * 9
+    return replace(pairs, images=images)
+
+
+def test_arms_of_one_seed_draw_the_same_real_images_in_the_same_order(
+    make_pairs: MakePairs, make_settings: MakeSettings
+) -> None:
+    """Images of a step are in the order of the file; images of several steps are those of the stream so far."""
+    real, settings = numbered(make_pairs(count=7)), make_settings(steps=6, batch_size=4, synthetic_fade=0.0)
+    alone = [step["real"] for step in drawn_images(settings, {"real": real})]
+    mixed = [step["real"] for step in drawn_images(settings, {"real": real, "synthetic": make_pairs(seed=1)})]
+    assert [len(step) for step in mixed] == [2] * 6
+    for steps in (1, 2, 3):
+        assert sorted(itertools.chain(*alone[:steps])) == sorted(itertools.chain(*mixed[: 2 * steps]))
+    later = drawn_images(settings, {"real": real, "synthetic": make_pairs(seed=1)}, first=3)
+    assert [step["real"] for step in later] == mixed[3:]
+
+
+@pytest.mark.parametrize("schedule", ["mixed", "pretrain"])
+@pytest.mark.parametrize("arm", ["real", "synthetic", "both", "adapted"])
+def test_every_arm_takes_equally_many_images(
+    arm: str, schedule: Any, make_pairs: MakePairs, make_settings: MakeSettings
+) -> None:
+    domains: dict[Any, Pairs] = {"real": make_pairs(), "synthetic": make_pairs(seed=1)}
+    if arm in domains:
+        domains = {arm: domains[arm]}
+    adaptation: Any = "minent" if arm == "adapted" and schedule == "mixed" else "none"
+    settings = make_settings(steps=9, batch_size=5, synthetic_share=0.3, schedule=schedule, adaptation=adaptation)
+    counts = [
+        {domain: len(images) for domain, (images, _) in batch.items()}
+        for batch in train_module._batches(domains, settings, 0, 0)
+    ]
+    assert [sum(count.values()) for count in counts] == [5] * 9
+
+
+def test_the_network_is_given_as_many_images_in_every_arm(
     tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
 ) -> None:
-    batches = {}
-    for arm, synthetic in {"real": None, "mixed": make_pairs(seed=1)}.items():
-        domains: dict[Any, Pairs] = {"real": make_pairs(count=5)} | ({"synthetic": synthetic} if synthetic else {})
-        batches[arm] = list(train_module._batches(domains, make_settings(steps=6), 4, 0))
-    for alone, mixed in zip(batches["real"], batches["mixed"], strict=True):
-        torch.testing.assert_close(alone["real"], mixed["real"], rtol=0, atol=0)
-    later = list(train_module._batches({"real": make_pairs(count=5)}, make_settings(steps=6), 4, 3))
-    assert len(later) == 3
-    torch.testing.assert_close(later[0]["real"], batches["real"][3]["real"], rtol=0, atol=0)
+    settings = make_settings(steps=4, batch_size=4, statistics_images=0)
+    data: dict[str, Any] = {"table": table, "seed": 0, "fabric": fabric}
+    for name, pairs in {
+        "real": {"real": make_pairs(), "synthetic": None},
+        "syn": {"real": None, "synthetic": make_pairs(seed=1)},
+        "both": {"real": make_pairs(), "synthetic": make_pairs(seed=1)},
+    }.items():
+        with recorded_forwards() as seen:
+            train_segmenter(tmp_path / name, settings, **pairs, **data)
+        assert [len(output) for output in seen["segmenter outputs"]] == [4] * 4, name
+    assert [line["synthetic_images"] for line in lines(tmp_path / "both")] == [2, 2, 2, 2]
+
+
+def test_only_arms_with_real_labels_renew_their_statistics(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    asked: list[int] = []
+
+    class Watched(Pairs):
+        def batch(self, indices: Any) -> tuple[Tensor, Tensor]:
+            asked.append(len(indices))
+            return super().batch(indices)
+
+    pairs = make_pairs(count=6)
+    real = Watched(pairs.images, pairs.labels, pairs.ids, pairs.table, pairs.name, pairs.licence)
+    data: dict[str, Any] = {"synthetic": make_pairs(seed=1), "table": table, "seed": 0, "fabric": fabric}
+    settings = make_settings(steps=2, batch_size=2, statistics_images=5, synthetic_fade=0.0)
+    train_segmenter(tmp_path / "labelled", settings, real=real, **data)
+    assert asked == [1, 1, 3, 2]
+    asked.clear()
+    adapted = replace(settings, adaptation="minent")
+    train_segmenter(tmp_path / "unlabelled", adapted, real=real, supervise_real=False, **data)
+    assert asked == [1, 1]
+
+
+def test_statistics_of_the_trained_network_are_those_of_real_images(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    """The first batch norm stands behind one convolution, whose outputs on all images are its values."""
+    pairs = make_pairs(count=6)
+    settings = make_settings(steps=2, batch_size=4, statistics_images=100)
+    model: Any = train_segmenter(
+        tmp_path, settings, real=pairs, synthetic=make_pairs(seed=1, brightness=90), table=table, seed=0, fabric=fabric
+    )
+    inputs: list[Tensor] = []
+    handle = model.encoder.bn1.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
+    with torch.no_grad():
+        model(pairs.batch(range(6))[0])
+    handle.remove()
+    torch.testing.assert_close(model.encoder.bn1.running_mean, inputs[0].mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-5)
+    expected = inputs[0].var(dim=(0, 2, 3), correction=0)
+    torch.testing.assert_close(model.encoder.bn1.running_var, expected, rtol=1e-4, atol=1e-5)
 
 
 @contextlib.contextmanager
@@ -242,7 +349,7 @@ def test_which_domain_fools_the_discriminator(
             fabric=fabric,
         )
     probabilities = seen["segmenter outputs"][0].softmax(dim=1)
-    real, synthetic = (-probabilities * probabilities.log() / np.log(3)).split(2)
+    real, synthetic = (-probabilities * probabilities.log() / np.log(3)).split(1)
     adapted, reference = (synthetic, real) if expected == "synthetic" else (real, synthetic)
     # The segmenter asks for the reference's answer (0) on the adapted domain; then the discriminator learns 0 and 1.
     assert asked == [0.0, 0.0, 1.0]
@@ -307,6 +414,40 @@ def test_first_loss_equals_an_independent_calculation(
     assert lines(tmp_path)[0]["real_loss"] == pytest.approx(np.mean(chosen), rel=1e-5)
 
 
+def test_a_network_learns_nothing_from_what_validates_it(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    def spoil(network: torch.nn.Module) -> float:
+        for parameter in network.parameters():
+            parameter.data.zero_()
+        return 0.25
+
+    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
+    settings = make_settings(steps=5, log_every=100)
+    alone = train_segmenter(tmp_path / "alone", settings, **data)
+    validated = train_segmenter(tmp_path / "validated", settings, validate=spoil, **data)
+    assert_equal_weights(alone, validated)
+    assert [(line["step"], line["validation_miou"]) for line in lines(tmp_path / "validated")] == [
+        (3, 0.25),
+        (4, 0.25),
+        (5, 0.25),
+    ]
+
+
+def test_the_log_says_which_classes_were_weighted_and_pasted(
+    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+) -> None:
+    """One image of 32 x 48 with 2 x 5 ignored pixels: 100, 400 and 1,026 pixels of the three classes."""
+    labels = np.full(32 * 48, 2, dtype=np.uint8)
+    labels[:100], labels[100:500], labels[500:510] = 0, 1, IGNORE_ID
+    pairs = replace(make_pairs(count=1), labels=labels.reshape(1, 32, 48))
+    settings = make_settings(steps=2, mixing="copy-paste", class_weights="median-frequency")
+    train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    last = lines(tmp_path)[-1]
+    assert last["class_weights"] == {"ground": 4.0, "wall": 1.0, "sky": pytest.approx(400 / 1026, abs=1e-4)}
+    assert last["rare_classes"] == ["ground"]
+
+
 def test_learning_rate_falls_polynomially(
     tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
 ) -> None:
@@ -315,6 +456,11 @@ def test_learning_rate_falls_polynomially(
     )
     rates = [line["learning_rate"] for line in lines(tmp_path)]
     assert rates == pytest.approx([0.01, 0.01 * 0.75**0.9, 0.01 * 0.5**0.9, 0.01 * 0.25**0.9])
+    # The first two of four steps rise: by one half, and to the whole.
+    warm = make_settings(steps=4, warmup=0.5)
+    assert [learning_rate_factor(warm, step) for step in range(4)] == pytest.approx(
+        [0.5, 0.75**0.9, 0.5**0.9, 0.25**0.9]
+    )
 
 
 def test_loss_that_is_not_finite_stops_before_the_step(
@@ -349,8 +495,8 @@ def test_gradient_that_is_not_finite_stops_before_the_step(
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: steps.append(1))
     original = train_module.supervised_loss
 
-    def broken(logits: Tensor, label: Tensor) -> Tensor:
-        loss = original(logits, label)
+    def broken(*arguments: Any) -> Tensor:
+        loss = original(*arguments)
         return loss + (0 * loss).sqrt() if steps else loss  # the root of 0 has no slope
 
     monkeypatch.setattr(train_module, "supervised_loss", broken)
@@ -402,6 +548,10 @@ def test_supervised_loss() -> None:
     label[0, 0] = IGNORE_ID
     torch.testing.assert_close(supervised_loss(logits, label), F.cross_entropy(logits, label, ignore_index=IGNORE_ID))
     assert supervised_loss(logits, torch.full_like(label, IGNORE_ID)) == 0
+    weights = torch.tensor([0.5, 2.0, 4.0])
+    expected = F.cross_entropy(logits, label, weights, ignore_index=IGNORE_ID)
+    torch.testing.assert_close(supervised_loss(logits, label, weights), expected)
+    assert supervised_loss(logits, torch.full_like(label, IGNORE_ID), weights) == 0
 
 
 def test_settings_report_all_problems_at_once() -> None:
@@ -437,3 +587,11 @@ def test_arms_that_make_no_sense(
         train_segmenter(
             tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=other, seed=0, fabric=fabric
         )
+    with pytest.raises(ConfigError, match="compares two; use mixed"):
+        run(make_settings(schedule="pretrain", adaptation="minent"), make_pairs(), make_pairs(seed=1))
+    with pytest.raises(ConfigError, match=r"2 images cannot be divided so that 0\.1 of them are generated"):
+        run(make_settings(synthetic_share=0.1), make_pairs(), make_pairs(seed=1))
+    with pytest.raises(ConfigError, match="pastes labels of real pairs"):
+        run(make_settings(mixing="class-mix"), None, make_pairs(seed=1))
+    with pytest.raises(ConfigError, match="unknown class 'moon'; classes are ground, wall, sky"):
+        run(make_settings(mixing="copy-paste", rare_classes=("moon",)), make_pairs(), None)

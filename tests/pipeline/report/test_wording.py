@@ -206,6 +206,21 @@ def test_arms_that_see_more_images_a_step_are_named(make_inputs: MakeInputs) -> 
     assert "images are not" not in " ".join(wording.cautions(_document(replace(inputs, arms=equal))))
 
 
+@pytest.mark.parametrize(("end", "still"), [(0.45, True), (0.405, False)])
+def test_a_real_arm_that_still_improves_is_a_caution(
+    end: float, still: bool, make_inputs: MakeInputs, tmp_path: Path
+) -> None:
+    log = tmp_path / "real.jsonl"
+    curve = [{"step": 80, "validation_miou": 0.4, "real_loss": 1.0}, {"step": 100, "validation_miou": end}]
+    log.write_text("".join(json.dumps(line) + "\n" for line in curve))
+    inputs = make_inputs()
+    arms = [replace(run, metrics_path=log) if run.name == "real" else run for run in inputs.arms]
+    document = _document(replace(inputs, arms=arms))
+    cautions, trainings = " ".join(wording.cautions(document)), " ".join(wording.training(document))
+    assert ("The real arm was still improving when its training ended (seed 0: " in cautions) is still
+    assert ("The real arm had converged (seed 0: validation mIoU went from 40.0" in trainings) is not still
+
+
 def test_trainings_are_described_with_what_was_warned_of(make_inputs: MakeInputs, tmp_path: Path) -> None:
     fine, collapsed = tmp_path / "fine.jsonl", tmp_path / "collapsed.jsonl"
     fine.write_text('{"step": 100, "layout_diversity": 0.81, "layout_noise_diversity": 0.32}\n')

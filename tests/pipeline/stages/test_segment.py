@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from scenepalette.common.progress import NO_PROGRESS
-from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.pipeline.arms import ARMS
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
-from scenepalette.pipeline.stages.segment import CONFUSION, arm_settings, read_confusion, train_arm
+from scenepalette.pipeline.stages.segment import CONFUSION, SegmenterUnit, arm_settings, read_confusion, train_arm
+from scenepalette.pipeline.units.sources import Sources
 
 
 def test_confusions_stay_on_disk_until_they_are_asked_for(finished_run: Path) -> None:
@@ -49,3 +52,64 @@ def test_an_adapted_domain_is_for_arms_that_have_the_choice(tiny_config: RunConf
     chosen = arm_settings(config, "real+syn-minent")
     assert (chosen.adaptation, chosen.adapted_domain, chosen.entropy_weight) == ("minent", "synthetic", 0.5)
     assert arm_settings(config, "syn-minent").adapted_domain is None
+
+
+def test_gan_train_learns_nothing_from_real_pairs(finished_run: Path, tiny_config: RunConfig, tmp_path: Path) -> None:
+    train, validation, _ = read_data(finished_run / "data")
+    blank = replace(train, images=np.zeros_like(train.images), labels=np.zeros_like(train.labels))
+    config = tiny_config.segmenters.model_copy(update={"class_weights": "median-frequency"})
+    for name, pairs in (("real", train), ("blank", blank)):
+        train_arm(
+            tmp_path / name,
+            "syn",
+            config,
+            train=pairs,
+            validation=validation,
+            synthetic=FirstPairs(ShardPairs(finished_run / "shards/full"), 10),
+            seed=0,
+            fabric=Run(tiny_config, tmp_path).fabric,
+            progress=NO_PROGRESS,
+        )
+    for file in ("weights.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "real" / file).read_bytes() == (tmp_path / "blank" / file).read_bytes()
+
+
+def test_an_arm_is_identified_by_what_it_has_a_use_for(tiny_values: dict[str, Any]) -> None:
+    """Another share of generated pairs must not train `real` again, nor other rare classes any arm but copy-paste."""
+    tiny_values["segmenters"]["arms"] = ["real", "syn", "semi", "copy-paste", "real-long"]
+
+    def units(**changes: Any) -> dict[str, SegmenterUnit]:
+        config = make_config({**tiny_values, "segmenters": {**tiny_values["segmenters"], **changes}})
+        return {unit.arm: unit for unit in SegmenterUnit.of_arms(config, Sources())}
+
+    def changed(**changes: Any) -> set[str]:
+        return {arm for arm, unit in units(**changes).items() if unit.settings != units()[arm].settings}
+
+    assert changed(synthetic_share=0.4, synthetic_weight=1.0, synthetic_fade=0.0, schedule="pretrain") == {"semi"}
+    assert changed(rare_classes=["car"]) == {"copy-paste"}
+    assert changed(statistics_images=3) == {"real", "semi", "copy-paste", "real-long"}
+    assert changed(validation_images=0) == set()
+    assert [unit.steps for unit in units().values()] == [2, 2, 2, 2, 4]
+    config = make_config({**tiny_values, "segmenters": {**tiny_values["segmenters"], "synthetic_share": 0.4}})
+    assert arm_settings(config.segmenters, "real") == arm_settings(make_config(tiny_values).segmenters, "real")
+    assert arm_settings(config.segmenters, "semi").synthetic_share == 0.4
+    assert arm_settings(config.segmenters, "copy-paste").mixing == "copy-paste"
+
+
+def test_batches_and_classes_that_cannot_be_used_are_said_beforehand(
+    finished_run: Path, tiny_values: dict[str, Any]
+) -> None:
+    tiny_values["segmenters"] |= {"arms": ["real", "semi", "real+syn-advent", "copy-paste"], "schedule": "pretrain"}
+    tiny_values["segmenters"] |= {"rare_classes": ["moon", "car"], "class_weights": "median-frequency"}
+    config = make_config(tiny_values)
+    units = SegmenterUnit.of_arms(config, Sources())
+    (problem,) = SegmenterUnit.problems(units, config, fetch=False)
+    assert "use mixed, or leave out the arms with an adaptation (arm real+syn-advent)" in problem
+    data = read_data(finished_run / "data")
+    car = data.train.table.names.index("car")
+    without = data.train.labels.copy()
+    without[without == car] = 255
+    problems = SegmenterUnit.problems_of_data(units, config, data._replace(train=replace(data.train, labels=without)))
+    assert problems[0].startswith("segmenters.rare_classes: unknown class 'moon'; classes are ")
+    for field in ("rare_classes", "class_weights"):
+        assert any(text.startswith(f"segmenters.{field}: 'car' has no pixel in the training") for text in problems)
