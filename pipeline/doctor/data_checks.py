@@ -19,9 +19,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import is_within
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
-from scenepalette.pipeline.doctor.near_duplicates import (
+from scenepalette.data.similarity import (
     ADJACENT,
     NEARLY,
     SimilarPair,
@@ -30,6 +28,8 @@ from scenepalette.pipeline.doctor.near_duplicates import (
     comparable,
     similar_pairs,
 )
+from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.scan import Scan
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report import splits, wording
 from scenepalette.pipeline.report.page import (
     Block,
     Bullets,
@@ -48,8 +48,9 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Heading("Arms"),
         _arms(document, both),
         Text(wording.method(document) + note),
-        Bullets(wording.cautions(document), title="Before acting on this"),
+        Bullets([*splits.warnings(document), *wording.cautions(document)], title="Before acting on this"),
         *_figures(document, "arms"),
+        *splits.extra_blocks(document),
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "
@@ -83,8 +84,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
     return Page(
         title=f"Do generated pairs help on {dataset['name']}?",
         headline=wording.headline(document),
-        introduction=f"{dataset['train']} training and {dataset['val']} validation images, {height}x{width} (height x "
-        f"width), {len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
+        introduction=f"{splits.introduction(document)}, {height}x{width} (height x width), "
+        f"{len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
         f"source: {dataset['licence'] or 'not given'}.",
         blocks=blocks,
     )
@@ -116,7 +117,8 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
     ends = [abs(end) for arm in compared for end in arm["delta_vs_real"]["ci95"] if end is not None]
     scale = max([0.01, *ends])
     rows = []
-    for arm in document["arms"]:
+    beside = splits.validation_cells(document)
+    for arm, validation in zip(document["arms"], beside, strict=True):
         delta, style = arm["delta_vs_real"], STYLES.get(arm["verdict"], "same")
         low, high = delta["ci95"]
         against = Cell(wording.NO_VALUE)
@@ -131,12 +133,15 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
                 against,
                 Cell(NO_DIFFERENCE if style == "same" else arm["verdict"], style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
+                *validation,
                 f"{len(arm['seeds'])} x {arm['steps']}",
                 arm["description"],
             )
         )
     head = ["Arm", "mIoU, % [95 %]", "Against real, points [95 %]", "Verdict", *(["mIoU*, %"] if both else [])]
-    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=(1, 4) if both else (1,), long=1)
+    head += ["Validation mIoU, % [95 %]"] if any(beside) else []
+    numeric = (1, *range(4, len(head)))
+    return Table([*head, "Seeds x steps", "Trained on"], rows, numeric=numeric, long=1)
 
 
 def _pairs(document: Mapping[str, Any]) -> Table:
@@ -148,13 +153,10 @@ def _pairs(document: Mapping[str, Any]) -> Table:
 
 
 def _classes(document: Mapping[str, Any]) -> Table:
-    dataset, arms = document["dataset"], document["arms"]
+    dataset, arms, shares = document["dataset"], document["arms"], splits.split_of(document)["class_shares"]
     rows = []
     for name in dataset["classes"]:
-        cells: list[Cell | str] = [
-            name if name in dataset["eval_classes"] else f"{name} *",
-            percent(dataset["val_class_shares"][name]),
-        ]
+        cells: list[Cell | str] = [name if name in dataset["eval_classes"] else f"{name} *", percent(shares[name])]
         for arm in arms:
             estimate = arm["per_class"][name]
             mark = "" if arm["name"] == REAL_ARM else wording.direction(estimate["delta_vs_real"])

@@ -24,9 +24,12 @@ class ArmRun:
         description: What the arm trains on, in a few words.
         seed: Seed of this training.
         steps: Optimizer steps of this training, equal for all seeds of an arm.
-        confusion: int64 [N, K, K], pixel counts per validation image; rows are the truth, columns the prediction.
+        confusion: int64 [N, K, K], pixel counts per image of the reported split; rows are the truth, columns the
+            prediction.
         metrics_path: JSON lines with "step" and losses, or None.
         images_per_step: Images of all kinds together in one optimizer step; None where it is not known.
+        validation: The same as `confusion` of validation images, where others are reported.
+        extra_tests: The same of every extra test set, by name.
     """
 
     name: str
@@ -36,6 +39,27 @@ class ArmRun:
     confusion: np.ndarray
     metrics_path: Path | None = None
     images_per_step: int | None = None
+    validation: np.ndarray | None = None
+    extra_tests: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class EvaluatedSplit:
+    """Images that arms are evaluated on.
+
+    Attributes:
+        name: "test" or "validation", or the name of an extra test set.
+        origin: How it came about: "published", "held out", "drawn" or "extra"; None for validation.
+        ids: Sample ids.
+        recordings: Whether images may be frames of recordings, as ids tell; else they are independent.
+        warnings: What was found of it before anything was trained.
+    """
+
+    name: str
+    origin: str | None
+    ids: Sequence[str]
+    recordings: bool
+    warnings: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -71,7 +95,7 @@ class ReportInputs:
         arms: Every segmenter, in the order in which the report lists the arms.
         gan_train: Kind of generated pairs -> name of the arm trained on them alone.
         gan_test: Kind -> confusion [M, K, K] of the real segmenter on generated pairs.
-        gan_test_real: Confusion [N, K, K] of that same segmenter on the real validation split, for reference.
+        gan_test_real: Confusion [N, K, K] of that same segmenter on the reported split, for reference.
         palette_components: Components of the fitted palette mixture.
         aic: Akaike criterion of mixtures of 1, 2, ... components; empty for a sampler that has none.
         palette_kl: Kind -> KL(requested, achieved palette) in nats of each row.
@@ -87,6 +111,8 @@ class ReportInputs:
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
         seed: Seed of the resampling.
+        split: What confusions are of; None for validation images of which no more is known.
+        extra_tests: Extra test sets by name; every arm has confusions of them.
     """
 
     dataset: Mapping[str, Any]
@@ -110,6 +136,8 @@ class ReportInputs:
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
+    split: EvaluatedSplit | None = None
+    extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
 
 
 def check_inputs(inputs: ReportInputs) -> None:
@@ -132,8 +160,9 @@ def check_inputs(inputs: ReportInputs) -> None:
         if len(run.confusion) != images:
             problems.append(
                 f"{where}: evaluated on {len(run.confusion)} images, but {inputs.arms[0].name!r} on {images}; "
-                "all arms need the same validation images in the same order"
+                "all arms need the same images in the same order"
             )
+        problems += _split_problems(where, run, inputs)
         if steps.setdefault(run.name, run.steps) != run.steps:
             problems.append(
                 f"{where}: {run.steps} steps, but {steps[run.name]} with an earlier seed; train them equally"
@@ -165,6 +194,30 @@ def check_inputs(inputs: ReportInputs) -> None:
         problems.append(f"bootstrap_samples: {inputs.bootstrap_samples}, but at least 1 is required")
     if problems:
         raise DataError("The report cannot be made from these results:", problems)
+
+
+def _split_problems(where: str, run: ArmRun, inputs: ReportInputs) -> list[str]:
+    """Return what is wrong with a run's confusions of splits beside the reported one."""
+    classes, problems = inputs.table.num_classes, list[str]()
+    if run.validation is not None:
+        problems += _confusion_problems(f"{where}, validation", run.validation, classes)
+    if inputs.split is not None and len(run.confusion) != len(inputs.split.ids):
+        problems.append(
+            f"{where}: evaluated on {len(run.confusion)} images, but the {inputs.split.name} split has "
+            f"{len(inputs.split.ids)}; evaluate it anew"
+        )
+    for name, split in inputs.extra_tests.items():
+        confusion = run.extra_tests.get(name)
+        if confusion is None:
+            problems.append(f"{where}: not evaluated on the extra test set {name!r}; evaluate every arm on it")
+            continue
+        problems += _confusion_problems(f"{where}, {name}", confusion, classes)
+        if len(confusion) != len(split.ids):
+            problems.append(
+                f"{where}: evaluated on {len(confusion)} images of {name!r}, which has {len(split.ids)}; evaluate it "
+                "anew"
+            )
+    return problems
 
 
 def _confusion_problems(where: str, confusion: np.ndarray, classes: int) -> list[str]:

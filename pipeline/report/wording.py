@@ -81,6 +81,11 @@ def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [arm for arm in document["arms"] if arm["name"] not in apart]
 
 
+def split_name(document: Mapping[str, Any]) -> str:
+    """The name of the split that numbers are of; reports of earlier versions name none."""
+    return document["dataset"].get("split", {}).get("name", "validation")
+
+
 def has_excluded_classes(document: Mapping[str, Any]) -> bool:
     """Whether mIoU and mIoU* differ in what they average."""
     return len(document["dataset"]["classes"]) != len(document["dataset"]["eval_classes"])
@@ -170,7 +175,7 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
         (
             single,
             f"{_subject(single, arms, 'was', 'were')} trained with one seed: the interval holds the variation over "
-            "validation images only, not that of another training run, which is often 1 to 2 points of mIoU. Train "
+            "images only, not that of another training run, which is often 1 to 2 points of mIoU. Train "
             "more seeds before acting on a small difference.",
         ),
         (
@@ -180,9 +185,9 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
         ),
         (
             True,
-            f"The {bootstrap['images']} validation images are resampled as if independent of each other; where they "
-            "are frames of the same drives, the true intervals are wider. Another place or day may differ more than "
-            "any interval here.",
+            f"The {bootstrap['images']} {split_name(document)} images are resampled as if independent of each other; "
+            "where they are frames of the same drives, the true intervals are wider. Another place or day may differ "
+            "more than any interval here.",
         ),
         (
             compared > 1,
@@ -276,8 +281,8 @@ def method(document: Mapping[str, Any]) -> str:
     """How the intervals were made."""
     bootstrap = document["bootstrap"]
     return (
-        "mIoU is computed over all pixels of the validation split, once per seed; its mean over seeds is given. "
-        f"Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the "
+        f"mIoU is computed over all pixels of the {split_name(document)} split, once per seed; its mean over seeds is "
+        f"given. Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the "
         f"{bootstrap['images']} images, the same ones for all arms, and of the seeds of each arm. An arm gains or "
         "loses only where the interval of its difference from real leaves out zero."
     )

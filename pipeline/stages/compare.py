@@ -240,7 +240,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
     name = f"{STAGE}/report"
     settings = {
         "rows": [unit.row for unit in measured],
-        **config.report.model_dump(mode="json"),
+        **config.report.identity(),
         "inception_weights": sources.file(config.report.inception_weights, name, "inception_weights"),
         "pairs": count,
         **seed,

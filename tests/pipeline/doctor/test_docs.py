@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from scenepalette.data import similarity
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.doctor import data_checks, resources
-from scenepalette.pipeline.doctor import near_duplicates as similarity
 from scenepalette.pipeline.doctor.timing import Measured
 
 TEXT = (Path(__file__).parents[3] / "docs/doctor.md").read_text(encoding="utf-8")
