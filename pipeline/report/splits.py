@@ -16,7 +16,7 @@ from scenepalette.pipeline.report.statistics import ArmStatistics, compare_arms
 
 ORIGINS = {
     "published": "the published test split",
-    "held out": "held out of the training recordings, which no generator, palette or segmenter has seen",
+    "held out": "held out of the training split: no generator, palette or segmenter has seen it",
     "drawn": "drawn for the test alone",
     "extra": "an extra test set",
 }
