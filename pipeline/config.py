@@ -150,7 +150,7 @@ _GRIDS = [
 ]
 Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
 LARGEST_SCENES = 1_000_000
-MOST_HELD_OUT = 0.5
+MOST_HELD_OUT = 0.4
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
