@@ -65,12 +65,12 @@ def test_extra_sets_are_opened_and_compared(root: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     write_pixels(other / "val/images/a.png", random_image(1))
     write_pixels(other / "val/labels/a.png", np.zeros((6, 8), np.uint8))
-    (other / "classes.csv").write_text("name,red,green,blue\nsky,1,2,3\n")
+    (other / "classes.csv").write_text("name,red,green,blue\nsky,1,2,3\ncar,4,5,6\n")
     sets = f"report.extra_test={{night: {night}, other: {other}, gone: {tmp_path / 'gone'}}}"
     with pytest.raises(KeyError):  # a folder that is not there keeps the configuration from being run
         checks_of(root, sets)["extra test set night"]
     (tmp_path / "gone").mkdir()
     checks = checks_of(root, sets)
     assert checks["extra test set night"].status == "ok" and checks["leakage into extra test set night"].status == "ok"
-    assert "its 1 classes are not the 11" in checks["extra test set other"].summary
+    assert "its 2 classes are not the 11" in checks["extra test set other"].summary
     assert checks["extra test set gone"].status == "problem"
