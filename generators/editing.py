@@ -1,4 +1,4 @@
-"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made anew.
+"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made again.
 
 Every function is a pure function of networks, inputs and a seed. Shapes: H x W pixels, K classes.
 """
@@ -21,12 +21,7 @@ from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
-from scenepalette.generators.layouts.networks import (
-    FullLayoutGenerator,
-    PartialLayoutGenerator,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
@@ -75,12 +70,7 @@ class Painter:
 
 @torch.inference_mode()
 def palette_interpolation(
-    layout_generator: FullLayoutGenerator,
-    painter: Painter,
-    first: np.ndarray,
-    second: np.ndarray,
-    frames: int,
-    seed: int,
+    layout_generator: LayoutNetwork, painter: Painter, first: np.ndarray, second: np.ndarray, frames: int, seed: int
 ) -> list[Scene]:
     """Draw the scenes between two palettes with everything else kept (Semantic Palette, Figure 5a).
 
@@ -138,7 +128,7 @@ def resampling(
         label: uint8 [H, W] class ids without ignored pixels.
         draws: Number of images.
         seed: Chooses the draws.
-        region: bool [H, W] that is drawn anew, for example one class, or None for the whole image.
+        region: bool [H, W] that is drawn again, for example one class, or None for the whole image.
 
     Raises:
         ConfigError: The image generator takes no noise, or none that differs between regions.
@@ -167,7 +157,7 @@ def autoencoding(
     draws: int,
     seed: int,
 ) -> list[Scene]:
-    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
+    """Predict the layout of an image and paint it again: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
 
     Args:
         painter: Paints the layout.
@@ -213,7 +203,7 @@ def changed_palette(palette: np.ndarray, factors: Mapping[int, float]) -> np.nda
 
 @torch.inference_mode()
 def partial_edit(
-    layout_generator: PartialLayoutGenerator,
+    layout_generator: LayoutNetwork,
     painter: Painter,
     label: np.ndarray,
     box: EditBox,
@@ -222,7 +212,7 @@ def partial_edit(
     seed: int,
     noise: Tensor | None = None,
 ) -> list[Scene]:
-    """Make a part of a real layout anew with a changed palette (Semantic Palette, section 4.2 and Figure 1).
+    """Make a part of a real layout again, with a changed palette (Semantic Palette, section 4.2 and Figure 1).
 
     Args:
         layout_generator: A generator that edits layouts, in eval mode on the fabric's device.

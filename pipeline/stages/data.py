@@ -76,7 +76,7 @@ class DataUnit(SourceUnit):
             content := sources.content("data", paths, partial(content_of_source, config.data, config.seed))
         ):
             settings["content"] = content
-        return cls("data", VERSION, settings, files=FILES, resumable=False, stage="data", paths=paths)
+        return cls("data", "", VERSION, settings, files=FILES, resumable=False, paths=paths)
 
     @classmethod
     def problems(cls, units: Sequence[DataUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -119,13 +119,13 @@ class ExtraTestUnit(SourceUnit):
         content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root).content)
         settings = {"size": config.data.size, **({"content": content} if content else {})}
         return cls(
-            unit,
+            EXTRA_TESTS,
+            name,
             EXTRA_TEST_VERSION,
             settings,
             ("data",),
             EXTRA_TEST_FILES,
             resumable=False,
-            stage=EXTRA_TESTS,
             paths=paths,
             root=root,
         )
@@ -158,8 +158,7 @@ class UnlabelledUnit(SourceUnit):
         paths = unlabelled_paths(config.data)
         content = sources.content("unlabelled", paths, lambda progress: content_of_unlabelled_source(config.data))
         settings = {"size": config.data.size, **({"content": content} if content else {})}
-        name = "unlabelled"
-        return cls(name, UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, stage=name, paths=paths)
+        return cls("unlabelled", "", UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, paths=paths)
 
     @classmethod
     def problems(cls, units: Sequence[UnlabelledUnit], config: RunConfig, *, fetch: bool) -> list[str]:

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenepalette.common.errors import DataError
 from scenepalette.evaluation.miou import mean_iou
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.report_page import report_page
@@ -78,15 +77,3 @@ def test_a_report_of_an_earlier_version_is_of_validation(make_inputs: MakeInputs
     for arm in document["arms"]:
         del arm["validation_miou"]
     assert report_page(document) == page
-
-
-def test_arms_of_other_images_are_refused(tested: ReportInputs, tmp_path: Path) -> None:
-    first, *others = tested.arms
-    for changes, problem in (
-        ({"validation": first.confusion[0]}, "validation: confusion of shape"),
-        ({"extra_tests": {}}, "not evaluated on the extra test set 'night'"),
-        ({"extra_tests": {"night": first.confusion[:2]}}, "evaluated on 2 images of 'night', which has 6"),
-    ):
-        with pytest.raises(DataError) as caught:
-            write_report(tmp_path, replace(tested, arms=[replace(first, **changes), *others]))
-        assert [problem in text for text in caught.value.problems] == [True]
