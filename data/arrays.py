@@ -171,7 +171,7 @@ def read_arrays(folder: Path, split: str) -> Pairs:
 
     Args:
         folder: The folder given to `write_arrays`.
-        split: "train" or "val".
+        split: "train", "val" or "test".
 
     Returns:
         The pairs; nothing is read before it is asked for.

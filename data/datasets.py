@@ -11,7 +11,11 @@ from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import short
 from scenepalette.data.sample import DatasetEntry, SegmentationDataset
 
+Split = Literal["train", "val", "test"]
 SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
+"""The splits that every data set has."""
+TEST: Literal["test"] = "test"
+"""The split that some have beside these."""
 _MEMBERS = ("name", "split", "table", "licence", "label_origins", "ids", "fingerprint", "content")
 
 
@@ -45,7 +49,7 @@ DATASETS: Registry[DatasetEntry] = Registry(
 
 def open_dataset(
     name: str,
-    split: Literal["train", "val"],
+    split: Split,
     root: Path | None,
     *,
     class_file: Path | None = None,
@@ -57,7 +61,7 @@ def open_dataset(
 
     Args:
         name: One of `DATASETS`.
-        split: "train" or "val".
+        split: "train", "val", or, where the data set has it, "test".
         root: The folder of the data set in its published layout; None for one that is drawn, such as "streets".
         class_file: For "folder": the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml. For
             "ade-indoor": the class list, where it is not ROOT/ade_indoor_classes.txt.
@@ -74,8 +78,10 @@ def open_dataset(
         DataError: Something is wrong with the files; every problem is listed with its file.
     """
     entry = DATASETS.get(name)
-    if split not in SPLITS:
-        raise ConfigError(f"There is no split '{split}'; known are {', '.join(SPLITS)}.")
+    if split not in (*SPLITS, TEST):
+        raise ConfigError(f"There is no split '{split}'; known are {', '.join((*SPLITS, TEST))}.")
+    if split == TEST and not (entry.drawn or has_published_test(name, root)):
+        raise ConfigError(f"The data set '{name}' in {root} has no published test split.")
     if class_file is not None and not entry.takes_class_file:
         raise ConfigError(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
@@ -91,6 +97,21 @@ def open_dataset(
             "scenepalette.data.sample.SegmentationDataset. Update or uninstall that package."
         )
     return dataset
+
+
+def has_published_test(name: str, root: Path | None) -> bool:
+    """Tell whether a data set's folder has a test split with labels, as it was published.
+
+    Raises:
+        DataError: The folder cannot be listed.
+    """
+    entry = DATASETS.get(name)
+    if entry.has_test is None or root is None:
+        return False
+    try:
+        return entry.has_test(Path(root))
+    except OSError as error:
+        raise _unreadable(entry, Path(root), error) from error
 
 
 def _draw(
@@ -117,8 +138,12 @@ def _read(entry: DatasetEntry, split: str, root: Path | None, class_file: Path |
     try:
         return entry.open(Path(root), split, **class_files)
     except OSError as error:
-        # Files have errors of their own; this is a folder that cannot be listed, or a path the system does not take.
-        raise DataError(
-            f"The data set '{entry.name}' in {root} cannot be read: {error.filename} ({error.strerror or error}). Give "
-            "the user who runs this permission to read every folder in it."
-        ) from error
+        raise _unreadable(entry, root, error) from error
+
+
+def _unreadable(entry: DatasetEntry, root: Path, error: OSError) -> DataError:
+    # Files have errors of their own; this is a folder that cannot be listed, or a path the system does not take.
+    return DataError(
+        f"The data set '{entry.name}' in {root} cannot be read: {error.filename} ({error.strerror or error}). Give "
+        "the user who runs this permission to read every folder in it."
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ class SegmentationDataset(Protocol):
 
     @property
     def split(self) -> str:
-        """Either "train" or "val"."""
+        """Either "train", "val" or "test"."""
         ...
 
     @property
@@ -90,6 +91,10 @@ class DatasetEntry:
         drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
             decide them.
         table: The classes, unless files say which there are; the doctor uses it where no split can be opened.
+        recordings: Whether samples may be frames of recordings, as their ids tell; False only where every image is
+            independent of all others.
+        has_test: Tells whether a folder has a published test split with labels, which `open` then takes as "test";
+            None where none is published.
     """
 
     name: str
@@ -98,3 +103,5 @@ class DatasetEntry:
     takes_class_file: bool = False
     drawn: bool = False
     table: ClassTable | None = None
+    recordings: bool = True
+    has_test: Callable[[Path], bool] | None = None

@@ -119,6 +119,8 @@ def _known(names: Sequence[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
+ExtraTestName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
+"""Names a folder and a column of a table."""
 DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
 _DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
 KindName = Annotated[str, _known([*PAIR_KINDS]), OneOf(lambda: PAIR_KINDS)]
@@ -148,6 +150,7 @@ _GRIDS = [
 ]
 Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
 LARGEST_SCENES = 1_000_000
+MOST_HELD_OUT = 0.4
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -174,6 +177,34 @@ class DataConfig(Section):
     val_scenes: int = Field(
         default=100, ge=2, le=LARGEST_SCENES, description="Drawn data (streets): validation scenes to draw."
     )
+    test_scenes: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_SCENES,
+        description="Drawn data (streets): test scenes to draw; 0 for no test split.",
+    )
+    holdout: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=MOST_HELD_OUT,
+        description="Fraction of each training recording that becomes the test split where none is published; 0 for "
+        "none.",
+    )
+    holdout_gap: int = Field(
+        default=5,
+        ge=0,
+        le=LARGEST_SCENES,
+        description="Frames of a recording left out before and behind its held-out part.",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies the samples beside their content, as JSON values; nothing of splits not asked for."""
+        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+        if not self.holdout:
+            del settings["holdout"], settings["holdout_gap"]
+        if not self.test_scenes:
+            del settings["test_scenes"]
+        return settings
 
 
 class PalettesConfig(Section):
@@ -427,6 +458,15 @@ class ReportConfig(Section):
     inception_weights: FilePath | None = Field(
         default=None, description="Local Inception weights for FID; else downloaded."
     )
+    extra_test: dict[ExtraTestName, FilePath] = Field(
+        default={},
+        description="Further test sets by name, each a folder in the data set's layout or that of folder; their split "
+        "val is read and every arm is evaluated on it.",
+    )
+
+    def identity(self) -> dict[str, Any]:
+        """Return what identifies a page, as JSON values; extra test sets are units that it reads."""
+        return self.model_dump(mode="json", exclude={"extra_test"})
 
 
 class CompareConfig(Section):
@@ -511,6 +551,20 @@ class RunConfig(Section):
                 f"data.size: streets need at least {SMALLEST_STREETS_SIDE} pixels each way, got "
                 f"{data.size[0]}x{data.size[1]}"
             )
+        if data.test_scenes and not entry.drawn:
+            problems.append(f"data.test_scenes: {data.name} is read, not drawn; leave it out, or use data.holdout")
+        if data.test_scenes == 1:
+            problems.append("data.test_scenes: one image is no test split; give 2 or more, or 0 for none")
+        if data.test_scenes and data.holdout:
+            problems.append(
+                f"data.holdout: {data.test_scenes} test scenes are drawn already (data.test_scenes), got "
+                f"{data.holdout:g}; leave one of both out"
+            )
+        problems += [
+            f"report.extra_test.{name}: this is the name of a split of the data set; choose another"
+            for name in self.report.extra_test
+            if name in ("train", "val", "validation", "test")
+        ]
         if not entry.drawn and data.root is None:
             problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
         if data.class_file is not None and not entry.takes_class_file:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.compare import comparison_units, row_models
-from scenepalette.pipeline.stages.data import DataUnit, UnlabelledUnit
+from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.finetune import FinetunedUnit
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import ImagesUnit
@@ -32,6 +32,7 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
     pairs = PairsUnit.of_kinds(config)
     units: list[Unit] = [
         DataUnit.of(config, sources),
+        *ExtraTestUnit.of_names(config, sources),
         *([UnlabelledUnit.of(config, sources)] if predicted else []),
         PalettesUnit.of(config),
         *_model_units(config, sources, [unit.models for unit in pairs]),

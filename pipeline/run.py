@@ -32,7 +32,7 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_shards_card,
 )
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.data import SourceUnit, data_paths, read_data, unlabelled_paths
+from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder
@@ -75,7 +75,8 @@ class Run(Workspace):
 
     def _known_units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
         # Known again when a unit that reads sources is finished, in this process or another.
-        state = tuple(_stamp(self.run_dir / name / MANIFEST) for name in ("data", "unlabelled"))
+        read = (self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values())
+        state = tuple(_stamp(folder / MANIFEST) for folder in read)
         if self._units is None or self._units[0] != state:
             units = units_of(self.config, self.sources), comparison_units_of(self.config, self.sources)
             self._units = (state, units)
@@ -86,8 +87,12 @@ class Run(Workspace):
         """The prepared data set, read once."""
         state = _stamp(self.run_dir / "data" / MANIFEST)
         if self._data is None or self._data[0] != state:
-            self._data = (state, read_data(self.run_dir / "data"))
+            self._data = (state, read_data(self.run_dir / "data", self._extra_tests))
         return self._data[1]
+
+    @property
+    def _extra_tests(self) -> dict[str, Path]:
+        return {name: self.run_dir / EXTRA_TESTS / name for name in self.config.report.extra_test}
 
     @cached_property
     def sources(self) -> Sources:

@@ -54,7 +54,9 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
     )
 
 
-DATASET = DatasetEntry(name="ade20k", open=open_ade20k, description="scenes of all kinds, 150 classes")
+DATASET = DatasetEntry(
+    name="ade20k", open=open_ade20k, description="scenes of all kinds, 150 classes", recordings=False
+)
 
 
 def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:

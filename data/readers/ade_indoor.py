@@ -93,7 +93,11 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
 
 
 DATASET = DatasetEntry(
-    name="ade-indoor", open=open_ade_indoor, description="indoor scenes of ADE20K, 95 classes", takes_class_file=True
+    name="ade-indoor",
+    open=open_ade_indoor,
+    description="indoor scenes of ADE20K, 95 classes",
+    takes_class_file=True,
+    recordings=False,
 )
 
 

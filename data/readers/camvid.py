@@ -33,7 +33,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
 
     Args:
         root: Folder of the data set.
-        split: "train" or "val".
+        split: "train", "val" or, if ROOT/testannot is there, "test".
 
     Returns:
         The checked data set; label value 11 ("unlabelled") is ignored.
@@ -61,7 +61,11 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
 
 
 DATASET = DatasetEntry(
-    name="camvid", open=open_camvid, description="street scenes from a car, 11 classes", table=CAMVID
+    name="camvid",
+    open=open_camvid,
+    description="street scenes from a car, 11 classes",
+    table=CAMVID,
+    has_test=lambda root: (root / "testannot").is_dir(),
 )
 
 

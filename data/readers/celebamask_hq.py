@@ -153,6 +153,7 @@ DATASET = DatasetEntry(
     open=open_celebamask_hq,
     description="faces with a mask per part, 19 classes",
     table=CELEBAMASK_HQ,
+    recordings=False,
 )
 
 

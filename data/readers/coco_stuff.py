@@ -57,7 +57,10 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
 
 
 DATASET = DatasetEntry(
-    name="coco-stuff", open=open_coco_stuff, description="things and stuff on COCO 2017, 182 classes, 171 evaluated"
+    name="coco-stuff",
+    open=open_coco_stuff,
+    description="things and stuff on COCO 2017, 182 classes, 171 evaluated",
+    recordings=False,
 )
 
 

@@ -21,7 +21,7 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
 
     Args:
         root: Folder of the data set.
-        split: "train" or "val".
+        split: "train", "val" or, if ROOT/test/labels is there, "test".
         class_file: The class file; by default ROOT/classes.csv or ROOT/classes.yaml.
 
     Returns:
@@ -70,6 +70,7 @@ DATASET = DatasetEntry(
     open=open_folder,
     description="any folder of images and index masks with a class file",
     takes_class_file=True,
+    has_test=lambda root: (root / "test" / "labels").is_dir(),
 )
 
 

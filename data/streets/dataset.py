@@ -15,7 +15,7 @@ from scenepalette.data.streets.render import render
 from scenepalette.data.streets.scene import Scene, sample_scene
 
 LICENCE = "Apache-2.0"
-SPLITS = ("train", "val")
+SPLITS = ("train", "val", "test")
 SMALLEST_SIDE = 16
 
 # Raised whenever the same arguments would give other pixels, so that prepared arrays are made again.
@@ -41,7 +41,7 @@ class Streets:
         """Describes `count` scenes; none is drawn before it is asked for.
 
         Args:
-            split: "train" or "val"; their scenes have nothing in common.
+            split: "train", "val" or "test"; their scenes have nothing in common.
             count: number of samples, at least 1.
             size: (height, width) in pixels, each at least 16.
             seed: any integer.
@@ -97,5 +97,9 @@ class Streets:
 
 
 DATASET = DatasetEntry(
-    name="streets", open=Streets, description="embedded street scenes, drawn by code, 14 classes", drawn=True
+    name="streets",
+    open=Streets,
+    description="embedded street scenes, drawn by code, 14 classes",
+    drawn=True,
+    recordings=False,
 )

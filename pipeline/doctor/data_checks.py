@@ -9,7 +9,6 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -18,10 +17,9 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import is_within
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
-from scenepalette.pipeline.doctor.near_duplicates import (
+from scenepalette.data.similarity import (
     ADJACENT,
     NEARLY,
     SimilarPair,
@@ -30,6 +28,8 @@ from scenepalette.pipeline.doctor.near_duplicates import (
     comparable,
     similar_pairs,
 )
+from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.scan import Scan
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
@@ -44,8 +44,6 @@ FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
 MOST_LAID_OVER = 300
 """Most pairs of images that are read again to be laid over each other, the most alike first."""
-
-Split = Literal["train", "val"]
 
 _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
     ProblemKind.LIST: ("", "Lines of lists that cannot be used"),
@@ -322,9 +320,14 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
 
 
 def check_leakage(
-    train: Scan, validation: Scan, images: tuple[SegmentationDataset, SegmentationDataset] | None = None
+    train: Scan,
+    validation: Scan,
+    images: tuple[SegmentationDataset, SegmentationDataset] | None = None,
+    *,
+    name: str = "leakage",
+    noun: str | None = None,
 ) -> Check:
-    """Look for validation images in the training split.
+    """Look for validation images, or those of another split, in the training split.
 
     Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also
     mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
@@ -333,9 +336,12 @@ def check_leakage(
 
     Args:
         train: Scan of the training split.
-        validation: Scan of the validation split.
+        validation: Scan of the validation split, or of another one that is evaluated.
         images: Both splits, from which images are read that are laid over each other; None to go by thumbnails.
+        name: Name of the check.
+        noun: What the evaluated images are called; by default after their split.
     """
+    noun = noun or {"val": "validation"}.get(validation.split, validation.split)
     same = _identical(train, validation)
     named = {(j, i) for i, j in same}
     alike = [
@@ -344,7 +350,7 @@ def check_leakage(
         if (pair.first, pair.second) not in named
     ]
     copies = [pair for pair in alike if pair.correlation >= NEARLY]
-    details = [f"identical: {validation.ids[j]} (val) and {train.ids[i]} (train)" for i, j in same]
+    details = [f"identical: {validation.ids[j]} ({validation.split}) and {train.ids[i]} (train)" for i, j in same]
     details += [f"nearly identical: {_named(pair, validation, train)}" for pair in copies]
     named |= {(pair.first, pair.second) for pair in copies}
     changed, left_out = _changed_copies(train, validation, images, named)
@@ -355,26 +361,26 @@ def check_leakage(
     notes = []
     if neighbours:
         adjacent = len({pair.first for pair in neighbours})
-        notes.append(f"{adjacent} validation images look like neighbours of training images in a video")
+        notes.append(f"{adjacent} {noun} images look like neighbours of training images in a video")
         details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
-        notes.append(f"{sum(shared.values())} validation images are of recordings that training has as well ({names})")
+        notes.append(f"{sum(shared.values())} {noun} images are of recordings that training has as well ({names})")
     if left_out:
         details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
     if same or copies or changed:
         summary = (
-            f"Validation images are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"{noun.capitalize()} images are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
             f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
         )
         remedy = "Remove them from one split: scores on images that were trained on mean nothing."
-        return Check("leakage", "problem" if same else "warning", summary, remedy, (*details, *notes))
+        return Check(name, "problem" if same else "warning", summary, remedy, (*details, *notes))
     if notes:
-        summary = f"No copy of a training image was found in validation, but {'; '.join(notes)}. "
-        return Check("leakage", "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
-    summary = "No copy of a training image was found in validation, by pixels and by what images look like."
-    return Check("leakage", "ok", summary, "", tuple(details))
+        summary = f"No copy of a training image was found in {noun}, but {'; '.join(notes)}. "
+        return Check(name, "note", f"{summary}Scores may be flattering.", remedy, tuple(details))
+    summary = f"No copy of a training image was found in {noun}, by pixels and by what images look like."
+    return Check(name, "ok", summary, "", tuple(details))
 
 
 def check_duplicates(train: Scan) -> Check:
@@ -444,12 +450,8 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
     """
     if root is None:
         return None
-    leading = [
-        path.relative_to(root).as_posix()
-        for dataset in datasets
-        for path in getattr(dataset, "files", ())
-        if not is_within(path, root)
-    ]
+    files = dict.fromkeys(path for dataset in datasets for path in getattr(dataset, "files", ()))
+    leading = [path.relative_to(root).as_posix() for path in files if not is_within(path, root)]
     summary = f"{len(leading)} files are links to images outside of {root}."
     remedy = "If you did not make these links yourself, copy the images that you want into the folder."
     return _none_of(leading, "Every file lies in the data set's folder.", Check("links", "warning", summary, remedy))

@@ -13,7 +13,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.datasets import DATASETS
+from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -21,22 +21,21 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import data_checks
-from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import timed_steps
+from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
+from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.pipeline.stages.data import open_split
+from scenepalette.pipeline.stages.data import hold_out, open_split, splits_to_open
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
-
-SPLITS: tuple[Split, ...] = ("train", "val")
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -74,7 +73,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
     read_seconds, samples = 0.0, 0
-    if len(datasets) == len(SPLITS):
+    if not errors:
         began = time.monotonic()
         scans: dict[Split, Scan] = {
             split: scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
@@ -82,10 +81,10 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
         samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
-        train, validation = scans["train"], scans["val"]
+        checks += _of_tests(config, datasets, scans, progress)
+        names: dict[Split, str] = {"train": "training", "val": "validation", TEST: "test"}
         facts |= {
-            "training samples": str(len(train)),
-            "validation samples": str(len(validation)),
+            **{f"{names[split]} samples": str(len(entry)) for split, entry in scans.items()},
             "classes": str(datasets["train"].table.num_classes),
         }
         broken = any(
@@ -126,18 +125,27 @@ def _to_make(config: RunConfig, run_dir: Path) -> list[Unit]:
 def _open(
     config: RunConfig, progress: Progress
 ) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError], float]:
-    """Open both splits, which checks every file; return those that could be, why others could not, and the seconds."""
+    """Open all splits, which checks every file; return those that could be, why others could not, and the seconds."""
     datasets: dict[Split, SegmentationDataset] = {}
     errors: dict[Split, ScenepaletteError] = {}
     began = time.monotonic()
-    progress.start("checking files", len(SPLITS))
-    for split in SPLITS:
+    splits: tuple[Split, ...] = SPLITS
+    try:
+        splits = splits_to_open(config.data)
+    except ScenepaletteError as error:  # a folder that cannot be listed
+        errors[TEST] = error
+    progress.start("checking files", len(splits))
+    for split in splits:
         try:
             datasets[split] = open_split(config.data, split, config.seed)
         except ScenepaletteError as error:
             errors[split] = error
         progress.advance()
     progress.finish()
+    try:
+        datasets = datasets if errors else hold_out(datasets, config.data, config.seed)
+    except ScenepaletteError as error:
+        errors[TEST] = error
     return datasets, errors, time.monotonic() - began
 
 
@@ -161,7 +169,7 @@ def _of_data(
     config: RunConfig, datasets: dict[Split, SegmentationDataset], scans: dict[Split, Scan], run_dir: Path
 ) -> list[Check]:
     train, validation, table, size = scans["train"], scans["val"], datasets["train"].table, config.data.size
-    both = (train, validation)
+    both = tuple(scans.values())
     unread = [problem for entry in both for problem in entry.problems]
     checks: list[Check | None] = [
         Check(
@@ -188,6 +196,18 @@ def _of_data(
         _check_wishes(config, table),
     ]
     return [check for check in checks if check is not None]
+
+
+def _of_tests(
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], scans: dict[Split, Scan], progress: Progress
+) -> list[Check]:
+    """Check what is reported: the test split, extra test sets, and what a segmenter can find at all."""
+    checks, train = list[Check](), datasets["train"]
+    if TEST in datasets:
+        checks += check_test(config, scans["train"], scans[TEST], (train, datasets[TEST]))
+    checks += check_extra_tests(config, train, scans["train"], progress)
+    oracle = check_oracle(config, datasets.get(TEST, datasets["val"]), progress)
+    return [*checks, oracle] if oracle is not None else checks
 
 
 def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) -> Check | None:
@@ -239,9 +259,9 @@ def _of_machine(
 ) -> list[Check]:
     """Check what the run needs of this machine; `measured` is None if no measurement was tried."""
     checks = check_options(config)
-    if any(check.name == "device" and check.status == "problem" for check in checks) or len(datasets) < len(SPLITS):
+    if any(check.name == "device" and check.status == "problem" for check in checks) or not {*SPLITS} <= {*datasets}:
         return checks
-    counts = {split: len(dataset) for split, dataset in datasets.items()}
+    evaluated = sum(len(dataset) for split, dataset in datasets.items() if split != "train")
     unlabelled = 0
     if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds) and config.data.unlabelled is not None:
         try:
@@ -250,7 +270,7 @@ def _of_machine(
             unlabelled = 0  # reported with the unlabelled images
     try:
         classes = datasets["train"].table.num_classes
-        needs = needs_of(config, classes, counts["train"], counts["val"], unlabelled)
+        needs = needs_of(config, classes, len(datasets["train"]), evaluated, unlabelled)
     except ConfigError as error:
         return [*checks, Check("networks", "problem", error.summary, "Correct what is named.", error.problems)]
     complete = measured is not None and not measured.missing and not measured.errors

@@ -70,7 +70,7 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
         config: The configuration.
         num_classes: K.
         train: Number of training samples.
-        validation: Number of validation samples.
+        validation: Number of validation and test samples.
         unlabelled: Number of unlabelled images.
 
     Raises:

@@ -15,9 +15,8 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import resize_sample
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
 
-THUMBNAIL = 32
-"""Side of the grey thumbnails by which images are compared, pixels."""
 _EDGES = (96, 128)
 _AT_ONCE = 32
 _SHIFT = 16
@@ -28,7 +27,7 @@ class Scan:
     """What is known of N samples of a split with K classes.
 
     Attributes:
-        split: "train" or "val".
+        split: "train", "val" or "test".
         ids: Sample ids.
         sizes: int64 [N, 2], height and width of the images.
         hashes: SHA-256 of each image's decoded pixels and size.
@@ -137,7 +136,7 @@ def _look(sample: Sample, size: tuple[int, int], num_classes: int) -> _Seen:
     return _Seen(
         size=(sample.image.shape[0], sample.image.shape[1]),
         hash=hashlib.sha256(repr(sample.image.shape).encode() + sample.image.tobytes()).hexdigest(),
-        thumbnail=np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX)),
+        thumbnail=thumbnail_of(grey),
         spread=float(np.asarray(grey).std()),
         pixels=_counts(sample.label, num_classes),
         resized_pixels=_counts(resize_sample(sample, size).label, num_classes),

@@ -58,6 +58,11 @@ def decide(document: Mapping[str, Any]) -> Decision:
             "an unfinished training seems to help; train all arms longer first.",
             steps=2 * real["steps"],
         )
+    unfinished = [entry["text"] for entry in document["convergence"] if not entry["converged"]]
+    if longer is None and unfinished:
+        return Decision(
+            "do not", f"not yet: the real arm has not converged ({unfinished[0]}).", steps=2 * real["steps"]
+        )
     mean, (low, high), seeds = primary["miou"]["mean"], primary["miou"]["ci95"], len(primary["seeds"])
     worth = f"{points(least)} points, the smallest gain that counts (report.smallest_gain)"
     if low is None or mean is None:

@@ -19,6 +19,7 @@ from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
+from scenepalette.pipeline.report.splits import compare_on_validation, extra_tests, reported_split
 from scenepalette.pipeline.report.statistics import (
     ArmStatistics,
     Comparison,
@@ -85,6 +86,12 @@ def build_document(
     table, arms = inputs.table, comparison.arms
     images = len(inputs.arms[0].confusion)
     by_name = {arm.name: arm for arm in arms}
+    on_validation = compare_on_validation(inputs)
+    validation = inputs.arms[0].validation
+    shares = [
+        dict(zip(table.names, _truth_shares(confusion), strict=True))
+        for confusion in (inputs.arms[0].confusion, inputs.arms[0].confusion if validation is None else validation)
+    ]
 
     def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
         return _estimate(estimate_miou(confusion, table.eval_ids, inputs.bootstrap_samples, inputs.seed, name))
@@ -97,10 +104,12 @@ def build_document(
             "eval_classes": [table.names[index] for index in table.eval_ids],
             "train": inputs.dataset["train"],
             "val": inputs.dataset["val"],
+            "test": inputs.dataset.get("test"),
             "size": inputs.dataset["size"],
             "licence": inputs.dataset.get("licence"),
             "evaluated_on": inputs.evaluated_on,
-            "val_class_shares": dict(zip(table.names, _truth_shares(inputs.arms[0].confusion), strict=True)),
+            "val_class_shares": shares[1],
+            "split": {**reported_split(inputs), "class_shares": shares[0]},
             "rare_classes": [table.names[index] for index in inputs.rare_ids],
             **_pixels(inputs),
         },
@@ -108,7 +117,14 @@ def build_document(
         "smallest_gain": inputs.smallest_gain,
         "hourly_price": inputs.hourly_price,
         "costs": {name: _cost(cost, inputs.hourly_price) for name, cost in inputs.costs.items()},
-        "arms": [_arm(arm, table.names, inputs) for arm in arms],
+        "arms": [
+            {
+                **_arm(arm, table.names, inputs),
+                "validation_miou": _estimate(on_validation[arm.name].miou) if on_validation else None,
+            }
+            for arm in arms
+        ],
+        "extra_tests": extra_tests(inputs),
         "gan_train": {kind: _estimate(by_name[name].miou) for kind, name in inputs.gan_train.items()},
         "gan_train_arms": inputs.gan_train,
         "gan_test": {kind: miou(confusion, f"gan_test {kind}") for kind, confusion in inputs.gan_test.items()},

@@ -155,7 +155,10 @@ def _choice(primary: Mapping[str, Any]) -> str:
 
 
 def _convergence(document: Mapping[str, Any]) -> str:
-    longer = further_gain(document)
+    longer, curves = further_gain(document), document["convergence"]
+    if longer is None and curves:
+        answer = "Yes" if all(entry["converged"] for entry in curves) else "No"
+        return f"{answer}, by its own curve: {'; '.join(dict.fromkeys(entry['text'] for entry in curves))}."
     if longer is None or longer["mean"] is None:
         return f"Not known: add the arm {LONGER_ARM}, which trains on real pairs for twice the steps."
     gain = f"{points(longer['mean'])} points {interval(longer, signed=True)}"

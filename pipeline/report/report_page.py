@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scenepalette.pipeline.report import wording
+from scenepalette.pipeline.report import splits, wording
 from scenepalette.pipeline.report.page import (
     Block,
     Bullets,
@@ -28,7 +28,15 @@ STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
 # In a table; sentences say it in full.
 UNDECIDED = "no difference that this evaluation can show"
 NO_DIFFERENCE = "no difference shown"
-NUMERIC = ("mIoU, % [95 %]", "Rare classes, % [95 %]", "p (Holm)", "mIoU*, %", "Images per step", "Images in all")
+NUMERIC = (
+    "mIoU, % [95 %]",
+    "Rare classes, % [95 %]",
+    "p (Holm)",
+    "mIoU*, %",
+    "Validation mIoU, % [95 %]",
+    "Images per step",
+    "Images in all",
+)
 FAILURES = (
     "What went worst: generated pairs of each kind in which the segmenter trained on real pairs sees the least of what "
     "their layouts say, and images on which the chosen arm gains and loses most against real."
@@ -53,7 +61,6 @@ def report_page(document: Mapping[str, Any]) -> Page:
     if rare:
         note += f" Rare classes: {wording.listing(rare, limit=len(rare))}."
     decides = document["schema"] > 1
-    split = dataset.get("evaluated_on", "validation")
     blocks: list[Block] = [
         *(first_page(document) if decides else [_cards(document)]),
         *(
@@ -66,8 +73,9 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Heading("Arms"),
         _arms(document, both),
         Text(wording.method(document) + note),
-        Bullets(wording.cautions(document), title="Before acting on this"),
+        Bullets([*splits.warnings(document), *wording.cautions(document)], title="Before acting on this"),
         *_figures(document, "arms"),
+        *splits.extra_blocks(document),
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "
@@ -101,8 +109,8 @@ def report_page(document: Mapping[str, Any]) -> Page:
     return Page(
         title=f"Do generated pairs help on {dataset['name']}?",
         headline=decision_headline(document) if decides else wording.headline(document),
-        introduction=f"{dataset['train']} training and {dataset['val']} {split} images, {height}x{width} (height x "
-        f"width), {len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
+        introduction=f"{splits.introduction(document)}, {height}x{width} (height x width), "
+        f"{len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
         f"source: {dataset['licence'] or 'not given'}.",
         blocks=blocks,
     )
@@ -136,7 +144,8 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
     rare = bool(document["dataset"].get("rare_classes"))
     corrected = document["schema"] > 1
     rows = []
-    for arm in document["arms"]:
+    beside = splits.validation_cells(document)
+    for arm, validation in zip(document["arms"], beside, strict=True):
         delta, style = arm["delta_vs_real"], STYLES.get(arm["verdict"], "same")
         low, high = delta["ci95"]
         against = Cell(wording.NO_VALUE)
@@ -154,6 +163,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
                 *([number(arm["p_adjusted"])] if corrected else []),
                 Cell(verdict, style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
+                *validation,
                 f"{len(arm['seeds'])} x {arm['steps']}",
                 _count(arm["images_per_step"]),
                 _count(arm["images_per_step"] and arm["images_per_step"] * arm["steps"]),
@@ -168,6 +178,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
         *(["p (Holm)"] if corrected else []),
         "Verdict",
         *(["mIoU*, %"] if both else []),
+        *(["Validation mIoU, % [95 %]"] if any(beside) else []),
         "Seeds x steps",
         "Images per step",
         "Images in all",
@@ -190,13 +201,10 @@ def _pairs(document: Mapping[str, Any]) -> Table:
 
 
 def _classes(document: Mapping[str, Any]) -> Table:
-    dataset, arms = document["dataset"], document["arms"]
+    dataset, arms, shares = document["dataset"], document["arms"], splits.split_of(document)["class_shares"]
     rows = []
     for name in dataset["classes"]:
-        cells: list[Cell | str] = [
-            name if name in dataset["eval_classes"] else f"{name} *",
-            percent(dataset["val_class_shares"][name]),
-        ]
+        cells: list[Cell | str] = [name if name in dataset["eval_classes"] else f"{name} *", percent(shares[name])]
         for arm in arms:
             estimate = arm["per_class"][name]
             mark = "" if arm["name"] == REAL_ARM else wording.direction(estimate["delta_vs_real"])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.sequences import blocks_of
 
 REAL_ARM = "real"
 LONGER_ARM = "real-long"
@@ -32,6 +33,7 @@ class ArmRun:
         generator_seed: Seed of the generators whose pairs it took, where a run trains generators with several; an arm
             has a run for each pair of its generator seeds and seeds.
         validation: The same as `confusion` of validation images, where others are reported; it chooses arms.
+        extra_tests: The same of every extra test set, by name.
         kind: Kind of generated pairs that the arm adds to real labels; None for every other arm.
     """
 
@@ -44,6 +46,7 @@ class ArmRun:
     images_per_step: int | None = None
     generator_seed: int | None = None
     validation: np.ndarray | None = None
+    extra_tests: Mapping[str, np.ndarray] = field(default_factory=dict)
     kind: str | None = None
 
 
@@ -103,6 +106,30 @@ class ChangedImage:
 
 
 @dataclass(frozen=True)
+class EvaluatedSplit:
+    """Images that arms are evaluated on.
+
+    Attributes:
+        name: "test" or "validation", or the name of an extra test set.
+        origin: How it came about: "published", "held out", "drawn" or "extra"; None for validation.
+        ids: Sample ids.
+        recordings: Whether images may be frames of recordings, as ids tell; else they are independent.
+        warnings: What was found of it before anything was trained.
+    """
+
+    name: str
+    origin: str | None
+    ids: Sequence[str]
+    recordings: bool
+    warnings: Sequence[str] = ()
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """int64 [N], the block of consecutive frames of each image; None if images are independent."""
+        return blocks_of(self.ids) if self.recordings else None
+
+
+@dataclass(frozen=True)
 class PairSample:
     """One layout-image pair to show.
 
@@ -135,7 +162,7 @@ class ReportInputs:
         arms: Every segmenter, in the order in which the report lists the arms.
         gan_train: Kind of generated pairs -> name of the arm trained on them alone.
         gan_test: Kind -> confusion [M, K, K] of the real segmenter on generated pairs.
-        gan_test_real: Confusion [N, K, K] of that same segmenter on the real validation split, for reference.
+        gan_test_real: Confusion [N, K, K] of that same segmenter on the reported split, for reference.
         palette_components: Components of the fitted palette mixture.
         aic: Akaike criterion of mixtures of 1, 2, ... components; empty for a sampler that has none.
         palette_kl: Kind -> KL(requested, achieved palette) in nats of each row.
@@ -150,8 +177,6 @@ class ReportInputs:
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
         seed: Seed of the resampling.
-        evaluated_on: Name of the split that confusions are of.
-        blocks: int64 [N], block of consecutive frames of each of its images; None if they are independent.
         train_pixels: Labelled pixels of each class in the training split [K]; None where they were not counted.
         rare_ids: Class ids that the mIoU of rare classes is over.
         treatments: Arms that the primary contrast's arm is chosen among.
@@ -162,6 +187,9 @@ class ReportInputs:
         smallest_gain: Gain in mIoU below which generated pairs are not worth their trouble.
         worst_pairs: Kind -> generated pairs that look least like their layouts, the worst first.
         changed_images: Images with the largest gain of the primary contrast's arm, then those with the largest loss.
+        split: What confusions are of; None for validation images of which no more is known.
+        validation_blocks: Like `blocks`, of the validation images where others are reported.
+        extra_tests: Extra test sets by name; every arm has confusions of them.
     """
 
     dataset: Mapping[str, Any]
@@ -184,8 +212,6 @@ class ReportInputs:
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
-    evaluated_on: str = "validation"
-    blocks: np.ndarray | None = None
     train_pixels: np.ndarray | None = None
     rare_ids: Sequence[int] = ()
     treatments: Sequence[str] = ()
@@ -196,3 +222,16 @@ class ReportInputs:
     smallest_gain: float = 0.01
     worst_pairs: Mapping[str, Sequence[WorstPair]] = field(default_factory=dict)
     changed_images: Sequence[ChangedImage] = ()
+    split: EvaluatedSplit | None = None
+    validation_blocks: np.ndarray | None = None
+    extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
+
+    @property
+    def evaluated_on(self) -> str:
+        """Name of the split that confusions are of."""
+        return "validation" if self.split is None else self.split.name
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """Block of consecutive frames of each of its images; None if they are independent."""
+        return None if self.split is None else self.split.blocks

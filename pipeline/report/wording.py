@@ -117,10 +117,16 @@ def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [arm for arm in document["arms"] if arm["name"] not in apart]
 
 
+def split_name(document: Mapping[str, Any]) -> str:
+    """The name of the split that numbers are of; reports of earlier versions name none."""
+    return document["dataset"].get("split", {}).get("name", "validation")
+
+
 def least_miou(document: Mapping[str, Any]) -> float:
     """The mIoU of predicting the most frequent class everywhere; pixels of classes that do not count are left out."""
     dataset = document["dataset"]
-    shares = [share for name in dataset["eval_classes"] if (share := dataset["val_class_shares"][name])]
+    of_split = dataset.get("split", {}).get("class_shares") or dataset["val_class_shares"]
+    shares = [share for name in dataset["eval_classes"] if (share := of_split[name])]
     return max(shares) / sum(shares) / len(shares) if shares else 0.0
 
 

@@ -239,7 +239,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
         ]
     settings = {
         "rows": [unit.row for unit in measured],
-        **config.report.model_dump(mode="json"),
+        **config.report.identity(),
         "inception_weights": sources.file(config.report.inception_weights, f"{STAGE}/report", "inception_weights"),
         "pairs": count,
         **seed,

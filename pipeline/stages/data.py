@@ -1,4 +1,4 @@
-"""Stage data: read and check the labelled data set, and unlabelled images, once; keep both decoded and resized."""
+"""Stage data: read and check the labelled data set, extra test sets and unlabelled images; keep all resized."""
 
 from __future__ import annotations
 
@@ -7,27 +7,34 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 
-from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_json
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.files import read_json, sha256_of_json, write_json
 from scenepalette.common.progress import Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import content_of, open_array, read_arrays, write_arrays, write_label_array
-from scenepalette.data.datasets import DATASETS, SPLITS, open_dataset
+from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
+from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.labels import fill_ignored
+from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 UNLABELLED_VERSION = 1
 FILLED = "filled-labels-train.npy"
-FILES = ("images-*.npy", "labels-*.npy", FILLED, "train.json", "val.json")
+TEST_FILE = "test-split.json"
+FILES = ("images-*.npy", "labels-*.npy", FILLED, "train.json", "val.json", "test.json", TEST_FILE)
+EXTRA_TESTS = "extra-tests"
+EXTRA_TEST_VERSION = 1
+EXTRA_TEST_FILES = ("images-val.npy", "labels-val.npy", "val.json", TEST_FILE)
 UNLABELLED_FILES = ("images.npy", "images.json")
 LEAST = 2
 """Samples of which a spread can be taken: by the palettes' mixture, and by every Frechet distance."""
@@ -61,11 +68,13 @@ class DataUnit(SourceUnit):
     @classmethod
     def of(cls, config: RunConfig, sources: Sources) -> DataUnit:
         """Return the unit: its content identifies a data set, not where it lies; drawn data, the settings."""
-        settings = config.data.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
-        paths = data_paths(config.data)
-        if DATASETS.get(config.data.name).drawn:
+        settings = config.data.identity()
+        paths, entry = data_paths(config.data), DATASETS.get(config.data.name)
+        if entry.drawn or (config.data.holdout and not entry.recordings):
             settings["seed"] = config.seed
-        elif content := sources.content("data", paths, partial(content_of_source, config.data, config.seed)):
+        if not entry.drawn and (
+            content := sources.content("data", paths, partial(content_of_source, config.data, config.seed))
+        ):
             settings["content"] = content
         return cls("data", "", VERSION, settings, files=FILES, resumable=False, paths=paths)
 
@@ -84,8 +93,59 @@ class DataUnit(SourceUnit):
         prepare_data(folder, run.config.data, run.config.seed, run.progress)
 
     def content(self, folder: Path) -> str:
-        """Return the hash of both splits."""
+        """Return the hash of all splits."""
         return content_of_arrays(folder)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtraTestUnit(SourceUnit):
+    """A test set beside the data set's own splits, decoded and resized.
+
+    Attributes:
+        root: Its folder.
+    """
+
+    root: Path
+
+    @classmethod
+    def of_names(cls, config: RunConfig, sources: Sources) -> list[ExtraTestUnit]:
+        """Return the units of all extra test sets of a configuration."""
+        return [cls.of(config, sources, name, root) for name, root in config.report.extra_test.items()]
+
+    @classmethod
+    def of(cls, config: RunConfig, sources: Sources, name: str, root: Path) -> ExtraTestUnit:
+        """Return the unit of a name: its content identifies the set, not where it lies."""
+        unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
+        content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root).content)
+        settings = {"size": config.data.size, **({"content": content} if content else {})}
+        return cls(
+            EXTRA_TESTS,
+            name,
+            EXTRA_TEST_VERSION,
+            settings,
+            ("data",),
+            EXTRA_TEST_FILES,
+            resumable=False,
+            paths=paths,
+            root=root,
+        )
+
+    @classmethod
+    def problems(cls, units: Sequence[ExtraTestUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Return which folders are not there."""
+        return [
+            f"report.extra_test.{unit.part}: there is no folder {short(str(unit.root))}"
+            for unit in units
+            if not is_there(unit.root.is_dir)
+        ]
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Read and check the set."""
+        prepare_extra_test(folder, self.part, run.config.data, self.root, run.data.train, run.progress)
+
+    def content(self, folder: Path) -> str:
+        """Return the hash of the set."""
+        return content_of(folder, "val")
 
 
 @dataclass(frozen=True)
@@ -127,60 +187,205 @@ def unlabelled_paths(config: DataConfig) -> dict[str, str]:
 
 
 def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress) -> None:
-    """Write both splits as arrays, and the training labels with ignored pixels filled.
+    """Write all splits as arrays, and the training labels with ignored pixels filled.
 
     Args:
         folder: Output folder.
         config: The data set.
-        seed: Seed of drawn scenes.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
         progress: Watches the samples.
 
     Raises:
-        DataError: Anything that is wrong with the data set, all at once.
+        DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
-    splits = [open_split(config, split, seed) for split in SPLITS]
-    progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits))
-    for dataset in splits:
-        written = 0
-
-        def report(done: int, total: int) -> None:
-            nonlocal written
-            progress.advance(done - written)
-            written = done
-
-        write_arrays(dataset, config.size, folder, report)
+    splits = open_splits(config, seed)
+    origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
+    test = splits.get(TEST)
+    if config.holdout and origin == "published":
+        print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
+    if test is not None:
+        _refuse(examine_size(test.ids, field, origin, recordings))
+    progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
+    # Of a test split that an earlier configuration of this unfinished folder had.
+    for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
+        path.unlink(missing_ok=True)
+    for dataset in splits.values():
+        _write_watched(dataset, config.size, folder, progress)
     progress.finish()
-    labels = read_arrays(folder, "train").labels
-    count, height, width = labels.shape
-    write_label_array(folder / FILLED, (fill_ignored(np.asarray(label)) for label in labels), (count, height, width))
+    train = read_arrays(folder, "train")
+    count, height, width = train.labels.shape
+    filled = (fill_ignored(np.asarray(label)) for label in train.labels)
+    write_label_array(folder / FILLED, filled, (count, height, width))
+    if test is not None:
+        findings = examine_arrays(train, read_arrays(folder, TEST), field, origin, recordings)
+        _refuse(findings)
+        _write_findings(folder, origin, findings)
 
 
-def open_split(config: DataConfig, split: Literal["train", "val"], seed: int) -> SegmentationDataset:
-    """Open a split of the configured data set, which checks every file of it.
+def prepare_extra_test(
+    folder: Path, name: str, config: DataConfig, root: Path, train: Pairs, progress: Progress
+) -> None:
+    """Write an extra test set as arrays of the split "val".
+
+    Args:
+        folder: Output folder.
+        name: Its name.
+        config: The data set whose layout it may have.
+        root: Its folder.
+        train: Training pairs, which must not be in it.
+        progress: Watches the samples.
+
+    Raises:
+        DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
+            also in training.
+    """
+    dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
+    if difference := class_difference(train.table, dataset.table):
+        raise DataError(f"{field}: {difference}.")
+    progress.start(f"extra test set {name}", len(dataset))
+    _write_watched(dataset, config.size, folder, progress)
+    progress.finish()
+    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
+    _refuse(findings)
+    _write_findings(folder, "extra", findings)
+
+
+def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
+    written = 0
+
+    def report(done: int, total: int) -> None:
+        nonlocal written
+        progress.advance(done - written)
+        written = done
+
+    write_arrays(dataset, size, folder, report)
+
+
+def _refuse(findings: Findings) -> None:
+    if findings.problems:
+        raise DataError("The test split cannot be used; nothing was trained.", findings.problems)
+
+
+def _write_findings(folder: Path, origin: Origin, findings: Findings) -> None:
+    for text in findings.warnings:
+        print(f"Warning: {text}", flush=True)
+    write_json(folder / TEST_FILE, {"origin": origin, "warnings": findings.warnings})
+
+
+def read_findings(folder: Path) -> dict[str, Any]:
+    """Return how a test split in a finished folder came about ("origin"), and what was found of it ("warnings").
+
+    Raises:
+        DataError: The file is missing or damaged.
+    """
+    path = folder / TEST_FILE
+    stated = read_json(path) if path.is_file() else None
+    if not isinstance(stated, dict) or not {"origin", "warnings"} <= stated.keys():
+        raise DataError(f"{path} is missing or damaged. Remove {folder} and rerun the same command to write it again.")
+    return stated
+
+
+def origin_of_test(config: DataConfig) -> Origin:
+    """Return how the data set's test split comes about, if it has one: a published one goes before a held-out one."""
+    if DATASETS.get(config.name).drawn and config.test_scenes:
+        return "drawn"
+    return "published" if has_published_test(config.name, config.root) else "held out"
+
+
+def field_of_test(config: DataConfig) -> str:
+    """Return the field of the configuration that the test split comes from."""
+    return {"drawn": "data.test_scenes", "published": "data.root"}.get(origin_of_test(config), "data.holdout")
+
+
+def splits_to_open(config: DataConfig) -> tuple[Split, ...]:
+    """Return the splits that a data set is opened for; one that is held out is a part of another."""
+    return SPLITS if origin_of_test(config) == "held out" else (*SPLITS, TEST)
+
+
+def open_splits(config: DataConfig, seed: int) -> dict[Split, SegmentationDataset]:
+    """Open all splits of the configured data set, which checks every file of it.
+
+    Raises:
+        ConfigError: The data set cannot be opened as configured.
+        DataError: Anything that is wrong with the files, all at once; or nothing can be held out.
+    """
+    return hold_out({split: open_split(config, split, seed) for split in splits_to_open(config)}, config, seed)
+
+
+def hold_out(
+    datasets: dict[Split, SegmentationDataset], config: DataConfig, seed: int
+) -> dict[Split, SegmentationDataset]:
+    """Divide the training split into training and test, where that is asked for and there is no other test split.
+
+    Raises:
+        DataError: There are too few images, or no recording is long enough.
+    """
+    if not config.holdout or TEST in datasets:
+        return datasets
+    whole = datasets["train"]
+    division = (
+        divide_recordings(whole.ids, config.holdout, config.holdout_gap)
+        if DATASETS.get(config.name).recordings
+        else divide_images(len(whole), config.holdout, seed)
+    )
+    train, test = (
+        PartOfDataset(whole, split, part) for split, part in (("train", division.train), (TEST, division.test))
+    )
+    return {**datasets, "train": train, TEST: test}
+
+
+def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDataset:
+    """Open a split of the configured data set as it was published or is drawn, which checks every file of it.
 
     Raises:
         ConfigError: The data set cannot be opened as configured.
         DataError: Anything that is wrong with the files, all at once.
     """
     drawn = DATASETS.get(config.name).drawn
+    counts = {"train": config.train_scenes, "val": config.val_scenes, TEST: config.test_scenes}
     return open_dataset(
         config.name,
         split,
         config.root,
         class_file=config.class_file,
-        count=(config.train_scenes if split == "train" else config.val_scenes) if drawn else None,
+        count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
     )
 
 
+def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
+    """Open an extra test set, which checks every file of it: the split val of the data set's layout or of folder's.
+
+    Raises:
+        ConfigError: It cannot be opened.
+        DataError: Anything that is wrong with the files, all at once.
+    """
+
+    def class_file_in(folder: Path) -> Path | None:
+        return next((path for name in CLASS_FILES if is_there((path := folder / name).is_file)), None)
+
+    # A class file in it says that it is laid out as folder asks for.
+    own = class_file_in(root)
+    if DATASETS.get(config.name).drawn and own is None:
+        raise ConfigError(
+            f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
+            "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
+        )
+    if own is not None:
+        return open_dataset("folder", "val", root)
+    shared = class_file_in(config.root) if config.name == "folder" and config.root else None
+    return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+
+
 def content_of_arrays(folder: Path) -> str:
-    """Return the hash of what a finished data folder was made from: both splits, wherever they lay.
+    """Return the hash of what a finished data folder was made from: all splits, wherever they lay.
 
     Raises:
         DataError: The folder is unfinished, or does not state it.
     """
-    return sha256_of_json({split: content_of(folder, split) for split in SPLITS})
+    splits = (*SPLITS, *([TEST] if (folder / "test.json").is_file() else []))
+    return sha256_of_json({split: content_of(folder, split) for split in splits})
 
 
 def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
@@ -194,10 +399,10 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = [open_split(config, split, seed) for split in SPLITS]
-    progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits))
+    splits = open_splits(config, seed)
+    progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits.values()))
     contents = {}
-    for dataset in splits:
+    for dataset in splits.values():
         contents[dataset.split] = dataset.content
         progress.advance(len(dataset))
     progress.finish()
@@ -247,8 +452,14 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
     progress.finish()
 
 
-def read_data(folder: Path) -> PreparedData:
+def read_data(folder: Path, extra_tests: Mapping[str, Path] | None = None) -> PreparedData:
     """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped.
+
+    Test splits are opened when they are asked for.
+
+    Args:
+        folder: The folder of the unit "data".
+        extra_tests: Folders of extra test sets by name.
 
     Raises:
         DataError: A file is missing or not what was written.
@@ -260,4 +471,6 @@ def read_data(folder: Path) -> PreparedData:
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
             f"required, as in labels-train.npy. Remove {folder} and rerun the same command to write it again."
         )
-    return PreparedData(train, validation, filled)
+    tests = {TEST: partial(read_arrays, folder, TEST)} if (folder / "test.json").is_file() else {}
+    extra = {name: partial(read_arrays, path, "val") for name, path in (extra_tests or {}).items()}
+    return PreparedData(train, validation, filled, tests.get(TEST), extra)

@@ -35,14 +35,24 @@ from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
-from scenepalette.pipeline.report.results import ArmCost, ArmRun, ChangedImage, PairSample, ReportInputs, WorstPair
+from scenepalette.pipeline.report.results import (
+    ArmCost,
+    ArmRun,
+    ChangedImage,
+    EvaluatedSplit,
+    PairSample,
+    ReportInputs,
+    WorstPair,
+)
 from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
-from scenepalette.pipeline.stages.data import LEAST
+from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.segment import (
+    CONFUSION,
     EVALUATION_BATCH,
+    TEST_CONFUSION,
     arm_settings,
     arm_steps,
     read_confusion,
@@ -72,7 +82,7 @@ class ReportUnit(Unit):
     def of(cls, config: RunConfig, sources: Sources, units: Sequence[Unit]) -> ReportUnit:
         """Return the unit that reads all others of a run."""
         settings = {
-            **config.report.model_dump(mode="json"),
+            **config.report.identity(),
             "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
             "pairs": config.generate.pairs,
             "seed": config.seed,
@@ -134,7 +144,9 @@ def provenance(run: Workspace) -> dict[str, Any]:
 def measure_run(run: Workspace) -> ReportInputs:
     """Evaluate the pairs of a run, and gather everything that its report is written from."""
     config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
-    train, validation, filled_labels = run.data
+    data = run.data
+    train, validation, filled_labels = data
+    reported_file = TEST_CONFUSION if data.has_test else CONFUSION
     sampler = load_sampler(run_dir / "palettes")
     predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
     unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
@@ -145,9 +157,11 @@ def measure_run(run: Workspace) -> ReportInputs:
             description=ARMS[arm].description,
             seed=seed,
             steps=arm_steps(segmenters.steps, arm),
-            confusion=read_confusion(run_dir / segmenter_name(arm, seed)),
+            confusion=read_confusion(run_dir / segmenter_name(arm, seed), reported_file),
             metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
             images_per_step=segmenters.batch_size,
+            validation=read_confusion(run_dir / segmenter_name(arm, seed)) if data.has_test else None,
+            extra_tests=_confusions_of_extra_tests(run, arm, seed),
             kind=added_kind(arm),
         )
         for arm in segmenters.arms
@@ -203,7 +217,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
-    reported, count_train = validation, pixels_of_classes(train)
+    reported, count_train = validation if data.test is None else data.test, pixels_of_classes(train)
+    recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
@@ -211,6 +226,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             "name": train.name,
             "train": len(train),
             "val": len(validation),
+            "test": None if data.test is None else len(data.test),
             "size": list(train.size),
             "licence": train.licence,
         },
@@ -220,7 +236,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             kind: arm for kind in shards if (arm := PAIR_KINDS[kind].arm_alone) is not None and arm in segmenters.arms
         },
         gan_test=gan_test,
-        gan_test_real=read_confusion(real_folder),
+        gan_test_real=read_confusion(real_folder, reported_file),
         palette_components=sampler.num_components,
         aic=sampler.aic,
         palette_kl={kind: palette_divergence(target, achieved) for kind, (target, achieved) in palettes.items()},
@@ -241,7 +257,6 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
-        blocks=None if DATASETS.get(config.data.name).drawn else blocks_of(reported.ids),
         train_pixels=count_train,
         rare_ids=(
             sorted(train.table.names.index(name) for name in config.report.rare_classes)
@@ -258,6 +273,9 @@ def measure_run(run: Workspace) -> ReportInputs:
             for kind, pairs in shards.items()
         },
         changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
+        split=_reported_split(run),
+        validation_blocks=blocks_of(validation.ids) if recordings else None,
+        extra_tests=_extra_splits(run),
     )
 
 
@@ -366,6 +384,36 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
         )
         for place, row in enumerate(rows)
     ]
+
+
+def _reported_split(run: Workspace) -> EvaluatedSplit:
+    """Return the split that is reported: test where there is one, else validation."""
+    data, recordings = run.data, DATASETS.get(run.config.data.name).recordings
+    if data.test is None:
+        return EvaluatedSplit("validation", None, data.validation.ids, recordings)
+    found = read_findings(run.run_dir / "data")
+    return EvaluatedSplit("test", found["origin"], data.test.ids, recordings, found["warnings"])
+
+
+def _extra_splits(run: Workspace) -> dict[str, EvaluatedSplit]:
+    recordings, splits = DATASETS.get(run.config.data.name).recordings, {}
+    for name, pairs in run.data.extra_tests.items():
+        found = read_findings(run.run_dir / EXTRA_TESTS / name)
+        splits[name] = EvaluatedSplit(name, found["origin"], pairs.ids, recordings, found["warnings"])
+    return splits
+
+
+def _confusions_of_extra_tests(run: Workspace, arm: str, seed: int) -> dict[str, np.ndarray]:
+    """Evaluate a finished segmenter on every extra test set: further sets need no further training."""
+    tests = run.data.extra_tests
+    if not tests:
+        return {}
+    folder, settings = run.run_dir / segmenter_name(arm, seed), arm_settings(run.config.segmenters, arm)
+    segmenter = load_segmenter(folder, settings, run.data.train.table)
+    return {
+        name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)
+        for name, pairs in tests.items()
+    }
 
 
 def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImages | None) -> list[PairSample]:

@@ -1,4 +1,4 @@
-"""Stage segmenters: train one segmenter per arm and seed, and evaluate it on the real validation split."""
+"""Stage segmenters: train one segmenter per arm and seed, and evaluate it on the real validation and test splits."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ from scenepalette.training.settings import fields_of
 
 VERSION = 2
 CONFUSION = "validation-confusion.npy"
-FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION)
+TEST_CONFUSION = "test-confusion.npy"
+FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION, TEST_CONFUSION)
 EVALUATION_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class SegmenterUnit(Unit):
-    """The training of a segmenter, and its predictions on the real validation split.
+    """The training of a segmenter, and its predictions on the real validation and test splits.
 
     Attributes:
         arm: Name of the arm.
@@ -149,19 +150,21 @@ class SegmenterUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it."""
-        train, validation, _ = run.data
-        train_arm(
+        data = run.data
+        model = train_arm(
             folder,
             self.arm,
             run.config.segmenters.model_copy(update={"steps": self.steps}),
-            train=train,
-            validation=validation,
+            train=data.train,
+            validation=data.validation,
             synthetic=FirstPairs(ShardPairs(run.run_dir / self.pairs[0]), self.pairs[1]) if self.pairs else None,
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
             tensorboard=run.config.compute.tensorboard,
         )
+        if data.test is not None:
+            _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)
 
 
 def segmenter_name(arm: str, seed: int) -> str:
@@ -225,7 +228,7 @@ def train_arm(
     fabric: Fabric,
     progress: Progress,
     tensorboard: bool = False,
-) -> None:
+) -> nn.Module:
     """Train an arm's segmenter and write its confusion matrix for each validation image.
 
     Args:
@@ -240,6 +243,9 @@ def train_arm(
         fabric: Device and precision.
         progress: Watches the steps.
         tensorboard: Whether numbers are also written for TensorBoard.
+
+    Returns:
+        The trained segmenter.
     """
     choice = ARMS[arm]
     model = train_segmenter(
@@ -255,10 +261,14 @@ def train_arm(
         progress=progress,
         tensorboard=tensorboard,
     )
-    confusion = confusion_per_image(model, validation, EVALUATION_BATCH, fabric, progress)
+    _write_confusion(folder / CONFUSION, model, validation, fabric, progress)
+    return model
+
+
+def _write_confusion(path: Path, model: nn.Module, pairs: Pairs, fabric: Fabric, progress: Progress) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, confusion, allow_pickle=False)
-    write_atomically(folder / CONFUSION, buffer.getvalue())
+    np.save(buffer, confusion_per_image(model, pairs, EVALUATION_BATCH, fabric, progress), allow_pickle=False)
+    write_atomically(path, buffer.getvalue())
 
 
 def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module], float] | None:
@@ -276,13 +286,17 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
     return validate
 
 
-def read_confusion(folder: Path) -> np.ndarray:
-    """Return the confusion matrices [N, K, K] that `train_arm` wrote, memory-mapped: all arms' need not fit at once.
+def read_confusion(folder: Path, file: str = CONFUSION) -> np.ndarray:
+    """Return confusion matrices [N, K, K] of a segmenter, memory-mapped: all arms' need not fit at once.
+
+    Args:
+        folder: The segmenter's folder.
+        file: `CONFUSION` for those of the validation split, `TEST_CONFUSION` for those of the test split.
 
     Raises:
         DataError: The file is missing or damaged.
     """
-    path = folder / CONFUSION
+    path = folder / file
     try:
         confusion = open_array(path)
         if confusion.ndim != 3 or confusion.shape[1] != confusion.shape[2] or confusion.dtype.kind not in "iu":

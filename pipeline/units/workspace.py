@@ -111,8 +111,8 @@ class Unit(ABC):
         return None
 
 
-class PreparedData(NamedTuple):
-    """The labelled data set as the unit "data" keeps it.
+class LearningData(NamedTuple):
+    """The part of a labelled data set that trainings and choices may see.
 
     Attributes:
         train: Real training pairs.
@@ -123,6 +123,48 @@ class PreparedData(NamedTuple):
     train: Pairs
     validation: Pairs
     filled_labels: np.ndarray
+
+
+class PreparedData(LearningData):
+    """The labelled data set as the unit "data" keeps it, with the test splits, which only evaluations ask for.
+
+    It unpacks into the parts of `LearningData`; the files of a test split are opened when it is asked for.
+    """
+
+    def __new__(
+        cls,
+        train: Pairs,
+        validation: Pairs,
+        filled_labels: np.ndarray,
+        open_test: Callable[[], Pairs] | None = None,
+        open_extra_tests: Mapping[str, Callable[[], Pairs]] | None = None,
+    ) -> Self:
+        """Take the parts that are open, and what opens the others."""
+        data = super().__new__(cls, train, validation, filled_labels)
+        data._open_test, data._open_extra_tests = open_test, dict(open_extra_tests or {})
+        return data
+
+    _open_test: Callable[[], Pairs] | None
+    _open_extra_tests: Mapping[str, Callable[[], Pairs]]
+
+    @cached_property
+    def test(self) -> Pairs | None:
+        """Real pairs of the test split, or None if there is none.
+
+        Raises:
+            DataError: A file is missing or not what was written.
+        """
+        return None if self._open_test is None else self._open_test()
+
+    @cached_property
+    def extra_tests(self) -> Mapping[str, Pairs]:
+        """Pairs of the extra test sets by name; raises as `test` does."""
+        return {name: open_one() for name, open_one in self._open_extra_tests.items()}
+
+    @property
+    def has_test(self) -> bool:
+        """Whether there is a test split, told without opening it."""
+        return self._open_test is not None
 
 
 @dataclass

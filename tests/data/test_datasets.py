@@ -128,8 +128,11 @@ def test_what_a_data_set_of_another_package_lacks_is_told(folder_root: Path, plu
 def test_unknown_names_and_splits_are_refused(camvid_root: Path) -> None:
     with pytest.raises(ConfigError, match="no data set 'kitti'; known are streets, camvid"):
         open_dataset("kitti", "train", camvid_root)
-    with pytest.raises(ConfigError, match="no split 'test'; known are train, val"):
-        open_dataset("camvid", "test", camvid_root)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ConfigError, match="no split 'night'; known are train, val, test"):
+        open_dataset("camvid", "night", camvid_root)  # pyright: ignore[reportArgumentType]
+    for name in ("camvid", "ade20k"):
+        with pytest.raises(ConfigError, match=f"'{name}' in .* has no published test split"):
+            open_dataset(name, "test", camvid_root)
 
 
 def test_a_root_is_required_and_a_class_file_only_for_folder(camvid_root: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.datasets import open_dataset
+from scenepalette.data.readers.camvid import DATASET, open_camvid
 
 
 def test_pairs_are_sorted_and_value_11_becomes_ignored(camvid_root: Path) -> None:
@@ -21,6 +23,17 @@ def test_pairs_are_sorted_and_value_11_becomes_ignored(camvid_root: Path) -> Non
         assert (stored == 11).any()
         assert np.array_equal(sample.label, np.where(stored == 11, 255, stored))
         assert np.array_equal(sample.image, np.asarray(Image.open(camvid_root / "train" / f"{sample.id}.png")))
+
+
+def test_labels_of_a_test_split_make_it_one(camvid_root: Path) -> None:
+    assert DATASET.has_test is not None and not DATASET.has_test(camvid_root)
+    shutil.copytree(camvid_root / "val", camvid_root / "test")
+    assert not DATASET.has_test(camvid_root)  # images alone cannot be evaluated
+    shutil.copytree(camvid_root / "valannot", camvid_root / "testannot")
+    assert DATASET.has_test(camvid_root)
+    (camvid_root / "test.txt").write_text("test/e.png testannot/e.png\n")
+    test = open_dataset("camvid", "test", camvid_root)
+    assert (test.split, test.ids) == ("test", ("e",))
 
 
 def test_a_list_gives_members_and_order(camvid_root: Path) -> None:

@@ -53,7 +53,7 @@ def test_sample_depends_on_its_index_alone() -> None:
 def test_splits_and_seeds_have_no_scene_in_common() -> None:
     seeds = [
         Streets(split, 300, SIZE, seed=seed).scene(index).seed
-        for split in ("train", "val")
+        for split in ("train", "val", "test")
         for seed in (0, 1)
         for index in range(150)
     ]
@@ -112,7 +112,7 @@ def test_fingerprint_follows_every_argument() -> None:
 
 def test_all_wrong_arguments_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
-        Streets("test", 0, (8, 96))
+        Streets("night", 0, (8, 96))
     for field in ("split", "count", "size"):
         assert f"{field}: received" in str(caught.value)
 

@@ -13,9 +13,14 @@ import pytest
 
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import build_document, compare_inputs
-from scenepalette.pipeline.report.results import ReportInputs
+from scenepalette.pipeline.report.results import EvaluatedSplit, ReportInputs
 
 MakeInputs = Callable[..., ReportInputs]
+
+
+def _frames(recordings: str) -> EvaluatedSplit:
+    """Validation images, each of the recording of its letter."""
+    return EvaluatedSplit("validation", None, [f"{name}_{i}" for i, name in enumerate(recordings)], recordings=True)
 
 
 def _document(inputs: ReportInputs) -> dict[str, Any]:
@@ -179,10 +184,10 @@ def test_a_verdict_that_the_correction_takes_back_says_so(make_inputs: MakeInput
 
 
 def test_blocks_are_named_in_method_and_cautions(make_inputs: MakeInputs) -> None:
-    grouped = _document(make_inputs(blocks=np.array([0, 0, 0, 1, 1, 1])))
+    grouped = _document(make_inputs(split=_frames("aaabbb")))
     assert "2 blocks of consecutive frames" in wording.method(grouped)
     assert "count as 2 blocks of consecutive frames. So few say little" in " ".join(wording.cautions(grouped))
-    one = " ".join(wording.cautions(_document(make_inputs(blocks=np.zeros(6, dtype=np.int64)))))
+    one = " ".join(wording.cautions(_document(make_inputs(split=_frames("aaaaaa")))))
     assert "frames of one short recording" in one
     alone = _document(make_inputs())
     assert "resamples of the 6 images" in wording.method(alone)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.stages.data import (
@@ -18,10 +19,14 @@ from scenepalette.pipeline.stages.data import (
     content_of_source,
     content_of_unlabelled_array,
     content_of_unlabelled_source,
+    open_extra_test,
     prepare_data,
+    prepare_extra_test,
     prepare_unlabelled,
     read_data,
+    read_findings,
 )
+from scenepalette.pipeline.units.workspace import PreparedData
 
 
 def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: Path) -> None:
@@ -233,3 +238,145 @@ def test_drawn_scenes_are_identified_by_what_they_are_drawn_from(tmp_path: Path)
     assert content_of_source(streets(), 1, NO_PROGRESS) == drawn
     others = [({}, 2), ({"train_scenes": 9}, 1), ({"val_scenes": 3}, 1), ({"size": (24, 24)}, 1)]
     assert drawn not in [content_of_source(streets(**changes), seed, NO_PROGRESS) for changes, seed in others]
+
+
+def recorded(tmp_path: Path, **splits: list[str]) -> Path:
+    """A folder data set of the named samples, each of its own noise; every label shows all classes."""
+    root = tmp_path / "recorded"
+    for split, names in splits.items():
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for name in names:
+            random = np.random.default_rng(sum(map(ord, split + name)) * 1000 + int(name.split("_")[1]))
+            image, label = random.integers(0, 256, (4, 6, 3), np.uint8), random.integers(0, 3, (4, 6), np.uint8)
+            label[0, :3], label[2, ::2] = [0, 1, 2], [0, 1, 2]
+            Image.fromarray(image).save(root / split / "images" / f"{name}.png")
+            Image.fromarray(label).save(root / split / "labels" / f"{name}.png")
+    (root / "classes.csv").write_text(CLASSES)
+    return root
+
+
+def frames(name: str, count: int) -> list[str]:
+    return [f"{name}_{number:03d}" for number in range(count)]
+
+
+def prepared(config: DataConfig, out: Path) -> PreparedData:
+    prepare_data(out, config, 0, NO_PROGRESS)
+    return read_data(out)
+
+
+@pytest.fixture
+def recordings(tmp_path: Path) -> Path:
+    return recorded(tmp_path, train=[*frames("a", 20), *frames("b", 40), *frames("c", 5)], val=frames("d", 4))
+
+
+def test_a_held_out_part_is_gone_from_all_that_training_reads(recordings: Path, tmp_path: Path) -> None:
+    whole = prepared(folder(recordings), tmp_path / "whole")
+    assert whole.test is None and not whole.has_test and len(whole.train) == 65
+    data = prepared(folder(recordings, holdout=0.25, holdout_gap=2), tmp_path / "part")
+    assert data.test is not None and data.has_test
+    assert data.test.ids == [*frames("a", 20)[7:12], *frames("b", 40)[15:25]]
+    left_out = {*frames("a", 20)[5:14], *frames("b", 40)[13:27]}
+    assert data.train.ids == [name for name in whole.train.ids if name not in left_out]
+    assert len(data.filled_labels) == len(data.train) == 65 - 9 - 14
+    for pairs in (data.train, data.test):
+        places = [whole.train.ids.index(name) for name in pairs.ids]
+        assert np.array_equal(pairs.images, whole.train.images[places])
+        assert np.array_equal(pairs.labels, whole.train.labels[places])
+    assert data.validation.ids == whole.validation.ids
+    assert read_findings(tmp_path / "part")["origin"] == "held out"
+
+
+def test_what_is_held_out_identifies_the_data(recordings: Path, tmp_path: Path) -> None:
+    config = folder(recordings, holdout=0.25, holdout_gap=2)
+    prepare_data(tmp_path / "part", config, 0, NO_PROGRESS)
+    content = content_of_arrays(tmp_path / "part")
+    assert content_of_source(config, 0, NO_PROGRESS) == content
+    others = [folder(recordings), folder(recordings, holdout=0.3, holdout_gap=2), folder(recordings, holdout=0.25)]
+    assert content not in [content_of_source(other, 0, NO_PROGRESS) for other in others]
+
+
+def test_without_a_test_split_nothing_of_it_is_in_identity_or_folder(recordings: Path, tmp_path: Path) -> None:
+    config = folder(recordings)
+    assert config.identity().keys() == {"name", "size", "train_scenes", "val_scenes"}
+    assert {"holdout", "holdout_gap"} <= folder(recordings, holdout=0.2).identity().keys()
+    assert "test_scenes" in DataConfig(test_scenes=4).identity()
+    prepare_data(tmp_path / "out", folder(recordings, holdout=0.25, holdout_gap=2), 0, NO_PROGRESS)
+    assert prepared(config, tmp_path / "out").test is None  # of an unfinished folder with other settings
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "filled-labels-train.npy",
+        "images-train.npy",
+        "images-val.npy",
+        "labels-train.npy",
+        "labels-val.npy",
+        "train.json",
+        "val.json",
+    ]
+
+
+def test_a_published_test_split_goes_before_a_held_out_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = recorded(tmp_path, train=frames("a", 40), val=frames("d", 4), test=frames("t", 12))
+    data = prepared(folder(root, holdout=0.25), tmp_path / "out")
+    assert data.test is not None and data.test.ids == frames("t", 12) and len(data.train) == 40
+    assert read_findings(tmp_path / "out")["origin"] == "published"
+    assert "data.holdout has no effect" in capsys.readouterr().out
+
+
+def test_drawn_test_scenes_are_others_than_those_of_training(tmp_path: Path) -> None:
+    config = DataConfig(train_scenes=8, val_scenes=2, test_scenes=3, size=(16, 24))
+    data = prepared(config, tmp_path / "out")
+    assert data.test is not None and data.test.ids == ["test-00000", "test-00001", "test-00002"]
+    assert not any(np.array_equal(test, train) for test in data.test.images for train in data.train.images)
+    held = prepared(DataConfig(train_scenes=12, val_scenes=2, holdout=0.25, size=(16, 24)), tmp_path / "held")
+    assert held.test is not None and (len(held.train), len(held.test)) == (9, 3)
+
+
+def test_a_test_split_that_is_worth_nothing_is_refused_before_it_is_used(tmp_path: Path) -> None:
+    root = recorded(tmp_path, train=frames("a", 40), val=frames("d", 4), test=frames("t", 12))
+    for kind in ("images", "labels"):
+        shutil.copy(root / f"train/{kind}/a_003.png", root / f"test/{kind}/t_005.png")
+    with pytest.raises(DataError, match="The test split cannot be used") as caught:
+        prepare_data(tmp_path / "out", folder(root), 0, NO_PROGRESS)
+    (problem,) = caught.value.problems
+    assert "t_005 is a_003" in problem and "Remove them from one of both" in problem
+    with pytest.raises(DataError) as caught:  # 10 of 40 frames are one block
+        prepare_data(
+            tmp_path / "out",
+            folder(recorded(tmp_path / "x", train=frames("a", 40), val=["d_0"]), holdout=0.25),
+            0,
+            NO_PROGRESS,
+        )
+    assert "1 block of consecutive frames" in caught.value.problems[0]
+
+
+def test_a_class_that_only_training_shows_is_kept_with_the_split(tmp_path: Path) -> None:
+    root = recorded(tmp_path, train=frames("a", 30), val=frames("d", 4), test=frames("t", 12))
+    for path in (root / "test/labels").iterdir():
+        Image.fromarray(np.minimum(np.asarray(Image.open(path)), 1)).save(path)
+    prepare_data(tmp_path / "out", folder(root), 0, NO_PROGRESS)
+    (warning,) = read_findings(tmp_path / "out")["warnings"]
+    assert "no test label shows sky" in warning
+
+
+def test_an_extra_test_set_must_have_the_classes_of_the_data_and_none_of_its_images(tmp_path: Path) -> None:
+    config = folder(recorded(tmp_path, train=frames("a", 30), val=frames("d", 4)))
+    train = prepared(config, tmp_path / "out").train
+    night = recorded(tmp_path / "night", val=frames("n", 12))
+    prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
+    assert read_data(tmp_path / "out", {"night": tmp_path / "extra"}).extra_tests["night"].ids == frames("n", 12)
+    (night / "classes.csv").unlink()  # then the classes are the data set's own
+    prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
+    for kind in ("images", "labels"):
+        shutil.copy(config.root / f"train/{kind}/a_003.png", night / f"val/{kind}/n_005.png")  # type: ignore[operator]
+    with pytest.raises(DataError) as caught:
+        prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
+    assert caught.value.problems[0].startswith("report.extra_test.night: 1 test images are also in training")
+    (night / "classes.csv").write_text(CLASSES.replace("car", "lorry"))
+    with pytest.raises(DataError, match=r"report\.extra_test\.night: its 3 classes .* class 1 is 'lorry', 'car' is"):
+        prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
+
+
+def test_drawn_scenes_take_extra_test_sets_of_the_layout_folder_alone(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"has no class file.*laid out as data\.name=folder"):
+        open_extra_test(DataConfig(), tmp_path / "empty")

@@ -33,6 +33,8 @@ FLATTEST = 2.0
 """Least standard deviation of a thumbnail that is compared; flat ones all look alike."""
 MOST_COMPARED = 30_000
 """Most images of a split that are compared; more would take minutes."""
+THUMBNAIL = 32
+"""Side of the grey thumbnails by which images are compared, pixels."""
 _BLOCK = 2048
 _SIDE = 192
 _MARGIN = 0.1
@@ -65,6 +67,16 @@ class SimilarPair:
     correlation: float
     mirrored: bool
     upside_down: bool = False
+
+
+def thumbnail_of(image: np.ndarray | Image.Image) -> np.ndarray:
+    """Return the thumbnail by which an image is compared, uint8 [32, 32].
+
+    Args:
+        image: uint8 [H, W, 3], or an image of Pillow.
+    """
+    grey = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("L")
+    return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
 
 
 def similar_pairs(

@@ -7,15 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from scenepalette.pipeline.doctor import near_duplicates as similarity
-from scenepalette.pipeline.doctor.near_duplicates import (
-    UPRIGHT,
-    are_copies,
-    candidates,
-    comparable,
-    overlay,
-    similar_pairs,
-)
+from scenepalette.data import similarity
+from scenepalette.data.similarity import UPRIGHT, are_copies, candidates, comparable, overlay, similar_pairs
 
 
 @pytest.fixture

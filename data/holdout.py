@@ -1,0 +1,152 @@
+"""A test split taken from the training split: parts of its recordings, with a gap between what is learned and tested.
+
+Neighbouring frames of a video are nearly copies of each other. A random choice of frames would test on what was trained
+on; a run of frames in the middle of each recording, with some left out before and behind it, does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.files import sha256_of_json
+from scenepalette.common.randomness import numpy_generator
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sequences import sequences_of
+
+LEAST_TEST = 2
+"""Fewest images that a recording gives to the test split, and that the test split has."""
+
+
+class Division(NamedTuple):
+    """Which samples are trained on and which are tested on; what is in neither is left out.
+
+    Attributes:
+        train: Indices, ascending.
+        test: Indices, ascending.
+    """
+
+    train: list[int]
+    test: list[int]
+
+
+def divide_recordings(ids: Sequence[str], fraction: float, gap: int) -> Division:
+    """Hold out the middle of every recording that is long enough.
+
+    Of a recording of n frames, round(fraction * n) consecutive ones in its middle are tested on, and `gap` on each side
+    of them are left out. It stays whole in training where that would be fewer than `LEAST_TEST` frames, or where fewer
+    would remain for training than are tested on.
+
+    Args:
+        ids: Sample ids, from which `sequences_of` tells the recordings.
+        fraction: Of each recording, 0 to 1.
+        gap: Frames left out before and behind those tested on, 0 or more.
+
+    Raises:
+        DataError: No recording is long enough.
+    """
+    recordings = sequences_of(ids)
+    train: list[int] = []
+    test: list[int] = []
+    for frames in recordings:
+        count = len(frames)
+        tested = round(fraction * count)
+        first = (count - tested) // 2
+        before, behind = frames[: max(0, first - gap)], frames[first + tested + gap :]
+        if tested < LEAST_TEST or len(before) + len(behind) < tested:
+            train += frames
+            continue
+        train += before + behind
+        test += frames[first : first + tested]
+    if not test:
+        longest = max(map(len, recordings), default=0)
+        raise DataError(
+            f"data.holdout: no recording is long enough for a test split. Of {len(recordings)} recordings, as the "
+            f"names of their files tell them (equal but for the last number), the longest has {longest} images. A "
+            f"fraction of {fraction:g} with {gap} images left out on both sides needs {LEAST_TEST} images or more to "
+            "test on and as many for training. Change data.holdout, lower data.holdout_gap, or set data.holdout to 0."
+        )
+    return Division(sorted(train), sorted(test))
+
+
+def divide_images(count: int, fraction: float, seed: int) -> Division:
+    """Hold out a random choice of images that are independent of each other.
+
+    Args:
+        count: Number of images.
+        fraction: Of the images, 0 to 1; rounded, and at least `LEAST_TEST`.
+        seed: Decides the choice.
+
+    Raises:
+        DataError: Fewer images would remain for training than are tested on.
+    """
+    tested = max(LEAST_TEST, round(fraction * count))
+    if count < 2 * tested:
+        raise DataError(
+            f"data.holdout: {fraction:g} of {count} training images leave fewer for training than the {tested} to test "
+            "on. Lower data.holdout, or set it to 0."
+        )
+    order = numpy_generator(seed, "holdout").permutation(count)
+    return Division(sorted(map(int, order[tested:])), sorted(map(int, order[:tested])))
+
+
+class PartOfDataset:
+    """Some samples of an open data set as a split of its own; satisfies SegmentationDataset."""
+
+    def __init__(self, whole: SegmentationDataset, split: str, indices: Sequence[int]) -> None:
+        """Take samples.
+
+        Args:
+            whole: The data set.
+            split: Name of the part.
+            indices: Which samples, in the order that they get.
+        """
+        self.split = split
+        self._whole, self._indices = whole, tuple(indices)
+        self.ids = tuple(whole.ids[index] for index in self._indices)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self._whole.name
+
+    @property
+    def table(self) -> ClassTable:
+        """The classes."""
+        return self._whole.table
+
+    @property
+    def licence(self) -> str:
+        """The terms of publication."""
+        return self._whole.licence
+
+    @property
+    def label_origins(self) -> Mapping[str, str]:
+        """How the labels came about."""
+        return self._whole.label_origins
+
+    @property
+    def files(self) -> Sequence[object]:
+        """The files of the whole, if it is read from files."""
+        return getattr(self._whole, "files", ())
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the whole's, and of which samples these are."""
+        return self._hash(self._whole.fingerprint)
+
+    @property
+    def content(self) -> str:
+        """Hash of the whole's, and of which samples these are."""
+        return self._hash(self._whole.content)
+
+    def _hash(self, whole: str) -> str:
+        return sha256_of_json({"whole": whole, "split": self.split, "samples": list(self._indices)})
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._whole[self._indices[index]]

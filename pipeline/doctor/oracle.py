@@ -1,0 +1,68 @@
+"""What no segmenter of the chosen stride can find at the chosen size, however well it is trained."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.data.arrays import resize_sample
+from scenepalette.data.sample import SegmentationDataset
+from scenepalette.evaluation.miou import intersection_over_union, mean_iou, overlaps
+from scenepalette.evaluation.oracle import oracle_confusion
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor.findings import Check
+from scenepalette.pipeline.stages.segment import arm_settings
+from scenepalette.segmenters.model import title_of
+from scenepalette.segmenters.stride import decoder_stride
+
+UNREACHABLE = 0.3
+"""IoU of the oracle below which a class is named."""
+MOST_LABELS = 200
+
+
+def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Progress = NO_PROGRESS) -> Check | None:
+    """Compute the best IoU of each class for `data.size` and the stride of `segmenters.architecture`.
+
+    Up to 200 labels, evenly spread, are coarsened to the stride and enlarged again (`oracle_confusion`). Evaluated
+    classes whose IoU stays below 0.3 are a warning: they count as nearly 0 in every arm, so that no arm can gain there.
+
+    Args:
+        config: The run's configuration.
+        dataset: The split that is reported.
+        progress: Watches the labels.
+
+    Returns:
+        The finding; None if the segmenter's stride cannot be told, or a label can no longer be read.
+    """
+    settings, size, table = arm_settings(config.segmenters, "real"), config.data.size, dataset.table
+    stride = decoder_stride(settings, size)
+    if stride is None:
+        return None
+    chosen = np.linspace(0, len(dataset) - 1, min(MOST_LABELS, len(dataset))).round().astype(int)
+    labels = []
+    progress.start("best possible IoU", len(chosen))
+    try:
+        for index in chosen:
+            labels.append(resize_sample(dataset[int(index)], size).label)
+            progress.advance()
+    except DataError:  # changed since it was scanned, which is reported elsewhere
+        return None
+    finally:
+        progress.finish()
+    confusion = oracle_confusion(labels, table.num_classes, stride)
+    best = intersection_over_union(overlaps(confusion, table.eval_ids))
+    lost = sorted((best[index], table.names[index]) for index in table.eval_ids if best[index] < UNREACHABLE)
+    where = f"at {size[0]} x {size[1]} with {title_of(settings.architecture)}, whose scores have stride {stride}"
+    summary = f"A perfect segmenter reaches mIoU {100 * mean_iou(confusion, table.eval_ids):.1f} {where}."
+    if not lost:
+        return Check("best possible IoU", "ok", summary)
+    return Check(
+        "best possible IoU",
+        "warning",
+        f"{summary} {len(lost)} of {len(table.eval_ids)} classes stay below IoU {100 * UNREACHABLE:.0f} in every arm, "
+        "however well it is trained.",
+        "Choose a segmenters.architecture of a finer stride (deeplabv3plus, fpn and upernet have 4; unet and linknet "
+        "1), or a larger data.size.",
+        tuple(f"{name}: IoU {100 * value:.0f} at most" for value, name in lost),
+    )
