@@ -199,7 +199,8 @@ def train_segmenter(
     with contextlib.closing(_batches(domains, settings, seed, training.finished)) as batches:
         for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
             decay = learning_rate_factor(settings, step)
-            images, labels = {}, {}
+            images: dict[Domain, Tensor] = {}
+            labels: dict[Domain, Tensor] = {}
             for domain, pair in batch.items():
                 image, label = fabric.to_device(pair)
                 if domain == "real" and mix is not None:
@@ -212,7 +213,7 @@ def train_segmenter(
             joined = torch.cat(list(images.values())).contiguous(memory_format=torch.channels_last)
             numbers = {domain: len(image) for domain, image in images.items()}
             outputs = segmenter.forward(joined).float().split(list(numbers.values()))  # n K H W per domain
-            logits = dict(zip(images, outputs, strict=True))
+            logits: dict[Domain, Tensor] = dict(zip(images, outputs, strict=True))
             learned = {
                 domain: supervised_loss(logits[domain], labels[domain], weights)
                 for domain in images
@@ -222,7 +223,7 @@ def train_segmenter(
             total = combined_loss(learned, numbers, settings.synthetic_weight)
 
             # ... and on the adapted domain be certain, or as certain in the same places as on the reference domain.
-            information: dict[str, Tensor] = {}
+            information: dict[Domain, Tensor] = {}
             if settings.adaptation == "minent":
                 losses["entropy_loss"] = minimum_entropy_loss(logits[adapted].softmax(dim=1))
                 total = total + settings.entropy_weight * losses["entropy_loss"]

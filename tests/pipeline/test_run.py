@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -156,9 +156,9 @@ def test_data_are_read_once(
     run_dir = copy_of_run("palettes", "report", "shards/semi")
     calls: list[Path] = []
 
-    def read(folder: Path) -> Any:
+    def read(folder: Path, extra_tests: Mapping[str, Path]) -> Any:
         calls.append(folder)
-        return read_data(folder)
+        return read_data(folder, extra_tests)
 
     monkeypatch.setattr("scenepalette.pipeline.run.read_data", read)
     make_stage("report", tiny_config, run_dir)
