@@ -34,6 +34,7 @@ from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.layouts.hardening import Hardening
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
@@ -305,6 +306,11 @@ class GenerateConfig(Section):
     minimum: dict[str, float] = Field(default={}, description="Least share per class in full layouts.")
     bias: dict[str, float] = Field(default={}, description="Shift per class in standard deviations, in full layouts.")
 
+    hardening: Hardening = Field(
+        default="exact",
+        description="How class ids follow from generated soft layouts: by the largest share at each pixel, or so that "
+        "every class has exactly the share that was asked for.",
+    )
     palette: dict[str, float] = Field(
         default={}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
     )

@@ -14,13 +14,14 @@ from torch import Tensor
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
-from scenepalette.data.labels import one_hot, soft_to_label
+from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.schema import Row, palette_of_label, row_id
 from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
+from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
@@ -99,6 +100,7 @@ class PairMaker:
         controls: Constraints on the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
+        hardening: How class ids follow from generated soft layouts: "argmax", or "exact" under the palettes asked for.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
         collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
@@ -119,6 +121,7 @@ class PairMaker:
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
     edits: Edits = "replace"
+    hardening: Hardening = "argmax"
     unlabelled: UnlabelledImages | None = None
     labeller: Labeller | None = None
     collection: str = "00000000"
@@ -188,20 +191,30 @@ class PairMaker:
         """Return a palette for each row, [B, K]."""
         return np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
 
-    def generate_layouts(self, indices: list[int], randoms: list[np.random.Generator], *condition: Tensor) -> Tensor:
+    def generate_layouts(
+        self,
+        indices: list[int],
+        randoms: list[np.random.Generator],
+        *condition: Tensor,
+        palettes: Tensor,
+        region: Tensor | None = None,
+    ) -> Tensor:
         """Return label maps from the layout generator, each from its own sources of noise and drawn classes.
 
         Args:
             indices: B indices of rows.
             randoms: A source of randomness for each of them.
             condition: What the generator takes beside its noise, on the device.
+            palettes: BK, the shares that exact hardening keeps to.
+            region: BHW bool, where it keeps to them; elsewhere it takes the largest shares. None for everywhere.
         """
         assert self.layout_generator is not None
         features = self.layout_generator.noise_features
         vectors = np.stack([random.standard_normal(features, np.float32) for random in randoms])
         noise = torch.from_numpy(vectors).to(self.fabric.device)
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
-        return soft_to_label(self.layout_generator(noise, *condition, generators=generators).layout).cpu()
+        batch = self.layout_generator(noise, *condition, generators=generators)
+        return harden(batch, self.hardening, palettes, region).cpu()
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         layout = layout.to(self.fabric.device)

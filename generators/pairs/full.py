@@ -46,5 +46,5 @@ class Full(PairKind):
         assert isinstance(maker.layout_generator, FullLayoutGenerator)
         palettes = maker.sample_palettes(randoms)
         target = torch.from_numpy(palettes).float().to(maker.fabric.device)
-        layout = maker.generate_layouts(indices, randoms, target)
+        layout = maker.generate_layouts(indices, randoms, target, palettes=torch.from_numpy(palettes))
         return Layouts(layout, layout, palettes, [None] * len(indices), [None] * len(indices))

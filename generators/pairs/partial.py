@@ -48,14 +48,16 @@ class Partial(PairKind):
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":
             targets, boxes = maker.sample_palettes(randoms), real.boxes
-            budget = addition_budget(torch.from_numpy(targets).float(), labels_to_palette(real.painted, count))
+            shares, crop = torch.from_numpy(targets), None
+            budget = addition_budget(shares.float(), labels_to_palette(real.painted, count))
         else:
             edited_boxes = [sample_crop(random, maker.train.size, maker.crop_mode) for random in randoms]
             targets, boxes = real.targets, edited_boxes
             crop = boxes_to_crop(edited_boxes, maker.train.size)
-            budget = partial_budget(crop_palette(real.painted, crop, count), crop)
+            shares = crop_palette(real.painted, crop, count)
+            budget = partial_budget(shares, crop)
             layout = crop_layout(layout, crop.to(device))
-        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout)
+        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares, region=crop)
         # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
         labels = torch.where((real.labels == IGNORE_ID) & (edited == real.painted), IGNORE_ID, edited)
         return Layouts(labels, edited, targets, real.sources, boxes)

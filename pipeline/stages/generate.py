@@ -27,6 +27,8 @@ from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
+from scenepalette.generators.layouts.hardening import Hardening
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.pairs.base import PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
@@ -106,6 +108,16 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
     )
 
 
+def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:
+    """Return how layouts of these models become class ids.
+
+    There is nothing to keep to where no layout is made or no palette asked for. A comparison measures how well systems
+    keep to palettes by themselves, as their papers do.
+    """
+    asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
+    return config.generate.hardening if asked and stage == "shards" else "argmax"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairsUnit(Unit):
     """Shards of generated pairs; more can be added to them.
@@ -113,12 +125,14 @@ class PairsUnit(Unit):
     Attributes:
         models: What makes them.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
+        hardening: How class ids follow from generated soft layouts.
     """
 
     shared: ClassVar[bool] = True
 
     models: PairModels
     noise_scheme: NoiseScheme | None
+    hardening: Hardening
 
     @classmethod
     def of(
@@ -132,13 +146,27 @@ class PairsUnit(Unit):
         stage: str = "shards",
     ) -> PairsUnit:
         """Return the unit of a name."""
-        settings = {**config.generate.model_dump(mode="json", exclude={"kinds", "pairs"}), "seed": config.seed}
+        dumped = config.generate.model_dump(mode="json", exclude={"kinds", "pairs", "hardening"})
+        settings = {**dumped, "seed": config.seed}
+        hardening = hardening_of(config, models, stage)
+        if hardening != "argmax":  # which was there first and is not named
+            settings["hardening"] = hardening
         if models.kind.layout_section == "partial":
             editing = config.layouts.partial
             # What is added has no crop; the usual replacement was there first and is not named.
             settings |= {"crop_mode": editing.crop_mode, **({"edits": "add"} if editing.edits == "add" else {})}
         inputs = ("data", *(["unlabelled"] if models.kind.predicts else []), "palettes", *models.inputs)
-        return cls(name, VERSION, settings, inputs, rows=rows, stage=stage, models=models, noise_scheme=noise_scheme)
+        return cls(
+            name,
+            VERSION,
+            settings,
+            inputs,
+            rows=rows,
+            stage=stage,
+            models=models,
+            noise_scheme=noise_scheme,
+            hardening=hardening,
+        )
 
     @classmethod
     def of_kinds(cls, config: RunConfig) -> list[PairsUnit]:
@@ -207,6 +235,7 @@ class PairsUnit(Unit):
             controls=config.generate.controls(),
             crop_mode=config.layouts.partial.crop_mode,
             edits=config.layouts.partial.edits,
+            hardening=self.hardening,
             unlabelled=self._unlabelled(run),
             labeller=models.image.labeller(run) if models.kind.predicts else None,
             collection=fingerprint_of(self, run.units)[:8],
