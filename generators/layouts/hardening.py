@@ -10,10 +10,12 @@ Shapes: B batch, K classes, H x W pixels, N pixels of one layout.
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from scenepalette.common.errors import ScenepaletteError
@@ -37,15 +39,28 @@ def harden(batch: LayoutBatch, hardening: Hardening, palettes: Tensor, region: T
 
     Args:
         batch: What a layout generator put out.
-        hardening: "argmax": the largest share at each pixel, or the drawn class. "exact": see `harden_exactly`.
+        hardening: "argmax": the largest share at each pixel, or the drawn class. "exact": by `harden_exactly` from
+            smoothed shares, since what a class lacks would else be made up by single pixels all over the layout.
         palettes: BK, what exact hardening keeps to.
         region: BHW bool, where it does so; elsewhere the largest share is taken. None for everywhere.
     """
     largest = soft_to_label(batch.layout)
     if hardening == "argmax":
         return largest
-    chosen = harden_exactly(batch.soft, palettes, region)
+    chosen = harden_exactly(smoothed(batch.soft), palettes, region)
     return torch.where(chosen == IGNORE_ID, largest, chosen)
+
+
+def smoothed(soft: Tensor) -> Tensor:
+    """Return shares averaged over 3x3 pixels with the weights of a binomial filter, the border repeated.
+
+    Args:
+        soft: BKHW.
+    """
+    row = torch.tensor([0.25, 0.5, 0.25], device=soft.device)
+    planes = F.pad(soft.float().flatten(0, 1)[:, None], (1, 1, 1, 1), mode="replicate")
+    planes = F.conv2d(F.conv2d(planes, row.view(1, 1, 3, 1)), row.view(1, 1, 1, 3))
+    return planes[:, 0].view_as(soft)
 
 
 def harden_exactly(probabilities: Tensor, palettes: Tensor, region: Tensor | None = None) -> Tensor:
@@ -54,7 +69,7 @@ def harden_exactly(probabilities: Tensor, palettes: Tensor, region: Tensor | Non
     Shares are met to the pixel: class k gets `palette_k * N` pixels, rounded so that the sum is N. Offsets are found
     by Sinkhorn's algorithm at falling temperatures (Peyré and Cuturi, 2019, sections 4.1 and 4.4), each starting from
     the one before; what then is still wrong is moved along shortest paths between classes, which keeps an optimal
-    assignment optimal (Ahuja, Magnanti and Orlin, 1993, section 9.7). Where more than 32 pixels are to be moved,
+    assignment optimal (Ahuja et al., 1993, section 9.7). Where more than 32 pixels are to be moved,
     several at once go the same way, and the sum of log-probabilities can be a little below the optimum.
 
     The result is a function of each layout alone, whatever its batch. Equals are settled in reading order: of a layout
@@ -121,7 +136,7 @@ def _assign(scores: Tensor, counts: np.ndarray) -> np.ndarray:
         # one, so that shortest paths exist.
         lengths = np.maximum(costs, offsets[None, :] - offsets[:, None])
         offsets, path = _shortest_path(lengths, surplus)
-        edges = list(zip(path[:-1], path[1:], strict=True))
+        edges = list(itertools.pairwise(path))
         most = min(surplus[path[0]], -surplus[path[-1]])
         ranked = [_ranked(scores_of, classes, *edge) for edge in edges]
         equal = min(np.count_nonzero(cost <= cost[0] + TIE) for _, cost in ranked)
@@ -207,9 +222,7 @@ def _check(probabilities: Tensor, palettes: Tensor, region: Tensor | None) -> No
         problems.append("A palette holds shares that are negative or not finite.")
     elif len(wrong := torch.nonzero((palettes.double().sum(dim=1) - 1).abs() > SUM_TOLERANCE)[:, 0].tolist()):
         total = float(palettes[wrong[0]].double().sum())
-        problems.append(
-            f"Palettes {wrong[:8]} do not sum to 1; the first sums to {total:.4f}. Divide each by its sum."
-        )
+        problems.append(f"Palettes {wrong[:8]} do not sum to 1; the first sums to {total:.4f}. Divide each by its sum.")
     if not torch.isfinite(probabilities).all() or (probabilities < 0).any():
         problems.append("The soft layouts hold shares that are negative or not finite; give those of a softmax.")
     if region is not None and (tuple(region.shape) != (batch, height, width) or region.dtype != torch.bool):

@@ -1,4 +1,4 @@
-"""Small random warps of real layouts, so that few of them show more shapes (Katiyar and Khoreva, 2020, section 3)."""
+"""Small random warps of real layouts, so that few of them show more shapes (Katiyar and Khoreva, 2020)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ GRID = 4  # control points a side of the elastic part
 ELASTIC_PART = 0.5  # of the largest shift; the rest is affine
 
 
-def warp_labels(label: Tensor, largest: float, random: torch.Generator, ranks: int = 1, part: slice = slice(None)) -> Tensor:
+def warp_labels(
+    label: Tensor, largest: float, random: torch.Generator, ranks: int = 1, part: slice = slice(None)
+) -> Tensor:
     """Scale, shear, shift and bend label maps a little, each in its own way.
 
     A pixel takes the class of the pixel that it comes from (nearest); the border is repeated beyond the frame. Half of

@@ -15,6 +15,7 @@ from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import ReportInputs, check_inputs
+from scenepalette.pipeline.report.shortfall import reached_by_class
 from scenepalette.pipeline.report.statistics import (
     LEVEL,
     ArmStatistics,
@@ -97,6 +98,7 @@ def build_document(
                 for kind, values in inputs.palette_kl.items()
             },
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
+            "reached": {kind: reached_by_class(values, table) for kind, values in inputs.palette_reached.items()},
         },
         **{part: _measured(inputs.metrics, part) for part in ("layouts", "images")},
         "metrics": rows_of_report(),
