@@ -74,7 +74,7 @@ def test_every_metric_is_declared_whole() -> None:
         metric = METRICS.get(name)
         assert metric.needs and set(metric.needs) <= set(NEEDS)
         assert metric.meaning and not metric.meaning.endswith(".")
-    assert {row["key"] for row in rows_of_report()} == {"fsd", "fid", "segmenter_frechet"}
+    assert {row["key"] for row in rows_of_report()} == {"palette_shortfall", "fsd", "fid", "segmenter_frechet"}
     assert [column["key"] for column in columns_of_comparison()][:3] == ["palette_kl", "fsd", "fid"]
 
 

@@ -24,9 +24,9 @@ from scenepalette.data.shards.schema import Row
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
+from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.compare import row_models
 from scenepalette.pipeline.stages.generate import PairsUnit, finish_shards, make_shard, pair_models
 from scenepalette.pipeline.stages.images import ImageModel
