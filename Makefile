@@ -8,6 +8,7 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+TEST_PROCESSES ?= 2
 BIN = $(VENV)/bin
 # Modules are compiled when they are first imported; compiling all of torch beforehand takes longer than the rest.
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
@@ -19,8 +20,9 @@ INSTALL = $(BIN)/python $(PIP_INSTALL)
 demo: $(VENV)/.installed
 	$(BIN)/python -m scenepalette.flows.local augment demo --out runs/demo
 
+# One thread a process, since two of them share two cores; a file's tests stay together, with what they share.
 test: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

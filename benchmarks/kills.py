@@ -5,7 +5,7 @@ Usage: python -m benchmarks.kills [--kills 30] [--seed 0] [--folder DIR]
 A tiny run of embedded scenes with every stage is made once without interruption. Then it is made again and its process
 group is killed (SIGKILL), at points drawn from the seed: some time after a unit began, every other time waiting for a
 half-written file. At least one kill meets each stage, if there are as many kills as units. Each time the same command
-goes on. In the end every file is compared: weights, checkpoints, shards, samples and reports. Rows are those of shards
+resumes. In the end every file is compared: weights, checkpoints, shards, samples and reports. Rows are those of shards
 and, where something is trained, of metrics.jsonl. Exits with 1 if anything was lost, doubled or differs, or a temporary
 file is left.
 

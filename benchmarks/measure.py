@@ -71,7 +71,7 @@ def wait(device: torch.device) -> None:
 
 
 def forget_peak_memory() -> None:
-    """Let `peak_memory` begin anew, for example after imports; Linux alone."""
+    """Let `peak_memory` begin again, for example after imports; Linux alone."""
     Path("/proc/self/clear_refs").write_text("5")
 
 

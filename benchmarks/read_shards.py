@@ -45,7 +45,7 @@ def collate_samples(samples: list[Sample]) -> tuple[Tensor, Tensor]:
     return _tensors([sample.image for sample in samples], [sample.label for sample in samples])
 
 
-def collate_pictures(rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
+def collate_images(rows: list[dict[str, Any]]) -> tuple[Tensor, Tensor]:
     return _tensors([np.asarray(row["image"]) for row in rows], [np.asarray(row["label"]) for row in rows])
 
 
@@ -109,8 +109,8 @@ def readers(folder: Path, batch: int, workers: int) -> dict[str, Iterable[Any]]:
         ),
         "`ShardPairs`": DataLoader(ShardPairs(shards), shuffle=True, **options),
         "`ShardStream`": DataLoader(ShardStream(shards, batch), batch_size=None, **kept),
-        _BASELINE: DataLoader(loaded, shuffle=True, collate_fn=collate_pictures, **options),
-        "`datasets`, streaming": DataLoader(streamed, collate_fn=collate_pictures, **options),
+        _BASELINE: DataLoader(loaded, shuffle=True, collate_fn=collate_images, **options),
+        "`datasets`, streaming": DataLoader(streamed, collate_fn=collate_images, **options),
         "folder of PNG files": DataLoader(
             open_folder(folder / "png", "train"), shuffle=True, collate_fn=collate_samples, **options
         ),

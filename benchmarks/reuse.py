@@ -37,7 +37,7 @@ def weights_of(run_dir: Path) -> dict[str, int]:
 
 
 def measure(recipe: str, changes: Sequence[str], out: Path) -> list[list[str]]:
-    """Return a row per change: what was done, seconds, share of the whole run, generators trained anew."""
+    """Return a row per change: what was done, seconds, share of the whole run, generators trained again."""
     given = [part for change in changes for part in ("--set", change)]
     config = load_config(recipe, changes)
     arms, pairs = config.segmenters.arms, config.generate.pairs

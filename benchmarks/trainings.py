@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,6 +34,7 @@ from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig
+from scenepalette.pipeline.doctor.measure import EnoughError, StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
@@ -45,33 +45,9 @@ if computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu"):
     WAYS["as trained, bf16"] = ("bf16-mixed", False)
 
 
-class _EnoughError(Exception):
-    """Ends a training from inside."""
-
-
-class _StepTimes:
-    """Progress that times steps and ends the training after some."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.seconds, self.began = steps, [], 0.0
-
-    def start(self, description: str, total: int, done: int = 0) -> None:
-        self.began = time.perf_counter()
-
-    def advance(self, count: int = 1, **values: float) -> None:
-        now = time.perf_counter()
-        self.seconds.append(now - self.began)
-        if len(self.seconds) == self.steps:
-            raise _EnoughError
-        self.began = now
-
-    def finish(self) -> None:
-        raise AssertionError("the training was to be ended before")
-
-
 def step_seconds(training: Callable[..., None], precision: str, plain: bool, steps: int, folder: Path) -> list[float]:
     """Return the wall times of the steps of a training, without its first."""
-    times = _StepTimes(steps + 1)
+    times = StepTimes(steps)
     fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", precision)
     try:
         if plain:
@@ -79,7 +55,7 @@ def step_seconds(training: Callable[..., None], precision: str, plain: bool, ste
                 training(folder, fabric=fabric, progress=times)
         else:
             training(folder, fabric=fabric, progress=times)
-    except _EnoughError:
+    except EnoughError:
         pass
     return times.seconds[1:]
 

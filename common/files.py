@@ -9,7 +9,7 @@ import json
 import os
 import re
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -186,3 +186,9 @@ def sha256_of_json(value: Any) -> str:
     """Return the hex SHA-256 of a value's canonical JSON (sorted keys, no spaces)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest with the SHA-256 of its other keys' canonical JSON as its last key."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return {**rest, "sha256": sha256_of_json(rest)}

@@ -61,21 +61,20 @@ def read_file(path: Path, limit: int, *, within: Path | None = None) -> bytes:
         raise DataError(f"it cannot be read ({getattr(error, 'strerror', None) or error})") from error
 
 
-def read_text(path: Path, limit: int, *, within: Path | None = None, strict: bool = True) -> str:
+def read_text(path: Path, limit: int, *, within: Path | None = None) -> str:
     """Read a whole text file in UTF-8, a byte order mark at its start left out.
 
     Args:
         path: The file.
         limit: Most bytes.
         within: Folder that the file must lie in once links are followed.
-        strict: Whether bytes that are no UTF-8 are refused; else each becomes a replacement character.
 
     Raises:
         DataError: As `read_file`, or the file is not UTF-8; the text follows the file's name.
     """
     content = read_file(path, limit, within=within)
     try:
-        return content.decode("utf-8-sig", errors="strict" if strict else "replace")
+        return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"it cannot be read as text in UTF-8 ({error})") from error
 

@@ -54,7 +54,7 @@ class Pairs:
             raise DataError(
                 f"The pairs of '{self.name}' do not fit together: images {self.images.dtype} {self.images.shape}, "
                 f"labels {self.labels.dtype} {self.labels.shape}, {count} ids; required are uint8 [N, H, W, 3], uint8 "
-                "[N, H, W] and N ids. Write the arrays anew."
+                "[N, H, W] and N ids. Write the arrays again."
             )
 
     def __len__(self) -> int:
@@ -186,16 +186,18 @@ def read_arrays(folder: Path, split: str) -> Pairs:
         )
     index: dict[str, Any] = read_json(path)
     if not isinstance(index, dict):
-        raise DataError(f"{path} must hold an object, got {type(index).__name__}. Write the arrays anew.")
+        raise DataError(f"{path} must hold an object, got {type(index).__name__}. Write the arrays again.")
     if index.get("schema") != _SCHEMA:
         raise DataError(
-            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays anew."
+            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays again."
         )
     images, labels = open_array(_images_path(folder, split)), open_array(_labels_path(folder, split))
     kinds = {"ids": list, "table": dict, "name": str, "licence": str, "size": list}
     wrong = [key for key, kind in kinds.items() if not isinstance(index.get(key), kind)]
     if wrong:
-        raise DataError(f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays anew.")
+        raise DataError(
+            f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays again."
+        )
     try:
         pairs = Pairs(
             images=images,
@@ -211,7 +213,7 @@ def read_arrays(folder: Path, split: str) -> Pairs:
         names = ", ".join(each.name for each in (_images_path(folder, split), _labels_path(folder, split), path))
         raise DataError(f"{folder} is damaged, in {names}: {error}") from error
     if list(pairs.size) != index["size"]:
-        raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them anew.")
+        raise DataError(f"{path} states the size {index['size']}, but the arrays have {pairs.size}. Write them again.")
     return pairs
 
 
@@ -235,7 +237,7 @@ def read_content(index: Path) -> str:
     stated = read_json(index)
     content = stated.get("content") if isinstance(stated, dict) else None
     if not isinstance(content, str):
-        raise DataError(f"{index} does not state the content of what it was made from. Write the arrays anew.")
+        raise DataError(f"{index} does not state the content of what it was made from. Write the arrays again.")
     return content
 
 

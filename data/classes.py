@@ -141,7 +141,7 @@ class ClassTable:
         except (KeyError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"A class table cannot be read ({type(error).__name__}: {error}); required are 'name' and 'classes', "
-                "each class with 'name', 'color' (three integers) and 'evaluated'. Make the file anew."
+                "each class with 'name', 'color' (three integers) and 'evaluated'. Make the file again."
             ) from error
         return cls(name=name, classes=tuple(classes))
 

@@ -10,7 +10,6 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
-from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import IGNORE_ID
 
 
@@ -34,7 +33,7 @@ def flip_horizontally(image: Tensor, label: Tensor, generator: torch.Generator) 
 
 
 class StandardAugmentation:
-    """Flip, random scale with crop to the input's size, and colour jitter, drawn anew for each sample.
+    """Flip, random scale with crop to the input's size, and colour jitter, drawn for each sample.
 
     A sample scaled up is cropped at a random place. One scaled down is set at a random place into a frame of the
     input's size; the frame around it is mid-grey (0) in the image and ignored (255) in the label. Images are resized
@@ -59,20 +58,7 @@ class StandardAugmentation:
             saturation: the same for saturation.
             hue: largest change of hue as a share of the colour circle, 0 to 0.5.
             flip: whether half of the samples are mirrored.
-
-        Raises:
-            ConfigError: a strength is out of its range; all problems are listed.
         """
-        problems: list[str] = []
-        if not 0 < scale[0] <= scale[1]:
-            problems.append(f"scale: received {scale}; two positive factors are required, the smaller one first")
-        for name, value in (("brightness", brightness), ("contrast", contrast), ("saturation", saturation)):
-            if not 0 <= value < 1:
-                problems.append(f"{name}: received {value}; a value from 0 up to less than 1 is required")
-        if not 0 <= hue <= 0.5:
-            problems.append(f"hue: received {hue}; a value from 0 to 0.5 is required")
-        if problems:
-            raise ConfigError("The augmentation cannot be set up.", problems)
         self.scale = scale
         self.brightness = brightness
         self.contrast = contrast

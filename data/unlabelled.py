@@ -46,7 +46,7 @@ class UnlabelledImages:
         if self.images.dtype != np.uint8 or len(shape) != 4 or shape[3] != 3 or shape[0] != len(self.ids):
             raise DataError(
                 f"The images of '{self.name}' are {self.images.dtype} {list(shape)} with {len(self.ids)} ids; required "
-                "are uint8 [N, H, W, 3] and N ids. Write them anew."
+                "are uint8 [N, H, W, 3] and N ids. Write them again."
             )
 
     def __len__(self) -> int:
@@ -193,8 +193,8 @@ def read_unlabelled(folder: Path) -> UnlabelledImages:
     index: Any = read_json(path)
     if not isinstance(index, dict) or index.get("schema") != _SCHEMA:
         stated = index.get("schema") if isinstance(index, dict) else None
-        raise DataError(f"{path} has schema {stated}; schema {_SCHEMA} is required. Write the images anew.")
+        raise DataError(f"{path} has schema {stated}; schema {_SCHEMA} is required. Write the images again.")
     if not isinstance(index.get("ids"), list) or not isinstance(index.get("name"), str):
-        raise DataError(f"{path} lacks its ids or its name. Write the images anew.")
-    images = open_array(folder / _ARRAY, "Write the unlabelled images anew.")
+        raise DataError(f"{path} lacks its ids or its name. Write the images again.")
+    images = open_array(folder / _ARRAY, "Write the unlabelled images again.")
     return UnlabelledImages(images, list(index["ids"]), index["name"])

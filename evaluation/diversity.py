@@ -6,6 +6,7 @@ classes.
 
 from __future__ import annotations
 
+import itertools
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -61,7 +62,7 @@ def number_of_scales(height: int, width: int) -> int:
     return max(n for n in range(1, 6) if side >= WINDOW * max((n - 1) ** 2, 2 ** (n - 1)))
 
 
-def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device: torch.device | str = "cpu") -> float:
+def mean_pairwise_ms_ssim(images: np.ndarray, device: torch.device | str = "cpu") -> float:
     """Return the mean multi-scale structural similarity over all pairs of images of one layout.
 
     Schönfeld et al., 2021, 4.1, takes 20 images per layout and averages over all layouts; the lower, the more diverse.
@@ -70,24 +71,17 @@ def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device:
 
     Args:
         images: uint8 [N, H, W, 3], N >= 2.
-        scales: 1 to 5; None for `number_of_scales`.
         device: Where it is computed.
 
     Returns:
         Similarity in [0, 1], 1 for equal images. Structure that is opposed on average at some scale counts as 0.
 
     Raises:
-        DataError: These are not at least 2 images, or they are too small for that many scales.
+        DataError: These are not at least 2 images, or they are smaller than the window.
     """
     _check_draws(images)
-    most = number_of_scales(*images.shape[1:3])
-    chosen = most if scales is None else scales
-    if not 1 <= chosen <= most:
-        raise DataError(
-            f"MS-SSIM of images of {images.shape[1]} x {images.shape[2]} pixels can have 1 to {most} scales; "
-            f"{chosen} were asked for."
-        )
-    exponents = tuple(value / sum(SCALE_EXPONENTS[:chosen]) for value in SCALE_EXPONENTS[:chosen])
+    chosen = SCALE_EXPONENTS[: number_of_scales(*images.shape[1:3])]
+    exponents = tuple(value / sum(chosen) for value in chosen)
     # SSIM is defined for intensities from 0 upwards.
     values = _to_tensor(images, device) / 255
     total = 0.0
@@ -98,6 +92,23 @@ def mean_pairwise_ms_ssim(images: np.ndarray, scales: int | None = None, device:
             )
             total += float(similarity)
     return total / (len(images) * (len(images) - 1) / 2)
+
+
+def mean_pairwise_difference(images: np.ndarray) -> float:
+    """Return the mean absolute difference between images of one layout, over all pairs of them.
+
+    Args:
+        images: uint8 [N, H, W, 3], N >= 2.
+
+    Returns:
+        Grey levels, 0 to 255.
+
+    Raises:
+        DataError: These are not at least 2 images.
+    """
+    _check_draws(images)
+    values = images.astype(np.float64)
+    return float(np.mean([np.abs(first - second).mean() for first, second in itertools.combinations(values, 2)]))
 
 
 def load_lpips(weights_path: Path | None = None) -> nn.Module:

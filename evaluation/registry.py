@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,6 +14,7 @@ from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.evaluation.appearance import color_distance, texture_distance
 from scenepalette.evaluation.diversity import (
     class_variance,
+    mean_pairwise_difference,
     mean_pairwise_lpips,
     mean_pairwise_ms_ssim,
     number_of_scales,
@@ -26,8 +27,13 @@ from scenepalette.generators.palettes import palette_divergence, reached_shares
 BOTH = frozenset({"report", "comparison"})
 REPORT = frozenset({"report"})
 COMPARISON = frozenset({"comparison"})
+REPORT = frozenset({"report"})
+TERMINAL = frozenset({"terminal"})
+"""Where `scenepalette compare` prints, to a width that holds few columns."""
 KEPT = frozenset[str]()
 """Of a metric that stands in the comparison's metrics.json alone."""
+PLACES = BOTH | TERMINAL
+PARTS = ("layouts", "images", "noise")
 
 
 @dataclass(frozen=True)
@@ -43,8 +49,8 @@ class Metric:
             is taken. A metric of "draws" is called once per layout.
         better: Which values are better; "" where neither is.
         unit: "%" for fractions that are shown in percent, or the name of a unit.
-        shown: Where it is a row or column: in the report, in the comparison of systems, in both.
-        of: What it measures, "layouts" or "images": the part of report.json that holds it.
+        shown: Where it is a row or column: in the report, in the comparison of systems, in what the latter prints.
+        of: What it measures, "layouts", "images" or "noise": the part of report.json that holds it.
         title: Its name in full; by default the heading.
         note: A sentence for the report alone.
         undefined: Why it has no value where it is nan.
@@ -57,7 +63,7 @@ class Metric:
     better: Literal["lower", "higher", ""] = ""
     unit: str = ""
     shown: frozenset[str] = BOTH
-    of: Literal["layouts", "images"] = "images"
+    of: Literal["layouts", "images", "noise"] = "images"
     title: str = ""
     note: str = ""
     undefined: str = "it is not a finite number"
@@ -69,11 +75,11 @@ class Metric:
             ConfigError: A need or a place that there is not, or a function that cannot be called.
         """
         problems = [f"needs: {need!r}; known are {', '.join(NEEDS)}" for need in self.needs if need not in NEEDS]
-        problems += [f"shown: {place!r}; use {', '.join(sorted(BOTH))}" for place in set(self.shown) - BOTH]
+        problems += [f"shown: {place!r}; use {', '.join(sorted(PLACES))}" for place in set(self.shown) - PLACES]
         if self.better not in ("lower", "higher", ""):
             problems.append(f"better: {self.better!r}; use 'lower', 'higher' or ''")
-        if self.of not in ("layouts", "images"):
-            problems.append(f"of: {self.of!r}; use 'layouts' or 'images'")
+        if self.of not in PARTS:
+            problems.append(f"of: {self.of!r}; use {', '.join(map(repr, PARTS))}")
         if not callable(self.function):
             problems.append(f"function: {self.function!r} cannot be called")
         if problems:
@@ -109,7 +115,7 @@ METRICS: Registry[Metric] = Registry(
             ("requested_palettes", "achieved_palettes"),
             lambda requested, achieved: palette_divergence(requested, achieved).mean(),
             better="lower",
-            shown=COMPARISON,
+            shown=COMPARISON | TERMINAL,
             of="layouts",
             title="Palette KL",
         ),
@@ -130,6 +136,7 @@ METRICS: Registry[Metric] = Registry(
             ("real_palettes", "achieved_palettes"),
             fsd,
             better="lower",
+            shown=BOTH | TERMINAL,
             of="layouts",
             title="FSD (Fréchet segmentation distance)",
         ),
@@ -165,6 +172,7 @@ METRICS: Registry[Metric] = Registry(
             ("segmenter_features",),
             lambda features: frechet_distance(*features),
             better="lower",
+            shown=BOTH | TERMINAL,
             title="Segmenter Fréchet distance",
             note="Comparable within this report only, not with any FID.",
         ),
@@ -175,7 +183,7 @@ METRICS: Registry[Metric] = Registry(
             lambda confusion, table: mean_iou(confusion, table.eval_ids),
             better="higher",
             unit="%",
-            shown=COMPARISON,
+            shown=COMPARISON | TERMINAL,
             undefined=_NO_CLASS_SHOWN,
         ),
         "gan_test_miou_all": Metric(
@@ -195,7 +203,7 @@ METRICS: Registry[Metric] = Registry(
             lambda confusion, table: mean_iou(confusion, table.eval_ids),
             better="higher",
             unit="%",
-            shown=COMPARISON,
+            shown=COMPARISON | TERMINAL,
         ),
         "gan_train_miou_all": Metric(
             "GAN-train, all classes",
@@ -221,7 +229,7 @@ METRICS: Registry[Metric] = Registry(
             ("draws", "device"),
             lambda draws, device: mean_pairwise_ms_ssim(draws.images, device=device),
             better="lower",
-            shown=COMPARISON,
+            shown=COMPARISON | TERMINAL,
         ),
         "ms_ssim_scales": Metric(
             "Scales of MS-SSIM",
@@ -283,14 +291,24 @@ METRICS: Registry[Metric] = Registry(
             unit="%",
             shown=COMPARISON,
         ),
+        "mean_absolute_difference": Metric(
+            "noise",
+            "mean absolute difference between images of one layout under different noise, of 255 grey levels; near 0 "
+            "means one image per layout",
+            ("draws",),
+            lambda draws: mean_pairwise_difference(draws.images),
+            shown=REPORT,
+            of="noise",
+            title="Noise difference",
+        ),
     },
     _check,
 )
 """Metrics by name, in the order of tables; packages add theirs under the entry-point group "scenepalette.metrics"."""
 
 
-def columns_of_comparison() -> list[dict[str, Any]]:
-    """Return the columns of the comparison's table, as JSON values."""
+def columns_of_comparison(place: Literal["comparison", "terminal"] = "comparison") -> list[dict[str, Any]]:
+    """Return the columns of the comparison's table, on its page or in the terminal, as JSON values."""
     return [
         {
             "key": name,
@@ -299,7 +317,7 @@ def columns_of_comparison() -> list[dict[str, Any]]:
             "scale": metric.scale,
             "meaning": metric.meaning,
         }
-        for name, metric in _shown_in("comparison")
+        for name, metric in _shown_in(place)
     ]
 
 
@@ -317,6 +335,11 @@ def rows_of_report() -> list[dict[str, Any]]:
         }
         for name, metric in _shown_in("report")
     ]
+
+
+def keys_of_metric(name: str, classes: Sequence[str]) -> list[str]:
+    """Return the keys under which a metric may stand in JSON: its value, why there is none, and values of classes."""
+    return [name, f"{name}_absent_because", *(f"{name}/{each}" for each in classes)]
 
 
 def metrics_from_elsewhere() -> dict[str, Any]:

@@ -48,7 +48,7 @@ def publish_report(folder: Path, name: str = "report") -> None:
     create_link_artifact(file.as_uri(), link_text=str(file), key=f"{name}-file", description="On the worker's disk")
 
 
-def publish_picture(path: Path, title: str) -> None:
+def publish_image(path: Path, title: str) -> None:
     """Make an image an artifact of the current run, and link its file.
 
     Args:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from scenepalette.flows.stages import stage_flow
 
 augment = stage_flow(
-    "augment",
-    "report",
+    "run",
     ["palettes", "layouts", "images", "finetune", "generate", "segmenters", "report"],
-    "Make everything: palettes, layouts, images, pairs, segmenters, and the report on what they gain.",
+    name="augment",
+    summary="Make everything: palettes, layouts, images, pairs, segmenters, and the report on what they gain.",
     example='{"data.root": "/data/camvid"}',
     makes_pairs=True,
     borrows=True,

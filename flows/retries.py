@@ -37,7 +37,7 @@ LASTING = frozenset(
 def is_passing_trouble(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Tell whether a failure may be gone in a moment: reading or writing files, as on a network drive.
 
-    What a user has to mend (a full disk and missing files among it) is not tried again, nor is anything that would
+    What a user has to fix (a full disk and missing files among it) is not tried again, nor is anything that would
     fail in the same way, such as a damaged image: an `OSError` without an error number. Most errors of files come
     in words (`ScenepaletteError`); what the system said is their cause.
     """

@@ -205,7 +205,7 @@ def shared_pair_maker(run: Run, unit: str) -> PairMaker:
     inference mode and autocast, which `PairMaker.rows` sets, hold for one thread.
     """
     files = run.pairs(unit).models.weights(run.run_dir).values()
-    # Weights and sources that were made anew in the same place are others.
+    # Weights and sources that were made again in the same place are others.
     stamps = tuple(file.stat().st_mtime_ns for file in files if file.is_file())
     fingerprint = fingerprint_of(run.units[unit], run.units)
     key = (run.config.model_dump_json(), str(run.run_dir.absolute()), unit, fingerprint, stamps)

@@ -18,7 +18,7 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import (
     ProgressArtifact,
     PublishedProgress,
-    publish_picture,
+    publish_image,
     publish_report,
     publish_samples,
 )
@@ -46,15 +46,7 @@ from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.systems import plugin_problems
-
-VERBS = {
-    "layouts": "train-layouts",
-    "images": "train-images",
-    "segmenters": "train-segmenter",
-    "palettes": "fit-palettes",
-    "finetuned": "finetune",
-    "comparison": "compare",
-}
+from scenepalette.pipeline.verbs import VERBS, verb_of
 
 
 def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPool = ONE_AT_A_TIME) -> str:
@@ -67,14 +59,14 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
         pool: Who makes shards.
 
     Raises:
-        ScenepaletteError: Anything that a user can mend; finished work stays.
+        ScenepaletteError: Anything that a user can fix; finished work stays.
     """
     pool.check()
     end_lost_tasks()
     for line in plugin_problems():
         print(line)
     # The verb that makes the same again, for the report to name.
-    verb = VERBS[stage] if stage == COMPARISON else "run"
+    verb = verb_of(stage) if stage == COMPARISON else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
@@ -94,7 +86,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
             if isinstance(unit, PairsUnit):
                 generate_pairs(run, name, pool)
             else:
-                label = f"{VERBS.get(unit.stage, unit.stage)} {unit.part}".strip()
+                label = f"{verb_of(unit.stage)} {unit.part}".strip()
                 make_unit(label, config, str(run.run_dir), name, run.command)
                 publish_samples(run.run_dir / name, name)
         progress.show(len(missing) or 1)
@@ -150,28 +142,30 @@ FLOW: dict[str, Any] = {"log_prints": True, "validate_parameters": True}
 
 
 def stage_flow(
-    name: str,
-    stage: str,
+    verb: str,
     sections: Sequence[str],
-    summary: str,
     *,
     example: str,
+    name: str = "",
+    summary: str = "",
     makes_pairs: bool = False,
     borrows: bool = False,
     module: str = __name__,
 ) -> Flow[..., str]:
-    """Return the flow that makes a stage.
+    """Return the flow that makes the stage of a verb.
 
     Args:
-        name: Name of the flow and of its deployment.
-        stage: Stage of the units that it makes.
+        verb: Name of the verb.
         sections: Sections of the configuration that its form shows, beside the data set and the device.
-        summary: What it does, in a sentence.
         example: Changes that its parameter `overrides` could make.
+        name: Name of the flow and of its deployment; by default the verb.
+        summary: What it does, in a sentence; by default what the verb's own says.
         makes_pairs: Whether it makes shards, by a pool of workers.
         borrows: Whether it can use trained models of another run.
         module: Where it is found by its name.
     """
+    declared = VERBS[verb]
+    name = name or verb
     parameters = parameters_of(sections, makes_pairs=makes_pairs, borrows=borrows)
     signature = signature_of(parameters)
 
@@ -182,75 +176,42 @@ def stage_flow(
         changes = {key: value for key, value in given.items() if key in RunConfig.model_fields and key != "recipe"}
         pool = ShardPool(*(given[key] for key in POOL)) if makes_pairs else ONE_AT_A_TIME
         request = request_of(given["recipe"], given["out"], given["overrides"], changes)
-        return make_stage(stage, request, given["wait_minutes"], pool)
+        return make_stage(declared.stage, request, given["wait_minutes"], pool)
 
     # What Prefect reads from a function.
     make.__name__ = make.__qualname__ = name.replace("-", "_")
     make.__module__ = module
-    make.__doc__ = documentation_of(summary, example, parameters)
+    make.__doc__ = documentation_of(summary or declared.summary, example, parameters)
     make.__signature__ = signature  # type: ignore[attr-defined]
     return flow(name=name, flow_run_name=f"{name} {{recipe}}", **FLOW)(make)
 
 
-fit_palettes = stage_flow(
-    "fit-palettes",
-    "palettes",
-    ["palettes"],
-    "Learn which scenes occur: fit the sampler of class shares to the training layouts.",
-    example='{"palettes.max_components": 10}',
-)
-train_layouts = stage_flow(
-    "train-layouts",
-    "layouts",
-    ["palettes", "layouts"],
-    "Learn how scenes are arranged: train the generators of layouts.",
-    example='{"layouts.full.learning_rate": 0.0005}',
-)
-train_images = stage_flow(
-    "train-images",
-    "images",
-    ["images"],
-    "Learn what scenes look like: train the generator of images for layouts.",
-    example='{"images.steps": 1000}',
-)
+fit_palettes = stage_flow("fit-palettes", ["palettes"], example='{"palettes.max_components": 10}')
+train_layouts = stage_flow("train-layouts", ["palettes", "layouts"], example='{"layouts.full.learning_rate": 0.0005}')
+train_images = stage_flow("train-images", ["images"], example='{"images.steps": 1000}')
 finetune = stage_flow(
     "finetune",
-    "finetuned",
     ["finetune"],
-    "Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.",
+    summary="Train layout and image generators together, end to end; `finetune.kinds` says for which kinds of pairs.",
     example='{"finetune.kinds": ["full"]}',
 )
-compare = stage_flow(
-    "compare",
-    COMPARISON,
-    ["compare"],
-    "Train and measure systems under one budget, and write the table that compares them.",
-    example='{"compare.rows": ["sb-gan"]}',
-    makes_pairs=True,
-    borrows=True,
-)
+compare = stage_flow("compare", ["compare"], example='{"compare.rows": ["sb-gan"]}', makes_pairs=True, borrows=True)
 generate_dataset = stage_flow(
-    "generate-dataset",
-    "shards",
+    "generate",
     ["generate"],
-    "Write layout-image pairs to Parquet shards, one task per shard.",
+    name="generate-dataset",
+    summary="Write layout-image pairs to Parquet shards, one task per shard.",
     example='{"generate.pairs": 5000}',
     makes_pairs=True,
     borrows=True,
 )
 train_segmenter = stage_flow(
-    "train-segmenter",
-    "segmenters",
-    ["generate", "segmenters"],
-    "Train a segmenter per arm and seed, with and without generated pairs.",
-    example='{"segmenters.steps": 500}',
-    borrows=True,
+    "train-segmenter", ["generate", "segmenters"], example='{"segmenters.steps": 500}', borrows=True
 )
 report = stage_flow(
     "report",
-    "report",
     ["report"],
-    "Compare the arms, write the report, and show it as an artifact.",
+    summary="Compare the arms, write the report, and show it as an artifact.",
     example='{"report.bootstrap_samples": 500}',
     borrows=True,
 )
@@ -264,10 +225,10 @@ def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | N
         what: The edit.
         run_dir: Folder of a run.
         picture: File to write: .png for a strip, .gif or .webp for an animation.
-        options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/editing.md.
+        options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/systems.md.
     """
     write_edit(what, Path(run_dir), Path(picture), options or {})
-    publish_picture(Path(picture), f"edit {what} of {run_dir}")
+    publish_image(Path(picture), f"edit {what} of {run_dir}")
     return picture
 
 

@@ -1,4 +1,4 @@
-"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made anew.
+"""Edits of scenes as sequences of layout-image pairs: palettes and noise between two ends, parts made again.
 
 Every function is a pure function of networks, inputs and a seed. Shapes: H x W pixels, K classes.
 """
@@ -17,17 +17,13 @@ from torch import Tensor, nn
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import numpy_generator, torch_generator
 from scenepalette.data.arrays import images_to_uint8
+from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
 from scenepalette.generators.layouts.hardening import Hardening, harden
-from scenepalette.generators.layouts.networks import (
-    FullLayoutGenerator,
-    PartialLayoutGenerator,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
@@ -76,7 +72,7 @@ class Painter:
 
 @torch.inference_mode()
 def palette_interpolation(
-    layout_generator: FullLayoutGenerator,
+    layout_generator: LayoutNetwork,
     painter: Painter,
     first: np.ndarray,
     second: np.ndarray,
@@ -141,7 +137,7 @@ def resampling(
         label: uint8 [H, W] class ids without ignored pixels.
         draws: Number of images.
         seed: Chooses the draws.
-        region: bool [H, W] that is drawn anew, for example one class, or None for the whole image.
+        region: bool [H, W] that is drawn again, for example one class, or None for the whole image.
 
     Raises:
         ConfigError: The image generator takes no noise, or none that differs between regions.
@@ -170,7 +166,7 @@ def autoencoding(
     draws: int,
     seed: int,
 ) -> list[Scene]:
-    """Predict the layout of an image and paint it anew: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
+    """Predict the layout of an image and paint it again: OASIS as a scene autoencoder (Schönfeld et al., 2021, B.4).
 
     Args:
         painter: Paints the layout.
@@ -216,7 +212,7 @@ def changed_palette(palette: np.ndarray, factors: Mapping[int, float]) -> np.nda
 
 @torch.inference_mode()
 def partial_edit(
-    layout_generator: PartialLayoutGenerator,
+    layout_generator: LayoutNetwork,
     painter: Painter,
     label: np.ndarray,
     box: EditBox,
@@ -226,7 +222,7 @@ def partial_edit(
     noise: Tensor | None = None,
     hardening: Hardening = "argmax",
 ) -> list[Scene]:
-    """Make a part of a real layout anew with a changed palette (Semantic Palette, section 4.2 and Figure 1).
+    """Make a part of a real layout again, with a changed palette (Semantic Palette, section 4.2 and Figure 1).
 
     Args:
         layout_generator: A generator that edits layouts, in eval mode on the fabric's device.
@@ -237,7 +233,8 @@ def partial_edit(
         variants: Number of different edits.
         seed: Chooses the edits and, unless `noise` is given, the image's noise.
         noise: The noise of the image, for example style codes of the real image, or None to draw it.
-        hardening: How class ids follow from soft layouts; "exact" keeps to the palette inside the box.
+        hardening: How class ids follow from soft layouts; "exact" keeps to the palette inside the box and
+            changes nothing outside.
 
     Returns:
         The layout as it was, then the variants; `palette_target` is that of the whole frame.
@@ -258,7 +255,7 @@ def partial_edit(
     with painter.fabric.autocast():
         soft = layout_generator(torch.from_numpy(vectors).to(device), budget.to(device), cropped.to(device))
     shares = torch.from_numpy(wanted)[None].expand(variants, -1)
-    edited = torch.cat([layout, harden(soft, hardening, shares, crops).cpu()])
+    edited = torch.cat([layout, harden(soft, hardening, shares, repeated.masked_fill(crops, IGNORE_ID)).cpu()])
     drawn = painter.noise(layout, seed, "edit", "image") if noise is None else noise
     images = painter.paint(edited, drawn.expand(len(edited), *drawn.shape[1:]))
     rest = one_hot(layout, count)[0].double() * ~crop[0]

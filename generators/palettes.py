@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
+from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import read_json, write_json
@@ -69,47 +70,24 @@ def interpolate_palettes(first: np.ndarray, second: np.ndarray, steps: int) -> n
     return (1.0 - share) * first + share * second
 
 
-def check_palette(palette: np.ndarray, num_classes: int) -> np.ndarray:
-    """Return the palette as float64 [K] if it is one.
-
-    Raises:
-        ScenepaletteError: Wrong length, negative or non-finite shares, or a sum that differs from 1 by over 1e-3.
-    """
-    values = np.asarray(palette, dtype=np.float64)
-    if values.shape != (num_classes,):
-        raise ScenepaletteError(
-            f"The palette has shape {values.shape}, but {num_classes} shares are required, one a class."
-        )
-    if not np.all(np.isfinite(values)) or np.any(values < 0) or abs(values.sum() - 1.0) > 1e-3:
-        raise ScenepaletteError(
-            f"The palette {np.round(values, 4).tolist()} sums to {values.sum():.4f}. Its shares must be finite, not "
-            "negative and sum to 1; divide them by their sum."
-        )
-    return values / values.sum()
-
-
 @dataclass(frozen=True)
 class PaletteControls:
-    """Constraints on the sampled palettes, by class name.
+    """Constraints on sampled palettes, by class name; the keys of the configuration are made from them."""
 
-    Attributes:
-        ban: Classes that must not occur.
-        minimum: Least share per class, in [0, 1]; together at most 1.
-        bias: Shift of a class by this many standard deviations of its share in the mixture.
-        component_weights: Factors on the mixture's component weights, one a component; empty for none.
-        fixed: Shares that sum to 1, by class name, in place of sampled ones; classes left out get 0. Empty for none.
-    """
-
-    ban: tuple[str, ...] = ()
-    minimum: dict[str, float] = field(default_factory=dict)
-    bias: dict[str, float] = field(default_factory=dict)
-    component_weights: tuple[float, ...] = ()
-    fixed: dict[str, float] = field(default_factory=dict)
+    projection: Annotated[Projection, Doc("How palettes are projected onto the simplex.")] = "clip"
+    ban: Annotated[tuple[str, ...], Doc("Classes that must not occur in full layouts.")] = ()
+    minimum: Annotated[dict[str, float], Doc("Least share per class in full layouts.")] = field(default_factory=dict)
+    bias: Annotated[dict[str, float], Doc("Shift per class in standard deviations, in full layouts.")] = field(
+        default_factory=dict
+    )
+    palette: Annotated[
+        dict[str, float], Doc("Shares that sum to 1: the palette of every full layout, in place of sampled ones.")
+    ] = field(default_factory=dict)
 
 
 def control_problems(controls: PaletteControls, class_names: tuple[str, ...]) -> list[str]:
     """Return what is wrong with wishes about palettes of the given classes, one text per problem."""
-    named = {"ban": controls.ban, "minimum": controls.minimum, "bias": controls.bias, "palette": controls.fixed}
+    named = {"ban": controls.ban, "minimum": controls.minimum, "bias": controls.bias, "palette": controls.palette}
     problems = [
         f"{kind}: unknown class {name!r}; classes are {', '.join(class_names)}"
         for kind, names in named.items()
@@ -121,12 +99,12 @@ def control_problems(controls: PaletteControls, class_names: tuple[str, ...]) ->
     problems += [f"minimum: {name} is also banned" for name in controls.minimum if name in controls.ban]
     if any(value < 0 for value in controls.minimum.values()) or sum(controls.minimum.values()) > 1 + 1e-9:
         problems.append(f"minimum: shares must be in [0, 1] and sum to at most 1, got {controls.minimum}")
-    if controls.fixed and (controls.ban or controls.minimum or controls.bias):
+    if controls.palette and (controls.ban or controls.minimum or controls.bias):
         problems.append("palette: it leaves nothing to choose; give it without ban, minimum and bias")
-    total = sum(controls.fixed.values())
-    if controls.fixed and not (abs(total - 1.0) <= 1e-3 and min(controls.fixed.values()) >= 0):
+    total = sum(controls.palette.values())
+    if controls.palette and not (abs(total - 1.0) <= 1e-3 and min(controls.palette.values()) >= 0):
         problems.append(
-            f"palette: shares must not be negative and must sum to 1, got {controls.fixed}, which sums to {total:.4f}"
+            f"palette: shares must not be negative and must sum to 1, got {controls.palette}, which sums to {total:.4f}"
         )
     return problems
 
@@ -154,19 +132,12 @@ class PaletteSampler:
         """Number of mixture components M."""
         return len(self.weights)
 
-    def sample(
-        self,
-        generator: np.random.Generator,
-        count: int,
-        projection: Projection = "clip",
-        controls: PaletteControls | None = None,
-    ) -> np.ndarray:
+    def sample(self, generator: np.random.Generator, count: int, controls: PaletteControls | None = None) -> np.ndarray:
         """Draw palettes.
 
         Args:
             generator: Source of randomness.
             count: How many.
-            projection: "clip" (the paper's) or "exact" (Euclidean).
             controls: Wishes about the palettes.
 
         Returns:
@@ -176,15 +147,12 @@ class PaletteSampler:
             ConfigError: The controls name an unknown class or cannot be met.
         """
         controls = controls or PaletteControls()
-        self.check_controls(controls)
-        if controls.fixed:
-            shares = np.array([controls.fixed.get(name, 0.0) for name in self.class_names])
-            return np.tile(check_palette(shares, len(self.class_names)), (count, 1))
-        weights = self.weights
-        if controls.component_weights:
-            weights = weights * np.asarray(controls.component_weights)
-            weights = weights / weights.sum()
-        components = generator.choice(self.num_components, size=count, p=weights)
+        if problems := control_problems(controls, self.class_names):
+            raise ConfigError("The palette controls cannot be used.", problems)
+        if controls.palette:
+            shares = np.array([controls.palette.get(name, 0.0) for name in self.class_names])
+            return np.tile(shares / shares.sum(), (count, 1))
+        components = generator.choice(self.num_components, size=count, p=self.weights)
         normal = generator.standard_normal((count, len(self.class_names)))
         factors = np.stack([_factor(covariance) for covariance in self.covariances])
         vectors = self.means[components] + np.einsum("nij,nj->ni", factors[components], normal)
@@ -196,7 +164,7 @@ class PaletteSampler:
         vectors[:, banned] = 0.0
         allowed = np.setdiff1d(np.arange(len(self.class_names)), banned)
         palettes = np.zeros_like(vectors)
-        palettes[:, allowed] = _PROJECTIONS[projection](vectors[:, allowed])
+        palettes[:, allowed] = _PROJECTIONS[controls.projection](vectors[:, allowed])
         return self._with_minimum(palettes, controls.minimum)
 
     def _with_minimum(self, palettes: np.ndarray, minimum: dict[str, float]) -> np.ndarray:
@@ -215,21 +183,6 @@ class PaletteSampler:
         mean = self.weights @ self.means
         second = self.weights @ (np.diagonal(self.covariances, axis1=1, axis2=2) + self.means**2)
         return np.sqrt(np.maximum(second - mean**2, 0.0))
-
-    def check_controls(self, controls: PaletteControls) -> None:
-        """Check that the controls can be met.
-
-        Raises:
-            ConfigError: All problems at once.
-        """
-        problems = control_problems(controls, self.class_names)
-        count = len(controls.component_weights)
-        if count and (count != self.num_components or min(controls.component_weights) < 0):
-            problems.append(f"component_weights: {self.num_components} non-negative factors are required, got {count}")
-        elif count and not sum(controls.component_weights) > 0:
-            problems.append("component_weights: at least one must be above 0")
-        if problems:
-            raise ConfigError("The palette controls cannot be used.", problems)
 
     def save(self, path: Path) -> None:
         """Write the mixture as JSON, atomically."""
@@ -262,13 +215,13 @@ class PaletteSampler:
                 aic=tuple(float(value) for value in content["aic"]),
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ScenepaletteError(f"{path} is not a palette sampler ({error}). Fit the palettes anew.") from error
+            raise ScenepaletteError(f"{path} is not a palette sampler ({error}). Fit the palettes again.") from error
         count, classes = sampler.weights.size, len(sampler.class_names)
         shapes = (sampler.weights.shape, sampler.means.shape, sampler.covariances.shape)
         if shapes != ((count,), (count, classes), (count, classes, classes)) or not all(
             np.all(np.isfinite(array)) for array in (sampler.weights, sampler.means, sampler.covariances)
         ):
-            raise ScenepaletteError(f"{path} has parts that do not fit together. Fit the palettes anew.")
+            raise ScenepaletteError(f"{path} has parts that do not fit together. Fit the palettes again.")
         return sampler
 
 

@@ -13,7 +13,7 @@ _BUILT_IN: dict[str, Arm] = {
     "real-standard": Arm("real pairs, standard augmentation (flip, scale and crop, colour)", augmentation="standard"),
 }
 # Tables show images on real layouts first: less of them is generated than of the other kinds.
-for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.name != "semi"):
+for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.layout_section is not None):
     _BUILT_IN |= _kind.arms
 DEFAULT_ARMS = tuple(
     name

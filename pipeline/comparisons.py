@@ -94,5 +94,5 @@ class _Rows(Mapping[str, Row]):
 ROWS = _Rows()
 """Rows by name. A layout system that no row names gets one with GauGAN images, an image system one on real layouts."""
 
-DEFAULT_ROWS = tuple(name for name in _BUILT_IN if not name.startswith("ablation-"))
-"""Those of this package alone, so that a recipe means the same whatever else is installed."""
+DEFAULT_ROWS = tuple(name for name, row in _BUILT_IN.items() if not row.changes)
+"""All but the ablations. Those of this package alone, so that a recipe means the same whatever else is installed."""

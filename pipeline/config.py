@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +14,6 @@ from pydantic import (
     BeforeValidator,
     Field,
     GetJsonSchemaHandler,
-    TypeAdapter,
     ValidationError,
     WithJsonSchema,
     field_validator,
@@ -267,26 +264,15 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
     Raises:
         ConfigError: Unknown fields and values of the wrong type or range, all at once.
     """
-    known = [entry.name for entry in dataclasses.fields(kind)]  # type: ignore[arg-type]
-    problems = [f"{key}: there is no such key; keys are {', '.join(known)}" for key in values if key not in known]
-    problems += [
-        f"{key}: it must be a finite number, got {value}"
-        for key, value in values.items()
-        if isinstance(value, float) and not math.isfinite(value)
-    ]
-    settings = None
+    keys: Any = keys_of(kind)
     try:
-        settings = TypeAdapter(kind).validate_python({key: values[key] for key in values if key in known})
+        return settings_from(keys.model_validate(values), kind)
     except ValidationError as error:
-        problems += _problems_of(error)
-    if settings is None or problems:
-        raise ConfigError(f"The numbers of {name} cannot be used.", problems)
-    return settings
+        problems = _problems_of(error, f"; keys are {', '.join(keys.model_fields)}")
+        raise ConfigError(f"The numbers of {name} cannot be used.", problems) from error
 
 
-class GenerateConfig(Section):
-    """Mass production of pairs into shards."""
-
+class _Production(Section):
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
     kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
         default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
@@ -299,25 +285,20 @@ class GenerateConfig(Section):
     )
     image_format: Literal["jpeg", "png"] = Field(default="jpeg", description="Format of the images in the shards.")
     jpeg_quality: int = Field(default=95, ge=1, le=95, description="Quality of JPEG images.")
-    projection: Literal["clip", "exact"] = Field(
-        default="clip", description="How palettes are projected onto the simplex."
-    )
-    ban: tuple[str, ...] = Field(default=(), description="Classes that must not occur in full layouts.")
-    minimum: dict[str, float] = Field(default={}, description="Least share per class in full layouts.")
-    bias: dict[str, float] = Field(default={}, description="Shift per class in standard deviations, in full layouts.")
 
     hardening: Hardening = Field(
         default="exact",
         description="How class ids follow from generated soft layouts: by the largest share at each pixel, or so that "
         "every class has exactly the share that was asked for.",
     )
-    palette: dict[str, float] = Field(
-        default={}, description="Shares that sum to 1: the palette of every full layout, in place of sampled ones."
-    )
+
+
+class GenerateConfig(keys_of(PaletteControls), _Production):  # pyright: ignore
+    """Mass production of pairs into shards."""
 
     def controls(self) -> PaletteControls:
         """Return the constraints on the palettes of full layouts."""
-        return PaletteControls(ban=self.ban, minimum=self.minimum, bias=self.bias, fixed=self.palette)
+        return settings_from(self, PaletteControls)
 
 
 class _FinetunedKinds(Section):
@@ -630,7 +611,8 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
         raise ConfigError("The configuration cannot be run.", _problems_of(error)) from error
 
 
-def _problems_of(error: ValidationError) -> list[str]:
+def _problems_of(error: ValidationError, remedy: str = "") -> list[str]:
+    """Return a text for each problem; `remedy` follows what is said of unknown keys."""
     problems: list[str] = []
     for entry in error.errors():
         field = ".".join(short(str(part)) for part in entry["loc"])
@@ -638,7 +620,7 @@ def _problems_of(error: ValidationError) -> list[str]:
         if not field:
             problems += message.split("\n")
         elif entry["type"] == "extra_forbidden":
-            problems.append(f"{field}: there is no such key")
+            problems.append(f"{field}: there is no such key{remedy}")
         else:
             problems.append(f"{field}: {message[:1].lower()}{message[1:]}, got {short(repr(entry['input']))}")
     return problems

@@ -64,12 +64,12 @@ def _model_units(config: RunConfig, sources: Sources, models: Iterable[PairModel
     images: dict[str, Unit] = {}
     finetuned: dict[str, Unit] = {}
     for made_by in models:
-        layout, image, name = made_by.layout, made_by.image, made_by.finetuned
+        layout, image, part = made_by.layout, made_by.image, made_by.finetuning
         images[image.unit] = ImagesUnit.of(config, sources, image)
         if layout is not None:
             layouts[layout.unit] = LayoutsUnit.of(config, layout)
-            if name is not None:
-                finetuned[name] = FinetunedUnit.of(config, sources, name, layout, image)
+            if part is not None:
+                finetuned[part] = FinetunedUnit.of(config, sources, part, layout, image)
     units = [*layouts.values(), *images.values(), *finetuned.values()]
     lender = config.models_from
     if lender is None:

@@ -74,7 +74,7 @@ class Run(Workspace):
         return self._known_units()[1]
 
     def _known_units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
-        # Known anew when a unit that reads sources is finished, in this process or another.
+        # Known again when a unit that reads sources is finished, in this process or another.
         state = tuple(_stamp(self.run_dir / name / MANIFEST) for name in ("data", "unlabelled"))
         if self._units is None or self._units[0] != state:
             units = units_of(self.config, self.sources), comparison_units_of(self.config, self.sources)
@@ -204,7 +204,7 @@ class Run(Workspace):
             on_wait: Called once if there is something to wait for.
 
         Raises:
-            ScenepaletteError: Anything that a user can mend; finished units stay.
+            ScenepaletteError: Anything that a user can fix; finished units stay.
         """
         ranks = self.ranks
         if not self.run_dir.exists():
@@ -246,7 +246,7 @@ class Run(Workspace):
         """Make one unit whose inputs are finished.
 
         Raises:
-            ScenepaletteError: Anything that a user can mend, such as a full disk; what is finished stays.
+            ScenepaletteError: Anything that a user can fix, such as a full disk; what is finished stays.
         """
         with writing_explained(self.run_dir):
             try:

@@ -264,10 +264,6 @@ def build_network(
     return model
 
 
-build_deeplabv3 = functools.partial(build_network, DEFAULT_ARCHITECTURE)
-"""`build_network` for DeepLabV3."""
-
-
 def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
     """Return what a segmenter's encoder makes of images, from fine to coarse, without the images themselves.
 

@@ -127,7 +127,7 @@ def train_segmenter(
         domains["synthetic"] = synthetic
     _check_arm(settings, domains, supervise_real, table, fabric)
     supervised = [domain for domain in domains if domain == "synthetic" or supervise_real]
-    adapted = _adapted_domain(settings, supervise_real)
+    adapted = settings.adapted_domain or ("synthetic" if supervise_real else "real")
     reference: Domain = "real" if adapted == "synthetic" else "synthetic"
     identity = _identity(settings, domains, supervise_real, table, seed)
 
@@ -220,10 +220,6 @@ def train_segmenter(
     save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
     checkpoints.clear()
     return segmenter.module.eval()
-
-
-def _adapted_domain(settings: SegmenterSettings, supervise_real: bool) -> Domain:
-    return settings.adapted_domain or ("synthetic" if supervise_real else "real")
 
 
 def _batches(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
-from scenepalette.common.files import sha256_of_file, write_atomically
+from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")
@@ -109,7 +109,7 @@ def read_metadata(path: Path) -> dict[str, Any]:
     try:
         return _content_of(_read_header(path))
     except UNREADABLE as error:
-        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error!r}). Train it anew.") from error
+        raise DamagedCheckpointError(f"{path} cannot be read as safetensors ({error!r}). Train it again.") from error
 
 
 def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | None = None) -> dict[str, Any]:
@@ -132,7 +132,7 @@ def load_weights(path: Path, module: nn.Module, expected: Mapping[str, Any] | No
     if differing:
         raise CheckpointError(
             f"{path} was made for another set-up. Use weights trained on the same class table and settings, or train "
-            "anew in another --out folder.",
+            "again in another --out folder.",
             differing,
         )
     _load_state(path, module, tensors)
@@ -161,11 +161,6 @@ def _load_state(path: Path, module: nn.Module, tensors: dict[str, Tensor]) -> No
             f"{path} does not fit the network that it is loaded into; it was trained with other settings or classes.",
             str(error).splitlines()[1:],
         ) from error
-
-
-def weights_hash(path: Path) -> str:
-    """Return the content hash under which shards name a model: SHA-256 of its weights file."""
-    return sha256_of_file(path)
 
 
 class CheckpointFolder:

@@ -169,7 +169,7 @@ class Training:
         if differing:
             raise CheckpointError(
                 f"{self._checkpoints.folder} holds checkpoints of another training. Use another folder, or remove the "
-                "checkpoints to start anew.",
+                "checkpoints to start again.",
                 differing,
             )
         self._log = None

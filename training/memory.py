@@ -12,7 +12,7 @@ STEP_BYTES = 2**26
 
 
 def keep_freed_memory() -> bool:
-    """Let this process use freed memory again rather than give it back to the system and ask for it anew.
+    """Let this process use freed memory again rather than give it back to the system and ask for more.
 
     Networks on a CPU make and drop tensors of the same sizes all the time. Those of more than 32 MiB would come from
     the system each time, which clears every page of them: up to a quarter of the time of a forward pass.

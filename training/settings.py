@@ -48,7 +48,9 @@ def fields_of(settings: type) -> dict[str, SettingField]:
         kind, *given = get_args(hint) if get_origin(hint) is Annotated else (hint,)
         ranges = tuple(entry for entry in given if isinstance(entry, BaseMetadata))
         text = "".join(entry.documentation for entry in given if isinstance(entry, Doc))
-        result[field.name] = SettingField(kind, ranges, text, field.default)
+        make = field.default_factory
+        default = field.default if make is dataclasses.MISSING else make()
+        result[field.name] = SettingField(kind, ranges, text, default)
     return result
 
 

@@ -21,7 +21,8 @@ from scenepalette.training.ranks import ALONE, Ranks
 LARGEST_GRADIENT = math.sqrt(torch.finfo(torch.float32).max)
 _GO_ON = (
     "The same command would resume from the last checkpoint, if there is one, and may come to the same: give it with "
-    "compute.precision=32-true, or begin anew with a lower learning rate and another --out folder, or look at the data."
+    "compute.precision=32-true, or start again with a lower learning rate and another --out folder, or look at the "
+    "data."
 )
 
 

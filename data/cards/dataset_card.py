@@ -45,7 +45,7 @@ COLUMNS = (
     ("palette_target", "list<float32>", "Class shares that were asked for, in order of class id."),
     ("palette_achieved", "list<float32>", "Class shares counted in `label`, in order of class id."),
     ("source_id", "string or null", "Real sample behind a partial or semi row; unlabelled image behind a pseudo row."),
-    ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part made anew."),
+    ("edit_box", "list<int32> or null", "Top, left, height, width in pixels of the part that was generated."),
     ("seed", "int64", "Seed of the run."),
     ("index", "int64", "Number of the row in its run; with the seed it fixes the row's randomness."),
     ("layout_model", "string or null", "Content hash of the layout model; in pseudo rows of what predicted the label."),

@@ -17,14 +17,7 @@ CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
 def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
     """Open a split: ROOT/SPLIT/images/NAME.(png|jpg|jpeg) with ROOT/SPLIT/labels/NAME.png.
 
-    The class file is a CSV file with a header, or a YAML list of the same keys; the row order gives the ids:
-
-        name,red,green,blue,evaluated
-        road,128,64,128,true
-
-    "evaluated" may be left out (true). A YAML file may instead be a mapping with the keys "classes" (that list),
-    "ignore_ids" (label values to ignore besides 255), "name" (of the class table), "licence" (of the data), "data_set"
-    (its name) and "label_origin" (how the labels came about, if no human drew them).
+    `read_class_file` says what a class file holds.
 
     Args:
         root: Folder of the data set.

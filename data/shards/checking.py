@@ -8,7 +8,7 @@ import os
 import re
 from array import array
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from scenepalette.data.shards.manifest import (
     stray_problems,
     table_of_manifest,
 )
-from scenepalette.data.shards.reading import explained_read, open_shard
+from scenepalette.data.shards.reading import explained_read, groups_of, open_shard
 from scenepalette.data.shards.schema import (
     ROW_GROUP,
     SCHEMA,
@@ -65,10 +65,6 @@ class Problem:
         if self.row is None:
             return self.problem if self.file is None else f"{self.file} {self.problem}"
         return f"{self.file} row {self.row} {self.id!r}: {self.problem}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 def verify_shards(folder: Path | str) -> list[str]:
@@ -211,7 +207,7 @@ class _Ledger:
         self._shards: list[str] = []
         self._starts: list[int] = []
         self._digests, self._indices, self._rows = array("Q"), array("q"), array("I")
-        # With a key that nobody knows, no two ids can be made to have the same digest.
+        # With a key that no one knows, no two ids can be made to have the same digest.
         self._key = os.urandom(16)
 
     def begin(self, shard: str) -> None:
@@ -260,16 +256,14 @@ class _Ledger:
 
 def _ids_at(path: Path, rows: set[int]) -> dict[int, str]:
     """Return the ids of some rows of a shard; id columns are read and one row group is held at a time."""
-    found, first = {}, 0
+    found = {}
     with open_shard(path) as file:
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            inside = sorted(row for row in rows if first <= row < first + count)
+        for group, numbers in groups_of(file):
+            inside = rows.intersection(numbers)
             if inside:
                 with explained_read(path):
                     ids = file.read_row_group(group, columns=["id"], use_threads=False)["id"]
-                found |= {row: ids[row - first].as_py() for row in inside}
-            first += count
+                found |= {row: ids[row - numbers.start].as_py() for row in inside}
     return found
 
 
@@ -284,20 +278,18 @@ def _shard_problems(path: Path, expected_rows: int, facts: _Facts, ledger: _Ledg
         if file.metadata.num_rows != expected_rows:
             ledger.whole = False
             yield Problem(f"has {file.metadata.num_rows} rows, the manifest says {expected_rows}", path.name)
-        first = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            if count > ROW_GROUP:
-                text = f"row group {group} has {count} rows, at most {ROW_GROUP} are allowed"
+        for group, numbers in groups_of(file):
+            if len(numbers) > ROW_GROUP:
+                text = f"row group {group} has {len(numbers)} rows, at most {ROW_GROUP} are allowed"
                 yield Problem(text, path.name)
-            rows, row = f"rows {first} to {first + count - 1}", first
-            first += count
             try:
-                for batch in _batches(path, file, group):
-                    yield from _batch_problems(batch, path, row, facts, ledger)
-                    row += batch.num_rows
+                stored = (values for batch in _batches(path, file, group) for values in batch.to_pylist())
+                for row, values in enumerate(stored, start=numbers.start):
+                    for text in _row_problems(values, row, facts, ledger):
+                        yield Problem(text, path.name, row, values["id"])
             except DataError as error:
                 ledger.whole = False
+                rows = f"rows {numbers.start} to {numbers.stop - 1}"
                 text = f"{rows}, {_damaged_columns(path, file, group)}: damaged ({error.__cause__})"
                 yield Problem(text, path.name)
 
@@ -323,12 +315,6 @@ def _damaged_columns(path: Path, file: pq.ParquetFile, group: int) -> str:
         except DataError:
             damaged.append(name)
     return f"column {', '.join(damaged)}" if damaged else "all columns together"
-
-
-def _batch_problems(batch: pa.RecordBatch, path: Path, first: int, facts: _Facts, ledger: _Ledger) -> Iterator[Problem]:
-    for number, values in enumerate(batch.to_pylist(), start=first):
-        for problem in _row_problems(values, number, facts, ledger):
-            yield Problem(problem, path.name, number, values["id"])
 
 
 def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger: _Ledger) -> Iterator[str]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json
+from scenepalette.common.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.common.provenance import code_version
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.kinds import KIND_CARDS, is_known
@@ -93,7 +94,7 @@ def make_manifest(
         "kind": kind,
         "rows": sum(shard.rows for shard in ordered),
         "bytes": sum(shard.bytes for shard in ordered),
-        "shards": [shard.to_dict() for shard in ordered],
+        "shards": [asdict(shard) for shard in ordered],
         "class_table": table.to_dict(),
         "config_hash": config_hash,
         "code": dict(code_version()),
@@ -105,12 +106,6 @@ def make_manifest(
     if problems:
         raise DataError("The shards do not make a complete data set.", problems)
     return sealed(manifest)
-
-
-def sealed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the SHA-256 of its other keys' canonical JSON as its last key."""
-    content = {key: value for key, value in manifest.items() if key != "sha256"}
-    return {**content, "sha256": sha256_of_json(content)}
 
 
 def write_manifest(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
@@ -343,9 +338,9 @@ def document_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     return problems
 
 
-def stray_problems(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
-    """Say which Parquet files readers of whole folders would take for shards."""
-    listed = {shard["name"] for shard in manifest["shards"]}
+def stray_problems(folder: Path, manifest: Mapping[str, Any], own: Iterable[str] = ()) -> list[str]:
+    """Say which Parquet files readers of whole folders would take for shards; `own` are to be listed later."""
+    listed = {*own, *(shard["name"] for shard in manifest["shards"])}
     strays = sorted(name for name in _parquet_files(folder) if name not in listed)
     return [f"{name} is in the folder but not in the manifest" for name in strays]
 

@@ -49,15 +49,13 @@ class EpochOrder:
 
         Args:
             shard_rows: Rows of each shard.
-            batch_size: Rows per batch, B.
+            batch_size: Rows per batch, B; this and the others are as in `ShardStream`.
             seed: Seed of the order.
             epoch: Number of the pass, from 0.
             rank: This process, 0 .. world_size - 1.
             world_size: Number of processes that share the rows.
             shuffle_rows: Rows among which a rank's next batches are drawn.
-            remainder: "keep" visits every row exactly once, so that a rank's last batch may be smaller and ranks may
-                differ by a batch; "drop" leaves out, "pad" repeats the fewest rows with which all ranks have the same
-                number of batches of B.
+            remainder: What becomes of rows that fill no whole batch on every rank.
 
         Raises:
             ConfigError: A number is out of range, all such problems listed; or nothing would be left.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -310,16 +310,13 @@ def decode_shards(
     for shard in read_manifest(folder)["shards"]:
         end = first + shard["rows"]
         if not decoded_path(to, shard).is_file():
-            write_decoded_shard(decoded_path(to, shard), _decoded_parts(pairs, first, end), shard["rows"])
+            starts = range(first, end, ROW_GROUP)
+            parts = (pairs._pixels(range(start, min(start + ROW_GROUP, end))) for start in starts)
+            write_decoded_shard(decoded_path(to, shard), parts, shard["rows"])
         if progress is not None:
             progress(end, len(pairs))
         first = end
     return to
-
-
-def _decoded_parts(pairs: ShardPairs, first: int, end: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    for start in range(first, end, ROW_GROUP):
-        yield pairs._pixels(range(start, min(start + ROW_GROUP, end)))
 
 
 class FirstPairs:

@@ -92,6 +92,14 @@ def open_shard(path: Path, rows: int | None = None) -> pq.ParquetFile:
     return file
 
 
+def groups_of(file: pq.ParquetFile) -> Iterator[tuple[int, range]]:
+    """Yield the row groups of an open shard, each with the numbers of its rows."""
+    end = 0
+    for group in range(file.num_row_groups):
+        start, end = end, end + file.metadata.row_group(group).num_rows
+        yield group, range(start, end)
+
+
 def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] | None = None) -> pa.Table:
     """Read a row group of an open shard, checked down to its texts.
 
@@ -175,7 +183,8 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
         inside = wanted[(wanted >= first) & (wanted < first + shard["rows"])] - first
         first += shard["rows"]
         if inside.size:
-            rows = _rows_at(folder / shard["name"], inside.tolist())
+            path = folder / shard["name"]
+            rows = [_row_of(group, place, path) for group, place in _groups_at(path, inside.tolist())]
             tiles += [np.concatenate([row.image, table.colorize(row.label)]) for row in rows]
     height = max(tile.shape[0] for tile in tiles)
     width = max(tile.shape[1] for tile in tiles)
@@ -189,20 +198,11 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
     return sheet
 
 
-def _rows_at(path: Path, positions: list[int]) -> Iterator[Row]:
-    """Yield the rows at ascending positions of one shard."""
-    for table, position in _groups_at(path, positions):
-        yield _row_of(table, position, path)
-
-
 def _groups_at(path: Path, positions: list[int]) -> Iterator[tuple[pa.Table, int]]:
     """Yield row group and place in it of ascending positions of one shard; other row groups are not read."""
     with open_shard(path) as file:
-        first = 0
-        for group in range(file.num_row_groups):
-            count = file.metadata.row_group(group).num_rows
-            inside = [position - first for position in positions if first <= position < first + count]
-            first += count
+        for group, rows in groups_of(file):
+            inside = [position - rows.start for position in positions if position in rows]
             if inside:
                 table = read_group(file, path, group)
                 for position in inside:

@@ -44,7 +44,7 @@ class Row:
         palette_achieved: The class shares among the labelled pixels of `label`, K floats that sum to 1.
         source_id: The real sample behind a partial or semi row, the unlabelled image behind a pseudo row; None for a
             full one.
-        edit_box: (top, left, height, width) in pixels of the part that was made anew, or None.
+        edit_box: (top, left, height, width) in pixels of the part that was made again, or None.
         seed: Seed of the run that made the row.
         index: Number of the row in its run; with `seed` it fixes all of the row's randomness.
         layout_model: Content hash of the layout model, for pseudo rows of the discriminator that predicted the

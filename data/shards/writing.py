@@ -1,4 +1,4 @@
-"""Writing one shard: images are encoded in threads while the model goes on making rows."""
+"""Writing one shard: images are encoded in threads while the model makes more rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import contextlib
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -64,10 +64,6 @@ class ShardInfo:
     bytes: int
     sha256: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
 
 def write_shard(
     path: Path | str,
@@ -81,7 +77,7 @@ def write_shard(
 ) -> ShardInfo:
     """Write rows to one Parquet file that appears under its name only when it is whole.
 
-    Rows are encoded in threads while `rows` goes on producing. The producer is never more than `ROWS_IN_FLIGHT` rows
+    Rows are encoded in threads while `rows` continues. The producer is never more than `ROWS_IN_FLIGHT` rows
     ahead of the encoders, so no more than 64 rows and one row group of encoded rows are held (beside the ids, which
     must be unique). The bytes of the file depend on the rows, the table and the format alone, not on `encoders`.
 

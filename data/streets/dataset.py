@@ -18,7 +18,7 @@ LICENCE = "Apache-2.0"
 SPLITS = ("train", "val")
 SMALLEST_SIDE = 16
 
-# Raised whenever the same arguments would give other pixels, so that prepared arrays are made anew.
+# Raised whenever the same arguments would give other pixels, so that prepared arrays are made again.
 DRAWING_VERSION = 1
 
 STREETS = packaged_table("streets")

@@ -184,7 +184,7 @@ class ImageObjective(ABC):
 
     Attributes:
         discriminator: The network that is trained against the generator, or None.
-        memory: Further state that goes on with a training, as a module of buffers, or None.
+        memory: Further state that belongs to a training, as a module of buffers, or None.
         chance_level: Part of the discriminator's loss -> its value if real and generated images cannot be told apart;
             zero is its value if they are told apart without fail.
     """

@@ -228,7 +228,7 @@ class ConditionCache:
         self._known: dict[tuple[object, ...], Any] | None = None
 
     def attach(self, network: nn.Module) -> None:
-        """Begin anew with each forward pass of a network and forget at its end."""
+        """Start again with each forward pass of a network and forget at its end."""
         network.register_forward_pre_hook(self._begin)
         network.register_forward_hook(self._end, always_call=True)
 

@@ -67,7 +67,7 @@ def _is_3x3(module: nn.Module) -> TypeGuard[nn.Conv2d | EqualizedConv2d]:
 
 
 def _can_be_tabulated(block: SpadeResidualBlock) -> bool:
-    """Return whether a block lies on a CPU and nobody has put parts of another kind into it."""
+    """Return whether a block lies on a CPU and has no parts of another kind."""
     parts = {type(part) for part in block.children()}
     return parts <= {SpatiallyAdaptiveNorm, nn.Conv2d} and next(block.parameters()).device.type == "cpu"
 

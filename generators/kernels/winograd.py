@@ -109,7 +109,7 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         needs = ctx.needs_input_grad
-        if not ctx.fewer and not torch.is_grad_enabled():  # nobody asks for gradients of the gradients
+        if not ctx.fewer and not torch.is_grad_enabled():  # no one asks for gradients of the gradients
             return (*_gradients(gradient, x, weight, needs[:3]), None)
         return (
             _Convolution.apply(gradient, _transposed(weight), None, ctx.fewer) if needs[0] else None,

@@ -52,7 +52,7 @@ class LayoutDiversity:
 
         Returns:
             "layout_diversity" over different samples, and "layout_noise_diversity" over different noise for one
-            palette (for partial generators: one edit, in the pixels that it makes anew). A measure is left out where
+            palette (for partial generators: one edit, in the pixels that it changes). A measure is left out where
             real layouts do not differ.
         """
         samples, repeated, region = self.inputs.watched(WATCHED_LAYOUTS)

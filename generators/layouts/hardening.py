@@ -34,21 +34,24 @@ TIE = 1e-9
 SUM_TOLERANCE = 1e-3  # as everywhere where palettes are checked
 
 
-def harden(batch: LayoutBatch, hardening: Hardening, palettes: Tensor, region: Tensor | None = None) -> Tensor:
+def harden(batch: LayoutBatch, hardening: Hardening, palettes: Tensor, kept: Tensor | None = None) -> Tensor:
     """Return the class ids of generated layouts, int64 [B, H, W].
 
     Args:
         batch: What a layout generator put out.
         hardening: "argmax": the largest share at each pixel, or the drawn class. "exact": by `harden_exactly` from
             smoothed shares, since what a class lacks would else be made up by single pixels all over the layout.
-        palettes: BK, what exact hardening keeps to.
-        region: BHW bool, where it does so; elsewhere the largest share is taken. None for everywhere.
+        palettes: BK, what exact hardening keeps to where it chooses.
+        kept: int64 [B, H, W], class ids that exact hardening leaves as they are, IGNORE_ID where it chooses; None to
+            choose everywhere.
     """
-    largest = soft_to_label(batch.layout)
     if hardening == "argmax":
-        return largest
-    chosen = harden_exactly(smoothed(batch.soft), palettes, region)
-    return torch.where(chosen == IGNORE_ID, largest, chosen)
+        return soft_to_label(batch.layout)
+    if kept is None:
+        return harden_exactly(smoothed(batch.soft), palettes)
+    kept = kept.to(batch.soft.device)
+    chosen = harden_exactly(smoothed(batch.soft), palettes, kept == IGNORE_ID)
+    return torch.where(kept == IGNORE_ID, chosen, kept)
 
 
 def smoothed(soft: Tensor) -> Tensor:

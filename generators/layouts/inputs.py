@@ -5,7 +5,7 @@ Shapes: B batch, K classes, Z noise, H x W pixels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -81,7 +81,7 @@ class InputSource(Protocol):
 
         Returns:
             Different samples; the first of them again and again with different noise; and the pixels HW (bool) that
-            the latter make anew, None for all.
+            the latter change, None for all.
         """
         ...
 
@@ -90,29 +90,41 @@ def palettes_of(labels: np.ndarray, num_classes: int) -> Tensor:
     """Return the palette of every layout of a data set, float32 [N, K].
 
     Args:
-        labels: uint8 [N, H, W] class ids without ignored pixels.
+        labels: uint8 [N, H, W] class ids; ignored pixels are left out.
         num_classes: K.
     """
     parts = (torch.from_numpy(labels[i : i + 256].astype(np.int64)) for i in range(0, len(labels), 256))
     return torch.cat([labels_to_palette(part, num_classes) for part in parts])
 
 
+@dataclass(eq=False)
 class _Draws:
-    """What both sources share."""
+    """What both sources share.
 
-    def __init__(
-        self,
-        settings: LayoutSettings,
-        table: ClassTable,
-        seed: int,
-        device: torch.device,
-        draws_classes: bool,
-        palettes: Tensor,
-    ) -> None:
-        self.settings, self.table, self.seed, self.device = settings, table, seed, device
-        self.draws_classes, self.palettes = draws_classes, palettes
-        balance = settings.balance
-        self.class_weights = class_weights(palettes.mean(dim=0), balance).to(device) if balance else None
+    Attributes:
+        settings: Numbers of network and training.
+        table: Class table of the layouts.
+        seed: The run's seed.
+        device: Where batches are put.
+        draws_classes: Whether the generator draws classes.
+        sampler: Where sampled palettes come from.
+        palettes: [N, K], the real layouts' own.
+    """
+
+    settings: LayoutSettings
+    table: ClassTable
+    seed: int
+    device: torch.device
+    _: KW_ONLY
+    draws_classes: bool
+    sampler: PaletteSampler
+    palettes: Tensor
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """How much each class counts in L_COND, [K]; None for all alike."""
+        balance = self.settings.balance
+        return class_weights(self.palettes.mean(dim=0), balance).to(self.device) if balance else None
 
     def _noise(self, random: np.random.Generator, count: int) -> Tensor:
         noise = random.standard_normal((count, self.settings.noise_features), np.float32)
@@ -124,35 +136,15 @@ class _Draws:
         return [torch_generator(self.seed, stream, step, "classes", sample) for sample in range(count)]
 
 
+@dataclass(eq=False, kw_only=True)
 class FullInputs(_Draws):
-    """Inputs of generators of whole layouts: palettes, sampled or of real layouts, and noise from a Gaussian."""
+    """Inputs of generators of whole layouts: palettes, sampled or of real layouts, and noise from a Gaussian.
 
-    def __init__(
-        self,
-        settings: LayoutSettings,
-        table: ClassTable,
-        seed: int,
-        device: torch.device,
-        *,
-        draws_classes: bool,
-        conditional: bool,
-        sampler: PaletteSampler,
-        palettes: Tensor,
-    ) -> None:
-        """Keep what batches are made from.
+    Attributes:
+        conditional: Whether there is a palette to ask for; else every target is uniform.
+    """
 
-        Args:
-            settings: Numbers of network and training.
-            table: Class table of the layouts.
-            seed: The run's seed.
-            device: Where batches are put.
-            draws_classes: Whether the generator draws classes.
-            conditional: Whether there is a palette to ask for; else every target is uniform.
-            sampler: Where sampled palettes come from.
-            palettes: [N, K], the real layouts' own.
-        """
-        super().__init__(settings, table, seed, device, draws_classes, palettes)
-        self.conditional, self.sampler = conditional, sampler
+    conditional: bool
 
     def draw(self, step: int, stream: str, count: int) -> LayoutInputs:
         """Return a batch as a function of (seed, stream, step)."""
@@ -182,38 +174,21 @@ class FullInputs(_Draws):
         return samples, _repeat_first(samples), None
 
 
+@dataclass(eq=False, kw_only=True)
 class PartialInputs(_Draws):
-    """Inputs of the partial generator: real layouts, what to make of them, and noise from a Gaussian."""
+    """Inputs of the partial generator: real layouts, what to make of them, and noise from a Gaussian.
 
-    def __init__(
-        self,
-        settings: LayoutSettings,
-        table: ClassTable,
-        seed: int,
-        device: torch.device,
-        *,
-        draws_classes: bool,
-        sampler: PaletteSampler,
-        palettes: Tensor,
-        labels: np.ndarray,
-    ) -> None:
-        """Keep what batches are made from.
+    Attributes:
+        labels: uint8 [N, H, W], the real layouts, without ignored pixels.
+    """
 
-        Args:
-            settings: Numbers of network and training.
-            table: Class table of the layouts.
-            seed: The run's seed.
-            device: Where batches are put.
-            draws_classes: Whether the generator draws classes.
-            sampler: Where sampled palettes come from.
-            palettes: [N, K], the real layouts' own.
-            labels: uint8 [N, H, W], the real layouts, without ignored pixels.
-        """
-        super().__init__(settings, table, seed, device, draws_classes, palettes)
-        self.sampler, self.labels = sampler, labels
-        if self.class_weights is not None:
-            # What stays as it is counts as in the paper.
-            self.class_weights = F.pad(self.class_weights, (0, 1), value=1.0)
+    labels: np.ndarray
+
+    @property
+    def class_weights(self) -> Tensor | None:
+        """The same with the background, [K + 1]: what stays as it is counts as in the paper."""
+        weights = super().class_weights
+        return None if weights is None else F.pad(weights, (0, 1), value=1.0)
 
     def draw(self, step: int, stream: str, count: int) -> LayoutInputs:
         """Return a batch as a function of (seed, stream, step)."""

@@ -71,7 +71,28 @@ class ProgressiveBlock(nn.Module):
         return pixel_norm(F.leaky_relu(self.conv_1(x), SLOPE))
 
 
-class _ProgressiveGenerator(nn.Module):
+class LayoutNetwork(nn.Module):
+    """What every layout generator is, those of other packages included, and how it is called.
+
+    A generator that makes whole layouts: `generator(noise, palette, level=None, fade=1.0, generators=None)`, which
+    returns a `LayoutBatch`. One that edits takes a budget and a layout in the palette's place, as
+    `PartialLayoutGenerator` says.
+        noise: BZ, standard normal.
+        palette: t, BK, rows summing to 1; a generator that is not conditional ignores it.
+        level: Active level, by default the last. Level 0 is the base grid; each further level doubles it.
+        fade: Weight of the active level's mask against the one before, in [0, 1].
+        generators: One CPU generator per sample, the source of drawn classes; systems without ignore them. With None no
+            classes are drawn, and the layout holds shares.
+
+    Attributes:
+        noise_features: Z. Trainings draw noise of `LayoutSettings.noise_features`, so it is the same number for a
+            generator that is to be trained.
+    """
+
+    noise_features: int
+
+
+class _ProgressiveGenerator(LayoutNetwork):
     """What all layout generators share: noise and condition in, a mask a level, residual fusion, drawn classes."""
 
     def __init__(
@@ -121,16 +142,7 @@ def _faded(masks: list[Tensor], level: int, fade: float) -> Tensor:
 
 
 class FullLayoutGenerator(_ProgressiveGenerator):
-    """Makes whole layouts: the ProGAN convolutions of all such systems, and how they are called.
-
-    `generator(noise, palette, level=None, fade=1.0, generators=None) -> LayoutBatch` for every one of them:
-        noise: BZ, standard normal.
-        palette: t, BK, rows summing to 1; a generator that is not conditional ignores it.
-        level: Active level, by default the last.
-        fade: Weight of the active level's mask against the one before, in [0, 1].
-        generators: One CPU generator per sample, the source of drawn classes; systems without ignore them. With None no
-            classes are drawn, and the layout holds shares.
-    """
+    """Makes whole layouts: the ProGAN convolutions of `semantic-palette`, `sb-gan` and both baselines."""
 
     def __init__(
         self,
@@ -204,7 +216,7 @@ class LayoutGenerator(FullLayoutGenerator):
         fade: float = 1.0,
         generators: Sequence[torch.Generator] | None = None,
     ) -> LayoutBatch:
-        """Generate layouts; see `FullLayoutGenerator`."""
+        """Generate layouts; see `LayoutNetwork`."""
         level = self.doublings if level is None else level
         x = self._first_features(noise, palette)
         scales = [semantically_assisted_activation(self.to_mask[0](x), palette, self.sinkhorn_iterations)]
@@ -229,18 +241,7 @@ class SoftmaxLayoutGenerator(FullLayoutGenerator):
         conditional: bool = True,
         drawn_classes: DrawnClasses = "never",
     ) -> None:
-        """Create the network.
-
-        Args:
-            num_classes: K.
-            base: Height and width of the base grid, pixels.
-            doublings: Number of levels beyond the base grid.
-            noise_features: Z.
-            max_width: Largest number of feature channels.
-            base_width: Level i has base_width / 2^(i+1) channels, at most `max_width`.
-            conditional: Whether the palette is an input beside the noise.
-            drawn_classes: When classes are drawn.
-        """
+        """Create the network; see `LayoutGenerator`. If `conditional`, the palette is an input beside the noise."""
         super().__init__(
             num_classes, conditional, base, doublings, noise_features, max_width, base_width, None, drawn_classes
         )
@@ -253,7 +254,7 @@ class SoftmaxLayoutGenerator(FullLayoutGenerator):
         fade: float = 1.0,
         generators: Sequence[torch.Generator] | None = None,
     ) -> LayoutBatch:
-        """Generate layouts; see `FullLayoutGenerator`."""
+        """Generate layouts; see `LayoutNetwork`."""
         level = self.doublings if level is None else level
         x = self._first_features(noise, palette)
         masks = [torch.softmax(self.to_mask[0](x).float(), dim=1)]
@@ -281,20 +282,10 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
         sinkhorn_iterations: int = 1,
         drawn_classes: DrawnClasses = "never",
     ) -> None:
-        """Create the network.
+        """Create the network; see `LayoutGenerator`.
 
-        Args:
-            num_classes: K; the generated mask has a further class, the background.
-            base: Height and width of the base grid, pixels.
-            doublings: Number of levels beyond the base grid.
-            noise_features: Z.
-            max_width: Largest number of feature channels.
-            base_width: Level i has base_width / 2^(i+1) channels, at most `max_width`.
-            hidden_channels: Width inside each SPADE modulation.
-            fusion_kernel: Side of the residual fusion's kernel, odd.
-            residual_fusion: Whether a level's mask is added to the features that the next level grows from.
-            sinkhorn_iterations: Of each semantically-assisted activation, at least 1.
-            drawn_classes: When classes are drawn, from the merged layout.
+        The generated mask has K + 1 classes, the last of which is the background; classes are drawn from the merged
+        layout. `hidden_channels` is the width inside each SPADE modulation.
         """
         widths = progressive_widths(doublings, max_width, base_width)
         fusion, classes = fusion_kernel if residual_fusion else None, num_classes + 1
@@ -319,7 +310,7 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
 
         Args:
             noise: BZ, standard normal.
-            budget: B(K+1): the share of the whole frame that each class gets anew, and last the share of the
+            budget: B(K+1): the share of the whole frame that each class newly gets, and last the share of the
                 background, which keeps the source; rows sum to 1 (see `partial_budget` and `addition_budget`).
             source: BKHW at full size, soft or one-hot: the layout, 1/K at each pixel of a crop that is to be replaced.
             level: Active level, by default the last.
@@ -349,7 +340,7 @@ def partial_budget(palette: Tensor, crop: Tensor) -> Tensor:
 
     Args:
         palette: BK, the wanted shares inside the crop, rows summing to 1.
-        crop: BHW bool, true where the layout is to be made anew.
+        crop: BHW bool, true where the layout is to be made again.
 
     Returns:
         B(K+1): palette times the crop's share of the frame, then the share of the rest.

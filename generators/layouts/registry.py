@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch.nn.functional as F
@@ -20,10 +21,10 @@ from scenepalette.generators.layouts.inputs import LayoutInputs
 from scenepalette.generators.layouts.losses import matching_loss, novelty_loss
 from scenepalette.generators.layouts.networks import (
     DrawnClasses,
-    FullLayoutGenerator,
     LayoutBatch,
     LayoutDiscriminator,
     LayoutGenerator,
+    LayoutNetwork,
     PartialLayoutGenerator,
     SoftmaxLayoutGenerator,
 )
@@ -33,8 +34,6 @@ from scenepalette.generators.nn.grids import base_grid
 
 SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
 SB_GAN = "Semantic Bottleneck Scene Generation (Azadi et al., 2019)"
-
-LayoutNetwork = FullLayoutGenerator | PartialLayoutGenerator
 
 
 @dataclass(frozen=True)
@@ -91,13 +90,22 @@ class LayoutSystem:
         """Return the generator for a class table and H x W, untrained unless the system comes trained.
 
         Raises:
-            ConfigError: The settings do not fit the system, or no base grid reaches the size.
+            ConfigError: The settings do not fit the system, no base grid reaches the size, or the generator does not
+                say how much noise it takes.
         """
         problems = settings_problems(self.name, settings)
         if problems:
             raise ConfigError(f"The settings do not fit the layout system '{self.name}'.", problems)
         base, doublings = base_grid(size)
-        return self.generator(table, base, doublings, settings, self.drawn_classes(settings))
+        network = self.generator(table, base, doublings, settings, self.drawn_classes(settings))
+        features = getattr(network, "noise_features", None)
+        if features is None or (self.losses and features != settings.noise_features):
+            raise ConfigError(
+                f"The layout system '{self.name}' has a {type(network).__name__} with noise_features {features}; "
+                f"required is {settings.noise_features}, the setting noise_features. Derive the generator from "
+                "LayoutNetwork in scenepalette.generators.layouts.networks, and set the attribute in its constructor."
+            )
+        return network
 
     def build_discriminator(
         self, table: ClassTable, size: tuple[int, int], settings: LayoutSettings
@@ -150,19 +158,16 @@ def _partial_generator(
     )
 
 
-def _unconditional_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
+def _softmax_generator(
+    table: ClassTable,
+    base: tuple[int, int],
+    doublings: int,
+    settings: LayoutSettings,
+    drawn_classes: DrawnClasses,
+    conditional: bool = True,
 ) -> SoftmaxLayoutGenerator:
     return SoftmaxLayoutGenerator(
-        len(table), base, doublings, conditional=False, drawn_classes=drawn_classes, **_widths(settings)
-    )
-
-
-def _conditional_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
-) -> SoftmaxLayoutGenerator:
-    return SoftmaxLayoutGenerator(
-        len(table), base, doublings, conditional=True, drawn_classes=drawn_classes, **_widths(settings)
+        len(table), base, doublings, conditional=conditional, drawn_classes=drawn_classes, **_widths(settings)
     )
 
 
@@ -248,7 +253,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SB_GAN}, section 3.1",
             conditional=False,
             partial=False,
-            generator=_unconditional_generator,
+            generator=partial(_softmax_generator, conditional=False),
             losses=_no_losses,
             always_draws=True,
         ),
@@ -257,7 +262,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SEMANTIC_PALETTE}, section 5.1 and appendix B",
             conditional=True,
             partial=False,
-            generator=_conditional_generator,
+            generator=_softmax_generator,
             losses=_matching_losses,
             options=frozenset({"matching_weight", "soft_layouts", "palettes"}),
         ),
@@ -266,7 +271,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SEMANTIC_PALETTE}, section 5.1",
             conditional=True,
             partial=False,
-            generator=_conditional_generator,
+            generator=_softmax_generator,
             losses=_no_losses,
             conditional_discriminator=True,
             options=frozenset({"soft_layouts", "palettes"}),

@@ -199,7 +199,7 @@ class LayoutTrainees:
 
 def train_layout_generator(
     folder: Path,
-    kind: str,
+    name: str,
     settings: LayoutSettings,
     *,
     labels: np.ndarray,
@@ -222,7 +222,7 @@ def train_layout_generator(
 
     Args:
         folder: Output folder.
-        kind: Name of the system to train, one of LAYOUT_SYSTEMS.
+        name: Name of the system to train, one of LAYOUT_SYSTEMS.
         settings: Numbers of network and training.
         labels: uint8 [N, H, W] class ids of real layouts, without ignored pixels.
         table: Class table of the labels.
@@ -238,24 +238,24 @@ def train_layout_generator(
         TrainingError: A loss or a gradient is not finite.
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
-    seed_step(seed, kind, -1)
-    system, size = layout_system(kind), (labels.shape[1], labels.shape[2])
+    seed_step(seed, name, -1)
+    system, size = layout_system(name), (labels.shape[1], labels.shape[2])
     if system.losses is None:
         if ranks.first:
             network = system.build_generator(table, size, settings)
-            metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": None}
+            metadata = {**system_identity(name, table, size), "settings": settings_of_result(settings), "kl": None}
             save_weights(folder / WEIGHTS, network, metadata)
         return
     ranks.check_batches({"batch_sizes": settings.batch_sizes})
     trainees = LayoutTrainees(
-        kind, settings, labels=labels, table=table, sampler=sampler, seed=seed, fabric=fabric, ranks=ranks
+        name, settings, labels=labels, table=table, sampler=sampler, seed=seed, fabric=fabric, ranks=ranks
     )
     generator, discriminator, inputs = trainees.generator, trainees.discriminator, trainees.inputs
     average = generator.average
     total = sum(settings.fade_steps) + sum(settings.stable_steps)
     training = Training(
         folder,
-        kind,
+        name,
         total,
         {"generator": generator, "critic": discriminator},
         {"average": average},
@@ -267,7 +267,7 @@ def train_layout_generator(
     )
     diversity, interval = LayoutDiversity(inputs, labels), watch_interval(total)
 
-    for step in training.steps(f"train-layouts {kind}"):
+    for step in training.steps(f"train-layouts {name}"):
         moment = moment_of(settings, step)
 
         loss, discriminator_parts = trainees.discriminator_loss(step, moment)
@@ -311,5 +311,5 @@ def train_layout_generator(
         )
     images, divergence = inputs.sheet(average, level)
     tile_pictures(folder / "samples" / "final.png", images)
-    metadata = {**system_identity(kind, table, size), "settings": settings_of_result(settings), "kl": divergence}
+    metadata = {**system_identity(name, table, size), "settings": settings_of_result(settings), "kl": divergence}
     save_weights(folder / WEIGHTS, average, metadata)

@@ -155,7 +155,7 @@ class SpadeResidualBlock(nn.Module):
 
 @torch.no_grad()
 def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[], object]]) -> None:
-    """Estimate the means and variances of all batch norms anew, for example of averaged weights.
+    """Estimate the means and variances of all batch norms again, for example of averaged weights.
 
     Running statistics of the trained network do not belong to its average; the plain mean over batches does.
 

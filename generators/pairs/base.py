@@ -22,9 +22,9 @@ from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
 from scenepalette.generators.layouts.hardening import Hardening, harden
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.networks import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
-from scenepalette.generators.palettes import PaletteControls, PaletteSampler, Projection
+from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
 
 Labeller = Callable[[Tensor], Tensor]
@@ -38,7 +38,7 @@ class Layouts(NamedTuple):
         painted: int64 [B, H, W], class ids that images are made for; every pixel has one.
         targets: float [B, K], the class shares that were asked for.
         sources: Real sample, or unlabelled image, behind each row; None where there is none.
-        boxes: Part that was made anew of each row, or None.
+        boxes: Part of each row that was made again, or None.
     """
 
     labels: Tensor
@@ -68,6 +68,17 @@ class PairKind(ABC):
     """The section of the configuration whose layout generator it needs; None if layouts are real or predicted."""
     predicts: ClassVar[bool] = False
     """Whether an image system's discriminator predicts its layouts from images without labels."""
+    edits_layouts: ClassVar[bool] = False
+    """Whether its layout generator edits real layouts."""
+    from_scratch: ClassVar[bool] = False
+    """Whether nothing in it is real: what the report measures the generators by."""
+    costs_like: ClassVar[str | None] = None
+    """A kind whose pairs take as long, where its own cannot be timed before a training."""
+
+    @property
+    def arm_alone(self) -> str | None:
+        """Name of the arm that trains on it alone (GAN-train), if there is one."""
+        return next((name for name, arm in self.arms.items() if arm.real == "none"), None)
 
     @abstractmethod
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
@@ -96,7 +107,6 @@ class PairMaker:
         layout_model: Its content hash, for pseudo that of the network that labels; None for semi.
         fabric: Device and precision.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
-        projection: How palettes are projected onto the simplex.
         controls: Constraints on the sampled palettes.
         crop_mode: Where partial edits happen, if they replace.
         edits: What the partial generator was trained to do: "replace" a crop, or "add" towards a sampled palette.
@@ -113,11 +123,10 @@ class PairMaker:
     sampler: PaletteSampler
     image_generator: ImageGenerator
     image_model: str
-    layout_generator: FullLayoutGenerator | PartialLayoutGenerator | None
+    layout_generator: LayoutNetwork | None
     layout_model: str | None
     fabric: Fabric
     noise_scheme: NoiseScheme | None = None
-    projection: Projection = "clip"
     controls: PaletteControls = field(default_factory=PaletteControls)
     crop_mode: CropMode = "band"
     edits: Edits = "replace"
@@ -189,7 +198,7 @@ class PairMaker:
 
     def sample_palettes(self, randoms: list[np.random.Generator]) -> np.ndarray:
         """Return a palette for each row, [B, K]."""
-        return np.concatenate([self.sampler.sample(r, 1, self.projection, self.controls) for r in randoms])
+        return np.concatenate([self.sampler.sample(r, 1, self.controls) for r in randoms])
 
     def generate_layouts(
         self,
@@ -197,7 +206,7 @@ class PairMaker:
         randoms: list[np.random.Generator],
         *condition: Tensor,
         palettes: Tensor,
-        region: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> Tensor:
         """Return label maps from the layout generator, each from its own sources of noise and drawn classes.
 
@@ -206,7 +215,7 @@ class PairMaker:
             randoms: A source of randomness for each of them.
             condition: What the generator takes beside its noise, on the device.
             palettes: BK, the shares that exact hardening keeps to.
-            region: BHW bool, where it keeps to them; elsewhere it takes the largest shares. None for everywhere.
+            kept: BHW class ids that it leaves as they are, IGNORE_ID where it chooses; None to choose everywhere.
         """
         assert self.layout_generator is not None
         features = self.layout_generator.noise_features
@@ -214,7 +223,7 @@ class PairMaker:
         noise = torch.from_numpy(vectors).to(self.fabric.device)
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
         batch = self.layout_generator(noise, *condition, generators=generators)
-        return harden(batch, self.hardening, palettes, region).cpu()
+        return harden(batch, self.hardening, palettes, kept).cpu()
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         layout = layout.to(self.fabric.device)

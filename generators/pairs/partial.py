@@ -12,23 +12,18 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.data.shards.kinds import KIND_CARDS
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import (
-    PartialLayoutGenerator,
-    addition_budget,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import addition_budget, crop_layout, partial_budget
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.training.arms import Arm
 
 
 class Partial(PairKind):
-    """Real layouts of which a crop is made anew, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
+    """Real layouts of which a crop is redone, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
 
     name = "partial"
     card = KIND_CARDS["partial"]
     caption = (
-        "A box of a real layout drawn anew, then the image generated. Bars: achieved class shares; black lines: the "
+        "A box of a real layout drawn again, then the image generated. Bars: achieved class shares; black lines: the "
         "shares asked for."
     )
     arms: ClassVar[Mapping[str, Arm]] = {
@@ -39,25 +34,25 @@ class Partial(PairKind):
     }
     by_default = True
     layout_section = "partial"
+    edits_layouts = True
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Edit real layouts."""
-        generator, device, count = maker.layout_generator, maker.fabric.device, maker.num_classes
-        assert isinstance(generator, PartialLayoutGenerator)
+        device, count = maker.fabric.device, maker.num_classes
         real = maker.real_layouts(indices)
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":
             targets, boxes = maker.sample_palettes(randoms), real.boxes
-            shares, crop = torch.from_numpy(targets), None
+            shares, kept = torch.from_numpy(targets), None
             budget = addition_budget(shares.float(), labels_to_palette(real.painted, count))
         else:
             edited_boxes = [sample_crop(random, maker.train.size, maker.crop_mode) for random in randoms]
             targets, boxes = real.targets, edited_boxes
             crop = boxes_to_crop(edited_boxes, maker.train.size)
-            shares = crop_palette(real.painted, crop, count)
+            shares, kept = crop_palette(real.painted, crop, count), real.painted.masked_fill(crop, IGNORE_ID)
             budget = partial_budget(shares, crop)
             layout = crop_layout(layout, crop.to(device))
-        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares, region=crop)
+        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares, kept=kept)
         # Where the edit changed nothing, pixels that the annotators left out are as unknown as before.
         labels = torch.where((real.labels == IGNORE_ID) & (edited == real.painted), IGNORE_ID, edited)
         return Layouts(labels, edited, targets, real.sources, boxes)

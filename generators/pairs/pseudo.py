@@ -25,6 +25,7 @@ class Pseudo(PairKind):
         )
     }
     predicts = True
+    costs_like = "semi"
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Predict the layouts of unlabelled images."""

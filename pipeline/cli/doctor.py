@@ -40,7 +40,7 @@ def doctor(
 ) -> None:
     """Say what is wrong, or will be, with a data set, a configuration and this machine, before anything is trained.
 
-    Ends with 0 if nothing has to be mended, and with 1 if there are problems.
+    Ends with 0 if nothing has to be fixed, and with 1 if there are problems.
 
     For example:
 

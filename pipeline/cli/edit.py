@@ -141,9 +141,9 @@ def partial(
     variants: Annotated[int, typer.Option("--variants", min=1, max=100, help="Number of different edits.")] = 4,
     seed: SeedOption = 0,
 ) -> None:
-    """Make a part of a real scene anew with changed shares of classes; the strip begins with the real pair.
+    """Generate a part of a real scene again with changed shares of classes; the strip begins with the real pair.
 
-    Without --box the middle half is made anew. For example, twice as many pedestrians and less road:
+    Without --box the middle half is generated again. For example, twice as many pedestrians and less road:
 
         scenepalette edit partial runs/demo --sample 5 --change pedestrian=2 --change road=0.7 --picture edit.png
     """
@@ -159,7 +159,7 @@ def autoencode(
     draws: Annotated[int, typer.Option("--draws", min=2, max=200, help="Number of images.")] = 4,
     seed: SeedOption = 0,
 ) -> None:
-    """Predict the layout of a validation image and paint it anew; the strip begins with the real pair.
+    """Predict the layout of a validation image and generate its image again; the strip begins with the real pair.
 
     For example:
 

@@ -37,6 +37,7 @@ from scenepalette.pipeline.cli.shards import shards_app
 from scenepalette.pipeline.cli.streams import FAILED, INTERRUPTED, run_program
 from scenepalette.pipeline.cli.tables import print_table
 from scenepalette.pipeline.request import Request, waiting_text
+from scenepalette.pipeline.verbs import VERBS, Verb
 
 TERMINATED = 143
 
@@ -117,7 +118,7 @@ def main_help() -> None:
     """
 
 
-def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
+def _make(request: Request, wait: float, verb: Verb) -> Path:
     """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
 
     Of processes that `torchrun` started together, those after the first end here.
@@ -125,8 +126,7 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
     Args:
         request: What to make, and where.
         wait: Minutes to wait while another run works there.
-        stage: One of the stages of `scenepalette.pipeline.run`.
-        verb: The verb that makes the same again.
+        verb: Names the stage.
     """
     from scenepalette.pipeline.run_directory.ownership import check_ownership
 
@@ -148,9 +148,9 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
         from scenepalette.pipeline.run import Run
 
         progress = choose_progress() if ranks.first else NO_PROGRESS
-        run = Run(config, request.run_dir, progress, command=request.command(verb), ranks=ranks)
+        run = Run(config, request.run_dir, progress, command=request.command(verb.name), ranks=ranks)
         try:
-            run.make(run.names_of(stage), wait=60 * wait, on_wait=waiting)
+            run.make(run.names_of(verb.stage), wait=60 * wait, on_wait=waiting)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(how_to_continue(request))
             raise
@@ -161,27 +161,24 @@ def _make(request: Request, wait: float, stage: str, verb: str) -> Path:
     return request.run_dir
 
 
-@app.command(rich_help_panel="The whole path")
-def run(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Make everything, from the data set to the report.
+def _add_verb(verb: Verb) -> None:
+    """Add the command that makes a stage and prints what was made."""
 
-    For example:
+    def command(
+        recipe: RecipeArgument,
+        changes: SetOption = None,
+        out: OutOption = None,
+        models_from: ModelsOption = None,
+        wait: WaitOption = 0.0,
+    ) -> None:
+        _show(_make(request_of(recipe, changes, out, models_from), wait, verb), verb.stage)
 
-        scenepalette run demo
-
-        scenepalette run camvid-cpu --set data.root=CAMVID --set generate.pairs=2000 --out runs/camvid
-    """
-    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "run"))
+    examples = (f"    scenepalette {example}" for example in verb.examples)
+    text = "\n\n".join([verb.summary, "For example:", *examples])
+    app.command(verb.name, help=text, rich_help_panel=verb.panel)(command)
 
 
-@app.command(rich_help_panel="The whole path")
-def demo(
+def _demo(
     changes: SetOption = None, out: OutOption = None, models_from: ModelsOption = None, wait: WaitOption = 0.0
 ) -> None:
     """Make everything on embedded street scenes; nothing has to be downloaded. The same as `run demo`.
@@ -190,148 +187,15 @@ def demo(
 
         scenepalette demo --out runs/first
     """
-    print_summary(_make(request_of("demo", changes, out, models_from), wait, "report", "run"))
+    run = VERBS["run"]
+    _show(_make(request_of("demo", changes, out, models_from), wait, run), run.stage)
 
 
-app.command(rich_help_panel="The whole path")(doctor)
-
-
-@app.command("fit-palettes", rich_help_panel="One stage, with all that it needs")
-def fit_palettes(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Learn which scenes occur: fit the sampler of class shares to the training layouts.
-
-    For example:
-
-        scenepalette fit-palettes demo --set palettes.max_components=10
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "palettes", "fit-palettes")
-
-
-@app.command("train-layouts", rich_help_panel="One stage, with all that it needs")
-def train_layouts(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Learn how scenes are arranged: train the generators of layouts.
-
-    For example:
-
-        scenepalette train-layouts demo --out runs/demo
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "layouts", "train-layouts")
-
-
-@app.command("train-images", rich_help_panel="One stage, with all that it needs")
-def train_images(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Learn what scenes look like: train the generator of images for layouts.
-
-    For example:
-
-        scenepalette train-images demo --set images.steps=1000 --out runs/longer
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "images", "train-images")
-
-
-@app.command(rich_help_panel="One stage, with all that it needs")
-def generate(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Write layout-image pairs to Parquet shards.
-
-    For example:
-
-        scenepalette generate demo --set generate.pairs=5000 --out runs/more
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "shards", "generate")
-
-
-@app.command(rich_help_panel="One stage, with all that it needs")
-def finetune(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Train a layout and an image generator together, end to end; pairs made afterwards come from the result.
-
-    For example:
-
-        scenepalette finetune demo --set 'finetune.kinds=[full]' --set finetune.steps=200
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "finetuned", "finetune")
-
-
-@app.command("train-segmenter", rich_help_panel="One stage, with all that it needs")
-def train_segmenter(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Train a segmenter per arm and seed, with and without generated pairs.
-
-    For example:
-
-        scenepalette train-segmenter demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/three-seeds
-    """
-    _make_part(request_of(recipe, changes, out, models_from), wait, "segmenters", "train-segmenter")
-
-
-@app.command(rich_help_panel="One stage, with all that it needs")
-def report(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Compare the arms and write the report.
-
-    For example:
-
-        scenepalette report demo --out runs/demo
-    """
-    print_summary(_make(request_of(recipe, changes, out, models_from), wait, "report", "report"))
-
-
-@app.command(rich_help_panel="The whole path")
-def compare(
-    recipe: RecipeArgument,
-    changes: SetOption = None,
-    out: OutOption = None,
-    models_from: ModelsOption = None,
-    wait: WaitOption = 0.0,
-) -> None:
-    """Train and measure systems under one budget, and write the table that compares them.
-
-    For example:
-
-        scenepalette compare demo --set 'compare.rows=[sb-gan, semantic-palette]'
-
-        scenepalette compare camvid-cpu --set data.root=CAMVID --out runs/systems
-    """
-    print_comparison(_make(request_of(recipe, changes, out, models_from), wait, "comparison", "compare"))
+for _verb in VERBS.values():
+    _add_verb(_verb)
+    if _verb.name == "run":
+        app.command("demo", rich_help_panel=_verb.panel)(_demo)
+        app.command(rich_help_panel=_verb.panel)(doctor)
 
 
 @app.command(rich_help_panel="What there is")
@@ -414,8 +278,14 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
     typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
 
 
-def _make_part(request: Request, wait: float, stage: str, verb: str) -> None:
-    typer.echo(f"Done: {_make(request, wait, stage, verb) / stage}")
+def _show(run_dir: Path, stage: str) -> None:
+    """Print what was made."""
+    if stage == "report":
+        print_summary(run_dir)
+    elif stage == "comparison":
+        print_comparison(run_dir)
+    else:
+        typer.echo(f"Done: {run_dir / stage}")
 
 
 def print_summary(run_dir: Path) -> None:
@@ -438,14 +308,14 @@ def print_summary(run_dir: Path) -> None:
 def print_comparison(run_dir: Path) -> None:
     """Print the table of a finished comparison of systems, and where it lies."""
     from scenepalette.common.files import read_json
+    from scenepalette.evaluation.registry import columns_of_comparison
     from scenepalette.pipeline.report.comparison import show_metric
     from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "comparison" / "report"
     check_contents(folder)
     document = read_json(folder / "comparison.json")
-    shown = ("palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim")
-    columns = [column for column in document["columns"] if column["key"] in shown]
+    columns = columns_of_comparison("terminal")
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
     print_table(["row", *(column["title"] for column in columns)], rows)
     typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")

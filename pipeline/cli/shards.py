@@ -1,4 +1,4 @@
-"""The commands `scenepalette shards ...`: look at, check, mend and pass on folders of finished shards."""
+"""The commands `scenepalette shards ...`: look at, check, repair and pass on folders of finished shards."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,7 +25,7 @@ SHOWN_IDS = 5
 SHOWN_SHARDS = 20
 FAILED = 1
 
-shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, mend and export folders of finished shards.")
+shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, repair and export folders of finished shards.")
 
 FolderArgument = Annotated[
     Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
@@ -64,11 +65,11 @@ def verify(
     absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
     if absent and not as_json:
         raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
-    mended = mend_documents(folder) if mend and not absent else []
+    repaired = mend_documents(folder) if mend and not absent else []
     warnings = [] if absent else find_warnings(folder)
     if not as_json:
-        for text in mended:
-            typer.echo(f"Mended: {text}")
+        for text in repaired:
+            typer.echo(f"Repaired: {text}")
         for text in warnings:
             typer.echo(f"Warning: {text}", err=True)
         if warnings:
@@ -80,7 +81,7 @@ def verify(
     for problem in [Problem(absent)] if absent else find_problems(folder):
         # Told as they are found: however many there are, they are not held.
         if as_json:
-            typer.echo(("," if count else "") + "\n" + json.dumps(problem.to_dict()), nl=False)
+            typer.echo(("," if count else "") + "\n" + json.dumps(asdict(problem)), nl=False)
         else:
             typer.echo(f"  - {problem}", err=True)
         count += 1
@@ -151,7 +152,7 @@ def regenerate(
     ] = None,
     shard: Annotated[
         list[str] | None,
-        typer.Option("--shard", metavar="NAME", help="Damaged shard to mend in place. May be given many times."),
+        typer.Option("--shard", metavar="NAME", help="Damaged shard to repair in place. May be given many times."),
     ] = None,
     run_dir: Annotated[
         Path | None,
@@ -163,7 +164,7 @@ def regenerate(
         Path | None, typer.Option("--out", metavar="OUT", help="Write image and label of each row into this folder.")
     ] = None,
 ) -> None:
-    """Make rows again with the models that made them, and compare; or mend damaged shards.
+    """Make rows again with the models that made them, and compare; or repair damaged shards.
 
     The run directory must be as it was: the same settings, code versions and weights. The exit status is 1 if a stored
     row differs. For example:
@@ -185,9 +186,9 @@ def regenerate(
 
     if shard:
         with _terminal_given_back() as progress:
-            mended = regenerate_shards(folder, shard, run_dir, progress)
+            repaired = regenerate_shards(folder, shard, run_dir, progress)
         for name in dict.fromkeys(shard):
-            typer.echo(f"{name}: {'made again, as the manifest says' if name in mended else 'as it was written'}")
+            typer.echo(f"{name}: {'made again, as the manifest says' if name in repaired else 'as it was written'}")
     explanations: dict[str, list[str]] = {LAST_BITS: [], MORE_THAN_LAST_BITS: []}
     for made in regenerate_rows(folder, row, run_dir, out) if row else ():
         typer.echo(f"{made.id} ({made.shard}): {'differs' if made.differences else 'equal, byte for byte'}")
@@ -240,7 +241,7 @@ def export(
 
 
 def _remedy(folder: Path, files: set[str | None]) -> str:
-    """Say what mends a folder; `files` names the shards that have problems, but for those that are no files at all."""
+    """Say what repairs a folder; `files` names the shards with problems, but for those that are no files at all."""
     from scenepalette.data.shards.manifest import read_manifest, stray_problems
     from scenepalette.pipeline.finished.regenerate import is_whole, run_around
 
@@ -315,7 +316,7 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
     if pair.source_id is not None:
         typer.echo(f"real sample: {pair.source_id}")
     if pair.edit_box is not None:
-        typer.echo("made anew (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
+        typer.echo("generated again (top, left, height, width): {}, {}, {}, {}".format(*pair.edit_box))
     shares = zip(names, pair.palette_target, pair.palette_achieved, strict=True)
     print_table(
         ["class", "asked for, %", "achieved, %"],
@@ -338,6 +339,6 @@ def _check_shown(folder: Path, pair: Row, num_classes: int) -> None:
     if problems:
         raise DataError(
             f"Row {pair.id!r} in {folder} is damaged and cannot be shown. `scenepalette shards verify {folder}` names "
-            "all such rows and says how to mend them.",
+            "all such rows and says how to repair them.",
             problems,
         )

@@ -257,7 +257,7 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     remedy = "Split the data so that both parts show them, or mark them as not evaluated." if warnings else ""
     if differ:
         remedy = (
-            "Look at some labels of both: the same ids must mean the same classes. If they do, split the data anew."
+            "Look at some labels of both: the same ids must mean the same classes. If they do, split the data again."
         )
     return Check("class table", status, summary, remedy, (*warnings, *notes))
 

@@ -23,7 +23,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.data_checks import Split
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
-from scenepalette.pipeline.doctor.measure import measured_names
+from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
@@ -48,7 +48,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         progress: Watches the samples that are read.
 
     Returns:
-        All checks; what users can mend is a finding in it and never an exception. The run directory is not touched.
+        All checks; what users can fix is a finding in it and never an exception. The run directory is not touched.
     """
     changes = [part for change in request.overrides for part in ("--set", change)]
     out = ["--out", str(request.out)] if request.out else []
@@ -92,7 +92,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
         )
         if measured and not broken:
-            progress.start("measuring steps", len(measured_names(config)))
+            progress.start("measuring steps", len(timed_steps(config)))
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
                 result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
             progress.finish()
@@ -204,7 +204,7 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
             if stored.get("fingerprint") != dataset.fingerprint and stored.get("content") != dataset.content:
                 changed.append(split)
         except ScenepaletteError as error:
-            return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made anew.")
+            return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made again.")
     if not changed:
         return None
     return Check(

@@ -19,7 +19,7 @@ class Check:
 
     Attributes:
         name: Name for programs, for example "leakage".
-        status: ok: as it should be; note: good to know; warning: likely to spoil results; problem: has to be mended.
+        status: ok: as it should be; note: good to know; warning: likely to spoil results; problem: has to be fixed.
         summary: What was found, one sentence or two.
         remedy: What to do; empty where nothing has to be done.
         details: Each single thing, most important first.
@@ -53,7 +53,7 @@ class Diagnosis:
         return [check for check in self.checks if check.status in statuses]
 
     def failed(self, strict: bool = False) -> bool:
-        """Tell whether something has to be mended; with `strict`, warnings count as well."""
+        """Tell whether something has to be fixed; with `strict`, warnings count as well."""
         return bool(self.of("problem", "warning") if strict else self.of("problem"))
 
     def verdict(self, strict: bool = False) -> str:
@@ -65,8 +65,8 @@ class Diagnosis:
             if counts[status]
         )
         if self.failed(strict):
-            return f"To be mended before a run: {found}."
-        return f"Nothing has to be mended: {found}." if found else "Nothing has to be mended."
+            return f"To be fixed before a run: {found}."
+        return f"Nothing has to be fixed: {found}." if found else "Nothing has to be fixed."
 
     def to_dict(self, strict: bool = False) -> dict[str, Any]:
         """Return everything as JSON values."""

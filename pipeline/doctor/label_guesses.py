@@ -15,7 +15,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.readers.image_files import open_image
 
 TRAIN_IDS = 19
-"""Cityscapes' evaluated classes, which many tools number anew from 0 to 18 ("train ids")."""
+"""Cityscapes' evaluated classes, which many tools renumber from 0 to 18 ("train ids")."""
 _MATCHING = 0.9
 _LEAST_VALUES = 3
 _MOST_COLOURS = 512
@@ -86,7 +86,7 @@ def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
     if len(colours) > _MOST_COLOURS:
         return (
             f"{len(colours)} different colours: these are photographs, or label images that were smoothed or stored "
-            "as JPEG. Export the labels anew, without smoothing, as PNG"
+            "as JPEG. Export the labels again, without smoothing, as PNG"
         )
     for candidate in [*([table] if table else []), *known_tables()]:
         known = {entry.color for entry in candidate.classes} | {(0, 0, 0)}

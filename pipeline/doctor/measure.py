@@ -17,6 +17,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Literal, NamedTuple
 
 import numpy as np
 import psutil
@@ -54,24 +55,27 @@ START = "start"
 NEVER = 10**9
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """Ends a training from inside."""
 
 
-class _StepTimes:
+class StepTimes:
     """Progress that times steps from outside, the first left out, and ends the training after some."""
 
     def __init__(self, steps: int) -> None:
+        """Say how many steps are timed."""
         self.steps, self.seconds, self._began = steps, [], 0.0
 
     def start(self, description: str, total: int, done: int = 0) -> None:
+        """Begin to time the first step."""
         self._began = time.perf_counter()
 
     def advance(self, count: int = 1, **values: float) -> None:
+        """Note how long a step took; after enough of them, raise `EnoughError`."""
         now = time.perf_counter()
         self.seconds.append(now - self._began)
         if len(self.seconds) > self.steps:
-            raise _EnoughError
+            raise EnoughError
         self._began = now
 
     def finish(self) -> None:
@@ -80,31 +84,47 @@ class _StepTimes:
 
 def step_seconds(training: Callable[[Path, Progress], object]) -> float:
     """Return the median seconds of some steps of a training, without its first; 0 if it has none."""
-    times = _StepTimes(TIMED_STEPS)
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(_EnoughError):
+    times = StepTimes(TIMED_STEPS)
+    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughError):
         training(Path(folder), times)
     return median(times.seconds[1:] or [0.0])
 
 
-def measured_names(config: RunConfig) -> list[str]:
-    """Return the names of what is measured for a configuration, the most important first.
+class Step(NamedTuple):
+    """What is timed: a step of a training, or the making of a pair.
 
-    Names are "images", "segmenter", "layouts/full/5" for level 5, and "generate/full" for one pair.
+    Attributes:
+        work: Which training, or "generate".
+        part: Of layouts their section of the configuration, of pairs their kind.
+        level: Of layouts.
     """
+
+    work: Literal["images", "segmenter", "layouts", "generate"]
+    part: str = ""
+    level: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What results call it: "images", "segmenter", "layouts/full/5", "generate/full"."""
+        return "/".join(str(value) for value in self if value not in ("", None))
+
+
+def timed_steps(config: RunConfig) -> list[Step]:
+    """Return what is measured for a configuration, the most important first."""
     kinds = [kind for kind in config.generate.kinds if not PAIR_KINDS[kind].predicts]
     layouts = list(dict.fromkeys(section for kind in kinds if (section := PAIR_KINDS[kind].layout_section)))
     levels = list(range(base_grid(config.data.size)[1], -1, -1))
     return [
-        "images",
-        "segmenter",
-        *(f"layouts/{section}/{levels[0]}" for section in layouts),
-        *(f"generate/{kind}" for kind in kinds),
-        *(f"layouts/{section}/{level}" for level in levels[1:] for section in layouts),
+        Step("images"),
+        Step("segmenter"),
+        *(Step("layouts", section, levels[0]) for section in layouts),
+        *(Step("generate", kind) for kind in kinds),
+        *(Step("layouts", section, level) for level in levels[1:] for section in layouts),
     ]
 
 
 def measurements(folder: Path) -> dict[str, Callable[[], float]]:
-    """Return what can be measured, each a function that returns seconds, by the names of `measured_names`."""
+    """Return what can be measured, each a function that returns seconds, by the names of `timed_steps`."""
     config = load_config(str(folder / "config.yaml"))
     pairs, filled = read_arrays(folder / "data", "train"), np.load(folder / "data" / FILLED, allow_pickle=False)
     sampler = fit_palette_sampler(real_palettes(pairs), pairs.table.names, 2, config.seed)
@@ -112,16 +132,16 @@ def measurements(folder: Path) -> dict[str, Callable[[], float]]:
     layout = partial(_layout_seconds, config, filled, pairs, sampler, fabric)
     generate = partial(_generate_seconds, config, filled, pairs, sampler, fabric)
     work: dict[str, Callable[[], float]] = {}
-    for name in measured_names(config):
-        match name.split("/"):
-            case ["layouts", section, level]:
-                work[name] = partial(layout, section, int(level))
-            case ["generate", kind]:
-                work[name] = partial(generate, kind)
-            case ["images"]:
-                work[name] = partial(_image_seconds, config, filled, pairs, fabric)
+    for step in timed_steps(config):
+        match step:
+            case Step("layouts", section, int(level)):
+                work[step.name] = partial(layout, section, level)
+            case Step("generate", kind):
+                work[step.name] = partial(generate, kind)
+            case Step("images"):
+                work[step.name] = partial(_image_seconds, config, filled, pairs, fabric)
             case _:
-                work[name] = partial(_segmenter_seconds, config, pairs, fabric)
+                work[step.name] = partial(_segmenter_seconds, config, pairs, fabric)
     return work
 
 
@@ -256,6 +276,11 @@ def _in_one_line(error: Exception) -> str:
     return (text if isinstance(error, ScenepaletteError) else f"{type(error).__name__}: {text}")[:1000]
 
 
+def _is_out_of_memory(error: Exception) -> bool:
+    """Tell whether memory was lacking; PyTorch has no exception of its own for that of a CPU."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def main(folder: Path) -> None:
     """Measure everything and print each result at once."""
 
@@ -264,8 +289,8 @@ def main(folder: Path) -> None:
 
     try:
         work = measurements(folder)
-    except ScenepaletteError as error:
-        say(START, error=_in_one_line(error))
+    except (ScenepaletteError, MemoryError) as error:
+        say(START, error=_in_one_line(error), out_of_memory=_is_out_of_memory(error))
         sys.exit(1)
     say(READY, names=list(work))
     for name, measure in work.items():
@@ -273,7 +298,7 @@ def main(folder: Path) -> None:
             seconds = measure()
         except Exception as error:
             # Whatever it is, a training would meet it too; the one who asked says so in words.
-            say(name, error=_in_one_line(error))
+            say(name, error=_in_one_line(error), out_of_memory=_is_out_of_memory(error))
             continue
         say(name, seconds=seconds, peak_bytes=_peak_bytes())
 

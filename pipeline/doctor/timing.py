@@ -24,9 +24,9 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.doctor.findings import Check
-from scenepalette.pipeline.doctor.measure import READY, START
+from scenepalette.pipeline.doctor.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
-from scenepalette.pipeline.units.records import show_seconds
+from scenepalette.pipeline.units.records import counted, show_seconds
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""
@@ -34,6 +34,8 @@ START_SECONDS = 300.0
 """Longest that the measuring process may take to import torch and read its data."""
 EXIT_SECONDS = 10.0
 """Longest that a process which has closed its output is waited for, to learn how it ended."""
+KILLED = -getattr(signal, "SIGKILL", 9)
+"""Exit status of a process that the system ended, as a rule for want of memory."""
 MEASURED_SAMPLES = 32
 ADVENT = 1.3
 """A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
@@ -49,6 +51,7 @@ class Measured:
         errors: Why something could not be run, by its name; "start" is what comes before the first step.
         missing: Names of what there was no time for.
         failure: Why nothing was measured, or None.
+        out_of_memory: Whether memory was lacking for one of the errors.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -56,6 +59,7 @@ class Measured:
     errors: dict[str, str] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     failure: str | None = None
+    out_of_memory: bool = False
 
 
 class _Part:
@@ -67,7 +71,7 @@ class _Part:
         self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
         self.label_origins = whole.label_origins
         self.ids = tuple(whole.ids[place] for place in self._places)
-        # For the index of scratch arrays alone, which nobody recognises again.
+        # For the index of scratch arrays alone, which are never recognised again.
         self.fingerprint = self.content = whole.fingerprint
 
     def __len__(self) -> int:
@@ -133,6 +137,7 @@ def measure(
                 end = time.monotonic() + seconds
             elif "error" in entry:
                 result.errors[entry["name"]] = entry["error"]
+                result.out_of_memory |= entry.get("out_of_memory", False)
                 report(entry["name"])
             else:
                 result.seconds[entry["name"]] = entry["seconds"]
@@ -153,6 +158,7 @@ def measure(
         # It ended by itself, and so would the run: in what was being measured, or before.
         under_way = (name for name in names if name not in result.seconds and name not in result.errors)
         result.errors[next(under_way, START)] = short(_reason(status, said), 400)
+        result.out_of_memory |= status == KILLED
     result.missing = tuple(name for name in names if name not in result.seconds and name not in result.errors)
     if not result.seconds and not result.errors:
         result.failure = f"Nothing could be measured: no step was finished in {seconds:.0f} s."
@@ -161,7 +167,7 @@ def measure(
 
 def _reason(status: int, said: Sequence[str]) -> str:
     """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
-    if status == -getattr(signal, "SIGKILL", 9):
+    if status == KILLED:
         return "the process was killed, probably because it ran out of memory"
     if status < 0:
         return f"the process was ended by signal {-status}"
@@ -198,8 +204,9 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     """
     known = measured.seconds
     estimates = [Estimate("data", 2 * read_seconds, f"{samples} samples, read twice")]
-    for section in ("full", "partial"):
-        if section in config.generate.kinds and (seconds := _layout_levels(config, known, section)):
+    kinds = {name: PAIR_KINDS[name] for name in config.generate.kinds}
+    for section in dict.fromkeys(kind.layout_section for kind in PAIR_KINDS.values() if kind.name in kinds):
+        if section is not None and (seconds := _layout_levels(config, known, section)):
             layout = getattr(config.layouts, section)
             steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
             total = sum(count * second for count, second in zip(steps, seconds, strict=True))
@@ -211,16 +218,15 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             Estimate(f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each")
         )
         for kind in config.finetune.kinds:
-            layout = _layout_levels(config, known, kind)
-            if layout:
+            section = PAIR_KINDS[kind].layout_section
+            if section is not None and (layout := _layout_levels(config, known, section)):
                 each = second + layout[-1]
                 count = config.finetune.steps
                 estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
-    for kind in config.generate.kinds:
-        name = "semi" if PAIR_KINDS[kind].predicts else kind
-        if f"generate/{name}" in known:
-            each, pairs = known[f"generate/{name}"], config.generate.pairs
-            estimates.append(Estimate(f"shards/{kind}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
+    for name, kind in kinds.items():
+        if (each := known.get(Step("generate", kind.costs_like or name).name)) is not None:
+            pairs = config.generate.pairs
+            estimates.append(Estimate(f"shards/{name}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
     if "segmenter" in known:
         second, count = known["segmenter"], len(config.segmenters.seeds)
         weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
@@ -240,11 +246,8 @@ def arm_weight(name: str) -> float:
 def _layout_levels(config: RunConfig, known: dict[str, float], section: str) -> list[float]:
     """Return the seconds of a step at each level, or nothing if no level was measured."""
     batches = getattr(config.layouts, section).batch_sizes
-    levels = {
-        level: known[f"layouts/{section}/{level}"]
-        for level in range(len(batches))
-        if f"layouts/{section}/{level}" in known
-    }
+    names = {level: Step("layouts", section, level).name for level in range(len(batches))}
+    levels = {level: known[name] for level, name in names.items() if name in known}
     if not levels:
         return []
     seconds = []
@@ -260,13 +263,13 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     checks = []
     if measured.errors:
         remedy = "Correct what is named; the run would stop there."
-        if any("memory" in text.lower() for text in measured.errors.values()):
+        if measured.out_of_memory:
             remedy += " Smaller batch sizes or networks take less memory."
         checks.append(
             Check(
                 "trial steps",
                 "problem",
-                f"{_counted(len(measured.errors))} of the run failed in the first steps.",
+                f"{counted(len(measured.errors), 'part')} of the run failed in the first steps.",
                 remedy,
                 tuple(f"{name}: {text}" for name, text in measured.errors.items()),
             )
@@ -281,8 +284,9 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     estimates = estimates_of(config, measured, read_seconds, samples)
     total = sum(estimate.seconds for estimate in estimates)
     details = [f"{estimate.name}: {show_seconds(estimate.seconds)} ({estimate.basis})" for estimate in estimates]
-    coarse = [name for name in measured.missing if name.startswith("layouts/")]
-    absent = [name for name in measured.missing if not name.startswith("layouts/")]
+    levels = {step.name for step in timed_steps(config) if step.work == "layouts"}
+    coarse = [name for name in measured.missing if name in levels]
+    absent = [name for name in measured.missing if name not in levels]
     if coarse:
         details.append(f"not measured but scaled from other levels, if there are any: {', '.join(coarse)}")
     if absent:
@@ -303,10 +307,6 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
         )
     )
     return checks
-
-
-def _counted(parts: int) -> str:
-    return "1 part" if parts == 1 else f"{parts} parts"
 
 
 def _ms(seconds: float) -> str:

@@ -26,7 +26,6 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
 from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards, write_rows
 from scenepalette.pipeline.units.records import State, fingerprint_of, reasons_of
-from scenepalette.training.checkpoint import weights_hash
 
 LAST_BITS = (
     "Another processor, number of threads or precision changes last bits, and so may other versions of torch; other "
@@ -134,7 +133,7 @@ def regenerate_shards(
 
     Args:
         folder: A folder of shards.
-        names: Files to mend; those that are as the manifest says are left alone.
+        names: Files to repair; those that are as the manifest says are left alone.
         run_dir: The run directory that made it; by default the one that it lies in.
         progress: Watches the rows.
 
@@ -242,7 +241,7 @@ def _identity_problems(run: Run, name: str, manifest: Mapping[str, Any]) -> list
         if path is None or not path.is_file():
             if stated is not None or path is not None:
                 problems.append(f"{role}: the rows were made with {stated}, its weights {path} are not there")
-        elif (found := weights_hash(path)) != stated:
+        elif (found := sha256_of_file(path)) != stated:
             problems.append(f"{role}: the rows were made with {stated}, {path} is {found}")
     return problems
 

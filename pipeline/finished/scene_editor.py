@@ -29,7 +29,6 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
 from scenepalette.generators.layouts.loading import load_layout_generator
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import check_contents
@@ -75,7 +74,6 @@ class Editor:
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
-        assert isinstance(generator, FullLayoutGenerator)
         ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
         generator.to(self.run.fabric.device)
@@ -124,7 +122,7 @@ class Editor:
         seed: Seed = 0,
         box: EditBox | None = None,
     ) -> list[Scene]:
-        """Make a part of a training sample anew with changed shares of classes, after the real pair.
+        """Generate a part of a training sample again with changed shares of classes, after the real pair.
 
         With the image system `sean`, the images keep the appearance of the real one.
 
@@ -136,7 +134,7 @@ class Editor:
         if model.settings.edits != "replace":
             raise ConfigError(
                 "This run's partial generator adds to whole layouts (layouts.partial.edits is 'add'); a part can be "
-                "made anew by one that replaces. Train with --set layouts.partial.edits=replace."
+                "generated again by one that replaces. Train with --set layouts.partial.edits=replace."
             )
         label = self.label(sample)
         height, width = label.shape
@@ -147,7 +145,6 @@ class Editor:
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
-        assert isinstance(generator, PartialLayoutGenerator)
         painter = self.painter()
         noise = self._style(painter, sample)
         generator.to(self.run.fabric.device)
@@ -157,7 +154,7 @@ class Editor:
         return [real, *scenes]
 
     def autoencode(self, sample: str = "0", draws: Frames = 4, seed: Seed = 0) -> list[Scene]:
-        """Predict the layout of a validation image by the discriminator and paint it anew, after the real pair.
+        """Predict the layout of a validation image and generate its image again, after the real pair.
 
         Raises:
             ConfigError: The image system's discriminator does not label pixels, or there is no such sample.
@@ -284,8 +281,8 @@ def check_present(factors: Mapping[int, float], label: np.ndarray, box: EditBox,
     absent = [table.names[class_id] for class_id, factor in factors.items() if factor > 0 and class_id not in present]
     if absent:
         raise ConfigError(
-            f"The part to be made anew has no {' and no '.join(absent)} whose share could be multiplied; its classes "
-            f"are {', '.join(table.names[i] for i in present)}. Choose another --box or --sample."
+            f"The part to be generated again has no {' and no '.join(absent)} whose share could be multiplied; its "
+            f"classes are {', '.join(table.names[i] for i in present)}. Choose another --box or --sample."
         )
 
 

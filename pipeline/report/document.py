@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from scenepalette.common.files import write_atomically
-from scenepalette.evaluation.registry import METRICS, rows_of_report
+from scenepalette.data.classes import ClassTable
+from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
-from scenepalette.pipeline.report.results import ReportInputs, check_inputs
+from scenepalette.pipeline.report.results import ReportInputs
 from scenepalette.pipeline.report.shortfall import reached_by_class
 from scenepalette.pipeline.report.statistics import (
     LEVEL,
@@ -41,11 +42,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
 
     Returns:
         The document that report.json holds: schema 1, mIoU as fractions, null for what is undefined.
-
-    Raises:
-        DataError: The inputs cannot be compared; every problem is named.
     """
-    check_inputs(inputs)
     arms = compare_arms(inputs.arms, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed)
     figures: list[dict[str, str]] = []
     images: dict[str, bytes] = {}
@@ -100,10 +97,9 @@ def build_document(
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
             "reached": {kind: reached_by_class(values, table) for kind, values in inputs.palette_reached.items()},
         },
-        **{part: _measured(inputs.metrics, part) for part in ("layouts", "images")},
+        **{part: _measured(inputs.metrics, part, table) for part in PARTS},
         "metrics": rows_of_report(),
         "metric_problems": METRICS.problems(),
-        "noise": {"mean_absolute_difference": inputs.noise_difference},
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
@@ -159,13 +155,10 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _measured(metrics: Mapping[str, Any], part: str) -> dict[str, Any]:
+def _measured(metrics: Mapping[str, Any], part: str, table: ClassTable) -> dict[str, Any]:
     """The values of one part with everything measured of them, as `fid`, `fid_absent_because`, `color_distance/car`."""
-    values = {
-        key: value
-        for key, value in metrics.items()
-        if METRICS.get(key.partition("/")[0].removesuffix("_absent_because")).of == part
-    }
+    names = [name for name in METRICS if METRICS.get(name).of == part]
+    values = {key: metrics[key] for name in names for key in keys_of_metric(name, table.names) if key in metrics}
     return {"fid_absent_because": None, **values} if "fid" in values else values
 
 

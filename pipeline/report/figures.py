@@ -125,16 +125,17 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             "samples",
             "One layout, different noise",
             "Each row holds images made from the same layout; their mean absolute difference is "
-            f"{inputs.noise_difference:.3g} of 255 grey levels.",
+            f"{inputs.metrics['mean_absolute_difference']:.3g} of 255 grey levels.",
             draw_noise(inputs.noise_samples, table),
         )
-    if {"real", "full"} <= set(inputs.class_shares):
+    if inputs.class_shares:
+        real, generated = inputs.class_shares.values()
         yield Drawing(
             "class-shares.png",
             "generators",
             "Class shares, real and generated",
             "Share of all pixels per class; shares below 0.01 % are drawn at the left edge.",
-            draw_class_shares(inputs.class_shares["real"], inputs.class_shares["full"], table),
+            draw_class_shares(real, generated, table),
         )
     if len(inputs.aic) > 1:
         yield Drawing(
@@ -374,7 +375,7 @@ def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.
             except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
                 raise DataError(
                     f"{path}, line {number}: expected a JSON object with a step, got {line.strip()[:60]!r}. "
-                    "Run the training stage again to write its log anew."
+                    "Run the training stage again to write its log again."
                 ) from None
             for key, value in entry.items():
                 if isinstance(value, int | float) and not isinstance(value, bool) and key not in COLLAPSES:

@@ -37,7 +37,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
     """
     dataset = document["dataset"]
     height, width = dataset["size"]
-    both = wording.has_excluded_classes(document)
+    both = len(dataset["classes"]) != len(dataset["eval_classes"])
     note = " mIoU* averages over all classes, mIoU over the evaluated ones." if both else ""
     trainings = wording.training(document)
     durations = [(name, wording.duration(seconds)) for name, seconds in document["durations"].items()]

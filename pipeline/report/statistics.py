@@ -1,7 +1,7 @@
 """Mean intersection over union with its uncertainty: a paired hierarchical bootstrap over seeds and images.
 
 Two things vary when an experiment is repeated: which images the validation split happens to hold, and how the training
-run with that seed happens to turn out. Each resample draws both anew. The images are drawn once per resample for all
+run with that seed happens to turn out. Each resample draws both again. The images are drawn once per resample for all
 arms, so that an image that is hard for every arm cancels from a difference; the seeds are drawn for each arm by itself.
 
 Legend of shapes: N validation images, K classes, S seeds of an arm, R resamples.

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import is_temporary, read_json, sha256_of_file, sha256_of_json
+from scenepalette.common.files import is_temporary, read_json, sealed, sha256_of_file
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
-# Results of units that are made anew as a whole are gathered here before they take the place of earlier ones.
+# Results of units that are made again as a whole are gathered here before they take the place of earlier ones.
 STAGING = ".scenepalette-new"
 # Of a training that kept no checkpoint, these say how far it was; nothing can be resumed from them.
 _LOGS = frozenset({"metrics.jsonl", "samples", "tensorboard"})
@@ -44,12 +44,6 @@ def partial_results(folder: Path) -> list[str]:
         and not is_temporary(path.name)
         and not (path.is_dir() and not any(path.iterdir()))
     )
-
-
-def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest with the SHA-256 of its other keys as its last key, as manifests of shards have it."""
-    rest = {key: value for key, value in content.items() if key != "sha256"}
-    return {**rest, "sha256": sha256_of_json(rest)}
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -108,7 +102,7 @@ def check_contents(folder: Path) -> None:
     else:
         remedy = (
             f"Put the file back from a copy, or remove it and {folder / MANIFEST}, and rerun the same command to make "
-            "it anew."
+            "it again."
         )
     raise ScenepaletteError(f"{folder} is damaged. {remedy}", problems)
 

@@ -64,11 +64,9 @@ def row_models(config: RunConfig, name: str) -> PairModels:
     standard = LayoutSettings()
     idle = {field: getattr(standard, field) for field in OPTIONAL - system.options}
     layout = LayoutModel(
-        f"layouts/{name}" if row.changes else f"layouts/{row.layouts}",
-        row.layouts,
-        replace(full.settings, **{**idle, **row.changes}),
+        name if row.changes else row.layouts, row.layouts, replace(full.settings, **{**idle, **row.changes})
     )
-    return PairModels(PAIR_KINDS["full"], layout, image, f"finetuned/{name}" if row.end_to_end else None)
+    return PairModels(PAIR_KINDS["full"], layout, image, name if row.end_to_end else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,13 +215,13 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
         }
         measured.append(
             RowMetricsUnit(
-                metrics,
+                STAGE,
+                f"{name}/metrics",
                 VERSION,
                 settings,
                 ("data", pairs, segmenter, reference, *models.inputs),
                 renewed=True,
                 resumable=False,
-                stage=STAGE,
                 row=name,
                 models=models,
                 pairs=pairs,
@@ -233,21 +231,22 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
         steps, first = config.compare.segmenter_steps, config.segmenters.seeds[0]
         units += [
             # Image systems other than the run's own have their usual noise.
-            PairsUnit.of(config, pairs, models, count, None, stage=STAGE),
-            SegmenterUnit.of(config, sources, segmenter, "syn", first, (pairs, count), steps=steps, stage=STAGE),
+            PairsUnit.of(config, f"{name}/pairs", models, count, None, stage=STAGE),
+            SegmenterUnit.of(
+                config, sources, f"{name}/segmenter", "syn", first, (pairs, count), steps=steps, stage=STAGE
+            ),
             measured[-1],
         ]
-    name = f"{STAGE}/report"
     settings = {
         "rows": [unit.row for unit in measured],
         **config.report.model_dump(mode="json"),
-        "inception_weights": sources.file(config.report.inception_weights, name, "inception_weights"),
+        "inception_weights": sources.file(config.report.inception_weights, f"{STAGE}/report", "inception_weights"),
         "pairs": count,
         **seed,
     }
     inputs = (reference, *(unit.name for unit in measured))
     page = ComparisonUnit(
-        name, VERSION, settings, inputs, renewed=True, resumable=False, stage=STAGE, measured=tuple(measured)
+        STAGE, "report", VERSION, settings, inputs, renewed=True, resumable=False, measured=tuple(measured)
     )
     return [*units, page]
 

@@ -67,7 +67,7 @@ class DataUnit(SourceUnit):
             settings["seed"] = config.seed
         elif content := sources.content("data", paths, partial(content_of_source, config.data, config.seed)):
             settings["content"] = content
-        return cls("data", VERSION, settings, files=FILES, resumable=False, stage="data", paths=paths)
+        return cls("data", "", VERSION, settings, files=FILES, resumable=False, paths=paths)
 
     @classmethod
     def problems(cls, units: Sequence[DataUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -98,8 +98,7 @@ class UnlabelledUnit(SourceUnit):
         paths = unlabelled_paths(config.data)
         content = sources.content("unlabelled", paths, lambda progress: content_of_unlabelled_source(config.data))
         settings = {"size": config.data.size, **({"content": content} if content else {})}
-        name = "unlabelled"
-        return cls(name, UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, stage=name, paths=paths)
+        return cls("unlabelled", "", UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, paths=paths)
 
     @classmethod
     def problems(cls, units: Sequence[UnlabelledUnit], config: RunConfig, *, fetch: bool) -> list[str]:

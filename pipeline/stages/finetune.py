@@ -45,13 +45,13 @@ class FinetunedUnit(Unit):
 
     @classmethod
     def of(
-        cls, config: RunConfig, sources: Sources, name: str, layout: LayoutModel, image: ImageModel
+        cls, config: RunConfig, sources: Sources, part: str, layout: LayoutModel, image: ImageModel
     ) -> FinetunedUnit:
-        """Return the unit of a name for two models."""
-        features = feature_settings(config, sources, image.system, name)
+        """Return the unit for two models; `part` is its name within the stage."""
+        features = feature_settings(config, sources, image.system, f"finetuned/{part}")
         settings = {**settings_of_result(config.finetune.settings()), **features, "seed": config.seed}
         inputs = ("data", "palettes", layout.unit, image.unit, *feature_inputs(config, image.system))
-        return cls(name, VERSION, settings, inputs, FILES, stage="finetuned", layout=layout, image=image)
+        return cls("finetuned", part, VERSION, settings, inputs, FILES, layout=layout, image=image)
 
     @property
     def batch_sizes(self) -> list[int]:

@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -40,7 +40,6 @@ from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.workspace import Unit, Workspace
-from scenepalette.training.checkpoint import weights_hash
 
 VERSION = 4
 RECEIPTS = ".finished"
@@ -54,13 +53,18 @@ class PairModels:
         kind: Kind of pairs.
         layout: Makes or edits layouts; None where the layouts are real or predicted.
         image: Makes images.
-        finetuned: Folder of the end-to-end fine-tuning of both, or None.
+        finetuning: Name of the end-to-end fine-tuning of both within its stage, or None.
     """
 
     kind: PairKind
     layout: LayoutModel | None
     image: ImageModel
-    finetuned: str | None = None
+    finetuning: str | None = None
+
+    @property
+    def finetuned(self) -> str | None:
+        """Folder of the end-to-end fine-tuning."""
+        return f"finetuned/{self.finetuning}" if self.finetuning is not None else None
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -104,7 +108,7 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
         pairs,
         layout_model(config, pairs.layout_section) if pairs.layout_section else None,
         image_model(config),
-        f"finetuned/{kind}" if kind in config.finetune.kinds else None,
+        kind if kind in config.finetune.kinds else None,
     )
 
 
@@ -138,31 +142,31 @@ class PairsUnit(Unit):
     def of(
         cls,
         config: RunConfig,
-        name: str,
+        part: str,
         models: PairModels,
         rows: int,
         noise_scheme: NoiseScheme | None,
         *,
         stage: str = "shards",
     ) -> PairsUnit:
-        """Return the unit of a name."""
+        """Return the unit of a name within a stage."""
         dumped = config.generate.model_dump(mode="json", exclude={"kinds", "pairs", "hardening"})
         settings = {**dumped, "seed": config.seed}
         hardening = hardening_of(config, models, stage)
         if hardening != "argmax":  # which was there first and is not named
             settings["hardening"] = hardening
-        if models.kind.layout_section == "partial":
+        if models.kind.edits_layouts:
             editing = config.layouts.partial
             # What is added has no crop; the usual replacement was there first and is not named.
             settings |= {"crop_mode": editing.crop_mode, **({"edits": "add"} if editing.edits == "add" else {})}
         inputs = ("data", *(["unlabelled"] if models.kind.predicts else []), "palettes", *models.inputs)
         return cls(
-            name,
+            stage,
+            part,
             VERSION,
             settings,
             inputs,
             rows=rows,
-            stage=stage,
             models=models,
             noise_scheme=noise_scheme,
             hardening=hardening,
@@ -173,7 +177,7 @@ class PairsUnit(Unit):
         """Return the units of all kinds of a configuration."""
         generation = config.generate
         return [
-            cls.of(config, f"shards/{kind}", pair_models(config, kind), generation.pairs, generation.noise_scheme)
+            cls.of(config, kind, pair_models(config, kind), generation.pairs, generation.noise_scheme)
             for kind in generation.kinds
         ]
 
@@ -226,12 +230,11 @@ class PairsUnit(Unit):
             filled_labels=filled_labels,
             sampler=load_sampler(run.run_dir / "palettes"),
             image_generator=models.image.load(run, image_weights),
-            image_model=weights_hash(image_weights),
+            image_model=sha256_of_file(image_weights),
             layout_generator=models.layout.load(run, layout_weights) if models.layout is not None else None,
-            layout_model=weights_hash(layout_weights) if layout_weights is not None else None,
+            layout_model=sha256_of_file(layout_weights) if layout_weights is not None else None,
             fabric=run.fabric,
             noise_scheme=self.noise_scheme,
-            projection=config.generate.projection,
             controls=config.generate.controls(),
             crop_mode=config.layouts.partial.crop_mode,
             edits=config.layouts.partial.edits,
@@ -278,7 +281,7 @@ class PairsUnit(Unit):
             generation,
             train=run.data.train,
             unlabelled=self._unlabelled(run),
-            models={role: weights_hash(path) for role, path in self.models.weights(run.run_dir).items()},
+            models={role: sha256_of_file(path) for role, path in self.models.weights(run.run_dir).items()},
             remake=lambda plan: make_shard(folder, plan, self.pair_maker(run), generation, NO_PROGRESS),
             identity={**identity, **origin},
         )
@@ -343,16 +346,15 @@ def check_strays(folder: Path) -> None:
     Raises:
         DataError: It has; readers of whole folders would take them for shards.
     """
-    own = {f"{info.name} " for info in _receipts(folder).values()}
-    strays = stray_problems(folder, read_manifest(folder))
-    if problems := [text for text in strays if not text.startswith(tuple(own))]:
+    own = {info.name for info in _receipts(folder).values()}
+    if problems := stray_problems(folder, read_manifest(folder), own):
         raise DataError(f"{folder} holds Parquet files of somebody else. Move them elsewhere.", problems)
 
 
 def adopt_shards(folder: Path, config: GenerateConfig) -> None:
     """Let what an interrupted call has written fit the plan: shards get the plan's names, others are removed.
 
-    Call it before shards are made, while nobody else writes into the folder.
+    Call it before shards are made, while no one else writes into the folder.
     """
     listed, plans = len(shards_of(folder)), plans_for(folder, config)
     with writing_explained(folder):
@@ -362,7 +364,7 @@ def adopt_shards(folder: Path, config: GenerateConfig) -> None:
                 continue
             if plan is not None and info.rows == plan.rows and _is_there(folder, info):
                 os.replace(place, place.with_name(plan.name))
-                write_json(_receipt(folder, plan.name), replace(info, name=plan.name).to_dict())
+                write_json(_receipt(folder, plan.name), asdict(replace(info, name=plan.name)))
             else:
                 place.unlink(missing_ok=True)
             _receipt(folder, info.name).unlink()
@@ -430,7 +432,7 @@ def make_shard(
     written = is_written(folder, plan)
     if written is None:
         written = write_rows(place_of(folder, plan.name), plan, maker, config, progress)
-        write_json(_receipt(folder, plan.name), written.to_dict())
+        write_json(_receipt(folder, plan.name), asdict(written))
     else:
         progress.advance(plan.rows)
     return written

@@ -45,14 +45,17 @@ class ImageModel:
     """An image generator of a run.
 
     Attributes:
-        unit: Its folder in the run directory.
         system: Name of its system.
         settings: Numbers of its training.
     """
 
-    unit: str
     system: str
     settings: ImageSettings
+
+    @property
+    def unit(self) -> str:
+        """Its folder in the run directory."""
+        return f"images/{self.system}"
 
     def load(self, run: Workspace, weights: Path | None = None) -> ImageGenerator:
         """Return the finished generator on the run's device, ready for inference.
@@ -106,7 +109,7 @@ class ImageModel:
 def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
     """Return the run's image generator, or another one of its configuration by the name of its system."""
     name = system or config.images.system
-    return ImageModel(f"images/{name}", name, config.images.settings(name))
+    return ImageModel(name, config.images.settings(name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +130,7 @@ class ImagesUnit(Unit):
         features = feature_settings(config, sources, model.system, model.unit)
         settings = {**settings_of_result(model.settings), **features, "seed": config.seed}
         inputs = ("data", *feature_inputs(config, model.system))
-        return cls(model.unit, VERSION, settings, inputs, FILES, stage="images", model=model)
+        return cls("images", model.system, VERSION, settings, inputs, FILES, model=model)
 
     @property
     def comes_trained(self) -> bool:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutNetwork
+from scenepalette.generators.layouts.networks import LayoutNetwork
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.pipeline.config import RunConfig
@@ -32,14 +33,19 @@ class LayoutModel:
     """A layout generator of a run.
 
     Attributes:
-        unit: Its folder in the run directory.
+        part: Name of its unit among those of the stage: that of its system, unless its settings are changed.
         system: Name of its system.
         settings: Numbers of its training.
     """
 
-    unit: str
+    part: str
     system: str
     settings: LayoutSettings
+
+    @property
+    def unit(self) -> str:
+        """Its folder in the run directory."""
+        return f"layouts/{self.part}"
 
     def load(self, run: Workspace, weights: Path | None = None) -> LayoutNetwork:
         """Return the finished generator on the run's device, ready for inference.
@@ -67,7 +73,7 @@ class LayoutModel:
 def layout_model(config: RunConfig, section: LayoutSection) -> LayoutModel:
     """Return the layout generator of a section of the configuration."""
     layout = getattr(config.layouts, section)
-    return LayoutModel(f"layouts/{layout.system}", layout.system, layout.settings())
+    return LayoutModel(layout.system, layout.system, layout.settings())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +92,7 @@ class LayoutsUnit(Unit):
     def of(cls, config: RunConfig, model: LayoutModel) -> LayoutsUnit:
         """Return the unit of a model."""
         settings = {**settings_of_result(model.settings), "system": model.system, "seed": config.seed}
-        return cls(model.unit, VERSION, settings, ("data", "palettes"), FILES, stage="layouts", model=model)
+        return cls("layouts", model.part, VERSION, settings, ("data", "palettes"), FILES, model=model)
 
     @property
     def comes_trained(self) -> bool:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
-import torch
 
 from scenepalette.common.files import write_atomically
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.labels import labels_to_palette
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
@@ -24,7 +23,6 @@ from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 VERSION = 1
 SAMPLER = "sampler.json"
 FILES = (SAMPLER, "aic.png")
-LAYOUTS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class PalettesUnit(Unit):
     def of(cls, config: RunConfig) -> PalettesUnit:
         """Return the unit."""
         settings = {**config.palettes.model_dump(mode="json"), "seed": config.seed}
-        return cls("palettes", VERSION, settings, ("data",), FILES, resumable=False, stage="palettes")
+        return cls("palettes", "", VERSION, settings, ("data",), FILES, resumable=False)
 
     @classmethod
     def problems_of_data(cls, units: Sequence[PalettesUnit], config: RunConfig, data: PreparedData) -> list[str]:
@@ -53,13 +51,7 @@ class PalettesUnit(Unit):
 
 def real_palettes(pairs: Pairs) -> np.ndarray:
     """Return the class shares of all label maps, [N, K]."""
-    parts = [
-        labels_to_palette(
-            torch.from_numpy(pairs.labels[first : first + LAYOUTS_AT_ONCE].astype(np.int64)), pairs.table.num_classes
-        ).numpy()
-        for first in range(0, len(pairs), LAYOUTS_AT_ONCE)
-    ]
-    return np.concatenate(parts)
+    return palettes_of(pairs.labels, pairs.table.num_classes).numpy()
 
 
 def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> None:

@@ -71,7 +71,7 @@ class ReportUnit(Unit):
             **metrics_from_elsewhere(),
         }
         inputs = tuple(unit.name for unit in units)
-        return cls("report", VERSION, settings, inputs, renewed=True, resumable=False, stage="report")
+        return cls("report", "", VERSION, settings, inputs, renewed=True, resumable=False)
 
     @classmethod
     def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -150,9 +150,10 @@ def measure_run(run: Workspace) -> ReportInputs:
         for kind, pairs in shards.items()
     }
     palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
-    shown = "full" if "full" in shards else config.generate.kinds[0]
+    from_scratch = [kind for kind in shards if PAIR_KINDS[kind].from_scratch]
+    shown = (from_scratch or config.generate.kinds)[0]
     generated = FirstPairs(shards[shown], count)
-    noise_samples, noise_difference = _noise_samples(
+    noise_samples = _noise_samples(
         image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
     )
     evidence = Evidence(
@@ -197,7 +198,9 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         table=train.table,
         arms=arms,
-        gan_train={"full": "syn"} if "syn" in segmenters.arms else {},
+        gan_train={
+            kind: arm for kind in shards if (arm := PAIR_KINDS[kind].arm_alone) is not None and arm in segmenters.arms
+        },
         gan_test=gan_test,
         gan_test_real=read_confusion(real_folder),
         palette_components=sampler.num_components,
@@ -212,11 +215,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
-        noise_difference=noise_difference,
         class_shares=(
-            {"real": real_palettes(train).mean(axis=0), "full": palettes["full"][1].mean(axis=0)}
-            if "full" in palettes
-            else {}
+            {"real": real_palettes(train).mean(axis=0), shown: palettes[shown][1].mean(axis=0)} if from_scratch else {}
         ),
         training_curves={
             unit.part: run_dir / unit.name / METRICS_FILE for unit in trained if unit.stage != "finetuned"
@@ -267,10 +267,10 @@ def _real_samples(train: Pairs) -> list[PairSample]:
 @torch.inference_mode()
 def _noise_samples(
     generator: ImageGenerator, filled_labels: np.ndarray, num_classes: int, seed: int, fabric: Fabric
-) -> tuple[list[tuple[np.ndarray, list[np.ndarray]]], float]:
-    """Return images of the same layouts under different noise, and how much they differ on average (0 to 255)."""
+) -> list[tuple[np.ndarray, list[np.ndarray]]]:
+    """Return layouts, each with images of it under different noise."""
     chosen = np.linspace(0, len(filled_labels) - 1, min(NOISE_LAYOUTS, len(filled_labels))).round().astype(int)
-    samples, differences = [], []
+    samples = []
     for index in chosen:
         label = np.asarray(filled_labels[index])
         repeated = torch.from_numpy(label.astype(np.int64)).expand(NOISE_DRAWS, -1, -1).to(fabric.device)
@@ -278,8 +278,5 @@ def _noise_samples(
         noise = generator.sample_noise(None, repeated, random)
         with fabric.autocast():
             generated = generator(one_hot(repeated, num_classes), noise)
-        images = images_to_uint8(generated.float().cpu())
-        samples.append((label, list(images)))
-        values = images.astype(np.float64)
-        differences += [np.abs(values[a] - values[b]).mean() for a, b in itertools.combinations(range(NOISE_DRAWS), 2)]
-    return samples, float(np.mean(differences))
+        samples.append((label, list(images_to_uint8(generated.float().cpu()))))
+    return samples

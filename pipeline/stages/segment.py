@@ -56,7 +56,7 @@ class SegmenterUnit(Unit):
         cls,
         config: RunConfig,
         sources: Sources,
-        name: str,
+        part: str,
         arm: str,
         seed: int,
         pairs: tuple[str, int] | None,
@@ -64,16 +64,16 @@ class SegmenterUnit(Unit):
         steps: int | None = None,
         stage: str = "segmenters",
     ) -> SegmenterUnit:
-        """Return the unit of a name; `steps` are those of the configuration by default."""
+        """Return the unit of a name within a stage; `steps` are those of the configuration by default."""
         settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
         if file := weights_file(config.segmenters.encoder_weights):
-            settings["encoder_weights"] = sources.file(file, name, "encoder_weights")
+            settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = steps or config.segmenters.steps
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
         inputs = ("data", *([pairs[0]] if pairs else []))
-        return cls(name, VERSION, settings, inputs, FILES, stage=stage, arm=arm, seed=seed, pairs=pairs, steps=steps)
+        return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
     def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:
@@ -82,7 +82,7 @@ class SegmenterUnit(Unit):
             cls.of(
                 config,
                 sources,
-                segmenter_name(arm, seed),
+                f"{arm}/seed{seed}",
                 arm,
                 seed,
                 (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,

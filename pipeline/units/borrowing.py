@@ -48,7 +48,7 @@ class BorrowedUnit(Unit):
     def of(cls, unit: Unit, lender: Path, weights: Mapping[str, str]) -> BorrowedUnit:
         """Return a unit as one that is borrowed; `weights` are the SHA-256 of its weights, by file."""
         settings = {BORROWED: dict(weights)}
-        return cls(unit.name, BORROWING_VERSION, settings, ("data",), unit.files, stage=unit.stage, lender=lender)
+        return cls(unit.stage, unit.part, BORROWING_VERSION, settings, ("data",), unit.files, lender=lender)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Copy the result, with the checkpoints from which a fine-tuning starts; raises as `borrow` does."""
@@ -176,11 +176,11 @@ def borrow(lender: Path, unit: str, folder: Path, classes: str, weights: Mapping
         weights: SHA-256 of the weights that are meant, by file.
 
     Raises:
-        ScenepaletteError: The unit is damaged, of other classes, trained anew meanwhile, or cannot be copied.
+        ScenepaletteError: The unit is damaged, of other classes, trained again meanwhile, or cannot be copied.
     """
     check_contents(lender / unit)
     if weights_of(lender, unit) != weights:
-        raise ScenepaletteError(f"{lender / unit} was trained anew while it was borrowed. Rerun the same command.")
+        raise ScenepaletteError(f"{lender / unit} was trained again while it was borrowed. Rerun the same command.")
     names = [*read_record(lender / unit / MANIFEST).get("files", {})]
     names += [path.name for path in sorted((lender / unit).glob("checkpoint-*.safetensors"))]
     if not _is_of(lender / unit, classes):

@@ -15,10 +15,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import explain_write_error, is_temporary, sha256_of_json, write_json
+from scenepalette.common.files import explain_write_error, is_temporary, sealed, sha256_of_json, write_json
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     STAGING,
@@ -27,7 +27,6 @@ from scenepalette.pipeline.run_directory.manifests import (
     identity_in,
     partial_results,
     read_record,
-    sealed,
 )
 from scenepalette.pipeline.run_directory.ownership import keep_changed, read_mark, remember, remove_leftovers, set_aside
 from scenepalette.pipeline.units.workspace import Unit
@@ -119,25 +118,37 @@ def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
     return state_of(run_dir, unit, units).status == "finished"
 
 
+class _Reason(NamedTuple):
+    """In what a result differs from what its unit is now; `remade`: the input that was made again, if that is it."""
+
+    text: str
+    remade: str | None = None
+
+
 def reasons_of(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[str]:
     """Say in what a result of other settings or inputs differs from what the unit is now, one text each."""
+    return [reason.text for reason in _reasons(state, unit, units)]
+
+
+def _reasons(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[_Reason]:
     identity = identity_in(state.record or {})
     if identity.get("unit", unit.name) != unit.name:
-        return [f"its {MANIFEST} or {UNFINISHED} is that of {identity['unit']}"]
+        return [_Reason(f"its {MANIFEST} or {UNFINISHED} is that of {identity['unit']}")]
     before = identity.get("settings", {})
     if BORROWED in before and BORROWED not in unit.settings:
         lender = (state.record or {}).get("lender", {}).get("run")
-        return [f"it was borrowed, and would be trained here now; to keep it, add --models-from {lender}"]
+        return [_Reason(f"it was borrowed, and would be trained here now; to keep it, add --models-from {lender}")]
     if BORROWED in unit.settings and BORROWED not in before:
-        return ["it was trained here, and would be borrowed now; to keep it, leave --models-from out"]
-    reasons = differences(before, unit.settings)
+        return [_Reason("it was trained here, and would be borrowed now; to keep it, leave --models-from out")]
+    texts = differences(before, unit.settings)
     if identity.get("version", unit.version) != unit.version:
-        reasons.append(f"it was made by version {identity['version']} of this stage, which now has {unit.version}")
+        texts.append(f"it was made by version {identity['version']} of this stage, which now has {unit.version}")
     read, now = identity.get("inputs", {}), {name: fingerprint_of(units[name], units) for name in unit.inputs}
-    reasons += [f"made from {name}" for name in now if name in read and read[name] != now[name]]
-    reasons += [f"{name} was an input" for name in sorted(read.keys() - now.keys())]
-    reasons += [f"{name} is an input now" for name in sorted(now.keys() - read.keys())] if read else []
-    return reasons or ["its record does not say how it was made"]
+    remade = [_Reason(f"made from {name}", name) for name in now if name in read and read[name] != now[name]]
+    other = [f"{name} was an input" for name in sorted(read.keys() - now.keys())]
+    other += [f"{name} is an input now" for name in sorted(now.keys() - read.keys())] if read else []
+    reasons = [*map(_Reason, texts), *remade, *map(_Reason, other)]
+    return reasons or [_Reason("its record does not say how it was made")]
 
 
 def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> ScenepaletteError:
@@ -157,12 +168,12 @@ def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> S
         state = state_of(run_dir, units[name], units)
         if state.status != "other":
             continue
-        reasons, seconds = reasons_of(state, units[name], units), seconds_spent(run_dir, units[name])
+        reasons, seconds = _reasons(state, units[name], units), seconds_spent(run_dir, units[name])
         total += seconds
-        if not all(reason.removeprefix("made from ") in affected for reason in reasons):
+        if not all(reason.remade in affected for reason in reasons):
             causes.append(name)
         begun = f"unfinished, {', '.join(state.partial[:2])} there, " if state.partial else ""
-        problems.append(f"{name} ({begun}{show_seconds(seconds)}): {'; '.join(reasons)}")
+        problems.append(f"{name} ({begun}{show_seconds(seconds)}): {'; '.join(reason.text for reason in reasons)}")
     command = shlex.join(["scenepalette", "reset", str(run_dir), *(causes or list(names))])
     return ScenepaletteError(
         f"{counted(len(problems), 'unit')} in {run_dir}: made with other settings or inputs than this command "

@@ -33,19 +33,20 @@ class Unit(ABC):
     Each stage has a class of units in `pipeline/stages/`.
 
     Attributes:
-        name: Path of the folder within the run directory, for example "layouts/semantic-palette".
+        stage: What a verb asks for, for example "layouts": all units of that stage.
+        part: Which of them, for example "semantic-palette"; empty for a stage's only unit.
         version: Raised when a change of the code changes the unit's results.
         settings: JSON values that identify the result.
         inputs: Names of the units whose results are read.
         files: Glob patterns of the result's files, which the manifest lists; manifests of shards have their own list.
         rows: Of pairs: how many are wanted. They do not identify the result, since more can be added to it.
-        renewed: Whether the unit is made anew, in place of an earlier result, whenever settings or inputs change: what
+        renewed: Whether the unit is made again, in place of an earlier result, whenever settings or inputs change: what
             costs little and shows what else there is.
         resumable: Whether an interrupted unit has partial results that the same command resumes from.
-        stage: What a verb asks for, for example "layouts": all units of that stage.
     """
 
-    name: str
+    stage: str
+    part: str
     version: int
     settings: Mapping[str, Any]
     inputs: tuple[str, ...] = ()
@@ -53,7 +54,6 @@ class Unit(ABC):
     rows: int | None = None
     renewed: bool = False
     resumable: bool = True
-    stage: str = ""
 
     shared: ClassVar[bool] = False
     """Whether processes that were started together share the work: batches of a training, or shards."""
@@ -61,9 +61,9 @@ class Unit(ABC):
     """Whether the work needs the device; else it reads and counts."""
 
     @property
-    def part(self) -> str:
-        """The unit's name within its stage, for example "semantic-palette"; empty for a stage's only unit."""
-        return self.name.removeprefix(self.stage).removeprefix("/")
+    def name(self) -> str:
+        """Path of the folder within the run directory, for example "layouts/semantic-palette"."""
+        return f"{self.stage}/{self.part}" if self.part else self.stage
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -87,7 +87,7 @@ class Unit(ABC):
         return []
 
     def begin(self, run: Workspace) -> None:
-        """Prepare the folder, which is marked as begun; nobody else writes into it."""
+        """Prepare the folder, which is marked as begun; no one else writes into it."""
         return
 
     @abstractmethod
@@ -99,7 +99,7 @@ class Unit(ABC):
             folder: Where to write: the unit's folder, or one that takes its place once it is finished.
 
         Raises:
-            ScenepaletteError: Anything that a user can mend.
+            ScenepaletteError: Anything that a user can fix.
         """
 
     def record(self) -> Mapping[str, Any]:

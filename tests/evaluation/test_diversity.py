@@ -21,6 +21,7 @@ from scenepalette.evaluation.diversity import (
     class_variance,
     distinct_images,
     load_lpips,
+    mean_pairwise_difference,
     mean_pairwise_lpips,
     mean_pairwise_ms_ssim,
     number_of_scales,
@@ -121,19 +122,8 @@ def test_ms_ssim_of_many_pairs_does_not_depend_on_the_order() -> None:
     assert mean_pairwise_ms_ssim(images[::-1]) == pytest.approx(np.mean(each), abs=1e-6)
 
 
-def test_ms_ssim_of_fewer_scales_on_request() -> None:
-    images = draws(2, (48, 64))
-    assert mean_pairwise_ms_ssim(images, scales=3) == mean_pairwise_ms_ssim(images)
-    assert mean_pairwise_ms_ssim(images, scales=1) == pytest.approx(
-        ms_ssim(images[0] / 255, images[1] / 255, [1.0]), abs=1e-4
-    )
-    for scales in (0, 4):
-        with pytest.raises(DataError, match=rf"can have 1 to 3 scales; {scales} were asked for"):
-            mean_pairwise_ms_ssim(images, scales=scales)
-
-
 @pytest.mark.parametrize("function", [mean_pairwise_ms_ssim, lambda images: class_variance(images, images[0], 2)])
-def test_one_image_or_no_picture_is_refused(function: Callable[[np.ndarray], object]) -> None:
+def test_one_image_or_none_is_refused(function: Callable[[np.ndarray], object]) -> None:
     with pytest.raises(DataError, match="at least 2; received 1"):
         function(draws(1, (48, 64)))
     with pytest.raises(DataError, match="received float64"):
@@ -214,6 +204,11 @@ def test_lpips_with_weights_of_another_network_is_absent(tmp_path: Path) -> None
     with pytest.raises(AbsentError, match=r"other\.pth could not be loaded") as absent:
         load_lpips(tmp_path / "other.pth")
     assert "\n" not in str(absent.value)
+
+
+def test_the_mean_difference_is_taken_over_all_pairs_of_images() -> None:
+    images = np.stack([np.full((2, 3, 3), value, np.uint8) for value in (0, 10, 250)])
+    assert mean_pairwise_difference(images) == pytest.approx((10 + 250 + 240) / 3)
 
 
 def test_class_variance_by_hand() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from scenepalette.common.errors import AbsentError
 from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
-from scenepalette.segmenters.model import build_deeplabv3, pooled_features
+from scenepalette.segmenters.model import build_network, pooled_features
 
 
 @pytest.mark.parametrize("content", [b"", b"not a network", None])
@@ -44,7 +44,7 @@ def test_inception_features_are_in_the_order_of_the_images() -> None:
 
 def test_segmenter_features_are_in_the_order_of_the_pairs(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
     torch.manual_seed(0)
-    model, pairs = build_deeplabv3(3, decoder_channels=8), make_pairs(count=5)
+    model, pairs = build_network("deeplabv3", 3, decoder_channels=8), make_pairs(count=5)
     features = segmenter_features(model, pairs, batch_size=2, fabric=fabric)
     with torch.no_grad():
         expected = [pooled_features(model.eval(), pairs.batch([index])[0])[0].numpy() for index in range(5)]

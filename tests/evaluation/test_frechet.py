@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
 from scenepalette.evaluation.frechet import frechet_distance, fsd
-from scenepalette.segmenters.model import build_deeplabv3, pooled_features
+from scenepalette.segmenters.model import build_network, pooled_features
 
 
 def exact_gaussian(count: int, mean: np.ndarray, covariance: np.ndarray, seed: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def test_fsd_is_in_percentage_points() -> None:
 
 def test_frechet_distance_of_segmenter_features(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
     torch.manual_seed(0)
-    model = build_deeplabv3(3, decoder_channels=8)
+    model = build_network("deeplabv3", 3, decoder_channels=8)
     real, generated = make_pairs(count=5), make_pairs(count=4, seed=1, brightness=60)
     of_real, of_generated = (segmenter_features(model, pairs, 2, fabric) for pairs in (real, generated))
     value = frechet_distance(of_real, of_generated)

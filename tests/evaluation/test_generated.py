@@ -24,7 +24,7 @@ from scenepalette.evaluation.frechet import frechet_distance
 from scenepalette.evaluation.generated import evaluate_images
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.evaluation.precision_recall import precision_recall
-from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.segmenters.model import build_network
 
 ABSENT = Path("no-such-weights.pth")
 
@@ -54,7 +54,7 @@ def generated(make_pairs: Callable[..., Pairs]) -> Pairs:
 @pytest.fixture
 def segmenter() -> nn.Module:
     torch.manual_seed(0)
-    return build_deeplabv3(3, decoder_channels=8)
+    return build_network("deeplabv3", 3, decoder_channels=8)
 
 
 @pytest.fixture

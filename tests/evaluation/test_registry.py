@@ -17,7 +17,7 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.evidence import NEEDS, Draws, Evidence
 from scenepalette.evaluation.generated import measure
 from scenepalette.evaluation.registry import METRICS, Metric, columns_of_comparison, rows_of_report
-from scenepalette.segmenters.model import build_deeplabv3
+from scenepalette.segmenters.model import build_network
 
 STRANGER = """
 import numpy as np
@@ -54,7 +54,7 @@ def evidence(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Evidence:
         for factor in (1, 2):
             yield Draws(images * factor, real.labels[0], [images * factor])
 
-    segmenter = build_deeplabv3(3, decoder_channels=8)
+    segmenter = build_network("deeplabv3", 3, decoder_channels=8)
     absent = Path("no-such-weights.pth")
     return Evidence(
         real,
@@ -74,8 +74,11 @@ def test_every_metric_is_declared_whole() -> None:
         metric = METRICS.get(name)
         assert metric.needs and set(metric.needs) <= set(NEEDS)
         assert metric.meaning and not metric.meaning.endswith(".")
-    assert {row["key"] for row in rows_of_report()} == {"palette_shortfall", "fsd", "fid", "segmenter_frechet"}
+    shown = {"palette_shortfall", "fsd", "fid", "segmenter_frechet", "mean_absolute_difference"}
+    assert {row["key"] for row in rows_of_report()} == shown
     assert [column["key"] for column in columns_of_comparison()][:3] == ["palette_kl", "fsd", "fid"]
+    printed = [column["key"] for column in columns_of_comparison("terminal")]
+    assert printed == ["palette_kl", "fsd", "segmenter_frechet", "gan_test_miou", "gan_train_miou", "ms_ssim"]
 
 
 def test_a_metric_from_elsewhere_is_measured_like_the_others(evidence: Evidence, plugins: Plugins) -> None:

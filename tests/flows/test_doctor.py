@@ -25,7 +25,7 @@ def test_the_page_is_an_artifact_and_the_verdict_the_result(
     tiny_recipe: Path, tmp_path: Path, published: list[tuple[str, str]]
 ) -> None:
     verdict = stages.doctor.fn(str(tiny_recipe), str(tmp_path / "run"), measure=False)
-    assert verdict.startswith("Nothing has to be mended")
+    assert verdict.startswith("Nothing has to be fixed")
     ((key, page),) = published
     assert key == "doctor" and verdict in page
 

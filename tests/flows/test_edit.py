@@ -52,7 +52,7 @@ def test_a_large_strip_is_shrunk_and_a_large_animation_linked(
     monkeypatch.setattr(artifacts, "FIGURES_BYTES", 400_000)
     path = tmp_path / f"large{ending}"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (700, 1000, 3)).astype(np.uint8)).save(path)
-    artifacts.publish_picture(path, "a title")
+    artifacts.publish_image(path, "a title")
     assert published["edit-file"] == path.as_uri()
     if shown:
         (content,) = re.findall(r"!\[a title\]\(data:image/png;base64,([^)]*)\)", published["edit"])

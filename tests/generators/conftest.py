@@ -23,7 +23,7 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.training.fabric import make_fabric
 
 GOLDEN = Path(__file__).parent / "golden_losses.json"
-# Losses of ten steps, recorded once. After a change that is meant to alter them, record them anew with
+# Losses of ten steps, recorded once. After a change that is meant to alter them, record them again with
 #   SCENEPALETTE_RECORD_GOLDEN=1 pytest tests/generators -k golden
 # and look at the difference before committing it.
 RECORD = "SCENEPALETTE_RECORD_GOLDEN"

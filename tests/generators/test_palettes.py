@@ -16,7 +16,7 @@ from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.generators.palettes import (
     PaletteControls,
     PaletteSampler,
-    check_palette,
+    Projection,
     fit_palette_sampler,
     interpolate_palettes,
     palette_divergence,
@@ -114,35 +114,13 @@ def test_interpolation_by_hand() -> None:
     np.testing.assert_allclose(result, [[1, 0], [0.8, 0.2], [0.6, 0.4], [0.4, 0.6], [0.2, 0.8]])
 
 
-def test_a_palette_is_returned_as_float64_and_normalised() -> None:
-    values = check_palette(np.array([0.5, 0.5004], dtype=np.float32), 2)
-    assert values.dtype == np.float64
-    assert values.sum() == pytest.approx(1.0, abs=1e-15)
-
-
-@pytest.mark.parametrize(
-    ("palette", "words"),
-    [
-        ([0.5, 0.6], "sums to 1.1000"),
-        ([0.5, 0.4], "sum to 1; divide them by their sum"),
-        ([1.5, -0.5], "not negative"),
-        ([float("nan"), 1.0], "must be finite"),
-        ([0.5, 0.25, 0.25], "2 shares are required"),
-        ([[0.5, 0.5]], r"shape \(1, 2\)"),
-    ],
-)
-def test_what_is_no_palette_is_refused_with_the_reason(palette: list[float], words: str) -> None:
-    with pytest.raises(ScenepaletteError, match=words):
-        check_palette(np.array(palette), 2)
-
-
 @pytest.mark.parametrize("projection", ["clip", "exact"])
-def test_samples_are_palettes_and_a_function_of_the_generator(projection: str) -> None:
-    first = draw(projection=projection)
+def test_samples_are_palettes_and_a_function_of_the_generator(projection: Projection) -> None:
+    first = draw(controls=PaletteControls(projection))
     assert first.shape == (200, 4)
     assert_palettes(first)
-    np.testing.assert_array_equal(first, draw(projection=projection))
-    assert not np.array_equal(first, draw(seed=1, projection=projection))
+    np.testing.assert_array_equal(first, draw(controls=PaletteControls(projection)))
+    assert not np.array_equal(first, draw(seed=1, controls=PaletteControls(projection)))
 
 
 def test_samples_follow_the_mixture() -> None:
@@ -224,8 +202,8 @@ def test_palettes_that_are_all_alike_can_be_fitted_and_sampled() -> None:
 
 
 @pytest.mark.parametrize("projection", ["clip", "exact"])
-def test_banned_classes_do_not_occur(projection: str) -> None:
-    palettes = draw(projection=projection, controls=PaletteControls(ban=("sky", "car")))
+def test_banned_classes_do_not_occur(projection: Projection) -> None:
+    palettes = draw(controls=PaletteControls(projection, ban=("sky", "car")))
     assert palettes[:, [1, 2]].max() == 0.0
     assert_palettes(palettes)
     assert len(np.unique(palettes.round(6), axis=0)) > 100
@@ -273,16 +251,6 @@ def test_a_bias_shifts_its_class_by_deviations_of_the_mixture() -> None:
     assert less[:, 0].max() == 0.0
 
 
-def test_component_weights_choose_components() -> None:
-    sampler = make_sampler(spread=0.0)
-    palettes = sampler.sample(np.random.default_rng(0), 50, controls=PaletteControls(component_weights=(1.0, 0.0)))
-    np.testing.assert_allclose(palettes, np.tile([0.7, 0.1, 0.1, 0.1], (50, 1)))
-    # Factors on the weights, not instead of them: 3 * 1/4 against 1 * 3/4 is half and half.
-    even = PaletteControls(component_weights=(3.0, 1.0))
-    palettes = sampler.sample(np.random.default_rng(0), 4000, controls=even)
-    assert (palettes[:, 0] > 0.5).mean() == pytest.approx(0.5, abs=0.03)
-
-
 @pytest.mark.parametrize(
     ("controls", "words"),
     [
@@ -293,13 +261,11 @@ def test_component_weights_choose_components() -> None:
         (PaletteControls(ban=("car",), minimum={"car": 0.1}), "car is also banned"),
         (PaletteControls(minimum={"car": 0.6, "sky": 0.6}), "sum to at most 1"),
         (PaletteControls(minimum={"car": -0.1}), "must be in"),
-        (PaletteControls(fixed={"boat": 1.0}), "palette: unknown class 'boat'"),
-        (PaletteControls(fixed={"road": 0.5, "sky": 0.4}), "sums to 0.9000"),
-        (PaletteControls(fixed={"road": 1.5, "sky": -0.5}), "must not be negative"),
-        (PaletteControls(fixed={"road": 1.0}, ban=("sky",)), "without ban, minimum and bias"),
-        (PaletteControls(component_weights=(1.0,)), "2 non-negative factors are required, got 1"),
-        (PaletteControls(component_weights=(1.0, -1.0)), "non-negative"),
-        (PaletteControls(component_weights=(0.0, 0.0)), "at least one must be above 0"),
+        (PaletteControls(palette={"boat": 1.0}), "palette: unknown class 'boat'"),
+        (PaletteControls(palette={"road": 0.5, "sky": 0.4}), "sums to 0.9000"),
+        (PaletteControls(palette={"road": 1.5, "sky": -0.5}), "must not be negative"),
+        (PaletteControls(palette={"road": math.nan, "sky": 1.0}), "must sum to 1"),
+        (PaletteControls(palette={"road": 1.0}, ban=("sky",)), "without ban, minimum and bias"),
     ],
 )
 def test_controls_that_cannot_be_met_are_refused(controls: PaletteControls, words: str) -> None:
@@ -308,7 +274,7 @@ def test_controls_that_cannot_be_met_are_refused(controls: PaletteControls, word
 
 
 def test_a_fixed_palette_takes_the_place_of_sampled_ones() -> None:
-    palettes = draw(controls=PaletteControls(fixed={"sky": 0.75, "road": 0.25}))
+    palettes = draw(controls=PaletteControls(palette={"sky": 0.75, "road": 0.25}))
     expected = [{"sky": 0.75, "road": 0.25}.get(name, 0.0) for name in NAMES]
     assert len(palettes) > 1
     np.testing.assert_allclose(palettes, np.tile(expected, (len(palettes), 1)))
@@ -316,8 +282,8 @@ def test_a_fixed_palette_takes_the_place_of_sampled_ones() -> None:
 
 def test_all_problems_of_controls_are_named_at_once() -> None:
     with pytest.raises(ConfigError) as raised:
-        draw(controls=PaletteControls(ban=("boat",), minimum={"moon": 0.1}, component_weights=(1.0,)))
-    assert len(raised.value.problems) == 3
+        draw(controls=PaletteControls(ban=("boat",), minimum={"moon": 0.1}, palette={"sun": 1.0}))
+    assert len(raised.value.problems) == 4
 
 
 def test_save_and_load_give_the_same_samples(tmp_path: Path) -> None:

@@ -247,8 +247,8 @@ def test_image_systems_are_checked_with_their_numbers() -> None:
     problems = problems_of(demo, "images.systems.oasis.widht=3", "images.systems.oasis.width=0", "images.systems.x.y=1")
     assert [problem.partition(":")[0] for problem in problems] == [
         "images.systems.x",
-        "images.systems.oasis.widht",
         "images.systems.oasis.width",
+        "images.systems.oasis.widht",
     ]
     (problem,) = problems_of(demo, "images.system=pix2pixhd", "images.noise_scheme=region")
     assert problem.startswith("images.noise_scheme") and "takes no noise" in problem

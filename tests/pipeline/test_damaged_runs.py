@@ -1,4 +1,4 @@
-"""Damaged files of a run directory, met by the command that reads them next: told in words, or mended and told."""
+"""Damaged files of a run directory, met by the command that reads them next: reported, or repaired and reported."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import read_json
+from scenepalette.common.files import read_json, sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
@@ -26,7 +26,6 @@ from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.report import _samples
-from scenepalette.training.checkpoint import weights_hash
 
 MIXED = "segmenters.arms=[real, real+pseudo]"
 PSEUDO = "generate.kinds=[pseudo]"
@@ -114,11 +113,11 @@ def test_pseudo_shards_hold_what_the_discriminator_sees(
         (row.label == expected[images.ids.index(source)]).mean() > 0.999
         for row, source in zip(rows, sources, strict=True)
     )
-    assert {row.layout_model for row in rows} == {weights_hash(weights)}
+    assert {row.layout_model for row in rows} == {sha256_of_file(weights)}
     assert all(np.array_equal(row.palette_target, row.palette_achieved) for row in rows)
 
     manifest = read_manifest(folder)
-    assert manifest["models"]["layout_model"] == weights_hash(weights)
+    assert manifest["models"]["layout_model"] == sha256_of_file(weights)
     assert manifest["source"]["images"] == "3 unlabelled images of the folder drives, under their own terms"
     card = (folder / "README.md").read_text()
     assert "The labels are predicted" in card and "3 unlabelled images of the folder drives" in card

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
-from scenepalette.common.files import is_temporary
+from scenepalette.common.files import is_temporary, sha256_of_file
 from scenepalette.common.progress import NoProgress
 from scenepalette.data.classes import SemanticClass
 from scenepalette.data.shards.checking import verify_shards
@@ -30,7 +30,6 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
 from scenepalette.pipeline.units.records import fingerprint_of
-from scenepalette.training.checkpoint import weights_hash
 
 ROOT = Path(__file__).parents[2]
 
@@ -197,10 +196,10 @@ def test_fine_tuned_generators_make_the_pairs_of_their_kind(
     run.make(run.names_of("shards"))
     full, partial = (json.loads((run_dir / f"shards/{kind}/manifest.json").read_text()) for kind in ("full", "partial"))
     assert full["models"] == {
-        "layout_model": weights_hash(run_dir / "finetuned/full/layouts.safetensors"),
-        "image_model": weights_hash(run_dir / "finetuned/full/images.safetensors"),
+        "layout_model": sha256_of_file(run_dir / "finetuned/full/layouts.safetensors"),
+        "image_model": sha256_of_file(run_dir / "finetuned/full/images.safetensors"),
     }
-    assert partial["models"]["image_model"] == weights_hash(run_dir / "images/oasis/weights.safetensors")
+    assert partial["models"]["image_model"] == sha256_of_file(run_dir / "images/oasis/weights.safetensors")
 
 
 def test_a_report_says_nothing_of_trainings_that_are_not_its_runs(

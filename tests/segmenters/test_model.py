@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from segmentation_models_pytorch.encoders import encoders as known_encoders
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.segmenters.model import build_deeplabv3, encoder_names, encoder_problems, pooled_features
+from scenepalette.segmenters.model import build_network, encoder_names, encoder_problems, pooled_features
 
 
 def test_parameter_count_of_the_papers_layout() -> None:
@@ -19,18 +19,18 @@ def test_parameter_count_of_the_papers_layout() -> None:
     norm = 2 * 256
     aspp = 512 * 256 + norm + 3 * (512 * 256 * 9 + norm) + (512 * 256 + norm) + (5 * 256 * 256 + norm)
     expected = resnet18 + aspp + (256 * 256 * 9 + norm) + (256 * 12 + 12)
-    assert sum(p.numel() for p in build_deeplabv3(12).parameters()) == expected
+    assert sum(p.numel() for p in build_network("deeplabv3", 12).parameters()) == expected
 
 
 def test_scores_have_one_channel_per_class_and_the_images_size() -> None:
-    model = build_deeplabv3(5, decoder_channels=8).eval()
+    model = build_network("deeplabv3", 5, decoder_channels=8).eval()
     with torch.no_grad():
         assert model(torch.zeros(1, 3, 32, 48)).shape == (1, 5, 32, 48)
         assert pooled_features(model, torch.zeros(2, 3, 32, 48)).shape == (2, 512)
 
 
 def test_images_reach_the_encoder_with_imagenet_statistics() -> None:
-    model = build_deeplabv3(3, decoder_channels=8).eval()
+    model = build_network("deeplabv3", 3, decoder_channels=8).eval()
     image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(1))
     mean, deviation = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     expected = (image - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
@@ -43,7 +43,7 @@ def test_images_reach_the_encoder_with_imagenet_statistics() -> None:
 
 
 def test_pooled_features_are_the_mean_over_the_last_feature_map() -> None:
-    model = build_deeplabv3(3, decoder_channels=8).eval()
+    model = build_network("deeplabv3", 3, decoder_channels=8).eval()
     image = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         last = model.encoder(image)[-1]
@@ -58,7 +58,7 @@ def test_pretrained_weights_are_loaded(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setattr(
         "segmentation_models_pytorch.encoders.hf_hub_download", lambda _, filename, **__: tmp_path / filename
     )
-    model = build_deeplabv3(3, encoder_weights="imagenet", decoder_channels=8)
+    model = build_network("deeplabv3", 3, encoder_weights="imagenet", decoder_channels=8)
     torch.testing.assert_close(dict(model.encoder.state_dict()), dict(donor.state_dict()), rtol=0, atol=0)
 
 
@@ -68,7 +68,7 @@ def test_missing_pretrained_weights_say_how_to_go_on(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("segmentation_models_pytorch.encoders.hf_hub_download", fail)
     with pytest.raises(ScenepaletteError, match=r"no route to host.*leave segmenters\.encoder_weights empty"):
-        build_deeplabv3(3, encoder_weights="imagenet")
+        build_network("deeplabv3", 3, encoder_weights="imagenet")
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_missing_pretrained_weights_say_how_to_go_on(monkeypatch: pytest.MonkeyP
 )
 def test_unknown_names_are_answered_with_the_known_ones(encoder: str, weights: str | None, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        build_deeplabv3(3, encoder=encoder, encoder_weights=weights)
+        build_network("deeplabv3", 3, encoder=encoder, encoder_weights=weights)
 
 
 def test_names_of_encoders_are_those_that_can_be_built_and_dilated() -> None:
@@ -107,4 +107,4 @@ def test_an_encoder_that_cannot_be_fetched_is_told_in_words(tmp_path: Path) -> N
     encoder = f"tu-local-dir:{tmp_path}"
     assert encoder_problems(encoder, None) == ()
     with pytest.raises(ScenepaletteError, match=r"segmenters\.encoder.*cannot be fetched"):
-        build_deeplabv3(3, encoder=encoder)
+        build_network("deeplabv3", 3, encoder=encoder)

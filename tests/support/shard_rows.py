@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.files import sealed, sha256_of_file
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.shards.manifest import make_manifest, read_manifest, sealed, write_manifest
+from scenepalette.data.shards.manifest import make_manifest, read_manifest, write_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 
@@ -79,7 +79,7 @@ def make_folder(folder: Path, counts: tuple[int, ...], **options) -> list[Row]:
 
 
 def rewrite(folder: Path, row_changes: dict[int, dict]) -> None:
-    """Replace values of rows of shard 0 past the writer's checks, and hash the file anew in the manifest."""
+    """Replace values of rows of shard 0 past the writer's checks, and hash the file again in the manifest."""
     name = read_manifest(folder)["shards"][0]["name"]
     values = pq.read_table(folder / name).to_pylist()
     for position, change in row_changes.items():

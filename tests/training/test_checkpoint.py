@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import hashlib
 import json
 import pickle
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
-from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights, weights_hash
+from scenepalette.training.checkpoint import CheckpointFolder, load_weights, read_metadata, save_weights
 
 
 def make_training(width: int = 3, seed: int = 0) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -43,7 +42,6 @@ def test_weights_and_metadata_come_back(tmp_path: Path) -> None:
     other, _ = make_training(seed=1)
     assert load_weights(path, other, {"system": "oasis", "size": [12, 16]}) == metadata
     assert_equal_state(network, other)
-    assert weights_hash(path) == hashlib.sha256(path.read_bytes()).hexdigest()
     with pytest.raises(pickle.UnpicklingError):
         pickle.loads(path.read_bytes())
 
@@ -52,7 +50,7 @@ def test_weights_in_another_memory_format_are_the_same_file(tmp_path: Path) -> N
     conv = nn.Conv2d(3, 4, 3)
     save_weights(tmp_path / "a", conv)
     save_weights(tmp_path / "b", conv.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
-    assert weights_hash(tmp_path / "a") == weights_hash(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_weights_made_for_something_else_are_refused_untouched(tmp_path: Path) -> None:

@@ -168,16 +168,7 @@ class CrnGenerator(ImageGenerator):
         return F.one_hot(chosen, self.outputs).float()[:, :, None, None].to(label.device)
 
     def forward(self, label_map: Tensor, noise: Tensor, every_output: bool = False) -> Tensor:
-        """Generate images.
-
-        Args:
-            label_map: BKHW one-hot (or soft).
-            noise: Result of `sample_noise`.
-            every_output: Whether all outputs are wanted rather than the chosen one.
-
-        Returns:
-            B3HW in [-1, 1]; with `every_output` Bk3HW.
-        """
+        """Generate images; see `ImageGenerator.forward`. With `every_output` all outputs are returned, Bk3HW."""
         images = torch.tanh(self.to_images(self.cascade(label_map))).unflatten(1, (self.outputs, 3))
         return images if every_output else choose_output(images, noise)
 
@@ -235,15 +226,7 @@ class CrnImleGenerator(ImageGenerator):
         return sample_noise(self.choose_scheme(scheme) or "pixel", label, self.noise_channels, generators)
 
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
-        """Generate images.
-
-        Args:
-            label_map: BKHW one-hot (or soft).
-            noise: BZHW.
-
-        Returns:
-            B3HW in [-1, 1].
-        """
+        """Generate images; see `ImageGenerator.forward`. Noise is BZHW."""
         encoded = self.noise_encoder(torch.cat([label_map, noise], dim=1))
         return torch.tanh(self.to_image(self.cascade(torch.cat([label_map, encoded], dim=1))))
 

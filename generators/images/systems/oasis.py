@@ -111,15 +111,7 @@ class OasisGenerator(ImageGenerator):
         return sample_noise(self.choose_scheme(scheme) or "image", label, self.noise_channels, generators)
 
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
-        """Generate images.
-
-        Args:
-            label_map: BKHW one-hot (or soft).
-            noise: BZHW.
-
-        Returns:
-            B3HW in [-1, 1].
-        """
+        """Generate images; see `ImageGenerator.forward`. Noise is BZHW."""
         condition = torch.cat([noise, label_map], dim=1)
         smallest = [F.interpolate(part, size=self.base, mode="nearest") for part in (noise, label_map)]
         x = self.from_condition(torch.cat(smallest, dim=1))

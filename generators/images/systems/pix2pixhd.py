@@ -94,15 +94,7 @@ class GlobalGenerator(ImageGenerator):
         return torch.zeros(len(label), 0, device=label.device)
 
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
-        """Generate images.
-
-        Args:
-            label_map: BKHW one-hot (or soft).
-            noise: Result of `sample_noise`.
-
-        Returns:
-            B3HW in [-1, 1].
-        """
+        """Generate images; see `ImageGenerator.forward`."""
         x = F.relu(F.instance_norm(self.from_label_map(label_map)))
         for conv in self.down:
             x = F.relu(F.instance_norm(conv(x)))

@@ -21,7 +21,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import one_hot
@@ -171,15 +170,10 @@ class SeanGenerator(ImageGenerator):
         return torch.stack(samples).to(label.device)
 
     def forward(self, label_map: Tensor, noise: Tensor, image: Tensor | None = None) -> Tensor:
-        """Generate images.
+        """Generate images; see `ImageGenerator.forward`.
 
-        Args:
-            label_map: BKHW one-hot (or soft).
-            noise: Codes BKS, from `sample_noise` or `encode`.
-            image: Real images B3HW of these layouts, in training: their own codes are used in place of `noise`.
-
-        Returns:
-            B3HW in [-1, 1].
+        Noise is codes BKS, from `sample_noise` or `encode`; in training, real images B3HW of these layouts are given,
+        whose own codes are used in its place.
         """
         codes = noise if image is None else self.encoder(image, label_map)
         x = self.from_label_map(F.interpolate(label_map, size=self.base, mode="nearest"))
@@ -193,26 +187,14 @@ class SeanGenerator(ImageGenerator):
         """Return bool BK, true for classes that a label map BKHW does not show, which have no code of their own."""
         return label_map.flatten(2).sum(dim=2) == 0
 
-    def replace_codes(self, codes: Tensor, other: Tensor, classes: Tensor | Sequence[int]) -> Tensor:
+    def replace_codes(self, codes: Tensor, other: Tensor, classes: Tensor) -> Tensor:
         """Return codes in which some classes look like others'.
 
         Args:
             codes: BKS.
             other: BKS, for example the codes of another image or of `sample_noise`.
-            classes: Ids of the classes to replace, or bool BK.
-
-        Raises:
-            ConfigError: There is no class of such an id.
+            classes: bool BK, the classes to replace.
         """
-        if not isinstance(classes, Tensor):
-            wrong = [index for index in classes if not 0 <= index < self.num_classes]
-            if wrong:
-                raise ConfigError(
-                    f"Codes of the classes {wrong} were to be replaced; ids are 0 to {self.num_classes - 1}."
-                )
-            chosen = torch.zeros(codes.shape[:2], dtype=torch.bool, device=codes.device)
-            chosen[:, list(classes)] = True
-            classes = chosen
         return torch.where(classes[..., None], other, codes)
 
     @torch.no_grad()

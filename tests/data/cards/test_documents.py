@@ -72,7 +72,7 @@ def test_verify_says_how_to_mend_an_altered_card_and_mends_it(
     assert "Warning: README.md was changed" in result.stderr and "Warning: croissant.json is missing" in result.stderr
     command = result.stderr.strip().splitlines()[-1].partition(": ")[2]
     result = CliRunner().invoke(app, shlex.split(command)[1:])
-    assert result.exit_code == 0 and result.stdout.count("Mended: ") == 2 and result.stderr == ""
+    assert result.exit_code == 0 and result.stdout.count("Repaired: ") == 2 and result.stderr == ""
     assert {name: (folder / name).read_bytes() for name in whole} == whole
     assert stored.read_text() == "Free for all." and not (folder / "README.md").is_symlink()
     assert (list(find_problems(folder)), find_warnings(folder)) == ([], [])
@@ -86,7 +86,7 @@ def test_mending_documents_does_not_hide_damaged_rows(write_shards: Callable[...
     (tmp_path / "shards/README.md").write_text("Mine.")
     (tmp_path / "shards/train-00000-of-00001.parquet").unlink()
     result = CliRunner().invoke(app, ["shards", "verify", str(tmp_path / "shards"), "--mend"])
-    assert result.exit_code == 1 and "Mended: README.md" in result.stdout and "is missing" in result.stderr
+    assert result.exit_code == 1 and "Repaired: README.md" in result.stdout and "is missing" in result.stderr
     (tmp_path / "shards/manifest.json").write_text("{}")
     result = CliRunner().invoke(app, ["shards", "verify", str(tmp_path / "shards"), "--mend"])
     assert result.exit_code == 1 and "is not a valid manifest" in result.output

@@ -8,8 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.files import sealed
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import shard_name
 from shard_rows import HEIGHT, WIDTH, make_folder, make_row, png, rewrite

@@ -11,6 +11,7 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.files import sealed, sha256_of_file
 from scenepalette.data.exports.exporting import export_shards
 from scenepalette.data.shards.checking import find_problems
-from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row
 from scenepalette.pipeline.cli.main import app
@@ -451,7 +451,7 @@ def test_damage_is_told(name: str, folder: Path, tmp_path: Path) -> None:
     problems = list(find_problems(folder))
     assert problems
     assert all(problem.problem and "Traceback" not in str(problem) for problem in problems)
-    json.dumps([problem.to_dict() for problem in problems])
+    json.dumps([asdict(problem) for problem in problems])
     if name.removeprefix("row-") in {**BY_VERIFY_ALONE, **BY_BOTH} and name != "row-row-missing":
         assert NAMES[0] in {problem.file for problem in problems} or "before in" in str(problems[0])
     try:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,12 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.files import sealed
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import collection_card, write_card
 from scenepalette.data.exports.exporting import FORMATS, export_shards
 from scenepalette.data.shards.checking import find_problems, find_warnings
-from scenepalette.data.shards.manifest import link_problems, make_manifest, read_manifest, sealed, write_manifest
+from scenepalette.data.shards.manifest import link_problems, make_manifest, read_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
 from scenepalette.data.shards.schema import Row, collection_of, row_id, shard_name
@@ -109,7 +110,7 @@ def test_names_that_make_no_set_are_refused(names: list[str], told: str, grown: 
         make_manifest(shards, table=ShardPairs(folder).table, **about)
     assert told in str(caught.value) and len(str(caught.value)) < 1000
     (folder / "manifest.json").write_text(
-        json.dumps(sealed({**manifest, "shards": [shard.to_dict() for shard in shards], "rows": len(shards)}))
+        json.dumps(sealed({**manifest, "shards": [asdict(shard) for shard in shards], "rows": len(shards)}))
     )
     assert any(told in str(problem) for problem in find_problems(folder))
 

@@ -139,10 +139,10 @@ def test_batches_are_hardened_by_the_largest_share_or_exactly() -> None:
     batch = LayoutBatch(drawn, [], soft)
     assert harden(batch, "argmax", palette).eq(0).all()  # the drawn class
     assert torch.equal(harden(batch, "exact", palette), harden_exactly(smoothed(soft), palette))
-    region = torch.zeros(1, 12, 16, dtype=torch.bool)
-    region[:, 4:] = True
-    label = harden(batch, "exact", palette, region)
-    assert label[:, :4].eq(0).all()
+    kept = torch.full((1, 12, 16), IGNORE_ID)
+    kept[:, :4] = 1
+    label = harden(batch, "exact", palette, kept)
+    assert label[:, :4].eq(1).all()
     torch.testing.assert_close(labels_to_palette(label[:, 4:], soft.shape[1]).double(), palette, atol=0.01, rtol=0)
 
 

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from parameters import count_parameters
 from torch import Tensor, nn
 
 from scenepalette.data.labels import one_hot
@@ -22,10 +23,6 @@ from scenepalette.generators.layouts.networks import (
 
 CLASSES = 4
 SMALL = {"noise_features": 6, "max_width": 8, "base_width": 32}
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def make_generator(seed: int = 0) -> LayoutGenerator:

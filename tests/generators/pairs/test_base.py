@@ -16,6 +16,7 @@ from scenepalette.data.labels import fill_ignored, labels_to_palette
 from scenepalette.data.shards.schema import Row, row_problems
 from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.systems.oasis import OasisGenerator
+from scenepalette.generators.layouts.networks import LayoutBatch, LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.base import PairMaker
@@ -106,6 +107,10 @@ def test_exactly_hardened_rows_have_the_shares_asked_for_whatever_their_batch(
             box = np.s_[top : top + height, left : left + width]
             source = maker.filled_labels[maker.train.ids.index(str(row.source_id))][box]
             inside, target = row.label[box], np.bincount(source.ravel(), minlength=3) / source.size
+            outside = np.ones(SIZE, dtype=bool)
+            outside[box] = False
+            real = maker.train.labels[maker.train.ids.index(str(row.source_id))]
+            np.testing.assert_array_equal(row.label[outside], real[outside])
         inside = inside[inside != 255]
         ignored = 1 - inside.size / (row.label.size if row.edit_box is None else source.size)
         reached = np.bincount(inside, minlength=3) / max(1, inside.size)
@@ -131,7 +136,7 @@ def test_classes_of_sb_gan_are_drawn_and_those_of_an_ablation_are_the_largest_sh
 
 
 def test_rows_that_are_added_to_have_a_sampled_target_and_no_box(make_maker: Callable[..., PairMaker]) -> None:
-    controls = PaletteControls(fixed={"ground": 0.2, "sky": 0.8})
+    controls = PaletteControls(palette={"ground": 0.2, "sky": 0.8})
     maker = make_maker("semantic-palette-partial", {"edits": "add"}, edits="add", controls=controls)
     rows = list(maker.rows(0, 6, 4))
     ids = [row.source_id for row in rows]
@@ -182,3 +187,17 @@ def test_pseudo_rows_are_predicted_from_unlabelled_images_each_pass_in_another_o
     # The same layout under other noise: rows of one image differ.
     later = next(row for row in rows[4:] if row.source_id == rows[0].source_id)
     assert np.array_equal(rows[0].label, later.label) and not np.array_equal(rows[0].image, later.image)
+
+
+def test_a_layout_generator_of_another_package_makes_rows(make_maker: Callable[..., PairMaker]) -> None:
+    class Halves(LayoutNetwork):
+        noise_features = 2
+
+        def forward(self, noise: Tensor, palette: Tensor, **options: object) -> LayoutBatch:
+            assert noise.shape == (len(palette), 2)
+            soft = torch.zeros(*palette.shape, *SIZE)
+            soft[:, 1, :6], soft[:, 2, 6:] = 1.0, 1.0
+            return LayoutBatch(soft, [], soft)
+
+    rows = list(replace(make_maker("baseline-1"), layout_generator=Halves()).rows(0, 3, batch_size=2))
+    assert [row.palette_achieved.tolist() for row in rows] == [[0.0, 0.5, 0.5]] * 3

@@ -327,10 +327,10 @@ def test_shards_show_describes_and_draws(finished_run: Path, tmp_path: Path) -> 
     output, _ = invoke("shards", "show", folder, "--picture", str(tmp_path / "sheet.png"), "--count", "3")
     ids = [row.id for row in iterate_rows(folder)]
     assert "10 partial pairs, 3 shard(s)" in output and ids[0] in output
-    assert "source: streets (Apache-2.0)" in output and "a part that a layout model generated anew" in output
+    assert "source: streets (Apache-2.0)" in output and "a part that a layout model generated" in output
     assert Image.open(tmp_path / "sheet.png").size[0] > 3 * 48
     output, _ = invoke("shards", "show", folder, "--id", ids[4], "--picture", str(tmp_path / "pair.png"))
-    assert "made anew" in output and "real sample" in output
+    assert "generated again" in output and "real sample" in output
     shares = np.array([line.split()[-2:] for line in output.splitlines() if line.endswith(tuple("0123456789"))][-14:])
     assert shares.astype(float).sum(axis=0) == pytest.approx([100, 100], abs=1)
     assert Image.open(tmp_path / "pair.png").size == (48, 64)

@@ -20,10 +20,9 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting, images
-from scenepalette.data.shards.manifest import sealed
 from scenepalette.data.shards.schema import SCHEMA
 from scenepalette.pipeline.cli import progress
 from scenepalette.pipeline.cli.main import app

@@ -26,14 +26,14 @@ def test_the_command_prints_one_page_and_writes_it_as_html_and_json(tiny_recipe:
     page, document = tmp_path / "x.html", tmp_path / "x.json"
     arguments = [str(tiny_recipe), "--out", str(tmp_path / "run"), "--no-measure"]
     text = invoke(*arguments, "--html", str(page), "--json", str(document))
-    assert "Nothing has to be mended" in text and "\x1b" not in text
+    assert "Nothing has to be fixed" in text and "\x1b" not in text
     content = json.loads(document.read_text())
     assert content["failed"] is False and content["facts"]["training samples"] == "16"
     statuses = {check["name"]: check["status"] for check in content["checks"]}
     assert statuses["amount"] == "warning" and statuses["leakage"] == "ok" and statuses["disk"] == "ok"
     assert page.read_text().startswith("<!doctype html>")
     assert not (tmp_path / "run").exists()
-    assert "To be mended" in invoke(*arguments, "--strict", expected=1)
+    assert "To be fixed" in invoke(*arguments, "--strict", expected=1)
 
 
 def test_a_configuration_that_cannot_be_run_ends_with_1() -> None:

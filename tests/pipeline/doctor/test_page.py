@@ -24,10 +24,10 @@ def diagnosis(*statuses: str) -> Diagnosis:
 @pytest.mark.parametrize(
     ("statuses", "failed", "strict", "verdict"),
     [
-        (("ok",), False, False, "Nothing has to be mended."),
-        (("ok", "note"), False, False, "Nothing has to be mended: 1 note."),
-        (("ok", "warning"), False, True, "Nothing has to be mended: 1 warning."),
-        (("ok", "note", "warning", "problem"), True, True, "To be mended before a run: 1 problem, 1 warning, 1 note."),
+        (("ok",), False, False, "Nothing has to be fixed."),
+        (("ok", "note"), False, False, "Nothing has to be fixed: 1 note."),
+        (("ok", "warning"), False, True, "Nothing has to be fixed: 1 warning."),
+        (("ok", "note", "warning", "problem"), True, True, "To be fixed before a run: 1 problem, 1 warning, 1 note."),
     ],
 )
 def test_problems_fail_and_warnings_if_strict(

@@ -9,7 +9,7 @@ import pytest
 from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import timing
-from scenepalette.pipeline.doctor.measure import measured_names
+from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.timing import Measured, arm_weight, check_time, estimates_of, measure, show_seconds
 
 
@@ -120,6 +120,16 @@ def test_a_process_that_is_killed_is_a_problem_of_what_it_was_at(
     assert "Smaller batch sizes" in check_time(tiny_config, result, 1.0, 8)[0].remedy
 
 
+@pytest.mark.parametrize("lacking", [True, False])
+def test_want_of_memory_is_told_apart_from_other_failures(
+    tiny_config: RunConfig, tmp_path: Path, play: Callable[..., None], lacking: bool
+) -> None:
+    failed = {"name": "segmenter", "error": "RuntimeError: memory format", "out_of_memory": lacking}
+    play("exit 0", after=(*MEASURED, failed))
+    result = measure(tiny_config, Streets(split="train", count=8, size=(32, 48), seed=0), tmp_path / "work")
+    assert ("Smaller batch sizes" in check_time(tiny_config, result, 1.0, 8)[0].remedy) is lacking
+
+
 @pytest.mark.slow
 def test_a_training_split_that_nothing_can_be_fitted_to_is_told_in_the_errors_own_words(
     tiny_config: RunConfig, tmp_path: Path
@@ -131,7 +141,7 @@ def test_a_training_split_that_nothing_can_be_fitted_to_is_told_in_the_errors_ow
 
 
 def test_the_names_of_what_is_measured_are_known_before(tiny_config: RunConfig) -> None:
-    names = measured_names(tiny_config)
+    names = [step.name for step in timed_steps(tiny_config)]
     assert names[:4] == ["images", "segmenter", "layouts/full/3", "layouts/partial/3"]
     assert len(names) == len(set(names)) == 2 + 2 * 4 + 3
 

@@ -84,6 +84,7 @@ def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
                 "fid": None,
                 "fid_absent_because": "no Inception weights <here>",
                 "segmenter_frechet": 3.25,
+                "mean_absolute_difference": 17.5,
             },
             "samples": {kind: [_pair(generator, kind) for _ in range(2)] for kind in ("full", "partial", "semi")},
             "real_samples": [_pair(generator, "full")],
@@ -93,7 +94,6 @@ def make_inputs(tmp_path: Path) -> Callable[..., ReportInputs]:
                     [generator.integers(0, 256, (HEIGHT, WIDTH, 3)).astype(np.uint8) for _ in range(3)],
                 )
             ],
-            "noise_difference": 17.5,
             "class_shares": {"real": np.array([0.5, 0.3, 0.2, 0.0]), "full": np.array([0.4, 0.4, 0.1, 0.1])},
             "training_curves": {"layouts": curve},
             "durations": {"layouts": 61.5, "images": 7000.0},

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from scenepalette.pipeline.report import wording
@@ -66,8 +67,29 @@ def test_weak_generated_data_are_called_weak(make_inputs: MakeInputs) -> None:
     unreadable = replace(inputs, gan_test={"full": next(run for run in inputs.arms if run.name == "full").confusion})
     assert "often do not show what their labels say" in " ".join(wording.findings(_document(unreadable)))
     assert "one layout gives nearly one image" in " ".join(
-        wording.findings(_document(replace(inputs, noise_difference=0.4)))
+        wording.findings(_document(replace(inputs, metrics={**inputs.metrics, "mean_absolute_difference": 0.4})))
     )
+
+
+@pytest.mark.parametrize(("right", "enough"), [(True, True), (False, False)])
+def test_nothing_is_set_against_a_real_arm_that_learned_nothing(
+    make_inputs: MakeInputs, right: bool, enough: bool
+) -> None:
+    inputs = make_inputs()
+    arms = []
+    for run in inputs.arms:
+        confusion = run.confusion
+        if run.name == "real" and not right:
+            confusion = np.zeros_like(confusion)
+            confusion[:, :, 0] = run.confusion.sum(axis=2)  # road everywhere
+        arms.append(replace(run, confusion=confusion))
+    reference = next(run.confusion for run in arms if run.name == "real")
+    document = _document(replace(inputs, arms=arms, gan_test_real=reference))
+    text = " ".join(wording.findings(document))
+    assert ("of the real arm's" in text) is enough and ("learned too little for a comparison" in text) is not enough
+    if not right:
+        assert document["gan_test_real"]["mean"] == pytest.approx(wording.least_miou(document))
+        assert "often do not show what their labels say" not in text
 
 
 def test_cautions_name_single_seeds_unequal_budgets_and_lost_classes(make_inputs: MakeInputs) -> None:

@@ -578,7 +578,7 @@ def test_a_lender_that_is_trained_anew_meanwhile_is_told(lender: Path, tiny_reci
     planned = run.units["images/oasis"]
     reset(lender, plan_reset(lender, ["images/oasis"]))
     make(load_config(str(tiny_recipe), ["images.steps=5"]), lender, "images")
-    with pytest.raises(ScenepaletteError, match="trained anew while it was borrowed"):
+    with pytest.raises(ScenepaletteError, match="trained again while it was borrowed"):
         borrow(lender, "images/oasis", tmp_path / "folder", "", planned.settings["borrowed"])
 
 

@@ -167,5 +167,5 @@ def test_layouts_are_hardened_as_configured_where_a_palette_is_asked_for() -> No
 def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> None:
     config = load_config("demo")
     models = row_models(config, "semantic-palette")
-    assert PairsUnit.of(config, "comparison/x/pairs", models, 8, None, stage="comparison").hardening == "argmax"
-    assert PairsUnit.of(config, "shards/full", pair_models(config, "full"), 8, None).hardening == "exact"
+    assert PairsUnit.of(config, "x/pairs", models, 8, None, stage="comparison").hardening == "argmax"
+    assert PairsUnit.of(config, "full", pair_models(config, "full"), 8, None).hardening == "exact"

@@ -30,8 +30,8 @@ class Idle(Unit):
         raise AssertionError("it is never made")
 
 
-FIRST = Idle("first", 1, {"size": (2, 3)})
-SECOND = Idle("second", 1, {"steps": 5}, ("first",))
+FIRST = Idle("first", "", 1, {"size": (2, 3)})
+SECOND = Idle("second", "", 1, {"steps": 5}, ("first",))
 UNITS = {"first": FIRST, "second": SECOND}
 
 
@@ -76,7 +76,7 @@ def test_a_result_of_other_inputs_names_the_input(tmp_path: Path) -> None:
     finish(tmp_path, SECOND, UNITS)
     assert reasons_of(state_of(tmp_path, SECOND, OTHERS), SECOND, OTHERS) == ["made from first"]
     elsewhere = replace(SECOND, inputs=("third",))
-    units = {**UNITS, "third": replace(FIRST, name="third")}
+    units = {**UNITS, "third": replace(FIRST, stage="third")}
     assert reasons_of(state_of(tmp_path, elsewhere, units), elsewhere, units) == [
         "first was an input",
         "third is an input now",

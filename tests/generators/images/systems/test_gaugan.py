@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from parameters import count_parameters
+from torch import Tensor
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import ClassTable
@@ -20,10 +21,6 @@ from scenepalette.generators.images.systems.gaugan import (
     build_gaugan_generator,
     build_gaugan_objective,
 )
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize(("classes", "size", "millions"), [(151, (256, 256), 96), (12, (128, 256), 92.33)])

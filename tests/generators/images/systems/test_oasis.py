@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from parameters import count_parameters
+from torch import Tensor
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.labels import one_hot
@@ -11,10 +12,6 @@ from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.systems.oasis import OasisDiscriminator, OasisGenerator
 
 SMALL = {"width": 4, "noise_channels": 5, "hidden_channels": 6}
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def make_generator(seed: int = 0) -> OasisGenerator:

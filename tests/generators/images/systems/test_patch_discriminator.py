@@ -3,13 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from parameters import count_parameters
 from torch import nn
 
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 def test_parameters_of_the_papers_discriminator() -> None:

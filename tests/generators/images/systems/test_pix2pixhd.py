@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from parameters import count_parameters
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import ClassTable
@@ -16,10 +16,6 @@ from scenepalette.generators.images.systems.pix2pixhd import (
     build_pix2pixhd_generator,
     build_pix2pixhd_objective,
 )
-
-
-def count_parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
 
 
 @pytest.mark.parametrize("classes", [12, 36, 151])
