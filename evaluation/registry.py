@@ -22,9 +22,10 @@ from scenepalette.evaluation.diversity import (
 from scenepalette.evaluation.evidence import NEEDS, Draws
 from scenepalette.evaluation.frechet import frechet_distance, fsd
 from scenepalette.evaluation.miou import mean_iou
-from scenepalette.generators.palettes import palette_divergence
+from scenepalette.generators.palettes import palette_divergence, reached_shares
 
 BOTH = frozenset({"report", "comparison"})
+REPORT = frozenset({"report"})
 COMPARISON = frozenset({"comparison"})
 REPORT = frozenset({"report"})
 TERMINAL = frozenset({"terminal"})
@@ -117,6 +118,17 @@ METRICS: Registry[Metric] = Registry(
             shown=COMPARISON | TERMINAL,
             of="layouts",
             title="Palette KL",
+        ),
+        "palette_shortfall": Metric(
+            "least share",
+            "what the class that lacks most gets of the share that was asked for",
+            ("requested_palettes", "achieved_palettes"),
+            lambda requested, achieved: np.nanmin(reached_shares(requested, achieved)),
+            better="higher",
+            unit="%",
+            shown=REPORT,
+            of="layouts",
+            title="Least achieved share",
         ),
         "fsd": Metric(
             "FSD",

@@ -17,10 +17,12 @@ from torch import Tensor, nn
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.randomness import numpy_generator, torch_generator
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
+from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.networks import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
 
@@ -70,7 +72,13 @@ class Painter:
 
 @torch.inference_mode()
 def palette_interpolation(
-    layout_generator: LayoutNetwork, painter: Painter, first: np.ndarray, second: np.ndarray, frames: int, seed: int
+    layout_generator: LayoutNetwork,
+    painter: Painter,
+    first: np.ndarray,
+    second: np.ndarray,
+    frames: int,
+    seed: int,
+    hardening: Hardening = "argmax",
 ) -> list[Scene]:
     """Draw the scenes between two palettes with everything else kept (Semantic Palette, Figure 5a).
 
@@ -81,13 +89,14 @@ def palette_interpolation(
         second: Palette [K] of the last frame.
         frames: Number of frames, at least 2.
         seed: Chooses the noise of layout and image.
+        hardening: How class ids follow from soft layouts.
     """
     palettes = interpolate_palettes(first, second, frames)
     device = painter.fabric.device
     vector = torch.randn(1, layout_generator.noise_features, generator=torch_generator(seed, "edit", "layout"))
     with painter.fabric.autocast():
         soft = layout_generator(vector.expand(frames, -1).to(device), torch.from_numpy(palettes).float().to(device))
-    label = soft_to_label(soft.layout).cpu()
+    label = harden(soft, hardening, torch.from_numpy(palettes)).cpu()
     noise = torch.cat([painter.noise(label[i : i + 1], seed, "edit", "image") for i in range(frames)])
     return _scenes(label, painter.paint(label, noise), palettes)
 
@@ -211,6 +220,7 @@ def partial_edit(
     variants: int,
     seed: int,
     noise: Tensor | None = None,
+    hardening: Hardening = "argmax",
 ) -> list[Scene]:
     """Make a part of a real layout again, with a changed palette (Semantic Palette, section 4.2 and Figure 1).
 
@@ -223,6 +233,8 @@ def partial_edit(
         variants: Number of different edits.
         seed: Chooses the edits and, unless `noise` is given, the image's noise.
         noise: The noise of the image, for example style codes of the real image, or None to draw it.
+        hardening: How class ids follow from soft layouts; "exact" keeps to the palette inside the box and
+            changes nothing outside.
 
     Returns:
         The layout as it was, then the variants; `palette_target` is that of the whole frame.
@@ -241,8 +253,9 @@ def partial_edit(
     randoms = [numpy_generator(seed, "edit", "partial", variant) for variant in range(variants)]
     vectors = np.stack([random.standard_normal(layout_generator.noise_features, np.float32) for random in randoms])
     with painter.fabric.autocast():
-        soft = layout_generator(torch.from_numpy(vectors).to(device), budget.to(device), cropped.to(device)).layout
-    edited = torch.cat([layout, soft_to_label(soft).cpu()])
+        soft = layout_generator(torch.from_numpy(vectors).to(device), budget.to(device), cropped.to(device))
+    shares = torch.from_numpy(wanted)[None].expand(variants, -1)
+    edited = torch.cat([layout, harden(soft, hardening, shares, repeated.masked_fill(crops, IGNORE_ID)).cpu()])
     drawn = painter.noise(layout, seed, "edit", "image") if noise is None else noise
     images = painter.paint(edited, drawn.expand(len(edited), *drawn.shape[1:]))
     rest = one_hot(layout, count)[0].double() * ~crop[0]

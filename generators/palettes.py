@@ -277,6 +277,20 @@ def fit_palette_sampler(
     )
 
 
+def reached_shares(target: np.ndarray, achieved: np.ndarray) -> np.ndarray:
+    """Return how much of its asked share each class gets, over all layouts: [K], nan for a class never asked for.
+
+    The mean of the achieved shares is divided by that of the asked ones, so that layouts that ask for a trace of a
+    class weigh as little as they should.
+
+    Args:
+        target: [M, K], rows summing to 1.
+        achieved: [M, K], the shares in the hard layouts.
+    """
+    asked, got = np.mean(target, axis=0, dtype=np.float64), np.mean(achieved, axis=0, dtype=np.float64)
+    return np.divide(got, asked, out=np.full(len(asked), np.nan), where=asked > 0)
+
+
 def palette_divergence(target: np.ndarray, achieved: np.ndarray, smoothing: float = 1e-5) -> np.ndarray:
     """Return KL(target, achieved) in nats, the papers' measure of how well a layout keeps to its palette.
 

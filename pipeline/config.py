@@ -31,6 +31,7 @@ from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
+from scenepalette.generators.layouts.hardening import Hardening
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
@@ -339,6 +340,12 @@ class _Production(Section):
     )
     insert_objects: int = Field(
         default=3, ge=1, le=MOST_OBJECTS, description="Most objects that are added to one image."
+    )
+
+    hardening: Hardening = Field(
+        default="exact",
+        description="How class ids follow from generated soft layouts: by the largest share at each pixel, or so that "
+        "every class has exactly the share that was asked for.",
     )
 
 

@@ -18,7 +18,9 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
 from scenepalette.generators.layouts.networks import LayoutBatch, addition_budget, crop_layout, partial_budget
+from scenepalette.generators.layouts.saa import class_weights
 from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.warping import warp_labels
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence
 
 SHEET_COUNT = 16
@@ -34,6 +36,7 @@ class LayoutInputs:
         condition: What the generator takes after the noise: the palette, or budget and layout to edit.
         generators: One CPU generator per sample for drawn classes; None where the system draws none.
         layout: One-hot BKHW at full size, the layouts that are edited; None for full generators.
+        class_weights: [K], with the background [K + 1], how much each class counts in L_COND; None for all alike.
     """
 
     noise: Tensor
@@ -41,6 +44,7 @@ class LayoutInputs:
     condition: tuple[Tensor, ...]
     generators: list[torch.Generator] | None
     layout: Tensor | None = None
+    class_weights: Tensor | None = None
 
     def run(self, network: nn.Module, level: int, fade: float) -> LayoutBatch:
         """Generate from this batch."""
@@ -54,6 +58,7 @@ class LayoutInputs:
             tuple(value[part] for value in self.condition),
             None if self.generators is None else self.generators[part],
             None if self.layout is None else self.layout[part],
+            self.class_weights,
         )
 
 
@@ -115,6 +120,12 @@ class _Draws:
     sampler: PaletteSampler
     palettes: Tensor
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """How much each class counts in L_COND, [K]; None for all alike."""
+        balance = self.settings.balance
+        return class_weights(self.palettes.mean(dim=0), balance).to(self.device) if balance else None
+
     def _noise(self, random: np.random.Generator, count: int) -> Tensor:
         noise = random.standard_normal((count, self.settings.noise_features), np.float32)
         return torch.from_numpy(noise).to(self.device)
@@ -146,7 +157,8 @@ class FullInputs(_Draws):
             palette = self.palettes[epoch_batch(len(self.palettes), count, step, self.seed, stream)]
         palette = palette.to(self.device)
         noise = self._noise(random, count)
-        return LayoutInputs(noise, palette, (palette,), self._generators(step, stream, count))
+        generators = self._generators(step, stream, count)
+        return LayoutInputs(noise, palette, (palette,), generators, class_weights=self.class_weights)
 
     @torch.no_grad()
     def sheet(self, network: nn.Module, level: int) -> tuple[list[np.ndarray], float | None]:
@@ -172,12 +184,22 @@ class PartialInputs(_Draws):
 
     labels: np.ndarray
 
+    @property
+    def class_weights(self) -> Tensor | None:
+        """The same with the background, [K + 1]: what stays as it is counts as in the paper."""
+        weights = super().class_weights
+        return None if weights is None else F.pad(weights, (0, 1), value=1.0)
+
     def draw(self, step: int, stream: str, count: int) -> LayoutInputs:
         """Return a batch as a function of (seed, stream, step)."""
         random = numpy_generator(self.seed, stream, step)
         indices = epoch_batch(len(self.labels), count, step, self.seed, stream)
         label = torch.from_numpy(self.labels[indices].astype(np.int64)).to(self.device)
-        layout, current = one_hot(label, self.table.num_classes), self.palettes[indices]
+        current = self.palettes[indices]
+        if self.settings.warp:
+            label = warp_labels(label, self.settings.warp, torch_generator(self.seed, stream, step, "warp"))
+            current = labels_to_palette(label, self.table.num_classes).cpu()
+        layout = one_hot(label, self.table.num_classes)
         if self.settings.edits == "add":
             # The layout is not cropped, and gets what the target has more of (section 5.4).
             target = self._targets(random, step, stream, count)
@@ -190,7 +212,8 @@ class PartialInputs(_Draws):
             target, source = current, crop_layout(layout, crop)
             budget = partial_budget(crop_palette(label, crop, self.table.num_classes), crop)
         noise, target, budget = self._noise(random, count), target.to(self.device), budget.to(self.device)
-        return LayoutInputs(noise, target, (budget, source), self._generators(step, stream, count), layout)
+        generators = self._generators(step, stream, count)
+        return LayoutInputs(noise, target, (budget, source), generators, layout, self.class_weights)
 
     def _targets(self, random: np.random.Generator, step: int, stream: str, count: int) -> Tensor:
         if self.settings.palettes == "sampled":

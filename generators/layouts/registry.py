@@ -179,7 +179,7 @@ def _conditional_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
     """L_COND at every level or at the active one (Semantic Palette, section 3.2 and Table 4)."""
 
     def compute(batch: LayoutBatch, inputs: LayoutInputs) -> Tensor:
-        return conditional_loss(batch.scales if settings.multi_scale else batch.scales[-1:])
+        return conditional_loss(batch.scales if settings.multi_scale else batch.scales[-1:], inputs.class_weights)
 
     return {"conditional": LayoutLoss(settings.conditional_weight, compute)}
 
@@ -221,7 +221,9 @@ def _partial_problems(settings: LayoutSettings) -> list[str]:
     ]
 
 
-_ASSISTED = frozenset({"conditional_weight", "residual_fusion", "multi_scale", "soft_layouts", "sinkhorn_iterations"})
+_ASSISTED = frozenset(
+    {"conditional_weight", "residual_fusion", "multi_scale", "soft_layouts", "sinkhorn_iterations", "balance"}
+)
 
 BUILT_IN: dict[str, LayoutSystem] = {
     system.name: system

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 LOG_EPSILON = 1e-12
+LARGEST_RATIO = 20.0  # of two classes' weights; a class of one pixel in a million must not be all that counts
 
 
 class ActivatedMask(NamedTuple):
@@ -49,29 +50,60 @@ def _over_pixels(features: Tensor) -> Tensor:
     return features - torch.logsumexp(features, dim=(2, 3), keepdim=True)
 
 
-def entropy_loss(mask: Tensor) -> Tensor:
+def entropy_loss(mask: Tensor, weights: Tensor | None = None) -> Tensor:
     """Return L_ENT of Eq. 3: the mean over samples and pixels of the entropy of the classes, in nats.
 
     Args:
         mask: m, BKHW, summing to 1 over classes.
+        weights: [K], of each class's term; None for 1.
     """
-    return -(mask * (mask + LOG_EPSILON).log()).sum(dim=1).mean()
+    terms = mask * (mask + LOG_EPSILON).log()
+    if weights is not None:
+        terms = weights[:, None, None] * terms
+    return -terms.sum(dim=1).mean()
 
 
-def spread_loss(log_density: Tensor) -> Tensor:
+def spread_loss(log_density: Tensor, pixel_weights: Tensor | None = None) -> Tensor:
     """Return L_SPR of Eq. 4: the mean over samples and pixels of (1 - HW * sum_c omega_c)^2.
 
     Args:
         log_density: ln omega, BKHW.
+        pixel_weights: BHW, of each pixel's term; None for 1.
     """
     pixels = log_density.shape[2] * log_density.shape[3]
-    return (1.0 - pixels * torch.logsumexp(log_density, dim=1).exp()).square().mean()
+    terms = (1.0 - pixels * torch.logsumexp(log_density, dim=1).exp()).square()
+    return (terms if pixel_weights is None else pixel_weights * terms).mean()
 
 
-def conditional_loss(scales: list[ActivatedMask]) -> Tensor:
+def conditional_loss(scales: list[ActivatedMask], weights: Tensor | None = None) -> Tensor:
     """Return L_COND = L_ENT + L_SPR, averaged over the given scales.
 
     The sum over scales is divided by their number, so that the weight against the adversarial loss stays the same
     while the network grows.
+
+    Args:
+        scales: Of each level.
+        weights: [K], how much each class counts; None for all alike. A pixel's spread counts by its classes.
     """
-    return torch.stack([entropy_loss(s.mask) + spread_loss(s.log_density) for s in scales]).mean()
+
+    def loss(scale: ActivatedMask) -> Tensor:
+        pixel_weights = None
+        if weights is not None:
+            pixel_weights = torch.einsum("k,bkhw->bhw", weights, scale.mask.detach())
+        return entropy_loss(scale.mask, weights) + spread_loss(scale.log_density, pixel_weights)
+
+    return torch.stack([loss(scale) for scale in scales]).mean()
+
+
+def class_weights(shares: Tensor, balance: float) -> Tensor:
+    """Return how much each class counts in L_COND, [K]: by its share to the power of -balance.
+
+    Weights of the classes are 1 on average over pixels, and none is more than LARGEST_RATIO times the smallest.
+
+    Args:
+        shares: [K], of all real layouts, summing to 1; classes that never occur count like the rarest ones.
+        balance: 0 for weights of 1, 1 for the inverse share.
+    """
+    most = float(shares.max())
+    weights = (shares.clamp(min=most / LARGEST_RATIO ** (1 / balance)) / most) ** -balance if balance else shares**0
+    return weights / (weights * shares).sum()

@@ -68,3 +68,9 @@ class LayoutSettings:
         Edits, Doc("Partial edits replace a crop, or add to a whole layout what its target has more of.")
     ] = "replace"
     novelty_weight: Annotated[Weight, Doc("Weight of L_NOV, where partial edits add.")] = 1.0
+    balance: Annotated[
+        float, Ge(0), Le(1), Doc("How far rare classes count more in L_COND: 0 not at all, 1 by the inverse share.")
+    ] = 0.0
+    warp: Annotated[
+        float, Ge(0), Le(0.25), Doc("Random warps of real layouts: largest shift of a pixel as a fraction of the side.")
+    ] = 0.0

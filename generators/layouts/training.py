@@ -15,7 +15,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.labels import one_hot
+from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.diversity import LayoutDiversity
 from scenepalette.generators.layouts.inputs import FullInputs, InputSource, PartialInputs, palettes_of
@@ -30,6 +30,7 @@ from scenepalette.generators.layouts.losses import (
 from scenepalette.generators.layouts.networks import LayoutBatch
 from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.warping import warp_labels
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
@@ -124,17 +125,23 @@ class LayoutTrainees:
         """Return real layouts as the discriminator sees them and their palettes."""
         name = f"{self._prefix}{self.system.name}"
         part = self.ranks.part
-        indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)[part]
+        indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)
         flip = torch.rand(moment.batch_size, 1, 1, generator=random)[part] < 0.5
-        label = torch.from_numpy(self.labels[indices].astype(np.int64))
-        layout = one_hot(torch.where(flip, label.flip(2), label).to(self.device), self.num_classes)
+        palettes = self.palettes[indices[part]]
+        label = torch.from_numpy(self.labels[indices[part]].astype(np.int64))
+        label = torch.where(flip, label.flip(2), label).to(self.device)
+        if self.settings.warp:
+            warp = torch_generator(self.seed, f"{name} warp", step)
+            label = warp_labels(label, self.settings.warp, warp, self.ranks.count, part)
+            palettes = labels_to_palette(label, self.num_classes)
+        layout = one_hot(label, self.num_classes)
         size = (self.base[0] << moment.level, self.base[1] << moment.level)
         if self.hard:
             uniform = torch.rand(moment.batch_size, 1, *size, generator=random)[part]
             layout = hard_layout_at_level(layout, size, moment.fade, uniform.to(self.device))
         else:
             layout = layout_at_level(layout, size, moment.fade, self.settings.relative_sigma)
-        return layout, self.palettes[indices].to(self.device)
+        return layout, palettes.to(self.device)
 
     def discriminator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the discriminator's loss: real layouts score high, generated ones low, with slope 1 between them.

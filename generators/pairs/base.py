@@ -15,13 +15,14 @@ from torch import Tensor
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
-from scenepalette.data.labels import one_hot, soft_to_label
+from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.schema import Row, palette_of_label, row_id
 from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
+from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.networks import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
@@ -139,6 +140,7 @@ class PairMaker:
         feather: Pixels over which painted parts fade into real images; None for a sixteenth of the shorter side.
         insert_classes: Names of the classes whose objects are inserted; all rare ones if none is named.
         insert_objects: Largest number of objects that are put into one image.
+        hardening: How class ids follow from generated soft layouts: "argmax", or "exact" under the palettes asked for.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
         collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
@@ -162,6 +164,7 @@ class PairMaker:
     feather: int | None = None
     insert_classes: tuple[str, ...] = ()
     insert_objects: int = 3
+    hardening: Hardening = "argmax"
     unlabelled: UnlabelledImages | None = None
     labeller: Labeller | None = None
     collection: str = "00000000"
@@ -243,20 +246,30 @@ class PairMaker:
         """Return a palette for each row, [B, K]."""
         return np.concatenate([self.sampler.sample(r, 1, self.controls) for r in randoms])
 
-    def generate_layouts(self, indices: list[int], randoms: list[np.random.Generator], *condition: Tensor) -> Tensor:
+    def generate_layouts(
+        self,
+        indices: list[int],
+        randoms: list[np.random.Generator],
+        *condition: Tensor,
+        palettes: Tensor,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """Return label maps from the layout generator, each from its own sources of noise and drawn classes.
 
         Args:
             indices: B indices of rows.
             randoms: A source of randomness for each of them.
             condition: What the generator takes beside its noise, on the device.
+            palettes: BK, the shares that exact hardening keeps to.
+            kept: BHW class ids that it leaves as they are, IGNORE_ID where it chooses; None to choose everywhere.
         """
         assert self.layout_generator is not None
         features = self.layout_generator.noise_features
         vectors = np.stack([random.standard_normal(features, np.float32) for random in randoms])
         noise = torch.from_numpy(vectors).to(self.fabric.device)
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
-        return soft_to_label(self.layout_generator(noise, *condition, generators=generators).layout).cpu()
+        batch = self.layout_generator(noise, *condition, generators=generators)
+        return harden(batch, self.hardening, palettes, kept).cpu()
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         layout = layout.to(self.fabric.device)

@@ -45,5 +45,5 @@ class Full(PairKind):
         """Draw layouts for sampled palettes."""
         palettes = maker.sample_palettes(randoms)
         target = torch.from_numpy(palettes).float().to(maker.fabric.device)
-        layout = maker.generate_layouts(indices, randoms, target)
+        layout = maker.generate_layouts(indices, randoms, target, palettes=torch.from_numpy(palettes))
         return Layouts(layout, layout, palettes, [None] * len(indices), [None] * len(indices))

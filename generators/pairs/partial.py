@@ -50,13 +50,16 @@ class Partial(PairKind):
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":
             targets, boxes = maker.sample_palettes(randoms), real.boxes
-            budget = addition_budget(torch.from_numpy(targets).float(), labels_to_palette(real.painted, count))
-            edited = maker.generate_layouts(indices, randoms, budget.to(device), layout)
+            shares = torch.from_numpy(targets)
+            budget = addition_budget(shares.float(), labels_to_palette(real.painted, count))
+            edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares)
             return Layouts(_as_known(real, edited), edited, targets, real.sources, boxes)
         edited_boxes = [sample_crop(random, maker.train.size, maker.crop_mode) for random in randoms]
         crop = boxes_to_crop(edited_boxes, maker.train.size)
-        budget = partial_budget(crop_palette(real.painted, crop, count), crop)
-        edited = maker.generate_layouts(indices, randoms, budget.to(device), crop_layout(layout, crop.to(device)))
+        shares, kept = crop_palette(real.painted, crop, count), real.painted.masked_fill(crop, IGNORE_ID)
+        budget = partial_budget(shares, crop)
+        layout = crop_layout(layout, crop.to(device))
+        edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares, kept=kept)
         composites = None
         if maker.composite == "box":
             edited = torch.where(crop, edited, real.painted)

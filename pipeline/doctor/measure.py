@@ -41,7 +41,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import FILLED
-from scenepalette.pipeline.stages.generate import ShardPlan, make_shard, pair_models
+from scenepalette.pipeline.stages.generate import ShardPlan, hardening_of, make_shard, pair_models
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
@@ -245,6 +245,7 @@ def _generate_seconds(
         crop_mode=config.layouts.partial.crop_mode,
         edits=config.layouts.partial.edits,
         **config.generate.for_composites(),
+        hardening=hardening_of(config, models, "shards"),
     )
     generation = config.generate.of_kind(models.kind)
     count = generation.batch_size

@@ -77,7 +77,8 @@ class Editor:
         ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
         generator.to(self.run.fabric.device)
-        return palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed)
+        hardening = self.run.config.generate.hardening
+        return palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed, hardening)
 
     def noise(
         self,
@@ -147,7 +148,8 @@ class Editor:
         painter = self.painter()
         noise = self._style(painter, sample)
         generator.to(self.run.fabric.device)
-        scenes = partial_edit(generator, painter, label, box, factors, variants, seed, noise)
+        hardening = self.run.config.generate.hardening
+        scenes = partial_edit(generator, painter, label, box, factors, variants, seed, noise, hardening)
         real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
         return [real, *scenes]
 

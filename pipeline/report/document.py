@@ -19,6 +19,7 @@ from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
+from scenepalette.pipeline.report.shortfall import reached_by_class
 from scenepalette.pipeline.report.splits import compare_on_validation, extra_tests, reported_split
 from scenepalette.pipeline.report.statistics import (
     ArmStatistics,
@@ -138,6 +139,7 @@ def build_document(
                 for kind, values in inputs.palette_kl.items()
             },
             "rows": {kind: len(values) for kind, values in inputs.palette_kl.items()},
+            "reached": {kind: reached_by_class(values, table) for kind, values in inputs.palette_reached.items()},
         },
         **{part: _measured(inputs.metrics, part, table) for part in PARTS},
         "metrics": rows_of_report(),

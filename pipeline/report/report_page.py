@@ -22,6 +22,7 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.results import REAL_ARM
+from scenepalette.pipeline.report.shortfall import shortfall_sentences
 from scenepalette.pipeline.report.wording import interval, number, percent, points
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
@@ -84,6 +85,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         ),
         _pairs(document),
         Table(("Metric", "Value", "Better", "What it says"), wording.measures(document), long=1),
+        *([Bullets(sentences)] if (sentences := shortfall_sentences(document)) else []),
         # Reports of earlier versions name none.
         *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
         *_figures(document, "generators"),

@@ -166,6 +166,7 @@ class ReportInputs:
         palette_components: Components of the fitted palette mixture.
         aic: Akaike criterion of mixtures of 1, 2, ... components; empty for a sampler that has none.
         palette_kl: Kind -> KL(requested, achieved palette) in nats of each row.
+        palette_reached: Kind whose layouts are made for palettes -> achieved against asked share of each class [K].
         metrics: Result of `evaluation.generated.measure`.
         samples: Kind -> generated pairs to show.
         real_samples: Real pairs to show.
@@ -208,6 +209,7 @@ class ReportInputs:
     class_shares: Mapping[str, np.ndarray]
     training_curves: Mapping[str, Path]
     durations: Mapping[str, float]
+    palette_reached: Mapping[str, np.ndarray] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000

@@ -27,6 +27,8 @@ from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
+from scenepalette.generators.layouts.hardening import Hardening
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.pairs.base import PairKind, PairMaker
 from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.generators.pairs.registry import PAIR_KINDS
@@ -114,6 +116,16 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
     )
 
 
+def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:
+    """Return how layouts of these models become class ids.
+
+    There is nothing to keep to where no layout is made or no palette asked for. A comparison measures how well systems
+    keep to palettes by themselves, as their papers do.
+    """
+    asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
+    return config.generate.hardening if asked and stage == "shards" else "argmax"
+
+
 @dataclass(frozen=True, kw_only=True)
 class PairsUnit(Unit):
     """Shards of generated pairs; more can be added to them.
@@ -121,12 +133,14 @@ class PairsUnit(Unit):
     Attributes:
         models: What makes them.
         noise_scheme: How the images' noise is drawn; None for the image system's usual way.
+        hardening: How class ids follow from generated soft layouts.
     """
 
     shared: ClassVar[bool] = True
 
     models: PairModels
     noise_scheme: NoiseScheme | None
+    hardening: Hardening
 
     @classmethod
     def of(
@@ -141,8 +155,11 @@ class PairsUnit(Unit):
     ) -> PairsUnit:
         """Return the unit of a name within a stage."""
         generation = config.generate.of_kind(models.kind)
-        settings = {**generation.model_dump(mode="json", exclude={"kinds", "pairs", *_OF_COMPOSITES})}
+        settings = generation.model_dump(mode="json", exclude={"kinds", "pairs", "hardening", *_OF_COMPOSITES})
         settings |= {"seed": config.seed}
+        hardening = hardening_of(config, models, stage)
+        if hardening != "argmax":  # which was there first and is not named
+            settings["hardening"] = hardening
         if generation.keep_real_pixels(models.kind):
             feather = generation.feather or usual_feather(config.data.size)
             own = generation.model_dump(mode="json", include=set(models.kind.settings))
@@ -152,7 +169,17 @@ class PairsUnit(Unit):
             # What is added has no crop; the usual replacement was there first and is not named.
             settings |= {"crop_mode": editing.crop_mode, **({"edits": "add"} if editing.edits == "add" else {})}
         inputs = ("data", *(["unlabelled"] if models.kind.predicts else []), "palettes", *models.inputs)
-        return cls(stage, part, VERSION, settings, inputs, rows=rows, models=models, noise_scheme=noise_scheme)
+        return cls(
+            stage,
+            part,
+            VERSION,
+            settings,
+            inputs,
+            rows=rows,
+            models=models,
+            noise_scheme=noise_scheme,
+            hardening=hardening,
+        )
 
     @classmethod
     def of_kinds(cls, config: RunConfig) -> list[PairsUnit]:
@@ -228,6 +255,7 @@ class PairsUnit(Unit):
             crop_mode=config.layouts.partial.crop_mode,
             edits=config.layouts.partial.edits,
             **config.generate.for_composites(),
+            hardening=self.hardening,
             unlabelled=self._unlabelled(run),
             labeller=models.image.labeller(run) if models.kind.predicts else None,
             collection=fingerprint_of(self, run.units)[:8],

@@ -31,7 +31,7 @@ from scenepalette.evaluation.miou import confusion_per_image, intersection_over_
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
-from scenepalette.generators.palettes import palette_divergence
+from scenepalette.generators.palettes import palette_divergence, reached_shares
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
@@ -240,6 +240,9 @@ def measure_run(run: Workspace) -> ReportInputs:
         palette_components=sampler.num_components,
         aic=sampler.aic,
         palette_kl={kind: palette_divergence(target, achieved) for kind, (target, achieved) in palettes.items()},
+        palette_reached={
+            kind: reached_shares(*palettes[kind]) for kind in palettes if PAIR_KINDS[kind].layout_section is not None
+        },
         metrics=measure("report", evidence),
         samples={
             kind: _samples(run_dir / "shards" / kind, len(pairs), train, unlabelled) for kind, pairs in shards.items()

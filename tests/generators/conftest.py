@@ -47,6 +47,8 @@ LAYOUT_CASES: list[tuple[str, str, dict[str, Any]]] = [
         {"residual_fusion": False, "multi_scale": False, "soft_layouts": False, "palettes": "real"},
     ),
     ("semantic-palette-sinkhorn", "semantic-palette", {"sinkhorn_iterations": 3}),
+    ("semantic-palette-balanced", "semantic-palette", {"balance": 0.5, "warp": 0.2}),
+    ("semantic-palette-partial-balanced", "semantic-palette-partial", {"balance": 1.0, "warp": 0.2}),
     ("semantic-palette-partial-drawn", "semantic-palette-partial", {"soft_layouts": False, "crop_mode": "rectangle"}),
     ("semantic-palette-partial-add", "semantic-palette-partial", {"edits": "add", "novelty_weight": 2.0}),
     ("semantic-palette-partial-add-real", "semantic-palette-partial", {"edits": "add", "palettes": "real"}),

@@ -22,6 +22,7 @@ from scenepalette.generators.palettes import (
     palette_divergence,
     project_by_clipping,
     project_exactly,
+    reached_shares,
 )
 
 NAMES = ("road", "car", "sky", "tree")
@@ -339,3 +340,9 @@ def test_divergence_limits() -> None:
     same, missing = palette_divergence(target, achieved)
     assert same == pytest.approx(0.0, abs=5e-5)
     assert missing == pytest.approx(math.log((1 + 3e-5) / 1e-5), rel=1e-9)
+
+
+def test_reached_shares_by_hand() -> None:
+    target = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0]])
+    achieved = np.array([[0.7, 0.3, 0.0], [0.98, 0.0, 0.02]])
+    np.testing.assert_allclose(reached_shares(target, achieved), [1.68 / 1.4, 0.3 / 0.6, np.nan])

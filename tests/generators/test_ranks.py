@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -59,7 +59,7 @@ OASIS = OasisSettings(
     width=4, noise_channels=5, hidden_channels=6, discriminator_width=4, augment=True, noise_scheme="mix", **IMAGE
 )
 CASES: dict[str, LayoutSettings | ImageSettings | FineTuneSettings] = {
-    "semantic-palette": LAYOUT,
+    "semantic-palette": replace(LAYOUT, balance=0.5, warp=0.2),
     "semantic-palette-partial": LAYOUT,
     "sb-gan": LAYOUT,
     "oasis": OASIS,

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from scenepalette.generators.layouts.saa import (
+    LARGEST_RATIO,
     ActivatedMask,
+    class_weights,
     conditional_loss,
     entropy_loss,
     semantically_assisted_activation,
@@ -209,3 +211,38 @@ def test_conditional_loss_is_the_mean_over_scales() -> None:
 def test_entropy_of_a_uniform_mask_is_the_logarithm_of_the_classes() -> None:
     mask = ActivatedMask(torch.full((2, 8, 3, 3), 1 / 8), torch.zeros(1)).mask
     assert entropy_loss(mask).item() == pytest.approx(math.log(8), rel=1e-6)
+
+
+def test_weights_of_classes_by_hand() -> None:
+    shares = torch.tensor([0.64, 0.32, 0.04])
+    # By the root: 1 : sqrt 2 : 4, and 0.64 + 0.32 sqrt 2 + 0.16 on average over pixels.
+    expected = torch.tensor([1.0, math.sqrt(2), 4.0]) / (0.8 + 0.32 * math.sqrt(2))
+    torch.testing.assert_close(class_weights(shares, 0.5), expected)
+    assert class_weights(shares, 0.0).tolist() == [1.0, 1.0, 1.0]
+    torch.testing.assert_close(class_weights(shares, 1.0), 1 / shares / 3)
+
+
+@pytest.mark.parametrize("balance", [0.1, 0.5, 1.0])
+def test_a_class_that_hardly_occurs_counts_a_bounded_time_more(balance: float) -> None:
+    weights = class_weights(torch.tensor([1.0 - 1e-30, 1e-30, 0.0]), balance)
+    assert weights[1] == weights[2]
+    assert float(weights[1] / weights[0]) == pytest.approx(LARGEST_RATIO, rel=1e-4)
+
+
+def test_weighted_losses_equal_plain_loops_and_weights_of_one_change_nothing() -> None:
+    features, palette = random_case(8)
+    masks, densities = by_loops(features, palette)
+    result = semantically_assisted_activation(features, palette)
+    weights = [0.5, 2.0, 1.0, 3.0]
+    entropies, spreads = [], []
+    for mask, density in zip(masks, densities, strict=True):
+        pixels = range(len(mask[0]))
+        entropies += [-sum(w * c[p] * math.log(c[p]) for w, c in zip(weights, mask, strict=True)) for p in pixels]
+        spreads += [
+            sum(w * c[p] for w, c in zip(weights, mask, strict=True))
+            * (1 - len(pixels) * sum(c[p] for c in density)) ** 2
+            for p in pixels
+        ]
+    expected = sum(entropies) / len(entropies) + sum(spreads) / len(spreads)
+    assert conditional_loss([result], torch.tensor(weights)).item() == pytest.approx(expected, rel=1e-5)
+    torch.testing.assert_close(conditional_loss([result], torch.ones(4)), conditional_loss([result]))

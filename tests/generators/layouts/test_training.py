@@ -250,9 +250,9 @@ def test_a_loss_that_is_not_finite_stops_the_training_before_a_step(
     real_loss = layout_systems.conditional_loss
     calls: list[int] = []
 
-    def broken(scales: Any) -> torch.Tensor:
+    def broken(scales: Any, weights: Any) -> torch.Tensor:
         calls.append(1)
-        return real_loss(scales) * (float("nan") if len(calls) == 5 else 1.0)
+        return real_loss(scales, weights) * (float("nan") if len(calls) == 5 else 1.0)
 
     monkeypatch.setattr(layout_systems, "conditional_loss", broken)
     with pytest.raises(TrainingError, match="loss generator became nan at step 4"):
@@ -265,9 +265,9 @@ def test_a_gradient_that_is_not_finite_stops_the_training_before_a_step(
 ) -> None:
     real_loss, calls = layout_systems.conditional_loss, []
 
-    def broken(scales: Any) -> torch.Tensor:
+    def broken(scales: Any, weights: Any) -> torch.Tensor:
         calls.append(1)
-        loss = real_loss(scales)
+        loss = real_loss(scales, weights)
         return loss + (0 * loss).sqrt() if len(calls) == 5 else loss  # the root of 0 has no slope
 
     monkeypatch.setattr(layout_systems, "conditional_loss", broken)

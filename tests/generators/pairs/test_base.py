@@ -70,6 +70,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("semantic-palette", {"soft_layouts": False}),
     ("semantic-palette-partial", {"edits": "add"}),
 ]
+PALETTE_CASES = [(name, changes) for name, changes in CASES if LAYOUT_SYSTEMS[name].conditional]
 
 
 @pytest.mark.parametrize(("system", "changes"), CASES)
@@ -84,6 +85,37 @@ def test_layouts_of_every_system_are_functions_of_seed_and_index(
     assert all(equal(row, rows[row.index]) for row in again)
     assert len({row.label.tobytes() for row in rows}) == 6
     assert all(row.label.shape == SIZE for row in rows)
+
+
+@pytest.mark.parametrize(("system", "changes"), PALETTE_CASES)
+def test_exactly_hardened_rows_have_the_shares_asked_for_whatever_their_batch(
+    system: str, changes: dict[str, Any], make_maker: Callable[..., PairMaker]
+) -> None:
+    options = {"edits": changes["edits"]} if "edits" in changes else {}
+    maker = make_maker(system, changes, hardening="exact", **options)
+    rows = list(maker.rows(0, 6, batch_size=6))
+    again = [*maker.rows(3, 3, batch_size=2), *maker.rows(0, 3, batch_size=1)]
+    assert all(equal(row, rows[row.index]) for row in again)
+    largest = list(make_maker(system, changes, **options).rows(0, 6, batch_size=6))
+    assert not any(np.array_equal(a.label, b.label) for a, b in zip(rows, largest, strict=True))
+    for row in rows:
+        if row.edit_box is None:
+            inside, target = row.label, row.palette_target
+        else:
+            # Of the source, with its ignored pixels filled, what lay in the box.
+            top, left, height, width = row.edit_box
+            box = np.s_[top : top + height, left : left + width]
+            source = maker.filled_labels[maker.train.ids.index(str(row.source_id))][box]
+            inside, target = row.label[box], np.bincount(source.ravel(), minlength=3) / source.size
+            outside = np.ones(SIZE, dtype=bool)
+            outside[box] = False
+            real = maker.train.labels[maker.train.ids.index(str(row.source_id))]
+            np.testing.assert_array_equal(row.label[outside], real[outside])
+        inside = inside[inside != 255]
+        ignored = 1 - inside.size / (row.label.size if row.edit_box is None else source.size)
+        reached = np.bincount(inside, minlength=3) / max(1, inside.size)
+        # A pixel at most by rounding, and what is ignored in both.
+        np.testing.assert_allclose(reached, target, atol=1 / inside.size + ignored)
 
 
 def test_taking_rows_leaves_gradients_switched_on(make_maker: Callable[..., PairMaker]) -> None:

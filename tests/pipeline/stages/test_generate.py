@@ -24,9 +24,11 @@ from scenepalette.data.shards.schema import Row
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
+from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.stages.generate import finish_shards, make_shard
+from scenepalette.pipeline.stages.compare import row_models
+from scenepalette.pipeline.stages.generate import PairsUnit, finish_shards, make_shard, pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.units.records import begin
@@ -144,3 +146,26 @@ def test_a_kill_after_the_manifest_leaves_it_as_it_is(copy_of_run: Callable[...,
     assert run.state(name).status == "missing"
     run.make([name])
     assert run.is_finished(name) and (folder / MANIFEST).read_bytes() == written
+
+
+def test_layouts_are_hardened_as_configured_where_a_palette_is_asked_for() -> None:
+    def units(*changes: str) -> dict[str, PairsUnit]:
+        return {unit.name: unit for unit in PairsUnit.of_kinds(load_config("demo", changes))}
+
+    exact, largest = units(), units("generate.hardening=argmax")
+    assert {name: unit.hardening for name, unit in exact.items()} == {
+        "shards/full": "exact",
+        "shards/partial": "exact",
+        "shards/semi": "argmax",
+    }
+    # What argmax made before there was a choice is still what it makes.
+    assert all("hardening" not in unit.settings for unit in [*largest.values(), exact["shards/semi"]])
+    assert exact["shards/full"].settings == {**largest["shards/full"].settings, "hardening": "exact"}
+    assert units("layouts.full.system=sb-gan")["shards/full"].hardening == "argmax"
+
+
+def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> None:
+    config = load_config("demo")
+    models = row_models(config, "semantic-palette")
+    assert PairsUnit.of(config, "x/pairs", models, 8, None, stage="comparison").hardening == "argmax"
+    assert PairsUnit.of(config, "full", pair_models(config, "full"), 8, None).hardening == "exact"
