@@ -145,7 +145,7 @@ def train_segmenter(
     if synthetic is not None:
         domains["synthetic"] = synthetic
     _check_arm(settings, domains, supervise_real, table, fabric)
-    supervised = [domain for domain in domains if domain == "synthetic" or supervise_real]
+    supervised: list[Domain] = [domain for domain in domains if domain == "synthetic" or supervise_real]
     adapted = settings.adapted_domain or ("synthetic" if supervise_real else "real")
     reference: Domain = "real" if adapted == "synthetic" else "synthetic"
     identity = _identity(settings, domains, supervise_real, table, seed)
@@ -211,10 +211,10 @@ def train_segmenter(
 
             # Segmenter: predict the labels of every supervised domain ...
             joined = torch.cat(list(images.values())).contiguous(memory_format=torch.channels_last)
-            numbers = {domain: len(image) for domain, image in images.items()}
+            numbers: dict[Domain, int] = {domain: len(image) for domain, image in images.items()}
             outputs = segmenter.forward(joined).float().split(list(numbers.values()))  # n K H W per domain
             logits: dict[Domain, Tensor] = dict(zip(images, outputs, strict=True))
-            learned = {
+            learned: dict[Domain, Tensor] = {
                 domain: supervised_loss(logits[domain], labels[domain], weights)
                 for domain in images
                 if domain in supervised

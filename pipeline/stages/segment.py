@@ -107,11 +107,13 @@ class SegmenterUnit(Unit):
             for arm in dict.fromkeys(unit.arm for unit in units)
             for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
         ]
+        undivided: dict[str, dict[str, None]] = {}
         for unit in units:
-            arm = ARMS[unit.arm]
-            if arm.real != "none" and arm.synthetic is not None:
+            if ARMS[unit.arm].real != "none" and ARMS[unit.arm].synthetic is not None:
                 settings = replace(arm_settings(config.segmenters, unit.arm), steps=unit.steps)
-                problems += [f"{text} (arm {unit.arm})" for text in division_problems(settings)]
+                for text in division_problems(settings):
+                    undivided.setdefault(text, {})[unit.arm] = None
+        problems += [f"{text} (arms: {', '.join(arms)})" for text, arms in undivided.items()]
         settings = settings_from(config.segmenters, SegmenterSettings)
         if fetch and (settings.encoder_weights is not None or is_fetched(settings.encoder)):
             try:

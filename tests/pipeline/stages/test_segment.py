@@ -106,7 +106,7 @@ def test_batches_and_classes_that_cannot_be_used_are_said_beforehand(
     config = make_config(tiny_values)
     units = SegmenterUnit.of_arms(config, Sources())
     (problem,) = SegmenterUnit.problems(units, config, fetch=False)
-    assert "use mixed, or leave out the arms with an adaptation (arm real+syn-advent)" in problem
+    assert "use mixed, or leave out the arms with an adaptation (arms: real+syn-advent)" in problem
     data = read_data(finished_run / "data")
     car = data.train.table.names.index("car")
     without = data.train.labels.copy()
