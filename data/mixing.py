@@ -8,26 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
-
-
-def rare_classes(shares: np.ndarray, class_ids: Sequence[int]) -> list[int]:
-    """Return the classes that are rare: those below half of the median share, or else the one of the least share.
-
-    Args:
-        shares: K shares of the labelled pixels of a data set.
-        class_ids: Classes that are looked at; those without a pixel are left out.
-
-    Returns:
-        Class ids in rising order; none if no class has a pixel.
-    """
-    found = [index for index in class_ids if shares[index] > 0]
-    limit = 0.5 * np.median(shares[found]) if found else 0.0
-    return sorted(index for index in found if shares[index] < limit) or sorted(found, key=shares.__getitem__)[:1]
 
 
 def copy_paste(

@@ -287,8 +287,8 @@ def reached_shares(target: np.ndarray, achieved: np.ndarray) -> np.ndarray:
         target: [M, K], rows summing to 1.
         achieved: [M, K], the shares in the hard layouts.
     """
-    asked, got = np.mean(target, axis=0, dtype=np.float64), np.mean(achieved, axis=0, dtype=np.float64)
-    return np.divide(got, asked, out=np.full(len(asked), np.nan), where=asked > 0)
+    asked, got = (np.asarray(shares, dtype=np.float64).mean(axis=0) for shares in (target, achieved))
+    return np.divide(got, asked, out=np.full(target.shape[1], np.nan), where=asked > 0)
 
 
 def palette_divergence(target: np.ndarray, achieved: np.ndarray, smoothing: float = 1e-5) -> np.ndarray:

@@ -42,7 +42,8 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_indices, seed_step, torch_generator
 from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.mixing import class_mix, copy_paste, rare_classes
+from scenepalette.data.mixing import class_mix, copy_paste
+from scenepalette.data.rare_classes import rare_classes
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
@@ -291,10 +292,11 @@ def _class_weights(settings: SegmenterSettings, counts: ClassCounts | None, fabr
 
 
 def _rare(settings: SegmenterSettings, counts: ClassCounts | None, table: ClassTable) -> list[int]:
-    """Return the classes that copy-paste pastes."""
+    """Return the classes that copy-paste pastes: those named, or the rare ones, or the rarest."""
     if counts is None or settings.rare_classes:
         return [table.names.index(name) for name in settings.rare_classes]
-    return rare_classes(counts.shares, table.eval_ids)
+    found = [index for index in table.eval_ids if counts.shares[index] > 0]
+    return [*rare_classes(counts.shares, table.eval_ids)] or sorted(found, key=counts.shares.__getitem__)[:1]
 
 
 def _mixing(

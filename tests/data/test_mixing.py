@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.mixing import class_mix, copy_paste, rare_classes
+from scenepalette.data.mixing import class_mix, copy_paste
 
 FIRST = [[0, 0, 0, 0], [0, 0, 2, 0], [1, 1, 2, 1], [1, 1, 1, 255]]
 SECOND = [[0, 0, 3, 3], [0, 0, 0, 3], [1, 0, 0, 0], [255, 1, 1, 1]]
@@ -89,13 +88,3 @@ def test_mixing_is_a_function_of_the_generator_alone() -> None:
     torch.manual_seed(2)
     second = class_mix(image, label, 0.5, torch_generator("same", 3))
     assert torch.equal(first[0], second[0]) and torch.equal(first[1], second[1])
-
-
-def test_rare_classes_are_below_half_of_the_median_share() -> None:
-    # Of those that occur among the first six, the median share is 0.1.
-    assert rare_classes(np.array([0.5, 0.2, 0.1, 0.04, 0.06, 0.0, 0.1]), range(6)) == [3]
-    # Among all, the median is 0.08.
-    assert rare_classes(np.array([0.4, 0.03, 0.02, 0.1, 0.06, 0.3]), range(6)) == [1, 2]
-    # None is that rare: the rarest one.
-    assert rare_classes(np.array([0.4, 0.35, 0.25]), range(3)) == [2]
-    assert rare_classes(np.zeros(3), range(3)) == []
