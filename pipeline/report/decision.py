@@ -58,7 +58,7 @@ def decide(document: Mapping[str, Any]) -> Decision:
             "an unfinished training seems to help; train all arms longer first.",
             steps=2 * real["steps"],
         )
-    unfinished = [entry["text"] for entry in document["convergence"] if not entry["converged"]]
+    unfinished = [entry["text"] for entry in document.get("convergence", []) if not entry["converged"]]
     if longer is None and unfinished:
         return Decision(
             "do not", f"not yet: the real arm has not converged ({unfinished[0]}).", steps=2 * real["steps"]

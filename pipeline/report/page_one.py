@@ -155,7 +155,7 @@ def _choice(primary: Mapping[str, Any]) -> str:
 
 
 def _convergence(document: Mapping[str, Any]) -> str:
-    longer, curves = further_gain(document), document["convergence"]
+    longer, curves = further_gain(document), document.get("convergence", [])
     if longer is None and curves:
         answer = "Yes" if all(entry["converged"] for entry in curves) else "No"
         return f"{answer}, by its own curve: {'; '.join(dict.fromkeys(entry['text'] for entry in curves))}."

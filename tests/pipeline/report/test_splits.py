@@ -50,7 +50,7 @@ def test_the_split_and_its_recordings_stand_in_document_and_page(tested: ReportI
         assert "20 training, 4 validation and 6 test images" in text
         assert "6 images of 2 recordings, 2 blocks of consecutive frames" in text
         assert "no test label shows trams." in text
-        assert "of the test split" in text and "6 test images are resampled" in text
+        assert "of the test split" in text and "6 test images are frames of recordings and count as 2 blocks" in text
 
 
 def test_validation_and_extra_sets_have_numbers_of_their_own(tested: ReportInputs, tmp_path: Path) -> None:
