@@ -1,4 +1,4 @@
-"""Folds of a training split for cross-fitting: contiguous blocks of recordings, so that neighbours in time stay together.
+"""Folds of a training split for cross-fitting: contiguous blocks of recordings, so that neighbours stay together.
 
 Frames that follow each other look alike: a model that learned from one has as good as seen the next.
 """

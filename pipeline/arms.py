@@ -11,6 +11,8 @@ _BUILT_IN: dict[str, Arm] = {
     "real": Arm("real pairs"),
     "real-flip": Arm("real pairs, flips only", augmentation="flip"),
     "real-standard": Arm("real pairs, standard augmentation (flip, scale and crop, colour)", augmentation="standard"),
+    # What the teachers add by themselves: a gain of trusted pairs has to be more than this.
+    "relabelled": Arm("real images with labels of teachers that did not see them", teacher_labels=True),
 }
 # Tables show images on real layouts first: less of them is generated than of the other kinds.
 for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.layout_section is not None):
@@ -20,6 +22,8 @@ DEFAULT_ARMS = tuple(
     for name, arm in _BUILT_IN.items()
     if name != "real-flip"
     and arm.adaptation != "minent"
+    and arm.trust == "none"
+    and not arm.teacher_labels
     and (arm.synthetic is None or PAIR_KINDS[arm.synthetic].by_default)
 )
 
@@ -38,6 +42,10 @@ def _problem(name: str, entry: object) -> str | None:
         return f"its adaptation {entry.adaptation!r} needs real and synthetic pairs"
     if entry.real == "unlabelled" and entry.adaptation == "none":
         return "its real pairs are unlabelled, which only an adaptation has a use for"
+    if entry.trust != "none" and entry.synthetic is None:
+        return f"its trust {entry.trust!r} is in generated pairs; name a kind of pairs as its synthetic"
+    if entry.teacher_labels and entry.real != "labelled":
+        return "its teacher_labels need real pairs with labels"
     return folder_problem(name)
 
 

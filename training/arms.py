@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Adaptation = Literal["none", "advent", "minent"]
+Trust = Literal["none", "mask", "relabel"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,9 @@ class Arm:
         synthetic: Kind of generated pairs that take part, or None. An arm with both draws one batch of each a step.
         adaptation: Domain adaptation between real and synthetic batches.
         augmentation: Its own choice of augmentation, or None for the one that all arms share.
+        trust: Whether pixels of generated pairs are left out where teachers doubt their label, or also relabelled where
+            these are sure of another one.
+        teacher_labels: Whether real images carry the labels of teachers that did not see them, in place of their own.
     """
 
     description: str
@@ -25,3 +29,5 @@ class Arm:
     synthetic: str | None = None
     adaptation: Adaptation = "none"
     augmentation: Literal["flip", "standard"] | None = None
+    trust: Trust = "none"
+    teacher_labels: bool = False

@@ -18,16 +18,21 @@ from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
+from scenepalette.pipeline.trusted import STAGE as QUALITY
+from scenepalette.pipeline.trusted import TEACHERS_UNIT, labels_of_teachers, trusted_pairs
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
 from scenepalette.segmenters.model import DEFAULT_ARCHITECTURE, is_fetched, weights_file
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import size_problems, train_segmenter
+from scenepalette.training.arms import Arm
 from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import fields_of
 
 VERSION = 1
 CONFUSION = "validation-confusion.npy"
@@ -65,14 +70,16 @@ class SegmenterUnit(Unit):
         stage: str = "segmenters",
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps` are those of the configuration by default."""
-        settings = config.segmenters.model_dump(mode="json", exclude={"arms", "seeds", "checkpoint_every"})
+        # Thresholds identify the arms that they have an effect on.
+        excluded = {"arms", "seeds", "checkpoint_every", *_unused_thresholds(ARMS[arm])}
+        settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
         if file := weights_file(config.segmenters.encoder_weights):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = steps or config.segmenters.steps
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
-        inputs = ("data", *([pairs[0]] if pairs else []))
+        inputs = ("data", *([pairs[0]] if pairs else []), *_judged_inputs(ARMS[arm]))
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
@@ -114,23 +121,49 @@ class SegmenterUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it."""
         train, validation, _ = run.data
+        if ARMS[self.arm].teacher_labels:
+            train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
         train_arm(
             folder,
             self.arm,
             run.config.segmenters.model_copy(update={"steps": self.steps}),
             train=train,
             validation=validation,
-            synthetic=FirstPairs(ShardPairs(run.run_dir / self.pairs[0]), self.pairs[1]) if self.pairs else None,
+            synthetic=self._generated(run),
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
             tensorboard=run.config.compute.tensorboard,
         )
 
+    def _generated(self, run: Workspace) -> FirstPairs | None:
+        """Return the generated pairs that the arm takes, if any, with labels as far as it trusts them."""
+        if self.pairs is None:
+            return None
+        name, count = self.pairs
+        arm = ARMS[self.arm]
+        if arm.trust == "none" or arm.synthetic is None:
+            return FirstPairs(ShardPairs(run.run_dir / name), count)
+        settings = settings_from(run.config.segmenters, TrustSettings)
+        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust)
+
 
 def segmenter_name(arm: str, seed: int) -> str:
     """Return the name of the unit of an arm and seed."""
     return f"segmenters/{arm}/seed{seed}"
+
+
+def _unused_thresholds(arm: Arm) -> set[str]:
+    """Return the thresholds of trust that have no effect on an arm."""
+    used = {"none": set[str](), "mask": {"trust_factor", "trust_floor"}, "relabel": set(fields_of(TrustSettings))}
+    return fields_of(TrustSettings).keys() - used[arm.trust]
+
+
+def _judged_inputs(arm: Arm) -> list[str]:
+    """Return the units of what teachers found that an arm reads."""
+    if arm.trust != "none":
+        return [TEACHERS_UNIT, f"{QUALITY}/{arm.synthetic}"]
+    return [TEACHERS_UNIT] if arm.teacher_labels else []
 
 
 def reference_segmenter_of(config: RunConfig) -> str:
