@@ -126,6 +126,7 @@ def quality_row(
     judges: tuple[int, ...],
     nearest_id: str,
     nearest_distance: float,
+    copy: bool,
     palette_kl: float,
 ) -> QualityRow:
     """Return the scores of a row.
@@ -137,10 +138,11 @@ def quality_row(
         judges: The teachers.
         nearest_id: The nearest training image.
         nearest_distance: How far it is.
+        copy: Whether this is less than between training images.
         palette_kl: Divergence of the palettes.
     """
     if judgement is None:
-        return QualityRow(row_id, (), nearest_id, nearest_distance, palette_kl)
+        return QualityRow(row_id, (), nearest_id, nearest_distance, copy, palette_kl)
     label, losses = judgement.label, judgement.losses
     levels, limit = levels_of(losses, label, class_means), level_of_factor(FREEMASK_FACTOR)
     counts = count_levels(levels, label, len(class_means))
@@ -152,6 +154,7 @@ def quality_row(
         judges=judges,
         nearest_id=nearest_id,
         nearest_distance=nearest_distance,
+        copy=copy,
         palette_kl=palette_kl,
         trusted=share,
         trusted_per_class=of_classes,

@@ -41,6 +41,7 @@ SCHEMA = pa.schema(
         ("trusted_loss", pa.float64()),
         ("nearest_id", pa.string()),
         ("nearest_distance", pa.float64()),
+        ("copy", pa.bool_()),
         ("palette_kl", pa.float64()),
         *((name, pa.binary()) for name in MAPS),
         ("level_counts", pa.list_(pa.int32())),
@@ -63,6 +64,7 @@ class QualityRow:
         trusted_loss: The same over the trusted pixels: how hard the row is where it is right; None if there are none.
         nearest_id: The training image whose features are nearest to those of the row's image.
         nearest_distance: The Euclidean distance between both.
+        copy: Whether it is less than the distance of any training image to its own nearest neighbour.
         palette_kl: Divergence of the achieved palette from the one asked for, in nats.
         levels: uint8 [H, W], see `scenepalette.evaluation.trust.levels_of`; None if nobody judged, as those after it.
         predicted: uint8 [H, W], the teachers' classes.
@@ -74,6 +76,7 @@ class QualityRow:
     judges: tuple[int, ...]
     nearest_id: str
     nearest_distance: float
+    copy: bool
     palette_kl: float
     trusted: float | None = None
     trusted_per_class: list[float | None] | None = None

@@ -20,6 +20,7 @@ from PIL import Image
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.manifest import (
+    SELECTION,
     document_problems,
     has_form_of_manifest,
     load_manifest,
@@ -127,7 +128,8 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         except DataError as error:
             ledger.whole = False
             yield Problem(str(error).removeprefix(f"{path} "), name)
-    yield from ledger.problems(folder, facts.rows)
+    # Of a selected set, any index may be missing.
+    yield from ledger.problems(folder, 0 if SELECTION in manifest["extra"] else facts.rows)
 
 
 def find_warnings(folder: Path | str) -> list[str]:

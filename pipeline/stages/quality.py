@@ -137,6 +137,7 @@ class QualityUnit(Unit):
             for of, what in ((pairs, self.kind), (train, "real"))
         ]
         found, distances = nearest(*features)
+        between_real = nearest(features[1], features[1], np.arange(len(train)))[1].min()
         divergences = palette_divergence(*stored_palettes(shards, len(pairs)))
         means = read_teachers(run.run_dir / TEACHERS_UNIT, train.table.names).class_means
 
@@ -152,6 +153,7 @@ class QualityUnit(Unit):
                     judges=judges[row],
                     nearest_id=_as_text(train.ids[found[row]]),
                     nearest_distance=float(distances[row]),
+                    copy=bool(distances[row] < between_real),
                     palette_kl=float(divergences[row]),
                 )
 
