@@ -148,7 +148,7 @@ def quantised_confidence(probabilities: np.ndarray) -> np.ndarray:
 def relabelled(
     labels: np.ndarray, trusted: np.ndarray, predicted: np.ndarray, confidence: np.ndarray, least: float
 ) -> np.ndarray:
-    """Return labels with the teachers' class where they are sure of another one, and the others as far as trusted.
+    """Return labels with the teachers' class where they are sure, be it the same, and the others as far as trusted.
 
     Args:
         labels: uint8 [..., H, W]; pixels without a label stay without one.
@@ -158,8 +158,8 @@ def relabelled(
         least: Probability from which the teachers are sure.
     """
     sure = confidence >= math.ceil(least * CONFIDENCE_STEPS - _ROUNDING)
-    changed = sure & (predicted != labels) & (labels != IGNORE_ID)
-    return np.where(changed, predicted, np.where(trusted, labels, IGNORE_ID)).astype(np.uint8)
+    taken = sure & (labels != IGNORE_ID)
+    return np.where(taken, predicted, np.where(trusted, labels, IGNORE_ID)).astype(np.uint8)
 
 
 def shares_of_classes(counts: np.ndarray, level: int) -> tuple[float, list[float | None]]:

@@ -128,8 +128,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         except DataError as error:
             ledger.whole = False
             yield Problem(str(error).removeprefix(f"{path} "), name)
-    # Of a selected set, any index may be missing.
-    yield from ledger.problems(folder, 0 if SELECTION in manifest["extra"] else facts.rows)
+    yield from ledger.problems(folder, 0 if facts.selected else facts.rows)
 
 
 def find_warnings(folder: Path | str) -> list[str]:
@@ -152,6 +151,7 @@ class _Facts:
     Attributes:
         shards: Name, rows and SHA-256 of each.
         rows: Number of rows in all.
+        selected: Whether they were selected from a larger set, so that any index may be missing.
         num_classes: K.
         features: What the metadata of a shard may say to `datasets`: with class names, or as 0.1.0 wrote it, without.
         kind: The kind of all rows.
@@ -163,6 +163,7 @@ class _Facts:
 
     shards: list[tuple[str, int, str]]
     rows: int
+    selected: bool
     num_classes: int
     features: tuple[bytes, ...]
     kind: str
@@ -180,6 +181,7 @@ class _Facts:
         return cls(
             shards=shards,
             rows=sum(rows for _, rows, _ in shards),
+            selected=SELECTION in manifest["extra"],
             num_classes=table.num_classes,
             features=tuple((schema.metadata or {})[b"huggingface"] for schema in (schema_of(table), SCHEMA)),
             kind=manifest["kind"],
@@ -326,7 +328,7 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
     else:
         if not ledger.add(number, name, index):
             yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
-        if not 0 <= index < facts.rows:
+        if index < 0 or (index >= facts.rows and not facts.selected):
             yield f"the index {index} is not in 0 to {facts.rows - 1}"
         match, ids = facts.numbered.fullmatch(name), facts.ids_of(index)
         if ledger.form is None and name in ids:

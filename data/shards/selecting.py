@@ -62,6 +62,7 @@ def write_selection(
     per_shard = max(shard["rows"] for shard in manifest["shards"])
     count = math.ceil(len(wanted) / per_shard)
     absent = not out.exists()
+    earlier = {"earlier": before} if (before := manifest["extra"].get(SELECTION)) else {}
     try:
         with open_shard(folder / manifest["shards"][0]["name"]) as file:
             schema = file.schema_arrow
@@ -79,7 +80,7 @@ def write_selection(
             source=manifest["source"],
             extra={
                 **manifest["extra"],
-                SELECTION: {**selection, "rows": manifest["rows"], "manifest": manifest.get("sha256")},
+                SELECTION: {**selection, "rows": manifest["rows"], "manifest": manifest.get("sha256"), **earlier},
             },
         )
         write_card(out, written)
