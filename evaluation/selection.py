@@ -1,6 +1,6 @@
 """Choosing rows: hard, trusted and new ones, while every class keeps the share that was asked for.
 
-More rows are made than are needed. FreeMask (Yang et al., 2023, section 3.4) makes more images of hard layouts; here
+More rows are made than are needed. FreeMask (Yang et al., 2023, section 3) makes more images of hard layouts; here
 the rows themselves are ranked, as a small generator paints some of them badly.
 """
 

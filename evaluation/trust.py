@@ -1,6 +1,6 @@
 """Which pixels of a generated pair to learn from: those whose label teachers find about as plausible as real ones.
 
-FreeMask (Yang et al., 2023, section 3.3) leaves out a pixel whose loss exceeds a multiple of the mean loss that its
+FreeMask (Yang et al., 2023, section 3) leaves out a pixel whose loss exceeds a multiple of the mean loss that its
 class has in real images. Here the teachers never saw what they judge, and of each class a least part is kept, so that
 teachers that are weak on a class do not delete it.
 

@@ -20,6 +20,7 @@ from scenepalette.pipeline.report.page import (
     provenance_table,
     show_value,
 )
+from scenepalette.pipeline.report.quality import quality_blocks
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.wording import interval, number, percent, points
 
@@ -61,6 +62,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         # Reports of earlier versions name none.
         *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
         *_figures(document, "generators"),
+        *quality_blocks(document),
         *([Heading("Training"), Bullets(trainings)] if trainings else []),
         Heading("Classes"),
         _classes(document),

@@ -85,6 +85,8 @@ class ReportInputs:
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
         seed: Seed of the resampling.
+        quality: What teachers found, where there are any: "teachers" with the "iou" of each, "kinds" with a summary of
+            the scores of each kind, and "warnings"; JSON values.
     """
 
     dataset: Mapping[str, Any]
@@ -107,3 +109,4 @@ class ReportInputs:
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
+    quality: Mapping[str, Any] = field(default_factory=dict)

@@ -21,7 +21,7 @@ from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.judging import judge_pairs, quality_row
 from scenepalette.evaluation.miou import intersection_over_union, overlaps
 from scenepalette.evaluation.nearest import nearest
-from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, write_quality
+from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, summary_of, write_quality
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig
@@ -197,3 +197,23 @@ def sources_of(folder: Path, known: set[str]) -> list[list[str]]:
 def _as_text(name: str) -> str:
     """Return an id as shards hold it: named after a file, it need not be text."""
     return name.encode(errors="backslashreplace").decode()
+
+
+def found_by_teachers(run: Workspace) -> dict[str, Any]:
+    """Return what a report says of the teachers of a run, as JSON values; empty if it has none."""
+    config = run.config
+    if not needs_teachers(config):
+        return {}
+    names = run.data.train.table.names
+    teachers = read_teachers(run.run_dir / TEACHERS_UNIT, names)
+    kinds = {
+        kind: summary_of(run.run_dir / STAGE / kind / ROWS_FILE, config.generate.pairs, names)
+        for kind in judged_kinds(config)
+    }
+    unjudged = [
+        f"{found['rows'] - found['judged']} of {found['rows']} {kind} pairs have sources in several folds and were not "
+        "judged; trusted arms take them as they are."
+        for kind, found in kinds.items()
+        if found["judged"] < found["rows"]
+    ]
+    return {"teachers": {"iou": teachers.overlaps}, "kinds": kinds, "warnings": [*teachers.warnings, *unjudged]}

@@ -36,6 +36,7 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import LEAST
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     arm_settings,
@@ -223,6 +224,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
+        quality=found_by_teachers(run),
     )
 
 
