@@ -28,6 +28,11 @@ MAPS = ("levels", "predicted", "confidence")
 NO_SCORES = (*MAPS, "level_counts")
 """Columns that readers of labels need, and that nobody selects rows by."""
 _CACHE_BYTES = 256 * 2**20
+_PARQUET_OPTIONS: dict[str, Any] = {
+    "compression": "zstd",
+    "use_dictionary": ["nearest_id"],
+    "write_page_checksum": True,
+}
 
 SCHEMA = pa.schema(
     [
@@ -91,12 +96,7 @@ class QualityRow:
 
 def write_quality(path: Path, rows: Iterable[QualityRow]) -> None:
     """Write the scores of rows to a file that appears under its name only when it is whole; 64 rows are held."""
-    with (
-        open_atomically(path) as file,
-        pq.ParquetWriter(
-            file, SCHEMA, compression="zstd", use_dictionary=["nearest_id"], write_page_checksum=True
-        ) as writer,
-    ):
+    with open_atomically(path) as file, pq.ParquetWriter(file, SCHEMA, **_PARQUET_OPTIONS) as writer:
         group: list[dict[str, Any]] = []
         for row in rows:
             group.append(_encoded(row))

@@ -56,6 +56,7 @@ from scenepalette.training.trainee import Trainee, channels_last, frozen, requir
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
+    from scenepalette.data.folds import ChosenPairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 Batch = tuple[Tensor, Tensor]
@@ -82,8 +83,8 @@ def train_segmenter(
     folder: Path,
     settings: SegmenterSettings,
     *,
-    real: Pairs | ShardPairs | None,
-    synthetic: Pairs | ShardPairs | FirstPairs | None,
+    real: Pairs | ShardPairs | ChosenPairs | None,
+    synthetic: Pairs | ShardPairs | FirstPairs | ChosenPairs | None,
     supervise_real: bool = True,
     table: ClassTable,
     seed: int,
@@ -120,7 +121,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, Pairs | ShardPairs | FirstPairs] = {}
+    domains: dict[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -223,7 +224,10 @@ def train_segmenter(
 
 
 def _batches(
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs], settings: SegmenterSettings, seed: int, first_step: int
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    settings: SegmenterSettings,
+    seed: int,
+    first_step: int,
 ) -> Generator[dict[Domain, Batch], None, None]:
     """Yield one batch per domain for each step, reading the next step's in a thread while one is trained on.
 
@@ -249,7 +253,7 @@ def _batches(
 
 def _identity(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     supervise_real: bool,
     table: ClassTable,
     seed: int,
@@ -286,7 +290,7 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

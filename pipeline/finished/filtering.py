@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
+from scenepalette.data.exports.selecting import check_empty, read_columns, write_selection
 from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
 from scenepalette.data.shards.reading import explained_read
-from scenepalette.data.shards.selecting import check_empty, read_columns, write_selection
 from scenepalette.evaluation.quality import NO_SCORES, ROWS_FILE, SCHEMA
 from scenepalette.evaluation.selection import score_rows, select_rows
 from scenepalette.pipeline.run_directory.manifests import MANIFEST

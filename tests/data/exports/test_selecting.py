@@ -9,13 +9,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.data.exports.selecting import write_selection
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, read_manifest
-from scenepalette.data.shards.selecting import write_selection
+from shard_folders import write_shards  # noqa: F401 (a fixture)
 
 
 def test_selected_rows_are_copies_byte_for_byte_in_a_set_that_can_be_verified(
-    tmp_path: Path, write_shards: Callable
+    tmp_path: Path,
+    write_shards: Callable,  # noqa: F811
 ) -> None:
     rows = write_shards(tmp_path / "all", [5, 5, 3])
     wanted = [rows[index].id for index in (1, 4, 5, 6, 8, 9, 12)]
@@ -32,7 +34,7 @@ def test_selected_rows_are_copies_byte_for_byte_in_a_set_that_can_be_verified(
     assert source["sha256"] in card
 
 
-def test_a_selection_of_a_selection_names_both(tmp_path: Path, write_shards: Callable) -> None:
+def test_a_selection_of_a_selection_names_both(tmp_path: Path, write_shards: Callable) -> None:  # noqa: F811
     rows = write_shards(tmp_path / "all", [6])
     write_selection(tmp_path / "all", tmp_path / "some", [row.id for row in rows[2:]], {"where": "a", "select": None})
     write_selection(tmp_path / "some", tmp_path / "few", [row.id for row in rows[4:]], {"where": "b", "select": 2})
@@ -41,7 +43,7 @@ def test_a_selection_of_a_selection_names_both(tmp_path: Path, write_shards: Cal
     assert (about["where"], about["rows"], about["earlier"]["where"], about["earlier"]["rows"]) == ("b", 4, "a", 6)
 
 
-def test_a_folder_that_holds_something_is_not_written_into(tmp_path: Path, write_shards: Callable) -> None:
+def test_a_folder_that_holds_something_is_not_written_into(tmp_path: Path, write_shards: Callable) -> None:  # noqa: F811
     rows = write_shards(tmp_path / "all", [2])
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "notes.txt").write_text("mine")
@@ -50,7 +52,7 @@ def test_a_folder_that_holds_something_is_not_written_into(tmp_path: Path, write
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]
 
 
-def test_nothing_is_left_of_a_selection_of_damaged_shards(tmp_path: Path, write_shards: Callable) -> None:
+def test_nothing_is_left_of_a_selection_of_damaged_shards(tmp_path: Path, write_shards: Callable) -> None:  # noqa: F811
     rows = write_shards(tmp_path / "all", [2, 2])
     path = sorted((tmp_path / "all").glob("*.parquet"))[1]
     content = bytearray(path.read_bytes())
