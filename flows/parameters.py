@@ -54,6 +54,7 @@ SECTIONS = {
     "finetune": "End-to-end fine-tuning.",
     "generate": "Mass production of pairs.",
     "segmenters": "The segmenters that are compared.",
+    "teachers": "Segmenters that judge generated pairs.",
     "report": "The comparison of arms.",
     "compare": "The comparison of systems.",
     "compute": "Device, precision and threads.",

@@ -15,6 +15,8 @@ _BUILT_IN: dict[str, Arm] = {
     "real-long": Arm("real pairs, twice the steps", steps_factor=2.0),
     "copy-paste": Arm("real pairs, rare classes pasted from one into another", mixing="copy-paste"),
     "class-mix": Arm("real pairs, half of the classes pasted from one into another", mixing="class-mix"),
+    # What the teachers add by themselves: a gain of trusted pairs has to be more than this.
+    "relabelled": Arm("real images with labels of teachers that did not see them", teacher_labels=True),
 }
 # Tables show images on real layouts first: less of them is generated than of the other kinds.
 for _kind in sorted(PAIR_KINDS.values(), key=lambda kind: kind.predicts or kind.layout_section is not None):
@@ -24,6 +26,8 @@ DEFAULT_ARMS = tuple(
     for name, arm in _BUILT_IN.items()
     if name not in ("real-flip", "class-mix")
     and arm.adaptation != "minent"
+    and arm.trust == "none"
+    and not arm.teacher_labels
     and (arm.synthetic is None or PAIR_KINDS[arm.synthetic].by_default)
 )
 
@@ -44,6 +48,10 @@ def _problem(name: str, entry: object) -> str | None:
         return "its real pairs are unlabelled, which only an adaptation has a use for"
     if entry.mixing != "none" and entry.real != "labelled":
         return f"its mixing {entry.mixing!r} needs real pairs with labels"
+    if entry.trust != "none" and entry.synthetic is None:
+        return f"its trust {entry.trust!r} is in generated pairs; name a kind of pairs as its synthetic"
+    if entry.teacher_labels and entry.real != "labelled":
+        return "its teacher_labels need real pairs with labels"
     return folder_problem(name)
 
 

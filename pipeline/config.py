@@ -27,6 +27,7 @@ from scenepalette.common.untrusted import parse_yaml, short
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
+from scenepalette.evaluation.trust import TrustSettings
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme
@@ -152,6 +153,7 @@ _GRIDS = [
 Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
 LARGEST_SCENES = 1_000_000
 MOST_HELD_OUT = 0.4
+MOST_FOLDS = 20
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -424,6 +426,7 @@ class SegmentersConfig(  # pyright: ignore
         "checkpoint_every",
         kinds={"architecture": ArchitectureName, "encoder": EncoderName, "encoder_weights": EncoderWeights},
     ),
+    keys_of(TrustSettings),
     _ComparedArms,
 ):
     """The segmenters that are compared; every arm takes the same number of images per step, all but some the steps."""
@@ -442,6 +445,23 @@ class PrimaryConfig(Section):
         default=(),
         description=f"Arms without generated pairs; none for those of {' and '.join(CONTROLS)} that are trained, or "
         "else real.",
+    )
+
+
+class TeachersConfig(Section):
+    """Segmenters trained on all folds of the real pairs but one, which judge what they did not see."""
+
+    folds: int = Field(
+        default=2, ge=2, le=MOST_FOLDS, description="Folds of the training recordings, and teachers, one for each."
+    )
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Optimizer steps of a teacher; none for those of the segmenters."
+    )
+    architecture: ArchitectureName | None = Field(
+        default=None, description="Network of the teachers by name; none for that of the segmenters."
+    )
+    kinds: tuple[KindName, ...] = Field(
+        default=(), description="Kinds of pairs whose rows are scored even if no arm asks for it."
     )
 
 
@@ -527,6 +547,7 @@ class RunConfig(Section):
     finetune: FinetuneConfig = FinetuneConfig()
     generate: GenerateConfig = GenerateConfig()
     segmenters: SegmentersConfig = SegmentersConfig()
+    teachers: TeachersConfig = TeachersConfig()
     report: ReportConfig = ReportConfig()
     compare: CompareConfig = CompareConfig()
     compute: ComputeConfig = ComputeConfig()
@@ -542,6 +563,7 @@ class RunConfig(Section):
             *self._primary_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._composite_problems(),
+            *self._teacher_problems(),
             *self._shard_problems(),
             *self._comparison_problems(),
         ]
@@ -786,6 +808,19 @@ class RunConfig(Section):
         """Return the arms that the primary contrast's control is chosen among."""
         arms = self.segmenters.arms
         return self.report.primary.control or tuple(name for name in CONTROLS if name in arms) or ("real",)
+
+    def _teacher_problems(self) -> list[str]:
+        segmenters, own = self.segmenters, self.teachers.architecture
+        problems = segmenter_problems(own, segmenters.encoder, segmenters.encoder_weights) if own else []
+        shared = segmenter_problems(segmenters.architecture, segmenters.encoder, segmenters.encoder_weights)
+        return [
+            *(text.replace("segmenters.arch", "teachers.arch") for text in problems if text not in shared),
+            *(
+                f"teachers.kinds: {kind!r} is not among generate.kinds"
+                for kind in self.teachers.kinds
+                if kind not in self.generate.kinds
+            ),
+        ]
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:

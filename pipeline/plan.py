@@ -13,8 +13,10 @@ from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import ImagesUnit
 from scenepalette.pipeline.stages.layouts import LayoutsUnit
 from scenepalette.pipeline.stages.palettes import PalettesUnit
+from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import BorrowedUnit
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import Unit
@@ -37,6 +39,8 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
         PalettesUnit.of(config),
         *_model_units(config, sources, [unit.models for unit in pairs]),
         *pairs,
+        *(TeacherUnit.of_folds(config, sources) if needs_teachers(config) else []),
+        *quality_units(config),
         *SegmenterUnit.of_arms(config, sources),
     ]
     return _in_order([*units, ReportUnit.of(config, sources, units)])

@@ -67,6 +67,7 @@ from scenepalette.training.trainee import Trainee, channels_last, frozen, requir
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
+    from scenepalette.data.folds import ChosenPairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 Batch = tuple[Tensor, Tensor]
@@ -99,8 +100,8 @@ def train_segmenter(
     folder: Path,
     settings: SegmenterSettings,
     *,
-    real: Pairs | ShardPairs | None,
-    synthetic: Pairs | ShardPairs | FirstPairs | None,
+    real: Pairs | ShardPairs | ChosenPairs | None,
+    synthetic: Pairs | ShardPairs | FirstPairs | ChosenPairs | None,
     supervise_real: bool = True,
     table: ClassTable,
     seed: int,
@@ -140,7 +141,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, Pairs | ShardPairs | FirstPairs] = {}
+    domains: dict[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -340,7 +341,10 @@ def _renew_statistics(
 
 
 def _batches(
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs], settings: SegmenterSettings, seed: int, first_step: int
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    settings: SegmenterSettings,
+    seed: int,
+    first_step: int,
 ) -> Generator[dict[Domain, Batch], None, None]:
     """Yield the images of each step by domain, reading the next step's in a thread while one is trained on.
 
@@ -379,7 +383,7 @@ def _batches(
 
 def _identity(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     supervise_real: bool,
     table: ClassTable,
     seed: int,
@@ -416,7 +420,7 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

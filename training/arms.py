@@ -9,6 +9,7 @@ from scenepalette.training.settings import Rate
 
 Adaptation = Literal["none", "advent", "minent"]
 Mixing = Literal["none", "copy-paste", "class-mix"]
+Trust = Literal["none", "mask", "relabel"]
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,9 @@ class Arm:
         augmentation: Its own choice of augmentation, or None for the one that all arms share.
         mixing: What is pasted from real images into other real ones (`data/mixing.py`).
         steps_factor: Its optimizer steps as a multiple of those that the arms share.
+        trust: Whether pixels of generated pairs are left out where teachers doubt their label, or also relabelled where
+            these are sure of another one.
+        teacher_labels: Whether real images carry the labels of teachers that did not see them, in place of their own.
     """
 
     description: str
@@ -32,3 +36,5 @@ class Arm:
     augmentation: Literal["flip", "standard"] | None = None
     mixing: Mixing = "none"
     steps_factor: Rate = 1.0
+    trust: Trust = "none"
+    teacher_labels: bool = False

@@ -12,7 +12,7 @@ import yaml
 from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import card_of_kind
-from scenepalette.data.shards.manifest import CARD_NAME, licence_of
+from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of
 from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.
@@ -319,6 +319,19 @@ def making_of(manifest: Mapping[str, Any]) -> str:
     return card_of_kind(manifest).making
 
 
+def selection_of(manifest: Mapping[str, Any]) -> str:
+    """Return what a selected set was selected from and by what, as Markdown; nothing of a set that was made whole."""
+    selection = manifest["extra"].get(SELECTION)
+    if selection is None:
+        return ""
+    where = f" by the expression `{_cell(selection['where']).replace('`', '')}`" if selection["where"] else ""
+    best = "; of these the best by hardness, trust and novelty under quotas of classes" if selection["select"] else ""
+    return (
+        f"These {manifest['rows']} rows are a selection of {selection['rows']}{where}{best}. The rows are copies, byte "
+        f"for byte, of those under the manifest with SHA-256 `{selection['manifest']}`.\n\n"
+    )
+
+
 def label_origins_of(manifest: Mapping[str, Any]) -> str:
     """Say who or what made the labels, of the rows and of the data that the models learned from."""
     parts = [f"{part}: {text}" for part, text in manifest["source"].get("label_origins", {}).items()]
@@ -337,7 +350,7 @@ def _making(manifest: Mapping[str, Any]) -> str:
 
 {making_of(manifest)}
 
-- Config: `{manifest["config_hash"]}`, the SHA-256 of `extra.config` in `manifest.json`
+{selection_of(manifest)}- Config: `{manifest["config_hash"]}`, the SHA-256 of `extra.config` in `manifest.json`
 {_items(manifest["models"], "Model")}
 {_items({key: code.get(key) for key in ("version", "commit")}, f"Code, {code.get('name')},") if code else ""}
 

@@ -20,6 +20,7 @@ from PIL import Image
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_file
 from scenepalette.data.shards.manifest import (
+    SELECTION,
     document_problems,
     has_form_of_manifest,
     load_manifest,
@@ -126,7 +127,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         except DataError as error:
             ledger.whole = False
             yield Problem(str(error).removeprefix(f"{path} "), name)
-    yield from ledger.problems(folder, facts.rows)
+    yield from ledger.problems(folder, 0 if facts.selected else facts.rows)
 
 
 def find_warnings(folder: Path | str) -> list[str]:
@@ -149,6 +150,7 @@ class _Facts:
     Attributes:
         shards: Name, rows and SHA-256 of each.
         rows: Number of rows in all.
+        selected: Whether they were selected from a larger set, so that any index may be missing.
         classes: Names of the classes.
         features: What the metadata of a shard may say to `datasets`: with class names, or as 0.1.0 wrote it, without.
         schema: Version of the columns.
@@ -161,6 +163,7 @@ class _Facts:
 
     shards: list[tuple[str, int, str]]
     rows: int
+    selected: bool
     classes: tuple[str, ...]
     features: tuple[bytes, ...]
     schema: int
@@ -179,6 +182,7 @@ class _Facts:
         return cls(
             shards=shards,
             rows=sum(rows for _, rows, _ in shards),
+            selected=SELECTION in manifest["extra"],
             classes=table.names,
             features=tuple(
                 (schema_of(each, manifest["schema"]).metadata or {})[b"huggingface"] for each in (table, None)
@@ -329,7 +333,7 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
     else:
         if not ledger.add(number, name, index):
             yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
-        if not 0 <= index < facts.rows:
+        if index < 0 or (index >= facts.rows and not facts.selected):
             yield f"the index {index} is not in 0 to {facts.rows - 1}"
         match, ids = facts.numbered.fullmatch(name), facts.ids_of(index)
         if ledger.form is None and name in ids:

@@ -144,6 +144,33 @@ def write_shard(
     return ShardInfo(name=path.name, rows=count, bytes=path.stat().st_size, sha256=sha256_of_file(path))
 
 
+def write_tables(path: Path | str, tables: Iterable[pa.Table], schema: pa.Schema) -> ShardInfo:
+    """Write rows that are encoded already, as `write_shard` does; row groups are filled up whatever the tables' sizes.
+
+    Args:
+        path: The final name, see `shard_name`.
+        tables: Rows with the columns of `schema`; one row group of them is held.
+        schema: That of the shard which the rows come from.
+
+    Returns:
+        Name, rows, bytes and hash of the file.
+
+    Raises:
+        ScenepaletteError: The disk is full or the folder cannot be written.
+    """
+    path, count = Path(path), 0
+    with open_atomically(path) as file, _parquet_writer(file, schema) as writer:
+        waiting = schema.empty_table()
+        for table in tables:
+            waiting, count = pa.concat_tables([waiting, table]), count + table.num_rows
+            while waiting.num_rows >= ROW_GROUP:
+                writer.write_table(waiting.slice(0, ROW_GROUP), row_group_size=ROW_GROUP)
+                waiting = waiting.slice(ROW_GROUP)
+        if waiting.num_rows:
+            writer.write_table(waiting, row_group_size=ROW_GROUP)
+    return ShardInfo(name=path.name, rows=count, bytes=path.stat().st_size, sha256=sha256_of_file(path))
+
+
 @contextlib.contextmanager
 def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     writer = pq.ParquetWriter(file, schema, **_PARQUET_OPTIONS)

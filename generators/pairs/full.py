@@ -34,6 +34,14 @@ class Full(PairKind):
             adaptation="minent",
         ),
         "real+syn": Arm("real and generated pairs", synthetic="full"),
+        "real+syn-trusted": Arm(
+            "real and generated pairs, pixels that teachers doubt left out", synthetic="full", trust="mask"
+        ),
+        "real+syn-relabelled": Arm(
+            "real and generated pairs, pixels that teachers doubt left out or relabelled",
+            synthetic="full",
+            trust="relabel",
+        ),
         "real+syn-advent": Arm("real and generated pairs, AdvEnt", synthetic="full", adaptation="advent"),
         "real+syn-minent": Arm("real and generated pairs, MinEnt", synthetic="full", adaptation="minent"),
     }

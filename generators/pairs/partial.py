@@ -30,6 +30,11 @@ class Partial(PairKind):
     )
     arms: ClassVar[Mapping[str, Arm]] = {
         "real+partial": Arm("real pairs and real layouts edited in part", synthetic="partial"),
+        "real+partial-trusted": Arm(
+            "real pairs and real layouts edited in part, pixels that teachers doubt left out",
+            synthetic="partial",
+            trust="mask",
+        ),
         "real+partial-advent": Arm(
             "real pairs and real layouts edited in part, AdvEnt", synthetic="partial", adaptation="advent"
         ),

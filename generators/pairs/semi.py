@@ -20,6 +20,11 @@ class Semi(PairKind):
     caption = "Real layouts with newly generated images."
     arms: ClassVar[Mapping[str, Arm]] = {
         "semi": Arm("real pairs and images regenerated on real layouts", synthetic="semi"),
+        "semi-trusted": Arm(
+            "real pairs and images regenerated on real layouts, pixels that teachers doubt left out",
+            synthetic="semi",
+            trust="mask",
+        ),
         "semi-advent": Arm(
             "real pairs and images regenerated on real layouts, AdvEnt", synthetic="semi", adaptation="advent"
         ),

@@ -240,6 +240,45 @@ def export(
     typer.echo(f"Done: {out}")
 
 
+@shards_app.command("filter")
+def filter_command(
+    folder: FolderArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write; a folder of its own.")],
+    where: Annotated[
+        str | None, typer.Option("--where", metavar="EXPRESSION", help="A DuckDB expression; rows of which it is true.")
+    ] = None,
+    select: Annotated[
+        int | None,
+        typer.Option("--select", min=1, metavar="N", help="Of these the best N, every class at its asked share."),
+    ] = None,
+    quality: Annotated[
+        Path | None,
+        typer.Option("--quality", metavar="FILE", help="Scores of the rows.", show_default="those of the run"),
+    ] = None,
+    at_least: Annotated[
+        int | None, typer.Option("--at-least", min=1, help="Fewer rows are refused.", show_default="a batch, 16")
+    ] = None,
+) -> None:
+    """Write some of the pairs as a set of their own, chosen by their columns and by what teachers think of them.
+
+    Columns are those of the shards but image and label, and the scores that a run keeps in quality/KIND/ of kinds in
+    teachers.kinds or of trusted arms. The exit status is 1 if too few rows are left. For example:
+
+        scenepalette shards filter runs/demo/shards/full good --where "trusted > 0.6 and not copy"
+
+        scenepalette shards filter runs/demo/shards/full best --select 200
+    """
+    from scenepalette.pipeline.finished.filtering import BATCH, filter_shards
+
+    with _terminal_given_back() as progress:
+        found = filter_shards(
+            folder, out, where=where, select=select, quality=quality, at_least=at_least or BATCH, progress=progress
+        )
+    for name, (share, asked) in found.short.items():
+        typer.echo(f"{name}: {100 * share:.2f} % of the pixels, asked for {100 * asked:.2f} %", err=True)
+    typer.echo(f"Done: {found.rows} of {found.of} pairs in {out}")
+
+
 def _remedy(folder: Path, files: set[str | None]) -> str:
     """Say what repairs a folder; `files` names the shards with problems, but for those that are no files at all."""
     from scenepalette.data.shards.manifest import read_manifest, stray_problems

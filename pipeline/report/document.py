@@ -147,6 +147,7 @@ def build_document(
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
+        **({"quality": inputs.quality} if inputs.quality else {}),
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "convergence": _convergence(inputs),
         "durations": inputs.durations,

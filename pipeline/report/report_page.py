@@ -21,6 +21,7 @@ from scenepalette.pipeline.report.page import (
     show_value,
 )
 from scenepalette.pipeline.report.page_one import decision_headline, first_page
+from scenepalette.pipeline.report.quality import quality_blocks
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.shortfall import shortfall_sentences
 from scenepalette.pipeline.report.wording import interval, number, percent, points
@@ -89,6 +90,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         # Reports of earlier versions name none.
         *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
         *_figures(document, "generators"),
+        *quality_blocks(document),
         *([Heading("Training"), Bullets(trainings)] if trainings else []),
         Heading("Classes"),
         _classes(document),

@@ -191,6 +191,8 @@ class ReportInputs:
         split: What confusions are of; None for validation images of which no more is known.
         validation_blocks: Like `blocks`, of the validation images where others are reported.
         extra_tests: Extra test sets by name; every arm has confusions of them.
+        quality: What teachers found, where there are any: "teachers" with the "iou" of each, "kinds" with a summary of
+            the scores of each kind, and "warnings"; JSON values.
     """
 
     dataset: Mapping[str, Any]
@@ -227,6 +229,7 @@ class ReportInputs:
     split: EvaluatedSplit | None = None
     validation_blocks: np.ndarray | None = None
     extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def evaluated_on(self) -> str:

@@ -49,6 +49,7 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
     EVALUATION_BATCH,
@@ -279,6 +280,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         split=_reported_split(run),
         validation_blocks=blocks_of(validation.ids) if recordings else None,
         extra_tests=_extra_splits(run),
+        quality=found_by_teachers(run),
     )
 
 

@@ -20,9 +20,12 @@ from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
+from scenepalette.evaluation.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
+from scenepalette.pipeline.trusted import STAGE as QUALITY
+from scenepalette.pipeline.trusted import TEACHERS_UNIT, labels_of_teachers, trusted_pairs
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
@@ -80,7 +83,7 @@ class SegmenterUnit(Unit):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
-        inputs = ("data", *([pairs[0]] if pairs else []))
+        inputs = ("data", *([pairs[0]] if pairs else []), *_judged_inputs(ARMS[arm]))
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
@@ -153,13 +156,16 @@ class SegmenterUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it."""
         data = run.data
+        train = data.train
+        if ARMS[self.arm].teacher_labels:
+            train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
         model = train_arm(
             folder,
             self.arm,
             run.config.segmenters.model_copy(update={"steps": self.steps}),
-            train=data.train,
+            train=train,
             validation=data.validation,
-            synthetic=FirstPairs(ShardPairs(run.run_dir / self.pairs[0]), self.pairs[1]) if self.pairs else None,
+            synthetic=self._generated(run),
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
@@ -167,6 +173,17 @@ class SegmenterUnit(Unit):
         )
         if data.test is not None:
             _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)
+
+    def _generated(self, run: Workspace) -> FirstPairs | None:
+        """Return the generated pairs that the arm takes, if any, with labels as far as it trusts them."""
+        if self.pairs is None:
+            return None
+        name, count = self.pairs
+        arm = ARMS[self.arm]
+        if arm.trust == "none" or arm.synthetic is None:
+            return FirstPairs(ShardPairs(run.run_dir / name), count)
+        settings = settings_from(run.config.segmenters, TrustSettings)
+        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust)
 
 
 def segmenter_name(arm: str, seed: int) -> str:
@@ -181,7 +198,8 @@ def arm_steps(steps: int, arm: str) -> int:
 
 def _unused_settings(arm: Arm) -> list[str]:
     """Return the settings that have no effect on an arm."""
-    unused = []
+    used = {"none": set[str](), "mask": {"trust_factor", "trust_floor"}, "relabel": set(fields_of(TrustSettings))}
+    unused = sorted(fields_of(TrustSettings).keys() - used[arm.trust])
     if arm.real == "none" or arm.synthetic is None:
         unused += ["schedule", "synthetic_share", "synthetic_fade", "synthetic_weight"]
     if arm.real != "labelled":
@@ -191,6 +209,13 @@ def _unused_settings(arm: Arm) -> list[str]:
     if arm.mixing != "copy-paste":
         unused.append("rare_classes")
     return unused
+
+
+def _judged_inputs(arm: Arm) -> list[str]:
+    """Return the units of what teachers found that an arm reads."""
+    if arm.trust != "none":
+        return [TEACHERS_UNIT, f"{QUALITY}/{arm.synthetic}"]
+    return [TEACHERS_UNIT] if arm.teacher_labels else []
 
 
 def reference_segmenter_of(config: RunConfig) -> str:
