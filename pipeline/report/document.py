@@ -13,6 +13,7 @@ from scenepalette.common.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
+from scenepalette.pipeline.report.memorisation import copy_document
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import ReportInputs
@@ -101,6 +102,7 @@ def build_document(
         "class_shares": {
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
+        "memorisation": {kind: copy_document(check) for kind, check in inputs.copy_checks.items()},
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "durations": inputs.durations,
         "bootstrap": {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.pipeline.report.memorisation import CopyCheck
 
 REAL_ARM = "real"
 
@@ -85,6 +86,7 @@ class ReportInputs:
         provenance: Version, config hash, seed, hardware, command and the like; JSON values.
         bootstrap_samples: Resamples behind every interval.
         seed: Seed of the resampling.
+        copy_checks: Kind of pairs whose images are generated whole -> whether they copy training images.
     """
 
     dataset: Mapping[str, Any]
@@ -107,3 +109,4 @@ class ReportInputs:
     training_logs: Mapping[str, Path] = field(default_factory=dict)
     bootstrap_samples: int = 2000
     seed: int = 0
+    copy_checks: Mapping[str, CopyCheck] = field(default_factory=dict)

@@ -33,6 +33,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import ArmRun, PairSample, ReportInputs
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
+from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.data import LEAST
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
@@ -156,6 +157,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     noise_samples = _noise_samples(
         image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
     )
+    copy_checks = check_copies(run, shards, count, real_segmenter)
     evidence = Evidence(
         FirstPairs(validation, count),
         generated,
@@ -177,6 +179,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             "requested_palettes": palettes[shown][0],
             "achieved_palettes": palettes[shown][1],
             "layout_size": train.size,
+            **({"memorisation": copy_checks[shown].measured} if shown in copy_checks else {}),
         },
         progress=progress,
     )
@@ -223,6 +226,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance=provenance(run),
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
+        copy_checks=copy_checks,
     )
 
 
