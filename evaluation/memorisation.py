@@ -101,7 +101,7 @@ class Memorisation:
     def precedence(self) -> float:
         """Probability that a generated image is nearer than a validation image, ties by halves; 0.5 without copies.
 
-        The statistic of Mann and Whitney over the product of the numbers of images (Meehan et al., 2020, section 3.1).
+        The statistic of Mann and Whitney over the product of the numbers of images (Meehan et al., 2020, section 3).
         """
         count, others = len(self.distances), len(self.validation)
         ranks = rankdata(np.concatenate([self.distances, self.validation]))[:count]

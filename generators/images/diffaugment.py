@@ -1,7 +1,7 @@
 """Differentiable augmentation of what the image discriminator sees, for small data sets.
 
-Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020: colour, translation and cutout. Since
-this discriminator labels pixels, label maps are moved along and pixels without an image are ignored.
+Zhao et al., 2020: colour, translation and cutout, of real and generated images alike. Since discriminators label pixels
+or look at label maps, these are moved along, and pixels without an image are ignored.
 """
 
 from __future__ import annotations

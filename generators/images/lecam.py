@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from scenepalette.training.ranks import ALONE, Ranks
 
-DECAY = 0.99  # Tseng et al., 2021, section 4
+DECAY = 0.99  # Tseng et al., 2021
 
 
 def log_odds_of_real(logits: Tensor) -> Tensor:

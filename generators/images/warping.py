@@ -1,6 +1,6 @@
 """Random warps of layouts and images together, so that a small data set shows more shapes than it holds.
 
-Katiyar and Khoreva, 2020, section 3 warp the layouts alone that a generator is conditioned on, for discriminators that
+Katiyar and Khoreva, 2020, warp the layouts alone that a generator is conditioned on, for discriminators that
 look at an image beside its layout. A discriminator that labels pixels, and losses that compare a generated image with
 the real one, need the image to move along, as it does here: label maps by the nearest pixel, images bilinearly, by one
 field of displacements.
