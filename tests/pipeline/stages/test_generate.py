@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from torch import nn
 
 from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS
@@ -21,15 +22,17 @@ from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import Row
+from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.stages.generate import finish_shards, make_shard
+from scenepalette.pipeline.stages.generate import features_beside, finish_shards, make_shard
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.units.records import begin
+from scenepalette.training.checkpoint import save_weights
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -144,3 +147,15 @@ def test_a_kill_after_the_manifest_leaves_it_as_it_is(copy_of_run: Callable[...,
     assert run.state(name).status == "missing"
     run.make([name])
     assert run.is_finished(name) and (folder / MANIFEST).read_bytes() == written
+
+
+@pytest.mark.parametrize(
+    "named", ["encoder mobilenet_v2 with the weights of a.pth", SegmenterFeatures.description, None]
+)
+def test_a_source_names_networks_from_elsewhere_that_images_were_learned_from(
+    named: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, nn.Linear(1, 1), {"perceptual_features": named})
+    expected = {"perceptual_features": f"{named}, under the terms of these weights"}
+    assert features_beside(path) == (expected if named and named.startswith("encoder mobilenet") else {})
