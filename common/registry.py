@@ -23,8 +23,9 @@ class Registry(Generic[T]):
         [project.entry-points."scenepalette.datasets"]
         my-data = "my_package.reader:MY_DATA"
 
-    Built-in entries win over plug-ins of the same name. A plug-in that cannot be used is logged once as a warning and
-    left out; only asking for it by name is an error. Entry points are read once per process.
+    `add` does the same for the running process alone. Built-in entries win over plug-ins of the same name. A plug-in
+    that cannot be used is logged once as a warning and left out; only asking for it by name is an error. Entry points
+    are read once per process.
     """
 
     def __init__(
@@ -47,14 +48,27 @@ class Registry(Generic[T]):
         self.noun = noun or group.rpartition(".")[2].replace("_", " ").removesuffix("s")
         self._builtin = dict(builtin)
         self._check = check
+        self._added: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         self._refused: dict[str, str] = {}
         self._clashes: list[str] = []
         self._declared: dict[str, EntryPoint] | None = None
 
+    def add(self, name: str, entry: T) -> None:
+        """Add an entry for this process; adding under the same name again replaces it.
+
+        Raises:
+            ConfigError: The name is taken by a built-in entry or a plug-in, or the entry lacks something.
+        """
+        if name in self._builtin or name in self._plugins():
+            raise ConfigError(f"There is a {self.noun} '{name}' already, of {self.source(name)}. Choose another name.")
+        if reason := self._check(name, entry):
+            raise ConfigError(f"The {self.noun} '{name}' cannot be used: {reason}.")
+        self._added[name] = entry
+
     def names(self) -> tuple[str, ...]:
         """Return the names that can be used, built-in ones first; this imports the plug-ins, not the built-in ones."""
-        return (*self._builtin, *(name for name in self._plugins() if self._load(name) is None))
+        return (*self._builtin, *self._added, *(name for name in self._plugins() if self._load(name) is None))
 
     def get(self, name: str) -> T:
         """Return an entry.
@@ -65,7 +79,7 @@ class Registry(Generic[T]):
         reason = self._load(name)
         if reason is not None:
             raise ConfigError(reason)
-        return self._loaded[name]
+        return self._added[name] if name in self._added else self._loaded[name]
 
     def __getitem__(self, name: str) -> T:
         return self.get(name)
@@ -75,11 +89,13 @@ class Registry(Generic[T]):
         return ((name, self.get(name)) for name in self.names())
 
     def source(self, name: str) -> str:
-        """Return where an entry comes from: "scenepalette", or name and version of the distribution that declares it.
+        """Return where an entry comes from: "scenepalette", name and version of a distribution, or "this process".
 
         Raises:
             KeyError: There is none of that name.
         """
+        if name in self._added:
+            return "this process"
         return PACKAGE if name in self._builtin else _distribution(self._plugins()[name])
 
     def problems(self) -> tuple[str, ...]:
@@ -88,7 +104,8 @@ class Registry(Generic[T]):
         return (*self._clashes, *self._refused.values())
 
     def reset(self) -> None:
-        """Forget what was imported and installed, so that entry points are read again."""
+        """Forget what was added, imported and installed, so that entry points are read again."""
+        self._added = {}
         self._loaded, self._refused, self._clashes, self._declared = {}, {}, [], None
         _installed.cache_clear()
 
@@ -120,7 +137,7 @@ class Registry(Generic[T]):
 
     def _load(self, name: str) -> str | None:
         """Import an entry unless that was done; return why it cannot be used, or None."""
-        if name in self._loaded:
+        if name in self._added or name in self._loaded:
             return None
         if name in self._builtin:
             entry = self._builtin[name]

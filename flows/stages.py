@@ -225,7 +225,7 @@ def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | N
         what: The edit.
         run_dir: Folder of a run.
         picture: File to write: .png for a strip, .gif or .webp for an animation.
-        options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/editing.md.
+        options: Options of the edit by name, for example {"sample": "5", "class_name": "road"}; see docs/systems.md.
     """
     write_edit(what, Path(run_dir), Path(picture), options or {})
     publish_image(Path(picture), f"edit {what} of {run_dir}")

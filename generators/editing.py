@@ -21,12 +21,7 @@ from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
-from scenepalette.generators.layouts.networks import (
-    FullLayoutGenerator,
-    PartialLayoutGenerator,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
@@ -75,12 +70,7 @@ class Painter:
 
 @torch.inference_mode()
 def palette_interpolation(
-    layout_generator: FullLayoutGenerator,
-    painter: Painter,
-    first: np.ndarray,
-    second: np.ndarray,
-    frames: int,
-    seed: int,
+    layout_generator: LayoutNetwork, painter: Painter, first: np.ndarray, second: np.ndarray, frames: int, seed: int
 ) -> list[Scene]:
     """Draw the scenes between two palettes with everything else kept (Semantic Palette, Figure 5a).
 
@@ -213,7 +203,7 @@ def changed_palette(palette: np.ndarray, factors: Mapping[int, float]) -> np.nda
 
 @torch.inference_mode()
 def partial_edit(
-    layout_generator: PartialLayoutGenerator,
+    layout_generator: LayoutNetwork,
     painter: Painter,
     label: np.ndarray,
     box: EditBox,

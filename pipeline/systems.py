@@ -14,13 +14,24 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import PACKAGE, Registry
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
-from scenepalette.evaluation.registry import METRICS
+from scenepalette.data.sample import DatasetEntry
+from scenepalette.evaluation.registry import METRICS, Metric
 from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutSystem
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.pipeline.arms import ARMS
-from scenepalette.segmenters.registry import SEGMENTERS
+from scenepalette.segmenters.registry import SEGMENTERS, Segmenter
+from scenepalette.training.arms import Arm
+
+_REGISTRIES: dict[type, Registry[Any]] = {
+    LayoutSystem: LAYOUT_SYSTEMS,
+    ImageSystem: IMAGE_SYSTEMS,
+    Segmenter: SEGMENTERS,
+    DatasetEntry: DATASETS,
+    Metric: METRICS,
+    Arm: ARMS,
+}
 
 # With the words for one entry, and what an entry says about itself.
 _OTHERS: dict[str, tuple[Registry[Any], Callable[[Any], str]]] = {
@@ -80,6 +91,24 @@ class Entry:
         return asdict(self)
 
 
+def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetEntry | Metric | Arm) -> None:
+    """Let configurations of this process name an entry of one's own, as an entry point does for every process.
+
+    Registering under the same name again replaces the entry, so that a notebook's cell can be run twice.
+
+    Args:
+        name: What configurations call it; an entry that has a name has the same.
+        entry: A layout system, image system, segmenter, data set, metric or arm.
+
+    Raises:
+        ConfigError: The name is taken, or the entry is of another type or lacks something.
+    """
+    if type(entry) not in _REGISTRIES:
+        known = ", ".join(entry_type.__name__ for entry_type in _REGISTRIES)
+        raise ConfigError(f"Cannot register '{name}', received {type(entry).__name__}; pass one of {known}.")
+    _REGISTRIES[type(entry)].add(name, entry)
+
+
 def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     """Return all generators with their parameter counts at the papers' settings.
 
@@ -103,7 +132,7 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
                 try:
                     generator, discriminator = map(_parameters, build(system, table, size))
                 except Exception as error:
-                    if source == PACKAGE or isinstance(error, ConfigError):
+                    if source == PACKAGE:
                         raise
                     print(
                         f"{source}: its {makes} system {name} cannot be built: {error!r}. Correct it there.",
@@ -139,7 +168,7 @@ def plugin_entries() -> list[str]:
     """Return what other packages add, one text each."""
     return [
         f"{registry.noun} {name} ({registry.source(name)})"
-        for registry in _registries()
+        for registry in _REGISTRIES.values()
         for name in registry
         if registry.source(name) != PACKAGE
     ]
@@ -147,11 +176,7 @@ def plugin_entries() -> list[str]:
 
 def plugin_problems() -> list[str]:
     """Return one line for each entry of another package that cannot be used, naming the package and the remedy."""
-    return [line for registry in _registries() for line in registry.problems()]
-
-
-def _registries() -> list[Registry[Any]]:
-    return [LAYOUT_SYSTEMS, IMAGE_SYSTEMS, *(registry for registry, _ in _OTHERS.values())]
+    return [line for registry in _REGISTRIES.values() for line in registry.problems()]
 
 
 def _parameters(module: nn.Module | None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 import scenepalette
 from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 
 PAGE = (Path(__file__).parents[1] / "docs/python.md").read_text(encoding="utf-8")
 SECTIONS = [
@@ -31,6 +33,9 @@ def check(section: str, names: dict[str, Any], printed: str, folder: Path) -> No
         assert ("'shards/full'" in printed) if 'names_of("shards")' in names["source"] else printed == "demo []\n"
     elif section == "Systems":
         assert {"oasis", "semantic-palette"} <= {line.split()[1] for line in printed.splitlines()}
+    elif section == "Systems of your own":
+        log = (folder / "runs/field/layouts/field/metrics.jsonl").read_text().splitlines()
+        assert printed.endswith("True\n") and "matching" in json.loads(log[-1])
     elif section == "Data sets":
         assert "(32, 64, 3) (32, 64)" in printed and "'road'" in printed
     elif section == "Shards for training":
@@ -61,6 +66,7 @@ def test_example_of_the_page_runs(
     shutil.copytree(finished_run, tmp_path / "runs/mine")
     shutil.copy(tiny_recipe, tmp_path / "mine.yaml")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(LAYOUT_SYSTEMS, "_added", {})  # what the example registers
     names: dict[str, Any] = {"__name__": "__main__", "source": example}
     exec(example, names)
     check(section, names, capsys.readouterr().out, tmp_path)

@@ -55,3 +55,20 @@ def test_issue_forms_have_unique_fields_and_ask_for_what_diagnoses_need() -> Non
         assert len(set(ids)) == len(ids) and all(field["attributes"]["label"] for field in fields)
     asked = {field.get("id"): field for field in load(".github/ISSUE_TEMPLATE/bug.yml")["body"]}
     assert asked["doctor"]["validations"]["required"] == asked["provenance"]["validations"]["required"] == "true"
+
+
+def test_every_work_that_the_code_cites_is_among_the_references() -> None:
+    citation = re.compile(
+        r"(?<!, )\b((?:Le )?[A-Z]\w+ (?:et al\.|and [A-Z]\w+)),? "  # authors; not the end of a list of them
+        r"(?:\"[^\"]*\", |[A-Z]+ )?((?:19|20)\d\d)\b"  # title or venue, year
+    )
+    cited: dict[str, str] = {}
+    for folder in ("common", "data", "training", "generators", "segmenters", "evaluation", "pipeline", "flows"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            text = re.sub(r"\s*\n[\s#]*", " ", path.read_text(encoding="utf-8"))
+            cited |= {f"{authors}, {year}": str(path) for authors, year in citation.findall(text)}
+    listed = set(
+        re.findall(r"^\| (.*?, \d{4})", (ROOT / "docs/references.md").read_text(encoding="utf-8"), re.MULTILINE)
+    )
+    assert len(cited) > 25
+    assert not {work: path for work, path in cited.items() if work not in listed}

@@ -71,7 +71,28 @@ class ProgressiveBlock(nn.Module):
         return pixel_norm(F.leaky_relu(self.conv_1(x), SLOPE))
 
 
-class _ProgressiveGenerator(nn.Module):
+class LayoutNetwork(nn.Module):
+    """What every layout generator is, those of other packages included, and how it is called.
+
+    A generator that makes whole layouts: `generator(noise, palette, level=None, fade=1.0, generators=None)`, which
+    returns a `LayoutBatch`. One that edits takes a budget and a layout in the palette's place, as
+    `PartialLayoutGenerator` says.
+        noise: BZ, standard normal.
+        palette: t, BK, rows summing to 1; a generator that is not conditional ignores it.
+        level: Active level, by default the last. Level 0 is the base grid; each further level doubles it.
+        fade: Weight of the active level's mask against the one before, in [0, 1].
+        generators: One CPU generator per sample, the source of drawn classes; systems without ignore them. With None no
+            classes are drawn, and the layout holds shares.
+
+    Attributes:
+        noise_features: Z. Trainings draw noise of `LayoutSettings.noise_features`, so it is the same number for a
+            generator that is to be trained.
+    """
+
+    noise_features: int
+
+
+class _ProgressiveGenerator(LayoutNetwork):
     """What all layout generators share: noise and condition in, a mask a level, residual fusion, drawn classes."""
 
     def __init__(
@@ -121,16 +142,7 @@ def _faded(masks: list[Tensor], level: int, fade: float) -> Tensor:
 
 
 class FullLayoutGenerator(_ProgressiveGenerator):
-    """Makes whole layouts: the ProGAN convolutions of all such systems, and how they are called.
-
-    `generator(noise, palette, level=None, fade=1.0, generators=None) -> LayoutBatch` for every one of them:
-        noise: BZ, standard normal.
-        palette: t, BK, rows summing to 1; a generator that is not conditional ignores it.
-        level: Active level, by default the last.
-        fade: Weight of the active level's mask against the one before, in [0, 1].
-        generators: One CPU generator per sample, the source of drawn classes; systems without ignore them. With None no
-            classes are drawn, and the layout holds shares.
-    """
+    """Makes whole layouts: the ProGAN convolutions of `semantic-palette`, `sb-gan` and both baselines."""
 
     def __init__(
         self,
@@ -204,7 +216,7 @@ class LayoutGenerator(FullLayoutGenerator):
         fade: float = 1.0,
         generators: Sequence[torch.Generator] | None = None,
     ) -> LayoutBatch:
-        """Generate layouts; see `FullLayoutGenerator`."""
+        """Generate layouts; see `LayoutNetwork`."""
         level = self.doublings if level is None else level
         x = self._first_features(noise, palette)
         scales = [semantically_assisted_activation(self.to_mask[0](x), palette, self.sinkhorn_iterations)]
@@ -242,7 +254,7 @@ class SoftmaxLayoutGenerator(FullLayoutGenerator):
         fade: float = 1.0,
         generators: Sequence[torch.Generator] | None = None,
     ) -> LayoutBatch:
-        """Generate layouts; see `FullLayoutGenerator`."""
+        """Generate layouts; see `LayoutNetwork`."""
         level = self.doublings if level is None else level
         x = self._first_features(noise, palette)
         masks = [torch.softmax(self.to_mask[0](x).float(), dim=1)]

@@ -21,10 +21,10 @@ from scenepalette.generators.layouts.inputs import LayoutInputs
 from scenepalette.generators.layouts.losses import matching_loss, novelty_loss
 from scenepalette.generators.layouts.networks import (
     DrawnClasses,
-    FullLayoutGenerator,
     LayoutBatch,
     LayoutDiscriminator,
     LayoutGenerator,
+    LayoutNetwork,
     PartialLayoutGenerator,
     SoftmaxLayoutGenerator,
 )
@@ -34,8 +34,6 @@ from scenepalette.generators.nn.grids import base_grid
 
 SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
 SB_GAN = "Semantic Bottleneck Scene Generation (Azadi et al., 2019)"
-
-LayoutNetwork = FullLayoutGenerator | PartialLayoutGenerator
 
 
 @dataclass(frozen=True)
@@ -92,13 +90,22 @@ class LayoutSystem:
         """Return the generator for a class table and H x W, untrained unless the system comes trained.
 
         Raises:
-            ConfigError: The settings do not fit the system, or no base grid reaches the size.
+            ConfigError: The settings do not fit the system, no base grid reaches the size, or the generator does not
+                say how much noise it takes.
         """
         problems = settings_problems(self.name, settings)
         if problems:
             raise ConfigError(f"The settings do not fit the layout system '{self.name}'.", problems)
         base, doublings = base_grid(size)
-        return self.generator(table, base, doublings, settings, self.drawn_classes(settings))
+        network = self.generator(table, base, doublings, settings, self.drawn_classes(settings))
+        features = getattr(network, "noise_features", None)
+        if features is None or (self.losses and features != settings.noise_features):
+            raise ConfigError(
+                f"The layout system '{self.name}' has a {type(network).__name__} with noise_features {features}; "
+                f"required is {settings.noise_features}, the setting noise_features. Derive the generator from "
+                "LayoutNetwork in scenepalette.generators.layouts.networks, and set the attribute in its constructor."
+            )
+        return network
 
     def build_discriminator(
         self, table: ClassTable, size: tuple[int, int], settings: LayoutSettings

@@ -21,7 +21,7 @@ from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.networks import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
@@ -121,7 +121,7 @@ class PairMaker:
     sampler: PaletteSampler
     image_generator: ImageGenerator
     image_model: str
-    layout_generator: FullLayoutGenerator | PartialLayoutGenerator | None
+    layout_generator: LayoutNetwork | None
     layout_model: str | None
     fabric: Fabric
     noise_scheme: NoiseScheme | None = None

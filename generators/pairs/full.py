@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from scenepalette.data.shards.kinds import KIND_CARDS
-from scenepalette.generators.layouts.networks import FullLayoutGenerator
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.training.arms import Arm
 
@@ -44,7 +43,6 @@ class Full(PairKind):
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Draw layouts for sampled palettes."""
-        assert isinstance(maker.layout_generator, FullLayoutGenerator)
         palettes = maker.sample_palettes(randoms)
         target = torch.from_numpy(palettes).float().to(maker.fabric.device)
         layout = maker.generate_layouts(indices, randoms, target)

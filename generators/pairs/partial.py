@@ -12,12 +12,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.data.shards.kinds import KIND_CARDS
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import (
-    PartialLayoutGenerator,
-    addition_budget,
-    crop_layout,
-    partial_budget,
-)
+from scenepalette.generators.layouts.networks import addition_budget, crop_layout, partial_budget
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.training.arms import Arm
 
@@ -43,8 +38,7 @@ class Partial(PairKind):
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Edit real layouts."""
-        generator, device, count = maker.layout_generator, maker.fabric.device, maker.num_classes
-        assert isinstance(generator, PartialLayoutGenerator)
+        device, count = maker.fabric.device, maker.num_classes
         real = maker.real_layouts(indices)
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":

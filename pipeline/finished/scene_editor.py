@@ -29,7 +29,6 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
 from scenepalette.generators.layouts.loading import load_layout_generator
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import check_contents
@@ -75,7 +74,6 @@ class Editor:
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
-        assert isinstance(generator, FullLayoutGenerator)
         ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
         generator.to(self.run.fabric.device)
@@ -146,7 +144,6 @@ class Editor:
         self._require(model.unit)
         weights = self.run.run_dir / model.unit / "weights.safetensors"
         generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
-        assert isinstance(generator, PartialLayoutGenerator)
         painter = self.painter()
         noise = self._style(painter, sample)
         generator.to(self.run.fabric.device)

@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Literal
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
-from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutNetwork
+from scenepalette.generators.layouts.networks import LayoutNetwork
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.pipeline.config import RunConfig

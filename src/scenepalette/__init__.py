@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from scenepalette.pipeline.config import RunConfig
     from scenepalette.pipeline.recipes import load_config
     from scenepalette.pipeline.run import Run
-    from scenepalette.pipeline.systems import systems
+    from scenepalette.pipeline.systems import register, systems
 
 __version__ = "0.2.0"
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "load_config",
     "open_dataset",
     "read_manifest",
+    "register",
     "systems",
     "verify_shards",
 ]
@@ -52,6 +53,7 @@ _MODULES = {
     "load_config": "pipeline.recipes",
     "open_dataset": "data.datasets",
     "read_manifest": "data.shards.manifest",
+    "register": "pipeline.systems",
     "systems": "pipeline.systems",
     "verify_shards": "data.shards.checking",
 }

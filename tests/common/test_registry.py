@@ -108,3 +108,20 @@ def test_a_plugin_with_the_name_of_another_is_left_out(
         "second 1.0: its round number 'dozen' has the name of one of first 1.0, which is used instead",
         "first 1.0: its round number 'ten' has the name of one of scenepalette, which is used instead",
     ]
+
+
+def test_an_entry_can_be_added_for_this_process(numbers: Registry[int], plugins: Plugins) -> None:
+    plugins.install(numbers, {"dozen": "{module}:DOZEN"}, source="DOZEN = 12")
+    numbers.add("score", 19)
+    numbers.add("score", 20)
+    assert numbers.names() == ("ten", "largest", "score", "dozen")
+    assert "score" in numbers and numbers["score"] == 20 and numbers.source("score") == "this process"
+    with pytest.raises(ConfigError, match=r"'ten' already, of scenepalette\. Choose another name\."):
+        numbers.add("ten", 11)
+    with pytest.raises(ConfigError, match=r"'dozen' already, of stranger 1\.0"):
+        numbers.add("dozen", 13)
+    with pytest.raises(ConfigError, match=r"'half' cannot be used: a number is required, received 0\.5"):
+        numbers.add("half", 0.5)  # pyright: ignore[reportArgumentType]
+    assert numbers.problems() == () and numbers["dozen"] == 12
+    numbers.reset()
+    assert "score" not in numbers

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,11 @@ from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.systems import plugin_entries, plugin_problems, systems
+from scenepalette.pipeline.systems import plugin_entries, plugin_problems, register, systems
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.segmenters.model import build_network
+from scenepalette.training.arms import Arm
 
 SOURCE = """
 from dataclasses import replace
@@ -109,6 +111,22 @@ def test_names_of_packages_can_be_chosen_and_change_no_recipe(plugins: Plugins) 
     with pytest.raises(ConfigError) as caught:
         make_config(with_overrides(RECIPES["demo"](), [*chosen, "finetune.kinds=[full]"]))
     assert caught.value.problems == ("finetune.kinds: trained comes trained and has no losses; leave 'full' out",)
+
+
+def test_an_entry_registered_by_code_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LAYOUT_SYSTEMS, "_added", {})
+    monkeypatch.setattr(ARMS, "_added", {})
+    register("mine", replace(LAYOUT_SYSTEMS["baseline-1"], name="mine"))
+    register("plain", Arm("generated pairs alone, plain", real="none", synthetic="full", augmentation="standard"))
+    config = make_config(
+        with_overrides(RECIPES["demo"](), ["layouts.full.system=mine", "segmenters.arms=[real, plain]"])
+    )
+    assert {"layouts/mine", "segmenters/plain/seed0"} <= units_of(config).keys()
+    assert plugin_entries() == ["layout system mine (this process)", "arm plain (this process)"]
+    (mine,) = (system for system in systems(3, (32, 32)) if system.source == "this process")
+    assert (mine.name, mine.kind) == ("mine", "layout")
+    with pytest.raises(ConfigError, match="'nine', received int; pass one of LayoutSystem, ImageSystem, Segmenter, "):
+        register("nine", 9)  # pyright: ignore[reportArgumentType]
 
 
 def test_encoder_weights_are_known_by_their_content_and_an_architecture_by_its_name(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.inputs import LayoutInputs
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, LayoutBatch, LayoutGenerator
+from scenepalette.generators.layouts.networks import FullLayoutGenerator, LayoutBatch, LayoutGenerator, LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
 from scenepalette.generators.layouts.saa import conditional_loss
 from scenepalette.generators.layouts.settings import LayoutSettings
@@ -292,6 +292,22 @@ def test_the_systems_of_the_papers_are_there() -> None:
     assert expected.items() <= kinds.items()
     assert all("section" in system.paper for system in (system for _, system in LAYOUT_SYSTEMS.items()))
     assert all(settings_problems(name, LayoutSettings()) == [] for name in LAYOUT_SYSTEMS)
+
+
+def test_a_generator_that_takes_other_noise_is_refused() -> None:
+    table, settings = ClassTable.unnamed(3), replace(LayoutSettings(), noise_features=6)
+    other, plain = LayoutNetwork(), nn.Linear(1, 1)
+    other.noise_features = 5
+
+    def build(network: nn.Module, **changes: Any) -> nn.Module:
+        system = replace(layout_system("baseline-1"), generator=lambda *given: network, **changes)
+        return system.build_generator(table, SIZE, settings)
+
+    with pytest.raises(ConfigError, match=r"'baseline-1' has a LayoutNetwork with noise_features 5; required is 6"):
+        build(other)
+    with pytest.raises(ConfigError, match=r"has a Linear with noise_features None; .* Derive .* LayoutNetwork"):
+        build(plain, losses=None)
+    assert build(other, losses=None) is other  # what comes trained has noise of its own
 
 
 def test_an_unknown_system_is_named_with_the_known_ones() -> None:

@@ -16,6 +16,7 @@ from scenepalette.data.labels import fill_ignored, labels_to_palette
 from scenepalette.data.shards.schema import Row, row_problems
 from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.systems.oasis import OasisGenerator
+from scenepalette.generators.layouts.networks import LayoutBatch, LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.base import PairMaker
@@ -154,3 +155,17 @@ def test_pseudo_rows_are_predicted_from_unlabelled_images_each_pass_in_another_o
     # The same layout under other noise: rows of one image differ.
     later = next(row for row in rows[4:] if row.source_id == rows[0].source_id)
     assert np.array_equal(rows[0].label, later.label) and not np.array_equal(rows[0].image, later.image)
+
+
+def test_a_layout_generator_of_another_package_makes_rows(make_maker: Callable[..., PairMaker]) -> None:
+    class Halves(LayoutNetwork):
+        noise_features = 2
+
+        def forward(self, noise: Tensor, palette: Tensor, **options: object) -> LayoutBatch:
+            assert noise.shape == (len(palette), 2)
+            soft = torch.zeros(*palette.shape, *SIZE)
+            soft[:, 1, :6], soft[:, 2, 6:] = 1.0, 1.0
+            return LayoutBatch(soft, [], soft)
+
+    rows = list(replace(make_maker("baseline-1"), layout_generator=Halves()).rows(0, 3, batch_size=2))
+    assert [row.palette_achieved.tolist() for row in rows] == [[0.0, 0.5, 0.5]] * 3
