@@ -149,9 +149,10 @@ def test_a_kill_after_the_manifest_leaves_it_as_it_is(copy_of_run: Callable[...,
     assert run.is_finished(name) and (folder / MANIFEST).read_bytes() == written
 
 
-@pytest.mark.parametrize(
-    "named", ["encoder mobilenet_v2 with the weights of a.pth", SegmenterFeatures.description, None]
-)
+ENCODER = "encoder mobilenet_v2 with the weights of a.pth"
+
+
+@pytest.mark.parametrize("named", [ENCODER, SegmenterFeatures.description, None])
 def test_a_source_names_networks_from_elsewhere_that_images_were_learned_from(
     named: str | None, tmp_path: Path
 ) -> None:
