@@ -42,6 +42,7 @@ NEEDS = {
     "achieved_palettes": "class shares [M, K] of the layouts that it made",
     "gan_train": "confusion matrices [N, K, K] on real images of a segmenter trained on generated pairs",
     "discriminator": "confusion matrix [K, K] on real images of a discriminator that labels pixels",
+    "memorisation": "distances of generated and of validation images to training images, as `Memorisation`",
     "layout_size": "height and width of the layouts of which several images are drawn",
     DRAWS: "several images of one layout, as `Draws`; the metric is a mean over layouts",
 }

@@ -291,6 +291,25 @@ METRICS: Registry[Metric] = Registry(
             unit="%",
             shown=COMPARISON,
         ),
+        "memorisation_ratio": Metric(
+            "distance to training images",
+            "median distance to the nearest training image, over that of validation images; near 0 means copies",
+            ("memorisation",),
+            lambda measured: measured.ratio,
+            shown=REPORT,
+            title="Distance to training images",
+            undefined="validation images are training images",
+        ),
+        "near_copies": Metric(
+            "near-copies",
+            "share of generated images whose pixels are nearly those of a training image, %",
+            ("memorisation",),
+            lambda measured: measured.near_copies,
+            better="lower",
+            unit="%",
+            shown=REPORT,
+            title="Near-copies of training images",
+        ),
         "mean_absolute_difference": Metric(
             "noise",
             "mean absolute difference between images of one layout under different noise, of 255 grey levels; near 0 "

@@ -265,7 +265,7 @@ class _ImageSystem(Section):
     )
 
 
-SHARED_IMAGE_KEYS = ("steps", "batch_size", "noise_scheme", "augment", "checkpoint_every")
+SHARED_IMAGE_KEYS = ("steps", "batch_size", "noise_scheme", "augment", "augment_policies", "warp", "checkpoint_every")
 
 
 class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  # pyright: ignore
@@ -273,6 +273,14 @@ class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  #
 
     vgg_weights: FilePath | None = Field(
         default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
+    )
+    perceptual_encoder: str = Field(
+        default="mobilenet_v2",
+        description="Encoder of perceptual_encoder_weights, by its name in segmentation-models-pytorch.",
+    )
+    perceptual_encoder_weights: FilePath | None = Field(
+        default=None,
+        description="Local weights of an encoder whose features perceptual losses compare in place of VGG-19's.",
     )
     systems: Annotated[dict[str, dict[str, Any]], OneOf(IMAGE_SYSTEMS.names, keys=True)] = Field(
         default={}, description="Numbers of single systems by name, for example systems.oasis.width; else the papers'."
@@ -672,8 +680,8 @@ class RunConfig(Section):
         if problems:
             return problems
         system, size = IMAGE_SYSTEMS[self.images.system], self.data.size
-        if self.images.augment and not system.augmentable:
-            problems.append(f"images.augment: {system.name} compares images pixel by pixel; leave it out")
+        if (problem := system.augmentation_problem(self.images.settings())) is not None:
+            problems.append(f"images.{problem}")
         try:
             base_grid(size)
         except ConfigError:
@@ -913,5 +921,5 @@ def config_of_pairs(config: RunConfig) -> dict[str, Any]:
     return config.model_dump(
         mode="json",
         include={"recipe", "seed", "data", "palettes", "layouts", "images", "finetune", "generate"},
-        exclude={"data": {"root", "class_file", "unlabelled"}, "images": {"vgg_weights"}},
+        exclude={"data": {"root", "class_file", "unlabelled"}, "images": {"vgg_weights", "perceptual_encoder_weights"}},
     )

@@ -18,18 +18,19 @@ NESTS = ("state_dict", "state_dict_ema", "model", "model_state_dict")
 PREFIXES = ("", "encoder.", "model.", "module.", "backbone.", "encoder.model.")
 
 
-def load_encoder(encoder: nn.Module, name: str, path: Path) -> None:
+def load_encoder(encoder: nn.Module, name: str, path: Path, setting: str = "segmenters.encoder") -> None:
     """Load a file into an encoder; a classifier or decoder in it is left out.
 
     Args:
         encoder: The encoder of a segmenter.
         name: Its name, for messages.
         path: A state dict as .safetensors, or as torch wrote it, which is read with weights_only=True.
+        setting: The setting that names the encoder, for messages; the one that names the file ends in _weights.
 
     Raises:
         ConfigError: The file cannot be read, or weights of the encoder are missing or of another shape; all at once.
     """
-    found = _read(path)
+    found = _read(path, f"{setting}_weights")
     wanted = {key: value for key, value in encoder.state_dict().items() if not key.endswith("num_batches_tracked")}
     # timm joins names of layers by _ where it gives features, and by . elsewhere.
     keys = {_plain(key.removeprefix("model.")): key for key in wanted}
@@ -48,26 +49,26 @@ def load_encoder(encoder: nn.Module, name: str, path: Path) -> None:
     problems = [*([f"the file has no {_some(missing)}"] if missing else []), *_first(differing)]
     if problems:
         raise ConfigError(
-            f"segmenters.encoder_weights: {path} holds {len(found)} tensors ({_some(list(found))}) and does not fit "
-            f"the encoder {name}, which has {len(wanted)}. Name a file of this encoder, or set segmenters.encoder to "
+            f"{setting}_weights: {path} holds {len(found)} tensors ({_some(list(found))}) and does not fit "
+            f"the encoder {name}, which has {len(wanted)}. Name a file of this encoder, or set {setting} to "
             "the one that the file is of.",
             problems,
         )
     encoder.load_state_dict(state | {key: value for key, value in encoder.state_dict().items() if key not in state})
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def _read(path: Path, setting: str) -> dict[str, Tensor]:
     try:
         if path.suffix == ".safetensors":
             content: Any = load_file(path)
         else:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise ConfigError(f"segmenters.encoder_weights: there is no file {path}. Correct the path.") from error
+        raise ConfigError(f"{setting}: there is no file {path}. Correct the path.") from error
     except Exception as error:  # torch, pickle and safetensors each raise their own kinds
         reason = short(str(error).partition("\n")[0]) or type(error).__name__
         raise ConfigError(
-            f"segmenters.encoder_weights: {path} cannot be read as weights alone ({reason}). Save the encoder's state "
+            f"{setting}: {path} cannot be read as weights alone ({reason}). Save the encoder's state "
             "dict as .safetensors, or by torch.save(model.state_dict(), ...)."
         ) from error
     for nest in NESTS:
@@ -79,7 +80,7 @@ def _read(path: Path) -> dict[str, Tensor]:
         else {}
     )
     if not tensors:
-        raise ConfigError(f"segmenters.encoder_weights: {path} holds no named tensors. Name a file with a state dict.")
+        raise ConfigError(f"{setting}: {path} holds no named tensors. Name a file with a state dict.")
     return tensors
 
 

@@ -30,7 +30,12 @@ IMAGE_DEVIATION = [2 * deviation for deviation in (0.229, 0.224, 0.225)]
 def _to_encoder_range(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     """Turn the encoder's input of [-1, 1] into what pre-trained encoders expect."""
     image, *others = arguments
-    return (normalize(image, IMAGE_MEAN, IMAGE_DEVIATION), *others)
+    return (to_encoder_range(image), *others)
+
+
+def to_encoder_range(image: Tensor) -> Tensor:
+    """Turn images B3HW in [-1, 1] into what encoders expect that were trained on ImageNet."""
+    return normalize(image, IMAGE_MEAN, IMAGE_DEVIATION)
 
 
 @functools.cache

@@ -20,6 +20,9 @@ Weight = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 NON_IDENTIFYING = ("checkpoint_every", "log_every")
+ADDED = "added later"
+"""Marks a field, `Annotated[type, ADDED, ...]`, that leaves everything as it was while it has its default: results from
+before there was such a field stay valid."""
 
 _BOUNDS = {Ge: ("ge", "at least"), Gt: ("gt", "above"), Le: ("le", "at most"), Lt: ("lt", "below")}
 
@@ -60,7 +63,12 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     Args:
         settings: A dataclass of settings.
     """
-    return {name: value for name, value in dataclasses.asdict(settings).items() if name not in NON_IDENTIFYING}
+    fields, hints = fields_of(type(settings)), get_type_hints(type(settings), include_extras=True)
+    return {
+        name: value
+        for name, value in dataclasses.asdict(settings).items()
+        if name not in NON_IDENTIFYING and not (ADDED in get_args(hints[name]) and value == fields[name].default)
+    }
 
 
 def range_problems(settings: Any, section: str) -> list[str]:

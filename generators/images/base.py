@@ -14,17 +14,19 @@ from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
+from annotated_types import Ge, Le
 from torch import Tensor, nn
 from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
-from scenepalette.generators.images.diffaugment import Augmentation
+from scenepalette.generators.images.diffaugment import POLICIES, Augmentation, Policy
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.training.ranks import ALONE, Ranks
 
 # With these the contract's file offers all that a system's settings are declared with.
+from scenepalette.training.settings import ADDED
 from scenepalette.training.settings import Count as Count
 from scenepalette.training.settings import Decay as Decay
 from scenepalette.training.settings import Rate as Rate
@@ -47,7 +49,19 @@ class ImageSettings:
     noise_scheme: Annotated[
         NoiseScheme | None, Doc("How noise is drawn in training; none for the system's usual way.")
     ] = None
-    augment: Annotated[bool, Doc("Differentiable augmentation of the discriminator's input.")] = False
+    augment: Annotated[
+        bool, Doc("Differentiable augmentation of the discriminator's input, label maps moved along.")
+    ] = False
+    augment_policies: Annotated[
+        tuple[Policy, ...], ADDED, Doc("What augment changes: colour, translation, cutout or several of them.")
+    ] = POLICIES
+    warp: Annotated[
+        float,
+        ADDED,
+        Ge(0),
+        Le(0.2),
+        Doc("Random warps of label map and image together: displacement as a share of the shorter side; 0 for none."),
+    ] = 0.0
     checkpoint_every: Annotated[Count, Doc("Steps between checkpoints.")] = 500
 
 
@@ -249,6 +263,7 @@ class ImageSystem:
             perceptual loss. None for a system that comes trained: its generator only takes what it needs from the
             training set (`ImageGenerator.finish`), and its state becomes the weights.
         perceptual: Whether its losses need a feature network.
+        perceptual_if: Tells from its settings whether they do, where `perceptual` is not set; None if they never do.
         perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
         augmentable: Whether its discriminator looks at images that may be augmented.
         predict_labels: For a discriminator that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW;
@@ -264,3 +279,16 @@ class ImageSystem:
     perceptual_layers: tuple[int, ...] | None = None
     augmentable: bool = False
     predict_labels: Callable[[nn.Module, Tensor], Tensor] | None = None
+    perceptual_if: Callable[[Any], bool] | None = None
+
+    def compares_features(self, settings: ImageSettings) -> bool:
+        """Return whether its losses need a feature network with these settings."""
+        return self.perceptual or (self.perceptual_if is not None and self.perceptual_if(settings))
+
+    def augmentation_problem(self, settings: ImageSettings) -> str | None:
+        """Return what is wrong with the augmentation that its settings ask for, beginning with the setting's name."""
+        if settings.augment and not self.augmentable:
+            return f"augment: {self.name} compares images pixel by pixel; leave it out"
+        if not settings.augment_policies:
+            return f"augment_policies: none is named; use some of {', '.join(POLICIES)}, or augment=false"
+        return None

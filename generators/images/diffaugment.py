@@ -1,18 +1,21 @@
 """Differentiable augmentation of what the image discriminator sees, for small data sets.
 
-Zhao et al., "Differentiable augmentation for data-efficient GAN training", 2020: colour, translation and cutout. Since
-this discriminator labels pixels, label maps are moved along and pixels without an image are ignored.
+Zhao et al., 2020: colour, translation and cutout, of real and generated images alike. Since discriminators label pixels
+or look at label maps, these are moved along, and pixels without an image are ignored.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
 
+Policy = Literal["colour", "translation", "cutout"]
+POLICIES: tuple[Policy, ...] = get_args(Policy)
 SHIFT = 1 / 8  # of the side, as published
 CUTOUT = 1 / 3  # side of the box; published: 1/2, but a scene needs its context
 
@@ -37,13 +40,16 @@ class Augmentation(NamedTuple):
     kept: Tensor
 
 
-def draw_augmentation(count: int, size: tuple[int, int], device: torch.device) -> Augmentation:
-    """Draw parameters from torch's global CPU generator.
+def draw_augmentation(
+    count: int, size: tuple[int, int], device: torch.device, policies: Collection[Policy] = POLICIES
+) -> Augmentation:
+    """Draw parameters from torch's global CPU generator, the same for every choice of policies.
 
     Args:
         count: B.
         size: Height and width in pixels.
         device: Where they are used.
+        policies: What is changed; the rest stays as it is.
     """
     height, width = size
     brightness, saturation, contrast = torch.rand(3, count, 1, 1, 1)
@@ -56,6 +62,12 @@ def draw_augmentation(count: int, size: tuple[int, int], device: torch.device) -
     cut_rows = (ys >= top) & (ys < top + box_height)
     cut_columns = (xs >= left) & (xs < left + box_width)
     kept = ~(cut_rows[:, :, None] & cut_columns[:, None, :])
+    if "colour" not in policies:
+        brightness, saturation, contrast = (torch.full_like(brightness, 0.5) for _ in range(3))
+    if "translation" not in policies:
+        rows, columns = (torch.arange(side).repeat(count, 1) for side in size)
+    if "cutout" not in policies:
+        kept = torch.ones_like(kept)
     kept &= (rows >= 0)[:, :, None] & (columns >= 0)[:, None, :]
     parameters = (brightness - 0.5, saturation * 2, contrast + 0.5, rows, columns, kept)
     return Augmentation(*(p.to(device) for p in parameters))

@@ -20,6 +20,7 @@ from scenepalette.generators.images.diffaugment import Augmentation, draw_augmen
 from scenepalette.generators.images.diversity import image_diversity
 from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
 from scenepalette.generators.images.registry import find_image_system
+from scenepalette.generators.images.warping import draw_warp, warp_image, warp_label
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
@@ -65,7 +66,7 @@ class TrainingBatches:
     def batch(self, indices: np.ndarray, step: int, stream: str, ranks: Ranks = ALONE) -> ImageBatch:
         """Return this process's part of the samples at `indices`.
 
-        They are flipped and have noise as functions of (seed, stream, step) and their positions in `indices`.
+        They are flipped, warped and have noise as functions of (seed, stream, step) and their positions in `indices`.
         """
         count, part = len(indices), ranks.part
         flip = torch.rand(count, 1, 1, generator=torch_generator(self.seed, stream, step, "flip"))[part] < 0.5
@@ -74,6 +75,10 @@ class TrainingBatches:
         layout = torch.from_numpy(self.filled_labels[indices].astype(np.int64))
         image = torch.where(flip[:, None], image.flip(3), image)
         label, layout = (torch.where(flip, x.flip(2), x) for x in (label, layout))
+        if self.settings.warp:
+            randoms = [torch_generator(self.seed, stream, step, "warp", sample) for sample in range(count)[part]]
+            field = draw_warp(self.settings.warp, self.pairs.size, randoms)
+            image, label, layout = warp_image(image, field), warp_label(label, field), warp_label(layout, field)
         noise = self.generator.sample_noise(
             self.settings.noise_scheme,
             layout,
@@ -83,7 +88,7 @@ class TrainingBatches:
         image, label, layout, noise = (x.to(self.device) for x in (image, label, layout, noise))
         augmentation = None
         if self.settings.augment:
-            drawn = draw_augmentation(count, self.pairs.size, self.device)
+            drawn = draw_augmentation(count, self.pairs.size, self.device, self.settings.augment_policies)
             augmentation = Augmentation(*(parameter[part] for parameter in drawn))
         label_map = one_hot(layout, self.pairs.table.num_classes)
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation, ranks)
@@ -230,10 +235,10 @@ def train_image_generator(
         if ranks.first:
             _keep_trained(folder, name, settings, pairs, filled_labels, seed, fabric)
         return
-    if system.perceptual and features is None:
+    if system.compares_features(settings) and features is None:
         raise ConfigError(f"The image system {name!r} has a perceptual loss and needs a network of features for it.")
-    if settings.augment and not system.augmentable:
-        raise ConfigError(f"augment was asked of {name!r}, whose losses compare images pixel by pixel; leave it out.")
+    if (problem := system.augmentation_problem(settings)) is not None:
+        raise ConfigError(f"The image system {name!r} cannot be trained so.", [problem])
     ranks.check_batches({"batch_size": [settings.batch_size]})
     seed_step(seed, name, -1)
     trainees = ImageTrainees(

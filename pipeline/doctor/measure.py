@@ -27,7 +27,6 @@ from lightning_fabric import Fabric
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs, read_arrays
-from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import prepare_for_inference
@@ -42,7 +41,7 @@ from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import FILLED
 from scenepalette.pipeline.stages.generate import ShardPlan, hardening_of, make_shard, pair_models
-from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters.train import train_segmenter
@@ -147,9 +146,7 @@ def measurements(folder: Path) -> dict[str, Callable[[], float]]:
 
 def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: Fabric) -> float:
     name = config.images.system
-    system = find_image_system(name)
-    # Random weights cost what trained ones do.
-    features = Vgg19Features(system.perceptual_layers or VGG_LAYERS) if system.perceptual else None
+    features = untrained_features(config, name)
 
     def training(folder: Path, progress: Progress) -> None:
         train_image_generator(

@@ -16,6 +16,7 @@ from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.evaluation.convergence import converged, validation_curve
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
+from scenepalette.pipeline.report.memorisation import copy_document
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
@@ -148,6 +149,7 @@ def build_document(
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
         **({"quality": inputs.quality} if inputs.quality else {}),
+        "memorisation": {kind: copy_document(check) for kind, check in inputs.copy_checks.items()},
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "convergence": _convergence(inputs),
         "durations": inputs.durations,

@@ -26,6 +26,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.pipeline.report.memorisation import SECTION, draw_closest
 from scenepalette.pipeline.report.results import REAL_ARM, ChangedImage, PairSample, ReportInputs, WorstPair
 from scenepalette.pipeline.report.statistics import ArmStatistics, Difference, verdict
 from scenepalette.pipeline.report.wording import points
@@ -148,6 +149,15 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
             "Each row holds images made from the same layout; their mean absolute difference is "
             f"{inputs.metrics['mean_absolute_difference']:.3g} of 255 grey levels.",
             draw_noise(inputs.noise_samples, table),
+        )
+    for kind, check in inputs.copy_checks.items():
+        yield Drawing(
+            f"nearest-{kind}.png",
+            SECTION,
+            f"Nearest training images: {kind}",
+            "The generated images that are nearest to a training image, each beside it; the numbers are their distance "
+            "in units of the median validation image's, and the correlation of their pixels.",
+            draw_closest(check.closest),
         )
     if inputs.class_shares:
         real, generated = inputs.class_shares.values()

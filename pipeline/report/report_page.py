@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scenepalette.pipeline.report import splits, wording
+from scenepalette.pipeline.report.memorisation import copy_section
 from scenepalette.pipeline.report.page import (
     Block,
     Bullets,
@@ -91,6 +92,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
         *_figures(document, "generators"),
         *quality_blocks(document),
+        *copy_section(document),
         *([Heading("Training"), Bullets(trainings)] if trainings else []),
         Heading("Classes"),
         _classes(document),

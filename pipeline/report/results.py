@@ -11,6 +11,7 @@ import numpy as np
 
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sequences import blocks_of
+from scenepalette.pipeline.report.memorisation import CopyCheck
 
 REAL_ARM = "real"
 LONGER_ARM = "real-long"
@@ -193,6 +194,7 @@ class ReportInputs:
         extra_tests: Extra test sets by name; every arm has confusions of them.
         quality: What teachers found, where there are any: "teachers" with the "iou" of each, "kinds" with a summary of
             the scores of each kind, and "warnings"; JSON values.
+        copy_checks: Kind of pairs whose images are generated whole -> whether they copy training images.
     """
 
     dataset: Mapping[str, Any]
@@ -230,6 +232,7 @@ class ReportInputs:
     validation_blocks: np.ndarray | None = None
     extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    copy_checks: Mapping[str, CopyCheck] = field(default_factory=dict)
 
     @property
     def evaluated_on(self) -> str:

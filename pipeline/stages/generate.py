@@ -24,6 +24,7 @@ from scenepalette.data.shards.manifest import make_manifest, read_manifest, stra
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
+from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
@@ -34,6 +35,7 @@ from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.pairs.segment_bank import bank_problems
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pairs
+from scenepalette.pipeline.report.comparison import PERCEPTUAL
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING, check_contents, read_record
 from scenepalette.pipeline.run_directory.ownership import keep_changed, write_shards_card
 from scenepalette.pipeline.stages.images import ImageModel, image_model
@@ -42,6 +44,7 @@ from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.training.checkpoint import read_metadata
 
 VERSION = 4
 RECEIPTS = ".finished"
@@ -301,8 +304,24 @@ class PairsUnit(Unit):
             models={role: sha256_of_file(path) for role, path in self.models.weights(run.run_dir).items()},
             remake=lambda plan: make_shard(folder, plan, self.pair_maker(run), generation, NO_PROGRESS),
             identity={**identity, **origin},
+            features=features_beside(self.models.image_weights(run.run_dir)),
         )
         write_shards_card(run.run_dir)
+
+
+def features_beside(image_weights: Path) -> dict[str, str]:
+    """Return what the source of pairs is to say of a network from elsewhere that their image generator learned from.
+
+    Args:
+        image_weights: Weights of the image generator.
+
+    Returns:
+        Its description under "perceptual_features"; nothing if there is none, or it was trained on the real pairs.
+    """
+    network = read_metadata(image_weights).get(PERCEPTUAL)
+    if network is None or network == SegmenterFeatures.description:
+        return {}
+    return {PERCEPTUAL: f"{network}, under the terms of these weights"}
 
 
 def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
@@ -492,6 +511,7 @@ def finish_shards(
     models: Mapping[str, str],
     remake: Callable[[ShardPlan], ShardInfo],
     identity: Mapping[str, Any],
+    features: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Check all new shards against their receipts and write the card, the Croissant file and, last, the manifest.
 
@@ -504,6 +524,7 @@ def finish_shards(
         models: Content hashes of the models that took part, by role.
         remake: Makes a shard again that was damaged between writing and finishing.
         identity: Fields by which the run recognises the folder, and "config": the settings that decided the rows.
+        features: Result of `features_beside`.
 
     Returns:
         The manifest.
@@ -533,6 +554,7 @@ def finish_shards(
             "split": "train",
             "label_origins": dict(train.label_origins),
             **images,
+            **(features or {}),
         },
         extra={**identity, **described(kind.name, kind.card)},
     )

@@ -14,6 +14,7 @@ from torch import nn
 from scenepalette.common.errors import AbsentError, ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.data.classes import ClassTable
+from scenepalette.evaluation.encoder_features import EncoderFeatures, load_encoder_features
 from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
 from scenepalette.generators.images.loading import (
@@ -22,7 +23,7 @@ from scenepalette.generators.images.loading import (
     load_image_discriminator,
     load_image_generator,
 )
-from scenepalette.generators.images.perceptual import VGG_LAYERS, load_vgg19
+from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features, load_vgg19
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import prepare_for_inference
@@ -101,9 +102,8 @@ class ImageModel:
 
         if (problem := network_problem(self.system, build)) is not None:
             return problem
-        if self.settings.augment and not system.augmentable:
-            return f"images.augment: {self.system} compares images pixel by pixel; leave it out"
-        return None
+        problem = system.augmentation_problem(self.settings)
+        return None if problem is None else f"images.{problem}"
 
 
 def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
@@ -144,7 +144,7 @@ class ImagesUnit(Unit):
 
     @classmethod
     def problems(cls, units: Sequence[ImagesUnit], config: RunConfig, *, fetch: bool) -> list[str]:
-        """Say if weights of a perceptual loss are not there."""
+        """Say if weights of a perceptual loss are not there, or not of their encoder."""
         return feature_problems(config, [unit.model.system for unit in units])
 
     def record(self) -> Mapping[str, Any]:
@@ -169,37 +169,66 @@ class ImagesUnit(Unit):
         )
 
 
+def compares_features(config: RunConfig, system: str) -> bool:
+    """Return whether a system's losses, with the configuration's numbers, compare features of a network."""
+    return find_image_system(system).compares_features(config.images.settings(system))
+
+
 def feature_inputs(config: RunConfig, system: str) -> tuple[str, ...]:
-    """Return the units that a system's perceptual loss may need: VGG-19 has none, its substitute is a segmenter."""
-    return (reference_segmenter_of(config),) if find_image_system(system).perceptual else ()
+    """Return the units that a system's perceptual loss may need: files have none, the substitute is a segmenter."""
+    if config.images.perceptual_encoder_weights is not None or not compares_features(config, system):
+        return ()
+    return (reference_segmenter_of(config),)
 
 
 def feature_settings(config: RunConfig, sources: Sources, system: str, unit: str) -> dict[str, Any]:
     """Return what identifies a unit by the weights that its perceptual loss is to use, if any are named."""
-    weights = config.images.vgg_weights
-    if weights is None or not find_image_system(system).perceptual:
+    images = config.images
+    if not compares_features(config, system):
         return {}
-    return {"vgg_weights": sources.file(weights, unit, "vgg_weights")}
+    if images.perceptual_encoder_weights is not None:
+        file = sources.file(images.perceptual_encoder_weights, unit, "perceptual_encoder_weights")
+        return {"perceptual_encoder": images.perceptual_encoder, "perceptual_encoder_weights": file}
+    if images.vgg_weights is not None:
+        return {"vgg_weights": sources.file(images.vgg_weights, unit, "vgg_weights")}
+    return {}
 
 
 def feature_problems(config: RunConfig, systems: Sequence[str]) -> list[str]:
-    """Say if weights are named for the perceptual losses of systems and are not there."""
-    weights = config.images.vgg_weights
-    if weights is None or is_there(weights.is_file) or not any(IMAGE_SYSTEMS[name].perceptual for name in systems):
+    """Say if weights are named for the perceptual losses of systems and are not there, or not of their encoder."""
+    images = config.images
+    if not any(compares_features(config, name) for name in systems):
         return []
-    return [f"images.vgg_weights: there is no file {short(str(weights))}"]
+    problems = [
+        f"images.{name}: there is no file {short(str(path))}"
+        for name, path in (
+            ("vgg_weights", images.vgg_weights),
+            ("perceptual_encoder_weights", images.perceptual_encoder_weights),
+        )
+        if path is not None and not is_there(path.is_file)
+    ]
+    if problems or images.perceptual_encoder_weights is None:
+        return problems
+    try:
+        load_encoder_features(images.perceptual_encoder, images.perceptual_encoder_weights)
+    except ConfigError as error:
+        return [" ".join(str(error).split())]
+    return []
 
 
 def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
     """Return what a system's perceptual loss compares; None if it has no such loss.
 
-    VGG-19's features where its weights can be had; else, said in one line, those of the run's own segmenter.
+    Those of the encoder whose weights are named; else VGG-19's where its weights can be had; else, said in one line,
+    those of the run's own segmenter.
     """
-    chosen = find_image_system(system)
-    if not chosen.perceptual:
+    images, chosen = run.config.images, find_image_system(system)
+    if not compares_features(run.config, system):
         return None
+    if images.perceptual_encoder_weights is not None:
+        return load_encoder_features(images.perceptual_encoder, images.perceptual_encoder_weights)
     try:
-        return load_vgg19(run.config.images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
+        return load_vgg19(images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
     except AbsentError as absent:
         print(
             f"{absent} The perceptual loss compares features of the segmenter trained on real pairs instead. Give "
@@ -208,3 +237,12 @@ def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
             flush=True,
         )
     return SegmenterFeatures(load_reference_segmenter(run))
+
+
+def untrained_features(config: RunConfig, system: str) -> FeatureNetwork | None:
+    """Return a network of random weights that costs what that of `load_features` does, as a rule."""
+    if not compares_features(config, system):
+        return None
+    if config.images.perceptual_encoder_weights is not None:
+        return EncoderFeatures(config.images.perceptual_encoder, "random weights").eval()
+    return Vgg19Features(find_image_system(system).perceptual_layers or VGG_LAYERS)

@@ -46,6 +46,7 @@ from scenepalette.pipeline.report.results import (
 )
 from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
+from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
@@ -186,6 +187,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     noise_samples = _noise_samples(
         image_model(config).load(run), filled_labels, train.table.num_classes, config.seed, fabric
     )
+    copy_checks = check_copies(run, shards, count, real_segmenter)
     evidence = Evidence(
         FirstPairs(validation, count),
         generated,
@@ -207,6 +209,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             "requested_palettes": palettes[shown][0],
             "achieved_palettes": palettes[shown][1],
             "layout_size": train.size,
+            **({"memorisation": copy_checks[shown].measured} if shown in copy_checks else {}),
         },
         progress=progress,
     )
@@ -281,6 +284,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         validation_blocks=blocks_of(validation.ids) if recordings else None,
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
+        copy_checks=copy_checks,
     )
 
 

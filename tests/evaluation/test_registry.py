@@ -74,7 +74,8 @@ def test_every_metric_is_declared_whole() -> None:
         metric = METRICS.get(name)
         assert metric.needs and set(metric.needs) <= set(NEEDS)
         assert metric.meaning and not metric.meaning.endswith(".")
-    shown = {"palette_shortfall", "fsd", "fid", "segmenter_frechet", "mean_absolute_difference"}
+    shown = {"palette_shortfall", "fsd", "fid", "segmenter_frechet", "memorisation_ratio", "near_copies"}
+    shown.add("mean_absolute_difference")
     assert {row["key"] for row in rows_of_report()} == shown
     assert [column["key"] for column in columns_of_comparison()][:3] == ["palette_kl", "fsd", "fid"]
     printed = [column["key"] for column in columns_of_comparison("terminal")]

@@ -56,7 +56,15 @@ LAYOUT = LayoutSettings(
 )
 IMAGE: dict[str, Any] = {"steps": 3, "batch_size": 4, "checkpoint_every": 1}
 OASIS = OasisSettings(
-    width=4, noise_channels=5, hidden_channels=6, discriminator_width=4, augment=True, noise_scheme="mix", **IMAGE
+    width=4,
+    noise_channels=5,
+    hidden_channels=6,
+    discriminator_width=4,
+    augment=True,
+    warp=0.05,
+    lecam_weight=0.1,
+    noise_scheme="mix",
+    **IMAGE,
 )
 CASES: dict[str, LayoutSettings | ImageSettings | FineTuneSettings] = {
     "semantic-palette": replace(LAYOUT, balance=0.5, warp=0.2),

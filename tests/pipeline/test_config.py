@@ -96,6 +96,7 @@ PATHS = [
     "data.class_file",
     "data.unlabelled",
     "images.vgg_weights",
+    "images.perceptual_encoder_weights",
     "report.inception_weights",
     "compare.alexnet_weights",
     "models_from",

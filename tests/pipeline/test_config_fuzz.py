@@ -31,6 +31,7 @@ FIELDS = [
     "data.unlabelled",
     "data.class_file",
     "images.vgg_weights",
+    "images.perceptual_encoder_weights",
     "models_from",
     "generate.palette",
     "generate.noise_scheme",

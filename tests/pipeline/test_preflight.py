@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import segmentation_models_pytorch as smp
 import torch
 
 from scenepalette.data.arrays import Pairs
@@ -16,10 +17,11 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.units.workspace import PreparedData
+from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 FOLDER = "data.name=folder"
 GAUGAN = "images.system=gaugan"
+PERCEPTUAL = "images.systems.oasis.perceptual_weight=2"
 LEVELS = [
     f"layouts.{kind}.{field}"
     for kind in ("full", "partial")
@@ -53,6 +55,17 @@ BEFORE: list[tuple[list[str], str, str]] = [
     ),
     ([GAUGAN, "images.vgg_weights=/nowhere.pth"], "images", "images.vgg_weights: there is no file /nowhere.pth"),
     ([GAUGAN, "images.vgg_weights=/"], "images", "images.vgg_weights: there is no file /"),
+    ([PERCEPTUAL, "images.vgg_weights=/nowhere.pth"], "images", "images.vgg_weights: there is no file /nowhere.pth"),
+    (
+        [PERCEPTUAL, "images.perceptual_encoder_weights=/nowhere.pth"],
+        "images",
+        "images.perceptual_encoder_weights: there is no file /nowhere.pth",
+    ),
+    (
+        [PERCEPTUAL, "images.perceptual_encoder_weights=/dev/null"],
+        "images",
+        "images.perceptual_encoder_weights: there is no file /dev/null",
+    ),
     (["generate.pairs=1"], "report", "generate.pairs: the report needs at least 2 pairs of each kind, got 1"),
     (["data.size=[36, 52]", *LEVELS], "segmenters", "data.size: 36x52; both must be multiples"),
     (["data.size=[16, 24]", *LEVELS], "segmenters", "data.size: 16x24; AdvEnt needs at least 32 each way"),
@@ -76,6 +89,32 @@ def test_it_is_no_problem_once_what_needs_it_is_finished(
 ) -> None:
     finished = ["layouts", "images"] if stage == "images" else [stage]
     assert problems_before(config(*changes), finished=finished) == ()
+
+
+def test_a_file_that_is_not_of_the_encoder_is_told_before_anything_is_made(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(smp.encoders.get_encoder("mobilenet_v2", weights=None).state_dict(), file)
+    named = [PERCEPTUAL, f"images.perceptual_encoder_weights={file}"]
+    assert problems_before(config(*named)) == ()
+    (found,) = problems_before(config(*named, "images.perceptual_encoder=resnet18"))
+    assert found.startswith("images.perceptual_encoder_weights: ") and "does not fit the encoder resnet18" in found
+    (found,) = problems_before(config(*named, "images.perceptual_encoder=resnet9000"))
+    assert found.startswith("images.perceptual_encoder: 'resnet9000'")
+
+
+def test_features_of_a_file_need_no_segmenter_and_decide_what_is_trained(config: Config, tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(smp.encoders.get_encoder("mobilenet_v2", weights=None).state_dict(), file)
+
+    def unit(*changes: str) -> Unit:
+        return units_of(config(*changes))["images/oasis"]
+
+    assert unit().inputs == ("data",) and "perceptual_weight" not in unit().settings
+    assert unit(f"images.perceptual_encoder_weights={file}").settings == unit().settings
+    assert unit(PERCEPTUAL).inputs[1].startswith("segmenters/real/")
+    named = unit(PERCEPTUAL, f"images.perceptual_encoder_weights={file}")
+    assert named.inputs == ("data",) and named.settings["perceptual_encoder"] == "mobilenet_v2"
+    assert named.settings["perceptual_encoder_weights"] and named.settings["perceptual_weight"] == 2.0
 
 
 def test_all_problems_are_told_at_once(config: Config) -> None:

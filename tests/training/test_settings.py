@@ -11,7 +11,7 @@ from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.segmenters.settings import SegmenterSettings
-from scenepalette.training.settings import Count, Decay, fields_of, range_problems
+from scenepalette.training.settings import ADDED, Count, Decay, fields_of, range_problems, settings_of_result
 
 
 @dataclass(frozen=True)
@@ -58,3 +58,15 @@ def test_every_value_out_of_range_is_named(numbers: Numbers, problems: list[str]
 def test_every_setting_is_described_and_has_a_default_within_its_range(settings: type) -> None:
     assert [name for name, field in fields_of(settings).items() if not field.description] == []
     assert range_problems(settings(), "") == []
+
+
+def test_a_field_that_was_added_identifies_a_result_only_where_it_is_not_the_default() -> None:
+    @dataclass(frozen=True)
+    class Grown:
+        count: Count = 3
+        checkpoint_every: Count = 5
+        warp: Annotated[float, ADDED, Ge(0), Doc("How far.")] = 0.0
+
+    assert settings_of_result(Grown()) == {"count": 3}
+    assert settings_of_result(Grown(4, 9, 0.5)) == {"count": 4, "warp": 0.5}
+    assert fields_of(Grown)["warp"] == (float, (Ge(0),), "How far.", 0.0)

@@ -255,6 +255,7 @@ class GauganObjective(PatchObjective):
         feature_matching_weight: float,
         perceptual_weight: float,
         kl_weight: float | None = None,
+        lecam_weight: float = 0.0,
     ) -> None:
         """Train against a discriminator.
 
@@ -264,8 +265,9 @@ class GauganObjective(PatchObjective):
             feature_matching_weight: Weight of feature matching; 0 leaves it out.
             perceptual_weight: Weight of the perceptual loss; 0 leaves it out.
             kl_weight: Weight of the latent's divergence from the standard normal distribution; None without a VAE.
+            lecam_weight: Weight of LeCam regularisation; 0 leaves it out.
         """
-        super().__init__(discriminator, features, feature_matching_weight, perceptual_weight)
+        super().__init__(discriminator, features, feature_matching_weight, perceptual_weight, lecam_weight=lecam_weight)
         self.kl_weight = kl_weight
 
     def generate(self, generator: Forward, batch: ImageBatch) -> tuple[Tensor, dict[str, tuple[float, Tensor]]]:
@@ -308,6 +310,7 @@ def build_gaugan_objective(
         settings.feature_matching_weight,
         settings.perceptual_weight,
         settings.kl_weight if settings.vae else None,
+        settings.lecam_weight,
     )
 
 

@@ -9,11 +9,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Annotated
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
+from typing_extensions import Doc
 
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import (
@@ -31,7 +33,9 @@ from scenepalette.generators.images.base import (
     Weight,
 )
 from scenepalette.generators.images.diffaugment import augment_image, augment_label
+from scenepalette.generators.images.lecam import LecamAnchors, log_odds_of_real
 from scenepalette.generators.images.noise import NoiseScheme, sample_noise
+from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.oasis_losses import (
     fake_loss,
     label_mix,
@@ -39,8 +43,10 @@ from scenepalette.generators.images.systems.oasis_losses import (
     label_mix_mask,
     real_loss,
 )
+from scenepalette.generators.images.systems.patch_losses import perceptual_loss
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.training.settings import ADDED
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
 
@@ -65,6 +71,12 @@ class OasisSettings(ImageSettings):
     hidden_channels: Count = 128
     discriminator_width: Count = 128
     label_mix_weight: Weight = 5.0
+    lecam_weight: Annotated[
+        Weight, ADDED, Doc("Weight of LeCam regularisation of the discriminator; 0 leaves it out.")
+    ] = 0.0
+    perceptual_weight: Annotated[
+        Weight, ADDED, Doc("Weight of the distance of a fixed network's features; 0, as published, leaves it out.")
+    ] = 0.0
 
 
 class OasisGenerator(ImageGenerator):
@@ -188,26 +200,50 @@ class OasisDiscriminator(nn.Module):
 
 
 class OasisObjective(ImageObjective):
-    """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2)."""
+    """Adversarial supervision by a segmentation discriminator, and nothing else (section 3.1 and 3.2) if not asked."""
 
     discriminator: OasisDiscriminator
     chance_level = MappingProxyType({"fake": math.log(2)})  # a generated pixel is as likely fake as of its class
 
-    def __init__(self, discriminator: OasisDiscriminator, label_mix_weight: float) -> None:
-        """Train against `discriminator`, with the given lambda of LabelMix."""
+    def __init__(
+        self,
+        discriminator: OasisDiscriminator,
+        label_mix_weight: float,
+        lecam_weight: float = 0.0,
+        features: FeatureNetwork | None = None,
+        perceptual_weight: float = 0.0,
+    ) -> None:
+        """Train against a discriminator.
+
+        Args:
+            discriminator: Labels pixels.
+            label_mix_weight: Lambda of LabelMix.
+            lecam_weight: Lambda of LeCam regularisation; 0 leaves it out.
+            features: Network of the perceptual loss; None only where the loss is not computed.
+            perceptual_weight: Weight of the perceptual loss; 0 leaves it out.
+        """
         self.discriminator, self.label_mix_weight = discriminator, label_mix_weight
+        self.lecam_weight, self.features, self.perceptual_weight = lecam_weight, features, perceptual_weight
+        self.memory = LecamAnchors() if lecam_weight else None
 
     def generator_loss(
         self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
     ) -> tuple[Tensor, Loss]:
-        """Each pixel is to be taken for a real pixel of its class (Eq. 4)."""
+        """Each pixel is to be taken for a real pixel of its class (Eq. 4), and features to be like the real image's."""
         assert discriminator is not None
         fake = generator(batch.label_map, batch.noise)
         seen, label = fake, batch.label
         if batch.augmentation is not None:
             seen, label = augment_image(fake, batch.augmentation), augment_label(batch.label, batch.augmentation)
         total = real_loss(discriminator(seen), label, batch.ranks)
-        return fake, Loss(total, {"generator": total})
+        parts = {"generator": total}
+        if self.perceptual_weight:
+            assert self.features is not None
+            with torch.no_grad():
+                wanted = self.features(batch.image)
+            parts["perceptual"] = perceptual_loss(feature_distances(self.features(fake), wanted))
+            total = total + self.perceptual_weight * parts["perceptual"]
+        return fake, Loss(total, parts)
 
     def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Real pixels have their class, generated ones the fake class, mixtures are told apart alike (Eq. 1 and 3)."""
@@ -224,7 +260,12 @@ class OasisObjective(ImageObjective):
         loss_fake = fake_loss(fake_logits, visible, batch.ranks)
         loss_mix = label_mix_loss(mixed_logits, real_logits, fake_logits, mask)
         total = loss_real + loss_fake + self.label_mix_weight * loss_mix
-        return Loss(total, {"real": loss_real, "fake": loss_fake, "label_mix": loss_mix})
+        parts = {"real": loss_real, "fake": loss_fake, "label_mix": loss_mix}
+        if self.memory is not None:
+            scores = [log_odds_of_real(logits) for logits in (real_logits, fake_logits)]
+            parts["lecam"] = self.memory([scores[0]], [scores[1]], visible, batch.ranks)
+            total = total + self.lecam_weight * parts["lecam"]
+        return Loss(total, parts)
 
 
 def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: OasisSettings) -> OasisGenerator:
@@ -244,9 +285,11 @@ def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: Oa
 def build_oasis_objective(
     table: ClassTable, size: tuple[int, int], settings: OasisSettings, features: FeatureNetwork | None
 ) -> OasisObjective:
-    """Return the losses with an untrained discriminator; no features are needed."""
+    """Return the losses with an untrained discriminator; features are needed where the perceptual loss weighs some."""
     discriminator = OasisDiscriminator(len(table), size, settings.discriminator_width)
-    return OasisObjective(discriminator, settings.label_mix_weight)
+    return OasisObjective(
+        discriminator, settings.label_mix_weight, settings.lecam_weight, features, settings.perceptual_weight
+    )
 
 
 def predict_labels(discriminator: nn.Module, image: Tensor) -> Tensor:
@@ -270,4 +313,5 @@ OASIS = ImageSystem(
     build_objective=build_oasis_objective,
     augmentable=True,
     predict_labels=predict_labels,
+    perceptual_if=lambda settings: settings.perceptual_weight > 0,
 )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor
+from typing_extensions import Doc
 
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.base import (
@@ -21,6 +23,7 @@ from scenepalette.generators.images.base import (
     Weight,
 )
 from scenepalette.generators.images.diffaugment import augment_image, augment_label
+from scenepalette.generators.images.lecam import LecamAnchors
 from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator, PatchOutput
 from scenepalette.generators.images.systems.patch_losses import (
@@ -32,6 +35,7 @@ from scenepalette.generators.images.systems.patch_losses import (
     least_squares_discriminator_loss,
     perceptual_loss,
 )
+from scenepalette.training.settings import ADDED
 
 # conv1_1 to conv5_1 with their ReLUs: positions in torchvision's `features` (pix2pixHD, SPADE).
 PERCEPTUAL_LAYERS = (1, 6, 11, 20, 29)
@@ -55,6 +59,9 @@ class PatchSettings(ImageSettings):
     discriminator_scales: Count = 2
     feature_matching_weight: Weight = 10.0
     perceptual_weight: Weight = 10.0
+    lecam_weight: Annotated[
+        Weight, ADDED, Doc("Weight of LeCam regularisation of the discriminator; 0 leaves it out.")
+    ] = 0.0
 
 
 class PatchObjective(ImageObjective):
@@ -69,6 +76,7 @@ class PatchObjective(ImageObjective):
         feature_matching_weight: float,
         perceptual_weight: float,
         adversarial: tuple[GeneratorLoss, DiscriminatorLoss] = (hinge_generator_loss, hinge_discriminator_loss),
+        lecam_weight: float = 0.0,
     ) -> None:
         """Train against a discriminator.
 
@@ -78,7 +86,10 @@ class PatchObjective(ImageObjective):
             feature_matching_weight: Weight of feature matching; 0 leaves it out.
             perceptual_weight: Weight of the perceptual loss; 0 leaves it out.
             adversarial: Losses of generator and discriminator for lists of scores.
+            lecam_weight: Weight of LeCam regularisation; 0 leaves it out.
         """
+        self.lecam_weight = lecam_weight
+        self.memory = LecamAnchors(len(discriminator.networks)) if lecam_weight else None
         self.discriminator, self.features = discriminator, features
         self.feature_matching_weight, self.perceptual_weight = feature_matching_weight, perceptual_weight
         self.adversarial_generator, self.adversarial_discriminator = adversarial
@@ -116,10 +127,14 @@ class PatchObjective(ImageObjective):
 
     def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Patches of real images score high, those of generated images low."""
-        total = self.adversarial_discriminator(
-            _scores(_outputs_of(discriminator, batch.image, batch)), _scores(_outputs_of(discriminator, fake, batch))
-        )
-        return Loss(total, {"discriminator": total})
+        real_scores = _scores(_outputs_of(discriminator, batch.image, batch))
+        fake_scores = _scores(_outputs_of(discriminator, fake, batch))
+        total = self.adversarial_discriminator(real_scores, fake_scores)
+        parts = {"discriminator": total}
+        if self.memory is not None:
+            parts["lecam"] = self.memory(real_scores, fake_scores, ranks=batch.ranks)
+            total = total + self.lecam_weight * parts["lecam"]
+        return Loss(total, parts)
 
 
 def _outputs_of(discriminator: Forward, image: Tensor, batch: ImageBatch) -> list[PatchOutput]:

@@ -128,6 +128,7 @@ def build_pix2pixhd_objective(
         settings.feature_matching_weight,
         settings.perceptual_weight,
         (least_squares_generator_loss, least_squares_discriminator_loss),
+        settings.lecam_weight,
     )
 
 

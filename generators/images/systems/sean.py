@@ -261,6 +261,7 @@ def build_sean_objective(
         features,
         settings.feature_matching_weight,
         settings.perceptual_weight,
+        lecam_weight=settings.lecam_weight,
     )
 
 

@@ -5,7 +5,14 @@ import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.generators.images.diffaugment import Augmentation, augment_image, augment_label, draw_augmentation
+from scenepalette.generators.images.diffaugment import (
+    POLICIES,
+    Augmentation,
+    Policy,
+    augment_image,
+    augment_label,
+    draw_augmentation,
+)
 
 CPU = torch.device("cpu")
 SIZE = (24, 32)
@@ -114,3 +121,25 @@ def test_an_augmentation_is_a_function_of_torchs_seed() -> None:
     for first, second, other in zip(draw(1), draw(1), draw(2), strict=True):
         assert torch.equal(first, second)
         assert not torch.equal(first, other)
+
+
+def test_policies_that_are_not_named_change_nothing_and_others_stay_as_drawn() -> None:
+    everything = draw()
+    image = torch.rand(3, 3, *SIZE, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    label = torch.randint(0, 5, (3, *SIZE), generator=torch.Generator().manual_seed(0))
+
+    def drawn(*policies: Policy) -> Augmentation:
+        torch.manual_seed(0)
+        return draw_augmentation(3, SIZE, CPU, policies)
+
+    for whole, chosen in zip(everything, drawn(*POLICIES), strict=True):
+        assert torch.equal(whole, chosen)
+    colour, cutout, translation = drawn("colour"), drawn("cutout"), drawn("translation")
+    torch.testing.assert_close(augment_image(image, colour), augment_image(image, without_geometry(everything)))
+    assert torch.equal(augment_label(label, colour), label)
+    assert torch.equal(translation.rows, everything.rows) and torch.equal(translation.columns, everything.columns)
+    shown = (everything.rows >= 0)[:, :, None] & (everything.columns >= 0)[:, None, :]
+    assert torch.equal(translation.kept, shown)  # all but what was moved out of sight
+    assert torch.equal(cutout.kept & shown, everything.kept)
+    torch.testing.assert_close(augment_image(image, cutout), image * cutout.kept[:, None])
+    assert torch.equal(augment_label(label, cutout), label.where(cutout.kept, IGNORE_ID))

@@ -54,7 +54,11 @@ TRAINING: dict[str, Any] = {
 SPADE: dict[str, Any] = {**TRAINING, "hidden_channels": 6, "discriminator_width": 4}
 CASES: dict[str, Case] = {
     "oasis": Case("oasis", OasisSettings(**SPADE, noise_channels=5)),
+    "oasis-perceptual": Case(
+        "oasis", OasisSettings(**SPADE, noise_channels=5, warp=0.05, lecam_weight=0.1, perceptual_weight=2.0)
+    ),
     "gaugan": Case("gaugan", GauganSettings(**SPADE)),
+    "gaugan-lecam": Case("gaugan", GauganSettings(**SPADE, warp=0.05, lecam_weight=0.1)),
     "gaugan-vae": Case("gaugan", GauganSettings(**SPADE, vae=True, latent_features=5)),
     "spade+": Case("spade+", SpadePlusSettings(**SPADE)),
     "pix2pixhd": Case("pix2pixhd", Pix2PixHdSettings(**TRAINING, discriminator_width=4, residual_blocks=2)),
@@ -291,7 +295,7 @@ def test_augmentation_is_used_where_a_discriminator_can_see_it_and_refused_elsew
 
 
 def test_a_perceptual_loss_needs_features(case: Case, train_perceptual: Train, stop_at: Any) -> None:
-    if IMAGE_SYSTEMS[case.system].perceptual:
+    if IMAGE_SYSTEMS[case.system].compares_features(case.settings):
         with pytest.raises(ConfigError, match="features"):
             train_perceptual("run", case.system, case.settings, features=None)
 

@@ -71,6 +71,7 @@ def weights(folder: Path) -> bytes:
 
 
 VARIANTS: dict[str, dict[str, Any]] = {"paper": {}, "augmented": {"augment": True, "noise_scheme": "mix"}}
+VARIANTS["small data"] = {"augment": True, "augment_policies": ("colour",), "warp": 0.1, "lecam_weight": 0.1}
 
 
 @pytest.mark.parametrize("variant", VARIANTS)

@@ -9,6 +9,7 @@ from typing import cast
 
 import numpy as np
 import pytest
+from torch import nn
 
 from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS
@@ -21,6 +22,7 @@ from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import Row
+from scenepalette.evaluation.features import SegmenterFeatures
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
@@ -28,10 +30,11 @@ from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.stages.compare import row_models
-from scenepalette.pipeline.stages.generate import PairsUnit, finish_shards, make_shard, pair_models
+from scenepalette.pipeline.stages.generate import PairsUnit, features_beside, finish_shards, make_shard, pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.units.records import begin
+from scenepalette.training.checkpoint import save_weights
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -169,3 +172,16 @@ def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> N
     models = row_models(config, "semantic-palette")
     assert PairsUnit.of(config, "x/pairs", models, 8, None, stage="comparison").hardening == "argmax"
     assert PairsUnit.of(config, "full", pair_models(config, "full"), 8, None).hardening == "exact"
+
+
+ENCODER = "encoder mobilenet_v2 with the weights of a.pth"
+
+
+@pytest.mark.parametrize("named", [ENCODER, SegmenterFeatures.description, None])
+def test_a_source_names_networks_from_elsewhere_that_images_were_learned_from(
+    named: str | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_weights(path, nn.Linear(1, 1), {"perceptual_features": named})
+    expected = {"perceptual_features": f"{named}, under the terms of these weights"}
+    assert features_beside(path) == (expected if named == ENCODER else {})
