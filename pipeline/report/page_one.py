@@ -157,8 +157,11 @@ def _choice(primary: Mapping[str, Any]) -> str:
 def _convergence(document: Mapping[str, Any]) -> str:
     longer, curves = further_gain(document), document.get("convergence", [])
     if longer is None and curves:
-        answer = "Yes" if all(entry["converged"] for entry in curves) else "No"
-        return f"{answer}, by its own curve: {'; '.join(dict.fromkeys(entry['text'] for entry in curves))}."
+        seen = "; ".join(dict.fromkeys(entry["text"] for entry in curves))
+        if not all(entry["converged"] for entry in curves):
+            return f"No, by its own curve: {seen}."
+        # Learning rates fall to 0 at the end of every training, also of one that is far too short.
+        return f"Not known: its curve is flat at the end ({seen}), as that of a short training is; add {LONGER_ARM}."
     if longer is None or longer["mean"] is None:
         return f"Not known: add the arm {LONGER_ARM}, which trains on real pairs for twice the steps."
     gain = f"{points(longer['mean'])} points {interval(longer, signed=True)}"

@@ -82,6 +82,13 @@ def test_costs_that_are_not_known_are_not_invented(make_inputs: MakeInputs) -> N
     assert _answers(_document(make_inputs(costs={})))["What it costs"] == "Not recorded."
 
 
+def test_a_flat_curve_alone_does_not_show_that_real_data_was_trained_enough(make_inputs: MakeInputs) -> None:
+    document = _document(make_inputs())
+    for converged, answer in ((True, "Not known: its curve is flat at the end"), (False, "No, by its own curve")):
+        document["convergence"] = [{"seed": 0, "converged": converged, "text": "flat"}]
+        assert _answers(document)["Was real data trained enough"].startswith(answer)
+
+
 def test_twice_the_steps_show_whether_real_data_was_trained_enough(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     real = [run for run in inputs.arms if run.name == "real"]
