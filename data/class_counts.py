@@ -8,6 +8,7 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.folds import ChosenPairs
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 # Of the weight of a class; beyond it a handful of pixels would decide a step.
@@ -32,7 +33,7 @@ class ClassCounts(NamedTuple):
         return self.pixels / max(1, self.pixels.sum())
 
 
-def class_counts(pairs: Pairs | ShardPairs | FirstPairs) -> ClassCounts:
+def class_counts(pairs: Pairs | ShardPairs | FirstPairs | ChosenPairs) -> ClassCounts:
     """Count the labelled pixels of pairs, reading some at a time."""
     classes = pairs.table.num_classes
     pixels, around = np.zeros(classes, dtype=np.int64), np.zeros(classes, dtype=np.int64)

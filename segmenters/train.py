@@ -279,7 +279,7 @@ def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]]
     return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
-def _counts(settings: SegmenterSettings, pairs: Pairs | ShardPairs | FirstPairs) -> ClassCounts | None:
+def _counts(settings: SegmenterSettings, pairs: Pairs | ShardPairs | FirstPairs | ChosenPairs) -> ClassCounts | None:
     """Count the pixels of each class, which reads all labels, if a setting asks for it."""
     if settings.class_weights == "none" and (settings.mixing != "copy-paste" or settings.rare_classes):
         return None
@@ -315,7 +315,7 @@ def _mixing(
 
 def _renew_statistics(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     fabric: Fabric,
     network: nn.Module,
 ) -> None:

@@ -234,7 +234,7 @@ def arm_settings(config: SegmentersConfig, arm: str) -> SegmenterSettings:
     choice, defaults = ARMS[arm], fields_of(SegmenterSettings)
     return replace(
         settings_from(config, SegmenterSettings),
-        **{name: defaults[name].default for name in _unused_settings(choice)},
+        **{name: defaults[name].default for name in _unused_settings(choice) if name in defaults},
         mixing=choice.mixing,
         augmentation=choice.augmentation or config.augmentation,
         adaptation=choice.adaptation,
