@@ -66,6 +66,9 @@ class Insert(PairKind):
             synthetic="insert",
             trust="mask",
         ),
+        "copy-paste+insert-trusted": Arm(
+            "as copy-paste and as real+insert-trusted", synthetic="insert", mixing="copy-paste", trust="mask"
+        ),
     }
     settings = ("insert_classes", "insert_objects")
     # Few samples, as the doctor times with, need not hold an object that can be inserted.
