@@ -525,7 +525,10 @@ class ComputeConfig(Section):
         default="auto", description="auto: bf16-mixed where the device computes it in hardware, else 32-true."
     )
     threads: int | None = Field(
-        default=None, ge=1, le=1024, description="CPU threads of torch; none for its own choice."
+        default=None,
+        ge=1,
+        le=1024,
+        description="CPU threads of torch; none for one on each processor that is free at the start.",
     )
     tensorboard: bool = Field(
         default=False,

@@ -21,6 +21,7 @@ import typer
 from typer.core import TyperGroup
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.processors import set_waiting_policy
 from scenepalette.pipeline.cli.doctor import doctor
 from scenepalette.pipeline.cli.edit import edit_app
 from scenepalette.pipeline.cli.options import (
@@ -331,6 +332,7 @@ def _millions(count: int) -> str:
 
 def main() -> None:
     """Entry point of the command `scenepalette`."""
+    set_waiting_policy()
     run_program(lambda: app(prog_name="scenepalette"))
 
 

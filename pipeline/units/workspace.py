@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
+from scenepalette.common.processors import ThreadChoice, choose_threads
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.pipeline.config import RunConfig
@@ -211,11 +212,22 @@ class Workspace(ABC):
         return self.run_units | self.comparison_units
 
     @cached_property
+    def threads(self) -> ThreadChoice:
+        """The threads of torch in this process; processes of one training divide the processors among them."""
+        choice, threads = choose_threads(), self.config.compute.threads
+        if threads is not None:
+            choice = choice._replace(threads=threads, chosen_by="compute.threads")
+        elif not choice.chosen_by:
+            choice = choice._replace(threads=max(1, choice.threads // self.ranks.count))
+        if self.ranks.first and (warning := choice.warning):
+            print(f"Warning: {warning}", file=sys.stderr, flush=True)
+        return choice
+
+    @cached_property
     def fabric(self) -> Fabric:
         """This process's device, and precision."""
         compute = self.config.compute
-        if compute.threads is not None:
-            torch.set_num_threads(compute.threads)
+        torch.set_num_threads(self.threads.threads)
         accelerator = compute.accelerator
         if accelerator == "auto":
             accelerator = "cuda" if torch.cuda.is_available() else "cpu"
@@ -237,7 +249,8 @@ class Workspace(ABC):
         """Return what rounding and the bytes of images depend on beside code and settings."""
         device = torch.cuda.get_device_name() if self.fabric.device.type == "cuda" else _processor()
         return {
-            "hardware": f"{device}, {os.cpu_count()} CPU cores, {torch.get_num_threads()} threads",
+            "hardware": f"{device}, {os.cpu_count()} CPU cores",
+            "threads": str(self.threads),
             "precision": str(self.fabric._precision.precision),
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -87,7 +87,9 @@ def test_a_manifest_says_what_its_rows_were_made_from_and_with(finished_run: Pat
     assert not {"root", "unlabelled", "class_file"} & extra["config"]["data"].keys()
     for name in ("data/images-train.npy", "data/labels-train.npy", "palettes/sampler.json"):
         assert extra["files"][name] == sha256_of_file(finished_run / name)
-    assert {"hardware", "precision", "python", "torch", "numpy", "pillow", "pyarrow"} == extra["environment"].keys()
+    assert {"hardware", "threads", "precision", "python", "torch", "numpy", "pillow", "pyarrow"} == extra[
+        "environment"
+    ].keys()
 
 
 class Mirrored(PairKind):
