@@ -15,7 +15,7 @@ import torch
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
-from scenepalette.data.readers.image_files import read_image
+from scenepalette.data.image_opening import read_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SCHEMA = 1

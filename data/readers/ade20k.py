@@ -6,14 +6,8 @@ from pathlib import Path
 
 from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.readers.image_files import (
-    FilePair,
-    LabelValues,
-    PairedFiles,
-    files_by_stem,
-    match_names,
-    require_folders,
-)
+from scenepalette.data.label_images import LabelValues
+from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (

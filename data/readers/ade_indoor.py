@@ -13,14 +13,9 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.label_images import LabelValues
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
-from scenepalette.data.readers.image_files import (
-    MOST_LINE_PROBLEMS,
-    FilePair,
-    LabelValues,
-    PairedFiles,
-    not_read_further,
-)
+from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
 
 NUM_CLASSES = 95

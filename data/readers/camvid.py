@@ -8,10 +8,10 @@ from pathlib import Path
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.class_files import CAMVID
+from scenepalette.data.label_images import LabelValues
 from scenepalette.data.readers.image_files import (
     MOST_LINE_PROBLEMS,
     FilePair,
-    LabelValues,
     PairedFiles,
     files_by_stem,
     match_names,

@@ -13,7 +13,8 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines
 from scenepalette.data.class_files import CELEBAMASK_HQ
-from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, read_mask, require_folders
+from scenepalette.data.label_images import read_mask
+from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, require_folders
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.data.label_images import LabelValues
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.image_files import (
     FilePair,
-    LabelValues,
     PairedFiles,
     files_by_folder,
     flat_name,

@@ -7,7 +7,8 @@ from pathlib import Path
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.readers.image_files import LabelValues, PairedFiles, match_names, require_folders
+from scenepalette.data.label_images import LabelValues
+from scenepalette.data.readers.image_files import PairedFiles, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")

@@ -2,76 +2,28 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_files, sha256_of_json
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import read_file, short
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.image_opening import read_image
+from scenepalette.data.label_images import LabelValues, read_label
 from scenepalette.data.sample import Sample
 
-_EXIF_ORIENTATION = 0x0112
 _SHOWN_VALUES = 8
-_FORMATS = ("PNG", "JPEG")
-"""Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
-
-MAX_PIXELS = 2**26
-"""Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
-MAX_FILE_BYTES = 2**28
-"""Largest image file; MAX_PIXELS of noise as PNG take less."""
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
 """Images decoded at once, so that memory stays bounded however many cores there are."""
-
-
-@dataclass(frozen=True)
-class LabelValues:
-    """What the values in label files mean.
-
-    Attributes:
-        ids: Class id of each value, 0 to 254, that stands for a class.
-        ignored: Values without a class; they win over `ids`, and IGNORE_ID is always one of them.
-    """
-
-    ids: Mapping[int, int]
-    ignored: frozenset[int] = frozenset()
-
-    @classmethod
-    def class_ids(cls, num_classes: int, *, ignored: Iterable[int] = ()) -> LabelValues:
-        """Return the plain reading: the values 0..K-1 are class ids."""
-        return cls(ids={value: value for value in range(num_classes)}, ignored=frozenset(ignored))
-
-    @cached_property
-    def lookup(self) -> np.ndarray:
-        """Class id of every value: uint8 [256], IGNORE_ID where there is none."""
-        lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
-        lookup[list(self.ids)] = list(self.ids.values())
-        lookup[sorted(self.ignored)] = IGNORE_ID
-        return lookup
-
-    @cached_property
-    def allowed(self) -> np.ndarray:
-        """Whether a value may occur: bool [256]."""
-        allowed = np.zeros(256, dtype=bool)
-        allowed[[*self.ids, *self.ignored, IGNORE_ID]] = True
-        return allowed
-
-    def __str__(self) -> str:
-        ignored = {*self.ignored, IGNORE_ID}
-        return f"the class ids {_ranges(self.ids.keys() - ignored)} and, as ignored, {_ranges(ignored)}"
 
 
 class LabelFiles(Protocol):
@@ -281,96 +233,6 @@ class PairedFiles:
         return [*problems, Problem(ProblemKind.LABEL_VALUE, name, text, ignored=values.ignored | {IGNORE_ID})]
 
 
-def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
-    """Read an image completely.
-
-    Args:
-        path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
-        upright: Whether an image that is marked as rotated is turned as viewers show it; else it is refused.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
-    """
-    with open_image(path) as image:
-        orientation = _exif_orientation(image)
-        if orientation not in (0, 1) and not upright:
-            raise DataError(
-                f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
-                "unclear which of the two its label fits. Save it upright, without that tag"
-            )
-        if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
-            raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
-        return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
-
-
-def read_label(path: Path) -> np.ndarray:
-    """Read a label map completely; a palette PNG gives its indices, not its colours.
-
-    Args:
-        path: A single-channel PNG file of class ids.
-
-    Returns:
-        uint8 [H, W].
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
-            above 255.
-    """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; labels must be PNG, which keeps ids exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
-            raise DataError(
-                f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
-                "single channel with a class id per pixel. Convert the colours to ids",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        label = np.asarray(image)
-    if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
-        raise DataError(
-            f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255",
-            kind=ProblemKind.LABEL_VALUE,
-        )
-    return label.astype(np.uint8)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Read a black-and-white mask completely.
-
-    Args:
-        path: A PNG file with 8 bits per channel; several channels must be equal.
-
-    Returns:
-        bool [H, W], true where the mask is not black.
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
-    """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        if image.mode not in ("1", "L", "P", "RGB"):
-            raise DataError(
-                f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        channels = np.asarray(image.convert("RGB"))
-    if (channels != channels[:, :, :1]).any():
-        raise DataError(
-            "it is coloured; a mask must be black and white, white where its part is", kind=ProblemKind.LABEL_FORMAT
-        )
-    return channels[:, :, 0] > 0
-
-
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
     """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
     return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
@@ -474,68 +336,12 @@ def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) 
         )
 
 
-def open_image(path: Path) -> Image.Image:
-    """Open and decode an image file from one read of its bytes.
-
-    Raises:
-        DataError: It is missing, damaged, cut off, far too large, or neither PNG nor JPEG.
-    """
-    content = read_file(path, MAX_FILE_BYTES)
-    _refuse_scaled_grey(content)
-    try:
-        # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
-            if (pixels := image.width * image.height) > limit:
-                raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
-            image.verify()
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        image.load()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"it is too large ({error}). Scale it down") from error
-    except Exception as error:
-        # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
-        # That no decoder recognises it says nothing more.
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({short(str(error))})"
-        raise DataError(
-            f"it is damaged, cut off or not an image in PNG or JPEG format{reason}. Copy it again from its source"
-        ) from error
-    return image
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception as error:
-        # As with pixels, errors of many types mean the same: this block of the file is broken.
-        raise DataError(f"its EXIF block is damaged ({short(str(error))}). Save it again without that block") from error
-
-
 def _label_paths(pair: FilePair) -> Sequence[Path]:
     return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
 
 
 def _read_label_of(pair: FilePair) -> np.ndarray:
     return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
-
-
-def _ranges(values: Iterable[int]) -> str:
-    """Write numbers in order, with runs of them as "a to b"."""
-    ordered = sorted(values)
-    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
-    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
-    return ", ".join(
-        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
-    )
-
-
-def _refuse_scaled_grey(content: bytes) -> None:
-    """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
-    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
-    if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
-        raise DataError(
-            f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
-        )
 
 
 def _repeated_ids(pairs: Iterable[FilePair]) -> list[Problem]:

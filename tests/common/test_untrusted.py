@@ -21,7 +21,8 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.readers.image_files import read_image, read_label, read_mask
+from scenepalette.data.image_opening import read_image
+from scenepalette.data.label_images import read_label, read_mask
 
 FUZZ = settings(fuzzing.FUZZ, deadline=5000)
 

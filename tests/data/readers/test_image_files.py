@@ -13,8 +13,10 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import CAMVID
+from scenepalette.data.image_opening import read_image
+from scenepalette.data.label_images import LabelValues, read_label, read_mask
 from scenepalette.data.readers.camvid import open_camvid
-from scenepalette.data.readers.image_files import FilePair, LabelValues, PairedFiles, read_image, read_label, read_mask
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
 
 Write = Callable[[Path, np.ndarray], None]
 
