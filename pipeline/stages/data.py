@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -199,6 +199,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
     splits = open_splits(config, seed)
+    _print_notes(splits.values())
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
     test = splits.get(TEST)
     if config.holdout and origin == "published":
@@ -240,6 +241,7 @@ def prepare_extra_test(
             also in training.
     """
     dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
+    _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
     progress.start(f"extra test set {name}", len(dataset))
@@ -248,6 +250,20 @@ def prepare_extra_test(
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+
+
+def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
+    """Return what readers decided from the files and what they passed over, each once, with the split that it is of."""
+    splits: dict[str, list[str]] = {}
+    for dataset in datasets:
+        for note in getattr(dataset, "notes", ()):
+            splits.setdefault(note, []).append(dataset.split)
+    return [f"{', '.join(names)}: {note}" for note, names in splits.items()]
+
+
+def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
+    for note in notes_of(datasets):
+        print(f"Note: {note}.", flush=True)
 
 
 def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
@@ -348,6 +364,7 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
         split,
         config.root,
         class_file=config.class_file,
+        options=config.folder_options(),
         count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
@@ -375,7 +392,9 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
     if own is not None:
         return open_dataset("folder", "val", root)
     shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-    return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+    return open_dataset(
+        config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options()
+    )
 
 
 def content_of_arrays(folder: Path) -> str:
