@@ -94,7 +94,7 @@ def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole
 
     Of `MANY_RECORDINGS` or more recordings, whole ones are drawn until the fraction is reached; images that are no
     frames of a recording count as one each. Of fewer, each gives a run of frames in its middle as `divide_recordings`
-    says, with up to `VALIDATION_GAP` frames left out on both sides, as many as its length allows.
+    says, with up to `VALIDATION_GAP` frames left out on both sides; fewer where more would be left out than validate.
 
     Args:
         ids: Sample ids, from which `sequences_of` tells the recordings.
@@ -111,6 +111,8 @@ def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole
             try:
                 train, test = divide_recordings(ids, fraction, gap)
             except DataError:
+                continue
+            if len(ids) - len(train) - len(test) > len(test):
                 continue
             return DividedWhole(train, test, "a run of frames in the middle of each recording")
     chosen: list[int] = []

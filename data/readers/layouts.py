@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -153,23 +154,19 @@ def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Plac
             return _Place(images, labels)
         if labels is not None:
             return _Place(own, labels, deep=False)
-        beside = [
-            path
-            for name, path in top.items()
-            if path != own
-            and (parts := _beside(name, split)) is not None
-            and (options.label_folder is None or parts == options.label_folder)
-        ]
-        if len(beside) > 1:
-            raise DataError(
-                f"In {search.root}, {' and '.join(f'{path}/' for path in beside)} could both hold the labels of "
-                f"{own}/. Remove or rename all but one."
-            )
-        if beside:
-            return _Place(images or own, beside[0])
-        if images is None and _names_in(search, own):
+        if (beside := _beside(search, top, split, LABEL_FOLDERS, options.label_folder)) is not None:
+            return _Place(images or own, beside)
+        if images is None and options.label_folder is None and _names_in(search, own):
             return _Place(own, own)
+        if options.label_folder is not None:
+            raise _no_label_folder(search, split, options.label_folder)
         require_folders("folder", search.root, [f"{own}/images", f"{own}/labels"], LAYOUT)
+    own, labels = (
+        _beside(search, top, split, words, named)
+        for words, named in ((IMAGE_FOLDERS, None), (LABEL_FOLDERS, options.label_folder))
+    )
+    if own is not None and labels is not None:
+        return _Place(own, labels)
     images, labels = _one_of(search, top, IMAGE_FOLDERS), _label_folder(search, top, options)
     if images is not None and labels is not None:
         inner = [_one_of(search, _folders(search, folder), SPLIT_FOLDERS[split]) for folder in (images, labels)]
@@ -187,14 +184,37 @@ LAYOUT = (
 )
 
 
-def _beside(name: str, split: str) -> str | None:
-    """Return the label word in a folder's name such as train_labels, masks-train or trainannot."""
-    lower = name.lower()
-    for word in SPLIT_FOLDERS[split]:
-        rest = lower.removeprefix(word) if lower.startswith(word) else lower.removesuffix(word)
-        if rest != lower and (rest := rest.strip("_-. ")) in LABEL_FOLDERS:
-            return rest
-    return None
+def _no_label_folder(search: Search, split: str, name: str) -> DataError:
+    return DataError(
+        f"data.label_folder is {name}; {search.root} has no folder of that name beside images, neither for the split "
+        f"'{split}' nor for all. Correct it, or leave it out."
+    )
+
+
+def _beside(
+    search: Search, folders: Mapping[str, str], split: str, words: Collection[str], named: str | None
+) -> str | None:
+    """Return the folder whose name is that of the split and one of some words: train_labels, masks-train, trainannot.
+
+    Raises:
+        DataError: There are several.
+    """
+    found = []
+    for name, path in folders.items():
+        for of_split in SPLIT_FOLDERS[split]:
+            lower = name.lower()
+            word = (lower.removeprefix(of_split) if lower.startswith(of_split) else lower.removesuffix(of_split)).strip(
+                "_-. "
+            )
+            if word != lower and word in words and named in (None, name, word):
+                found.append(path)
+                break
+    if len(found) > 1:
+        raise DataError(
+            f"In {search.root}, {' and '.join(f'{path}/' for path in found)} could both be meant. Remove or rename all "
+            "but one."
+        )
+    return found[0] if found else None
 
 
 def _names_in(search: Search, folder: str) -> list[str]:
@@ -220,7 +240,9 @@ def _pairs_at(search: Search, place: _Place, options: FolderOptions, *, listed: 
     else:
         images, labels = search.images(place.images, deep=place.deep), search.labels(place.labels)
         wanted = f"{place.labels}/{{id}}.png"
-        if not _is_plain(search.root, place.images.split("/")[0]):
+        if (place.images, place.labels) not in [
+            (f"{parent}images", f"{parent}labels") for parent in ("", *(f"{split}/" for split in SPLIT_FOLDERS))
+        ]:
             search.note(f"images are read from {place.images}/, labels from {place.labels}/")
     return search.pair(images, _renamed(search, images, labels, options), wanted, alone_allowed=listed)
 
@@ -237,7 +259,9 @@ def _renamed(
     left = labels.keys() - exact
     if not left or not images:
         return labels
-    counts = _suffixes(images.keys() - exact, left)
+    # Names that differ in the form of their accents, or in capitals, are matched when they are paired.
+    shape = {_nfc(key): key for key in images.keys() - exact}
+    counts = _suffixes(shape, map(_nfc, left))
     # What also follows names of images that have a label says something else of them.
     further = _suffixes(exact, left)
     fitting = {
@@ -252,19 +276,25 @@ def _renamed(
     used: set[str] = set(exact)
     for suffix in fitting:
         for key in sorted(left):
-            base = key.removesuffix(suffix)
-            if base != key and base in images and base not in renamed:
+            base = shape.get(_nfc(key).removesuffix(suffix), "")
+            if _nfc(key).endswith(suffix) and base and base not in renamed:
                 renamed[base] = labels[key]
                 used.add(key)
         search.note(
             f"{fitting[suffix]} labels are named as their images with '{suffix}' added; data.label_suffix overrules it"
         )
     if not exact and not fitting:
+        if {_nfc(key).casefold() for key in images} & {_nfc(key).casefold() for key in labels}:
+            return labels
         return _without_affixes(search, images, labels)
     # A further file for an image that has its label, x_color.png beside x.png, is no label without an image.
     spare = [key for key in left - used if any(key.startswith(base) for base in _bases(key, renamed))]
     search.pass_over((labels[key] for key in sorted(spare)), "beside a label of the same image")
     return {**renamed, **{key: labels[key] for key in left - used - set(spare)}}
+
+
+def _nfc(key: str) -> str:
+    return unicodedata.normalize("NFC", key)
 
 
 def _bases(key: str, names: Collection[str]) -> list[str]:
@@ -439,10 +469,7 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
     place = _whole(search, options)
     others = [name for name in SPLIT_FOLDERS if name != split and _place_of_split(Search(search.root), name, options)]
     if options.label_folder is not None and place is None:
-        raise DataError(
-            f"data.label_folder is {options.label_folder}; {search.root} has no folder of that name beside images, "
-            f"neither for the split '{split}' nor for all. Correct it, or leave it out."
-        )
+        raise _no_label_folder(search, split, options.label_folder)
     if place is None or others:
         require_folders("folder", search.root, [f"{split}/images", f"{split}/labels"], LAYOUT)
         raise DataError(f"{search.root} does not have the layout of 'folder', which is {LAYOUT}.")
@@ -500,7 +527,9 @@ def _read_list(
             break
         # A name may have spaces; two paths on a line have them, or a comma, between them.
         text = line.strip()
-        words = [text, *re.split(r"[,;\t ]", text, maxsplit=1)[:1]] if text and not text.startswith("#") else []
+        words = (
+            [text, re.split(r"[,;\t]", text)[0].strip(), text.split()[0]] if text and not text.startswith("#") else []
+        )
         matches = next((by_name[key] for word in words if (key := _listed_name(word)) in by_name), None)
         if matches is None or len(matches) > 1:
             if words:

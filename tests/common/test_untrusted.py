@@ -287,7 +287,7 @@ def test_no_flipped_bit_in_a_png_goes_unnoticed_and_changes_pixels(tmp_path: Pat
 def test_formats_whose_decoders_are_not_started_are_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "x.png").write_bytes(encoded(kind, "RGB"))
     for read in (read_image, read_label, read_mask):
-        with pytest.raises(DataError, match="read are PNG|it is damaged, cut off or not an image"):
+        with pytest.raises(DataError, match=r"read are PNG|it is damaged, cut off or not an image"):
             read(tmp_path / "x.png")
 
 

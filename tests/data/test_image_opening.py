@@ -117,7 +117,7 @@ def test_a_tiff_of_16_bits_is_read_as_a_png_is(tmp_path: Path) -> None:
 def test_fewer_bits_in_16_are_not_read_as_night(tmp_path: Path, most: int, colour: bool) -> None:
     pixels = (PIXELS if colour else PIXELS[:, :, 0]).astype(np.uint16)
     (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels * (most // 255)))
-    with pytest.raises(DataError, match="nearly black. Spread its values"):
+    with pytest.raises(DataError, match=r"nearly black\. Spread its values"):
         read_picture(tmp_path / "x.png")
 
 
