@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -173,7 +174,9 @@ def test_a_linked_folder_is_read_and_a_circle_of_links_ends(folder_root: Path, t
     "name", ["Straße 01", "写真 3", "x#1%20y", 'it\'s "q"', "Café é", "-dash", "tab\tname", "🚗", "a.b.c"]
 )
 @pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD"), ("NFC", "NFC")])
-def test_names_in_any_script_and_unicode_form_are_paired(folder_root: Path, name: str, forms: tuple[str, str]) -> None:
+def test_names_in_any_script_and_unicode_form_are_paired(
+    folder_root: Path, name: str, forms: tuple[Literal["NFC", "NFD"], Literal["NFC", "NFD"]]
+) -> None:
     image, label = (unicodedata.normalize(form, name) for form in forms)
     write_pixels(folder_root / f"train/images/{image}.png", random_image(9))
     write_pixels(folder_root / f"train/labels/{label}.png", random_label(9, 3))
