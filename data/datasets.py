@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from inspect import getattr_static
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import short
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.sample import DatasetEntry, SegmentationDataset
 
 Split = Literal["train", "val", "test"]
@@ -56,6 +57,7 @@ def open_dataset(
     count: int | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    labels: LabelSettings = AS_FOUND,
 ) -> SegmentationDataset:
     """Open one split of a data set and check every file of it.
 
@@ -68,6 +70,7 @@ def open_dataset(
         count: For data that are drawn: number of scenes. Data sets on disk are read whole.
         size: For data that are drawn: height and width in pixels. Data sets on disk keep their files' sizes.
         seed: For data that are drawn: which scenes.
+        labels: What the user says of the label images, where the files alone do not tell.
 
     Returns:
         The checked data set.
@@ -87,7 +90,11 @@ def open_dataset(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."
         )
-    dataset = _draw(entry, split, root, count, size, seed) if entry.drawn else _read(entry, split, root, class_file)
+    if labels != AS_FOUND and not entry.takes_label_settings:
+        raise ConfigError(f"Settings of label images were given for '{name}', which has none. Leave them out.")
+    dataset = (
+        _draw(entry, split, root, count, size, seed) if entry.drawn else _read(entry, split, root, class_file, labels)
+    )
     # Not isinstance with a protocol, which computes hashes of all files to see that they are there.
     members = (*_MEMBERS, "__len__", "__getitem__")
     missing = [member for member in members if getattr_static(dataset, member, None) is None]
@@ -129,14 +136,17 @@ def _draw(
     return entry.open(split=split, count=count, size=size, seed=seed)
 
 
-def _read(entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None) -> SegmentationDataset:
+def _read(
+    entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None, labels: LabelSettings
+) -> SegmentationDataset:
     if root is None:
         raise ConfigError(
             f"The data set '{entry.name}' needs the folder it lies in; no root was given. Set data.root to that folder."
         )
-    class_files = {"class_file": class_file} if entry.takes_class_file else {}
+    given: dict[str, Any] = {"class_file": class_file} if entry.takes_class_file else {}
+    given |= {"labels": labels} if entry.takes_label_settings else {}
     try:
-        return entry.open(Path(root), split, **class_files)
+        return entry.open(Path(root), split, **given)
     except OSError as error:
         raise _unreadable(entry, root, error) from error
 

@@ -133,6 +133,11 @@ class PartOfDataset:
         return getattr(self._whole, "files", ())
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What was decided where the whole was read."""
+        return getattr(self._whole, "notes", ())
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the whole's, and of which samples these are."""
         return self._hash(self._whole.fingerprint)

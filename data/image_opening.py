@@ -9,7 +9,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.problems import ProblemKind
 from scenepalette.common.untrusted import read_file, short
 
 _EXIF_ORIENTATION = 0x0112
@@ -53,8 +52,15 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         DataError: It is missing, damaged, cut off, far too large, or neither PNG nor JPEG.
     """
-    content = read_file(path, MAX_FILE_BYTES)
-    _refuse_scaled_grey(content)
+    return open_image_content(read_file(path, MAX_FILE_BYTES))
+
+
+def open_image_content(content: bytes) -> Image.Image:
+    """Decode an image from a file's bytes.
+
+    Raises:
+        DataError: They are damaged, cut off, of far too many pixels, or neither PNG nor JPEG.
+    """
     try:
         # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -82,12 +88,3 @@ def _exif_orientation(image: Image.Image) -> int:
     except Exception as error:
         # As with pixels, errors of many types mean the same: this block of the file is broken.
         raise DataError(f"its EXIF block is damaged ({short(str(error))}). Save it again without that block") from error
-
-
-def _refuse_scaled_grey(content: bytes) -> None:
-    """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
-    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
-    if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
-        raise DataError(
-            f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
-        )

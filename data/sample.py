@@ -88,6 +88,7 @@ class DatasetEntry:
             class_file=, which is None unless the user named one. It raises a DataError that lists every problem.
         description: One line for lists.
         takes_class_file: Whether a file of the user may say which classes there are.
+        takes_label_settings: Whether `open` takes labels=, a `scenepalette.data.label_reading.LabelSettings`.
         drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
             decide them.
         table: The classes, unless files say which there are; the doctor uses it where no split can be opened.
@@ -101,6 +102,7 @@ class DatasetEntry:
     open: Callable[..., SegmentationDataset]
     description: str
     takes_class_file: bool = False
+    takes_label_settings: bool = False
     drawn: bool = False
     table: ClassTable | None = None
     recordings: bool = True

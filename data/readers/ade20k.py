@@ -6,7 +6,9 @@ from pathlib import Path
 
 from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
+from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
@@ -19,12 +21,13 @@ UNLABELLED = 0
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def open_ade20k(root: Path, split: str) -> PairedFiles:
+def open_ade20k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
 
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value v is class v - 1 of 150, 0 is ignored.
@@ -45,11 +48,18 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
             ids={class_id + 1: class_id for class_id in range(table.num_classes)}, ignored=frozenset({UNLABELLED})
         ),
         problems=problems,
+        labels=labels,
+        other_labels=sorted((root / "annotations").glob("*/*.png")),
+        never=[IGNORE_ID],
     )
 
 
 DATASET = DatasetEntry(
-    name="ade20k", open=open_ade20k, description="scenes of all kinds, 150 classes", recordings=False
+    name="ade20k",
+    open=open_ade20k,
+    description="scenes of all kinds, 150 classes",
+    recordings=False,
+    takes_label_settings=True,
 )
 
 

@@ -9,6 +9,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.class_files import CAMVID
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.image_files import (
     MOST_LINE_PROBLEMS,
     FilePair,
@@ -25,7 +26,7 @@ UNLABELLED = 11
 """The label files' value for pixels without one of the 11 classes."""
 
 
-def open_camvid(root: Path, split: str) -> PairedFiles:
+def open_camvid(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: ROOT/SPLIT/NAME.png with its label ROOT/SPLITannot/NAME.png.
 
     If there is a list ROOT/SPLIT.txt, as the release has it (an image path and a label path per line), then the split
@@ -34,6 +35,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder of the data set.
         split: "train", "val" or, if ROOT/testannot is there, "test".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value 11 ("unlabelled") is ignored.
@@ -57,6 +59,8 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         values=LabelValues.class_ids(CAMVID.num_classes, ignored=[UNLABELLED]),
         problems=problems,
+        labels=labels,
+        other_labels=sorted(root.glob("*annot/*.png")),
     )
 
 
@@ -66,6 +70,7 @@ DATASET = DatasetEntry(
     description="street scenes from a car, 11 classes",
     table=CAMVID,
     has_test=lambda root: (root / "testannot").is_dir(),
+    takes_label_settings=True,
 )
 
 

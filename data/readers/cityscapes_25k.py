@@ -8,6 +8,7 @@ from pathlib import Path
 from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.image_files import (
     FilePair,
@@ -29,7 +30,7 @@ EXTRA_VALUES = LabelValues(ids={value: value for value in CITYSCAPES.eval_ids}, 
 """Predicted are the 19 evaluated classes, as published label ids; 0 says that nothing was predicted."""
 
 
-def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
+def open_cityscapes_25k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: that of Cityscapes, and for "train" also the scenes leftImg8bit/train_extra.
 
     The label of leftImg8bit/train_extra/CITY/NAME_leftImg8bit.png is a file of the same name in
@@ -40,6 +41,7 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with leftImg8bit/, gtFine/ and refinement_final/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; `label_origins` says which samples have machine-made labels.
@@ -75,6 +77,8 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         label_origins=origins,
         problems=problems,
+        labels=labels,
+        other_labels=sorted(root.glob("gtFine/*/*/*_gtFine_labelIds.png")),
     )
 
 
@@ -83,6 +87,7 @@ DATASET = DatasetEntry(
     open=open_cityscapes_25k,
     description="Cityscapes with 19,998 more training scenes, labelled by a network",
     table=CITYSCAPES,
+    takes_label_settings=True,
 )
 
 

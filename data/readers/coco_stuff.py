@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
@@ -17,7 +18,7 @@ IMAGE_FOLDERS = ("images", ".")
 LABEL_FOLDERS = ("annotations", "stuffthingmaps_trainval2017", "stuffthingmaps")
 
 
-def open_coco_stuff(root: Path, split: str) -> PairedFiles:
+def open_coco_stuff(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/train2017/NUMBER.jpg with annotations/train2017/NUMBER.png, the same for val2017.
 
     Images may also lie in ROOT/train2017/, and labels in a folder stuffthingmaps_trainval2017/ or stuffthingmaps/
@@ -26,6 +27,7 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with the unpacked archives train2017, val2017 and stuffthingmaps_trainval2017.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value v is the published class index v + 1 of 182, 255 ("unlabeled") is ignored.
@@ -37,11 +39,12 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
     annotations = _first_folder(root, LABEL_FOLDERS, f"{split}2017")
     layout = "images/SPLIT2017/NUMBER.jpg and annotations/SPLIT2017/NUMBER.png"
     require_folders("coco-stuff", root, [images, annotations], layout)
-    labels = files_by_stem(root / annotations, ".png")
+    table = packaged_table("coco-stuff")
+    labelled = files_by_stem(root / annotations, ".png")
     pairs, problems = match_names(
         files_by_stem(root / images, ".jpg"),
         # Converters for other libraries leave files such as 000000000009_labelTrainIds.png beside the labels.
-        {name: path for name, path in labels.items() if name.isdecimal()},
+        {name: path for name, path in labelled.items() if name.isdecimal()},
         root=root,
         wanted_label=f"{annotations}/{{id}}.png",
     )
@@ -49,10 +52,13 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
         name="coco-stuff",
         split=split,
         root=root,
-        table=packaged_table("coco-stuff"),
+        table=table,
         licence=LICENCE,
         pairs=pairs,
         problems=problems,
+        labels=labels,
+        other_labels=sorted((root / annotations).parent.glob("*/[0-9]*.png")),
+        never=[class_id for class_id, entry in enumerate(table.classes) if not entry.evaluated],
     )
 
 
@@ -61,6 +67,7 @@ DATASET = DatasetEntry(
     open=open_coco_stuff,
     description="things and stuff on COCO 2017, 182 classes, 171 evaluated",
     recordings=False,
+    takes_label_settings=True,
 )
 
 

@@ -6,16 +6,21 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.label_images import LabelValues
+from scenepalette.data.class_files import classes_of_class_file, read_class_file
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.image_files import PairedFiles, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
+EXPORTED_CLASS_FILES = ("class_dict.csv", "_classes.csv", "train/_classes.csv")
+"""Names under which other tools write them; looked for where there is none of the above."""
+SPLITS = ("train", "val", "test")
 
 
-def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
+def open_folder(
+    root: Path, split: str, *, class_file: Path | None = None, labels: LabelSettings = AS_FOUND
+) -> PairedFiles:
     """Open a split: ROOT/SPLIT/images/NAME.(png|jpg|jpeg) with ROOT/SPLIT/labels/NAME.png.
 
     `read_class_file` says what a class file holds.
@@ -24,6 +29,7 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         root: Folder of the data set.
         split: "train", "val" or, if ROOT/test/labels is there, "test".
         class_file: The class file; by default ROOT/classes.csv or ROOT/classes.yaml.
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; images may differ in size.
@@ -36,7 +42,9 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     path = _find_class_file(root) if class_file is None else Path(class_file)
     # A class file in the data set came with it; one that is named elsewhere is the user's own.
     declared = read_class_file(path, within=root if class_file is None else None)
-    table = table_of_class_file(path, declared)
+    # Where 0 is ignored, classes without ids count from 1; with an offset they are counted before that.
+    ignored_first = () if labels.offset else labels.ignore_ids
+    table, values, colours = classes_of_class_file(path, declared, ignore_ids=ignored_first)
 
     problems: list[Problem] = []
     images: dict[str, Path] = {}
@@ -47,12 +55,12 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
             text = f"a second image for the label {image.stem}.png; keep one"
             problems.append(Problem(ProblemKind.PAIRING, f"{split}/images/{image.name}", text))
         images[image.stem] = image
-    labels = {
+    found = {
         label.stem: label
         for label in sorted((root / split / "labels").iterdir())
         if label.suffix.lower() == ".png" and not label.name.startswith(".")
     }
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}/labels/{{id}}.png")
+    pairs, unmatched = match_names(images, found, root=root, wanted_label=f"{split}/labels/{{id}}.png")
     return PairedFiles(
         name=declared.data_set,
         split=split,
@@ -61,8 +69,12 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         licence=declared.licence,
         label_origins={"all": declared.label_origin} if declared.label_origin else {},
         pairs=pairs,
-        values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
+        values=values,
         problems=[*problems, *unmatched],
+        labels=labels,
+        label_colours=colours,
+        other_labels=[path for part in SPLITS if part != split for path in sorted(root.glob(f"{part}/labels/*.png"))],
+        notes=declared.notes,
     )
 
 
@@ -71,16 +83,21 @@ DATASET = DatasetEntry(
     open=open_folder,
     description="any folder of images and index masks with a class file",
     takes_class_file=True,
+    takes_label_settings=True,
     has_test=lambda root: (root / "test" / "labels").is_dir(),
 )
 
 
 def _find_class_file(root: Path) -> Path:
     present = [root / name for name in CLASS_FILES if (root / name).is_file()]
+    exported = [root / name for name in EXPORTED_CLASS_FILES if (root / name).is_file()]
+    if not present and exported:
+        return exported[0]
     if len(present) != 1:
         found = "there is none" if not present else f"there are {', '.join(path.name for path in present)}"
         raise DataError(
             f"{root} needs exactly one class file, {' or '.join(CLASS_FILES)}; {found}. It names the class of each "
-            "label id: columns name, red, green, blue and, if wanted, evaluated; one row per id, in order."
+            "label value: columns name, red, green, blue and, if wanted, id and evaluated; without id, a row per "
+            "value, in order from 0."
         )
     return present[0]

@@ -12,6 +12,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
 from scenepalette.data.sample import DatasetEntry
 
@@ -25,7 +26,7 @@ VALIDATION_PART = 4
 """Without the split file, the last 1 of so many images is for validation."""
 
 
-def open_gta5(root: Path, split: str) -> PairedFiles:
+def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/NUMBER.png with labels/NUMBER.png, whose palette indices are Cityscapes' label ids.
 
     If ROOT/split.mat is there, as published with the data set's label mapping, then it says which images are for
@@ -39,6 +40,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with images/ and labels/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; 255 is ignored.
@@ -49,8 +51,8 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     require_folders(
         "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
     )
-    images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
-    names = sorted(images.keys() | labels.keys())
+    images, labelled = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
+    names = sorted(images.keys() | labelled.keys())
     problems = [
         Problem(ProblemKind.PAIRING, f"{name}.png", "the name is not a number, as all published ones are")
         for name in names
@@ -65,7 +67,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         members = set(numbered[:first_validation] if split == "train" else numbered[first_validation:])
     pairs, unmatched = match_names(
         {name: path for name, path in images.items() if name in members},
-        {name: path for name, path in labels.items() if name in members},
+        {name: path for name, path in labelled.items() if name in members},
         root=root,
         wanted_label="labels/{id}.png",
     )
@@ -77,11 +79,17 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         licence=LICENCE,
         pairs=pairs,
         problems=[*problems, *unmatched],
+        labels=labels,
+        other_labels=labelled.values(),
     )
 
 
 DATASET = DatasetEntry(
-    name="gta5", open=open_gta5, description="frames of a commercial game, classes of Cityscapes", table=CITYSCAPES
+    name="gta5",
+    open=open_gta5,
+    description="frames of a commercial game, classes of Cityscapes",
+    table=CITYSCAPES,
+    takes_label_settings=True,
 )
 
 

@@ -16,12 +16,22 @@ from scenepalette.common.files import sha256_of_files, sha256_of_json
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.image_opening import read_image
-from scenepalette.data.label_images import LabelValues, read_label
+from scenepalette.data.label_decisions import decide
+from scenepalette.data.label_images import (
+    LabelImage,
+    LabelSummary,
+    LabelValues,
+    outline_of,
+    read_label,
+    summarise,
+    summary_of,
+)
+from scenepalette.data.label_reading import AS_FOUND, LabelReading, LabelSettings
 from scenepalette.data.sample import Sample
 
-_SHOWN_VALUES = 8
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
+_EXAMPLES = 3
 _DECODERS = 8
 """Images decoded at once, so that memory stays bounded however many cores there are."""
 
@@ -81,11 +91,16 @@ class PairedFiles:
         label_scale: int = 1,
         label_origins: Mapping[str, str] | None = None,
         problems: Iterable[Problem] = (),
+        labels: LabelSettings = AS_FOUND,
+        label_colours: Mapping[int, Sequence[int]] | None = None,
+        other_labels: Iterable[Path] = (),
+        never: Iterable[int] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         """Read every file once and check it.
 
-        A pair is in order if both files decode completely, the label is a single-channel PNG as large as its image,
-        every label value is a class id or an ignored value, and at least one pixel has a class.
+        A pair is in order if both files decode completely, the label is as large as its image, and every value or
+        colour of it is that of a class or ignored. Pairs whose label is ignored everywhere are left out with a note.
 
         Args:
             name: Name of the data set.
@@ -98,6 +113,12 @@ class PairedFiles:
             label_scale: Image pixels per label pixel, each way; samples repeat every label pixel so often.
             label_origins: How the labels came about, by part of the data set, where parts differ.
             problems: What the reader has already found wrong, reported together with what is found here.
+            labels: What the user says of the label files.
+            label_colours: Class ids, or IGNORE_ID, of each colour (see `scenepalette.data.label_images.code_of`), where
+                the user says which classes there are; by default the table's.
+            other_labels: Label files of the other splits, from which it is decided as well what values mean.
+            never: Values that the published labels never hold; if they occur, the labels were renumbered.
+            notes: What the reader has decided, a sentence each; what is decided here is added.
 
         Raises:
             DataError: There is no pair, or any problem; every problem is listed with its file.
@@ -107,22 +128,52 @@ class PairedFiles:
         self.table = table
         self.licence = licence
         self.label_origins = dict(label_origins or {})
-        self.ids = tuple(pair.id for pair in pairs)
         self._root = root
-        self._pairs = tuple(pairs)
         self._values = LabelValues.class_ids(table.num_classes) if values is None else values
         self._label_scale = label_scale
 
-        found = [*problems, *_repeated_ids(self._pairs)]
+        found = [*problems, *_repeated_ids(pairs)]
         # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
         with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
-            for of_pair in executor.map(self._check, self._pairs):
-                found.extend(of_pair)
+            self._reading = self._decide(executor, pairs, labels, label_colours, other_labels, never)
+            found.extend(self._reading.problems)
+            undecided = bool(self._reading.problems)
+            kept: list[FilePair] = []
+            ignored: list[str] = []
+            for pair, (of_pair, has_classes) in zip(pairs, executor.map(self._check, pairs), strict=True):
+                # What no file can be read without is said once.
+                found.extend(p for p in of_pair if not (undecided and p.kind is ProblemKind.LABEL_VALUE))
+                (kept if has_classes else ignored).append(pair if has_classes else self._label_name(pair))
+        self._pairs = tuple(kept)
+        self.ids = tuple(pair.id for pair in kept)
+        self.notes = (*notes, *self._reading.notes)
+        if ignored:
+            text = f"{len(ignored)} of {len(pairs)} labels are ignored everywhere, and left out with their images"
+            self.notes += (f"{text}: {', '.join(ignored[:_EXAMPLES])}{', ...' if ignored[_EXAMPLES:] else ''}.",)
+        if pairs and not kept and not found:
+            text = f"every pixel of all {len(pairs)} labels is ignored; allowed are {self._reading.values}"
+            found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
             found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
             raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
+
+    def _decide(
+        self,
+        executor: ThreadPoolExecutor,
+        pairs: Sequence[FilePair],
+        settings: LabelSettings,
+        colours: Mapping[int, Sequence[int]] | None,
+        others: Iterable[Path],
+        never: Iterable[int],
+    ) -> LabelReading:
+        """Decide from the labels of all splits how they are read."""
+        own = [pair.label for pair in pairs if isinstance(pair.label, Path) and pair.values is None]
+        paths = list(dict.fromkeys([*own, *(path for path in others if not path.name.startswith("."))]))
+        held = zip(paths, executor.map(_outline, paths), strict=True)
+        looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
+        return decide(looked_at, self.table, self._values, settings, colours=colours, never=never)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -136,10 +187,11 @@ class PairedFiles:
         pair = self._pairs[index]
         image = read_image(pair.image)
         label = _read_label_of(pair)
-        problems = self._problems_of(pair, image.shape[:2], label)
+        summary = summarise(label)
+        problems = self._problems_of(pair, image.shape[:2], summary)
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        ids = self._values_of(pair).lookup[label]
+        ids = self._reading_of(pair).decode(label, summary)
         if self._label_scale > 1:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return Sample(id=pair.id, image=image, label=ids)
@@ -160,8 +212,11 @@ class PairedFiles:
                 except OSError as error:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
-        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+        meanings = sorted({tuple(self._reading_of(pair).values.lookup.tolist()) for pair in self._pairs})
+        stated = [self.name, self.split, self.table.to_dict(), meanings, files]
+        # Of labels that are numbers these are all; what is done with colours counts where there are any.
+        colours = sorted({sha256_of_json(rest) for pair in self._pairs if (rest := self._meaning_of(pair)[1:])})
+        return sha256_of_json([*stated, colours] if colours else stated)
 
     @property
     def content(self) -> str:
@@ -176,14 +231,24 @@ class PairedFiles:
             image = next(hashes)
             # What a file of several stands for is said by its name.
             label = [[path.name, next(hashes)] for path in _label_paths(pair)]
-            meaning = self._values_of(pair).lookup.tolist()
-            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
+            meaning = self._meaning_of(pair)
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, *meaning])
         # Terms and origins travel on with what is made of the pairs.
         stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
         return sha256_of_json([*stated, pairs])
 
-    def _values_of(self, pair: FilePair) -> LabelValues:
-        return self._values if pair.values is None else pair.values
+    def _reading_of(self, pair: FilePair) -> LabelReading:
+        return self._reading if pair.values is None else replace(self._reading, values=pair.values, snapped=False)
+
+    def _meaning_of(self, pair: FilePair) -> list[object]:
+        """Return what decides the class ids of a pair beside its bytes, as JSON values."""
+        reading = self._reading_of(pair)
+        if not isinstance(pair.label, Path):
+            return [reading.values.lookup.tolist()]
+        try:
+            return reading.meaning(outline_of(pair.label))
+        except DataError as error:
+            raise DataError(f"{pair.label} can no longer be read: {error.summary}") from error
 
     def _label_name(self, pair: FilePair) -> str:
         return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
@@ -191,28 +256,28 @@ class PairedFiles:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
-    def _check(self, pair: FilePair) -> list[Problem]:
+    def _check(self, pair: FilePair) -> tuple[list[Problem], bool]:
+        """Return what is wrong with a pair, and whether any pixel has a class, as far as that is known."""
         problems = []
         image_size: tuple[int, ...] | None = None
-        label: np.ndarray | None = None
+        label: LabelSummary | None = None
         try:
             image_size = read_image(pair.image).shape[:2]
         except DataError as error:
             problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
         try:
-            label = _read_label_of(pair)
+            label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(_read_label_of(pair))
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        return [*problems, *self._problems_of(pair, image_size, label)]
+            return problems, True
+        problems += self._problems_of(pair, image_size, label)
+        ids = self._reading_of(pair).ids_of(label)
+        return problems, bool(problems or (ids != IGNORE_ID).any())
 
-    def _problems_of(
-        self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None
-    ) -> list[Problem]:
-        """Compare the two files of a pair; what could not be read is None."""
-        if label is None:
-            return []
+    def _problems_of(self, pair: FilePair, image_size: tuple[int, ...] | None, label: LabelSummary) -> list[Problem]:
+        """Compare the two files of a pair; an image that could not be read is None."""
         problems = []
-        name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
+        name, scale, reading = self._label_name(pair), self._label_scale, self._reading_of(pair)
         if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
             rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
             text = (
@@ -220,17 +285,16 @@ class PairedFiles:
                 f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
             )
             problems.append(Problem(ProblemKind.SIZE, name, text))
-        counts = np.bincount(label.ravel(), minlength=256)
-        wrong = np.flatnonzero(counts * ~values.allowed)
-        if wrong.size:
-            shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
-            more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
-        elif not counts[values.lookup != IGNORE_ID].any():
-            text = "every pixel is ignored; remove this label and its image"
-        else:
-            return problems
-        return [*problems, Problem(ProblemKind.LABEL_VALUE, name, text, ignored=values.ignored | {IGNORE_ID})]
+        if label.lossy and not reading.bears_loss(label):
+            text = (
+                "it is a JPEG file or of another format that changes values. Export labels as PNG; or, if they hold "
+                "colours or 0 and 255, set data.colour_tolerance to take each pixel for the nearest of these"
+            )
+            problems.append(Problem(ProblemKind.LABEL_FORMAT, name, text))
+        elif text := reading.unclear(label):
+            kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
+            problems.append(Problem(kind, name, text, ignored=reading.values.all_ignored))
+        return problems
 
 
 def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
@@ -340,8 +404,16 @@ def _label_paths(pair: FilePair) -> Sequence[Path]:
     return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
 
 
-def _read_label_of(pair: FilePair) -> np.ndarray:
-    return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
+def _read_label_of(pair: FilePair) -> LabelImage:
+    return read_label(pair.label) if isinstance(pair.label, Path) else LabelImage("grey", pair.label.read())
+
+
+def _outline(path: Path) -> LabelSummary | None:
+    """Return what a label file holds, or None for one that cannot be read, which its split reports."""
+    try:
+        return outline_of(path)
+    except DataError:
+        return None
 
 
 def _repeated_ids(pairs: Iterable[FilePair]) -> list[Problem]:

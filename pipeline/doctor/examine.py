@@ -33,7 +33,7 @@ from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.pipeline.stages.data import hold_out, open_split, splits_to_open
+from scenepalette.pipeline.stages.data import hold_out, notes_of, open_split, splits_to_open
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
 
@@ -182,6 +182,7 @@ def _of_data(
         if unread
         else None,
         data_checks.check_links(list(datasets.values()), config.data.root),
+        _check_notes(datasets),
         data_checks.check_label_encoding(datasets["train"]),
         data_checks.check_fit(both),
         data_checks.check_scaling(both, size),
@@ -196,6 +197,16 @@ def _of_data(
         _check_wishes(config, table),
     ]
     return [check for check in checks if check is not None]
+
+
+def _check_notes(datasets: dict[Split, SegmentationDataset]) -> Check | None:
+    """Say what the reader decided from the files."""
+    notes = notes_of(datasets.values())
+    if not notes:
+        return None
+    return Check(
+        "reading of labels", "note", "What the files do not state was decided by what they hold.", "", tuple(notes)
+    )
 
 
 def _of_tests(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
+from scenepalette.data.label_reading import AS_FOUND
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
@@ -205,6 +206,8 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
     if test is not None:
         _refuse(examine_size(test.ids, field, origin, recordings))
+    for note in notes_of(splits.values()):
+        print(f"Note: {note}", flush=True)
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
@@ -242,6 +245,8 @@ def prepare_extra_test(
     dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
+    for note in notes_of([dataset]):
+        print(f"Note on {field}: {note}", flush=True)
     progress.start(f"extra test set {name}", len(dataset))
     _write_watched(dataset, config.size, folder, progress)
     progress.finish()
@@ -312,6 +317,11 @@ def open_splits(config: DataConfig, seed: int) -> dict[Split, SegmentationDatase
     return hold_out({split: open_split(config, split, seed) for split in splits_to_open(config)}, config, seed)
 
 
+def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
+    """Return what readers decided from the files of some splits, each sentence once."""
+    return list(dict.fromkeys(note for dataset in datasets for note in getattr(dataset, "notes", ())))
+
+
 def hold_out(
     datasets: dict[Split, SegmentationDataset], config: DataConfig, seed: int
 ) -> dict[Split, SegmentationDataset]:
@@ -351,6 +361,7 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
         count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
+        labels=config.label_settings(),
     )
 
 
@@ -366,16 +377,18 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
         return next((path for name in CLASS_FILES if is_there((path := folder / name).is_file)), None)
 
     # A class file in it says that it is laid out as folder asks for.
-    own = class_file_in(root)
+    own, labels = class_file_in(root), config.label_settings()
     if DATASETS.get(config.name).drawn and own is None:
         raise ConfigError(
             f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
     if own is not None:
-        return open_dataset("folder", "val", root)
+        return open_dataset(
+            "folder", "val", root, labels=config.label_settings() if config.name == "folder" else AS_FOUND
+        )
     shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-    return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+    return open_dataset(config.name, "val", root, class_file=config.class_file or shared, labels=labels)
 
 
 def content_of_arrays(folder: Path) -> str:
