@@ -236,8 +236,9 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     return rows, has_colours
 
 
-def _channels_of(value: Any) -> tuple[Any, Any, Any]:
+def _channels_of(stated: Any) -> tuple[Any, Any, Any]:
     """Return red, green and blue of "128 64 128", "(128, 64, 128)", "#804080" or [128, 64, 128]."""
+    value = stated
     if isinstance(value, str):
         text = value.strip().strip("()[]")
         if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
@@ -246,7 +247,7 @@ def _channels_of(value: Any) -> tuple[Any, Any, Any]:
     if isinstance(value, list | tuple) and len(value) == 3:
         return value[0], value[1], value[2]
     raise ValueError(
-        f"the colour {short(repr(value))} cannot be read; required are three numbers from 0 to 255, such as "
+        f"the colour {short(repr(stated))} cannot be read; required are three numbers from 0 to 255, such as "
         "128 64 128, or six hexadecimal digits, such as #804080"
     )
 

@@ -26,7 +26,7 @@ LARGEST_TOLERANCE = 64
 MOST_UNCLEAR = 0.2
 """Largest share of a label's pixels that may be farther from every colour than the tolerance."""
 _SHOWN = 8
-_MANY_COLOURS = 40
+_MANY_COLOURS = 16
 _EXAMPLES = 3
 CHANNELS: Mapping[str, int] = {"red": 16, "green": 8, "blue": 0}
 
@@ -217,8 +217,8 @@ class LabelReading:
             hint = ". With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"
         elif len(codes) > _MANY_COLOURS:
             hint = (
-                ". So many colours are of smoothed borders or JPEG: set data.colour_tolerance, or export labels again "
-                "without smoothing"
+                ". So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
+                "again without smoothing"
             )
         return f"{text}; colours of classes are {self._shown_colours()}{hint}"
 
