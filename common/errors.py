@@ -51,7 +51,7 @@ class DataError(ScenepaletteError):
     ) -> None:
         super().__init__(summary, [str(problem) for problem in problems])
         self.notes = tuple(map(printable, notes))
-        self.args = ("\n".join([*self.args, *(f"Note: {note}." for note in self.notes)]),)
+        self.args = ("\n".join([*self.args, *(f"Note: {note.rstrip('.')}." for note in self.notes)]),)
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind
 

@@ -9,6 +9,7 @@ from typing import Literal
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import short
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.sample import DatasetEntry, FolderOptions, SegmentationDataset
 
 Split = Literal["train", "val", "test"]
@@ -57,6 +58,7 @@ def open_dataset(
     count: int | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
+    labels: LabelSettings = AS_FOUND,
 ) -> SegmentationDataset:
     """Open one split of a data set and check every file of it.
 
@@ -70,6 +72,7 @@ def open_dataset(
         count: For data that are drawn: number of scenes. Data sets on disk are read whole.
         size: For data that are drawn: height and width in pixels. Data sets on disk keep their files' sizes.
         seed: For data that are drawn: which scenes.
+        labels: What the user says of the label images, where the files alone do not tell.
 
     Returns:
         The checked data set.
@@ -93,10 +96,12 @@ def open_dataset(
         raise ConfigError(
             f"{options} was given for '{name}', whose layout is fixed. Leave it out, or use the data set 'folder'."
         )
+    if labels != AS_FOUND and not entry.takes_label_settings:
+        raise ConfigError(f"Settings of label images were given for '{name}', which has none. Leave them out.")
     dataset = (
         _draw(entry, split, root, count, size, seed)
         if entry.drawn
-        else _read(entry, split, root, class_file, options or FolderOptions())
+        else _read(entry, split, root, class_file, options or FolderOptions(), labels)
     )
     # Not isinstance with a protocol, which computes hashes of all files to see that they are there.
     members = (*_MEMBERS, "__len__", "__getitem__")
@@ -140,7 +145,12 @@ def _draw(
 
 
 def _read(
-    entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None, options: FolderOptions
+    entry: DatasetEntry,
+    split: str,
+    root: Path | None,
+    class_file: Path | None,
+    options: FolderOptions,
+    labels: LabelSettings,
 ) -> SegmentationDataset:
     if root is None:
         raise ConfigError(
@@ -149,6 +159,7 @@ def _read(
     taken = {
         **({"class_file": class_file} if entry.takes_class_file else {}),
         **({"options": options} if entry.takes_options else {}),
+        **({"labels": labels} if entry.takes_label_settings else {}),
     }
     try:
         return entry.open(Path(root).expanduser(), split, **taken)

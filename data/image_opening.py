@@ -137,10 +137,10 @@ def read_picture(path: Path) -> Picture:
             to 8 bits per channel.
     """
     content = read_file(path, MAX_FILE_BYTES)
-    with _decoded(content) as image:
+    with open_image_content(content) as image:
         orientation = image.info.get(_STATED_ORIENTATION, 1)
         remarks = list(format_remarks(path, image))
-        deep = _bits(image, content) == 16
+        deep = bits_of(image, content) == 16
         if image.mode.startswith("I;16") or (deep and image.mode == "I"):
             values = np.asarray(image)
             pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
@@ -188,7 +188,7 @@ def open_image(path: Path) -> Image.Image:
     Raises:
         DataError: It is missing, damaged, cut off, far too large, or in none of `FORMATS`.
     """
-    return _decoded(read_file(path, MAX_FILE_BYTES))
+    return open_image_content(read_file(path, MAX_FILE_BYTES))
 
 
 def open_lossless(path: Path, noun: str) -> Image.Image:
@@ -202,13 +202,13 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
         DataError: As `open_image`; or it is stored with losses, or in a way in which Pillow multiplies its values.
     """
     content = read_file(path, MAX_FILE_BYTES)
-    image = _decoded(content)
+    image = open_image_content(content)
     if image.format in ("JPEG", "MPO") or (image.format == "WEBP" and b"VP8L" not in content[12:64]):
         raise DataError(
             f"it is a {shown_format(image.format)} file; {noun} must be PNG, TIFF or BMP, which keep ids exactly",
             kind=ProblemKind.LABEL_FORMAT,
         )
-    bits = _bits(image, content)
+    bits = bits_of(image, content)
     if image.mode == "L" and bits in (2, 4) and image.format in ("PNG", "TIFF"):
         raise DataError(
             f"it is a grey {image.format} of {bits} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
@@ -237,7 +237,12 @@ _STATED_ORIENTATION = "scenepalette orientation"
 _MODES = {"F": "32-bit floating point", "I": "32-bit integers", "LAB": "the colour space L*a*b*", "HSV": "HSV"}
 
 
-def _decoded(content: bytes) -> Image.Image:
+def open_image_content(content: bytes) -> Image.Image:
+    """Decode an image from a file's bytes.
+
+    Raises:
+        DataError: They are damaged, cut off, of far too many pixels, or in none of `FORMATS`.
+    """
     kind = _kind_of(content)
     if kind == "PNG":
         content = _without_text(content)
@@ -318,7 +323,7 @@ def _without_text(content: bytes) -> bytes:
     return b"".join([*parts, content[kept:]]) if parts else content
 
 
-def _bits(image: Image.Image, content: bytes) -> int:
+def bits_of(image: Image.Image, content: bytes) -> int:
     """Return the bits per channel of a PNG, TIFF or PNM file; 8 for others."""
     if image.format == "PNG":
         return content[24]

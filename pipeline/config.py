@@ -24,8 +24,9 @@ from pydantic_core import CoreSchema
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import write_atomically
 from scenepalette.common.untrusted import parse_yaml, short
-from scenepalette.data.classes import ClassTable
+from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.datasets import DATASETS
+from scenepalette.data.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
 from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.evaluation.trust import TrustSettings
@@ -171,6 +172,9 @@ LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
 
+_LABEL_FIELDS = ("label_encoding", "label_offset", "ignore_ids", "colour_tolerance")
+
+
 class DataConfig(Section):
     """Which labelled data set is learned from."""
 
@@ -202,6 +206,28 @@ class DataConfig(Section):
         ge=0,
         le=2**32 - 1,
         description="Data set folder without splits: decides which recordings or images validate.",
+    )
+    label_encoding: LabelEncoding = Field(
+        default="auto",
+        description="What label images hold: ids (of a palette, the indices), colours (those of the classes), ids in "
+        "the channel red, green or blue, or auto: what the files tell.",
+    )
+    label_offset: int | None = Field(
+        default=None,
+        ge=-IGNORE_ID,
+        le=IGNORE_ID,
+        description="What is added to each label value but 255 to get what the data set's published labels hold, or "
+        "the class file says; below 0 is ignored. 0 takes labels as they are; empty asks where they look shifted.",
+    )
+    ignore_ids: tuple[Annotated[int, Field(ge=0, le=IGNORE_ID)], ...] = Field(
+        default=(), description="Label values of pixels without a class, beside the data set's own and 255."
+    )
+    colour_tolerance: int = Field(
+        default=0,
+        ge=0,
+        le=LARGEST_TOLERANCE,
+        description="Largest difference of a channel from a class's colour, for labels that are smoothed or JPEG; "
+        "pixels beyond are ignored. 0 for exact colours.",
     )
     unlabelled: FilePath | None = Field(
         default=None, description="Folder of images of any size and format, for pairs of the kind pseudo."
@@ -243,7 +269,8 @@ class DataConfig(Section):
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the samples beside their content, as JSON values; nothing of splits not asked for."""
-        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+        # What label images mean is part of their content.
+        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled", *_LABEL_FIELDS})
         for name in ("label_folder", "label_suffix", "orientation", "val_share", "val_seed"):
             if settings[name] == type(self).model_fields[name].default:
                 del settings[name]
@@ -252,6 +279,10 @@ class DataConfig(Section):
         if not self.test_scenes:
             del settings["test_scenes"]
         return settings
+
+    def label_settings(self) -> LabelSettings:
+        """Return what the user says of the label images."""
+        return LabelSettings(self.label_encoding, self.label_offset, self.ignore_ids, self.colour_tolerance)
 
 
 class PalettesConfig(Section):
@@ -625,6 +656,10 @@ class RunConfig(Section):
 
     def _data_problems(self) -> list[str]:
         data, entry, problems = self.data, DATASETS.get(self.data.name), []
+        given = [name for name in _LABEL_FIELDS if getattr(data, name) != type(data).model_fields[name].default]
+        if given and not entry.takes_label_settings:
+            named = " and ".join(f"data.{name}" for name in given)
+            problems.append(f"{named}: {data.name} has no label images that this applies to; leave it out")
         if entry.drawn and data.root:
             problems.append(f"data.root: {data.name} are drawn and have no folder; leave it out")
         if data.name == "streets" and min(data.size) < SMALLEST_STREETS_SIDE:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
+from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
 from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
@@ -19,7 +21,7 @@ UNLABELLED = 0
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def open_ade20k(root: Path, split: str) -> PairedFiles:
+def open_ade20k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
 
     Other formats and sub-folders are read too.
@@ -27,6 +29,7 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value v is class v - 1 of 150, 0 is ignored.
@@ -48,11 +51,18 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         ),
         problems=search.problems,
         notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("annotations"),
+        never=[IGNORE_ID],
     )
 
 
 DATASET = DatasetEntry(
-    name="ade20k", open=open_ade20k, description="scenes of all kinds, 150 classes", recordings=False
+    name="ade20k",
+    open=open_ade20k,
+    description="scenes of all kinds, 150 classes",
+    recordings=False,
+    takes_label_settings=True,
 )
 
 

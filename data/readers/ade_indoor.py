@@ -12,8 +12,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.classes import ClassTable
+from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
 from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
@@ -36,7 +37,9 @@ SCENES = (
 """The scene categories of the published images."""
 
 
-def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
+def open_ade_indoor(
+    root: Path, split: str, *, class_file: Path | None = None, labels: LabelSettings = AS_FOUND
+) -> PairedFiles:
     """Open a split of the indoor images in ADE20K's folders.
 
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
@@ -49,6 +52,7 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
         class_file: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set.
@@ -85,6 +89,9 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
         ),
         problems=[*search.problems, *of_list],
         notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("annotations"),
+        never=[IGNORE_ID],
     )
 
 
@@ -94,6 +101,7 @@ DATASET = DatasetEntry(
     description="indoor scenes of ADE20K, 95 classes",
     takes_class_file=True,
     recordings=False,
+    takes_label_settings=True,
 )
 
 

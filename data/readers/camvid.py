@@ -9,6 +9,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.class_files import CAMVID
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
 from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
@@ -18,7 +19,7 @@ UNLABELLED = 11
 """The label files' value for pixels without one of the 11 classes."""
 
 
-def open_camvid(root: Path, split: str) -> PairedFiles:
+def open_camvid(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: ROOT/SPLIT/NAME.png with its label ROOT/SPLITannot/NAME.png.
 
     If there is a list ROOT/SPLIT.txt, as the release has it (an image path and a label path per line), then the split
@@ -27,6 +28,7 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder of the data set.
         split: "train", "val" or, if ROOT/testannot is there, "test".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value 11 ("unlabelled") is ignored.
@@ -45,8 +47,8 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         search.pass_over((path for path in found if path not in used), f"not listed in {listing.name}")
         search.problems += problems
     else:
-        images, labels = search.images(split), search.labels(f"{split}annot")
-        pairs = search.pair(images, labels, f"{split}annot/{{id}}.png")
+        images, labelled = search.images(split), search.labels(f"{split}annot")
+        pairs = search.pair(images, labelled, f"{split}annot/{{id}}.png")
     return PairedFiles(
         name="camvid",
         split=split,
@@ -57,6 +59,8 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         values=LabelValues.class_ids(CAMVID.num_classes, ignored=[UNLABELLED]),
         problems=search.problems,
         notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels(*(f"{part}annot" for part in ("train", "val", "test"))),
     )
 
 
@@ -66,6 +70,7 @@ DATASET = DatasetEntry(
     description="street scenes from a car, 11 classes",
     table=CAMVID,
     has_test=lambda root: (root / "testannot").is_dir(),
+    takes_label_settings=True,
 )
 
 

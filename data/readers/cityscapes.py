@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
 from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
@@ -15,7 +16,7 @@ BESIDE = ("_color.png", "_instanceIds.png", "_labelTrainIds.png", "_instanceTrai
 """Ends of the names of further annotation files, as the release and its scripts write them beside the labels."""
 
 
-def open_cityscapes(root: Path, split: str) -> PairedFiles:
+def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png.
 
     Other formats are read too. Label values are the published label ids, see
@@ -24,6 +25,7 @@ def open_cityscapes(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with leftImg8bit/ and gtFine/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set. Checking decodes every file: some minutes for the whole training split.
@@ -43,6 +45,8 @@ def open_cityscapes(root: Path, split: str) -> PairedFiles:
         pairs=pair_by_folders(search, split, label_end="_gtFine_labelIds"),
         problems=search.problems,
         notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("gtFine", end="_gtFine_labelIds"),
     )
 
 
@@ -51,6 +55,7 @@ DATASET = DatasetEntry(
     open=open_cityscapes,
     description="street scenes of European cities, 35 classes, 19 evaluated",
     table=CITYSCAPES,
+    takes_label_settings=True,
 )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.cityscapes import IMAGE_END, pair_by_folders
 from scenepalette.data.readers.finding import Search, require_folders
@@ -22,7 +23,7 @@ EXTRA_VALUES = LabelValues(ids={value: value for value in CITYSCAPES.eval_ids}, 
 """Predicted are the 19 evaluated classes, as published label ids; 0 says that nothing was predicted."""
 
 
-def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
+def open_cityscapes_25k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: that of Cityscapes, and for "train" also the scenes leftImg8bit/train_extra.
 
     The label of leftImg8bit/train_extra/CITY/NAME_leftImg8bit.png is a file of the same name in
@@ -33,6 +34,7 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with leftImg8bit/, gtFine/ and refinement_final/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; `label_origins` says which samples have machine-made labels.
@@ -67,6 +69,8 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
         label_origins=origins,
         problems=search.problems,
         notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("gtFine", end="_gtFine_labelIds"),
     )
 
 
@@ -75,6 +79,7 @@ DATASET = DatasetEntry(
     open=open_cityscapes_25k,
     description="Cityscapes with 19,998 more training scenes, labelled by a network",
     table=CITYSCAPES,
+    takes_label_settings=True,
 )
 
 

@@ -123,6 +123,17 @@ class Search:
         self.pass_over(shown, "a JPEG beside a label of the same name, which keeps ids exactly")
         return self._by_key(folder, [path for path in paths if path not in set(shown)], end, "label")
 
+    def all_labels(self, *folders: str, end: str = "") -> list[Path]:
+        """Return the label files of all splits, from which it is decided what they mean; nothing is said of others.
+
+        Args:
+            folders: Folders of label files, relative to the root; those that are not there count for nothing.
+            end: As `labels` takes it.
+        """
+        quiet = Search(self.root)
+        present = [folder for folder in folders if (self.root / folder).is_dir()]
+        return [path for folder in present for path in quiet.labels(folder, end=end).values()]
+
     def _ending(self, paths: list[Path], end: str) -> list[Path]:
         """Return the files whose names end so before their endings, and pass over the others."""
         others = [path for path in paths if not path.stem.lower().endswith(end.lower())]

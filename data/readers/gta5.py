@@ -12,6 +12,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
 from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
@@ -26,7 +27,7 @@ VALIDATION_PART = 4
 """Without the split file, the last 1 of so many images is for validation."""
 
 
-def open_gta5(root: Path, split: str) -> PairedFiles:
+def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/NUMBER.png with labels/NUMBER.png, whose palette indices are Cityscapes' label ids.
 
     If ROOT/split.mat is there, as published with the data set's label mapping, then it says which images are for
@@ -40,6 +41,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with images/ and labels/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; 255 is ignored.
@@ -51,11 +53,11 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
     )
     search = Search(root)
-    images, labels = search.images("images"), search.labels("labels")
-    names = sorted(images.keys() | labels.keys())
+    images, labelled = search.images("images"), search.labels("labels")
+    names = sorted(images.keys() | labelled.keys())
     numbered = [name for name in names if _number(name).isdecimal()]
     for name in sorted(set(names) - set(numbered)):
-        search.refuse((images | labels)[name], "the name is not a number, as all published ones are")
+        search.refuse((images | labelled)[name], "the name is not a number, as all published ones are")
     if (root / SPLIT_FILE).is_file():
         members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
         search.problems += split_problems
@@ -68,7 +70,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         )
     pairs = search.pair(
         {name: path for name, path in images.items() if name in members},
-        {name: path for name, path in labels.items() if name in members},
+        {name: path for name, path in labelled.items() if name in members},
         "labels/{id}.png",
     )
     return PairedFiles(
@@ -80,11 +82,17 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         pairs=pairs,
         problems=search.problems,
         notes=search.notes,
+        labels=labels,
+        other_labels=labelled.values(),
     )
 
 
 DATASET = DatasetEntry(
-    name="gta5", open=open_gta5, description="frames of a commercial game, classes of Cityscapes", table=CITYSCAPES
+    name="gta5",
+    open=open_gta5,
+    description="frames of a commercial game, classes of Cityscapes",
+    table=CITYSCAPES,
+    takes_label_settings=True,
 )
 
 

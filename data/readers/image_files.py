@@ -6,7 +6,7 @@ import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -17,11 +17,20 @@ from scenepalette.common.files import sha256_of_files, sha256_of_json
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.image_opening import Picture, read_picture
-from scenepalette.data.label_images import LabelValues, read_label
+from scenepalette.data.label_decisions import decide
+from scenepalette.data.label_images import (
+    LabelImage,
+    LabelSummary,
+    LabelValues,
+    outline_of,
+    read_label,
+    summarise,
+    summary_of,
+)
+from scenepalette.data.label_reading import AS_FOUND, LabelReading, LabelSettings
 from scenepalette.data.readers.naming import counted, name_within
 from scenepalette.data.sample import Orientation, Sample
 
-_SHOWN_VALUES = 8
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
@@ -112,13 +121,16 @@ class PairedFiles:
         label_origins: Mapping[str, str] | None = None,
         orientation: Orientation = "by size",
         problems: Iterable[Problem] = (),
+        labels: LabelSettings = AS_FOUND,
+        label_colours: Mapping[int, Sequence[int]] | None = None,
+        other_labels: Iterable[Path] = (),
+        never: Iterable[int] = (),
         notes: Iterable[str] = (),
     ) -> None:
         """Read every file once and check it.
 
-        A pair is in order if both files decode completely, the label has a single channel and is as large as its image,
-        and every label value is a class id or an ignored value. A pair whose label is ignored everywhere is left out,
-        with a note.
+        A pair is in order if both files decode completely, the label is as large as its image, and every value or
+        colour of it is that of a class or ignored. Pairs whose label is ignored everywhere are left out with a note.
 
         Args:
             name: Name of the data set.
@@ -132,6 +144,11 @@ class PairedFiles:
             label_origins: How the labels came about, by part of the data set, where parts differ.
             orientation: How images are read that their EXIF tag turns.
             problems: What the reader has already found wrong, reported together with what is found here.
+            labels: What the user says of the label files.
+            label_colours: Class ids, or IGNORE_ID, of each colour (see `scenepalette.data.label_images.code_of`), where
+                the user says which classes there are; by default the table's.
+            other_labels: Label files of the other splits, from which it is decided as well what values mean.
+            never: Values that the published labels never hold; if they occur, the labels were renumbered.
             notes: What the reader decided or passed over; `notes` adds to them what is seen here.
 
         Raises:
@@ -149,17 +166,26 @@ class PairedFiles:
         found = [*problems, *_repeated_ids(pairs, root)]
         # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
         with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
+            self._reading = self._decide(executor, pairs, labels, label_colours, other_labels, never)
             looked = list(executor.map(self._check, pairs))
         self._turned, of_turns, turn_notes = self._decide_turns(pairs, looked, orientation)
-        found.extend(problem for seen in looked for problem in seen.problems)
+        found.extend(self._reading.problems)
+        undecided = bool(self._reading.problems)
+        # What no file can be read without is said once.
+        found.extend(
+            problem
+            for seen in looked
+            for problem in seen.problems
+            if not (undecided and problem.kind is ProblemKind.LABEL_VALUE)
+        )
         found.extend(of_turns)
         ignored = [pair for pair, seen in zip(pairs, looked, strict=True) if seen.ignored]
         if ignored and len(ignored) == len(pairs) and not found:
-            text = "every pixel of every label is ignored; look at what the label values mean"
-            found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._values.ignored | {IGNORE_ID}))
+            text = f"every pixel of all {len(pairs)} labels is ignored; allowed are {self._reading.values}"
+            found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
             found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
-        self.notes = (*notes, *turn_notes, *self._notes_of(pairs, looked))
+        self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs, looked))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
             raise DataError(
@@ -167,6 +193,22 @@ class PairedFiles:
             )
         self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
         self.ids = tuple(pair.id for pair in self._pairs)
+
+    def _decide(
+        self,
+        executor: ThreadPoolExecutor,
+        pairs: Sequence[FilePair],
+        settings: LabelSettings,
+        colours: Mapping[int, Sequence[int]] | None,
+        others: Iterable[Path],
+        never: Iterable[int],
+    ) -> LabelReading:
+        """Decide from the labels of all splits how they are read."""
+        own = [pair.label for pair in pairs if isinstance(pair.label, Path) and pair.values is None]
+        paths = list(dict.fromkeys([*own, *(path for path in others if not path.name.startswith("."))]))
+        held = zip(paths, executor.map(_outline, paths), strict=True)
+        looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
+        return decide(looked_at, self.table, self._values, settings, colours=colours, never=never)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -181,10 +223,11 @@ class PairedFiles:
         picture = read_picture(pair.image)
         image = picture.upright if pair.id in self._turned else picture.pixels
         label = _read_label_of(pair)
-        problems = [*self._size_problems(pair, image.shape[:2], label), *self._value_problems(pair, label)]
+        summary = summarise(label)
+        problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        ids = self._values_of(pair).lookup[label]
+        ids = self._reading_of(pair).decode(label, summary)
         if self._label_scale > 1:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return Sample(id=pair.id, image=image, label=ids)
@@ -205,8 +248,11 @@ class PairedFiles:
                 except OSError as error:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
-        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+        meanings = sorted({tuple(self._reading_of(pair).values.lookup.tolist()) for pair in self._pairs})
+        stated = [self.name, self.split, self.table.to_dict(), meanings, files]
+        # Of labels that are numbers these are all; what is done with colours counts where there are any.
+        colours = sorted({sha256_of_json(rest) for pair in self._pairs if (rest := self._meaning_of(pair)[1:])})
+        return sha256_of_json([*stated, colours] if colours else stated)
 
     @property
     def content(self) -> str:
@@ -221,15 +267,25 @@ class PairedFiles:
             image = next(hashes)
             # What a file of several stands for is said by its name.
             label = [[path.name, next(hashes)] for path in _label_paths(pair)]
-            meaning = self._values_of(pair).lookup.tolist()
+            meaning = self._meaning_of(pair)
             turned = ["upright"] if pair.id in self._turned else []
-            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning, *turned])
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, *meaning, *turned])
         # Terms and origins travel on with what is made of the pairs.
         stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
         return sha256_of_json([*stated, pairs])
 
-    def _values_of(self, pair: FilePair) -> LabelValues:
-        return self._values if pair.values is None else pair.values
+    def _reading_of(self, pair: FilePair) -> LabelReading:
+        return self._reading if pair.values is None else replace(self._reading, values=pair.values, snapped=False)
+
+    def _meaning_of(self, pair: FilePair) -> list[object]:
+        """Return what decides the class ids of a pair beside its bytes, as JSON values."""
+        reading = self._reading_of(pair)
+        if not isinstance(pair.label, Path):
+            return [reading.values.lookup.tolist()]
+        try:
+            return reading.meaning(outline_of(pair.label))
+        except DataError as error:
+            raise DataError(f"{pair.label} can no longer be read: {error.summary}") from error
 
     def _label_name(self, pair: FilePair) -> str:
         return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
@@ -240,28 +296,28 @@ class PairedFiles:
     def _check(self, pair: FilePair) -> _Looked:
         problems: list[Problem] = []
         picture: Picture | None = None
-        label: np.ndarray | None = None
+        label: LabelSummary | None = None
         try:
             picture = read_picture(pair.image)
         except DataError as error:
             problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
         try:
-            label = _read_label_of(pair)
+            label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(_read_label_of(pair))
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
         tagged = picture is not None and picture.orientation != 1
         if label is not None and picture is not None and not tagged:
             problems.extend(self._size_problems(pair, picture.stored_size, label))
-        if label is not None:
-            problems.extend(self._value_problems(pair, label))
+        unclear = [] if label is None else self._value_problems(pair, label)
+        ignored = label is not None and not unclear and bool((self._reading_of(pair).ids_of(label) == IGNORE_ID).all())
         return _Looked(
-            tuple(problems),
+            (*problems, *unclear),
             picture.remarks if picture else (),
             picture.stored_size if picture else None,
             picture.upright_size if picture else None,
             tagged,
             None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
-            label is not None and bool((self._values_of(pair).lookup[label] == IGNORE_ID).all()),
+            ignored,
         )
 
     def _decide_turns(
@@ -330,7 +386,7 @@ class PairedFiles:
                 names["left out, because every pixel of the label is ignored"].append(self._label_name(pair))
         return [counted(files, text) for text, files in names.items()]
 
-    def _size_problems(self, pair: FilePair, image_size: Sequence[int], label: np.ndarray) -> list[Problem]:
+    def _size_problems(self, pair: FilePair, image_size: Sequence[int], label: LabelSummary) -> list[Problem]:
         scale = self._label_scale
         size = (label.shape[0] * scale, label.shape[1] * scale)
         return [] if size == tuple(image_size) else [self._size_problem(pair, image_size, size)]
@@ -344,16 +400,20 @@ class PairedFiles:
         )
         return Problem(ProblemKind.SIZE, self._label_name(pair), text)
 
-    def _value_problems(self, pair: FilePair, label: np.ndarray) -> list[Problem]:
-        values = self._values_of(pair)
-        counts = np.bincount(label.ravel(), minlength=256)
-        wrong = np.flatnonzero(counts * ~values.allowed)
-        if not wrong.size:
-            return []
-        shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
-        more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-        text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
-        return [Problem(ProblemKind.LABEL_VALUE, self._label_name(pair), text, ignored=values.ignored | {IGNORE_ID})]
+    def _value_problems(self, pair: FilePair, label: LabelSummary) -> list[Problem]:
+        """Return what of a label stands for no class."""
+        name, reading = self._label_name(pair), self._reading_of(pair)
+        problems: list[Problem] = []
+        if label.lossy and not reading.bears_loss(label):
+            text = (
+                "it is a JPEG file or of another format that changes values. Export labels as PNG; or, if they hold "
+                "colours or 0 and 255, set data.colour_tolerance to take each pixel for the nearest of these"
+            )
+            problems.append(Problem(ProblemKind.LABEL_FORMAT, name, text))
+        elif text := reading.unclear(label):
+            kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
+            problems.append(Problem(kind, name, text, ignored=reading.values.all_ignored))
+        return problems
 
 
 def not_read_further(listing: Path, line: int) -> Problem:
@@ -366,8 +426,16 @@ def _label_paths(pair: FilePair) -> Sequence[Path]:
     return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
 
 
-def _read_label_of(pair: FilePair) -> np.ndarray:
-    return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
+def _read_label_of(pair: FilePair) -> LabelImage:
+    return read_label(pair.label) if isinstance(pair.label, Path) else LabelImage("grey", pair.label.read())
+
+
+def _outline(path: Path) -> LabelSummary | None:
+    """Return what a label file holds, or None for one that cannot be read, which its split reports."""
+    try:
+        return outline_of(path)
+    except DataError:
+        return None
 
 
 def _repeated_ids(pairs: Iterable[FilePair], root: Path) -> list[Problem]:

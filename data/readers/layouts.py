@@ -12,6 +12,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,16 @@ def pairs_of_split(search: Search, split: str, options: FolderOptions) -> list[F
     if place is not None:
         return _pairs_at(search, place, options)
     return _pairs_of_whole(search, split, options)
+
+
+def labels_of_splits(root: Path, splits: Iterable[str], options: FolderOptions) -> list[Path]:
+    """Return the label files of some splits, as far as they are there."""
+    found: list[Path] = []
+    for split in splits:
+        with suppress(DataError):
+            pairs = pairs_of_split(Search(root), split, options)
+            found += [pair.label for pair in pairs if isinstance(pair.label, Path)]
+    return found
 
 
 def has_labelled_test(root: Path) -> bool:

@@ -126,10 +126,10 @@ def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable |
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
-    """Look into some label files that were accepted: palette files, scaled ids, ids of another numbering.
+    """Look into some label files that were accepted: ids of another numbering.
 
-    Looked at are 20 label files, evenly spread. A palette PNG gives its indices, as it should; ids that are all
-    multiples of one number, or just those of Cityscapes' train ids, are likely mistakes.
+    Looked at are 20 label files, evenly spread. Just the ids of Cityscapes' train ids are likely a mistake. What the
+    reader decided from all labels, such as to read palettes by their colours, is in its notes.
     """
     paths = [path for path in getattr(dataset, "files", ()) if path.suffix.lower() == ".png"]
     labels = paths[1::2]
@@ -149,14 +149,6 @@ def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
     if guesses:
         text = "; ".join(guesses)
         return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
-    palettes = sum(label.mode == "P" for label in raw)
-    if palettes:
-        return Check(
-            "label encoding",
-            "note",
-            f"{palettes} of {len(raw)} labels looked at are palette PNG files: their indices are read, their colours "
-            "mean nothing.",
-        )
     return Check("label encoding", "ok", f"{len(raw)} labels looked at hold plain class ids.")
 
 

@@ -19,6 +19,7 @@ from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
+from scenepalette.data.label_reading import AS_FOUND
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
@@ -258,12 +259,12 @@ def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
     for dataset in datasets:
         for note in getattr(dataset, "notes", ()):
             splits.setdefault(note, []).append(dataset.split)
-    return [f"{', '.join(names)}: {note}" for note, names in splits.items()]
+    return [f"{', '.join(names)}: {note.rstrip('.')}." for note, names in splits.items()]
 
 
 def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
     for note in notes_of(datasets):
-        print(f"Note: {note}.", flush=True)
+        print(f"Note: {note}", flush=True)
 
 
 def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
@@ -365,6 +366,7 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
         config.root,
         class_file=config.class_file,
         options=config.folder_options(),
+        labels=config.label_settings(),
         count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
@@ -383,17 +385,17 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
         return next((path for name in CLASS_FILES if is_there((path := folder / name).is_file)), None)
 
     # A class file in it says that it is laid out as folder asks for.
-    own = class_file_in(root)
+    own, labels = class_file_in(root), config.label_settings()
     if DATASETS.get(config.name).drawn and own is None:
         raise ConfigError(
             f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
     if own is not None:
-        return open_dataset("folder", "val", root)
+        return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
     shared = class_file_in(config.root) if config.name == "folder" and config.root else None
     return open_dataset(
-        config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options()
+        config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options(), labels=labels
     )
 
 

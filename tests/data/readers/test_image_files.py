@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pickle
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from labelled_folders import grey_png, random_image, rgb16_png
 from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import CAMVID
 from scenepalette.data.image_opening import read_image
@@ -75,11 +74,11 @@ def test_a_truncated_jpeg_is_refused(tmp_path: Path) -> None:
         read_image(path)
 
 
-def test_an_rgb_label_is_refused_as_colour_coded(camvid_root: Path, write: Write) -> None:
-    write(camvid_root / "trainannot" / "a.png", np.zeros((6, 8, 3), np.uint8))
+def test_an_rgb_label_of_colours_without_a_class_is_refused(camvid_root: Path, write: Write) -> None:
+    write(camvid_root / "trainannot" / "a.png", random_image(1))
     (problem,) = problems_of(camvid_root)
-    assert problem.startswith("trainannot/a.png: it is a colour-coded or transparent label (mode RGB)")
-    assert "class id per pixel" in problem
+    assert problem.startswith("trainannot/a.png: colours (")
+    assert "colours of classes are (128, 128, 128), " in problem
 
 
 def test_a_wholly_ignored_label_is_left_out_with_a_note(camvid_root: Path, write: Write) -> None:
@@ -89,10 +88,11 @@ def test_a_wholly_ignored_label_is_left_out_with_a_note(camvid_root: Path, write
     assert dataset.notes == ("left out, because every pixel of the label is ignored: 1 (trainannot/a.png)",)
 
 
-def test_labels_that_are_all_ignored_are_refused(camvid_root: Path, write: Write) -> None:
+def test_nothing_but_ignored_labels_are_refused(camvid_root: Path, write: Write) -> None:
     for name in "abc":
         write(camvid_root / "trainannot" / f"{name}.png", np.full((6, 8), 11, np.uint8))
-    assert problems_of(camvid_root) == ("every pixel of every label is ignored; look at what the label values mean",)
+    (problem,) = problems_of(camvid_root)
+    assert problem.startswith("every pixel of all 3 labels is ignored")
 
 
 @pytest.mark.parametrize("colors", [4, 256])
@@ -103,41 +103,48 @@ def test_a_palette_label_yields_its_indices(tmp_path: Path, colors: int) -> None
     image.save(tmp_path / "p.png")
     with Image.open(tmp_path / "p.png") as reread:
         assert reread.mode == "P"
-    assert np.array_equal(read_label(tmp_path / "p.png"), ids)
+    assert np.array_equal(read_label(tmp_path / "p.png").pixels, ids)
 
 
 def test_a_black_and_white_label_yields_0_and_1(tmp_path: Path) -> None:
     ids = np.array([[0, 1], [1, 0]], dtype=np.uint8)
     Image.fromarray(ids.astype(bool)).save(tmp_path / "x.png")
-    assert np.array_equal(read_label(tmp_path / "x.png"), ids)
+    assert np.array_equal(read_label(tmp_path / "x.png").pixels, ids)
 
 
 def test_a_16_bit_label_is_read_if_its_ids_fit(tmp_path: Path) -> None:
     ids = np.array([[0, 33], [255, 7]], dtype=np.uint16)
     Image.fromarray(ids).save(tmp_path / "x.png")
-    assert np.array_equal(read_label(tmp_path / "x.png"), ids)
+    assert np.array_equal(read_label(tmp_path / "x.png").pixels, ids)
+    Image.fromarray((ids * 257).astype(np.uint16)).save(tmp_path / "x.png")
+    assert np.array_equal(read_label(tmp_path / "x.png").pixels, ids)
     Image.fromarray(ids * 1000).save(tmp_path / "x.png")
     with pytest.raises(DataError, match="values from 0 to 58392; class ids must fit"):
         read_label(tmp_path / "x.png")
 
 
-def test_a_grey_label_of_4_bits_is_refused_because_its_values_would_be_scaled(tmp_path: Path) -> None:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_label_of_few_bits_yields_the_numbers_that_it_holds(tmp_path: Path, bits: int) -> None:
+    ids = (np.arange(24).reshape(3, 8) % 2**bits).astype(np.uint8)
+    (tmp_path / "x.png").write_bytes(grey_png(ids, bits))
+    assert np.array_equal(read_label(tmp_path / "x.png").pixels, ids)
 
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 2, 1, 4, 0, 0, 0, 0))
-    content = b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\x00\x12")) + chunk(b"IEND", b"")
-    (tmp_path / "x.png").write_bytes(content)
-    with Image.open(tmp_path / "x.png") as image:
-        assert np.asarray(image).tolist() == [[17, 34]]
-    with pytest.raises(DataError, match="4 bits per pixel"):
+
+def test_an_image_of_few_bits_is_shown_as_grey(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(grey_png(np.array([[0, 1, 2, 3]], np.uint8), 2))
+    assert read_image(tmp_path / "x.png")[0, :, 0].tolist() == [0, 85, 170, 255]
+
+
+def test_a_label_of_16_bits_per_channel_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(rgb16_png(np.zeros((2, 2, 3), np.uint16)))
+    with pytest.raises(DataError, match="16 bits each, of which image libraries drop 8"):
         read_label(tmp_path / "x.png")
 
 
-def test_a_jpeg_label_is_refused(tmp_path: Path) -> None:
-    Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "x.png", format="JPEG")
-    with pytest.raises(DataError, match="a JPEG file; labels must be PNG, TIFF or BMP"):
-        read_label(tmp_path / "x.png")
+def test_a_jpeg_label_is_refused(camvid_root: Path) -> None:
+    Image.fromarray(np.zeros((6, 8), np.uint8)).save(camvid_root / "trainannot" / "a.png", format="JPEG")
+    (problem,) = problems_of(camvid_root)
+    assert problem.startswith("trainannot/a.png: it is a JPEG file")
 
 
 @pytest.mark.parametrize("limit", [100, 40], ids=["above the limit", "above twice the limit"])
