@@ -35,6 +35,8 @@ _LEAST_PART, _MOST_NEEDED = 0.75, 5
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _LEAST_FILES_PLACED = 6
+_CLEARLY = 2
+"""Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
 _AT_THE_TOP = ("sky", "ceiling", "clouds", "sky-other", "ceiling-other", "ceiling-tile")
 _AT_THE_BOTTOM = (
@@ -511,17 +513,17 @@ def _ask_for_offset(
                 )
     now, _, against = _fit(reading.values, numbers, table)
     for offset in (1, -1):
-        if not against or any(
-            not reading.values.shifted(offset).allowed[value] for value in numbers.seen - {IGNORE_ID}
-        ):
+        shifted = reading.values.shifted(offset)
+        if any(not shifted.allowed[value] for value in numbers.seen - {IGNORE_ID}):
             continue
-        fit, named, otherwise = _fit(reading.values.shifted(offset), numbers, table)
-        if fit - now >= 2 and len(named) >= 2 and not otherwise:
+        fit, named, otherwise = _fit(shifted, numbers, table)
+        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise and (against or not now):
+            odd = f"by their values, {' and '.join(against)} would be where images do not have it; " if against else ""
             return _refused(
                 reading,
-                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: by their values, "
-                f"{' and '.join(against)} would be where images do not have it; moved by one, {' and '.join(named)} "
-                f"are where they should be. {_ASK} to {offset} if so, or to 0 to read them as they are",
+                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {odd}moved by one, "
+                f"{' and '.join(named)} are where images have them. {_ASK} to {offset} if so, or to 0 to read them as "
+                "they are",
             )
     return _ask_for_train_ids(reading, numbers, table, against)
 
@@ -535,14 +537,14 @@ def _ask_for_train_ids(
         return reading
     before, _, _ = _fit(reading.values, numbers, table)
     fit, named, otherwise = _fit(renumbered, numbers, table)
-    if otherwise or len(named) < 2 or fit - before < 2:
+    if otherwise or len(named) < _CLEARLY or fit - before < _CLEARLY:
         return reading
     moved = f", by their values {' and '.join(against)} would be where images do not have it" if against else ""
     return _refused(
         reading,
         f"these labels seem to hold train ids: only values up to {max(numbers.seen - {IGNORE_ID})} occur{moved}; "
-        f"counting the {len(table.eval_ids)} evaluated classes alone, {' and '.join(named)} are where they should be. "
-        "Set data.label_encoding to train-ids if so, or to ids to read them as published",
+        f"counting the {len(table.eval_ids)} evaluated classes alone, {' and '.join(named)} are where images have "
+        "them. Set data.label_encoding to train-ids if so, or to ids to read them as published",
     )
 
 

@@ -57,9 +57,9 @@ def write_cityscapes(root: Path, ids: Mapping[int, int]) -> Path:
         split = "train" if index < COUNTS["train"] else "val"
         label = lookup[classes_of(CITY, index)]
         label[0, :4] = ids.get(0, 255)
-        write_pixels(root / "gtFine" / split / "ulm" / f"ulm_{index}_gtFine_labelIds.png", label)
+        write_pixels(root / "gtFine" / split / "ulm" / f"ulm_{index:02d}_gtFine_labelIds.png", label)
         image = np.full((24, 32, 3), 9 * index, np.uint8)
-        write_pixels(root / "leftImg8bit" / split / "ulm" / f"ulm_{index}_leftImg8bit.png", image)
+        write_pixels(root / "leftImg8bit" / split / "ulm" / f"ulm_{index:02d}_leftImg8bit.png", image)
     return root
 
 
@@ -132,6 +132,16 @@ def test_coco_stuff_from_1_holds_ids_that_are_never_annotated(tmp_path: Path, ot
     assert "data.label_offset to -1" in text
     labels, _ = labels_read(open_coco_stuff, root, LabelSettings(offset=-1))
     assert_classes(labels, {**COCO, "tree": other - 1})
+
+
+def test_coco_stuff_from_1_without_these_is_told_by_where_classes_lie(tmp_path: Path) -> None:
+    root = write_coco(tmp_path, lambda label: label + 1)
+    text = refusal(open_coco_stuff, root)
+    assert "seem raised by one" in text and "sky-other and road" in text.replace(
+        "road and sky-other", "sky-other and road"
+    )
+    labels, _ = labels_read(open_coco_stuff, root, LabelSettings(offset=-1))
+    assert_classes(labels, COCO)
 
 
 def test_cityscapes_as_published(tmp_path: Path) -> None:

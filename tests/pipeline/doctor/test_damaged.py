@@ -169,9 +169,10 @@ DATA: dict[str, tuple[Damage, str]] = {
     "label of one pixel": (saved(LABEL, label(height=1, width=1)), "sizes"),
     "image and label swapped": (lambda root: [moved(IMAGE, "x")(root), moved(LABEL, IMAGE)(root),
                                               moved("x", LABEL)(root)], "label files"),
-    "label in colour": (saved(LABEL, COLOURED), "label files"),
-    "label with transparency": (saved(LABEL, COLOURED.convert("RGBA")), "label files"),
-    "label grey and transparent": (saved(LABEL, label().convert("LA")), "label files"),
+    "label in colours of no class": (saved(LABEL, COLOURED.point(lambda value: value ^ 5)), "label files"),
+    "labels wholly ignored": (
+        lambda root: [saved(f"train/labels/{n}.png", label().point(lambda value: 255))(root) for n in "abc"],
+        "label values"),
     "label as JPEG": (saved(LABEL, label(), "JPEG"), "label files"),
     "label of 2 bits": (saved(LABEL, label().convert("P").quantize(3), bits=2), ""),
     "label of a class too many": (saved(LABEL, label(4)), "label values"),
@@ -238,10 +239,11 @@ def test_the_data_set_of_these_cases_is_in_order_without_damage(root: Path) -> N
 
 def test_two_hints_of_the_doctor_reach_the_page(root: Path) -> None:
     for name in "abc":
-        COLOURED.save(root / "train/labels" / f"{name}.png")
+        COLOURED.point(lambda value: value ^ 5).save(root / "train/labels" / f"{name}.png")
     label().point(lambda value: value * 100).save(root / "val/labels/d.png")
     text = " ".join(to_text(examine(request(root), measured=False)).split())
-    assert "the colours are those of the class table 'folder'" in text
+    assert "different colours, of no known class table" in text
+    assert "label values" in text
 
 
 TINY = "recipe: demo\ndata: {size: [32, 48]}\n"
