@@ -23,6 +23,7 @@ from scenepalette.data.label_images import (
     LabelValues,
     code_of,
     colour_of,
+    grey_code,
     grey_codes,
     voc_colour,
 )
@@ -332,7 +333,7 @@ def _decide_spread(
     classes = seen & values.ids.keys()
     share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     # What the class file says of greys goes before what even steps suggest.
-    greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_codes(np.int64(code & 255))}
+    greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
     classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
     if not bad:
         if not own or IGNORE_ID not in seen or IGNORE_ID in values.ignored or IGNORE_ID in values.ids:

@@ -143,7 +143,10 @@ class PairedFiles:
             for pair, (of_pair, has_classes) in zip(pairs, executor.map(self._check, pairs), strict=True):
                 # What no file can be read without is said once.
                 found.extend(p for p in of_pair if not (undecided and p.kind is ProblemKind.LABEL_VALUE))
-                (kept if has_classes else ignored).append(pair if has_classes else self._label_name(pair))
+                if has_classes:
+                    kept.append(pair)
+                else:
+                    ignored.append(self._label_name(pair))
         self._pairs = tuple(kept)
         self.ids = tuple(pair.id for pair in kept)
         self.notes = (*notes, *self._reading.notes)

@@ -57,8 +57,8 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
     ),
     ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
     ProblemKind.LABEL_FORMAT: (
-        "Labels are index masks: one channel, a class id per pixel.",
-        "Labels that are not index masks",
+        "Every label holds class ids, or colours of classes.",
+        "Labels that hold neither class ids nor colours of classes",
     ),
     ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
@@ -136,7 +136,7 @@ def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
     if guesses:
         text = "; ".join(guesses)
         return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
-    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold plain class ids.")
+    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold no ids of another numbering.")
 
 
 def check_amount(train: Scan, validation: Scan) -> Check:
