@@ -60,6 +60,7 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
         "Every label holds class ids, or colours of classes.",
         "Labels that hold neither class ids nor colours of classes",
     ),
+    ProblemKind.LABEL_MEANING: ("", "Labels can be read in several ways, so that they were not read"),
     ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
         "Label values that stand for no class",
@@ -83,7 +84,9 @@ def check_opening(
         found = error.found if isinstance(error, DataError) else ()
         if found and found[0].kind in problems:
             for problem in found:
-                problems[problem.kind].append(problem)
+                # What concerns the labels of all splits is found in each of them.
+                if problem.kind is not ProblemKind.LABEL_MEANING or problem not in problems[problem.kind]:
+                    problems[problem.kind].append(problem)
             continue
         # A class file, list or folder that cannot be used keeps files from being looked at.
         remedy = found[0].kind.remedy if found else "Correct that and check again."
@@ -97,7 +100,7 @@ def check_opening(
             remedy = " ".join([kind.remedy, *guesses])
             details = tuple(str(problem) for problem in listed)
             result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
-        elif looked_at and fine:
+        elif looked_at and fine and not (kind.title.startswith("label") and problems[ProblemKind.LABEL_MEANING]):
             result.append(Check(kind.title, "ok", fine))
     return result
 
