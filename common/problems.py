@@ -21,6 +21,7 @@ class ProblemKind(Enum):
     FILE = "files", "Copy them again from their source, or remove them together with their counterparts."
     SIZE = "sizes", "Find the right label of each, or scale it to its image's size, to the nearest pixel."
     LABEL_FORMAT = "label files", "Convert them to 8-bit PNG files of one channel that hold class ids."
+    LABEL_MEANING = "reading of labels", "Look at some labels, and settle it as it says there."
     LABEL_VALUE = "label values", "Complete the class table or `ignore_ids`, or convert the labels."
 
     def __init__(self, title: str, remedy: str) -> None:

@@ -23,6 +23,7 @@ from scenepalette.data.label_images import (
     LabelValues,
     code_of,
     colour_of,
+    grey_code,
     grey_codes,
     voc_colour,
 )
@@ -132,7 +133,7 @@ def _noted(reading: LabelReading, *notes: str) -> LabelReading:
 
 
 def _refused(reading: LabelReading, *texts: str) -> LabelReading:
-    found = (Problem(ProblemKind.LABEL_VALUE, "", text, ignored=reading.values.all_ignored) for text in texts)
+    found = (Problem(ProblemKind.LABEL_MEANING, "", text) for text in texts)
     return replace(reading, problems=(*reading.problems, *found))
 
 
@@ -220,7 +221,7 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
             "file, set data.colour_tolerance if they are near to these, or data.label_encoding to ids if indices are "
             "class ids all the same"
         )
-        return replace(reading, problems=(*reading.problems, *problems, Problem(ProblemKind.LABEL_FORMAT, "", text)))
+        return replace(reading, problems=(*reading.problems, *problems, Problem(ProblemKind.LABEL_MEANING, "", text)))
     if by_colour := said.get("colours", ()):
         text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
         reading = _noted(reading, f"The palettes of {len(by_colour)} labels {text} (such as {by_colour[0]}).")
@@ -332,7 +333,7 @@ def _decide_spread(
     classes = seen & values.ids.keys()
     share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     # What the class file says of greys goes before what even steps suggest.
-    greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_codes(np.int64(code & 255))}
+    greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
     classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
     if not bad:
         if not own or IGNORE_ID not in seen or IGNORE_ID in values.ignored or IGNORE_ID in values.ids:
@@ -368,6 +369,8 @@ def _decide_spread(
             ignored = frozenset(value * step for value in values.ignored if value * step < IGNORE_ID)
             return _spread(reading, ids, ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
     texts = []
+    with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
+    where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
     step = reduce(gcd, used)
     if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
         texts.append(
@@ -375,24 +378,22 @@ def _decide_spread(
             f"multiplied, but none is {step * (count - 1)}, the last of {count} classes. If they were, write the value "
             "of each class into a column id of the class file"
         )
-    elif own and bad == [count] and 0 in used and len(used) > 2:
+    elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
         texts.append(
-            f"the label values run from 0 to {count}, but there are {count} classes: 0 seems to be unlabelled, and ids "
-            "to count from 1. Set data.ignore_ids to [0] (or ignore_ids: [0] in a YAML class file) if so, or name the "
-            "missing class in the class file"
+            f"the label values run from 0 to {count} (in {where}), but there are {count} classes: 0 seems to be "
+            "unlabelled, and ids to count from 1. Set data.ignore_ids to [0] (or ignore_ids: [0] in a YAML class file) "
+            "if so, or name the missing class in the class file"
         )
     elif own and bad == [count] and 0 not in used and len(used) > 2:
         texts.append(
             f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
             "the value of each class into a column id of the class file"
         )
-    with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     if not texts and own and 2 * len(with_bad) > len(numbers.of_files):
         texts.append(
-            f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {len(with_bad)} of "
-            f"{len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}), but by the class file, classes "
-            f"are {values}. Add a column id to it that says the value of each class, and list what is no class under "
-            "data.ignore_ids"
+            f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {where}), but by the "
+            f"class file, allowed are {values}. Add a column id to it that says the value of each class, and list "
+            "what is no class under data.ignore_ids"
         )
     return _refused(reading, *texts)
 

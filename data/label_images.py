@@ -150,6 +150,11 @@ def voc_colour(index: int) -> int:
     return code_of(sum(bits[3 * k + channel] << 7 - k for k in range(3)) for channel in range(3))
 
 
+def grey_code(value: int) -> int:
+    """Return the number of the grey of a value 0 to 255."""
+    return value * 0x010101
+
+
 def grey_codes(values: np.ndarray) -> np.ndarray:
     """Return the numbers of the greys of some values 0 to 255."""
     return values * 0x010101

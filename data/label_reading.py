@@ -18,6 +18,7 @@ from scenepalette.data.label_images import (
     LabelValues,
     code_of,
     colour_of,
+    grey_code,
     grey_codes,
 )
 
@@ -156,7 +157,7 @@ class LabelReading:
             return ids
         numbers = self.numbers_of(label)
         if self.snapped:
-            known = {int(grey_codes(np.int64(value))): int(self.values.lookup[value]) for value in self.values.ids}
+            known = {grey_code(value): int(self.values.lookup[value]) for value in self.values.ids}
             ids = _nearest(grey_codes(numbers), known, self.tolerance)
             return np.where((ids == UNKNOWN) & self.values.allowed[numbers], self.values.lookup[numbers], ids)
         return np.where(self.values.allowed[numbers], self.values.lookup[numbers].astype(np.int64), UNKNOWN)

@@ -205,7 +205,8 @@ class PairedFiles:
     ) -> LabelReading:
         """Decide from the labels of all splits how they are read."""
         own = [pair.label for pair in pairs if isinstance(pair.label, Path) and pair.values is None]
-        paths = list(dict.fromkeys([*own, *(path for path in others if not path.name.startswith("."))]))
+        # In an order that does not depend on the split, so that the same is said of both.
+        paths = sorted({*own, *(path for path in others if not path.name.startswith("."))})
         held = zip(paths, executor.map(_outline, paths), strict=True)
         looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
         return decide(looked_at, self.table, self._values, settings, colours=colours, never=never)

@@ -58,9 +58,10 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
     ),
     ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
     ProblemKind.LABEL_FORMAT: (
-        "Labels are index masks: one channel, a class id per pixel.",
-        "Labels that are not index masks",
+        "Every label holds class ids, or colours of classes.",
+        "Labels that hold neither class ids nor colours of classes",
     ),
+    ProblemKind.LABEL_MEANING: ("", "Labels can be read in several ways, so that they were not read"),
     ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
         "Label values that stand for no class",
@@ -84,7 +85,9 @@ def check_opening(
         found = error.found if isinstance(error, DataError) else ()
         if found and found[0].kind in problems:
             for problem in found:
-                problems[problem.kind].append(problem)
+                # What concerns the labels of all splits is found in each of them.
+                if problem.kind is not ProblemKind.LABEL_MEANING or problem not in problems[problem.kind]:
+                    problems[problem.kind].append(problem)
             continue
         # A class file, list or folder that cannot be used keeps files from being looked at.
         remedy = found[0].kind.remedy if found else "Correct that and check again."
@@ -98,7 +101,7 @@ def check_opening(
             remedy = " ".join([kind.remedy, *guesses])
             details = tuple(str(problem) for problem in listed)
             result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
-        elif looked_at and fine:
+        elif looked_at and fine and not (kind.title.startswith("label") and problems[ProblemKind.LABEL_MEANING]):
             result.append(Check(kind.title, "ok", fine))
     return result
 
@@ -149,7 +152,7 @@ def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
     if guesses:
         text = "; ".join(guesses)
         return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
-    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold plain class ids.")
+    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold no ids of another numbering.")
 
 
 def check_amount(train: Scan, validation: Scan) -> Check:
