@@ -21,11 +21,20 @@ class ProblemKind(Enum):
     FILE = "files", "Copy them again from their source, or remove them together with their counterparts."
     SIZE = "sizes", "Find the right label of each, or scale it to its image's size, to the nearest pixel."
     LABEL_FORMAT = "label files", "Convert them to 8-bit PNG files of one channel that hold class ids."
+    LABEL_MEANING = "reading of labels", "Look at some labels, and settle it as it says there."
     LABEL_VALUE = "label values", "Complete the class table or `ignore_ids`, or convert the labels."
 
     def __init__(self, title: str, remedy: str) -> None:
         self.title = title
         self.remedy = remedy
+
+
+def printable(text: str) -> str:
+    """Return a text that can be written anywhere: bytes of file names that are no text become hexadecimal numbers."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 
 
 @dataclass(frozen=True)

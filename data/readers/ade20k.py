@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.readers.image_files import (
-    FilePair,
-    LabelValues,
-    PairedFiles,
-    files_by_stem,
-    match_names,
-    require_folders,
-)
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -25,12 +21,15 @@ UNLABELLED = 0
 FOLDERS = {"train": "training", "val": "validation"}
 
 
-def open_ade20k(root: Path, split: str) -> PairedFiles:
+def open_ade20k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
+
+    Other formats and sub-folders are read too.
 
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label value v is class v - 1 of 150, 0 is ignored.
@@ -39,7 +38,7 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
     table = packaged_table("ade20k")
-    pairs, problems = pair_ade20k("ade20k", root, split)
+    pairs, search = pair_ade20k("ade20k", root, split)
     return PairedFiles(
         name="ade20k",
         split=split,
@@ -50,16 +49,24 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         values=LabelValues(
             ids={class_id + 1: class_id for class_id in range(table.num_classes)}, ignored=frozenset({UNLABELLED})
         ),
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("annotations"),
+        never=[IGNORE_ID],
     )
 
 
 DATASET = DatasetEntry(
-    name="ade20k", open=open_ade20k, description="scenes of all kinds, 150 classes", recordings=False
+    name="ade20k",
+    open=open_ade20k,
+    description="scenes of all kinds, 150 classes",
+    recordings=False,
+    takes_label_settings=True,
 )
 
 
-def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
+def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], Search]:
     """Pair the files of a split of ADE20K.
 
     Args:
@@ -68,7 +75,7 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
         split: "train" or "val".
 
     Returns:
-        The pairs, sorted by id, and a problem per file that has no counterpart.
+        The pairs, sorted by key, and what was found on the way.
 
     Raises:
         DataError: A folder is missing.
@@ -76,9 +83,6 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
     folder = FOLDERS[split]
     layout = "images/(training|validation)/NAME.jpg and annotations/(training|validation)/NAME.png"
     require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
-    return match_names(
-        files_by_stem(root / "images" / folder, ".jpg"),
-        files_by_stem(root / "annotations" / folder, ".png"),
-        root=root,
-        wanted_label=f"annotations/{folder}/{{id}}.png",
-    )
+    search = Search(root)
+    images, labels = search.images(f"images/{folder}"), search.labels(f"annotations/{folder}")
+    return search.pair(images, labels, f"annotations/{folder}/{{id}}.png"), search

@@ -12,15 +12,11 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.classes import ClassTable
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.label_images import LabelValues
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
-from scenepalette.data.readers.image_files import (
-    MOST_LINE_PROBLEMS,
-    FilePair,
-    LabelValues,
-    PairedFiles,
-    not_read_further,
-)
+from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
 
 NUM_CLASSES = 95
@@ -41,7 +37,9 @@ SCENES = (
 """The scene categories of the published images."""
 
 
-def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
+def open_ade_indoor(
+    root: Path, split: str, *, class_file: Path | None = None, labels: LabelSettings = AS_FOUND
+) -> PairedFiles:
     """Open a split of the indoor images in ADE20K's folders.
 
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
@@ -54,6 +52,7 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
         class_file: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set.
@@ -61,7 +60,7 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
-    all_pairs, problems = pair_ade20k("ade-indoor", root, split)
+    all_pairs, search = pair_ade20k("ade-indoor", root, split)
     if class_file is None:
         chosen = _read_class_list(root / CLASS_LIST, within=root)
     else:
@@ -88,7 +87,11 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
             ids={number: class_id for class_id, number in enumerate(chosen)},
             ignored=frozenset(range(ade20k.num_classes + 1)) - set(chosen),
         ),
-        problems=[*problems, *of_list],
+        problems=[*search.problems, *of_list],
+        notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("annotations"),
+        never=[IGNORE_ID],
     )
 
 
@@ -98,6 +101,7 @@ DATASET = DatasetEntry(
     description="indoor scenes of ADE20K, 95 classes",
     takes_class_file=True,
     recordings=False,
+    takes_label_settings=True,
 )
 
 
@@ -137,7 +141,7 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
 
 
 def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
-    by_id = {pair.id: pair for pair in pairs}
+    by_id = {pair.image.stem: pair for pair in pairs}
     listed: list[FilePair] = []
     problems: list[Problem] = []
     for place, line in enumerate(read_lines(listing, listing.parent), start=1):
@@ -161,6 +165,6 @@ def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair
     problems = [
         Problem(ProblemKind.LIST, pair.image.name, f"{scenes.name} states no scene category for it")
         for pair in pairs
-        if pair.id not in scene_of
+        if pair.image.stem not in scene_of
     ]
-    return [pair for pair in pairs if scene_of.get(pair.id) in SCENES], problems
+    return [pair for pair in pairs if scene_of.get(pair.image.stem) in SCENES], problems

@@ -5,24 +5,38 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.data.class_files import read_class_file, table_of_class_file
-from scenepalette.data.readers.image_files import LabelValues, PairedFiles, match_names, require_folders
-from scenepalette.data.sample import DatasetEntry
+from scenepalette.data.class_files import classes_of_class_file, read_class_file
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.data.readers.layouts import LAYOUT, has_labelled_test, labels_of_splits, pairs_of_split
+from scenepalette.data.sample import DatasetEntry, FolderOptions
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
+EXPORTED_CLASS_FILES = ("class_dict.csv", "_classes.csv", "train/_classes.csv")
+"""Names under which other tools write them; looked for where there is none of the above."""
+SPLITS = ("train", "val", "test")
 
 
-def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
-    """Open a split: ROOT/SPLIT/images/NAME.(png|jpg|jpeg) with ROOT/SPLIT/labels/NAME.png.
+def open_folder(
+    root: Path,
+    split: str,
+    *,
+    class_file: Path | None = None,
+    options: FolderOptions = DEFAULTS,
+    labels: LabelSettings = AS_FOUND,
+) -> PairedFiles:
+    """Open a split: ROOT/SPLIT/images/NAME.png with ROOT/SPLIT/labels/NAME.png, or what else `layouts` recognises.
 
     `read_class_file` says what a class file holds.
 
     Args:
         root: Folder of the data set.
-        split: "train", "val" or, if ROOT/test/labels is there, "test".
+        split: "train", "val" or, if it has labels, "test".
         class_file: The class file; by default ROOT/classes.csv or ROOT/classes.yaml.
+        options: What the user says of the folder.
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; images may differ in size.
@@ -30,28 +44,16 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
-    layout = "SPLIT/images/NAME.(png|jpg|jpeg), SPLIT/labels/NAME.png and classes.csv or classes.yaml"
-    require_folders("folder", root, [f"{split}/images", f"{split}/labels"], layout)
+    require_folders("folder", root, [], LAYOUT)
     path = _find_class_file(root) if class_file is None else Path(class_file)
     # A class file in the data set came with it; one that is named elsewhere is the user's own.
     declared = read_class_file(path, within=root if class_file is None else None)
-    table = table_of_class_file(path, declared)
+    # Where 0 is ignored, classes without ids count from 1; with an offset they are counted before that.
+    ignored_first = () if labels.offset else labels.ignore_ids
+    table, values, colours = classes_of_class_file(path, declared, ignore_ids=ignored_first)
 
-    problems: list[Problem] = []
-    images: dict[str, Path] = {}
-    for image in sorted((root / split / "images").iterdir()):
-        if image.suffix.lower() not in IMAGE_SUFFIXES or image.name.startswith("."):
-            continue
-        if image.stem in images:
-            text = f"a second image for the label {image.stem}.png; keep one"
-            problems.append(Problem(ProblemKind.PAIRING, f"{split}/images/{image.name}", text))
-        images[image.stem] = image
-    labels = {
-        label.stem: label
-        for label in sorted((root / split / "labels").iterdir())
-        if label.suffix.lower() == ".png" and not label.name.startswith(".")
-    }
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}/labels/{{id}}.png")
+    search = Search(root)
+    pairs = pairs_of_split(search, split, options)
     return PairedFiles(
         name=declared.data_set,
         split=split,
@@ -60,8 +62,13 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         licence=declared.licence,
         label_origins={"all": declared.label_origin} if declared.label_origin else {},
         pairs=pairs,
-        values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
-        problems=[*problems, *unmatched],
+        values=values,
+        orientation=options.orientation,
+        problems=search.problems,
+        notes=[*declared.notes, *search.notes],
+        labels=labels,
+        label_colours=colours,
+        other_labels=labels_of_splits(root, [part for part in SPLITS if part != split], options),
     )
 
 
@@ -70,16 +77,22 @@ DATASET = DatasetEntry(
     open=open_folder,
     description="any folder of images and index masks with a class file",
     takes_class_file=True,
-    has_test=lambda root: (root / "test" / "labels").is_dir(),
+    takes_options=True,
+    takes_label_settings=True,
+    has_test=has_labelled_test,
 )
 
 
 def _find_class_file(root: Path) -> Path:
     present = [root / name for name in CLASS_FILES if (root / name).is_file()]
+    exported = [root / name for name in EXPORTED_CLASS_FILES if (root / name).is_file()]
+    if not present and exported:
+        return exported[0]
     if len(present) != 1:
         found = "there is none" if not present else f"there are {', '.join(path.name for path in present)}"
         raise DataError(
             f"{root} needs exactly one class file, {' or '.join(CLASS_FILES)}; {found}. It names the class of each "
-            "label id: columns name, red, green, blue and, if wanted, evaluated; one row per id, in order."
+            "label value: columns name, red, green, blue and, if wanted, id and evaluated; without id, a row per "
+            "value, in order from 0."
         )
     return present[0]

@@ -12,7 +12,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -25,7 +27,7 @@ VALIDATION_PART = 4
 """Without the split file, the last 1 of so many images is for validation."""
 
 
-def open_gta5(root: Path, split: str) -> PairedFiles:
+def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/NUMBER.png with labels/NUMBER.png, whose palette indices are Cityscapes' label ids.
 
     If ROOT/split.mat is there, as published with the data set's label mapping, then it says which images are for
@@ -39,6 +41,7 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with images/ and labels/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; 255 is ignored.
@@ -49,25 +52,26 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     require_folders(
         "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
     )
-    images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
-    names = sorted(images.keys() | labels.keys())
-    problems = [
-        Problem(ProblemKind.PAIRING, f"{name}.png", "the name is not a number, as all published ones are")
-        for name in names
-        if not name.isdecimal()
-    ]
-    numbered = [name for name in names if name.isdecimal()]
+    search = Search(root)
+    images, labelled = search.images("images"), search.labels("labels")
+    names = sorted(images.keys() | labelled.keys())
+    numbered = [name for name in names if _number(name).isdecimal()]
+    for name in sorted(set(names) - set(numbered)):
+        search.refuse((images | labelled)[name], "the name is not a number, as all published ones are")
     if (root / SPLIT_FILE).is_file():
         members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
-        problems += split_problems
+        search.problems += split_problems
     else:
         first_validation = len(numbered) - len(numbered) // VALIDATION_PART
         members = set(numbered[:first_validation] if split == "train" else numbered[first_validation:])
-    pairs, unmatched = match_names(
+    if split == "train" and not (root / SPLIT_FILE).is_file():
+        search.note(
+            f"there is no {SPLIT_FILE}: the last of {VALIDATION_PART} parts of the images, by number, is for validation"
+        )
+    pairs = search.pair(
         {name: path for name, path in images.items() if name in members},
-        {name: path for name, path in labels.items() if name in members},
-        root=root,
-        wanted_label="labels/{id}.png",
+        {name: path for name, path in labelled.items() if name in members},
+        "labels/{id}.png",
     )
     return PairedFiles(
         name="gta5",
@@ -76,13 +80,24 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         table=CITYSCAPES,
         licence=LICENCE,
         pairs=pairs,
-        problems=[*problems, *unmatched],
+        problems=search.problems,
+        notes=search.notes,
+        labels=labels,
+        other_labels=labelled.values(),
     )
 
 
 DATASET = DatasetEntry(
-    name="gta5", open=open_gta5, description="frames of a commercial game, classes of Cityscapes", table=CITYSCAPES
+    name="gta5",
+    open=open_gta5,
+    description="frames of a commercial game, classes of Cityscapes",
+    table=CITYSCAPES,
+    takes_label_settings=True,
 )
+
+
+def _number(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
 
 
 def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[Problem]]:
@@ -97,7 +112,7 @@ def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str]
             f"{path} cannot be used ({type(error).__name__}: {error}). Required is the published MATLAB file with "
             f"{', '.join(SPLIT_KEYS.values())}; copy it again, or remove it to split by number."
         ) from error
-    parts_of = {name: [part for part, members in numbers.items() if int(name) in members] for name in names}
+    parts_of = {name: [part for part, members in numbers.items() if int(_number(name)) in members] for name in names}
     problems = [
         Problem(
             ProblemKind.LIST,

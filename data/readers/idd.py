@@ -6,13 +6,17 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import IDD
-from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.readers.cityscapes import pair_by_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
+LABEL_END = "_gtFine_labelids"
 
 
-def open_idd(root: Path, split: str) -> PairedFiles:
+def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.png or .jpg with gtFine/.../*_gtFine_labelids.png.
 
     The data set is published with polygons; its makers' script `createLabels.py --id-type id` makes the label files.
@@ -20,6 +24,7 @@ def open_idd(root: Path, split: str) -> PairedFiles:
     Args:
         root: Folder with leftImg8bit/ and gtFine/.
         split: "train" or "val".
+        labels: What the user says of the label images.
 
     Returns:
         The checked data set; label values are ids of scenepalette.data.classes.IDD, 255 is ignored.
@@ -29,18 +34,32 @@ def open_idd(root: Path, split: str) -> PairedFiles:
     """
     layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
     require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    labels = root / "gtFine" / split
-    if not any(labels.glob("*/*_gtFine_labelids.png")) and any(labels.glob("*/*_gtFine_*")):
+    folder = root / "gtFine" / split
+    names = [path.name.lower() for path in folder.glob("**/*_gtFine_*")]
+    if names and not any(f"{LABEL_END.lower()}." in name for name in names):
         raise DataError(
-            f"{labels} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
+            f"{folder} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
             "script: createLabels.py --datadir ROOT --id-type id (github.com/AutoNUE/public-code)."
         )
-    pairs, problems = pair_by_folders(
-        root, split, image_endings=["_leftImg8bit.png", "_leftImg8bit.jpg"], label_ending="_gtFine_labelids.png"
+    search = Search(root)
+    return PairedFiles(
+        name="idd",
+        split=split,
+        root=root,
+        table=IDD,
+        licence=LICENCE,
+        pairs=pair_by_folders(search, split, label_end=LABEL_END),
+        problems=search.problems,
+        notes=search.notes,
+        labels=labels,
+        other_labels=search.all_labels("gtFine", end=LABEL_END),
     )
-    return PairedFiles(name="idd", split=split, root=root, table=IDD, licence=LICENCE, pairs=pairs, problems=problems)
 
 
 DATASET = DatasetEntry(
-    name="idd", open=open_idd, description="street scenes of Indian cities, 40 classes, 31 evaluated", table=IDD
+    name="idd",
+    open=open_idd,
+    description="street scenes of Indian cities, 40 classes, 31 evaluated",
+    table=IDD,
+    takes_label_settings=True,
 )

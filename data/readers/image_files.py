@@ -2,76 +2,39 @@
 
 from __future__ import annotations
 
-import io
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_files, sha256_of_json
-from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import read_file, short
+from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.sample import Sample
+from scenepalette.data.image_opening import Picture, read_picture
+from scenepalette.data.label_decisions import decide
+from scenepalette.data.label_images import (
+    LabelImage,
+    LabelSummary,
+    LabelValues,
+    outline_of,
+    read_label,
+    summarise,
+    summary_of,
+)
+from scenepalette.data.label_reading import AS_FOUND, LabelReading, LabelSettings
+from scenepalette.data.readers.naming import counted, name_within
+from scenepalette.data.sample import Orientation, Sample
 
-_EXIF_ORIENTATION = 0x0112
-_SHOWN_VALUES = 8
-_FORMATS = ("PNG", "JPEG")
-"""Only these decoders are let near a file: others start programs (EPS) or are rarely looked at."""
-
-MAX_PIXELS = 2**26
-"""Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
-MAX_FILE_BYTES = 2**28
-"""Largest image file; MAX_PIXELS of noise as PNG take less."""
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _DECODERS = 8
 """Images decoded at once, so that memory stays bounded however many cores there are."""
-
-
-@dataclass(frozen=True)
-class LabelValues:
-    """What the values in label files mean.
-
-    Attributes:
-        ids: Class id of each value, 0 to 254, that stands for a class.
-        ignored: Values without a class; they win over `ids`, and IGNORE_ID is always one of them.
-    """
-
-    ids: Mapping[int, int]
-    ignored: frozenset[int] = frozenset()
-
-    @classmethod
-    def class_ids(cls, num_classes: int, *, ignored: Iterable[int] = ()) -> LabelValues:
-        """Return the plain reading: the values 0..K-1 are class ids."""
-        return cls(ids={value: value for value in range(num_classes)}, ignored=frozenset(ignored))
-
-    @cached_property
-    def lookup(self) -> np.ndarray:
-        """Class id of every value: uint8 [256], IGNORE_ID where there is none."""
-        lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
-        lookup[list(self.ids)] = list(self.ids.values())
-        lookup[sorted(self.ignored)] = IGNORE_ID
-        return lookup
-
-    @cached_property
-    def allowed(self) -> np.ndarray:
-        """Whether a value may occur: bool [256]."""
-        allowed = np.zeros(256, dtype=bool)
-        allowed[[*self.ids, *self.ignored, IGNORE_ID]] = True
-        return allowed
-
-    def __str__(self) -> str:
-        ignored = {*self.ignored, IGNORE_ID}
-        return f"the class ids {_ranges(self.ids.keys() - ignored)} and, as ignored, {_ranges(ignored)}"
 
 
 class LabelFiles(Protocol):
@@ -113,6 +76,34 @@ class FilePair:
     values: LabelValues | None = None
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What was seen of a pair when it was checked.
+
+    Attributes:
+        problems: What is wrong with it.
+        remarks: What has to be said of how the image was read.
+        stored: Height and width of the image as stored; None if it cannot be read.
+        upright: The same as viewers show it.
+        turned_by_tag: Whether its EXIF tag turns it.
+        label: Height and width of the label, in image pixels; None if it cannot be read.
+        ignored: Whether every label pixel is ignored.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
+    stored: tuple[int, int] | None = None
+    upright: tuple[int, int] | None = None
+    turned_by_tag: bool = False
+    label: tuple[int, int] | None = None
+    ignored: bool = False
+
+    def turn(self) -> bool | None:
+        """Tell whether the label fits the image as viewers show it; None if it fits both ways or neither."""
+        fits = self.label == self.stored, self.label == self.upright
+        return fits[1] if fits[0] != fits[1] else None
+
+
 class PairedFiles:
     """A data set on disk, checked file by file at construction; satisfies SegmentationDataset."""
 
@@ -128,12 +119,18 @@ class PairedFiles:
         values: LabelValues | None = None,
         label_scale: int = 1,
         label_origins: Mapping[str, str] | None = None,
+        orientation: Orientation = "by size",
         problems: Iterable[Problem] = (),
+        labels: LabelSettings = AS_FOUND,
+        label_colours: Mapping[int, Sequence[int]] | None = None,
+        other_labels: Iterable[Path] = (),
+        never: Iterable[int] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         """Read every file once and check it.
 
-        A pair is in order if both files decode completely, the label is a single-channel PNG as large as its image,
-        every label value is a class id or an ignored value, and at least one pixel has a class.
+        A pair is in order if both files decode completely, the label is as large as its image, and every value or
+        colour of it is that of a class or ignored. Pairs whose label is ignored everywhere are left out with a note.
 
         Args:
             name: Name of the data set.
@@ -145,7 +142,14 @@ class PairedFiles:
             values: What the label files' values mean; by default 0..K-1 are class ids.
             label_scale: Image pixels per label pixel, each way; samples repeat every label pixel so often.
             label_origins: How the labels came about, by part of the data set, where parts differ.
+            orientation: How images are read that their EXIF tag turns.
             problems: What the reader has already found wrong, reported together with what is found here.
+            labels: What the user says of the label files.
+            label_colours: Class ids, or IGNORE_ID, of each colour (see `scenepalette.data.label_images.code_of`), where
+                the user says which classes there are; by default the table's.
+            other_labels: Label files of the other splits, from which it is decided as well what values mean.
+            never: Values that the published labels never hold; if they occur, the labels were renumbered.
+            notes: What the reader decided or passed over; `notes` adds to them what is seen here.
 
         Raises:
             DataError: There is no pair, or any problem; every problem is listed with its file.
@@ -155,22 +159,57 @@ class PairedFiles:
         self.table = table
         self.licence = licence
         self.label_origins = dict(label_origins or {})
-        self.ids = tuple(pair.id for pair in pairs)
         self._root = root
-        self._pairs = tuple(pairs)
         self._values = LabelValues.class_ids(table.num_classes) if values is None else values
         self._label_scale = label_scale
 
-        found = [*problems, *_repeated_ids(self._pairs)]
+        found = [*problems, *_repeated_ids(pairs, root)]
         # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
         with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
-            for of_pair in executor.map(self._check, self._pairs):
-                found.extend(of_pair)
+            self._reading = self._decide(executor, pairs, labels, label_colours, other_labels, never)
+            looked = list(executor.map(self._check, pairs))
+        self._turned, of_turns, turn_notes = self._decide_turns(pairs, looked, orientation)
+        found.extend(self._reading.problems)
+        undecided = bool(self._reading.problems)
+        # What no file can be read without is said once.
+        found.extend(
+            problem
+            for seen in looked
+            for problem in seen.problems
+            if not (undecided and problem.kind is ProblemKind.LABEL_VALUE)
+        )
+        found.extend(of_turns)
+        ignored = [pair for pair, seen in zip(pairs, looked, strict=True) if seen.ignored]
+        if ignored and len(ignored) == len(pairs) and not found:
+            text = f"every pixel of all {len(pairs)} labels is ignored; allowed are {self._reading.values}"
+            found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
             found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
+        self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs, looked))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
-            raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
+            raise DataError(
+                f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found, notes=self.notes
+            )
+        self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
+        self.ids = tuple(pair.id for pair in self._pairs)
+
+    def _decide(
+        self,
+        executor: ThreadPoolExecutor,
+        pairs: Sequence[FilePair],
+        settings: LabelSettings,
+        colours: Mapping[int, Sequence[int]] | None,
+        others: Iterable[Path],
+        never: Iterable[int],
+    ) -> LabelReading:
+        """Decide from the labels of all splits how they are read."""
+        own = [pair.label for pair in pairs if isinstance(pair.label, Path) and pair.values is None]
+        # In an order that does not depend on the split, so that the same is said of both.
+        paths = sorted({*own, *(path for path in others if not path.name.startswith("."))})
+        held = zip(paths, executor.map(_outline, paths), strict=True)
+        looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
+        return decide(looked_at, self.table, self._values, settings, colours=colours, never=never)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -182,12 +221,14 @@ class PairedFiles:
             DataError: A file was changed or removed since the data set was opened.
         """
         pair = self._pairs[index]
-        image = read_image(pair.image)
+        picture = read_picture(pair.image)
+        image = picture.upright if pair.id in self._turned else picture.pixels
         label = _read_label_of(pair)
-        problems = self._problems_of(pair, image.shape[:2], label)
+        summary = summarise(label)
+        problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        ids = self._values_of(pair).lookup[label]
+        ids = self._reading_of(pair).decode(label, summary)
         if self._label_scale > 1:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return Sample(id=pair.id, image=image, label=ids)
@@ -208,8 +249,11 @@ class PairedFiles:
                 except OSError as error:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
-        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+        meanings = sorted({tuple(self._reading_of(pair).values.lookup.tolist()) for pair in self._pairs})
+        stated = [self.name, self.split, self.table.to_dict(), meanings, files]
+        # Of labels that are numbers these are all; what is done with colours counts where there are any.
+        colours = sorted({sha256_of_json(rest) for pair in self._pairs if (rest := self._meaning_of(pair)[1:])})
+        return sha256_of_json([*stated, colours] if colours else stated)
 
     @property
     def content(self) -> str:
@@ -224,156 +268,153 @@ class PairedFiles:
             image = next(hashes)
             # What a file of several stands for is said by its name.
             label = [[path.name, next(hashes)] for path in _label_paths(pair)]
-            meaning = self._values_of(pair).lookup.tolist()
-            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
+            meaning = self._meaning_of(pair)
+            turned = ["upright"] if pair.id in self._turned else []
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, *meaning, *turned])
         # Terms and origins travel on with what is made of the pairs.
         stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
         return sha256_of_json([*stated, pairs])
 
-    def _values_of(self, pair: FilePair) -> LabelValues:
-        return self._values if pair.values is None else pair.values
+    def _reading_of(self, pair: FilePair) -> LabelReading:
+        return self._reading if pair.values is None else replace(self._reading, values=pair.values, snapped=False)
+
+    def _meaning_of(self, pair: FilePair) -> list[object]:
+        """Return what decides the class ids of a pair beside its bytes, as JSON values."""
+        reading = self._reading_of(pair)
+        if not isinstance(pair.label, Path):
+            return [reading.values.lookup.tolist()]
+        try:
+            return reading.meaning(outline_of(pair.label))
+        except DataError as error:
+            raise DataError(f"{pair.label} can no longer be read: {error.summary}") from error
 
     def _label_name(self, pair: FilePair) -> str:
         return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
+        return name_within(path, self._root)
 
-    def _check(self, pair: FilePair) -> list[Problem]:
-        problems = []
-        image_size: tuple[int, ...] | None = None
-        label: np.ndarray | None = None
+    def _check(self, pair: FilePair) -> _Looked:
+        problems: list[Problem] = []
+        picture: Picture | None = None
+        label: LabelSummary | None = None
         try:
-            image_size = read_image(pair.image).shape[:2]
+            picture = read_picture(pair.image)
         except DataError as error:
             problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
         try:
-            label = _read_label_of(pair)
+            label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(_read_label_of(pair))
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        return [*problems, *self._problems_of(pair, image_size, label)]
+        tagged = picture is not None and picture.orientation != 1
+        if label is not None and picture is not None and not tagged:
+            problems.extend(self._size_problems(pair, picture.stored_size, label))
+        unclear = [] if label is None else self._value_problems(pair, label)
+        ignored = label is not None and not unclear and bool((self._reading_of(pair).ids_of(label) == IGNORE_ID).all())
+        return _Looked(
+            (*problems, *unclear),
+            picture.remarks if picture else (),
+            picture.stored_size if picture else None,
+            picture.upright_size if picture else None,
+            tagged,
+            None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
+            ignored,
+        )
 
-    def _problems_of(
-        self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None
-    ) -> list[Problem]:
-        """Compare the two files of a pair; what could not be read is None."""
-        if label is None:
-            return []
-        problems = []
-        name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
-        if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
-            rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
+    def _decide_turns(
+        self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation
+    ) -> tuple[frozenset[str], list[Problem], list[str]]:
+        """Decide which images are turned upright: those whose labels fit them so.
+
+        Where the size cannot tell (square images, half turns), the images whose sizes tell decide, if they agree.
+        """
+        tagged = [
+            (pair, seen)
+            for pair, seen in zip(pairs, looked, strict=True)
+            if seen.turned_by_tag and seen.label is not None
+        ]
+        if not tagged:
+            return frozenset(), [], []
+        by_size = {pair.id: seen.turn() for pair, seen in tagged}
+        votes = {turn for turn in by_size.values() if turn is not None}
+        problems: list[Problem] = []
+        turned: set[str] = set()
+        followed: list[str] = []
+        for pair, seen in tagged:
+            name, turn = self._relative(pair.image), by_size[pair.id]
+            if orientation != "by size":
+                turn = orientation == "upright"
+            elif turn is None and seen.label == seen.stored:
+                if len(votes) != 1:
+                    text = (
+                        "its EXIF tag says that viewers turn it, and its label fits it turned and unturned. Save it "
+                        "without that tag; or, for data.name=folder, set data.orientation to upright if labels were "
+                        "drawn on what viewers show, else to stored"
+                    )
+                    problems.append(Problem(ProblemKind.SIZE, name, text))
+                    continue
+                (turn,) = votes
+                followed.append(name)
+            shape = seen.upright if turn else seen.stored
+            if seen.label != shape and seen.label is not None and shape is not None:
+                problems.append(self._size_problem(pair, shape, seen.label))
+            if turn:
+                turned.add(pair.id)
+        notes = []
+        names = {
+            turn: [self._relative(pair.image) for pair, _ in tagged if (pair.id in turned) == turn]
+            for turn in (True, False)
+        }
+        why = (
+            "as their labels' sizes ask for" if orientation == "by size" else f"as data.orientation={orientation} says"
+        )
+        if names[True]:
+            notes.append(counted(names[True], f"turned upright by their EXIF tags, {why}"))
+        if names[False] and not problems:
+            notes.append(counted(names[False], f"read as stored despite EXIF tags that would turn them, {why}"))
+        if followed:
+            notes.append(
+                counted(followed, "of these, fit both ways and follow the others (data.orientation overrules it)")
+            )
+        return frozenset(turned), problems, notes
+
+    def _notes_of(self, pairs: Sequence[FilePair], looked: Sequence[_Looked]) -> list[str]:
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for pair, seen in zip(pairs, looked, strict=True):
+            for remark in seen.remarks:
+                names[remark].append(self._relative(pair.image))
+            if seen.ignored:
+                names["left out, because every pixel of the label is ignored"].append(self._label_name(pair))
+        return [counted(files, text) for text, files in names.items()]
+
+    def _size_problems(self, pair: FilePair, image_size: Sequence[int], label: LabelSummary) -> list[Problem]:
+        scale = self._label_scale
+        size = (label.shape[0] * scale, label.shape[1] * scale)
+        return [] if size == tuple(image_size) else [self._size_problem(pair, image_size, size)]
+
+    def _size_problem(self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int]) -> Problem:
+        scale = self._label_scale
+        rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
+        text = (
+            f"{size[0] // scale} x {size[1] // scale} pixels (height x width), but its image "
+            f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
+        )
+        return Problem(ProblemKind.SIZE, self._label_name(pair), text)
+
+    def _value_problems(self, pair: FilePair, label: LabelSummary) -> list[Problem]:
+        """Return what of a label stands for no class."""
+        name, reading = self._label_name(pair), self._reading_of(pair)
+        problems: list[Problem] = []
+        if label.lossy and not reading.bears_loss(label):
             text = (
-                f"{label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
-                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
+                "it is a JPEG file or of another format that changes values. Export labels as PNG; or, if they hold "
+                "colours or 0 and 255, set data.colour_tolerance to take each pixel for the nearest of these"
             )
-            problems.append(Problem(ProblemKind.SIZE, name, text))
-        counts = np.bincount(label.ravel(), minlength=256)
-        wrong = np.flatnonzero(counts * ~values.allowed)
-        if wrong.size:
-            shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
-            more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
-        elif not counts[values.lookup != IGNORE_ID].any():
-            text = "every pixel is ignored; remove this label and its image"
-        else:
-            return problems
-        return [*problems, Problem(ProblemKind.LABEL_VALUE, name, text, ignored=values.ignored | {IGNORE_ID})]
-
-
-def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
-    """Read an image completely.
-
-    Args:
-        path: A JPEG or PNG file with 8 bits per channel: colour, grey or palette; transparency is dropped.
-        upright: Whether an image that is marked as rotated is turned as viewers show it; else it is refused.
-
-    Returns:
-        uint8 [H, W, 3].
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, of more than 8 bits, or marked as rotated.
-    """
-    with open_image(path) as image:
-        orientation = _exif_orientation(image)
-        if orientation not in (0, 1) and not upright:
-            raise DataError(
-                f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
-                "unclear which of the two its label fits. Save it upright, without that tag"
-            )
-        if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
-            raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
-        return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
-
-
-def read_label(path: Path) -> np.ndarray:
-    """Read a label map completely; a palette PNG gives its indices, not its colours.
-
-    Args:
-        path: A single-channel PNG file of class ids.
-
-    Returns:
-        uint8 [H, W].
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
-            above 255.
-    """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; labels must be PNG, which keeps ids exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
-            raise DataError(
-                f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
-                "single channel with a class id per pixel. Convert the colours to ids",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        label = np.asarray(image)
-    if label.dtype != np.uint8 and (label.max() > 255 or label.min() < 0):
-        raise DataError(
-            f"it holds values from {label.min()} to {label.max()}; class ids must fit into 0 to 255",
-            kind=ProblemKind.LABEL_VALUE,
-        )
-    return label.astype(np.uint8)
-
-
-def read_mask(path: Path) -> np.ndarray:
-    """Read a black-and-white mask completely.
-
-    Args:
-        path: A PNG file with 8 bits per channel; several channels must be equal.
-
-    Returns:
-        bool [H, W], true where the mask is not black.
-
-    Raises:
-        DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
-    """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        if image.mode not in ("1", "L", "P", "RGB"):
-            raise DataError(
-                f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
-        channels = np.asarray(image.convert("RGB"))
-    if (channels != channels[:, :, :1]).any():
-        raise DataError(
-            "it is coloured; a mask must be black and white, white where its part is", kind=ProblemKind.LABEL_FORMAT
-        )
-    return channels[:, :, 0] > 0
-
-
-def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
-    return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
+            problems.append(Problem(ProblemKind.LABEL_FORMAT, name, text))
+        elif text := reading.unclear(label):
+            kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
+            problems.append(Problem(kind, name, text, ignored=reading.values.all_ignored))
+        return problems
 
 
 def not_read_further(listing: Path, line: int) -> Problem:
@@ -382,174 +423,35 @@ def not_read_further(listing: Path, line: int) -> Problem:
     return Problem(ProblemKind.LIST, listing.name, text, line)
 
 
-def match_names(
-    images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
-) -> tuple[list[FilePair], list[Problem]]:
-    """Put images and labels of the same id together.
-
-    Args:
-        images: Image file of each id.
-        labels: Label file of each id.
-        root: Folder that messages name files relative to.
-        wanted_label: Where the label of an image is looked for; "{id}" stands for the id.
-
-    Returns:
-        The pairs, sorted by id, and a problem per file that has no counterpart.
-    """
-    pairs = [FilePair(id=key, image=images[key], label=labels[key]) for key in sorted(images.keys() & labels.keys())]
-    alone = [
-        (images[key], f"no label for it, {wanted_label.format(id=key)} is missing")
-        for key in sorted(images.keys() - labels.keys())
-    ]
-    alone += [(labels[key], "no image for it") for key in sorted(labels.keys() - images.keys())]
-    return pairs, [Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text) for path, text in alone]
-
-
-def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[Problem]]:
-    """Find files ROOT/FOLDER/SUBFOLDER/NAME<ending>.
-
-    Args:
-        root: The data set's folder.
-        folder: Folder below it.
-        endings: What may follow NAME in a file name.
-
-    Returns:
-        The file of each SUBFOLDER/NAME, and a problem per file that has the name of another.
-    """
-    found: dict[str, Path] = {}
-    problems: list[Problem] = []
-    for path in sorted((root / folder).glob("*/*")):
-        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
-        if ending is None:
-            continue
-        key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
-        if key in found:
-            text = f"a second file for {key}; keep one of them"
-            problems.append(Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text))
-        found[key] = path
-    return found, problems
-
-
-def pair_by_folders(
-    root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
-) -> tuple[list[FilePair], list[Problem]]:
-    """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME<ending>, gtFine/SPLIT/FOLDER/NAME<ending>.
-
-    Args:
-        root: The data set's folder.
-        split: "train" or "val".
-        image_endings: What may follow NAME in an image's file name.
-        label_ending: What follows NAME in a label's file name.
-
-    Returns:
-        The pairs, sorted by id, and the problems. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
-    """
-    images, image_problems = files_by_folder(root, f"leftImg8bit/{split}", image_endings)
-    labels, label_problems = files_by_folder(root, f"gtFine/{split}", [label_ending])
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"gtFine/{split}/{{id}}{label_ending}")
-    named = [replace(pair, id=flat_name(pair.id)) for pair in pairs]
-    return named, [*image_problems, *label_problems, *unmatched]
-
-
-def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) -> None:
-    """Check that a data set's folders are there.
-
-    Args:
-        name: Name of the data set.
-        root: Its folder.
-        folders: Required folders, relative to `root`.
-        layout: The published layout in words, for the message.
-
-    Raises:
-        DataError: The root or a folder is missing; every missing one is listed.
-    """
-    missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
-    if "." in missing:
-        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
-    if missing:
-        raise DataError(
-            f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
-            "completely. Missing are:",
-            [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
-        )
-
-
-def open_image(path: Path) -> Image.Image:
-    """Open and decode an image file from one read of its bytes.
-
-    Raises:
-        DataError: It is missing, damaged, cut off, far too large, or neither PNG nor JPEG.
-    """
-    content = read_file(path, MAX_FILE_BYTES)
-    _refuse_scaled_grey(content)
-    try:
-        # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
-            if (pixels := image.width * image.height) > limit:
-                raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
-            image.verify()
-        image = Image.open(io.BytesIO(content), formats=_FORMATS)
-        image.load()
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"it is too large ({error}). Scale it down") from error
-    except Exception as error:
-        # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
-        # That no decoder recognises it says nothing more.
-        reason = "" if isinstance(error, UnidentifiedImageError) else f" ({short(str(error))})"
-        raise DataError(
-            f"it is damaged, cut off or not an image in PNG or JPEG format{reason}. Copy it again from its source"
-        ) from error
-    return image
-
-
-def _exif_orientation(image: Image.Image) -> int:
-    try:
-        return image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception as error:
-        # As with pixels, errors of many types mean the same: this block of the file is broken.
-        raise DataError(f"its EXIF block is damaged ({short(str(error))}). Save it again without that block") from error
-
-
 def _label_paths(pair: FilePair) -> Sequence[Path]:
     return [pair.label] if isinstance(pair.label, Path) else pair.label.paths
 
 
-def _read_label_of(pair: FilePair) -> np.ndarray:
-    return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
+def _read_label_of(pair: FilePair) -> LabelImage:
+    return read_label(pair.label) if isinstance(pair.label, Path) else LabelImage("grey", pair.label.read())
 
 
-def _ranges(values: Iterable[int]) -> str:
-    """Write numbers in order, with runs of them as "a to b"."""
-    ordered = sorted(values)
-    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
-    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
-    return ", ".join(
-        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
-    )
+def _outline(path: Path) -> LabelSummary | None:
+    """Return what a label file holds, or None for one that cannot be read, which its split reports."""
+    try:
+        return outline_of(path)
+    except DataError:
+        return None
 
 
-def _refuse_scaled_grey(content: bytes) -> None:
-    """Refuse grey PNG files of 2 or 4 bits, whose values Pillow multiplies to fill 0..255, which destroys ids."""
-    is_png = content[:8] == b"\x89PNG\r\n\x1a\n"
-    if is_png and len(content) > 25 and content[25] == 0 and content[24] in (2, 4):
-        raise DataError(
-            f"it is a grey PNG of {content[24]} bits per pixel; save it with 8 bits", kind=ProblemKind.LABEL_FORMAT
-        )
-
-
-def _repeated_ids(pairs: Iterable[FilePair]) -> list[Problem]:
-    seen: set[str] = set()
-    repeated: list[Problem] = []
+def _repeated_ids(pairs: Iterable[FilePair], root: Path) -> list[Problem]:
+    """Return the pairs whose id another has, and those whose id is no text, which nothing could be written under."""
+    seen: dict[str, Path] = {}
+    found: list[Problem] = []
     for pair in pairs:
+        name = name_within(pair.image, root)
         if pair.id in seen:
-            text = f"the id '{pair.id}' occurs twice; rename one of the files"
-            repeated.append(Problem(ProblemKind.PAIRING, pair.image.name, text))
-        seen.add(pair.id)
-    return repeated
-
-
-def flat_name(key: str) -> str:
-    """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER, else FOLDER_NAME."""
-    folder, name = key.split("/")
-    return name if name.startswith(f"{folder}_") else f"{folder}_{name}"
+            other = name_within(seen[pair.id], root)
+            what = "keep one of them" if other == name else f"also for {other}; rename one"
+            text = f"the id '{printable(pair.id)}' occurs twice, {what}"
+            found.append(Problem(ProblemKind.PAIRING, name, text))
+        elif printable(pair.id) != pair.id:
+            text = "its name is not text in UTF-8; rename it, for example with convmv -t utf8"
+            found.append(Problem(ProblemKind.PAIRING, name, text))
+        seen.setdefault(pair.id, pair.image)
+    return found

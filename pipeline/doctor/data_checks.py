@@ -31,6 +31,7 @@ from scenepalette.data.similarity import (
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.scan import Scan
+from scenepalette.pipeline.stages.data import notes_of
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
@@ -57,9 +58,10 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
     ),
     ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
     ProblemKind.LABEL_FORMAT: (
-        "Labels are index masks: one channel, a class id per pixel.",
-        "Labels that are not index masks",
+        "Every label holds class ids, or colours of classes.",
+        "Labels that hold neither class ids nor colours of classes",
     ),
+    ProblemKind.LABEL_MEANING: ("", "Labels can be read in several ways, so that they were not read"),
     ProblemKind.LABEL_VALUE: (
         "Every label value is a class id or an ignored value.",
         "Label values that stand for no class",
@@ -83,7 +85,9 @@ def check_opening(
         found = error.found if isinstance(error, DataError) else ()
         if found and found[0].kind in problems:
             for problem in found:
-                problems[problem.kind].append(problem)
+                # What concerns the labels of all splits is found in each of them.
+                if problem.kind is not ProblemKind.LABEL_MEANING or problem not in problems[problem.kind]:
+                    problems[problem.kind].append(problem)
             continue
         # A class file, list or folder that cannot be used keeps files from being looked at.
         remedy = found[0].kind.remedy if found else "Correct that and check again."
@@ -97,9 +101,21 @@ def check_opening(
             remedy = " ".join([kind.remedy, *guesses])
             details = tuple(str(problem) for problem in listed)
             result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
-        elif looked_at and fine:
+        elif looked_at and fine and not (kind.title.startswith("label") and problems[ProblemKind.LABEL_MEANING]):
             result.append(Check(kind.title, "ok", fine))
     return result
+
+
+def check_notes(
+    datasets: Mapping[Split, SegmentationDataset], errors: Mapping[Split, ScenepaletteError]
+) -> Check | None:
+    """Say what the readers decided from the files, and what they passed over."""
+    notes = notes_of(datasets.values())
+    notes += [f"{split}: {note}" for split, error in errors.items() for note in getattr(error, "notes", ())]
+    if not notes:
+        return None
+    summary = f"{len(notes)} things that the files left open were decided, or files passed over."
+    return Check("reading of files", "note", summary, "", tuple(notes))
 
 
 def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable | None) -> list[str]:
@@ -113,10 +129,10 @@ def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable |
 
 
 def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
-    """Look into some label files that were accepted: palette files, scaled ids, ids of another numbering.
+    """Look into some label files that were accepted: ids of another numbering.
 
-    Looked at are 20 label files, evenly spread. A palette PNG gives its indices, as it should; ids that are all
-    multiples of one number, or just those of Cityscapes' train ids, are likely mistakes.
+    Looked at are 20 label files, evenly spread. Just the ids of Cityscapes' train ids are likely a mistake. What the
+    reader decided from all labels, such as to read palettes by their colours, is in its notes.
     """
     paths = [path for path in getattr(dataset, "files", ()) if path.suffix.lower() == ".png"]
     labels = paths[1::2]
@@ -136,15 +152,7 @@ def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
     if guesses:
         text = "; ".join(guesses)
         return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
-    palettes = sum(label.mode == "P" for label in raw)
-    if palettes:
-        return Check(
-            "label encoding",
-            "note",
-            f"{palettes} of {len(raw)} labels looked at are palette PNG files: their indices are read, their colours "
-            "mean nothing.",
-        )
-    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold plain class ids.")
+    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold no ids of another numbering.")
 
 
 def check_amount(train: Scan, validation: Scan) -> Check:

@@ -69,6 +69,8 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     datasets, errors, open_seconds = _open(config, progress)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
+    if (notes := data_checks.check_notes(datasets, errors)) is not None:
+        checks.append(notes)
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from functools import reduce
-from math import gcd
 from pathlib import Path
 
 import numpy as np
 
 from scenepalette.data.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, packaged_table
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.readers.image_files import open_image
+from scenepalette.data.image_opening import open_image
 
 TRAIN_IDS = 19
 """Cityscapes' evaluated classes, which many tools renumber from 0 to 18 ("train ids")."""
 _MATCHING = 0.9
 _LEAST_VALUES = 3
 _MOST_COLOURS = 512
+_ALL_BUT, _MANY_OF = 0.9, 0.5
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,6 @@ def guess(labels: Sequence[RawLabel], table: ClassTable | None, *, ignored: Coll
     guesses = []
     if coloured:
         guesses.append(_guess_colours(np.unique(np.concatenate([label.values for label in coloured]), axis=0), table))
-    if any(label.mode in ("RGB", "RGBA", "LA", "CMYK") for label in single):
-        guesses.append("some are grey but stored with several channels: keep one channel as the class ids")
     if single:
         values = np.unique(np.concatenate([label.values for label in single]))
         guesses += _guess_values(values, table, ignored)
@@ -93,10 +90,13 @@ def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
         share = sum(tuple(map(int, colour)) in known for colour in colours) / len(colours)
         if share >= _MATCHING and len(colours) > 1:
             return (
-                f"the colours are those of the class table '{candidate.name}': replace each colour by its class's "
-                "place in that table, counted from 0"
+                f"the colours are those of the class table '{candidate.name}': state them in the class file, or "
+                "replace each colour by its class's place in that table, counted from 0"
             )
-    return f"{len(colours)} different colours, of no known class table: replace each by its class id, counted from 0"
+    return (
+        f"{len(colours)} different colours, of no known class table: state the colour of each class in the class file, "
+        "or replace each by its class id, counted from 0"
+    )
 
 
 def _guess_values(values: np.ndarray, table: ClassTable | None, ignored: Collection[int]) -> list[str]:
@@ -104,15 +104,7 @@ def _guess_values(values: np.ndarray, table: ClassTable | None, ignored: Collect
     if not used:
         return []
     guesses = []
-    factor = reduce(gcd, used)
     count = table.num_classes if table else IGNORE_ID
-    # One more value than there are classes: many data sets count "unlabelled" after the last class.
-    if factor >= 2 and len(set(used) - {0}) >= 3 and used[-1] // factor <= count:
-        guesses.append(
-            f"every value is a multiple of {factor} ({', '.join(map(str, used[:4]))}, ...): these look like class ids "
-            f"that were multiplied to be seen. Divide by {factor}"
-        )
-        return guesses
     # An ignored value after the classes is counted up with them.
     last = used[-1] == count or (used[-1] > count and used[-1] - 1 in ignored)
     if table is not None and last and used[0] == 1 and len(used) >= _LEAST_VALUES:
@@ -127,7 +119,14 @@ def _guess_values(values: np.ndarray, table: ClassTable | None, ignored: Collect
                     "turned into grey, from which ids can be had only if no two tones are equal. Go back to the colours"
                 )
                 return guesses
-        fitting = [other.name for other in known_tables() if other.num_classes > used[-1] and other.name != table.name]
+        # One value too many is a wrong value; many of another table's, up to its last ones, are that table's.
+        fitting = [
+            other.name
+            for other in known_tables()
+            if other.name != table.name
+            and other.num_classes > used[-1] >= _ALL_BUT * other.num_classes
+            and len(used) >= _MANY_OF * other.num_classes
+        ]
         if fitting:
             guesses.append(
                 f"ids up to {used[-1]} fit the class tables {', '.join(fitting)}: data.name or the class file "

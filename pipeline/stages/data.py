@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
+from scenepalette.data.label_reading import AS_FOUND
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
@@ -199,6 +200,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
     splits = open_splits(config, seed)
+    _print_notes(splits.values())
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
     test = splits.get(TEST)
     if config.holdout and origin == "published":
@@ -240,6 +242,7 @@ def prepare_extra_test(
             also in training.
     """
     dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
+    _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
     progress.start(f"extra test set {name}", len(dataset))
@@ -248,6 +251,20 @@ def prepare_extra_test(
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+
+
+def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
+    """Return what readers decided from the files and what they passed over, each once, with the split that it is of."""
+    splits: dict[str, list[str]] = {}
+    for dataset in datasets:
+        for note in getattr(dataset, "notes", ()):
+            splits.setdefault(note, []).append(dataset.split)
+    return [f"{', '.join(names)}: {note.rstrip('.')}." for note, names in splits.items()]
+
+
+def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
+    for note in notes_of(datasets):
+        print(f"Note: {note}", flush=True)
 
 
 def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
@@ -348,6 +365,8 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
         split,
         config.root,
         class_file=config.class_file,
+        options=config.folder_options(),
+        labels=config.label_settings(),
         count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
@@ -366,16 +385,18 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
         return next((path for name in CLASS_FILES if is_there((path := folder / name).is_file)), None)
 
     # A class file in it says that it is laid out as folder asks for.
-    own = class_file_in(root)
+    own, labels = class_file_in(root), config.label_settings()
     if DATASETS.get(config.name).drawn and own is None:
         raise ConfigError(
             f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
     if own is not None:
-        return open_dataset("folder", "val", root)
+        return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
     shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-    return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+    return open_dataset(
+        config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options(), labels=labels
+    )
 
 
 def content_of_arrays(folder: Path) -> str:

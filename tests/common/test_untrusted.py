@@ -21,7 +21,8 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.readers.image_files import read_image, read_label, read_mask
+from scenepalette.data.image_opening import read_image
+from scenepalette.data.label_images import read_label, read_mask
 
 FUZZ = settings(fuzzing.FUZZ, deadline=5000)
 
@@ -159,8 +160,8 @@ def valid_or_refused(path: Path) -> ClassTable | None:
 @pytest.mark.parametrize(
     ("name", "content"),
     {
-        "no text": ("x.csv", b"name,red,green,blue\nr\xff,1,2,3\nb,1,2,3\n"),
-        "utf-16": ("x.csv", "name,red,green,blue\nroad,1,2,3\ncar,1,2,3\n".encode("utf-16")),
+        "no text": ("x.csv", b"name,red,green,blue\nr\x81,1,2,3\nb,1,2,3\n"),
+        "half of a letter": ("x.csv", "name,red,green,blue\nroad,1,2,3\ncar,1,2,3\n".encode("utf-16")[:-1]),
         "empty": ("x.csv", b""),
         "header alone": ("x.csv", b"name,red,green,blue\n"),
         "a million classes": ("x.csv", b"name,red,green,blue\n" + b"c,1,2,3\n" * 10**6),
@@ -175,7 +176,13 @@ def valid_or_refused(path: Path) -> ClassTable | None:
         "a control character": ("x.csv", b"name,red,green,blue\na\x1b[2J,1,2,3\nb,1,2,3\n"),
         "a zero": ("x.csv", b"name,red,green,blue\na\x00,1,2,3\nb,1,2,3\n"),
         "a name twice": ("x.csv", b"name,red,green,blue\na,1,2,3\na,1,2,3\n"),
-        "semicolons": ("x.csv", b"name;red;green;blue\na;1;2;3\nb;1;2;3\n"),
+        "no header": ("x.csv", b"a;1;2;3\nb;1;2;3\n"),
+        "an id twice": ("x.csv", b"id,name,red,green,blue\n1,a,1,2,3\n1,b,1,2,3\n"),
+        "an id missing": ("x.csv", b"id,name,red,green,blue\n1,a,1,2,3\n,b,1,2,3\n"),
+        "an id too large": ("x.csv", b"id,name,red,green,blue\n1,a,1,2,3\n256,b,1,2,3\n"),
+        "no colour": ("x.csv", b"name,color\na,grey\nb,1 2 3\n"),
+        "a row without its colour": ("x.csv", b"name,red,green,blue\na,1,2,3\nb,,,\n"),
+        "rows of other things": ("x.yaml", b"classes: [[a], 7]"),
         "laughs": ("x.yaml", LAUGHS.encode()),
         "deep": ("x.yaml", b"[" * 100_000),
         "NaN": ("x.yaml", b"[{name: a, red: .nan, green: 1, blue: 1}, {name: b, red: 1, green: 1, blue: 1}]"),
@@ -240,6 +247,7 @@ def encoded(kind: str, mode: str) -> bytes:
 
 
 PICTURES = [encoded("PNG", "RGB"), encoded("PNG", "L"), encoded("PNG", "P"), encoded("JPEG", "RGB")]
+PICTURES += [encoded(kind, "RGB") for kind in ("TIFF", "BMP", "WEBP", "GIF", "PPM")]
 
 
 @settings(FUZZ, max_examples=400)
@@ -254,7 +262,7 @@ def test_any_damaged_picture_is_read_or_refused(
 ) -> None:
     path = tmp_path / "x.png"
     path.write_bytes(fuzzing.damaged(content, made, kept) + tail)
-    for read, dimensions in ((read_image, 3), (read_label, 2), (read_mask, 2)):
+    for read, dimensions in ((read_image, 3), (lambda file: read_label(file).pixels, 2), (read_mask, 2)):
         try:
             result = read(path)
         except DataError as error:
@@ -271,21 +279,21 @@ def test_no_flipped_bit_in_a_png_goes_unnoticed_and_changes_pixels(tmp_path: Pat
     damaged[random.integers(len(whole))] ^= 1 << int(random.integers(8))
     path = tmp_path / "x.png"
     path.write_bytes(whole)
-    before = read_label(path)
+    before = read_label(path).pixels
     path.write_bytes(damaged)
     # Every chunk of a PNG file has a checksum; at worst the damage is outside of all of them, where it means nothing.
     try:
-        after = read_label(path)
+        after = read_label(path).pixels
     except DataError:
         return
     assert np.array_equal(before, after)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "EPS", "PPM", "WEBP"])
-def test_other_formats_under_the_name_of_a_png_are_refused(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("kind", ["EPS", "PCX", "TGA", "ICO", "SGI"])
+def test_formats_whose_decoders_are_not_started_are_refused(tmp_path: Path, kind: str) -> None:
     (tmp_path / "x.png").write_bytes(encoded(kind, "RGB"))
     for read in (read_image, read_label, read_mask):
-        with pytest.raises(DataError, match=r"not an image in PNG or JPEG format|labels must be PNG"):
+        with pytest.raises(DataError, match=r"read are PNG|it is damaged, cut off or not an image"):
             read(tmp_path / "x.png")
 
 
