@@ -160,6 +160,10 @@ def test_a_written_config_means_the_same_files_from_another_working_directory(
         (["segmenters.encoder=resnet18", "segmenters.encoder_weights=ssll"], "segmenters.encoder_weights: got 'ssll'"),
         (["segmenters.encoder=tu-vgg11_bn", "segmenters.encoder_weights=imagenet"], "segmenters.encoder: "),
         (["data.class_file=classes.csv"], "data.class_file: the classes of streets are fixed"),
+        (["data.label_offset=-1", "data.ignore_ids=[0]"], "data.label_offset and data.ignore_ids: streets has no"),
+        (["data.colour_tolerance=65"], "data.colour_tolerance"),
+        (["data.label_encoding=colors"], "data.label_encoding"),
+        (["data.ignore_ids=[256]"], "data.ignore_ids"),
     ],
 )
 def test_what_could_only_fail_late_is_refused_when_the_configuration_is_made(
