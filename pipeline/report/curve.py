@@ -20,8 +20,8 @@ SECTION = "curve"
 """Of the figures that belong to it."""
 
 State = Literal["known", "above", "below", "flat", "undefined"]
-"""What is known of a worth: its value; that the curve of real pairs alone ends below it, or begins above it; nothing, as
-that curve does not rise beyond noise; or nothing, as there is no interval or no curve."""
+"""What is known of a worth: its value; that the curve of real pairs alone ends below it, or begins above it; nothing,
+as that curve does not rise beyond noise; or nothing, as there is no interval or no curve."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +180,9 @@ def curve_sentences(curve: Mapping[str, Any]) -> list[str]:
     first, last = curve["labels"][0], curve["labels"][-1]
     states = {entry["worth"]["state"] for entry in curve["labels"]}
     sentences = []
-    if states == {"undefined"} and len(curve["labels"]) > 1:
+    if len(curve["labels"]) == 1:
+        pass  # there is no curve of real pairs alone
+    elif "undefined" in states:
         sentences.append(
             "How many labelled images generated pairs are worth is not known: one seed and one block of images leave "
             "no interval."
@@ -193,9 +195,7 @@ def curve_sentences(curve: Mapping[str, Any]) -> list[str]:
             f"{wording.interval(rise, signed=True)}, which is within noise{one_seed}."
         )
     else:
-        sentences += [
-            f"{_worth_sentence(entry, curve)}{one_seed}." for entry in curve["labels"] if entry["worth"] is not None
-        ] * (len(curve["labels"]) > 1)
+        sentences += [f"{_worth_sentence(entry, curve)}{one_seed}." for entry in curve["labels"]]
     if len(curve["doses"]) > 1:
         few, many, change = curve["doses"][0], curve["doses"][-1], curve["dose_range"]
         mark = wording.direction(change)
@@ -250,15 +250,21 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
             Bullets(
                 [
                     f"The generators{teachers} saw all {labels[-1]['images']:,} labels. Generators with fewer would be "
-                    f"worse, so that the lines for fewer images flatter generated pairs. A run of its own "
-                    f"with --set data.train_part={labels[0]['fraction']:g} trains everything on the same part alone, and tells "
-                    "what so many labels really give."
+                    f"worse: what is said of fewer images flatters generated pairs. A run of its own with --set "
+                    f"data.train_part={labels[0]['fraction']:g} trains everything on the same {labels[0]['images']:,} "
+                    "images alone, and shows what so many labels really give."
                 ],
                 title="Before quoting these numbers",
             ),
             Table(
-                ("Real images", "Real alone, mIoU % [95 %]", f"{arm}, mIoU % [95 %]", "Difference, points [95 %]")
-                + ("Generated pairs", "Worth in labelled images [95 %]"),
+                (
+                    "Real images",
+                    "Real alone, mIoU % [95 %]",
+                    f"{arm}, mIoU % [95 %]",
+                    "Difference, points [95 %]",
+                    "Generated pairs",
+                    "Worth in labelled images [95 %]",
+                ),
                 [
                     (
                         f"{entry['images']:,} ({to_percent(entry['fraction'])} %)",

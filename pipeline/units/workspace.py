@@ -212,9 +212,10 @@ class Workspace(ABC):
 
     @property
     def units(self) -> dict[str, Unit]:
-        """All units by name, each after those that it reads; the report, which a curve becomes a part of, is the last."""
+        """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
         units = self.run_units | self.comparison_units | self.curve_units
-        return {**units, "report": units.pop("report")}
+        report = units.pop("report")
+        return {**units, "report": report}
 
     @cached_property
     def fabric(self) -> Fabric:
