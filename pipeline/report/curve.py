@@ -96,6 +96,7 @@ def curve_document(
         "judged": judged,
         "evaluated_on": evaluated_on,
         "seeds": [run.seed for run in first],
+        "recordings": blocks is not None,
         "steps": first[0].steps,
         "images_per_step": first[0].images_per_step,
         "rise": rise,
@@ -244,6 +245,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
     seeds = len(curve["seeds"])
     teachers = ", and teachers that did," if curve["judged"] else ""
     partial = len(labels) > 1
+    parts = "the beginnings of all recordings" if curve["recordings"] else "a random choice"
     blocks: list[Block] = [Heading("What generated pairs are worth"), Bullets(curve_sentences(curve))]
     if partial:
         blocks += [
@@ -299,8 +301,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
         Text(
             f"Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
             f"{'seed' if seeds == 1 else 'paired seeds'}; a dose changes how many generated pairs there are to draw "
-            "from, not their share of a batch. Parts of the real pairs are the beginnings of all recordings, and each "
-            "is inside the next. Worth is interpolated over the logarithm of the number of images. Intervals are not "
+            f"from, not their share of a batch. Parts of the real pairs are {parts}, and each is inside the next. Worth is interpolated over the logarithm of the number of images. Intervals are not "
             f"corrected for the number of points. All numbers are of {curve['evaluated_on']} images; the curve took "
             f"{wording.duration(curve['seconds'])} beside the run."
         )

@@ -243,19 +243,15 @@ class CurveUnit(Unit):
         for point, names in self.trained.items():
             unit = run.units[names[0]]
             assert isinstance(unit, SegmenterUnit)
-            within = unit.pairs is not None and point.labels < 1
+            pairs = 0 if unit.pairs is None else unit.pairs[1]
+            if unit.pairs is not None and point.labels < 1:
+                pairs = len(rows_within(run, unit.pairs, point.labels))
             points.append(
                 CurvePoint(
                     labels=point.labels,
                     images=size_of_part(len(data.train), point.labels),
                     dose=point.dose,
-                    pairs=(
-                        len(rows_within(run, unit.pairs, point.labels))
-                        if within and unit.pairs
-                        else pairs_of(config, point.dose)
-                        if point.dose
-                        else 0
-                    ),
+                    pairs=pairs,
                     runs=[
                         ArmRun(
                             name=f"{point.labels:g} {point.dose:g}",
