@@ -19,9 +19,10 @@ from scenepalette.pipeline.report.statistics import MIOU, Scores
 SECTION = "curve"
 """Of the figures that belong to it."""
 
-State = Literal["known", "above", "below", "flat", "undefined"]
+State = Literal["known", "above", "below", "open", "flat", "undefined"]
 """What is known of a worth: its value; that the curve of real pairs alone ends below it, or begins above it; nothing,
-as that curve does not rise beyond noise; or nothing, as there is no interval or no curve."""
+as its interval spans all of that curve; as that curve does not rise beyond noise; or as there is no interval or curve.
+"""
 
 
 @dataclass(frozen=True)
@@ -129,26 +130,32 @@ def curve_document(
 def _worth(
     scores: Scores, alone: Sequence[CurvePoint], point: CurvePoint, beside: CurvePoint, rises: bool
 ) -> dict[str, Any]:
-    """Return how many labelled images a point with generated pairs is worth; open ends of the interval are None."""
+    """Return how many labelled images a point with generated pairs is worth.
+
+    An end of its interval is None where it is open: fewer than the fewest images, or more than all.
+    """
     images = [each.images for each in alone]
     curve = np.stack([scores.samples[each.name][:, MIOU] for each in alone], axis=1)  # [R, P]
     reached = scores.samples[beside.name][:, MIOU]
     exact = np.array([[scores.mean(each.name)[MIOU] for each in alone]])
     value = float(images_worth(images, exact, scores.mean(beside.name)[MIOU : MIOU + 1])[0])
     beyond = float(np.atleast_1d(tail(scores.degrees(beside.name, point.name)[MIOU]))[0])
-    ends = open_interval(images_worth(images, curve, reached), beyond)
+    low, high = open_interval(images_worth(images, curve, reached), beyond)
     state: State = "known"
-    if len(alone) == 1 or math.isnan(value) or math.isnan(ends[0]):
+    if len(alone) == 1 or math.isnan(value) or math.isnan(low):
         state = "undefined"
     elif not rises:
         state = "flat"
+    elif low == -math.inf and high == math.inf:
+        state = "open"
     elif math.isinf(value):
         state = "above" if value > 0 else "below"
-    known = state == "known"
+    if state in ("flat", "undefined"):
+        low, high = -math.inf, math.inf
     return {
         "state": state,
-        "images": value if known else None,
-        "ci95": [end if known and math.isfinite(end) else None for end in ends],
+        "images": value if state == "known" else None,
+        "ci95": [_defined(min(low, images[-1])), _defined(max(high, images[0]))],
     }
 
 
@@ -215,20 +222,16 @@ def _worth_sentence(entry: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
     worth, images = entry["worth"], f"{entry['images']:,}"
     subject = f"{images} real images with {entry['pairs']:,} generated {curve['kind']} pairs"
     shown = bool(wording.direction(entry["delta"]))
+    between = _between(worth, first, last, "fewer than ", "more than ", " to ")
     if worth["state"] == "known":
-        low, high = worth["ci95"]
-        ends = [
-            f"fewer than {first:,}" if low is None else f"{low:,.0f}",
-            f"more than {last:,}" if high is None else f"{high:,.0f}",
-        ]
-        text = f"{subject} are worth {worth['images']:,.0f} labelled images (95 % interval: {' to '.join(ends)})"
+        text = f"{subject} are worth {worth['images']:,.0f} labelled images (95 % interval: {between})"
         return text if shown else f"{text}, which is no difference from {images} that this evaluation can show"
-    above = worth["state"] == "above"
-    side = f"more than all {last:,}" if above else f"less than the fewest, {first:,}"
-    chance = "" if shown else f", though not by more than chance explains for {images}"
+    if worth["state"] == "open":
+        return f"how many labelled images {subject} are worth is not known: noise spans the whole curve ({between})"
+    side = f"more than all {last:,}" if worth["state"] == "above" else f"less than the fewest, {first:,}"
     return (
-        f"{subject} reach {side} real images alone{chance}; how many labelled images that is worth lies outside of the "
-        "curve and is not known"
+        f"{subject} reach {side} real images alone; how many labelled images that is worth lies outside of the curve "
+        f"and is not known (95 % interval: {between})"
     )
 
 
@@ -243,7 +246,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
         return []
     labels, arm = curve["labels"], curve["arm"]
     seeds = len(curve["seeds"])
-    teachers = ", and teachers that did," if curve["judged"] else ""
+    learners = "generators and the teachers" if curve["judged"] else "generators"
     partial = len(labels) > 1
     parts = "the beginnings of all recordings" if curve["recordings"] else "a random choice"
     blocks: list[Block] = [Heading("What generated pairs are worth"), Bullets(curve_sentences(curve))]
@@ -251,7 +254,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
         blocks += [
             Bullets(
                 [
-                    f"The generators{teachers} saw all {labels[-1]['images']:,} labels. Generators with fewer would be "
+                    f"The {learners} saw all {labels[-1]['images']:,} labels. Generators with fewer would be "
                     f"worse: what is said of fewer images flatters generated pairs. A run of its own with --set "
                     f"data.train_part={labels[0]['fraction']:g} trains everything on the same {labels[0]['images']:,} "
                     "images alone, and shows what so many labels really give."
@@ -301,7 +304,8 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
         Text(
             f"Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
             f"{'seed' if seeds == 1 else 'paired seeds'}; a dose changes how many generated pairs there are to draw "
-            f"from, not their share of a batch. Parts of the real pairs are {parts}, and each is inside the next. Worth is interpolated over the logarithm of the number of images. Intervals are not "
+            f"from, not their share of a batch. Parts of the real pairs are {parts}, and each is inside the next. "
+            "Worth is interpolated over the logarithm of the number of images. Intervals are not "
             f"corrected for the number of points. All numbers are of {curve['evaluated_on']} images; the curve took "
             f"{wording.duration(curve['seconds'])} beside the run."
         )
@@ -321,8 +325,18 @@ def _signed(difference: Mapping[str, Any]) -> Cell:
 def _worth_cell(worth: Mapping[str, Any], labels: Sequence[Mapping[str, Any]]) -> Cell | str:
     first, last = labels[0]["images"], labels[-1]["images"]
     if worth["state"] == "known":
-        low, high = worth["ci95"]
-        ends = f"< {first:,}" if low is None else f"{low:,.0f}", f"> {last:,}" if high is None else f"{high:,.0f}"
-        return Cell(f"{worth['images']:,.0f}", f"[{', '.join(ends)}]")
-    outside = {"above": f"not known: > {last:,}", "below": f"not known: < {first:,}", "flat": "not known: within noise"}
-    return outside.get(worth["state"], "not known")
+        return Cell(f"{worth['images']:,.0f}", f"[{_between(worth, first, last, '< ', '> ', ', ')}]")
+    if worth["state"] in ("above", "below"):
+        return Cell("not known", f"[{_between(worth, first, last, '< ', '> ', ', ')}]")
+    return "not known" if worth["state"] == "undefined" else "not known: within noise"
+
+
+def _between(worth: Mapping[str, Any], first: int, last: int, below: str, above: str, to: str) -> str:
+    """Return the interval of a worth as text, on a curve from the first to the last number of images."""
+    low, high = worth["ci95"]
+    if low is not None and low >= last:
+        return f"{above}{last:,}"
+    if high is not None and high <= first:
+        return f"{below}{first:,}"
+    lowest = f"{below}{first:,}" if low is None else f"{low:,.0f}"
+    return f"{lowest}{to}{f'{above}{last:,}' if high is None else f'{high:,.0f}'}"

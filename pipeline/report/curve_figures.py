@@ -67,9 +67,11 @@ def draw_doses(curve: Mapping[str, Any]) -> Figure:
     """A line over the number of generated pairs, on a logarithmic axis, and real images alone as a band."""
     figure, axes = _axes()
     pairs, alone = [each["pairs"] for each in curve["doses"]], curve["labels"][-1]["real"]
-    low, high = (np.nan if end is None else 100 * end for end in alone["ci95"])
+    low, mean, high = (
+        np.nan if each is None else 100 * each for each in (alone["ci95"][0], alone["mean"], alone["ci95"][1])
+    )
     axes.axhspan(low, high, color=INK, alpha=0.08, linewidth=0)
-    axes.axhline(100 * alone["mean"], color=INK, linestyle="--", linewidth=1, label="real alone")
+    axes.axhline(mean, color=INK, linestyle="--", linewidth=1, label="real alone")
     _line(axes, pairs, [each["miou"] for each in curve["doses"]], BLUE, curve["arm"], 1.0)
     _finish(axes, pairs, "generated pairs")
     axes.legend(frameon=False, fontsize=9)
@@ -86,7 +88,8 @@ def _line(
 ) -> None:
     """Draw means, intervals and seeds; a factor of the places keeps two lines from covering each other."""
     shifted = [place * shift for place in places]
-    axes.plot(shifted, [100 * each["mean"] for each in estimates], "o-", color=color, label=label, linewidth=1.4)
+    means = [np.nan if each["mean"] is None else 100 * each["mean"] for each in estimates]
+    axes.plot(shifted, means, "o-", color=color, label=label, linewidth=1.4)
     for place, each in zip(shifted, estimates, strict=True):
         if None not in each["ci95"]:
             axes.plot([place] * 2, [100 * end for end in each["ci95"]], color=color, linewidth=2.2, alpha=0.5)
