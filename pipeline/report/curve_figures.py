@@ -56,7 +56,7 @@ def draw_labels(curve: Mapping[str, Any]) -> Figure:
                 "",
                 xy=(entry["worth"]["images"], height),
                 xytext=(entry["images"], height),
-                arrowprops={"arrowstyle": "->", "color": BLUE, "linestyle": ":", "shrinkA": 6, "shrinkB": 0},
+                arrowprops={"arrowstyle": "->", "color": BLUE, "linewidth": 0.9, "shrinkA": 6, "shrinkB": 0},
             )
     _finish(axes, images, "real images")
     axes.legend(frameon=False, fontsize=9)

@@ -16,6 +16,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.folds import ChosenPairs
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
+from scenepalette.pipeline.cli.main import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import curve as stage
@@ -183,6 +184,13 @@ def test_the_report_of_a_finished_run_shows_the_curve_and_keeps_it(made: Run) ->
     arms = {arm["name"]: arm["miou"]["values"] for arm in json.loads(document.read_text())["arms"]}
     assert curve["labels"][-1]["real"]["values"] == arms["real"]
     assert curve["labels"][-1]["arm"]["values"] == curve["doses"][1]["miou"]["values"] == arms["semi"]
+
+
+def test_the_command_prints_what_the_curve_says(made: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    print_curve(made.run_dir)
+    output = capsys.readouterr().out
+    assert "From 5 to 20 generated pairs with all 16 real ones" in output
+    assert str(made.run_dir / "report/report.md") in output
 
 
 def test_a_report_shows_no_curve_of_other_settings(made: Run, values: dict[str, Any]) -> None:
