@@ -286,9 +286,10 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     None if no arm adds generated pairs to real labels.
     """
     arm = config.curve_arm()
-    kind = added_kind(arm) if arm in ARMS else None
-    if arm is None or kind is None:
+    if arm is None:
         return []
+    kind = added_kind(arm)
+    assert kind is not None  # which the configuration sees to
     points, seeds = points_of(config), seeds_of(config)
     units: list[Unit] = []
     rows = pairs_of(config, max(point.dose for point in points))
