@@ -58,6 +58,7 @@ def curve_document(
     *,
     arm: str,
     kind: str,
+    control: str,
     points: Sequence[CurvePoint],
     eval_ids: Sequence[int],
     blocks: np.ndarray | None,
@@ -72,6 +73,7 @@ def curve_document(
     Args:
         arm: The arm with generated pairs.
         kind: Kind of its pairs.
+        control: The arm without generated pairs.
         points: Real pairs alone (dose 0) and with generated pairs (dose 1) for each part of the real pairs, and further
             doses for all of them; every point has runs of the same seeds.
         eval_ids: Class ids of mIoU.
@@ -94,6 +96,7 @@ def curve_document(
     return {
         "arm": arm,
         "kind": kind,
+        "control": control,
         "judged": judged,
         "evaluated_on": evaluated_on,
         "seeds": [run.seed for run in first],
@@ -302,7 +305,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
     ]
     blocks.append(
         Text(
-            f"Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
+            f"Real alone is the arm {curve['control']}. Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
             f"{'seed' if seeds == 1 else 'paired seeds'}; a dose changes how many generated pairs there are to draw "
             f"from, not their share of a batch. Parts of the real pairs are {parts}, and each is inside the next. "
             "Worth is interpolated over the logarithm of the number of images. Intervals are not "

@@ -1,15 +1,15 @@
 """Stage curve: segmenters on parts of the real pairs and on fewer or more generated ones, and what follows from them.
 
 A point of the curve is a part of the real pairs and a dose, the number of generated pairs as a multiple of those that
-arms take; dose 0 is the arm "real". All points take equally many steps of equally many images. The generators are those
-of the run, which learned from all real pairs: on parts they flatter generated pairs, and the report says so. Generated
-pairs that are made from real ones outside the part are left out with these.
+arms take; dose 0 is the arm without them. All points take equally many steps of equally many images. The generators are
+those of the run, which learned from all real pairs: on parts they flatter generated pairs, and the report says so.
+Generated pairs that are made from real ones outside the part are left out with these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,6 +70,15 @@ def points_of(config: RunConfig) -> list[Point]:
     return [*alone, *(Point(fraction, 1.0) for fraction in labels[:-1]), *(Point(1.0, dose) for dose in doses)]
 
 
+def control_of(arm: str) -> str:
+    """Return the arm that differs from one in its lack of generated pairs alone; "real" if there is none.
+
+    What pastes real classes into real images, say, has to be set against an arm that does so too.
+    """
+    wanted = replace(ARMS[arm], description="", synthetic=None, adaptation="none", trust="none")
+    return next((name for name in ARMS if replace(ARMS[name], description="") == wanted), REAL_ARM)
+
+
 def seeds_of(config: RunConfig) -> tuple[int, ...]:
     """Return the seeds that every point is trained with."""
     return config.curve.seeds or config.segmenters.seeds
@@ -97,7 +106,7 @@ class PointUnit(SegmenterUnit):
         shards = MORE_PAIRS if point.dose > 1 else f"shards/{kind}"
         pairs = (shards, pairs_of(config, point.dose)) if point.dose else None
         where = f"dose{point.dose:g}" if point.labels == 1 and point.dose else f"labels{to_percent(point.labels)}"
-        trained = arm if point.dose else REAL_ARM
+        trained = arm if point.dose else control_of(arm)
         like = SegmenterUnit.of(config, sources, f"{where}/{trained}/seed{seed}", trained, seed, pairs, stage=STAGE)
         settings = {**like.settings, "segmenter_version": like.version}
         if point.labels < 1:
@@ -211,7 +220,7 @@ def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.n
     """Return the rows of a unit of pairs, of so many, that were made from no real pair outside a part."""
     ids = [as_text(name) for name in run.data.train.ids]
     outside = set(ids) - {ids[index] for index in chosen_part(run, fraction)}
-    sources = sources_of(run.run_dir / pairs[0], set(ids))[: pairs[1]]
+    sources = sources_of(run.run_dir / pairs[0])[: pairs[1]]
     return np.flatnonzero([outside.isdisjoint(of_row) for of_row in sources])
 
 
@@ -269,6 +278,7 @@ class CurveUnit(Unit):
         return {
             "arm": self.arm,
             "kind": kind,
+            "control": control_of(self.arm),
             "points": points,
             "eval_ids": data.train.table.eval_ids,
             "blocks": blocks_of(reported.ids) if DATASETS.get(config.data.name).recordings else None,
@@ -283,7 +293,7 @@ class CurveUnit(Unit):
 def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     """Return the pairs, scores and segmenters that the curve needs beside those of the run, and its result.
 
-    None if no arm adds generated pairs to real labels.
+    Nothing if no arm adds generated pairs to real labels.
     """
     arm = config.curve_arm()
     if arm is None:
@@ -291,9 +301,11 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     kind = added_kind(arm)
     assert kind is not None  # which the configuration sees to
     points, seeds = points_of(config), seeds_of(config)
+    made = {segmenter_name(arm, seed) for arm in config.segmenters.arms for seed in config.segmenters.seeds}
     units: list[Unit] = []
     rows = pairs_of(config, max(point.dose for point in points))
-    if rows > config.generate.pairs:
+    more = rows > config.generate.pairs
+    if more:
         units.append(
             PairsUnit.of(config, "pairs", pair_models(config, kind), rows, config.generate.noise_scheme, stage=STAGE)
         )
@@ -302,8 +314,9 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     trained: dict[Point, list[str]] = {point: [] for point in points}
     for point in points:
         for seed in seeds:
-            if point.labels == 1 and point.dose in (0, 1) and seed in config.segmenters.seeds:
-                trained[point].append(segmenter_name(arm if point.dose else REAL_ARM, seed))
+            name = segmenter_name(arm if point.dose else control_of(arm), seed)
+            if point.labels == 1 and point.dose in (0, 1) and name in made:
+                trained[point].append(name)
             else:
                 unit = PointUnit.at(config, sources, point, arm, seed)
                 units.append(unit)
@@ -317,7 +330,7 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
         "bootstrap_samples": config.report.bootstrap_samples,
         "seed": config.seed,
     }
-    inputs = ("data", *([MORE_PAIRS] if rows > config.generate.pairs else [f"shards/{kind}"]))
+    inputs = ("data", f"shards/{kind}", *([MORE_PAIRS] if more else []))
     inputs += tuple(name for names in trained.values() for name in names)
     result = CurveUnit(
         STAGE,

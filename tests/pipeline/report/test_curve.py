@@ -40,6 +40,7 @@ def document_of(rights: Mapping[tuple[float, float], int], seeds: int = 3, sprea
     return curve_document(
         arm="semi",
         kind="semi",
+        control="real",
         points=points,
         eval_ids=(0, 1),
         blocks=None,
@@ -142,7 +143,10 @@ def test_the_page_says_that_generators_saw_all_labels_and_how_to_do_without() ->
     assert (
         "| 100 (25 %) | 42.9 [42.9, 42.9] | 53.8 [53.8, 53.8] | +11.0 [+11.0, +11.0] | 250 | 138 [138, 138] |" in text
     )
-    assert "Every point takes 50 steps of 8 images, with 3 paired seeds" in text and "took 75 s beside the run" in text
+    assert (
+        "Real alone is the arm real. Every point takes 50 steps of 8 images, with 3 paired seeds" in text
+        and "took 75 s beside the run" in text
+    )
     judged = markdown_of({**document, "judged": True})
     assert "The generators and the teachers saw all 400 labels." in judged
     assert curve_blocks({"figures": []}) == []

@@ -20,7 +20,15 @@ from scenepalette.pipeline.cli.main import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import curve as stage
-from scenepalette.pipeline.stages.curve import CURVE_FILE, RESULT, PointUnit, part_problems, points_of, rows_within
+from scenepalette.pipeline.stages.curve import (
+    CURVE_FILE,
+    RESULT,
+    PointUnit,
+    control_of,
+    part_problems,
+    points_of,
+    rows_within,
+)
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.segmenters import train as train_module
 
@@ -51,7 +59,7 @@ def test_points_that_the_run_has_are_trained_once(values: dict[str, Any], tmp_pa
     ]
     assert curve_of(run) == ["curve/pairs", *own, RESULT]
     shared = [f"segmenters/{arm}/seed{seed}" for arm in ("real", "semi") for seed in (0, 1)]
-    assert set(run.units[RESULT].inputs) == {"data", "curve/pairs", *own, *shared}
+    assert set(run.units[RESULT].inputs) == {"data", "shards/semi", "curve/pairs", *own, *shared}
     # Seeds that the run has not are trained for all points.
     other = curve_of(Run(config_of(values, seeds=[1, 2]), tmp_path))
     assert {"curve/labels100/real/seed2", "curve/dose1/semi/seed2"} <= set(other)
@@ -89,6 +97,20 @@ def test_every_point_takes_equally_many_images_with_the_same_seeds(values: dict[
         units = [run.units[name] for name in names]
         assert [unit.settings["seed"] for unit in units] == [0, 7]
         assert {(unit.settings["steps"], unit.settings["batch_size"]) for unit in units} == {(2, 2)}
+
+
+def test_an_arm_is_set_against_the_one_that_lacks_its_generated_pairs_alone(
+    values: dict[str, Any], tmp_path: Path
+) -> None:
+    alone = {arm: control_of(arm) for arm in ("semi-trusted", "real+syn-advent", "copy-paste+syn-trusted")}
+    assert alone == {"semi-trusted": "real", "real+syn-advent": "real", "copy-paste+syn-trusted": "copy-paste"}
+    values["segmenters"]["arms"] += ["copy-paste+syn-trusted"]
+    names = curve_of(Run(config_of(values, arm="copy-paste+syn-trusted", doses=[1]), tmp_path))
+    assert "curve/labels50/copy-paste/seed0" in names and "curve/labels100/copy-paste/seed0" in names
+    values["segmenters"]["arms"] += ["copy-paste"]
+    run = Run(config_of(values, arm="copy-paste+syn-trusted", doses=[1]), tmp_path)
+    assert "curve/labels100/copy-paste/seed0" not in curve_of(run)
+    assert "segmenters/copy-paste/seed0" in run.units[RESULT].inputs
 
 
 def test_changes_of_labels_and_doses_leave_other_points_as_they_are(values: dict[str, Any], tmp_path: Path) -> None:
