@@ -189,6 +189,10 @@ class Run(Workspace):
     def _reads_source(self, name: str) -> bool:
         return isinstance(self.units[name], SourceUnit)
 
+    def _tells_what_follows(self, name: str) -> bool:
+        """Tell whether what is made from a unit is known once it is finished: from data, or the report of a curve."""
+        return self._reads_source(name) or name == CURVE_RESULT
+
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""
         missing, problems = [self.units[name] for name in names], list[str]()
@@ -214,8 +218,7 @@ class Run(Workspace):
         while missing:
             name, *missing = missing
             yield name
-            # What is made from it is known now; of the curve, the report.
-            if self._reads_source(name) or name == CURVE_RESULT:
+            if self._tells_what_follows(name):
                 missing = self.missing(names)
                 self.ranks.wait()
 
@@ -291,7 +294,7 @@ class Run(Workspace):
         ranks.wait()
         if ranks.first:
             self.finish(name)
-        if self._reads_source(name):
+        if self._tells_what_follows(name):
             ranks.wait()  # what is made from it is planned by all processes alike
 
     def begin(self, name: str) -> None:

@@ -305,7 +305,8 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
     ]
     blocks.append(
         Text(
-            f"Real alone is the arm {curve['control']}. Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
+            f"Real alone is the arm {curve['control']}. "
+            f"Every point takes {curve['steps']:,} steps of {curve['images_per_step']} images, with {seeds} "
             f"{'seed' if seeds == 1 else 'paired seeds'}; a dose changes how many generated pairs there are to draw "
             f"from, not their share of a batch. Parts of the real pairs are {parts}, and each is inside the next. "
             "Worth is interpolated over the logarithm of the number of images. Intervals are not "
