@@ -316,7 +316,7 @@ class Run(Workspace):
         finish(self.run_dir, unit, units, unit.manifest_writer(self), extra=unit.record())
 
     def pairs(self, name: str) -> PairsUnit:
-        """Return a unit of generated pairs, "shards/KIND" or "comparison/ROW/pairs"."""
+        """Return a unit of generated pairs, "shards/KIND", "comparison/ROW/pairs" or "curve/pairs"."""
         unit = self.units[name]
         assert isinstance(unit, PairsUnit)
         return unit
