@@ -12,6 +12,7 @@ import torch
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.sequences import sequences_of
+from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 
 def folds_of(ids: Sequence[str], count: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def classes_by_fold(labels: np.ndarray, folds: np.ndarray, count: int, num_class
 class ChosenPairs:
     """Some pairs of a larger set."""
 
-    def __init__(self, pairs: Pairs, indices: Sequence[int] | np.ndarray) -> None:
+    def __init__(self, pairs: Pairs | ShardPairs | FirstPairs, indices: Sequence[int] | np.ndarray) -> None:
         self.pairs, self.indices = pairs, np.asarray(indices, dtype=np.int64)
         self.table, self.size = pairs.table, pairs.size
 

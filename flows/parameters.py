@@ -57,6 +57,7 @@ SECTIONS = {
     "teachers": "Segmenters that judge generated pairs.",
     "report": "The comparison of arms.",
     "compare": "The comparison of systems.",
+    "curve": "What is trained on less of the real pairs, or on more generated ones.",
     "compute": "Device, precision and threads.",
 }
 REQUEST = {

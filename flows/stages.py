@@ -44,6 +44,7 @@ from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.systems import plugin_problems
 from scenepalette.pipeline.verbs import VERBS, verb_of
@@ -66,7 +67,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
     for line in plugin_problems():
         print(line)
     # The verb that makes the same again, for the report to name.
-    verb = verb_of(stage) if stage == COMPARISON else "run"
+    verb = verb_of(stage) if stage in (COMPARISON, CURVE) else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
@@ -90,7 +91,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
                 make_unit(label, config, str(run.run_dir), name, run.command)
                 publish_samples(run.run_dir / name, name)
         progress.show(len(missing) or 1)
-        if stage == "report":
+        if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")
         elif stage == COMPARISON:
             publish_report(run.run_dir / COMPARISON / "report", "comparison")
@@ -196,6 +197,7 @@ finetune = stage_flow(
     example='{"finetune.kinds": ["full"]}',
 )
 compare = stage_flow("compare", ["compare"], example='{"compare.rows": ["sb-gan"]}', makes_pairs=True, borrows=True)
+curve = stage_flow("curve", ["segmenters", "curve"], example='{"curve.doses": [1, 2]}', makes_pairs=True, borrows=True)
 generate_dataset = stage_flow(
     "generate",
     ["generate"],

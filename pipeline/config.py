@@ -168,6 +168,7 @@ Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then":
 LARGEST_SCENES = 1_000_000
 LEAST_HELD_OUT, MOST_HELD_OUT = 0.01, 0.4
 MOST_FOLDS = 20
+LARGEST_DOSE = 100
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -262,6 +263,13 @@ class DataConfig(Section):
         le=LARGEST_SCENES,
         description="Frames of a recording left out before and behind its held-out part.",
     )
+    train_part: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="Fraction of the training pairs that everything is learned from, the beginning of every recording; "
+        "1 for all.",
+    )
 
     def folder_options(self) -> FolderOptions:
         """Return what is said of a plain folder's layout."""
@@ -278,6 +286,8 @@ class DataConfig(Section):
             del settings["holdout"], settings["holdout_gap"]
         if not self.test_scenes:
             del settings["test_scenes"]
+        if self.train_part == 1:
+            del settings["train_part"]
         return settings
 
     def label_settings(self) -> LabelSettings:
@@ -592,6 +602,29 @@ class CompareConfig(Section):
     )
 
 
+class CurveConfig(Section):
+    """What generated pairs are worth in labelled images, and how many of them are enough."""
+
+    arm: ArmName | None = Field(
+        default=None,
+        description="Arm that adds generated pairs to real labels; none for the first of report.primary.treatment, or "
+        "of segmenters.arms.",
+    )
+    labels: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.25, 0.5, 1.0),
+        description="Fractions of the real pairs that are trained on, with and without generated ones; 1 is always "
+        "among them.",
+    )
+    doses: tuple[Annotated[float, Field(gt=0, le=LARGEST_DOSE)], ...] = Field(
+        default=(0.5, 1.0, 2.0, 4.0),
+        description="Generated pairs that all real ones are trained with, as multiples of generate.pairs; 1 is always "
+        "among them.",
+    )
+    seeds: tuple[int, ...] = Field(
+        default=(), description="Each point is trained once per seed; none for those of segmenters.seeds."
+    )
+
+
 class ComputeConfig(Section):
     """Where and how numbers are computed; not part of what identifies a result."""
 
@@ -636,6 +669,7 @@ class RunConfig(Section):
     teachers: TeachersConfig = TeachersConfig()
     report: ReportConfig = ReportConfig()
     compare: CompareConfig = CompareConfig()
+    curve: CurveConfig = CurveConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
@@ -652,6 +686,7 @@ class RunConfig(Section):
             *self._teacher_problems(),
             *self._shard_problems(),
             *self._comparison_problems(),
+            *self._curve_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -903,6 +938,24 @@ class RunConfig(Section):
         """Return the arms that the primary contrast's control is chosen among."""
         arms = self.segmenters.arms
         return self.report.primary.control or tuple(name for name in CONTROLS if name in arms) or ("real",)
+
+    def _curve_problems(self) -> list[str]:
+        curve, arm = self.curve, self.curve.arm
+        problems = [
+            f"curve.{field}: an entry comes twice"
+            for field in ("labels", "doses", "seeds")
+            # As folders are named after them.
+            if len({f"{value:g}" for value in getattr(curve, field)}) != len(getattr(curve, field))
+        ]
+        if arm is not None and arm not in self.segmenters.arms:
+            problems.append(f"curve.arm: {arm!r} is not among segmenters.arms; add it there, or leave it out here")
+        elif arm is not None and arm in ARMS and added_kind(arm) is None:
+            problems.append(f"curve.arm: {arm!r} adds no generated pairs to real labels; name an arm that does")
+        return problems
+
+    def curve_arm(self) -> str | None:
+        """Return the arm with generated pairs that the curve is of; None if no arm adds any to real labels."""
+        return self.curve.arm or next(iter(self.treatments()), None)
 
     def _teacher_problems(self) -> list[str]:
         segmenters, own = self.segmenters, self.teachers.architecture

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.compare import comparison_units, row_models
+from scenepalette.pipeline.stages.curve import curve_units
 from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.finetune import FinetunedUnit
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
@@ -61,6 +62,16 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
     units = [shared[name] for name in shared if name in ("data", "palettes", reference_segmenter_of(config))]
     units += _model_units(config, sources, models)
     return _in_order([*units, *comparison_units(config, sources)])
+
+
+def curve_units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return what the curve of labels and doses needs beside the units of `units_of`, each after those that it reads.
+
+    Args:
+        config: The configuration.
+        sources: As for `units_of`.
+    """
+    return {unit.name: unit for unit in curve_units(config, sources or Sources())}
 
 
 def _model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels]) -> list[Unit]:

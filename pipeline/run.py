@@ -18,7 +18,7 @@ from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
-from scenepalette.pipeline.plan import comparison_units_of, units_of
+from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
@@ -32,10 +32,12 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_shards_card,
 )
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
+from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.units.borrowing import lending_problems
-from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder
+from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
@@ -50,7 +52,7 @@ class Run(Workspace):
 
     look: bool = True
     _checked: set[str] = field(default_factory=set, repr=False)
-    _units: tuple[Any, tuple[dict[str, Unit], dict[str, Unit]]] | None = field(default=None, repr=False)
+    _units: tuple[Any, tuple[dict[str, Unit], ...]] | None = field(default=None, repr=False)
     _data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
 
     @classmethod
@@ -73,12 +75,21 @@ class Run(Workspace):
         """The units of the comparison of systems by name, with those that it shares with the run."""
         return self._known_units()[1]
 
-    def _known_units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
-        # Known again when a unit that reads sources is finished, in this process or another.
-        read = (self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values())
+    @property
+    def curve_units(self) -> dict[str, Unit]:
+        """What the curve of labels and doses needs beside the units of the run, by name."""
+        return self._known_units()[2]
+
+    def _known_units(self) -> tuple[dict[str, Unit], ...]:
+        # Known again when a unit that reads sources is finished, in this process or another, and when the curve is.
+        curve = self.run_dir / CURVE_RESULT
+        read = (self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values(), curve)
         state = tuple(_stamp(folder / MANIFEST) for folder in read)
         if self._units is None or self._units[0] != state:
-            units = units_of(self.config, self.sources), comparison_units_of(self.config, self.sources)
+            makers = (units_of, comparison_units_of, curve_units_of)
+            units = tuple(make(self.config, self.sources) for make in makers)
+            if state[-1] is not None:
+                units = (_with_curve(self.run_dir, *units), *units[1:])
             self._units = (state, units)
         return self._units[1]
 
@@ -103,10 +114,17 @@ class Run(Workspace):
         """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
 
         Raises:
-            ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
+            ConfigError: Fine-tuning or a curve is asked for, and the configuration names nothing for it.
         """
-        units = self.comparison_units if stage == COMPARISON else self.run_units
+        units = {COMPARISON: self.comparison_units, CURVE: self.curve_units}.get(stage, self.run_units)
         names = [name for name, unit in units.items() if unit.stage == stage]
+        if stage == CURVE:
+            if not names:
+                raise ConfigError(
+                    "There is no curve to draw: no arm adds generated pairs to real labels. Name one in "
+                    "segmenters.arms, for example --set 'segmenters.arms=[real, semi]'."
+                )
+            names.append("report")  # which shows it
         if stage == "finetuned" and not names:
             raise ConfigError(
                 "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "
@@ -171,6 +189,10 @@ class Run(Workspace):
     def _reads_source(self, name: str) -> bool:
         return isinstance(self.units[name], SourceUnit)
 
+    def _tells_what_follows(self, name: str) -> bool:
+        """Tell whether what is made from a unit is known once it is finished: from data, or the report of a curve."""
+        return self._reads_source(name) or name == CURVE_RESULT
+
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""
         missing, problems = [self.units[name] for name in names], list[str]()
@@ -196,7 +218,7 @@ class Run(Workspace):
         while missing:
             name, *missing = missing
             yield name
-            if self._reads_source(name):
+            if self._tells_what_follows(name):
                 missing = self.missing(names)
                 self.ranks.wait()
 
@@ -272,7 +294,7 @@ class Run(Workspace):
         ranks.wait()
         if ranks.first:
             self.finish(name)
-        if self._reads_source(name):
+        if self._tells_what_follows(name):
             ranks.wait()  # what is made from it is planned by all processes alike
 
     def begin(self, name: str) -> None:
@@ -294,7 +316,7 @@ class Run(Workspace):
         finish(self.run_dir, unit, units, unit.manifest_writer(self), extra=unit.record())
 
     def pairs(self, name: str) -> PairsUnit:
-        """Return a unit of generated pairs, "shards/KIND" or "comparison/ROW/pairs"."""
+        """Return a unit of generated pairs, "shards/KIND", "comparison/ROW/pairs" or "curve/pairs"."""
         unit = self.units[name]
         assert isinstance(unit, PairsUnit)
         return unit
@@ -306,6 +328,17 @@ class Run(Workspace):
             ScenepaletteError: Files that they are made from are damaged.
         """
         return self.pairs(name).pair_maker(self)
+
+
+def _with_curve(
+    run_dir: Path, units: dict[str, Unit], comparison: dict[str, Unit], curve: dict[str, Unit]
+) -> dict[str, Unit]:
+    """Return the units of a run whose report shows the curve, if that of these settings is finished."""
+    result = curve.get(CURVE_RESULT)
+    if result is None or not is_finished(run_dir, result, units | comparison | curve):
+        return units
+    report = units["report"]
+    return {**units, "report": replace(report, inputs=(*report.inputs, CURVE_RESULT))}
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

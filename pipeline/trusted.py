@@ -82,8 +82,20 @@ def labels_of_teachers(folder: Path, train: Pairs) -> np.ndarray:
     return labels
 
 
+def quality_of(pairs: str) -> str:
+    """Return the unit with the scores of a unit of pairs: "quality/full" of "shards/full", else one beside them."""
+    stage, part = pairs.split("/")
+    return f"{STAGE}/{part}" if stage == "shards" else f"{stage}/{STAGE}"
+
+
 def trusted_pairs(
-    run_dir: Path, kind: str, count: int, settings: TrustSettings, mode: Literal["mask", "relabel"]
+    run_dir: Path,
+    kind: str,
+    count: int,
+    settings: TrustSettings,
+    mode: Literal["mask", "relabel"],
+    *,
+    unit: str | None = None,
 ) -> TrustedPairs:
     """Open the first pairs of a kind with labels as far as they are trusted.
 
@@ -93,10 +105,12 @@ def trusted_pairs(
         count: How many pairs.
         settings: The thresholds.
         mode: See `TrustedPairs`.
+        unit: Name of the unit of pairs; by default that of the kind's shards.
 
     Raises:
         DataError: A file is missing or damaged.
     """
-    pairs = ShardPairs(run_dir / "shards" / kind)
+    unit = unit or f"shards/{kind}"
+    pairs = ShardPairs(run_dir / unit)
     blind = read_teachers(run_dir / TEACHERS_UNIT, pairs.table.names).blind
-    return TrustedPairs(pairs, count, run_dir / STAGE / kind / ROWS_FILE, settings, blind, mode)
+    return TrustedPairs(pairs, count, run_dir / quality_of(unit) / ROWS_FILE, settings, blind, mode)

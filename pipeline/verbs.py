@@ -83,6 +83,16 @@ VERBS = {
             ),
             WHOLE,
         ),
+        Verb(
+            "curve",
+            "curve",
+            "Train on parts of the real pairs and on fewer or more generated ones: what these are worth in labels.",
+            (
+                "curve demo --set 'curve.labels=[0.5, 1]' --set 'curve.doses=[1, 2]'",
+                "curve camvid-cpu --set data.root=CAMVID --out runs/camvid",
+            ),
+            WHOLE,
+        ),
     )
 }
 """By name, in the order in which the command line lists them."""

@@ -285,6 +285,8 @@ def _show(run_dir: Path, stage: str) -> None:
         print_summary(run_dir)
     elif stage == "comparison":
         print_comparison(run_dir)
+    elif stage == "curve":
+        print_curve(run_dir)
     else:
         typer.echo(f"Done: {run_dir / stage}")
 
@@ -324,6 +326,17 @@ def print_comparison(run_dir: Path) -> None:
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
     print_table(["row", *(column["title"] for column in columns)], rows)
     typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
+
+
+def print_curve(run_dir: Path) -> None:
+    """Print what a finished curve of labels and doses says, and where the report that shows it lies."""
+    from scenepalette.pipeline.report.curve import curve_sentences
+    from scenepalette.pipeline.stages.curve import read_curve
+
+    for sentence in curve_sentences(read_curve(run_dir)):
+        typer.echo(sentence)
+    folder = run_dir / "report"
+    typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
 
 
 def _millions(count: int) -> str:

@@ -15,6 +15,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.evaluation.convergence import converged, validation_curve
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
+from scenepalette.pipeline.report.curve_figures import draw_curve
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.memorisation import copy_document
 from scenepalette.pipeline.report.page import write_page
@@ -54,7 +55,7 @@ def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     arms = comparison.arms
     figures: list[dict[str, str]] = []
     images: dict[str, bytes] = {}
-    for drawing in draw_figures(inputs, arms):
+    for drawing in (*draw_figures(inputs, arms), *draw_curve(inputs.curve)):
         file = f"figures/{drawing.file}"
         images[file] = figure_to_png(drawing.figure)
         write_atomically(folder / file, images[file])
@@ -149,6 +150,7 @@ def build_document(
             name: dict(zip(table.names, shares, strict=True)) for name, shares in inputs.class_shares.items()
         },
         **({"quality": inputs.quality} if inputs.quality else {}),
+        **({"curve": inputs.curve} if inputs.curve else {}),
         "memorisation": {kind: copy_document(check) for kind, check in inputs.copy_checks.items()},
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "convergence": _convergence(inputs),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scenepalette.pipeline.report import splits, wording
+from scenepalette.pipeline.report.curve import curve_blocks
 from scenepalette.pipeline.report.memorisation import copy_section
 from scenepalette.pipeline.report.page import (
     Block,
@@ -79,6 +80,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Bullets([*splits.warnings(document), *wording.cautions(document)], title="Before acting on this"),
         *_figures(document, "arms"),
         *splits.extra_blocks(document),
+        *curve_blocks(document),
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "

@@ -195,6 +195,7 @@ class ReportInputs:
         quality: What teachers found, where there are any: "teachers" with the "iou" of each, "kinds" with a summary of
             the scores of each kind, and "warnings"; JSON values.
         copy_checks: Kind of pairs whose images are generated whole -> whether they copy training images.
+        curve: Result of `curve_document`, if a curve of labels and doses was made.
     """
 
     dataset: Mapping[str, Any]
@@ -233,6 +234,7 @@ class ReportInputs:
     extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     copy_checks: Mapping[str, CopyCheck] = field(default_factory=dict)
+    curve: Mapping[str, Any] | None = None
 
     @property
     def evaluated_on(self) -> str:

@@ -197,7 +197,7 @@ def compare(
         treatments: Arms that the primary contrast's arm is chosen among.
         controls: Arms that its control is chosen among.
     """
-    scores = _Scores(runs, eval_ids, rare_ids, blocks, bootstrap_samples, seed)
+    scores = Scores(runs, eval_ids, rare_ids, blocks, bootstrap_samples, seed)
     primary = _primary_contrast(scores, runs, eval_ids, treatments, controls)
     others = [name for name in scores.samples if name != REAL_ARM]
     p_values = {name: scores.p_value(name, REAL_ARM) for name in others}
@@ -276,7 +276,7 @@ def estimate_miou(
     return Estimate(value, float(low[0]), float(high[0]), (value,))
 
 
-class _Scores:
+class Scores:
     """Scores of every arm, on all images and resampled.
 
     Attributes:
@@ -359,7 +359,7 @@ class _Scores:
 
 
 def _primary_contrast(
-    scores: _Scores, runs: Sequence[ArmRun], eval_ids: Sequence[int], treatments: Sequence[str], controls: Sequence[str]
+    scores: Scores, runs: Sequence[ArmRun], eval_ids: Sequence[int], treatments: Sequence[str], controls: Sequence[str]
 ) -> PrimaryContrast | None:
     if not treatments or not controls:
         return None

@@ -21,6 +21,7 @@ from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_publis
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.label_reading import AS_FOUND
 from scenepalette.data.labels import fill_ignored
+from scenepalette.data.parts import part_of
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
@@ -71,7 +72,8 @@ class DataUnit(SourceUnit):
         """Return the unit: its content identifies a data set, not where it lies; drawn data, the settings."""
         settings = config.data.identity()
         paths, entry = data_paths(config.data), DATASETS.get(config.data.name)
-        if entry.drawn or (config.data.holdout and not entry.recordings):
+        chosen_by_seed = config.data.train_part < 1 or (config.data.holdout and not entry.recordings)
+        if entry.drawn or chosen_by_seed:
             settings["seed"] = config.seed
         if not entry.drawn and (
             content := sources.content("data", paths, partial(content_of_source, config.data, config.seed))
@@ -334,21 +336,28 @@ def hold_out(
 ) -> dict[Split, SegmentationDataset]:
     """Divide the training split into training and test, where that is asked for and there is no other test split.
 
+    Of what is left for training, the part that is asked for is taken.
+
     Raises:
         DataError: There are too few images, or no recording is long enough.
     """
-    if not config.holdout or TEST in datasets:
-        return datasets
-    whole = datasets["train"]
-    division = (
-        divide_recordings(whole.ids, config.holdout, config.holdout_gap)
-        if DATASETS.get(config.name).recordings
-        else divide_images(len(whole), config.holdout, seed)
-    )
-    train, test = (
-        PartOfDataset(whole, split, part) for split, part in (("train", division.train), (TEST, division.test))
-    )
-    return {**datasets, "train": train, TEST: test}
+    recordings = DATASETS.get(config.name).recordings
+    if config.holdout and TEST not in datasets:
+        whole = datasets["train"]
+        division = (
+            divide_recordings(whole.ids, config.holdout, config.holdout_gap)
+            if recordings
+            else divide_images(len(whole), config.holdout, seed)
+        )
+        train, test = (
+            PartOfDataset(whole, split, part) for split, part in (("train", division.train), (TEST, division.test))
+        )
+        datasets = {**datasets, "train": train, TEST: test}
+    if config.train_part < 1:
+        whole = datasets["train"]
+        part = part_of(whole.ids, config.train_part, seed, recordings=recordings)
+        datasets = {**datasets, "train": PartOfDataset(whole, "train", part.tolist())}
+    return datasets
 
 
 def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDataset:

@@ -126,7 +126,7 @@ def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening
     keep to palettes by themselves, as their papers do.
     """
     asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
-    return config.generate.hardening if asked and stage == "shards" else "argmax"
+    return config.generate.hardening if asked and stage != "comparison" else "argmax"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,14 @@ from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.stages.teachers import STAGE as TEACHERS
 from scenepalette.pipeline.stages.teachers import judged_kinds, load_teachers, needs_teachers
-from scenepalette.pipeline.trusted import STAGE, TEACHERS_FILE, TEACHERS_LABELS, TEACHERS_UNIT, read_teachers
+from scenepalette.pipeline.trusted import (
+    STAGE,
+    TEACHERS_FILE,
+    TEACHERS_LABELS,
+    TEACHERS_UNIT,
+    quality_of,
+    read_teachers,
+)
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 
 VERSION = 1
@@ -102,24 +109,20 @@ class QualityUnit(Unit):
 
     Attributes:
         kind: The kind.
+        pairs: The unit of the pairs.
     """
 
     kind: str
+    pairs: str
 
     @classmethod
-    def of(cls, config: RunConfig, kind: str) -> QualityUnit:
-        """Return the unit of a kind."""
-        inputs = ("data", *_teacher_names(config), TEACHERS_UNIT, reference_segmenter_of(config), f"shards/{kind}")
-        return cls(
-            STAGE,
-            kind,
-            VERSION,
-            {"folds": config.teachers.folds},
-            inputs,
-            (ROWS_FILE,),
-            rows=config.generate.pairs,
-            kind=kind,
-        )
+    def of(cls, config: RunConfig, kind: str, pairs: tuple[str, int] | None = None) -> QualityUnit:
+        """Return the unit of a kind; `pairs`, by default the kind's shards, are the unit of pairs and its rows."""
+        unit, rows = pairs or (f"shards/{kind}", config.generate.pairs)
+        stage, part = quality_of(unit).split("/")
+        inputs = ("data", *_teacher_names(config), TEACHERS_UNIT, reference_segmenter_of(config), unit)
+        settings = {"folds": config.teachers.folds}
+        return cls(stage, part, VERSION, settings, inputs, (ROWS_FILE,), rows=rows, kind=kind, pairs=unit)
 
     def record(self) -> Mapping[str, Any]:
         """Return how many rows have scores: there are more once more pairs are made."""
@@ -127,7 +130,7 @@ class QualityUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Score the rows."""
-        train, shards = run.data.train, run.run_dir / "shards" / self.kind
+        train, shards = run.data.train, run.run_dir / self.pairs
         assert self.rows is not None
         pairs = FirstPairs(ShardPairs(shards), self.rows)
         judges = self._judges(run, shards, train, len(pairs))
@@ -151,7 +154,7 @@ class QualityUnit(Unit):
                     means,
                     row_id=pairs.ids[row],
                     judges=judges[row],
-                    nearest_id=_as_text(train.ids[found[row]]),
+                    nearest_id=as_text(train.ids[found[row]]),
                     nearest_distance=float(distances[row]),
                     copy=bool(distances[row] < between_real),
                     palette_kl=float(divergences[row]),
@@ -160,7 +163,7 @@ class QualityUnit(Unit):
         write_quality(folder / ROWS_FILE, rows())
         if alone := sum(not of_row for of_row in judges):
             print(
-                f"quality/{self.kind}: {alone} of {len(pairs)} rows have sources in several folds, so that every "
+                f"{self.name}: {alone} of {len(pairs)} rows have sources in several folds, so that every "
                 "teacher saw one of them; nobody judges these rows, and trusted arms take them as they are.",
                 flush=True,
             )
@@ -170,7 +173,7 @@ class QualityUnit(Unit):
         count = run.config.teachers.folds
         if PAIR_KINDS[self.kind].predicts:  # its sources are images that no teacher is trained on
             return [tuple(range(count))] * rows
-        folds = dict(zip(map(_as_text, train.ids), folds_of(train.ids, count).tolist(), strict=True))
+        folds = dict(zip(map(as_text, train.ids), folds_of(train.ids, count).tolist(), strict=True))
         return [judges_of(sources, folds, count) for sources in sources_of(shards)[:rows]]
 
 
@@ -192,7 +195,7 @@ def sources_of(folder: Path) -> list[list[str]]:
     return found
 
 
-def _as_text(name: str) -> str:
+def as_text(name: str) -> str:
     """Return an id as shards hold it: named after a file, it need not be text."""
     return name.encode(errors="backslashreplace").decode()
 

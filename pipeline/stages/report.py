@@ -47,6 +47,8 @@ from scenepalette.pipeline.report.results import (
 from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.copies import check_copies
+from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
+from scenepalette.pipeline.stages.curve import read_curve
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
@@ -285,6 +287,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
+        curve=read_curve(run_dir) if CURVE_RESULT in run.units["report"].inputs else None,
     )
 
 

@@ -18,14 +18,14 @@ from scenepalette.common.untrusted import short
 from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.folds import ChosenPairs
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
 from scenepalette.evaluation.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
-from scenepalette.pipeline.trusted import STAGE as QUALITY
-from scenepalette.pipeline.trusted import TEACHERS_UNIT, labels_of_teachers, trusted_pairs
+from scenepalette.pipeline.trusted import TEACHERS_UNIT, labels_of_teachers, quality_of, trusted_pairs
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
@@ -83,7 +83,7 @@ class SegmenterUnit(Unit):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
-        inputs = ("data", *([pairs[0]] if pairs else []), *_judged_inputs(ARMS[arm]))
+        inputs = ("data", *([pairs[0]] if pairs else []), *_judged_inputs(ARMS[arm], pairs[0] if pairs else None))
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
@@ -156,16 +156,13 @@ class SegmenterUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it."""
         data = run.data
-        train = data.train
-        if ARMS[self.arm].teacher_labels:
-            train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
         model = train_arm(
             folder,
             self.arm,
             run.config.segmenters.model_copy(update={"steps": self.steps}),
-            train=train,
+            train=self.real_pairs(run),
             validation=data.validation,
-            synthetic=self._generated(run),
+            synthetic=self.generated_pairs(run),
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
@@ -174,7 +171,14 @@ class SegmenterUnit(Unit):
         if data.test is not None:
             _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)
 
-    def _generated(self, run: Workspace) -> FirstPairs | None:
+    def real_pairs(self, run: Workspace) -> Pairs | ChosenPairs:
+        """Return the real training pairs, with the labels that the arm gives them."""
+        train = run.data.train
+        if ARMS[self.arm].teacher_labels:
+            train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
+        return train
+
+    def generated_pairs(self, run: Workspace) -> FirstPairs | ChosenPairs | None:
         """Return the generated pairs that the arm takes, if any, with labels as far as it trusts them."""
         if self.pairs is None:
             return None
@@ -183,7 +187,7 @@ class SegmenterUnit(Unit):
         if arm.trust == "none" or arm.synthetic is None:
             return FirstPairs(ShardPairs(run.run_dir / name), count)
         settings = settings_from(run.config.segmenters, TrustSettings)
-        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust)
+        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust, unit=name)
 
 
 def segmenter_name(arm: str, seed: int) -> str:
@@ -211,10 +215,10 @@ def _unused_settings(arm: Arm) -> list[str]:
     return unused
 
 
-def _judged_inputs(arm: Arm) -> list[str]:
-    """Return the units of what teachers found that an arm reads."""
-    if arm.trust != "none":
-        return [TEACHERS_UNIT, f"{QUALITY}/{arm.synthetic}"]
+def _judged_inputs(arm: Arm, pairs: str | None) -> list[str]:
+    """Return the units of what teachers found that an arm reads; `pairs` is the unit of its generated pairs."""
+    if arm.trust != "none" and pairs is not None:
+        return [TEACHERS_UNIT, quality_of(pairs)]
     return [TEACHERS_UNIT] if arm.teacher_labels else []
 
 
@@ -248,9 +252,9 @@ def train_arm(
     arm: str,
     config: SegmentersConfig,
     *,
-    train: Pairs,
+    train: Pairs | ChosenPairs,
     validation: Pairs,
-    synthetic: FirstPairs | None,
+    synthetic: FirstPairs | ChosenPairs | None,
     seed: int,
     fabric: Fabric,
     progress: Progress,

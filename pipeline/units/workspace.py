@@ -199,6 +199,11 @@ class Workspace(ABC):
 
     @property
     @abstractmethod
+    def curve_units(self) -> dict[str, Unit]:
+        """What the curve of labels and doses needs beside the units of the run, by name."""
+
+    @property
+    @abstractmethod
     def data(self) -> PreparedData:
         """The prepared data set, read once.
 
@@ -208,8 +213,10 @@ class Workspace(ABC):
 
     @property
     def units(self) -> dict[str, Unit]:
-        """All units by name, those of the comparison behind those of the run."""
-        return self.run_units | self.comparison_units
+        """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
+        units = self.run_units | self.comparison_units | self.curve_units
+        report = units.pop("report")
+        return {**units, "report": report}
 
     @cached_property
     def threads(self) -> ThreadChoice:

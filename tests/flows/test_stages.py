@@ -24,8 +24,9 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.flows import artifacts, shards, stages
 from scenepalette.flows.augment import augment
+from scenepalette.flows.forms import changes_to
 from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import CurveConfig, RunConfig
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
@@ -72,7 +73,7 @@ def test_a_flow_run_without_a_schedule_is_due_when_it_begins() -> None:
     assert f"{before:%Y-%m-%d}" <= where() <= f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-@pytest.mark.parametrize("name", ["augment", *FLOWS, "finetune", "compare", "doctor"])
+@pytest.mark.parametrize("name", ["augment", *FLOWS, "finetune", "compare", "curve", "doctor"])
 @pytest.mark.parametrize("out", ["", " ", "runs/{data}", "runs/{Date}", "runs/{date", "}"])
 def test_a_run_directory_that_says_nothing_is_refused_when_a_run_is_submitted(name: str, out: str) -> None:
     chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
@@ -103,7 +104,7 @@ def test_an_empty_text_is_not_taken_for_a_default(chosen: Any, name: str) -> Non
             validate(required | {name: text}, schema, raise_on_error=True)
 
 
-@pytest.mark.parametrize("name", ["augment", "generate-dataset", "train-segmenter", "report", "compare"])
+@pytest.mark.parametrize("name", ["augment", "generate-dataset", "train-segmenter", "report", "compare", "curve"])
 def test_flows_that_make_pairs_can_use_models_of_another_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
@@ -185,7 +186,25 @@ def test_a_finished_run_starts_no_task(finished_run: Path, tiny_recipe: Path) ->
         assert task_runs(state.state_details.flow_run_id) == {}, name
 
 
-@pytest.mark.parametrize(("stage", "verb"), [("report", "run"), ("comparison", "compare")])
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_curve_makes_its_pairs_shard_by_shard_and_publishes_the_report(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path
+) -> None:
+    run_dir = copy_of_run()
+    chosen = {"arm": "semi", "labels": [1], "doses": [2]}
+    state = stages.curve(str(tiny_recipe), str(run_dir), curve=changes_to(CurveConfig)(**chosen), return_state=True)
+    assert state.result() == str(run_dir / "curve")
+    assert state.state_details.flow_run_id is not None
+    shards = {f"generate curve/pairs train-0000{index}-of-00005.parquet" for index in range(5)}
+    others = {"generate curve/pairs finish", "curve dose2/semi/seed0", "curve result", "report"}
+    assert task_runs(state.state_details.flow_run_id).keys() == shards | others
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+    assert "From 10 to 20 generated pairs with all 16 real ones" in str(artifacts["report"].data)
+
+
+@pytest.mark.parametrize(("stage", "verb"), [("report", "run"), ("comparison", "compare"), ("curve", "curve")])
 def test_a_report_names_the_command_that_makes_it_again(
     stage: str, verb: str, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -314,6 +314,27 @@ def test_without_a_test_split_nothing_of_it_is_in_identity_or_folder(recordings:
     ]
 
 
+def test_a_part_of_training_is_the_beginning_of_every_recording_and_leaves_other_splits_whole(
+    recordings: Path, tmp_path: Path
+) -> None:
+    held = {"holdout": 0.25, "holdout_gap": 2}
+    whole, part = (
+        prepared(folder(recordings, **held, **more), tmp_path / name)
+        for name, more in (("whole", {}), ("part", {"train_part": 0.5}))
+    )
+    assert len(whole.train) == 42 and len(part.train) == len(part.filled_labels) == 21
+    for name, count in (("a", 11), ("b", 26), ("c", 5)):
+        frames_of, taken = ([each for each in data.train.ids if each[0] == name] for data in (whole, part))
+        assert taken == frames_of[: len(taken)] and abs(len(taken) - count / 2) <= 1
+    assert part.test is not None and whole.test is not None and part.test.ids == whole.test.ids
+    assert part.validation.ids == whole.validation.ids
+    # What identifies it: the same again from the source, and another one for another part or seed.
+    config, content = folder(recordings, **held, train_part=0.5), content_of_arrays(tmp_path / "part")
+    assert content_of_source(config, 0, NO_PROGRESS) == content
+    assert content_of_source(folder(recordings, **held, train_part=0.4), 0, NO_PROGRESS) != content
+    assert config.identity()["train_part"] == 0.5 and "train_part" not in folder(recordings, **held).identity()
+
+
 def test_a_published_test_split_goes_before_a_held_out_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = recorded(tmp_path, train=frames("a", 40), val=frames("d", 4), test=frames("t", 12))
     data = prepared(folder(root, holdout=0.25), tmp_path / "out")
