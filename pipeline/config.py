@@ -154,6 +154,7 @@ Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then":
 LARGEST_SCENES = 1_000_000
 MOST_HELD_OUT = 0.4
 MOST_FOLDS = 20
+MOST_CANDIDATES = 20
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -318,6 +319,12 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
 
 class _Production(Section):
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_CANDIDATES,
+        description="Pairs that are generated for each one that is wanted; of more than 1, teachers' scores choose.",
+    )
     kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
         default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
         description="Kinds of pairs to make, one or more.",
@@ -373,6 +380,15 @@ class GenerateConfig(keys_of(PaletteControls), _Production):  # pyright: ignore
     def for_composites(self) -> dict[str, Any]:
         """Return the fields of a `PairMaker` that say how parts of real images are painted."""
         return self.model_dump(include={"composite", "feather", "insert_classes", "insert_objects"})
+
+    @property
+    def rows(self) -> int:
+        """How many rows of each kind are generated."""
+        return self.pairs * self.candidates
+
+    def unit_of_pairs(self, kind: str) -> str:
+        """Return the unit whose rows arms and report take as the pairs of a kind: all that are made, or the chosen."""
+        return f"selected/{kind}" if self.candidates > 1 else f"shards/{kind}"
 
     def of_kind(self, kind: PairKind) -> Self:
         """Return the settings by which pairs of a kind are made: real pixels are stored as they are."""
@@ -725,11 +741,11 @@ class RunConfig(Section):
         return problems
 
     def _shard_problems(self) -> list[str]:
-        shards = -(-self.generate.pairs // self.generate.rows_per_shard)
+        shards = -(-self.generate.rows // self.generate.rows_per_shard)
         if shards <= LARGEST_SHARDS:
             return []
         return [
-            f"generate.rows_per_shard: {short(repr(self.generate.pairs))} pairs would make {short(repr(shards))} "
+            f"generate.rows_per_shard: {short(repr(self.generate.rows))} pairs would make {short(repr(shards))} "
             f"shards of each kind, at most {LARGEST_SHARDS} are named; raise it"
         ]
 

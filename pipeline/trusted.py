@@ -83,7 +83,12 @@ def labels_of_teachers(folder: Path, train: Pairs) -> np.ndarray:
 
 
 def trusted_pairs(
-    run_dir: Path, kind: str, count: int, settings: TrustSettings, mode: Literal["mask", "relabel"]
+    run_dir: Path,
+    kind: str,
+    count: int,
+    settings: TrustSettings,
+    mode: Literal["mask", "relabel"],
+    folder: Path | None = None,
 ) -> TrustedPairs:
     """Open the first pairs of a kind with labels as far as they are trusted.
 
@@ -93,10 +98,11 @@ def trusted_pairs(
         count: How many pairs.
         settings: The thresholds.
         mode: See `TrustedPairs`.
+        folder: Where the pairs are; None for all rows that the run made of the kind.
 
     Raises:
         DataError: A file is missing or damaged.
     """
-    pairs = ShardPairs(run_dir / "shards" / kind)
+    pairs = ShardPairs(folder or run_dir / "shards" / kind)
     blind = read_teachers(run_dir / TEACHERS_UNIT, pairs.table.names).blind
     return TrustedPairs(pairs, count, run_dir / STAGE / kind / ROWS_FILE, settings, blind, mode)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,27 +80,51 @@ def filter_shards(
             f"{len(chosen)} of the {columns.num_rows} rows are left, at least {wanted} are needed: {which} too few. "
             "Loosen it, generate more pairs, or give a smaller --at-least or --select."
         )
-    names, lacking = table_of_manifest(manifest).names, dict[str, tuple[float, float]]()
+    lacking = dict[str, tuple[float, float]]()
     if select is not None:
         if scores is None:
             raise DataError(
                 f"There are no scores to select by beside {folder}. Name the kind in teachers.kinds and rerun the run, "
                 "or give the file with --quality."
             )
-        quotas = _palettes(columns, "palette_target").mean(axis=0)
-        palettes = _palettes(columns, "palette_achieved")[chosen]
-        best = select_rows(_worth(columns, scores)[chosen], palettes, select, quotas)
-        chosen, shares = chosen[best], palettes[best].mean(axis=0)
-        lacking = {
-            name: (float(share), float(quota))
-            for name, share, quota in zip(names, shares, quotas, strict=True)
-            if share < quota - 1e-6
-        }
+        chosen, lacking = best_rows(columns, scores, select, table_of_manifest(manifest).names, chosen)
     ids = columns["id"].take(pa.array(chosen)).to_pylist()
     progress.start("filter", len(ids))
     write_selection(folder, out, ids, {"where": where, "select": select}, progress.advance)
     progress.finish()
     return Selection(len(ids), columns.num_rows, lacking)
+
+
+def best_rows(
+    columns: pa.Table, scores: pa.Table, count: int, names: Sequence[str], among: np.ndarray | None = None
+) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
+    """Choose the rows that are worth most while every class has the share that the palettes asked for.
+
+    Args:
+        columns: Result of `read_columns`.
+        scores: Result of `scores_beside`.
+        count: How many rows to choose.
+        names: Names of the K classes.
+        among: Numbers of the rows to choose from, in rising order; None for all.
+
+    Returns:
+        Numbers of the chosen rows, in rising order, and the classes that stay below the share that was asked for, each
+        with its share and that asked for.
+
+    Raises:
+        DataError: There are fewer rows, rows have no scores, or nobody judged any.
+    """
+    among = np.arange(columns.num_rows) if among is None else among
+    quotas = _palettes(columns, "palette_target").mean(axis=0)
+    palettes = _palettes(columns, "palette_achieved")[among]
+    best = select_rows(_worth(columns, scores)[among], palettes, count, quotas)
+    shares = palettes[best].mean(axis=0)
+    lacking = {
+        name: (float(share), float(quota))
+        for name, share, quota in zip(names, shares, quotas, strict=True)
+        if share < quota - 1e-6
+    }
+    return among[best], lacking
 
 
 def scores_beside(folder: Path, quality: Path | None) -> pa.Table | None:

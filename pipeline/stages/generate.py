@@ -158,7 +158,9 @@ class PairsUnit(Unit):
     ) -> PairsUnit:
         """Return the unit of a name within a stage."""
         generation = config.generate.of_kind(models.kind)
-        settings = generation.model_dump(mode="json", exclude={"kinds", "pairs", "hardening", *_OF_COMPOSITES})
+        settings = generation.model_dump(
+            mode="json", exclude={"kinds", "pairs", "candidates", "hardening", *_OF_COMPOSITES}
+        )
         settings |= {"seed": config.seed}
         hardening = hardening_of(config, models, stage)
         if hardening != "argmax":  # which was there first and is not named
@@ -189,7 +191,7 @@ class PairsUnit(Unit):
         """Return the units of all kinds of a configuration."""
         generation = config.generate
         return [
-            cls.of(config, kind, pair_models(config, kind), generation.pairs, generation.noise_scheme)
+            cls.of(config, kind, pair_models(config, kind), generation.rows, generation.noise_scheme)
             for kind in generation.kinds
         ]
 

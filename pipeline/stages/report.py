@@ -72,6 +72,8 @@ VERSION = 2
 SHOWN_PAIRS = 8
 SHOWN_FAILURES = 3
 GENERATOR_STAGES = ("palettes", "layouts", "images", "finetuned")
+SELECTION_STAGES = ("shards", "teachers", "quality", "selected")
+"""Of what is made for an arm's pairs once there are generators: their rows, and the choice among them."""
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
 
@@ -87,6 +89,7 @@ class ReportUnit(Unit):
             **config.report.identity(),
             "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
             "pairs": config.generate.pairs,
+            **({"candidates": config.generate.candidates} if config.generate.candidates > 1 else {}),
             "seed": config.seed,
             **metrics_from_elsewhere(),
         }
@@ -172,15 +175,14 @@ def measure_run(run: Workspace) -> ReportInputs:
     real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
+    folders = {kind: run_dir / config.generate.unit_of_pairs(kind) for kind in config.generate.kinds}
     # A folder may hold more pairs than this run's arms are trained with.
-    shards = {
-        kind: FirstPairs(ShardPairs(run_dir / "shards" / kind), config.generate.pairs) for kind in config.generate.kinds
-    }
+    shards = {kind: FirstPairs(ShardPairs(folder), config.generate.pairs) for kind, folder in folders.items()}
     gan_test = {
         kind: confusion_per_image(real_segmenter, FirstPairs(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
     }
-    palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
+    palettes = {kind: stored_palettes(folder, config.generate.pairs) for kind, folder in folders.items()}
     from_scratch = [kind for kind in shards if PAIR_KINDS[kind].from_scratch]
     shown = (from_scratch or config.generate.kinds)[0]
     generated = FirstPairs(shards[shown], count)
@@ -248,9 +250,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             kind: reached_shares(*palettes[kind]) for kind in palettes if PAIR_KINDS[kind].layout_section is not None
         },
         metrics=measure("report", evidence),
-        samples={
-            kind: _samples(run_dir / "shards" / kind, len(pairs), train, unlabelled) for kind, pairs in shards.items()
-        },
+        samples={kind: _samples(folders[kind], len(pairs), train, unlabelled) for kind, pairs in shards.items()},
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
         class_shares=(
@@ -272,6 +272,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         treatments=treatments,
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
+        candidates=config.generate.candidates,
         costs={arm: cost_of_arm(run, arm, kind) for arm in segmenters.arms if (kind := added_kind(arm))},
         hourly_price=config.report.hourly_price,
         smallest_gain=config.report.smallest_gain,
@@ -304,8 +305,8 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
         arm: The arm.
         kind: The kind of pairs that it adds.
     """
-    units, pairs = run.run_units, f"shards/{kind}"
-    sources, found = [pairs], []
+    units, found = run.run_units, list[str]()
+    sources = [run.config.generate.unit_of_pairs(kind)]
     while sources:
         name = sources.pop()
         if name not in found:
@@ -324,7 +325,7 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
 
     return ArmCost(
         generators=float("nan") if borrowed else sum(seconds_spent(run.run_dir, unit) for unit in made),
-        pairs=seconds_spent(run.run_dir, units[pairs]),
+        pairs=sum(seconds_spent(run.run_dir, units[name]) for name in found if units[name].stage in SELECTION_STAGES),
         training=max(0.0, training(arm) - training("real")),
     )
 

@@ -96,7 +96,7 @@ class SegmenterUnit(Unit):
                 f"{arm}/seed{seed}",
                 arm,
                 seed,
-                (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
+                (config.generate.unit_of_pairs(kind), config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
             )
             for arm in config.segmenters.arms
             for seed in config.segmenters.seeds
@@ -183,7 +183,7 @@ class SegmenterUnit(Unit):
         if arm.trust == "none" or arm.synthetic is None:
             return FirstPairs(ShardPairs(run.run_dir / name), count)
         settings = settings_from(run.config.segmenters, TrustSettings)
-        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust)
+        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust, run.run_dir / name)
 
 
 def segmenter_name(arm: str, seed: int) -> str:
