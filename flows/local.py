@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.pipeline.cli.main import print_comparison, print_summary, report_errors
+from scenepalette.pipeline.cli.main import print_comparison, print_loop, print_summary, report_errors
 from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
@@ -34,6 +34,7 @@ FlowName = Literal[
     "train-segmenter",
     "report",
     "compare",
+    "loop",
 ]
 
 
@@ -81,6 +82,8 @@ def run(
             print_summary(folder.parent)
         elif flow == "compare":
             print_comparison(folder.parent)
+        elif flow == "loop":
+            print_loop(folder.parent)
         else:
             typer.echo(f"Done: {folder}")
 

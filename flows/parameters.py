@@ -57,6 +57,7 @@ SECTIONS = {
     "teachers": "Segmenters that judge generated pairs.",
     "report": "The comparison of arms.",
     "compare": "The comparison of systems.",
+    "loop": "The loop that asks for lacking classes.",
     "compute": "Device, precision and threads.",
 }
 REQUEST = {

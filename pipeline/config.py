@@ -125,6 +125,8 @@ ExtraTestName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 """Names a folder and a column of a table."""
 DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
 _DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
+_BUDGETED = [name for name, kind in PAIR_KINDS.items() if kind.takes_budget]
+BudgetKindName = Annotated[str, _known(_BUDGETED), OneOf(lambda: _BUDGETED)]
 KindName = Annotated[str, _known([*PAIR_KINDS]), OneOf(lambda: PAIR_KINDS)]
 DrawnKindName = Annotated[str, _known(_DRAWN), OneOf(lambda: _DRAWN)]
 LayoutSystemName = Annotated[str, OneOf(lambda: _layout_names(False))]
@@ -155,6 +157,7 @@ LARGEST_SCENES = 1_000_000
 MOST_HELD_OUT = 0.4
 MOST_FOLDS = 20
 MOST_CANDIDATES = 20
+MOST_ROUNDS = 20
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -533,6 +536,24 @@ class CompareConfig(Section):
     )
 
 
+class LoopConfig(Section):
+    """The loop: rounds of pairs that are asked for the classes which the current segmenter lacks."""
+
+    rounds: int = Field(
+        default=3, ge=1, le=MOST_ROUNDS, description="Most rounds; it stops earlier once one gains little."
+    )
+    pairs: int = Field(default=200, ge=2, description="Pairs of each kind that a round adds.")
+    kinds: tuple[BudgetKindName, ...] = Field(
+        default=(), description="Kinds of pairs that a round adds; none for those of generate.kinds that take a budget."
+    )
+    share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Part of a round's pairs that are asked for lacking classes; the others may hold anything.",
+    )
+
+
 class ComputeConfig(Section):
     """Where and how numbers are computed; not part of what identifies a result."""
 
@@ -574,6 +595,7 @@ class RunConfig(Section):
     teachers: TeachersConfig = TeachersConfig()
     report: ReportConfig = ReportConfig()
     compare: CompareConfig = CompareConfig()
+    loop: LoopConfig = LoopConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
@@ -590,6 +612,7 @@ class RunConfig(Section):
             *self._teacher_problems(),
             *self._shard_problems(),
             *self._comparison_problems(),
+            *self._loop_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -774,6 +797,21 @@ class RunConfig(Section):
             if kind not in self.generate.kinds
         ]
         return problems
+
+    def _loop_problems(self) -> list[str]:
+        kinds = self.loop.kinds
+        problems = [
+            f"loop.kinds: {kind!r} is not among generate.kinds; add it there, or leave it out here"
+            for kind in kinds
+            if kind not in self.generate.kinds
+        ]
+        if len(set(kinds)) != len(kinds):
+            problems.append("loop.kinds: an entry comes twice")
+        return problems
+
+    def loop_kinds(self) -> tuple[str, ...]:
+        """Return the kinds of pairs that a round of the loop adds; none if none that are made take a budget."""
+        return self.loop.kinds or tuple(kind for kind in self.generate.kinds if PAIR_KINDS[kind].takes_budget)
 
     def _arm_problems(self) -> list[str]:
         arms, made = self.segmenters.arms, self.generate.kinds

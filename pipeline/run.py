@@ -18,7 +18,7 @@ from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
-from scenepalette.pipeline.plan import comparison_units_of, units_of
+from scenepalette.pipeline.plan import comparison_units_of, loop_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
@@ -34,6 +34,8 @@ from scenepalette.pipeline.run_directory.ownership import (
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
+from scenepalette.pipeline.stages.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
@@ -50,7 +52,7 @@ class Run(Workspace):
 
     look: bool = True
     _checked: set[str] = field(default_factory=set, repr=False)
-    _units: tuple[Any, tuple[dict[str, Unit], dict[str, Unit]]] | None = field(default=None, repr=False)
+    _units: tuple[Any, tuple[dict[str, Unit], ...]] | None = field(default=None, repr=False)
     _data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
 
     @classmethod
@@ -73,13 +75,19 @@ class Run(Workspace):
         """The units of the comparison of systems by name, with those that it shares with the run."""
         return self._known_units()[1]
 
-    def _known_units(self) -> tuple[dict[str, Unit], dict[str, Unit]]:
-        # Known again when a unit that reads sources is finished, in this process or another.
-        read = (self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values())
+    @property
+    def loop_units(self) -> dict[str, Unit]:
+        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
+        return self._known_units()[2]
+
+    def _known_units(self) -> tuple[dict[str, Unit], ...]:
+        # Known again when a unit that reads sources, or decides on others, is finished, in this process or another.
+        read = [self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values()]
+        read += [self.run_dir / decision_name(number) for number in range(1, self.config.loop.rounds + 1)]
         state = tuple(_stamp(folder / MANIFEST) for folder in read)
         if self._units is None or self._units[0] != state:
-            units = units_of(self.config, self.sources), comparison_units_of(self.config, self.sources)
-            self._units = (state, units)
+            plans = (units_of, comparison_units_of, loop_units_of)
+            self._units = (state, tuple(units(self.config, self.sources) for units in plans))
         return self._units[1]
 
     @property
@@ -105,7 +113,7 @@ class Run(Workspace):
         Raises:
             ConfigError: Fine-tuning is asked for and the configuration names nothing to fine-tune.
         """
-        units = self.comparison_units if stage == COMPARISON else self.run_units
+        units = {COMPARISON: self.comparison_units, LOOP: self.loop_units}.get(stage, self.run_units)
         names = [name for name, unit in units.items() if unit.stage == stage]
         if stage == "finetuned" and not names:
             raise ConfigError(
@@ -165,11 +173,19 @@ class Run(Workspace):
 
     def _ancestors(self, name: str) -> set[str]:
         """Return the units that a unit is made from, directly or not."""
-        inputs = self.units[name].inputs
-        return {*inputs}.union(*(self._ancestors(other) for other in inputs))
+        units, found, names = self.units, set[str](), [*self.units[name].inputs]
+        while names:
+            other = names.pop()
+            if other not in found:
+                found.add(other)
+                names += units[other].inputs
+        return found
 
     def _reads_source(self, name: str) -> bool:
         return isinstance(self.units[name], SourceUnit)
+
+    def _replans(self, name: str) -> bool:
+        return self._reads_source(name) or self.units[name].replans
 
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""
@@ -196,7 +212,7 @@ class Run(Workspace):
         while missing:
             name, *missing = missing
             yield name
-            if self._reads_source(name):
+            if self._replans(name):
                 missing = self.missing(names)
                 self.ranks.wait()
 
@@ -272,7 +288,7 @@ class Run(Workspace):
         ranks.wait()
         if ranks.first:
             self.finish(name)
-        if self._reads_source(name):
+        if self._replans(name):
             ranks.wait()  # what is made from it is planned by all processes alike
 
     def begin(self, name: str) -> None:

@@ -284,6 +284,8 @@ def _show(run_dir: Path, stage: str) -> None:
         print_summary(run_dir)
     elif stage == "comparison":
         print_comparison(run_dir)
+    elif stage == "loop":
+        print_loop(run_dir)
     else:
         typer.echo(f"Done: {run_dir / stage}")
 
@@ -323,6 +325,28 @@ def print_comparison(run_dir: Path) -> None:
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
     print_table(["row", *(column["title"] for column in columns)], rows)
     typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
+
+
+def print_loop(run_dir: Path) -> None:
+    """Print the rounds of a finished loop, what they gained against random palettes, and where the page lies."""
+    from scenepalette.common.files import read_json
+    from scenepalette.pipeline.report.loop import loop_headline, why_it_ended
+    from scenepalette.pipeline.report.wording import interval, percent, points
+    from scenepalette.pipeline.run_directory.manifests import check_contents
+
+    folder = run_dir / "loop" / "report"
+    check_contents(folder)
+    document = read_json(folder / "loop.json")
+    validation, rounds = document["validation"], document["rounds"]
+    rows = [["real", "0", percent(validation["real"]["mean"]), "", ""]]
+    for each in rounds:
+        gain = f"{points(each['gain'])} {interval(each, signed=True)}"
+        cells = [str(each["pairs"]), percent(each["miou"]["mean"]), gain, percent(each["least"])]
+        rows.append([f"round {each['round']}", *cells])
+    rows.append(["random palettes", str(rounds[-1]["pairs"]), percent(validation["random"]["mean"]), "", ""])
+    print_table(["validation", "pairs", "mIoU, %", "gain, points", "least gain"], rows)
+    typer.echo(f"\n{why_it_ended(document)}\n{loop_headline(document)}")
+    typer.echo(f"\nLoop: {folder / 'loop.html'}\n      {folder / 'loop.md'}")
 
 
 def _millions(count: int) -> str:

@@ -237,8 +237,8 @@ def draw_arms(arms: Sequence[ArmStatistics], alone: Collection[str] = ()) -> Fig
     left.axvline(100 * _real(arms).miou.mean, color=INK, linestyle="--", linewidth=1, zorder=0)
     right.axvline(0, color=INK, linestyle="--", linewidth=1, zorder=0)
     right.set_xlim(-100 * reach, 100 * reach)
-    _tidy(left, grid="x", xlabel="mIoU, %", rows=[arm.name for arm in arms])
-    _tidy(right, grid="x", xlabel="difference from real, points of mIoU")
+    tidy(left, grid="x", xlabel="mIoU, %", rows=[arm.name for arm in arms])
+    tidy(right, grid="x", xlabel="difference from real, points of mIoU")
     right.tick_params(axis="y", length=0)
     return figure
 
@@ -263,7 +263,7 @@ def draw_classes(arms: Sequence[ArmStatistics], table: ClassTable, confusion: np
         panel.set_title(f"{table.names[index]}{mark}", fontsize=9, loc="left", color=INK, fontweight="bold")
         panel.set_title(f"{text} of pixels", fontsize=7, loc="right", color=MUTED)
         panel.set_xlim(0, 100)
-        _tidy(panel, grid="x", rows=names if panel is panels[0] else ())
+        tidy(panel, grid="x", rows=names if panel is panels[0] else ())
         panel.tick_params(axis="x", labelsize=7, colors=MUTED)
         panel.tick_params(axis="y", length=0, labelsize=8)
     figure.supxlabel("IoU, %", fontsize=9, color=MUTED)
@@ -353,7 +353,7 @@ def draw_class_shares(real: np.ndarray, full: np.ndarray, table: ClassTable) -> 
     axes.set_xlim(0.8 * SMALLEST_SHARE, 1.0)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:g} %"))
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=9)
-    _tidy(axes, grid="x", xlabel="share of pixels, logarithmic", rows=[table.names[index] for index in order])
+    tidy(axes, grid="x", xlabel="share of pixels, logarithmic", rows=[table.names[index] for index in order])
     return figure
 
 
@@ -366,7 +366,7 @@ def draw_aic(aic: Sequence[float], components: int) -> Figure:
         axes.axvline(components, color=ORANGE, linestyle="--", linewidth=1, zorder=0)
         axes.set_title(f"{components} chosen", fontsize=9, color=ORANGE, loc="right")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _tidy(axes, grid="y", xlabel="components", ylabel="AIC")
+    tidy(axes, grid="y", xlabel="components", ylabel="AIC")
     return figure
 
 
@@ -379,7 +379,7 @@ def draw_generator_curves(curves: Mapping[str, Path]) -> Figure:
             panel.plot(steps, values, color=color, linewidth=1.3, label=key)
         _limit_robustly(panel, [values for _, values in series.values()])
         panel.set_title(name, fontsize=10, loc="left", color=INK, fontweight="bold")
-        _tidy(panel, grid="y", xlabel="step")
+        tidy(panel, grid="y", xlabel="step")
         if series:
             panel.legend(fontsize=7, frameon=False, ncols=2, loc="upper right")
         else:
@@ -404,7 +404,7 @@ def draw_segmenter_curves(curves: Sequence[tuple[str, Path]]) -> Figure:
     _limit_robustly(axes, list(itertools.chain(*drawn.values())))
     if drawn:
         figure.legend(loc="outside right upper", fontsize=8, frameon=False)
-    _tidy(axes, grid="y", xlabel="step", ylabel="training loss")
+    tidy(axes, grid="y", xlabel="step", ylabel="training loss")
     return figure
 
 
@@ -490,7 +490,7 @@ def _grid(
     return figure, panels[:count]
 
 
-def _tidy(axes: Axes, grid: Literal["x", "y"], xlabel: str = "", ylabel: str = "", rows: Sequence[str] = ()) -> None:
+def tidy(axes: Axes, grid: Literal["x", "y"], xlabel: str = "", ylabel: str = "", rows: Sequence[str] = ()) -> None:
     """Give a plot its labels, and quiet lines; `rows` are named downwards from the top."""
     if rows:
         axes.set_yticks(range(len(rows)), rows)

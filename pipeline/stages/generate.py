@@ -122,11 +122,11 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
 def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:
     """Return how layouts of these models become class ids.
 
-    There is nothing to keep to where no layout is made or no palette asked for. A comparison measures how well systems
-    keep to palettes by themselves, as their papers do.
+    There is nothing to keep to where no layout is made or no palette asked for. The comparison of systems measures how
+    well these keep to palettes by themselves, as their papers do.
     """
     asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
-    return config.generate.hardening if asked and stage == "shards" else "argmax"
+    return config.generate.hardening if asked and stage != "comparison" else "argmax"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -106,12 +106,7 @@ class ReportUnit(Unit):
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few validation pairs, or classes are named that there are not."""
-        names = data.train.table.names
-        return too_few_problems("report", data.validation, LEAST) + [
-            f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
-            for name in config.report.rare_classes
-            if name not in names
-        ]
+        return too_few_problems("report", data.validation, LEAST) + rare_class_problems(config, data.train)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
@@ -265,10 +260,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
         train_pixels=count_train,
-        rare_ids=(
-            sorted(train.table.names.index(name) for name in config.report.rare_classes)
-            or rare_classes(count_train / max(1, count_train.sum()), train.table.eval_ids)
-        ),
+        rare_ids=rare_ids_of(config, train, count_train),
         treatments=treatments,
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
@@ -281,7 +273,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             for kind, pairs in shards.items()
         },
         changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
-        split=_reported_split(run),
+        split=reported_split(run),
         validation_blocks=blocks_of(validation.ids) if recordings else None,
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
@@ -295,6 +287,29 @@ def pixels_of_classes(pairs: Pairs) -> np.ndarray:
         (np.bincount(np.asarray(label).reshape(-1), minlength=256) for label in pairs.labels), np.zeros(256, int)
     )
     return counts[: pairs.table.num_classes]
+
+
+def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
+    """Say which classes of `report.rare_classes` there are not."""
+    names = train.table.names
+    return [
+        f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
+        for name in config.report.rare_classes
+        if name not in names
+    ]
+
+
+def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence[int]:
+    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones.
+
+    Args:
+        config: The configuration.
+        train: The training pairs.
+        pixels: int [K], their labelled pixels of each class.
+    """
+    names, table = config.report.rare_classes, train.table
+    named = sorted(table.names.index(name) for name in names)
+    return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)
 
 
 def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
@@ -396,7 +411,7 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
     ]
 
 
-def _reported_split(run: Workspace) -> EvaluatedSplit:
+def reported_split(run: Workspace) -> EvaluatedSplit:
     """Return the split that is reported: test where there is one, else validation."""
     data, recordings = run.data, DATASETS.get(run.config.data.name).recordings
     if data.test is None:

@@ -57,6 +57,8 @@ class Unit(ABC):
 
     shared: ClassVar[bool] = False
     """Whether processes that were started together share the work: batches of a training, or shards."""
+    replans: ClassVar[bool] = False
+    """Whether its result decides which further units there are."""
     computes: ClassVar[bool] = True
     """Whether the work needs the device; else it reads and counts."""
 
@@ -198,6 +200,11 @@ class Workspace(ABC):
 
     @property
     @abstractmethod
+    def loop_units(self) -> dict[str, Unit]:
+        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
+
+    @property
+    @abstractmethod
     def data(self) -> PreparedData:
         """The prepared data set, read once.
 
@@ -207,8 +214,8 @@ class Workspace(ABC):
 
     @property
     def units(self) -> dict[str, Unit]:
-        """All units by name, those of the comparison behind those of the run."""
-        return self.run_units | self.comparison_units
+        """All units by name, those of the comparison and of the loop behind those of the run."""
+        return self.run_units | self.comparison_units | self.loop_units
 
     @cached_property
     def fabric(self) -> Fabric:
