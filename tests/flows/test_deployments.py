@@ -50,6 +50,7 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "report",
         "finetune",
         "compare",
+        "loop",
         "edit",
         "doctor",
     }
