@@ -322,15 +322,15 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
 
 class _Production(Section):
     pairs: int = Field(default=1000, ge=1, description="Pairs of each kind.")
+    kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
+        default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
+        description="Kinds of pairs to make, one or more.",
+    )
     candidates: int = Field(
         default=1,
         ge=1,
         le=MOST_CANDIDATES,
         description="Pairs that are generated for each one that is wanted; of more than 1, teachers' scores choose.",
-    )
-    kinds: Annotated[tuple[KindName, ...], InSchema(minItems=1)] = Field(
-        default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
-        description="Kinds of pairs to make, one or more.",
     )
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")

@@ -30,8 +30,8 @@ from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, summary_of, w
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.finished.filtering import best_rows, scores_beside
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING
+from scenepalette.pipeline.scores import best_rows, scores_beside
 from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.stages.teachers import STAGE as TEACHERS

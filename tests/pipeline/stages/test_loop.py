@@ -292,7 +292,7 @@ def test_nothing_lacking_ends_with_the_reason(made: Made, tmp_path: Path, monkey
     shutil.rmtree(tmp_path / "run/loop")
     zeros = np.zeros(len(Run.open(made.folder).data.train.table.names))
     monkeypatch.setattr(stage, "class_deficits", lambda *arguments: (zeros + 1, zeros))
-    with pytest.raises(DataError, match=r"there is nothing to ask for\\. The segmenters lack nothing"):
+    with pytest.raises(DataError, match=r"there is nothing to ask for\. The segmenters lack nothing"):
         Run(made.config, tmp_path / "run").make(["loop/report"])
     text = nothing_lacking(("a", "b"), np.array([0.0, 0.4]), {"full": {"b": "in no training image"}})
     assert text == "What they lack (b) cannot be generated (full: b is in no training image)."

@@ -69,8 +69,7 @@ def test_arms_see_as_many_pairs_as_without_and_shards_stay(made: tuple[Path, Run
     for arm in ("semi", "semi-trusted"):
         unit = units[f"segmenters/{arm}/seed0"]
         assert unit.settings["pairs"] == 6 and "selected/semi" in unit.inputs and "shards/semi" not in unit.inputs
-    verify_shards(folder / "selected/semi")
-    verify_shards(folder / "shards/semi")
+    assert verify_shards(folder / "selected/semi") == verify_shards(folder / "shards/semi") == []
     assert read_manifest(folder / "shards/semi")["rows"] == 18
     assert "selection" not in read_manifest(folder / "shards/semi")["extra"]
 
