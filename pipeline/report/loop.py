@@ -83,7 +83,7 @@ class LoopInputs:
         split: That split.
         rare_ids: Class ids that the mIoU of rare classes is over.
         shares: Class shares [K] of "real", "asked" and "random" pairs by kind.
-        samples: Pairs that were asked for a class, by kind.
+        samples: Pairs that were asked for a class, with its name, by kind.
         durations: Unit -> seconds.
         provenance: JSON values.
         bootstrap_samples: Resamples behind every interval.
@@ -100,7 +100,7 @@ class LoopInputs:
     split: EvaluatedSplit
     rare_ids: Sequence[int]
     shares: Mapping[str, Mapping[str, np.ndarray]]
-    samples: Mapping[str, Sequence[PairSample]]
+    samples: Mapping[str, Sequence[tuple[str, PairSample]]]
     durations: Mapping[str, float]
     provenance: Mapping[str, Any]
     bootstrap_samples: int
@@ -146,12 +146,14 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
     ]
     for kind, samples in inputs.samples.items():
         file = f"figures/asked-{kind}.png"
-        drawings[file] = draw_pairs(samples, table)
+        drawings[file] = draw_pairs([sample for _, sample in samples], table)
+        asked = listing([name for name, _ in samples], limit=len(samples))
         figures.append(
             {
                 "file": file,
                 "title": f"{kind} pairs that were asked for a class",
-                "caption": "Bars: achieved class shares; black lines: the shares asked for.",
+                "caption": f"Asked for, from the top: {asked}. Bars: achieved class shares; black lines: the shares "
+                "asked for.",
             }
         )
     document = {

@@ -10,7 +10,6 @@ import numpy as np
 
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.miou import confusion_per_image
-from scenepalette.generators.pairs.class_budget import ClassBudget
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.loop import (
     DESCRIPTIONS,
@@ -163,17 +162,20 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
     )
 
 
-def _samples(run: Workspace, name: str) -> list[PairSample]:
-    """Return pairs of the first round that were asked for a class, of as many classes as there are."""
-    unit = run.units[name]
+def _samples(run: Workspace, name: str) -> list[tuple[str, PairSample]]:
+    """Return pairs that were asked for a class, with its name, of as many classes as can be shown."""
+    unit, names = run.units[name], run.data.train.table.names
     assert isinstance(unit, LoopPairsUnit)
-    budget: ClassBudget = budget_of(run, unit)
-    classes = [budget.class_of(index) for index in range(budget.rows)]
-    first = {asked: index for index, asked in reversed(list(enumerate(classes))) if asked is not None}
-    others = [index for index, asked in enumerate(classes) if asked is not None and index not in first.values()]
+    budget = budget_of(run, unit)
+    asked = {index: each for index in range(budget.rows) if (each := budget.class_of(index)) is not None}
+    first = {each: index for index, each in reversed(asked.items())}
+    others = [index for index in asked if index not in first.values()]
     chosen = set([*first.values(), *others][:SHOWN_PAIRS])
     return [
-        PairSample(row.image, row.label, np.asarray(row.palette_target), np.asarray(row.palette_achieved))
+        (
+            names[asked[index]],
+            PairSample(row.image, row.label, np.asarray(row.palette_target), np.asarray(row.palette_achieved)),
+        )
         for index, row in enumerate(iterate_rows(run.run_dir / name))
         if index in chosen
     ]
