@@ -53,6 +53,8 @@ VERSION = 1
 STAGE = "loop"
 BUDGET = "budget.json"
 DECISION = "decision.json"
+CACHE_BYTES = 256 * 2**20
+"""Of encoded pairs that a training keeps in memory, of all rounds together."""
 TRAINED_LIKE = "real+syn"
 """The arm whose settings the segmenters of the loop have: real pairs and generated ones, nothing else."""
 
@@ -265,13 +267,14 @@ class LoopSegmenterUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it on validation images."""
         train, validation, _ = run.data
+        cache = CACHE_BYTES // len(self.pools)
         train_arm(
             folder,
             TRAINED_LIKE,
             run.config.segmenters,
             train=train,
             validation=validation,
-            synthetic=JoinedPairs([ShardPairs(run.run_dir / name) for name in self.pools]),
+            synthetic=JoinedPairs([ShardPairs(run.run_dir / name, cache_bytes=cache) for name in self.pools]),
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
