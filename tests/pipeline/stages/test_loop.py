@@ -265,7 +265,7 @@ def test_numbers_and_kinds_that_cannot_be_are_refused(
             {"generate": {"palette": {"road": 0.5, "sky": 0.5}}},
             "generate.palette: it is the palette of every full layout",
         ),
-        ({"segmenters": {"synthetic_share": 0.01}}, "segmenters.synthetic_share: "),
+        ({"segmenters": {"synthetic_share": 0.01}}, "segmenters.batch_size: 2 images cannot be divided"),
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_made(
