@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from scenepalette.common.files import write_json, writing_explained
 from scenepalette.data.arrays import Pairs, write_label_array
@@ -24,7 +23,7 @@ from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import open_shard, read_group
 from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.judging import judge_pairs, quality_row
-from scenepalette.evaluation.miou import intersection_over_union, overlaps
+from scenepalette.evaluation.miou import intersection_over_union, mean_of_defined, overlaps
 from scenepalette.evaluation.nearest import nearest
 from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, summary_of, write_quality
 from scenepalette.generators.pairs.registry import PAIR_KINDS
@@ -318,8 +317,11 @@ def _selected(run_dir: Path, kind: str, rows: int) -> dict[str, Any]:
     scores = scores_beside(run_dir / "shards" / kind, None)
     assert scores is not None
     scores = scores.slice(0, rows)
-    names = read_columns(run_dir / "selected" / kind)["id"]
-    chosen = scores.filter(pc.is_in(scores["id"], value_set=names.combine_chunks()))
-    shown = ("trusted", "trusted_loss", "nearest_distance", "copy")
-    means = {name: [pc.mean(table[name].cast(pa.float64())).as_py() for table in (scores, chosen)] for name in shown}
+    names = set(read_columns(run_dir / "selected" / kind)["id"].to_pylist())
+    chosen = scores.filter(pa.array([name in names for name in scores["id"].to_pylist()]))
+    means = {
+        # Rows that nobody judged have no values.
+        name: [float(mean_of_defined(table[name].cast(pa.float64()).to_numpy())) for table in (scores, chosen)]
+        for name in ("trusted", "trusted_loss", "nearest_distance", "copy")
+    }
     return {"rows": len(names), "of": len(scores), "means": means, "short": manifest["extra"][SELECTION]["short"]}
