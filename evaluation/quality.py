@@ -156,13 +156,19 @@ class QualityFile:
         with explained_read(self.path):
             return self._file.read(columns=[name], use_threads=False)[name].to_pylist()
 
-    def level_counts(self, rows: int, num_classes: int) -> np.ndarray:
-        """Return how many pixels of each class the first rows have at each level, int64 [K, 256]."""
+    def level_counts(self, rows: int | np.ndarray, num_classes: int) -> np.ndarray:
+        """Return how many pixels of each class some rows have at each level, int64 [K, 256].
+
+        Args:
+            rows: How many rows, from the first, or bool [N]: which.
+            num_classes: K.
+        """
+        chosen = np.arange(len(self)) < rows if isinstance(rows, int) else rows
         counts = np.zeros((num_classes, LEVELS), dtype=np.int64)
         for group, inside in self._groups:
             with explained_read(self.path):
                 column = self._file.read_row_group(group, columns=["level_counts"])["level_counts"]
-            values = column.slice(0, max(0, rows - inside.start)).drop_null()
+            values = column.filter(pa.array(chosen[inside.start : inside.stop])).drop_null()
             if len(values):
                 flat = values.combine_chunks().flatten().to_numpy()
                 counts += flat.reshape(-1, num_classes, LEVELS).sum(axis=0)

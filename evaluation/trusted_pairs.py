@@ -50,12 +50,17 @@ class TrustedPairs(FirstPairs):
         """
         super().__init__(pairs, count)
         self._quality, self._mode, self._settings = QualityFile(quality), mode, settings
-        if self._quality.column("id")[: self.count] != self.ids:
+        place = {name: row for row, name in enumerate(self._quality.column("id"))}
+        if not place.keys() >= set(self.ids):
             raise DataError(
                 f"{quality} holds the scores of other pairs than those in {pairs.folder}. Remove the folder that it "
                 "lies in and rerun the same command."
             )
-        counts = self._quality.level_counts(self.count, self.table.num_classes)
+        # The pairs may be a selection of those with scores.
+        self._rows = np.array([place[name] for name in self.ids], dtype=np.int64)
+        chosen = np.zeros(len(self._quality), dtype=bool)
+        chosen[self._rows] = True
+        counts = self._quality.level_counts(chosen, self.table.num_classes)
         self.limits = thresholds(counts, settings.trust_factor, settings.trust_floor, blind)
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,7 +70,7 @@ class TrustedPairs(FirstPairs):
         return images, torch.from_numpy(np.stack(chosen).astype(np.int64))
 
     def _trusted(self, index: int, label: np.ndarray) -> np.ndarray:
-        maps = self._quality.maps(index)
+        maps = self._quality.maps(int(self._rows[index]))
         if maps is None:
             return label
         own = label.astype(np.uint8)

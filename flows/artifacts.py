@@ -22,6 +22,7 @@ from prefect.artifacts import (
 from scenepalette.common.files import read_json
 from scenepalette.common.progress import PlainProgress
 from scenepalette.pipeline.report.comparison import comparison_page
+from scenepalette.pipeline.report.loop import loop_page
 from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.report.report_page import report_page
 
@@ -30,7 +31,7 @@ FIGURES_BYTES = 1_000_000
 COLORS = 128
 SHRINK = 0.8
 SMALLEST_WIDTH = 240
-PAGES = {"report": report_page, "comparison": comparison_page}
+PAGES = {"report": report_page, "comparison": comparison_page, "loop": loop_page}
 _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)")
 
 
@@ -39,7 +40,7 @@ def publish_report(folder: Path, name: str = "report") -> None:
 
     Args:
         folder: Folder with NAME.json, NAME.html and figures.
-        name: Name of the files and of the artifact, "report" or "comparison".
+        name: Name of the files and of the artifact, "report", "comparison" or "loop".
     """
     page = PAGES[name](read_json(folder / f"{name}.json"))
     markdown = inline_figures(to_markdown(page, narrow=True), folder)

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.pipeline.cli.main import print_comparison, print_curve, print_summary, report_errors
+from scenepalette.pipeline.cli.main import print_comparison, print_curve, print_loop, print_summary, report_errors
 from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
@@ -35,6 +35,7 @@ FlowName = Literal[
     "report",
     "compare",
     "curve",
+    "loop",
 ]
 
 
@@ -84,6 +85,8 @@ def run(
             print_comparison(folder.parent)
         elif flow == "curve":
             print_curve(folder.parent)
+        elif flow == "loop":
+            print_loop(folder.parent)
         else:
             typer.echo(f"Done: {folder}")
 

@@ -58,6 +58,7 @@ SECTIONS = {
     "report": "The comparison of arms.",
     "compare": "The comparison of systems.",
     "curve": "What is trained on less of the real pairs, or on more generated ones.",
+    "loop": "The loop that asks for lacking classes.",
     "compute": "Device, precision and threads.",
 }
 REQUEST = {

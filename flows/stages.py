@@ -46,6 +46,7 @@ from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.generate import PairsUnit
+from scenepalette.pipeline.stages.loop import STAGE as LOOP
 from scenepalette.pipeline.systems import plugin_problems
 from scenepalette.pipeline.verbs import VERBS, verb_of
 
@@ -67,7 +68,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
     for line in plugin_problems():
         print(line)
     # The verb that makes the same again, for the report to name.
-    verb = verb_of(stage) if stage in (COMPARISON, CURVE) else "run"
+    verb = verb_of(stage) if stage in (COMPARISON, CURVE, LOOP) else "run"
     run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
@@ -95,6 +96,8 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
             publish_report(run.run_dir / "report")
         elif stage == COMPARISON:
             publish_report(run.run_dir / COMPARISON / "report", "comparison")
+        elif stage == LOOP:
+            publish_report(run.run_dir / LOOP / "report", "loop")
     return str(run.run_dir / stage)
 
 
@@ -198,6 +201,14 @@ finetune = stage_flow(
 )
 compare = stage_flow("compare", ["compare"], example='{"compare.rows": ["sb-gan"]}', makes_pairs=True, borrows=True)
 curve = stage_flow("curve", ["segmenters", "curve"], example='{"curve.doses": [1, 2]}', makes_pairs=True, borrows=True)
+loop = stage_flow(
+    "loop",
+    ["generate", "segmenters", "loop"],
+    summary="Ask for the classes that the segmenter lacks, add the pairs and retrain; show the page as an artifact.",
+    example='{"loop.rounds": 2}',
+    makes_pairs=True,
+    borrows=True,
+)
 generate_dataset = stage_flow(
     "generate",
     ["generate"],

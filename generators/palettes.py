@@ -160,10 +160,22 @@ class PaletteSampler:
         for name, shift in controls.bias.items():
             index = self.class_names.index(name)
             vectors[:, index] += shift * deviations[index]
+        return self.constrained(vectors, controls)
+
+    def constrained(self, vectors: np.ndarray, controls: PaletteControls | None = None) -> np.ndarray:
+        """Project vectors to palettes without banned classes and with the least shares that are asked for.
+
+        Args:
+            vectors: float [N, K].
+            controls: Say which; `bias` and `palette` have no effect.
+
+        Returns:
+            float64 [N, K], rows non-negative and summing to 1.
+        """
+        controls = controls or PaletteControls()
         banned = [self.class_names.index(name) for name in controls.ban]
-        vectors[:, banned] = 0.0
         allowed = np.setdiff1d(np.arange(len(self.class_names)), banned)
-        palettes = np.zeros_like(vectors)
+        palettes = np.zeros(vectors.shape)
         palettes[:, allowed] = _PROJECTIONS[controls.projection](vectors[:, allowed])
         return self._with_minimum(palettes, controls.minimum)
 

@@ -139,6 +139,8 @@ ExtraTestName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 """Names a folder and a column of a table."""
 DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
 _DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
+_BUDGETED = [name for name, kind in PAIR_KINDS.items() if kind.takes_budget]
+BudgetKindName = Annotated[str, _known(_BUDGETED), OneOf(lambda: _BUDGETED)]
 KindName = Annotated[str, _known([*PAIR_KINDS]), OneOf(lambda: PAIR_KINDS)]
 DrawnKindName = Annotated[str, _known(_DRAWN), OneOf(lambda: _DRAWN)]
 LayoutSystemName = Annotated[str, OneOf(lambda: _layout_names(False))]
@@ -169,6 +171,8 @@ LARGEST_SCENES = 1_000_000
 LEAST_HELD_OUT, MOST_HELD_OUT = 0.01, 0.4
 MOST_FOLDS = 20
 LARGEST_DOSE = 100
+MOST_CANDIDATES = 20
+MOST_ROUNDS = 20
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
 
@@ -407,6 +411,12 @@ class _Production(Section):
         default=tuple(name for name, kind in PAIR_KINDS.items() if kind.by_default),
         description="Kinds of pairs to make, one or more.",
     )
+    candidates: int = Field(
+        default=1,
+        ge=1,
+        le=MOST_CANDIDATES,
+        description="Pairs that are generated for each one that is wanted; of more than 1, teachers' scores choose.",
+    )
     rows_per_shard: int = Field(default=1024, ge=1, description="Pairs per Parquet file.")
     batch_size: int = Field(default=16, ge=1, description="Pairs generated at once.")
     noise_scheme: NoiseScheme | None = Field(
@@ -458,6 +468,15 @@ class GenerateConfig(keys_of(PaletteControls), _Production):  # pyright: ignore
     def for_composites(self) -> dict[str, Any]:
         """Return the fields of a `PairMaker` that say how parts of real images are painted."""
         return self.model_dump(include={"composite", "feather", "insert_classes", "insert_objects"})
+
+    @property
+    def rows(self) -> int:
+        """How many rows of each kind are generated."""
+        return self.pairs * self.candidates
+
+    def unit_of_pairs(self, kind: str) -> str:
+        """Return the unit whose rows arms and report take as the pairs of a kind: all that are made, or the chosen."""
+        return f"selected/{kind}" if self.candidates > 1 else f"shards/{kind}"
 
     def of_kind(self, kind: PairKind) -> Self:
         """Return the settings by which pairs of a kind are made: real pixels are stored as they are."""
@@ -625,6 +644,24 @@ class CurveConfig(Section):
     )
 
 
+class LoopConfig(Section):
+    """The loop: rounds of pairs that are asked for the classes which the current segmenter lacks."""
+
+    rounds: int = Field(
+        default=3, ge=1, le=MOST_ROUNDS, description="Most rounds; it stops earlier once one gains little."
+    )
+    pairs: int = Field(default=200, ge=2, description="Pairs of each kind that a round adds.")
+    kinds: tuple[BudgetKindName, ...] = Field(
+        default=(), description="Kinds of pairs that a round adds; none for those of generate.kinds that take a budget."
+    )
+    share: float = Field(
+        default=0.5,
+        gt=0,
+        le=1,
+        description="Part of a round's pairs that are asked for lacking classes; the others may hold anything.",
+    )
+
+
 class ComputeConfig(Section):
     """Where and how numbers are computed; not part of what identifies a result."""
 
@@ -670,6 +707,7 @@ class RunConfig(Section):
     report: ReportConfig = ReportConfig()
     compare: CompareConfig = CompareConfig()
     curve: CurveConfig = CurveConfig()
+    loop: LoopConfig = LoopConfig()
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
@@ -687,6 +725,7 @@ class RunConfig(Section):
             *self._shard_problems(),
             *self._comparison_problems(),
             *self._curve_problems(),
+            *self._loop_problems(),
         ]
         if problems:
             raise ValueError("\n".join(problems))
@@ -847,11 +886,11 @@ class RunConfig(Section):
         return problems
 
     def _shard_problems(self) -> list[str]:
-        shards = -(-self.generate.pairs // self.generate.rows_per_shard)
+        shards = -(-self.generate.rows // self.generate.rows_per_shard)
         if shards <= LARGEST_SHARDS:
             return []
         return [
-            f"generate.rows_per_shard: {short(repr(self.generate.pairs))} pairs would make {short(repr(shards))} "
+            f"generate.rows_per_shard: {short(repr(self.generate.rows))} pairs would make {short(repr(shards))} "
             f"shards of each kind, at most {LARGEST_SHARDS} are named; raise it"
         ]
 
@@ -880,6 +919,21 @@ class RunConfig(Section):
             if kind not in self.generate.kinds
         ]
         return problems
+
+    def _loop_problems(self) -> list[str]:
+        kinds = self.loop.kinds
+        problems = [
+            f"loop.kinds: {kind!r} is not among generate.kinds; add it there, or leave it out here"
+            for kind in kinds
+            if kind not in self.generate.kinds
+        ]
+        if len(set(kinds)) != len(kinds):
+            problems.append("loop.kinds: an entry comes twice")
+        return problems
+
+    def loop_kinds(self) -> tuple[str, ...]:
+        """Return the kinds of pairs that a round of the loop adds; none if none that are made take a budget."""
+        return self.loop.kinds or tuple(kind for kind in self.generate.kinds if PAIR_KINDS[kind].takes_budget)
 
     def _arm_problems(self) -> list[str]:
         arms, made = self.segmenters.arms, self.generate.kinds

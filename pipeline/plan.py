@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.compare import comparison_units, row_models
@@ -13,12 +14,15 @@ from scenepalette.pipeline.stages.finetune import FinetunedUnit
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import ImagesUnit
 from scenepalette.pipeline.stages.layouts import LayoutsUnit
+from scenepalette.pipeline.stages.loop import read_decision, units_of_control, units_of_round
+from scenepalette.pipeline.stages.loop_report import LoopReportUnit
 from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
 from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import BorrowedUnit
+from scenepalette.pipeline.units.records import is_finished
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import Unit
 
@@ -72,6 +76,49 @@ def curve_units_of(config: RunConfig, sources: Sources | None = None) -> dict[st
         sources: As for `units_of`.
     """
     return {unit.name: unit for unit in curve_units(config, sources or Sources())}
+
+
+def loop_units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return the units of the loop, by name, each after those that it reads.
+
+    There are as many rounds as finished ones gave reason for, and one more; after the last round come the control and
+    the page. Pairs and segmenters of the run that the loop needs are the same units.
+
+    Args:
+        config: The configuration.
+        sources: As for `units_of`.
+    """
+    sources = sources or Sources()
+    shared = units_of(config, sources)
+    rounds = list[Unit]()
+    for number in range(1, config.loop.rounds + 1):
+        rounds += units_of_round(config, sources, number)
+        decided = _decision(sources, rounds[-1], shared | {unit.name: unit for unit in rounds})
+        if decided is None or not decided:
+            break
+    number = rounds[-1].settings["round"]
+    ended = decided is False or (decided is True and number == config.loop.rounds)
+    control = units_of_control(config, sources, number) if ended else []
+    units = [*rounds, *control, LoopReportUnit.of(config, number, [*rounds, *control], ended=ended)]
+    needed, names = dict[str, Unit](), [name for unit in units for name in unit.inputs]
+    while names:
+        name = names.pop()
+        if name in shared and name not in needed:
+            needed[name] = shared[name]
+            names += shared[name].inputs
+    return _in_order([*(unit for name, unit in shared.items() if name in needed), *units])
+
+
+def _decision(sources: Sources, unit: Unit, units: dict[str, Unit]) -> bool | None:
+    """Return whether a round gave reason for another; None until that is known."""
+    if sources.run_dir is None:
+        return None
+    try:
+        if not is_finished(sources.run_dir, unit, units):
+            return None
+        return read_decision(sources.run_dir / unit.name)["continue"]
+    except ScenepaletteError:
+        return None  # told when the unit's state is asked for, or its result is read
 
 
 def _model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels]) -> list[Unit]:

@@ -18,7 +18,7 @@ from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
-from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, units_of
+from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
@@ -36,6 +36,8 @@ from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
 from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
+from scenepalette.pipeline.stages.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
@@ -80,16 +82,22 @@ class Run(Workspace):
         """What the curve of labels and doses needs beside the units of the run, by name."""
         return self._known_units()[2]
 
+    @property
+    def loop_units(self) -> dict[str, Unit]:
+        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
+        return self._known_units()[3]
+
     def _known_units(self) -> tuple[dict[str, Unit], ...]:
-        # Known again when a unit that reads sources is finished, in this process or another, and when the curve is.
+        # Known again when a unit that reads sources, or decides on others, is finished, in this process or another.
         curve = self.run_dir / CURVE_RESULT
-        read = (self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values(), curve)
-        state = tuple(_stamp(folder / MANIFEST) for folder in read)
+        read = [self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values()]
+        read += [self.run_dir / decision_name(number) for number in range(1, self.config.loop.rounds + 1)]
+        state = tuple(_stamp(folder / MANIFEST) for folder in (*read, curve))
         if self._units is None or self._units[0] != state:
-            makers = (units_of, comparison_units_of, curve_units_of)
+            makers = (units_of, comparison_units_of, curve_units_of, loop_units_of)
             units = tuple(make(self.config, self.sources) for make in makers)
             if state[-1] is not None:
-                units = (_with_curve(self.run_dir, *units), *units[1:])
+                units = (_with_curve(self.run_dir, *units[:3]), *units[1:])
             self._units = (state, units)
         return self._units[1]
 
@@ -116,7 +124,9 @@ class Run(Workspace):
         Raises:
             ConfigError: Fine-tuning or a curve is asked for, and the configuration names nothing for it.
         """
-        units = {COMPARISON: self.comparison_units, CURVE: self.curve_units}.get(stage, self.run_units)
+        units = {COMPARISON: self.comparison_units, CURVE: self.curve_units, LOOP: self.loop_units}.get(
+            stage, self.run_units
+        )
         names = [name for name, unit in units.items() if unit.stage == stage]
         if stage == CURVE:
             if not names:
@@ -183,15 +193,19 @@ class Run(Workspace):
 
     def _ancestors(self, name: str) -> set[str]:
         """Return the units that a unit is made from, directly or not."""
-        inputs = self.units[name].inputs
-        return {*inputs}.union(*(self._ancestors(other) for other in inputs))
+        units, found, names = self.units, set[str](), [*self.units[name].inputs]
+        while names:
+            other = names.pop()
+            if other not in found:
+                found.add(other)
+                names += units[other].inputs
+        return found
 
     def _reads_source(self, name: str) -> bool:
         return isinstance(self.units[name], SourceUnit)
 
-    def _tells_what_follows(self, name: str) -> bool:
-        """Tell whether what is made from a unit is known once it is finished: from data, or the report of a curve."""
-        return self._reads_source(name) or name == CURVE_RESULT
+    def _replans(self, name: str) -> bool:
+        return self._reads_source(name) or self.units[name].replans
 
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""
@@ -218,7 +232,7 @@ class Run(Workspace):
         while missing:
             name, *missing = missing
             yield name
-            if self._tells_what_follows(name):
+            if self._replans(name):
                 missing = self.missing(names)
                 self.ranks.wait()
 
@@ -294,7 +308,7 @@ class Run(Workspace):
         ranks.wait()
         if ranks.first:
             self.finish(name)
-        if self._tells_what_follows(name):
+        if self._replans(name):
             ranks.wait()  # what is made from it is planned by all processes alike
 
     def begin(self, name: str) -> None:

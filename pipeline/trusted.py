@@ -83,9 +83,12 @@ def labels_of_teachers(folder: Path, train: Pairs) -> np.ndarray:
 
 
 def quality_of(pairs: str) -> str:
-    """Return the unit with the scores of a unit of pairs: "quality/full" of "shards/full", else one beside them."""
+    """Return the unit with the scores of a unit of pairs: "quality/full" of "shards/full" or of rows selected from it.
+
+    Pairs of other stages have their scores beside them.
+    """
     stage, part = pairs.split("/")
-    return f"{STAGE}/{part}" if stage == "shards" else f"{stage}/{STAGE}"
+    return f"{STAGE}/{part}" if stage in ("shards", "selected") else f"{stage}/{STAGE}"
 
 
 def trusted_pairs(

@@ -93,6 +93,16 @@ VERBS = {
             ),
             WHOLE,
         ),
+        Verb(
+            "loop",
+            "loop",
+            "Ask for the classes that the segmenter lacks, add the pairs and retrain, until a round gains too little.",
+            (
+                "loop demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/loop",
+                "loop demo --set loop.rounds=2 --set 'generate.kinds=[full, insert]' --set 'segmenters.arms=[real]'",
+            ),
+            WHOLE,
+        ),
     )
 }
 """By name, in the order in which the command line lists them."""

@@ -324,11 +324,13 @@ def selection_of(manifest: Mapping[str, Any]) -> str:
     selection = manifest["extra"].get(SELECTION)
     if selection is None:
         return ""
+    short = selection.get("short") or {}
+    lacking = f" They hold less than the palettes ask for of {', '.join(map(_cell, short))}." if short else ""
     where = f" by the expression `{_cell(selection['where']).replace('`', '')}`" if selection["where"] else ""
     best = "; of these the best by hardness, trust and novelty under quotas of classes" if selection["select"] else ""
     return (
         f"These {manifest['rows']} rows are a selection of {selection['rows']}{where}{best}. The rows are copies, byte "
-        f"for byte, of those under the manifest with SHA-256 `{selection['manifest']}`.\n\n"
+        f"for byte, of those under the manifest with SHA-256 `{selection['manifest']}`.{lacking}\n\n"
     )
 
 

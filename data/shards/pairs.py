@@ -337,3 +337,31 @@ class FirstPairs:
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images B3HW in [-1, 1] and labels BHW."""
         return self.pairs.batch(indices)
+
+
+class JoinedPairs(FirstPairs):
+    """The pairs of several sets, one after the other."""
+
+    def __init__(self, parts: Sequence[ShardPairs | FirstPairs]) -> None:
+        """Take the sets, one or more, of the same classes and size."""
+        super().__init__(parts[0], len(parts[0]))
+        self.parts, self._ends = list(parts), np.cumsum([len(part) for part in parts])
+        self.count = int(self._ends[-1])
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids of all pairs, in order."""
+        return [name for part in self.parts for name in part.ids]
+
+    def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return images B3HW in [-1, 1] and labels BHW."""
+        rows = np.asarray(indices, dtype=np.int64)
+        owners = np.searchsorted(self._ends, rows, side="right")
+        places, found = [], []
+        for number in np.unique(owners):
+            own = np.flatnonzero(owners == number)
+            places.append(own)
+            found.append(self.parts[number].batch(rows[own] - self._ends[number] + len(self.parts[number])))
+        order = torch.from_numpy(np.argsort(np.concatenate(places)))
+        images, labels = (torch.cat(each)[order] for each in zip(*found, strict=True))
+        return images, labels

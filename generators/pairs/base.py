@@ -23,8 +23,10 @@ from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
 from scenepalette.generators.layouts.hardening import Hardening, harden
+from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.layouts.networks import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
+from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
 from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
@@ -94,6 +96,8 @@ class PairKind(ABC):
     """Whether its layout generator edits real layouts."""
     from_scratch: ClassVar[bool] = False
     """Whether nothing in it is real: what the report measures the generators by."""
+    takes_budget: ClassVar[bool] = False
+    """Whether rows can be asked for a class, see `PairMaker.asked_class`."""
     costs_like: ClassVar[str | None] = None
     """A kind whose pairs take as long, where its own cannot be timed before a training."""
 
@@ -143,6 +147,7 @@ class PairMaker:
         hardening: How class ids follow from generated soft layouts: "argmax", or "exact" under the palettes asked for.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
+        budget: Which rows are asked for which class, for kinds that take a budget; None to ask for nothing.
         collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
     """
 
@@ -167,6 +172,7 @@ class PairMaker:
     hardening: Hardening = "argmax"
     unlabelled: UnlabelledImages | None = None
     labeller: Labeller | None = None
+    budget: ClassBudget | None = None
     collection: str = "00000000"
 
     def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
@@ -242,9 +248,25 @@ class PairMaker:
             boxes=[None] * len(indices),
         )
 
-    def sample_palettes(self, randoms: list[np.random.Generator]) -> np.ndarray:
-        """Return a palette for each row, [B, K]."""
-        return np.concatenate([self.sampler.sample(r, 1, self.controls) for r in randoms])
+    def asked_class(self, index: int) -> int | None:
+        """Return the class that a row is asked for, or None if it may hold anything."""
+        return None if self.budget is None else self.budget.class_of(index)
+
+    @cached_property
+    def seen_palettes(self) -> np.ndarray:
+        """Class shares of the training images, float [N, K]."""
+        return palettes_of(self.train.labels, self.num_classes).numpy()
+
+    def sample_palettes(self, indices: list[int], randoms: list[np.random.Generator]) -> np.ndarray:
+        """Return a palette for each row, [B, K]; one that holds the class which the row is asked for, if any."""
+        palettes = []
+        for index, random in zip(indices, randoms, strict=True):
+            asked = self.asked_class(index)
+            if asked is None:
+                palettes.append(self.sampler.sample(random, 1, self.controls)[0])
+            else:
+                palettes.append(palette_holding(asked, self.sampler, random, self.seen_palettes, self.controls))
+        return np.stack(palettes)
 
     def generate_layouts(
         self,

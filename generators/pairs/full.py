@@ -51,10 +51,11 @@ class Full(PairKind):
     by_default = True
     layout_section = "full"
     from_scratch = True
+    takes_budget = True
 
     def layouts(self, maker: PairMaker, indices: list[int], randoms: list[np.random.Generator]) -> Layouts:
         """Draw layouts for sampled palettes."""
-        palettes = maker.sample_palettes(randoms)
+        palettes = maker.sample_palettes(indices, randoms)
         target = torch.from_numpy(palettes).float().to(maker.fabric.device)
         layout = maker.generate_layouts(indices, randoms, target, palettes=torch.from_numpy(palettes))
         return Layouts(layout, layout, palettes, [None] * len(indices), [None] * len(indices))

@@ -71,6 +71,7 @@ class Insert(PairKind):
         ),
     }
     settings = ("insert_classes", "insert_objects")
+    takes_budget = True
     # Few samples, as the doctor times with, need not hold an object that can be inserted.
     costs_like = "semi"
 
@@ -87,7 +88,8 @@ class Insert(PairKind):
         composites: list[RealPart] = []
         for i, random in enumerate(randoms):
             before = painted[i].copy()
-            placements = place_objects(before, maker.bank, random, maker.insert_objects)
+            asked = maker.asked_class(indices[i])
+            placements = place_objects(before, maker.bank, random, maker.insert_objects, asked)
             for each in placements:
                 top, left, height, width = each.box
                 for layout in (labels[i], painted[i]):
@@ -110,7 +112,9 @@ class Insert(PairKind):
         )
 
 
-def place_objects(label: np.ndarray, bank: SegmentBank, random: np.random.Generator, most: int) -> list[Placement]:
+def place_objects(
+    label: np.ndarray, bank: SegmentBank, random: np.random.Generator, most: int, asked: int | None = None
+) -> list[Placement]:
     """Choose objects for a layout and where they stand.
 
     Their number is uniform in 1 to `most`. Each one's class is drawn inversely to its share of the training pixels,
@@ -121,11 +125,12 @@ def place_objects(label: np.ndarray, bank: SegmentBank, random: np.random.Genera
         bank: The segments.
         random: Source of randomness.
         most: Largest number of objects.
+        asked: The class of all of them, one of the bank's; None to draw each one's.
 
     Returns:
         One or more, the farther ones first: each is drawn over those before it.
     """
-    classes = sorted(bank.classes)
+    classes = sorted(bank.classes) if asked is None else [asked]
     odds = 1 / bank.shares[classes]
     odds /= odds.sum()
     ends, free = rows_below(label), BUDGET * label.size

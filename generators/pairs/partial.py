@@ -54,7 +54,7 @@ class Partial(PairKind):
         real = maker.real_layouts(indices)
         layout = one_hot(real.painted.to(device), count)
         if maker.edits == "add":
-            targets, boxes = maker.sample_palettes(randoms), real.boxes
+            targets, boxes = maker.sample_palettes(indices, randoms), real.boxes
             shares = torch.from_numpy(targets)
             budget = addition_budget(shares.float(), labels_to_palette(real.painted, count))
             edited = maker.generate_layouts(indices, randoms, budget.to(device), layout, palettes=shares)

@@ -287,6 +287,8 @@ def _show(run_dir: Path, stage: str) -> None:
         print_comparison(run_dir)
     elif stage == "curve":
         print_curve(run_dir)
+    elif stage == "loop":
+        print_loop(run_dir)
     else:
         typer.echo(f"Done: {run_dir / stage}")
 
@@ -337,6 +339,28 @@ def print_curve(run_dir: Path) -> None:
         typer.echo(sentence)
     folder = run_dir / "report"
     typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+
+
+def print_loop(run_dir: Path) -> None:
+    """Print the rounds of a finished loop, what they gained against random palettes, and where the page lies."""
+    from scenepalette.common.files import read_json
+    from scenepalette.pipeline.report.loop import loop_headline, why_it_ended
+    from scenepalette.pipeline.report.wording import interval, percent, points
+    from scenepalette.pipeline.run_directory.manifests import check_contents
+
+    folder = run_dir / "loop" / "report"
+    check_contents(folder)
+    document = read_json(folder / "loop.json")
+    validation, rounds = document["validation"], document["rounds"]
+    rows = [["real", "0", percent(validation["real"]["mean"]), "", ""]]
+    for each in rounds:
+        gain = f"{points(each['gain'])} {interval(each, signed=True)}"
+        cells = [str(each["pairs"]), percent(each["miou"]["mean"]), gain, percent(each["least"])]
+        rows.append([f"round {each['round']}", *cells])
+    rows.append(["random palettes", str(rounds[-1]["pairs"]), percent(validation["random"]["mean"]), "", ""])
+    print_table(["validation", "pairs", "mIoU, %", "gain, points", "least gain"], rows)
+    typer.echo(f"\n{why_it_ended(document)}\n{loop_headline(document)}")
+    typer.echo(f"\nLoop: {folder / 'loop.html'}\n      {folder / 'loop.md'}")
 
 
 def _millions(count: int) -> str:

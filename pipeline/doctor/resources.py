@@ -93,11 +93,13 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
             generators, discriminators = (sum(part[i] for part in both) for i in (0, 1))
             trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, discriminators + both[1][1])
     needs += trained.values()
-    shards = math.ceil(config.generate.pairs / config.generate.rows_per_shard)
+    shards = math.ceil(config.generate.rows / config.generate.rows_per_shard)
     for kind, made_by in models.items():
         image = PNG_BYTES if config.generate.of_kind(made_by.kind).image_format == "png" else JPEG_BYTES
         pair = round(pixels * (image + LABEL_BYTES)) + ROW_BYTES
-        needs.append(Need(f"shards/{kind}", config.generate.pairs * pair + shards * SHARD_BYTES))
+        needs.append(Need(f"shards/{kind}", config.generate.rows * pair + shards * SHARD_BYTES))
+        if config.generate.candidates > 1:
+            needs.append(Need(config.generate.unit_of_pairs(kind), config.generate.pairs * pair + SHARD_BYTES))
     segmenter = _segmenter_parameters(config, num_classes)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * validation * num_classes**2

@@ -225,7 +225,7 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
                 estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
     for name, kind in kinds.items():
         if (each := known.get(Step("generate", kind.costs_like or name).name)) is not None:
-            pairs = config.generate.pairs
+            pairs = config.generate.rows
             estimates.append(Estimate(f"shards/{name}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
     if "segmenter" in known:
         second, count = known["segmenter"], len(config.segmenters.seeds)

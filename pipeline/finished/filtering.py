@@ -7,18 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data.exports.selecting import check_empty, read_columns, write_selection
 from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
-from scenepalette.data.shards.reading import explained_read
-from scenepalette.evaluation.quality import NO_SCORES, ROWS_FILE, SCHEMA
-from scenepalette.evaluation.selection import score_rows, select_rows
-from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.trusted import STAGE
+from scenepalette.pipeline.scores import best_rows, scores_beside
 from scenepalette.segmenters.settings import SegmenterSettings
 
 BATCH = SegmenterSettings.batch_size
@@ -79,52 +74,19 @@ def filter_shards(
             f"{len(chosen)} of the {columns.num_rows} rows are left, at least {wanted} are needed: {which} too few. "
             "Loosen it, generate more pairs, or give a smaller --at-least or --select."
         )
-    names, lacking = table_of_manifest(manifest).names, dict[str, tuple[float, float]]()
+    lacking = dict[str, tuple[float, float]]()
     if select is not None:
         if scores is None:
             raise DataError(
                 f"There are no scores to select by beside {folder}. Name the kind in teachers.kinds and rerun the run, "
                 "or give the file with --quality."
             )
-        quotas = _palettes(columns, "palette_target").mean(axis=0)
-        palettes = _palettes(columns, "palette_achieved")[chosen]
-        best = select_rows(_worth(columns, scores)[chosen], palettes, select, quotas)
-        chosen, shares = chosen[best], palettes[best].mean(axis=0)
-        lacking = {
-            name: (float(share), float(quota))
-            for name, share, quota in zip(names, shares, quotas, strict=True)
-            if share < quota - 1e-6
-        }
+        chosen, lacking = best_rows(columns, scores, select, table_of_manifest(manifest).names, chosen)
     ids = columns["id"].take(pa.array(chosen)).to_pylist()
     progress.start("filter", len(ids))
     write_selection(folder, out, ids, {"where": where, "select": select}, progress.advance)
     progress.finish()
     return Selection(len(ids), columns.num_rows, lacking)
-
-
-def scores_beside(folder: Path, quality: Path | None) -> pa.Table | None:
-    """Return the scores of a folder's rows but for their maps; None if there are none.
-
-    Args:
-        folder: A folder of shards.
-        quality: Their file; None for that of the run which the folder lies in.
-
-    Raises:
-        DataError: The file is missing, damaged, or no file of scores.
-    """
-    if quality is None:
-        home = folder.absolute().parent.parent / STAGE / folder.absolute().name
-        if not (home / MANIFEST).is_file():
-            return None
-        quality = home / ROWS_FILE
-    names = [name for name in SCHEMA.names if name not in NO_SCORES]
-    with explained_read(quality):
-        file = pq.ParquetFile(quality, page_checksum_verification=True)
-        if not file.schema_arrow.equals(SCHEMA):
-            raise DataError(
-                f"{quality} does not have the columns of scores of rows. Give a file rows.parquet of a run."
-            )
-        return file.read(columns=names, use_threads=False)
 
 
 def _matching(columns: pa.Table, scores: pa.Table | None, where: str) -> np.ndarray:
@@ -151,24 +113,3 @@ def _matching(columns: pa.Table, scores: pa.Table | None, where: str) -> np.ndar
                 f"The expression {short(repr(where))} cannot be used: {text}. Columns are {known}{beside}."
             ) from error
     return np.array([row for (row,) in found], dtype=np.int64)
-
-
-def _palettes(columns: pa.Table, name: str) -> np.ndarray:
-    flat = columns[name].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    return flat.reshape(columns.num_rows, -1).astype(np.float64)
-
-
-def _worth(columns: pa.Table, scores: pa.Table) -> np.ndarray:
-    """Return what each row is worth; the scores may be in another order."""
-    place = {name: number for number, name in enumerate(scores["id"].to_pylist())}
-    try:
-        order = pa.array([place[name] for name in columns["id"].to_pylist()])
-    except KeyError as error:
-        raise DataError(
-            f"The row {error.args[0]!r} has no scores. Rerun the run that made the shards, which scores what is new."
-        ) from error
-    found = scores.take(order)
-    hardness, trusted, novelty = (
-        found[name].to_numpy().astype(np.float64) for name in ("trusted_loss", "trusted", "nearest_distance")
-    )
-    return score_rows(hardness, trusted, novelty, found["copy"].to_numpy().astype(bool))

@@ -18,7 +18,7 @@ import numpy as np
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.files import sha256_of_file, write_atomically
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.manifest import SELECTION, read_manifest
 from scenepalette.data.shards.reading import read_values
 from scenepalette.data.shards.schema import collection_of, decode_image, decode_label, encode_row, row_id
 from scenepalette.pipeline.config import GenerateConfig
@@ -188,6 +188,10 @@ def _find_origin(folder: Path, run_dir: Path | None) -> _Origin:
         raise DataError(
             f"{folder} does not lie in a run directory of this version ({MARK} is in none of its parents). Name the "
             "one that made it: --run RUN_DIR."
+        )
+    if SELECTION in manifest["extra"]:
+        raise DataError(
+            f"{folder} holds rows that were selected from another folder. Make them again there, and select again."
         )
     run = Run.open(home)
     name = _unit_of(run, place, manifest)

@@ -131,9 +131,10 @@ def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
     primary = document["primary"]
     if primary is None:
         return None
-    kind = arm_named(document, primary["treatment"])["pairs"]["kind"]
+    pairs = arm_named(document, primary["treatment"])["pairs"]
+    folder = pairs.get("folder") or f"shards/{pairs['kind']}"
     verb = "verify" if decision.answer == "adopt" else "show"
-    return f"scenepalette shards {verb} {shlex.quote(f'{run_dir}/shards/{kind}')}"
+    return f"scenepalette shards {verb} {shlex.quote(f'{run_dir}/{folder}')}"
 
 
 def _on_one_seed(seeds: int) -> str:

@@ -196,7 +196,7 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...], inputs: ReportInputs)
         "steps": arm.steps,
         "images_per_step": arm.images_per_step,
         "images": None if arm.images_per_step is None else arm.steps * arm.images_per_step,
-        "pairs": None if kind is None else {"kind": kind, "count": inputs.pairs.get(kind)},
+        "pairs": None if kind is None else _pairs(inputs, kind),
         "miou": _estimate(arm.miou),
         "miou_all": _estimate(arm.miou_all),
         "miou_rare": _estimate(arm.miou_rare),
@@ -211,6 +211,12 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...], inputs: ReportInputs)
         "p_adjusted": arm.p_adjusted,
         "verdict": arm.verdict,
     }
+
+
+def _pairs(inputs: ReportInputs, kind: str) -> dict[str, Any]:
+    count, chosen = inputs.pairs.get(kind), inputs.candidates > 1
+    selected = {"candidates": inputs.candidates, "folder": f"selected/{kind}"} if chosen else {}
+    return {"kind": kind, "count": count, **selected}
 
 
 def _primary(primary: PrimaryContrast, class_names: tuple[str, ...]) -> dict[str, Any]:

@@ -114,7 +114,10 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
     count = "an unknown number of" if pairs["count"] is None else pairs["count"]
-    return f"{count} generated pairs of the kind {pairs['kind']}"
+    text = f"{count} generated pairs of the kind {pairs['kind']}"
+    if "candidates" in pairs and pairs["count"] is not None:
+        text += f", the best of {pairs['count'] * pairs['candidates']} that were made"
+    return text
 
 
 def cost_sentence(document: Mapping[str, Any], arm: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from scenepalette.pipeline.report.page import Block, Bullets, Heading, Table, Text
-from scenepalette.pipeline.report.wording import NO_VALUE, number, percent
+from scenepalette.pipeline.report.wording import NO_VALUE, listing, number, percent
 
 
 def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
@@ -53,7 +53,43 @@ def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
             else []
         ),
         Table(("Class", *folds, *shares), classes, numeric=range(1, 1 + len(folds) + len(shares))),
+        *_selection_blocks(quality.get("selected", {})),
         *([Bullets(quality["warnings"])] if quality["warnings"] else []),
+    ]
+
+
+def _selection_blocks(selected: Mapping[str, Any]) -> list[Block]:
+    """Return what was chosen of the rows that were made, and what the choice changed."""
+    if not selected:
+        return []
+    shown = {"trusted": _share, "trusted_loss": number, "nearest_distance": number, "copy": _share}
+    rows = [
+        (
+            kind,
+            f"{found['rows']} of {found['of']}",
+            *(" -> ".join(map(show, found["means"][name])) for name, show in shown.items()),
+        )
+        for kind, found in selected.items()
+    ]
+    short = [
+        f"No choice of {found['rows']} {kind} pairs was found that holds what the palettes ask for of "
+        + listing([f"{name} ({_share(share / asked)} %)" for name, (share, asked) in found["short"].items()], limit=255)
+        + "; a larger generate.candidates leaves more to choose from."
+        for kind, found in selected.items()
+        if found["short"]
+    ]
+    return [
+        Text(
+            "Of the rows that were made, arms train on the best: those that are hard, trusted and far from training "
+            "images, while every class keeps its share of the pixels (generate.candidates). Means over all rows and "
+            "over the chosen ones:"
+        ),
+        Table(
+            ("Pairs", "Chosen", "Trusted, %", "Loss where trusted", "Distance to training images", "Copies, %"),
+            rows,
+            numeric=range(1, 6),
+        ),
+        *([Bullets(short)] if short else []),
     ]
 
 

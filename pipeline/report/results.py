@@ -184,6 +184,7 @@ class ReportInputs:
         treatments: Arms that the primary contrast's arm is chosen among.
         controls: Arms that its control is chosen among.
         pairs: Kind -> number of generated pairs that arms were trained with.
+        candidates: Generated rows for each of these pairs; of more than 1 the best were chosen.
         costs: Arm -> what it costs, of arms that add generated pairs to real labels.
         hourly_price: Price of an hour of this machine, or None.
         smallest_gain: Gain in mIoU below which generated pairs are not worth their trouble.
@@ -224,6 +225,7 @@ class ReportInputs:
     treatments: Sequence[str] = ()
     controls: Sequence[str] = ()
     pairs: Mapping[str, int] = field(default_factory=dict)
+    candidates: int = 1
     costs: Mapping[str, ArmCost] = field(default_factory=dict)
     hourly_price: float | None = None
     smallest_gain: float = 0.01

@@ -8,6 +8,7 @@ from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.files import is_temporary, read_json, sealed, sha256_of_file
+from scenepalette.data.shards.manifest import SELECTION
 
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
@@ -97,7 +98,9 @@ def check_contents(folder: Path) -> None:
     problems = [f"{name}: {text}" for name, entry in entries.items() if (text := _problem(folder / name, entry))]
     if not problems:
         return
-    if shards:
+    if shards and SELECTION in identity_in(manifest):
+        remedy = f"Its rows are copies: remove {folder}, and rerun the same command to select them again."
+    elif shards:
         remedy = f"`scenepalette shards regenerate {folder} --shard NAME` makes a shard again."
     else:
         remedy = (

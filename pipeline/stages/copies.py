@@ -38,7 +38,9 @@ def check_copies(
     """
     images, fabric, progress = run.config.images, run.fabric, run.progress
     train, validation, _ = run.data
-    sources = {kind: _sources(run.run_dir / "shards" / kind, count, train.ids) for kind in shards}
+    sources = {
+        kind: _sources(run.run_dir / run.config.generate.unit_of_pairs(kind), count, train.ids) for kind in shards
+    }
     chosen = {kind: found for kind, found in sources.items() if found is not None}
     if not chosen:
         return {}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -103,7 +103,7 @@ class PointUnit(SegmenterUnit):
     def at(cls, config: RunConfig, sources: Sources, point: Point, arm: str, seed: int) -> PointUnit:
         """Return the unit of a point."""
         kind = added_kind(arm)
-        shards = MORE_PAIRS if point.dose > 1 else f"shards/{kind}"
+        shards = MORE_PAIRS if point.dose > 1 else config.generate.unit_of_pairs(kind)
         pairs = (shards, pairs_of(config, point.dose)) if point.dose else None
         where = f"dose{point.dose:g}" if point.labels == 1 and point.dose else f"labels{to_percent(point.labels)}"
         trained = arm if point.dose else control_of(arm)
@@ -129,12 +129,19 @@ class PointUnit(SegmenterUnit):
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what is wrong with the segmenters, and which doses are smaller than a batch."""
         size, counts = config.segmenters.batch_size, {unit.pairs[1] for unit in units if unit.pairs is not None}
-        return super().problems(units, config, fetch=fetch) + [
+        unchosen = [
+            f"curve.doses: generate.candidates is {config.generate.candidates}, so that generate.pairs rows are chosen "
+            "and a larger dose would hold others that are not; leave out doses above 1, or set generate.candidates to 1"
+            for unit in units
+            if config.generate.candidates > 1 and unit.pairs is not None and unit.pairs[0] == MORE_PAIRS
+        ]
+        small = [
             f"curve.doses: {count / config.generate.pairs:g} of {config.generate.pairs} generated pairs are {count}, "
             f"fewer than the {size} images of a step; raise it or generate.pairs, or lower segmenters.batch_size"
             for count in sorted(counts)
             if count < size
         ]
+        return [*super().problems(units, config, fetch=fetch), *unchosen[:1], *small]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
@@ -234,6 +241,9 @@ class CurveUnit(Unit):
         seeds: Their seeds.
     """
 
+    # The report shows it from then on.
+    replans: ClassVar[bool] = True
+
     arm: str
     trained: Mapping[Point, tuple[str, ...]]
     seeds: tuple[int, ...]
@@ -330,7 +340,7 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
         "bootstrap_samples": config.report.bootstrap_samples,
         "seed": config.seed,
     }
-    inputs = ("data", f"shards/{kind}", *([MORE_PAIRS] if more else []))
+    inputs = ("data", config.generate.unit_of_pairs(kind), *([MORE_PAIRS] if more else []))
     inputs += tuple(name for names in trained.values() for name in names)
     result = CurveUnit(
         STAGE,

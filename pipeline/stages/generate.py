@@ -122,8 +122,8 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
 def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:
     """Return how layouts of these models become class ids.
 
-    There is nothing to keep to where no layout is made or no palette asked for. A comparison measures how well systems
-    keep to palettes by themselves, as their papers do.
+    There is nothing to keep to where no layout is made or no palette asked for. The comparison of systems measures how
+    well these keep to palettes by themselves, as their papers do.
     """
     asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
     return config.generate.hardening if asked and stage != "comparison" else "argmax"
@@ -158,7 +158,9 @@ class PairsUnit(Unit):
     ) -> PairsUnit:
         """Return the unit of a name within a stage."""
         generation = config.generate.of_kind(models.kind)
-        settings = generation.model_dump(mode="json", exclude={"kinds", "pairs", "hardening", *_OF_COMPOSITES})
+        settings = generation.model_dump(
+            mode="json", exclude={"kinds", "pairs", "candidates", "hardening", *_OF_COMPOSITES}
+        )
         settings |= {"seed": config.seed}
         hardening = hardening_of(config, models, stage)
         if hardening != "argmax":  # which was there first and is not named
@@ -189,7 +191,7 @@ class PairsUnit(Unit):
         """Return the units of all kinds of a configuration."""
         generation = config.generate
         return [
-            cls.of(config, kind, pair_models(config, kind), generation.pairs, generation.noise_scheme)
+            cls.of(config, kind, pair_models(config, kind), generation.rows, generation.noise_scheme)
             for kind in generation.kinds
         ]
 

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
 
-from scenepalette.common.files import write_json
+from scenepalette.common.files import write_json, writing_explained
 from scenepalette.data.arrays import Pairs, write_label_array
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.exports.selecting import read_columns, write_selection
 from scenepalette.data.folds import folds_of, judges_of
-from scenepalette.data.shards.manifest import read_manifest
+from scenepalette.data.shards.manifest import SELECTION, read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import open_shard, read_group
 from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.judging import judge_pairs, quality_row
-from scenepalette.evaluation.miou import intersection_over_union, overlaps
+from scenepalette.evaluation.miou import intersection_over_union, mean_of_defined, overlaps
 from scenepalette.evaluation.nearest import nearest
 from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, summary_of, write_quality
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING
+from scenepalette.pipeline.scores import best_rows, scores_beside
 from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.stages.teachers import STAGE as TEACHERS
@@ -46,7 +52,13 @@ def quality_units(config: RunConfig) -> list[Unit]:
     """Return the units of what teachers judge; none if nothing asks for them."""
     if not needs_teachers(config):
         return []
-    return [LabelsOfTeachersUnit.of(config), *(QualityUnit.of(config, kind) for kind in judged_kinds(config))]
+    units: list[Unit] = [
+        LabelsOfTeachersUnit.of(config),
+        *(QualityUnit.of(config, kind) for kind in judged_kinds(config)),
+    ]
+    if config.generate.candidates > 1:
+        units += [SelectedUnit.of(config, kind) for kind in config.generate.kinds]
+    return units
 
 
 def _teacher_names(config: RunConfig) -> list[str]:
@@ -118,7 +130,7 @@ class QualityUnit(Unit):
     @classmethod
     def of(cls, config: RunConfig, kind: str, pairs: tuple[str, int] | None = None) -> QualityUnit:
         """Return the unit of a kind; `pairs`, by default the kind's shards, are the unit of pairs and its rows."""
-        unit, rows = pairs or (f"shards/{kind}", config.generate.pairs)
+        unit, rows = pairs or (f"shards/{kind}", config.generate.rows)
         stage, part = quality_of(unit).split("/")
         inputs = ("data", *_teacher_names(config), TEACHERS_UNIT, reference_segmenter_of(config), unit)
         settings = {"folds": config.teachers.folds}
@@ -177,6 +189,80 @@ class QualityUnit(Unit):
         return [judges_of(sources, folds, count) for sources in sources_of(shards)[:rows]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SelectedUnit(Unit):
+    """The best rows of one kind of pairs, as shards of their own: those they come from stay as they were written.
+
+    Attributes:
+        kind: The kind.
+        pairs: How many rows to choose.
+    """
+
+    computes: ClassVar[bool] = False
+
+    kind: str
+    pairs: int
+
+    @classmethod
+    def of(cls, config: RunConfig, kind: str) -> SelectedUnit:
+        """Return the unit of a kind."""
+        settings = {"pairs": config.generate.pairs, "candidates": config.generate.candidates}
+        stage, part = config.generate.unit_of_pairs(kind).split("/")
+        return cls(
+            stage,
+            part,
+            VERSION,
+            settings,
+            (f"shards/{kind}", f"{STAGE}/{kind}"),
+            resumable=False,
+            kind=kind,
+            pairs=config.generate.pairs,
+        )
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Choose the rows and copy them to where their manifest is written from."""
+        shards, staging = run.run_dir / "shards" / self.kind, folder / STAGING
+        with writing_explained(folder):
+            shutil.rmtree(staging, ignore_errors=True)
+            for path in folder.glob("train-*.parquet"):  # of an interrupted call
+                path.unlink()
+        rows = run.config.generate.rows
+        # A set may hold more rows than this run asks for.
+        columns, scores = read_columns(shards).slice(0, rows), scores_beside(shards, None)
+        assert scores is not None
+        names = run.data.train.table.names
+        chosen, lacking = best_rows(columns, scores, self.pairs, names)
+        selection = {"where": None, "select": self.pairs, "candidates": rows, "short": lacking}
+        run.progress.start(f"select {self.kind}", self.pairs)
+        write_selection(
+            shards, staging, columns["id"].take(pa.array(chosen)).to_pylist(), selection, run.progress.advance
+        )
+        run.progress.finish()
+        if lacking:
+            short = ", ".join(f"{name} ({100 * share / asked:.0f} %)" for name, (share, asked) in lacking.items())
+            print(
+                f"{self.name}: no choice of {self.pairs} of {rows} rows was found that holds what the palettes ask for "
+                f"of {short}; a larger generate.candidates leaves more to choose from.",
+                flush=True,
+            )
+
+    def manifest_writer(self, run: Workspace) -> Callable[[dict[str, Any]], None]:
+        """Return what puts the rows in their place, with a manifest that names the run."""
+
+        def write(identity: dict[str, Any]) -> None:
+            folder = run.run_dir / self.name
+            staging = folder / STAGING
+            manifest = read_manifest(staging)
+            with writing_explained(folder):
+                for path in sorted(staging.iterdir()):
+                    if path.name != MANIFEST:
+                        os.replace(path, folder / path.name)
+                shutil.rmtree(staging)
+            write_manifest(folder, {**manifest, "extra": {**manifest["extra"], **identity}})
+
+        return write
+
+
 def sources_of(folder: Path) -> list[list[str]]:
     """Return the real sample whose pixels each row of a folder of shards was made from, without decoding an image.
 
@@ -208,13 +294,37 @@ def found_by_teachers(run: Workspace) -> dict[str, Any]:
     names = run.data.train.table.names
     teachers = read_teachers(run.run_dir / TEACHERS_UNIT, names)
     kinds = {
-        kind: summary_of(run.run_dir / STAGE / kind / ROWS_FILE, config.generate.pairs, names)
+        kind: summary_of(run.run_dir / STAGE / kind / ROWS_FILE, config.generate.rows, names)
         for kind in judged_kinds(config)
     }
+    selected = {}
+    if config.generate.candidates > 1:
+        selected = {kind: _selected(run.run_dir, kind, config.generate.rows) for kind in config.generate.kinds}
     unjudged = [
         f"{found['rows'] - found['judged']} of {found['rows']} {kind} pairs have sources in several folds and were not "
         "judged; trusted arms take them as they are."
         for kind, found in kinds.items()
         if found["judged"] < found["rows"]
     ]
-    return {"teachers": {"iou": teachers.overlaps}, "kinds": kinds, "warnings": [*teachers.warnings, *unjudged]}
+    return {
+        "teachers": {"iou": teachers.overlaps},
+        "kinds": kinds,
+        **({"selected": selected} if selected else {}),
+        "warnings": [*teachers.warnings, *unjudged],
+    }
+
+
+def _selected(run_dir: Path, kind: str, rows: int) -> dict[str, Any]:
+    """Return what the chosen rows of a kind are like beside all of them, as JSON values."""
+    manifest = read_manifest(run_dir / "selected" / kind)
+    scores = scores_beside(run_dir / "shards" / kind, None)
+    assert scores is not None
+    scores = scores.slice(0, rows)
+    names = set(read_columns(run_dir / "selected" / kind)["id"].to_pylist())
+    chosen = scores.filter(pa.array([name in names for name in scores["id"].to_pylist()]))
+    means = {
+        # Rows that nobody judged have no values.
+        name: [float(mean_of_defined(table[name].cast(pa.float64()).to_numpy())) for table in (scores, chosen)]
+        for name in ("trusted", "trusted_loss", "nearest_distance", "copy")
+    }
+    return {"rows": len(names), "of": len(scores), "means": means, "short": manifest["extra"][SELECTION]["short"]}

@@ -74,6 +74,8 @@ VERSION = 2
 SHOWN_PAIRS = 8
 SHOWN_FAILURES = 3
 GENERATOR_STAGES = ("palettes", "layouts", "images", "finetuned")
+SELECTION_STAGES = ("shards", "teachers", "quality", "selected")
+"""Of what is made for an arm's pairs once there are generators: their rows, and the choice among them."""
 NOISE_LAYOUTS = 4
 NOISE_DRAWS = 4
 
@@ -89,6 +91,7 @@ class ReportUnit(Unit):
             **config.report.identity(),
             "inception_weights": sources.file(config.report.inception_weights, "report", "inception_weights"),
             "pairs": config.generate.pairs,
+            **({"candidates": config.generate.candidates} if config.generate.candidates > 1 else {}),
             "seed": config.seed,
             **metrics_from_elsewhere(),
         }
@@ -105,12 +108,7 @@ class ReportUnit(Unit):
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few validation pairs, or classes are named that there are not."""
-        names = data.train.table.names
-        return too_few_problems("report", data.validation, LEAST) + [
-            f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
-            for name in config.report.rare_classes
-            if name not in names
-        ]
+        return too_few_problems("report", data.validation, LEAST) + rare_class_problems(config, data.train)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
@@ -174,15 +172,14 @@ def measure_run(run: Workspace) -> ReportInputs:
     real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
     count = config.report.evaluated_pairs
+    folders = {kind: run_dir / config.generate.unit_of_pairs(kind) for kind in config.generate.kinds}
     # A folder may hold more pairs than this run's arms are trained with.
-    shards = {
-        kind: FirstPairs(ShardPairs(run_dir / "shards" / kind), config.generate.pairs) for kind in config.generate.kinds
-    }
+    shards = {kind: FirstPairs(ShardPairs(folder), config.generate.pairs) for kind, folder in folders.items()}
     gan_test = {
         kind: confusion_per_image(real_segmenter, FirstPairs(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
     }
-    palettes = {kind: stored_palettes(run_dir / "shards" / kind, config.generate.pairs) for kind in shards}
+    palettes = {kind: stored_palettes(folder, config.generate.pairs) for kind, folder in folders.items()}
     from_scratch = [kind for kind in shards if PAIR_KINDS[kind].from_scratch]
     shown = (from_scratch or config.generate.kinds)[0]
     generated = FirstPairs(shards[shown], count)
@@ -250,9 +247,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             kind: reached_shares(*palettes[kind]) for kind in palettes if PAIR_KINDS[kind].layout_section is not None
         },
         metrics=measure("report", evidence),
-        samples={
-            kind: _samples(run_dir / "shards" / kind, len(pairs), train, unlabelled) for kind, pairs in shards.items()
-        },
+        samples={kind: _samples(folders[kind], len(pairs), train, unlabelled) for kind, pairs in shards.items()},
         real_samples=_real_samples(train),
         noise_samples=noise_samples,
         class_shares=(
@@ -267,13 +262,11 @@ def measure_run(run: Workspace) -> ReportInputs:
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
         train_pixels=count_train,
-        rare_ids=(
-            sorted(train.table.names.index(name) for name in config.report.rare_classes)
-            or rare_classes(count_train / max(1, count_train.sum()), train.table.eval_ids)
-        ),
+        rare_ids=rare_ids_of(config, train, count_train),
         treatments=treatments,
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
+        candidates=config.generate.candidates,
         costs={arm: cost_of_arm(run, arm, kind) for arm in segmenters.arms if (kind := added_kind(arm))},
         hourly_price=config.report.hourly_price,
         smallest_gain=config.report.smallest_gain,
@@ -282,7 +275,7 @@ def measure_run(run: Workspace) -> ReportInputs:
             for kind, pairs in shards.items()
         },
         changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
-        split=_reported_split(run),
+        split=reported_split(run),
         validation_blocks=blocks_of(validation.ids) if recordings else None,
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
@@ -299,6 +292,29 @@ def pixels_of_classes(pairs: Pairs) -> np.ndarray:
     return counts[: pairs.table.num_classes]
 
 
+def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
+    """Say which classes of `report.rare_classes` there are not."""
+    names = train.table.names
+    return [
+        f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
+        for name in config.report.rare_classes
+        if name not in names
+    ]
+
+
+def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence[int]:
+    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones.
+
+    Args:
+        config: The configuration.
+        train: The training pairs.
+        pixels: int [K], their labelled pixels of each class.
+    """
+    names, table = config.report.rare_classes, train.table
+    named = sorted(table.names.index(name) for name in names)
+    return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)
+
+
 def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
     """Return the seconds that an arm with generated pairs cost beside the training on real pairs.
 
@@ -307,8 +323,8 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
         arm: The arm.
         kind: The kind of pairs that it adds.
     """
-    units, pairs = run.run_units, f"shards/{kind}"
-    sources, found = [pairs], []
+    units, found = run.run_units, list[str]()
+    sources = [run.config.generate.unit_of_pairs(kind)]
     while sources:
         name = sources.pop()
         if name not in found:
@@ -327,7 +343,7 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
 
     return ArmCost(
         generators=float("nan") if borrowed else sum(seconds_spent(run.run_dir, unit) for unit in made),
-        pairs=seconds_spent(run.run_dir, units[pairs]),
+        pairs=sum(seconds_spent(run.run_dir, units[name]) for name in found if units[name].stage in SELECTION_STAGES),
         training=max(0.0, training(arm) - training("real")),
     )
 
@@ -398,7 +414,7 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
     ]
 
 
-def _reported_split(run: Workspace) -> EvaluatedSplit:
+def reported_split(run: Workspace) -> EvaluatedSplit:
     """Return the split that is reported: test where there is one, else validation."""
     data, recordings = run.data, DATASETS.get(run.config.data.name).recordings
     if data.test is None:

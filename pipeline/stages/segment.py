@@ -96,7 +96,7 @@ class SegmenterUnit(Unit):
                 f"{arm}/seed{seed}",
                 arm,
                 seed,
-                (f"shards/{kind}", config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
+                (config.generate.unit_of_pairs(kind), config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
             )
             for arm in config.segmenters.arms
             for seed in config.segmenters.seeds

@@ -64,7 +64,9 @@ class TeacherUnit(Unit):
     @classmethod
     def problems_of_data(cls, units: Sequence[TeacherUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Return which folds are too small, and which classes a teacher would never see."""
-        return fold_problems(data.train.ids, data.train.labels, data.train.table, config.teachers.folds)
+        why = "; generate.candidates needs teachers, 1 does without" if config.generate.candidates > 1 else ""
+        found = fold_problems(data.train.ids, data.train.labels, data.train.table, config.teachers.folds)
+        return [text + why for text in found]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the teacher."""
@@ -83,8 +85,10 @@ class TeacherUnit(Unit):
 
 
 def judged_kinds(config: RunConfig) -> list[str]:
-    """Return the kinds of pairs whose rows teachers judge: those of trusting arms, and those that are named."""
+    """Return the kinds of pairs whose rows teachers judge: of trusting arms, named ones, all with candidates."""
     asked = {ARMS[arm].synthetic for arm in config.segmenters.arms if ARMS[arm].trust != "none"}
+    if config.generate.candidates > 1:
+        asked.update(config.generate.kinds)
     return [kind for kind in config.generate.kinds if kind in asked or kind in config.teachers.kinds]
 
 

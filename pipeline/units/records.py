@@ -56,12 +56,20 @@ class State:
 
 def fingerprint_of(unit: Unit, units: Mapping[str, Unit]) -> str:
     """Return the hash of a unit's settings, version and inputs, through all units before it."""
+    return _fingerprint(unit, units, {})
+
+
+def _fingerprint(unit: Unit, units: Mapping[str, Unit], known: dict[str, str]) -> str:
+    # Known by name: what many units are made from is looked at once.
+    for name in unit.inputs:
+        if name not in known:
+            known[name] = _fingerprint(units[name], units, known)
     return sha256_of_json(
         {
             "name": unit.name,
             "version": unit.version,
             "settings": unit.settings,
-            "inputs": {name: fingerprint_of(units[name], units) for name in unit.inputs},
+            "inputs": {name: known[name] for name in unit.inputs},
         }
     )
 

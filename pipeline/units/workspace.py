@@ -58,6 +58,8 @@ class Unit(ABC):
 
     shared: ClassVar[bool] = False
     """Whether processes that were started together share the work: batches of a training, or shards."""
+    replans: ClassVar[bool] = False
+    """Whether its result decides which further units there are."""
     computes: ClassVar[bool] = True
     """Whether the work needs the device; else it reads and counts."""
 
@@ -204,6 +206,11 @@ class Workspace(ABC):
 
     @property
     @abstractmethod
+    def loop_units(self) -> dict[str, Unit]:
+        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
+
+    @property
+    @abstractmethod
     def data(self) -> PreparedData:
         """The prepared data set, read once.
 
@@ -214,7 +221,7 @@ class Workspace(ABC):
     @property
     def units(self) -> dict[str, Unit]:
         """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
-        units = self.run_units | self.comparison_units | self.curve_units
+        units = self.run_units | self.comparison_units | self.curve_units | self.loop_units
         report = units.pop("report")
         return {**units, "report": report}
 

@@ -51,6 +51,7 @@ def test_every_flow_is_deployed_and_schedules_are_off() -> None:
         "finetune",
         "compare",
         "curve",
+        "loop",
         "edit",
         "doctor",
     }

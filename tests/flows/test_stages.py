@@ -19,7 +19,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import explain_write_error, sha256_of_file
+from scenepalette.common.files import explain_write_error, read_json, sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.flows import artifacts, shards, stages
@@ -73,7 +73,7 @@ def test_a_flow_run_without_a_schedule_is_due_when_it_begins() -> None:
     assert f"{before:%Y-%m-%d}" <= where() <= f"{datetime.now(UTC):%Y-%m-%d}"
 
 
-@pytest.mark.parametrize("name", ["augment", *FLOWS, "finetune", "compare", "curve", "doctor"])
+@pytest.mark.parametrize("name", ["augment", *FLOWS, "finetune", "compare", "curve", "loop", "doctor"])
 @pytest.mark.parametrize("out", ["", " ", "runs/{data}", "runs/{Date}", "runs/{date", "}"])
 def test_a_run_directory_that_says_nothing_is_refused_when_a_run_is_submitted(name: str, out: str) -> None:
     chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
@@ -104,7 +104,9 @@ def test_an_empty_text_is_not_taken_for_a_default(chosen: Any, name: str) -> Non
             validate(required | {name: text}, schema, raise_on_error=True)
 
 
-@pytest.mark.parametrize("name", ["augment", "generate-dataset", "train-segmenter", "report", "compare", "curve"])
+@pytest.mark.parametrize(
+    "name", ["augment", "generate-dataset", "train-segmenter", "report", "compare", "curve", "loop"]
+)
 def test_flows_that_make_pairs_can_use_models_of_another_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
@@ -204,7 +206,26 @@ def test_a_curve_makes_its_pairs_shard_by_shard_and_publishes_the_report(
     assert "From 10 to 20 generated pairs with all 16 real ones" in str(artifacts["report"].data)
 
 
-@pytest.mark.parametrize(("stage", "verb"), [("report", "run"), ("comparison", "compare"), ("curve", "curve")])
+def test_the_loop_plans_its_control_once_the_last_round_is_known(
+    finished_run: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    published: list[tuple[Path, str]] = []
+    monkeypatch.setattr(stages, "publish_report", lambda *given: published.append(given))
+    chosen = {"rounds": 1, "pairs": 6}
+    state = stages.loop(str(tiny_recipe), str(tmp_path / "run"), loop=chosen, return_state=True)
+    assert state.result() == str(tmp_path / "run/loop")
+    assert published == [(tmp_path / "run/loop/report", "loop")]
+    made = task_runs(state.state_details.flow_run_id)
+    assert {"loop round1/budget", "loop round1/decision", "loop random/seed0", "loop report"} <= made.keys()
+    assert not any(name.startswith(("train-images", "train-layouts")) for name in made)
+    assert read_manifest(tmp_path / "run/loop/random/pairs/full")["rows"] == 6
+    artifacts.PAGES["loop"](read_json(tmp_path / "run/loop/report/loop.json"))
+
+
+@pytest.mark.parametrize(
+    ("stage", "verb"), [("report", "run"), ("comparison", "compare"), ("curve", "curve"), ("loop", "loop")]
+)
 def test_a_report_names_the_command_that_makes_it_again(
     stage: str, verb: str, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,423 @@
+"""The page of a finished loop: what each round asked for and gained, set against as many pairs at random palettes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from scenepalette.common.files import write_atomically
+from scenepalette.data.classes import ClassTable
+from scenepalette.evaluation.contrasts import LEVEL
+from scenepalette.pipeline.report.document import to_json_values
+from scenepalette.pipeline.report.figures import BLUE, INK, MUTED, ORANGE, WIDTH, draw_pairs, figure_to_png, tidy
+from scenepalette.pipeline.report.page import (
+    Block,
+    Bullets,
+    Code,
+    Heading,
+    Page,
+    Table,
+    Text,
+    provenance_table,
+    write_page,
+)
+from scenepalette.pipeline.report.page import Figure as Shown
+from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
+from scenepalette.pipeline.report.statistics import Comparison, Difference, compare, verdict
+from scenepalette.pipeline.report.wording import (
+    NO_VALUE,
+    ONE_SEED,
+    duration,
+    interval,
+    listing,
+    percent,
+    points,
+    seeds_of_contrast,
+)
+
+SCHEMA = 1
+LOOP, RANDOM = "loop", "random"
+DESCRIPTIONS = {
+    REAL_ARM: "real pairs",
+    LOOP: "real pairs and those that all rounds asked for",
+    RANDOM: "real pairs and as many generated ones at random palettes",
+}
+
+
+@dataclass(frozen=True)
+class RoundResult:
+    """A round of the loop.
+
+    Attributes:
+        number: From 1.
+        pairs: Generated pairs that its segmenters were trained with, those of earlier rounds included.
+        budget: What `BudgetUnit` wrote.
+        decision: What `DecisionUnit` wrote.
+    """
+
+    number: int
+    pairs: int
+    budget: Mapping[str, Any]
+    decision: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class LoopInputs:
+    """All results of a loop.
+
+    Attributes:
+        dataset: "name", "train", "val", "test" (numbers of images), "size" and "licence".
+        table: The classes.
+        rounds: The rounds in order, one or more.
+        most_rounds: How many there could have been.
+        on_validation: Segmenters before the first round (`REAL_ARM`), after each ("round 1" and so on), and of the
+            control (`RANDOM`), with confusions of validation images.
+        validation_blocks: Block of consecutive frames of each of these; None if they are independent.
+        reported: Segmenters of `REAL_ARM`, `LOOP` (after the last round) and `RANDOM` on the reported split.
+        split: That split.
+        rare_ids: Class ids that the mIoU of rare classes is over.
+        shares: Class shares [K] of "real", "asked" and "random" pairs by kind.
+        samples: Pairs that were asked for a class, with its name, by kind.
+        durations: Unit -> seconds.
+        provenance: JSON values.
+        bootstrap_samples: Resamples behind every interval.
+        seed: Seed of the resampling.
+    """
+
+    dataset: Mapping[str, Any]
+    table: ClassTable
+    rounds: Sequence[RoundResult]
+    most_rounds: int
+    on_validation: Sequence[ArmRun]
+    validation_blocks: np.ndarray | None
+    reported: Sequence[ArmRun]
+    split: EvaluatedSplit
+    rare_ids: Sequence[int]
+    shares: Mapping[str, Mapping[str, np.ndarray]]
+    samples: Mapping[str, Sequence[tuple[str, PairSample]]]
+    durations: Mapping[str, float]
+    provenance: Mapping[str, Any]
+    bootstrap_samples: int
+    seed: int
+
+
+def write_loop(folder: Path, inputs: LoopInputs) -> dict[str, Any]:
+    """Write figures/*.png, loop.md, loop.html and, last, loop.json; return the document that the last holds."""
+    document, drawings = build_loop_document(inputs)
+    images = {file: figure_to_png(figure) for file, figure in drawings.items()}
+    for file, image in images.items():
+        write_atomically(folder / file, image)
+    write_page(folder, "loop", loop_page(document), document, images)
+    return document
+
+
+def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, Figure]]:
+    """Return the document, schema 1 as JSON values, mIoU as fractions, and its figures by file."""
+    table, names = inputs.table, inputs.table.names
+
+    def compared(runs: Sequence[ArmRun], blocks: np.ndarray | None, **sides: tuple[str, ...]) -> Comparison:
+        return compare(
+            runs,
+            table.eval_ids,
+            inputs.bootstrap_samples,
+            inputs.seed,
+            blocks=blocks,
+            rare_ids=inputs.rare_ids,
+            **sides,
+        )
+
+    on_validation = {arm.name: arm for arm in compared(inputs.on_validation, inputs.validation_blocks).arms}
+    final = compared(inputs.reported, inputs.split.blocks, treatments=(LOOP,), controls=(RANDOM,))
+    primary = final.primary
+    assert primary is not None
+    drawings = {"figures/rounds.png": _draw_rounds(inputs, on_validation)}
+    figures = [
+        {
+            "file": "figures/rounds.png",
+            "title": "mIoU by generated pairs",
+            "caption": "Validation images, with 95 % intervals. 0 pairs: real pairs alone.",
+        }
+    ]
+    for kind, samples in inputs.samples.items():
+        file = f"figures/asked-{kind}.png"
+        drawings[file] = draw_pairs([sample for _, sample in samples], table)
+        asked = listing([name for name, _ in samples], limit=len(samples))
+        figures.append(
+            {
+                "file": file,
+                "title": f"{kind} pairs that were asked for a class",
+                "caption": f"Asked for, from the top: {asked}. Bars: achieved class shares; black lines: the shares "
+                "asked for.",
+            }
+        )
+    document = {
+        "schema": SCHEMA,
+        "dataset": {
+            **inputs.dataset,
+            "classes": names,
+            "eval_classes": [names[index] for index in table.eval_ids],
+            "rare_classes": [names[index] for index in inputs.rare_ids],
+            "evaluated_on": inputs.split.name,
+        },
+        "most_rounds": inputs.most_rounds,
+        "rounds": [
+            {
+                "round": each.number,
+                "pairs": each.pairs,
+                "miou": _estimate(on_validation[round_name(each.number)].miou),
+                **each.budget,
+                **each.decision,
+            }
+            for each in inputs.rounds
+        ],
+        "validation": {name: _estimate(arm.miou) for name, arm in on_validation.items()},
+        "arms": [
+            {
+                "name": arm.name,
+                "description": arm.description,
+                "seeds": arm.seeds,
+                "steps": arm.steps,
+                "pairs": 0 if arm.name == REAL_ARM else inputs.rounds[-1].pairs,
+                "miou": _estimate(arm.miou),
+                "miou_rare": _estimate(arm.miou_rare),
+                "per_class": {name: each.mean for name, each in zip(names, arm.per_class, strict=True)},
+                "delta_vs_real": _difference(arm.delta),
+            }
+            for arm in final.arms
+        ],
+        "against_random": {
+            "miou": _difference(primary.miou),
+            "miou_rare": _difference(primary.miou_rare),
+            "per_class": {name: _difference(each) for name, each in zip(names, primary.per_class, strict=True)},
+            "p_value": primary.p_value,
+            "detectable": primary.detectable,
+            "seeds": primary.seeds,
+            "verdict": verdict(primary.miou),
+        },
+        "shares": {
+            kind: {what: dict(zip(names, values, strict=True)) for what, values in shares.items()}
+            for kind, shares in inputs.shares.items()
+        },
+        "durations": inputs.durations,
+        "bootstrap": {"samples": inputs.bootstrap_samples, "seed": inputs.seed, "level": LEVEL},
+        "figures": figures,
+        "provenance": inputs.provenance,
+    }
+    return to_json_values(document), drawings
+
+
+def round_name(number: int) -> str:
+    """Return what the segmenters after a round are called."""
+    return f"round {number}"
+
+
+def _estimate(estimate: Any) -> dict[str, Any]:
+    return {"values": estimate.values, "mean": estimate.mean, "ci95": [estimate.low, estimate.high]}
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    return {"mean": difference.mean, "ci95": [difference.low, difference.high]}
+
+
+def loop_headline(document: Mapping[str, Any]) -> str:
+    """What asking for classes gained over random palettes, in one sentence."""
+    found, rounds = document["against_random"], document["rounds"]
+    scope = f", {ONE_SEED}" if len(found["seeds"]) < 2 else f" on {document['dataset']['evaluated_on']} images"
+    count = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}"
+    return (
+        f"Asking for lacking classes in {count} changes mIoU by {points(found['miou']['mean'])} points "
+        f"{interval(found['miou'], signed=True)} against as many pairs at random palettes{scope}: {found['verdict']}."
+    )
+
+
+def why_it_ended(document: Mapping[str, Any]) -> str:
+    """Why there was no further round."""
+    last = document["rounds"][-1]
+    if last["continue"]:
+        return f"It ended after {last['round']} rounds, as many as loop.rounds allows; the last still gained enough."
+    why = (
+        "the least gain that is worth it (report.smallest_gain; with one seed nothing is known of what can be seen)"
+        if last["detectable"] is None
+        else "the least gain that these seeds and images can show"
+        if last["detectable"] >= last["least"]
+        else "the least gain that is worth it (report.smallest_gain)"
+    )
+    return (
+        f"It ended after round {last['round']} of at most {document['most_rounds']}: the round changed mIoU on "
+        f"validation images by {points(last['gain'])} points, less than {percent(last['least'])}, {why}."
+    )
+
+
+def loop_page(document: Mapping[str, Any]) -> Page:
+    """Return the loop as a page.
+
+    Args:
+        document: The content of loop.json.
+    """
+    dataset, rounds, arms = document["dataset"], document["rounds"], document["arms"]
+    rare, on_test = dataset["rare_classes"], dataset["evaluated_on"] != "validation"
+    found, bootstrap = document["against_random"], document["bootstrap"]
+    cautions = []
+    for kind, entries in rounds[0]["left_out"].items():
+        for reason in dict.fromkeys(entries.values()):
+            names = [name for name, other in entries.items() if other == reason]
+            cautions.append(f"{kind} pairs could not be asked for {listing(names, limit=len(names))}: {reason}.")
+    if not on_test:
+        cautions.append(
+            "There is no test split: the images that told the loop what to ask for also judge it, which flatters it "
+            "against random palettes. Set data.holdout, or data.test_scenes."
+        )
+    if len(found["seeds"]) < 2:
+        cautions.append("One seed cannot tell a gain from the chance of a training: add segmenters.seeds.")
+    command = document["provenance"].get("command")
+    head = ["Arm", "mIoU, % [95 %]", *(["Rare classes, % [95 %]"] if rare else []), "Against real, points [95 %]"]
+    blocks: list[Block] = [
+        Text(why_it_ended(document)),
+        Table(
+            [*head, "Generated pairs", "Seeds x steps", "Trained on"],
+            [
+                (
+                    arm["name"],
+                    _with_interval(arm["miou"]),
+                    *([_with_interval(arm["miou_rare"])] if rare else []),
+                    NO_VALUE
+                    if arm["name"] == REAL_ARM
+                    else f"{points(arm['delta_vs_real']['mean'])} {interval(arm['delta_vs_real'], signed=True)}",
+                    str(arm["pairs"]),
+                    f"{len(arm['seeds'])} x {arm['steps']}",
+                    arm["description"],
+                )
+                for arm in arms
+            ],
+            numeric=range(1, len(head) + 2),
+            long=1,
+        ),
+        Text(
+            f"{dataset['evaluated_on'].capitalize()} images; {LOOP} against {RANDOM}: "
+            + seeds_of_contrast(len(found["seeds"]))
+            + (
+                f", {points(found['miou_rare']['mean'])} points {interval(found['miou_rare'], signed=True)} over the "
+                f"rare classes ({listing(rare, limit=len(rare))})."
+                if rare
+                else "."
+            )
+        ),
+        *([Bullets(cautions, title="Before acting on this")] if cautions else []),
+        Heading("Rounds"),
+        _rounds(document),
+        Text(
+            "Gains are those of a round over the one before it, on validation images. A round that gains less than "
+            "the least gain is the last."
+        ),
+        *(Shown(each["file"], each["title"], each["caption"]) for each in document["figures"][:1]),
+        Heading("Classes"),
+        _classes(document),
+        Text(
+            "Lacking: by how much the IoU of the current segmenter falls short of what a network of its stride can "
+            "reach, on validation images. Asked: pairs of all rounds that were asked for the class. Shares are of "
+            "pixels: in real images, in the pairs of the rounds, and in those at random palettes."
+        ),
+        Heading("Samples"),
+        *(Shown(each["file"], each["title"], each["caption"]) for each in document["figures"][1:]),
+        Heading("Provenance"),
+        provenance_table(document),
+        Table(
+            ("Unit", "Time"), [(unit, duration(value)) for unit, value in document["durations"].items()], numeric=(1,)
+        ),
+        *([Heading("How to reproduce"), Code(command)] if command else []),
+        Text(f"The intervals use {bootstrap['samples']} resamples with seed {bootstrap['seed']}."),
+    ]
+    return Page(
+        title=f"Does asking for lacking classes help on {dataset['name']}?",
+        headline=loop_headline(document),
+        introduction=f"{dataset['train']} training, {dataset['val']} validation and {dataset['test'] or 0} test "
+        f"images, {dataset['size'][0]}x{dataset['size'][1]} (height x width), {len(dataset['classes'])} classes.",
+        blocks=blocks,
+    )
+
+
+def _with_interval(estimate: Mapping[str, Any]) -> str:
+    return f"{percent(estimate['mean'])} {interval(estimate)}"
+
+
+def _rounds(document: Mapping[str, Any]) -> Table:
+    validation = document["validation"]
+    rows = [("0 (real)", "0", _with_interval(validation[REAL_ARM]), NO_VALUE, NO_VALUE, NO_VALUE)]
+    for each in document["rounds"]:
+        asked = {
+            kind: ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
+            for kind, counts in each["asked"].items()
+        }
+        rows.append(
+            (
+                str(each["round"]),
+                str(each["pairs"]),
+                _with_interval(each["miou"]),
+                f"{points(each['gain'])} {interval(each, signed=True)}",
+                percent(each["least"]),
+                "; ".join(f"{kind}: {text or 'nothing'}" for kind, text in asked.items()),
+            )
+        )
+    pairs = str(document["rounds"][-1]["pairs"])
+    rows.append(("random palettes", pairs, _with_interval(validation[RANDOM]), NO_VALUE, NO_VALUE, NO_VALUE))
+    head = ("Round", "Pairs", "mIoU, % [95 %]", "Gain, points [95 %]", "Least gain", "Asked for")
+    return Table(head, rows, numeric=range(1, 5), long=1)
+
+
+def _classes(document: Mapping[str, Any]) -> Table:
+    rounds, arms = document["rounds"], {arm["name"]: arm for arm in document["arms"]}
+    shares, kinds = document["shares"], list(document["shares"])
+    rows = []
+    for name in document["dataset"]["eval_classes"]:
+        lacking = [each["lacking"][name] for each in rounds]
+        rows.append(
+            (
+                name,
+                " -> ".join(percent(value) for value in lacking),
+                *(str(sum(each["asked"][kind].get(name, 0) for each in rounds)) for kind in kinds),
+                *(
+                    " / ".join(f"{100 * shares[kind][what][name]:.2g}" for what in ("real", "asked", "random"))
+                    for kind in kinds
+                ),
+                *(percent(arms[arm]["per_class"][name]) for arm in (REAL_ARM, LOOP, RANDOM)),
+            )
+        )
+    head = [
+        "Class",
+        "Lacking, %",
+        *(f"Asked, {kind}" for kind in kinds),
+        *(f"Shares, {kind}: real / asked / random, %" for kind in kinds),
+        *(f"{arm}, IoU %" for arm in (REAL_ARM, LOOP, RANDOM)),
+    ]
+    return Table(head, rows, numeric=range(1, len(head)))
+
+
+def _draw_rounds(inputs: LoopInputs, arms: Mapping[str, Any]) -> Figure:
+    """Validation mIoU by number of generated pairs: the rounds as a line, the control as a point beside the last."""
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    axes = figure.subplots()
+    pairs = [0, *(each.pairs for each in inputs.rounds)]
+    found = [arms[name].miou for name in (REAL_ARM, *(round_name(each.number) for each in inputs.rounds))]
+
+    def draw(x: Sequence[float], estimates: Sequence[Any], color: str, label: str, style: str) -> None:
+        middle = 100 * np.array([each.mean for each in estimates])
+        low, high = (100 * np.array([getattr(each, end) for each in estimates]) for end in ("low", "high"))
+        beside = np.nan_to_num(np.abs(np.stack([middle - low, high - middle])))
+        axes.errorbar(
+            x, middle, yerr=beside, fmt=style, color=color, ecolor=color, capsize=3, linewidth=1.6, label=label
+        )
+
+    draw(pairs, found, BLUE, "asked for lacking classes", "o-")
+    # Beside the last round, where intervals would cover each other.
+    draw([pairs[-1] * 1.01], [arms[RANDOM].miou], ORANGE, "random palettes", "s")
+    axes.axhline(100 * found[0].mean, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK)
+    tidy(axes, "y", "generated pairs", "mIoU, %")
+    return figure
