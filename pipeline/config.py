@@ -199,10 +199,15 @@ class DataConfig(Section):
         le=LARGEST_SCENES,
         description="Frames of a recording left out before and behind its held-out part.",
     )
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] | None = Field(
+        default=None,
+        description="Seed of drawn scenes, and of images that are held out where there are no recordings; none for "
+        "the run's. Runs with other generators on the same data need it.",
+    )
 
     def identity(self) -> dict[str, Any]:
         """Return what identifies the samples beside their content, as JSON values; nothing of splits not asked for."""
-        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled", "seed"})
         if not self.holdout:
             del settings["holdout"], settings["holdout_gap"]
         if not self.test_scenes:
@@ -498,10 +503,15 @@ class ReportConfig(Section):
         description="Further test sets by name, each a folder in the data set's layout or that of folder; their split "
         "val is read and every arm is evaluated on it.",
     )
+    runs: tuple[FilePath, ...] = Field(
+        default=(),
+        description="Directories of finished runs that differ in seed alone: their arms are pooled with this run's, so "
+        "that intervals hold how generators of other seeds would have come out.",
+    )
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies a page, as JSON values; extra test sets are units that it reads."""
-        return self.model_dump(mode="json", exclude={"extra_test"})
+        """Return what identifies a page, as JSON values; other test sets and runs are identified by their content."""
+        return self.model_dump(mode="json", exclude={"extra_test", "runs"})
 
 
 class CompareConfig(Section):
@@ -578,6 +588,11 @@ class RunConfig(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of drawn scenes, and of images that are held out where there are no recordings."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     def _data_problems(self) -> list[str]:
         data, entry, problems = self.data, DATASETS.get(self.data.name), []

@@ -19,6 +19,7 @@ from scenepalette.common.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, units_of
+from scenepalette.pipeline.pooling import pooling_problems
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
@@ -186,6 +187,8 @@ class Run(Workspace):
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.
             lent = [unit.name for unit in missing if unit.stage in ("layouts", "images")]
             problems += lending_problems(lender, lent, self.data.train.table if finished else None) if lent else []
+        if any(unit.stage == "report" for unit in missing):
+            problems += pooling_problems(self)
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 

@@ -195,6 +195,9 @@ class ReportInputs:
         quality: What teachers found, where there are any: "teachers" with the "iou" of each, "kinds" with a summary of
             the scores of each kind, and "warnings"; JSON values.
         copy_checks: Kind of pairs whose images are generated whole -> whether they copy training images.
+        pooled_runs: Run directory -> seed of its generators, of this run and those that are pooled with it; empty if
+            none is.
+        pooling_notes: What of pooled runs is left out, and what of them differs that should not; sentences.
     """
 
     dataset: Mapping[str, Any]
@@ -233,6 +236,8 @@ class ReportInputs:
     extra_tests: Mapping[str, EvaluatedSplit] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
     copy_checks: Mapping[str, CopyCheck] = field(default_factory=dict)
+    pooled_runs: Mapping[str, int] = field(default_factory=dict)
+    pooling_notes: Sequence[str] = ()
 
     @property
     def evaluated_on(self) -> str:

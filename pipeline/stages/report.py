@@ -34,6 +34,7 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence, reached_shares
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import (
     ArmCost,
@@ -90,6 +91,8 @@ class ReportUnit(Unit):
             "seed": config.seed,
             **metrics_from_elsewhere(),
         }
+        if config.report.runs:
+            settings["runs"] = sources.runs(config.report.runs, "report", "runs", identity_of)
         inputs = tuple(unit.name for unit in units)
         return cls("report", "", VERSION, settings, inputs, renewed=True, resumable=False)
 
@@ -153,21 +156,25 @@ def measure_run(run: Workspace) -> ReportInputs:
     predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
     unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
     segmenters = config.segmenters
+    pooled = pooled_runs(run)
     arms = [
         ArmRun(
             name=arm,
             description=ARMS[arm].description,
             seed=seed,
             steps=arm_steps(segmenters.steps, arm),
-            confusion=read_confusion(run_dir / segmenter_name(arm, seed), reported_file),
-            metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
+            confusion=read_confusion(folder, reported_file),
+            metrics_path=folder / METRICS_FILE,
             images_per_step=segmenters.batch_size,
-            validation=read_confusion(run_dir / segmenter_name(arm, seed)) if data.has_test else None,
-            extra_tests=_confusions_of_extra_tests(run, arm, seed),
+            generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
+            validation=read_confusion(folder) if data.has_test else None,
+            extra_tests=_confusions_of_extra_tests(run, arm, folder),
             kind=added_kind(arm),
         )
         for arm in segmenters.arms
-        for seed in segmenters.seeds
+        for each in runs_of_arm(pooled, arm)
+        for seed in shared_seeds(pooled)
+        for folder in [each.run_dir / segmenter_name(arm, seed)]
     ]
     real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
@@ -285,6 +292,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
+        pooled_runs={str(each.run_dir): each.generator_seed for each in pooled} if len(pooled) > 1 else {},
+        pooling_notes=pooling_notes(pooled),
     )
 
 
@@ -412,13 +421,12 @@ def _extra_splits(run: Workspace) -> dict[str, EvaluatedSplit]:
     return splits
 
 
-def _confusions_of_extra_tests(run: Workspace, arm: str, seed: int) -> dict[str, np.ndarray]:
+def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[str, np.ndarray]:
     """Evaluate a finished segmenter on every extra test set: further sets need no further training."""
     tests = run.data.extra_tests
     if not tests:
         return {}
-    folder, settings = run.run_dir / segmenter_name(arm, seed), arm_settings(run.config.segmenters, arm)
-    segmenter = load_segmenter(folder, settings, run.data.train.table)
+    segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
         name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)
         for name, pairs in tests.items()

@@ -79,8 +79,10 @@ def _loop_value(confusions: list[np.ndarray], images: list[int]) -> float:
     return float(np.mean(values))
 
 
-def _welch(first: float, first_degrees: int, second: float, second_degrees: int) -> float:
-    return (first + second) ** 2 / (first**2 / first_degrees + second**2 / second_degrees)
+def _welch(*levels: tuple[float, int]) -> float:
+    """Satterthwaite's degrees of freedom, from the variance and the units of each level."""
+    total = sum(variance for variance, _ in levels)
+    return total**2 / sum(variance**2 / (units - 1) for variance, units in levels if units > 1)
 
 
 def _ends(samples: np.ndarray, degrees: float) -> list[float]:
@@ -104,22 +106,27 @@ def test_intervals_equal_a_loop_over_paired_seeds_generators_and_blocks() -> Non
     drawn_seeds = numpy_generator(seed, "report", "seeds", "1", "2", "3").integers(3, size=(samples, 2)) + 1
     drawn_generators = numpy_generator(seed, "report", "generator seeds", "4", "5").integers(2, size=(samples, 1)) + 4
     every = list(range(7))
-    values, seeds_alone, images_alone = {}, {}, {}
+    values, generators_alone, seeds_alone, images_alone = {}, {}, {}, {}
     for sample in range(samples):
         images = [image for image in every for _ in range(drawn_blocks[sample, blocks[image]])]
-        mine = [real[each] for each in drawn_seeds[sample]]
-        theirs = [other[generator, each] for generator in drawn_generators[sample] for each in drawn_seeds[sample]]
-        for name, drawn, whole in (("real", mine, real), ("other", theirs, other)):
+        for name, whole in (("real", {(0, each): found for each, found in real.items()}), ("other", other)):
+            generators = drawn_generators[sample] if name == "other" else [0]
+            seeds = drawn_seeds[sample]
+            drawn = [whole[generator, each] for generator in generators for each in seeds]
+            of_generators = [found for (generator, _), found in whole.items() if generator in generators]
+            of_seeds = [found for drawn_one in seeds for (_, each), found in whole.items() if each == drawn_one]
             values.setdefault(name, []).append(_loop_value(drawn, images))
-            seeds_alone.setdefault(name, []).append(_loop_value(drawn, every))
+            generators_alone.setdefault(name, []).append(_loop_value(of_generators, every))
+            seeds_alone.setdefault(name, []).append(_loop_value(of_seeds, every))
             images_alone.setdefault(name, []).append(_loop_value(list(whole.values()), images))
 
-    def check(measured: Difference, difference: dict[str, list[float]], smallest: int) -> None:
-        columns = [np.array(difference[key]) for key in ("all", "seeds", "images")]
-        degrees = _welch(columns[1].var(), smallest - 1, columns[2].var(), 3)
+    def check(measured: Difference, difference: dict[str, list[float]], generators: int) -> None:
+        columns = [np.array(difference[key]) for key in ("all", "generators", "seeds", "images")]
+        degrees = _welch((columns[1].var(), generators), (columns[2].var(), 3), (columns[3].var(), 4))
         assert [measured.low, measured.high] == pytest.approx(_ends(columns[0], degrees))
 
-    for name, group, smallest in (("real", real, 3), ("other", other, 2)):
+    parts = {"all": values, "generators": generators_alone, "seeds": seeds_alone, "images": images_alone}
+    for name, group, generators in (("real", real, 1), ("other", other, 2)):
         arm = arms[name]
         exact = [_loop_miou(each.sum(0)) for each in group.values()]
         np.testing.assert_allclose(arm.miou.values, exact)
@@ -130,8 +137,7 @@ def test_intervals_equal_a_loop_over_paired_seeds_generators_and_blocks() -> Non
         assert arm.per_class[1].mean == pytest.approx(np.mean(per_class, axis=0)[1])
         official = np.mean([arm.per_class[class_id].mean for class_id in EVAL_IDS])
         assert arm.miou.mean == pytest.approx(official)
-        check(arm.miou, {"all": values[name], "seeds": seeds_alone[name], "images": images_alone[name]}, smallest)
-    parts = {"all": values, "seeds": seeds_alone, "images": images_alone}
+        check(arm.miou, {key: part[name] for key, part in parts.items()}, generators)
     differences = {key: list(np.array(part["other"]) - np.array(part["real"])) for key, part in parts.items()}
     delta = arms["other"].delta
     check(delta, differences, 2)
