@@ -180,11 +180,11 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
         ]
     trained = [seed for seed in own.seeds if seed in seeds]
     if not trained:
-        wanted = shlex.quote(f"segmenters.seeds=[{','.join(map(str, dict.fromkeys([*seeds, *own.seeds])))}]")
+        wanted = f"segmenters.seeds=[{','.join(map(str, dict.fromkeys([*seeds, *own.seeds])))}]"
         return [
-            f"its segmenters have the seeds {_listed(seeds)}, those of this run {_listed(own.seeds)}, and no seed is in "
-            f"both; train equal ones: scenepalette train-segmenter {shlex.quote(str(path / CONFIG))} --set {wanted} "
-            f"--out {shlex.quote(str(path))}"
+            f"its segmenters have the seeds {_listed(seeds)}, those of this run {_listed(own.seeds)}, none is in both; "
+            f"train further ones there: scenepalette train-segmenter {shlex.quote(str(path / CONFIG))} "
+            f"--set {shlex.quote(wanted)} --out {shlex.quote(str(path))}"
         ]
     names = _names(common, trained)
     compared = [name for name in run.units if name in _ancestors(run.units, names)]
@@ -232,15 +232,13 @@ def _reasons(run: Workspace, path: Path, unit: Unit) -> list[str]:
         return reasons
     if identity.get("version") != unit.version:
         reasons.append(f"made by version {identity.get('version')} of this stage there, by {unit.version} here")
-    inputs = identity.get("inputs", {})
+    inputs: Mapping[str, str] = identity.get("inputs", {})
     if inputs.keys() != set(unit.inputs):
         reasons.append(f"made from {_listed(sorted(inputs))} there, from {_listed(sorted(unit.inputs))} here")
-    reasons += [
-        f"{name} was made again since it was made; rerun the command that makes it"
-        for name in inputs
-        if (path / name / MANIFEST).is_file()
-        and inputs[name] != stored_fingerprint(read_record(path / name / MANIFEST))
-    ]
+    for name, fingerprint in inputs.items():
+        manifest = path / name / MANIFEST
+        if manifest.is_file() and stored_fingerprint(read_record(manifest)) != fingerprint:
+            reasons.append(f"{name} was made again since; rerun the command that makes it")
     return reasons
 
 

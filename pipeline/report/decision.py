@@ -142,10 +142,8 @@ def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
         return "\n".join([*others, f"{command} {change}"])
     if decision.steps is not None:
         # Generators are taken over; segmenters of other steps would be refused in the same folder.
-        change, folders = (
-            f"--set segmenters.steps={decision.steps} --models-from",
-            [f"{each}-longer" for each in pooled],
-        )
+        change = f"--set segmenters.steps={decision.steps} --models-from"
+        folders = [f"{other}-longer" for other in pooled]
         lines = [
             f"{_segmenters_of(other)} {change} {shlex.quote(other)} --out {shlex.quote(folder)}"
             for other, folder in zip(pooled, folders, strict=True)

@@ -2,9 +2,10 @@
 
 Images are drawn once per resample for all arms, so that an image that is hard for every arm cancels from a difference.
 So do seeds: arms of equal seed start from the same weights and see the same real batches, hence arms that were trained
-with the same seeds draw them together. Generator seeds are drawn for the arms that take generated pairs; any other arm
-is the same training whatever the generators, and has one run for each segmenter seed. Hence what varies from resample
-to resample is the difference within each generator seed and segmenter seed. `scenepalette.evaluation.contrasts` says how each level is drawn.
+with the same seeds draw them together. Generator seeds are drawn for arms that take generated pairs; any other arm is
+the same training whatever the generators, and has one run for each segmenter seed. Hence what varies from resample to
+resample is the difference within each generator seed and segmenter seed. `scenepalette.evaluation.contrasts` says how
+each level is drawn.
 
 Legend of shapes: N test images, K classes, G generator seeds and S segmenter seeds of an arm, R resamples, C = 3 + K
 scores (mIoU, mIoU*, mIoU of rare classes, IoU of each class).

@@ -7,7 +7,7 @@ from report.json.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scenepalette.evaluation.registry import rows_of_report
@@ -282,13 +282,13 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
         ),
         (
             one_generator,
-            f"{_subject(one_generator, list(generators), 'takes', 'take')} generated pairs from generators that were "
-            "trained once: no interval holds how generators of another seed would have come out. Run it all again with "
-            "another seed, and name that run in report.runs.",
+            f"{_takers(one_generator, generators)} pairs of generators that were trained once: "
+            "no interval holds how generators of another seed would have come out. Run it all again with another seed, "
+            "and name that run in report.runs.",
         ),
         (
             few_generators,
-            f"{_subject(few_generators, list(generators), 'takes', 'take')} generated pairs from generators of "
+            f"{_takers(few_generators, generators)} pairs of generators of "
             f"{max((len(seeds) for seeds in generators.values()), default=0)} seeds: intervals hold that generators "
             "differ, but how much they do is hardly known from so few.",
         ),
@@ -420,6 +420,13 @@ def _subject(names: Sequence[str], arms: Sequence[Any], one: str, many: str) -> 
     if len(names) == len(arms):
         return f"Every arm {one}"
     return f"{listing(names)} {one if len(names) == 1 else many}"
+
+
+def _takers(names: Sequence[str], all_takers: Collection[str]) -> str:
+    """The same of arms that take generated pairs, where others do not."""
+    if len(names) == len(all_takers):
+        return "Every arm with generated pairs has"
+    return f"{listing(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def _adjusted(arm: Mapping[str, Any]) -> str:

@@ -142,6 +142,7 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "run_dir": str(run.run_dir),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
+        **({"pooled_with": [str(path) for path in run.config.report.runs]} if run.config.report.runs else {}),
         **run.environment(),
     }
 
