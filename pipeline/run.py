@@ -19,7 +19,6 @@ from scenepalette.common.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, units_of
-from scenepalette.pipeline.pooling import pooling_problems
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
@@ -35,6 +34,7 @@ from scenepalette.pipeline.run_directory.ownership import (
 from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
+from scenepalette.pipeline.stages.pooling import pooling_problems
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources

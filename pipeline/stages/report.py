@@ -34,7 +34,6 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence, reached_shares
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import (
     ArmCost,
@@ -51,6 +50,7 @@ from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
 from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
@@ -142,7 +142,6 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "run_dir": str(run.run_dir),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
-        **({"pooled_with": [str(path) for path in run.config.report.runs]} if run.config.report.runs else {}),
         **run.environment(),
     }
 
@@ -269,7 +268,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         training_logs={unit.name: run_dir / unit.name / METRICS_FILE for unit in trained},
         durations={name: seconds_spent(run_dir, unit) for name, unit in units.items()},
-        provenance=provenance(run),
+        provenance={**provenance(run), **({"pooled_with": config.report.runs} if config.report.runs else {})},
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
         train_pixels=count_train,

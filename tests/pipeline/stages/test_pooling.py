@@ -15,7 +15,10 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.files import sealed, write_json
 from scenepalette.evaluation.miou import mean_iou
 from scenepalette.pipeline.config import RunConfig, make_config, merge
-from scenepalette.pipeline.pooling import (
+from scenepalette.pipeline.report.results import ArmRun
+from scenepalette.pipeline.report.statistics import compare
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.stages.pooling import (
     PooledRun,
     identity_of,
     pooling_notes,
@@ -23,9 +26,6 @@ from scenepalette.pipeline.pooling import (
     runs_of_arm,
     shared_seeds,
 )
-from scenepalette.pipeline.report.results import ArmRun
-from scenepalette.pipeline.report.statistics import compare
-from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.segment import read_confusion, segmenter_name
 from scenepalette.pipeline.units.sources import ABSENT
 
@@ -55,7 +55,10 @@ def test_a_run_of_another_seed_is_pooled(problems_with: Callable[..., list[str]]
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"seed": 0}, "images/oasis was trained with seed 0 there, as in another of these runs; name runs of other"),
+        (
+            {"seed": 0},
+            "layouts/semantic-palette was trained with seed 0 there, as in another of these runs; name runs of other",
+        ),
         ({"data": {"seed": None}}, "data: seed: 0 there, 1 here (give both runs the same data.seed)"),
         ({"data": {"val_scenes": 5}}, "data: val_scenes: 4 there, 5 here"),
         ({"images": {"steps": 4}}, "images/oasis: steps: 3 there, 4 here"),
@@ -110,6 +113,7 @@ def test_the_same_generators_twice_are_refused(
 ) -> None:
     (problem,) = problems_with({}, finished_run, copy_of_run())
     assert "was trained with seed 0 there, as in another" in problem
+    assert problem.endswith("(--set seed=2 with another --out folder)")
 
 
 def test_damaged_and_outdated_results_are_refused(
@@ -175,7 +179,9 @@ def test_pooled_arms_have_a_training_for_each_generator_and_intervals_over_both(
         for name in ARMS
         for where, generator in ([(folder, None)] if name == "real" else [(folder, 1), (lender, 0)])
     ]
-    assert arms["semi"]["miou"]["values"] == [mean_iou(each.confusion, table.eval_ids) for each in runs[3:]]
+    assert arms["semi"]["miou"]["values"] == pytest.approx(
+        [mean_iou(each.confusion, table.eval_ids) for each in runs[3:]]
+    )
     expected = {arm.name: arm for arm in compare(runs, table.eval_ids, 100, config.seed).arms}
     for name in ARMS[1:]:
         delta = expected[name].delta

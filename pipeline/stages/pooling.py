@@ -1,4 +1,4 @@
-"""Finished runs whose generators were trained with other seeds, pooled with a run in its report (`report.runs`).
+"""Finished runs with generators of other seeds, pooled with a run in its report (`report.runs`).
 
 A run trains its generators once. How much another training of them would change what its arms reach is seen only in
 other runs: those that differ in `seed` alone, and have the same data. Segmenters of equal seed start from the same
@@ -69,7 +69,9 @@ def identity_of(run_dir: Path) -> str:
 
 def pooling_problems(run: Workspace) -> list[str]:
     """Say what keeps the runs of `report.runs` from being pooled with a run, one text each with its remedy."""
-    problems, pooled = [], []
+    if not run.config.report.runs:
+        return []
+    problems, pooled = [], [(run.run_dir, _generator_seeds(run))]
     for path in run.config.report.runs:
         try:
             texts = _problems_of(run, path)
@@ -78,12 +80,13 @@ def pooling_problems(run: Workspace) -> list[str]:
         except ScenepaletteError as error:
             texts = [error.summary, *error.problems]
         problems += [f"report.runs: {path}: {text}" for text in texts]
-    for (_, seeds), (path, others) in combinations([(run.run_dir, _generator_seeds(run)), *pooled], 2):
+    free = 1 + max((seed for _, seeds in pooled for seed in seeds.values()), default=run.config.seed)
+    for (_, seeds), (path, others) in combinations(pooled, 2):
         same = [name for name in others if seeds.get(name) == others[name]]
         if same:
             problems.append(
                 f"report.runs: {path}: {same[0]} was trained with seed {others[same[0]]} there, as in another of these "
-                f"runs; name runs of other seeds (--set seed={max(others.values()) + 1} with another --out folder)"
+                f"runs; name runs of other seeds (--set seed={free} with another --out folder)"
             )
     return problems
 
