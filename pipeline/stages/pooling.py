@@ -151,6 +151,10 @@ def _listed(values: Sequence[object]) -> str:
     return ", ".join(map(str, values))
 
 
+def _first_of(names: Sequence[str]) -> str:
+    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
+
+
 def _names(arms: Sequence[str], seeds: Sequence[int]) -> list[str]:
     return [segmenter_name(arm, seed) for arm in arms for seed in seeds]
 
@@ -193,12 +197,15 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
     compared = [name for name in run.units if name in _ancestors(run.units, names)]
     unfinished = [name for name in compared if not (path / name / MANIFEST).is_file()]
     if unfinished:
-        more = f" and {len(unfinished) - 1} more" if len(unfinished) > 1 else ""
-        return [f"{unfinished[0]}{more} not finished there; rerun the command that makes it, then this one"]
-    problems = [f"{name}: {text}" for name in compared for text in _reasons(run, path, run.units[name])]
-    # What was made from something else differs as well: the first causes are enough.
-    if problems:
-        return [f"{text}; runs that are pooled differ in seed alone" for text in dict.fromkeys(problems)]
+        return [f"{_first_of(unfinished)}: not finished there; rerun the command that makes it, then this one"]
+    reasons: dict[str, list[str]] = {}
+    for name in compared:
+        for text in _reasons(run, path, run.units[name]):
+            reasons.setdefault(text, []).append(name)
+    if reasons:
+        return [
+            f"{_first_of(units)}: {text}; runs that are pooled differ in seed alone" for text, units in reasons.items()
+        ]
     for name in names:
         check_contents(path / name)
     return []

@@ -64,8 +64,8 @@ def test_a_run_of_another_seed_is_pooled(problems_with: Callable[..., list[str]]
         ({"images": {"steps": 4}}, "images/oasis: steps: 3 there, 4 here"),
         ({"palettes": {"max_components": 3}}, "palettes: max_components: 2 there, 3 here"),
         ({"generate": {"jpeg_quality": 50}}, "shards/full: jpeg_quality: 95 there, 50 here"),
-        ({"generate": {"pairs": 11}}, "segmenters/syn/seed0: pairs: 10 there, 11 here"),
-        ({"segmenters": {"steps": 3}}, "segmenters/real/seed0: steps: 2 there, 3 here"),
+        ({"generate": {"pairs": 11}}, "segmenters/real+syn-advent/seed0 and 3 more: pairs: 10 there, 11 here"),
+        ({"segmenters": {"steps": 3}}, "segmenters/real/seed0 and 4 more: steps: 2 there, 3 here"),
         ({"segmenters": {"seeds": [3, 4]}}, "its segmenters have the seeds 0, those of this run 3, 4, none is in both"),
         (
             {"segmenters": {"arms": ["real", "real+insert"]}, "generate": {"kinds": ["insert"]}},
@@ -104,7 +104,7 @@ def test_folders_without_a_finished_run_are_refused(
     assert [text.partition(": ")[2].partition(": ")[2] for text in problems] == [
         "there is no such folder; give the --out folder of a finished run, or leave it out",
         f"{tmp_path / 'empty'} holds no run (scenepalette-run.json is missing). Give the --out folder of a run.",
-        "segmenters/syn/seed0 not finished there; rerun the command that makes it, then this one",
+        "segmenters/syn/seed0: not finished there; rerun the command that makes it, then this one",
     ]
 
 
@@ -128,7 +128,7 @@ def test_damaged_and_outdated_results_are_refused(
     content = json.loads(manifest.read_text(encoding="utf-8"))
     write_json(manifest, sealed({**content, "extra": {**content["extra"], "fingerprint": "another"}}))
     text = "\n".join(problems_with({}, copy))
-    assert "segmenters/syn/seed0: shards/full was made again since; rerun the command that makes it" in text
+    assert "shards/full was made again since; rerun the command that makes it" in text
     monkeypatch.setattr("scenepalette.pipeline.stages.segment.VERSION", 99)
     assert "of this stage there, by 99 here" in "\n".join(problems_with({}, copy))
 
