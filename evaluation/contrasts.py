@@ -185,7 +185,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def detectable_effect(standard_error: float, seeds: int) -> float:
+def detectable_effect(standard_error: float, seeds: int, degrees: float | None = None) -> float:
     """Return the smallest true difference that a comparison of paired seeds finds with 80 % power at 5 %, two-sided.
 
     Bloom 1995, "Minimum detectable effects": the standard error times the sum of the t quantiles of 1 - 0.05 / 2 and of
@@ -195,13 +195,14 @@ def detectable_effect(standard_error: float, seeds: int) -> float:
     Args:
         standard_error: Of the difference, in its unit.
         seeds: Paired seeds.
+        degrees: Degrees of freedom of the standard error; by default as many as there are pairs less one.
 
     Returns:
         The difference in the same unit; nan with fewer than two seeds, from which nothing can be said of it.
     """
     if seeds < 2:
         return float("nan")
-    degrees = seeds - 1
+    degrees = seeds - 1 if degrees is None else degrees
     return float((stats.t.ppf(0.5 + LEVEL / 2, degrees) + stats.t.ppf(POWER, degrees)) * standard_error)
 
 

@@ -275,6 +275,12 @@ class DataConfig(Section):
         "1 for all.",
     )
 
+    seed: Annotated[int, Field(ge=0, lt=2**31, strict=True)] | None = Field(
+        default=None,
+        description="Seed of drawn scenes, and of images that are held out where there are no recordings; none for "
+        "the run's. Runs with other generators on the same data need it.",
+    )
+
     def folder_options(self) -> FolderOptions:
         """Return what is said of a plain folder's layout."""
         return FolderOptions(self.label_folder, self.label_suffix, self.orientation, self.val_share, self.val_seed)
@@ -282,7 +288,7 @@ class DataConfig(Section):
     def identity(self) -> dict[str, Any]:
         """Return what identifies the samples beside their content, as JSON values; nothing of splits not asked for."""
         # What label images mean is part of their content.
-        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled", *_LABEL_FIELDS})
+        settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled", "seed", *_LABEL_FIELDS})
         for name in ("label_folder", "label_suffix", "orientation", "val_share", "val_seed"):
             if settings[name] == type(self).model_fields[name].default:
                 del settings[name]
@@ -602,10 +608,15 @@ class ReportConfig(Section):
         description="Further test sets by name, each a folder in the data set's layout or that of folder; their split "
         "val is read and every arm is evaluated on it.",
     )
+    runs: tuple[FilePath, ...] = Field(
+        default=(),
+        description="Directories of finished runs that differ in seed alone: their arms are pooled with this run's, so "
+        "that intervals hold how generators of other seeds would have come out.",
+    )
 
     def identity(self) -> dict[str, Any]:
-        """Return what identifies a page, as JSON values; extra test sets are units that it reads."""
-        return self.model_dump(mode="json", exclude={"extra_test"})
+        """Return what identifies a page, as JSON values; other test sets and runs are identified by their content."""
+        return self.model_dump(mode="json", exclude={"extra_test", "runs"})
 
 
 class CompareConfig(Section):
@@ -730,6 +741,11 @@ class RunConfig(Section):
         if problems:
             raise ValueError("\n".join(problems))
         return self
+
+    @property
+    def data_seed(self) -> int:
+        """Seed of drawn scenes, and of images that are held out where there are no recordings."""
+        return self.seed if self.data.seed is None else self.data.seed
 
     def _data_problems(self) -> list[str]:
         data, entry, problems = self.data, DATASETS.get(self.data.name), []

@@ -38,6 +38,7 @@ from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_path
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.loop import STAGE as LOOP
 from scenepalette.pipeline.stages.loop import decision_name
+from scenepalette.pipeline.stages.pooling import pooling_problems
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
@@ -222,6 +223,8 @@ class Run(Workspace):
             # What is fine-tuned may be fine-tuned here, from generators that were trained there.
             lent = [unit.name for unit in missing if unit.stage in ("layouts", "images")]
             problems += lending_problems(lender, lent, self.data.train.table if finished else None) if lent else []
+        if any(unit.stage == "report" for unit in missing):
+            problems += pooling_problems(self)
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 

@@ -72,7 +72,12 @@ VERBS = {
             "Train a segmenter per arm and seed, with and without generated pairs.",
             ("train-segmenter demo --set 'segmenters.seeds=[0, 1, 2]' --out runs/three-seeds",),
         ),
-        Verb("report", "report", "Compare the arms and write the report.", ("report demo --out runs/demo",)),
+        Verb(
+            "report",
+            "report",
+            "Compare the arms and write the report.",
+            ("report demo --out runs/demo", "report demo --set 'report.runs=[runs/second]' --out runs/demo"),
+        ),
         Verb(
             "compare",
             "comparison",

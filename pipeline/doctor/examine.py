@@ -139,13 +139,13 @@ def _open(
     progress.start("checking files", len(splits))
     for split in splits:
         try:
-            datasets[split] = open_split(config.data, split, config.seed)
+            datasets[split] = open_split(config.data, split, config.data_seed)
         except ScenepaletteError as error:
             errors[split] = error
         progress.advance()
     progress.finish()
     try:
-        datasets = datasets if errors else hold_out(datasets, config.data, config.seed)
+        datasets = datasets if errors else hold_out(datasets, config.data, config.data_seed)
     except ScenepaletteError as error:
         errors[TEST] = error
     return datasets, errors, time.monotonic() - began

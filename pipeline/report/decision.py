@@ -13,6 +13,8 @@ from typing import Any, Literal
 from scenepalette.evaluation.contrasts import seeds_to_detect
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
 from scenepalette.pipeline.report.wording import arm_named, points, seeds_of_contrast
+from scenepalette.pipeline.request import assignment
+from scenepalette.pipeline.run_directory.ownership import CONFIG
 
 LEAST_SEEDS = 5
 """Paired seeds from which a result is acted on."""
@@ -98,8 +100,8 @@ def decide(document: Mapping[str, Any]) -> Decision:
     if needed is None or needed <= seeds:
         return Decision(
             "do not",
-            f"even {MOST_SEEDS} seeds could not show a gain of {points(wanted)} points on these images; more test "
-            "images, from other recordings, could.",
+            f"even {MOST_SEEDS} seeds could not show a gain of {points(wanted)} points on these images; "
+            f"{_what_could(primary)}.",
         )
     return Decision(
         "try more seeds",
@@ -114,20 +116,41 @@ def further_gain(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return next((arm["delta_vs_real"] for arm in document["arms"] if arm["name"] == LONGER_ARM), None)
 
 
+def _what_could(primary: Mapping[str, Any]) -> str:
+    """What would make an error smaller that more seeds of segmenters do not lower."""
+    generators, both = primary.get("generator_error") or 0.0, primary["other_error"] or 0.0
+    if 2 * generators**2 > both**2:
+        return "runs with further generator seeds (report.runs) could"
+    return "more test images, from other recordings, could"
+
+
 def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
-    """Return the command to type next, or None where the report does not say how it was made."""
+    """Return the command to type next, or None where the report does not say how it was made.
+
+    Runs that are pooled get a line each before it, as they need the same segmenters.
+    """
     command, run_dir = (document["provenance"].get(key) for key in ("command", "run_dir"))
     if command is None or run_dir is None:
         return None
     seeds = [seed for arm in document["arms"] if arm["name"] == REAL_ARM for seed in dict.fromkeys(arm["seeds"])]
+    pooled = [other for other in (document.get("pooled") or {}).get("runs", {}) if other != run_dir]
     if decision.seeds is not None:
         free = (seed for seed in range(decision.seeds + len(seeds)) if seed not in seeds)
         wanted = ",".join(map(str, [*seeds, *free][: max(decision.seeds, len(seeds))]))
-        return f"{command} --set {shlex.quote(f'segmenters.seeds=[{wanted}]')}"
+        change = f"--set {shlex.quote(f'segmenters.seeds=[{wanted}]')}"
+        others = [f"{_segmenters_of(other)} {change} --out {shlex.quote(other)}" for other in pooled]
+        return "\n".join([*others, f"{command} {change}"])
     if decision.steps is not None:
-        steps, folder = decision.steps, shlex.quote(f"{run_dir}-longer")
         # Generators are taken over; segmenters of other steps would be refused in the same folder.
-        return f"{command} --set segmenters.steps={steps} --models-from {shlex.quote(run_dir)} --out {folder}"
+        change = f"--set segmenters.steps={decision.steps} --models-from"
+        folders = [f"{other}-longer" for other in pooled]
+        lines = [
+            f"{_segmenters_of(other)} {change} {shlex.quote(other)} --out {shlex.quote(folder)}"
+            for other, folder in zip(pooled, folders, strict=True)
+        ]
+        runs = f" --set {shlex.quote(assignment('report.runs', folders))}" if pooled else ""
+        out = shlex.quote(f"{run_dir}-longer")
+        return "\n".join([*lines, f"{command} {change} {shlex.quote(run_dir)}{runs} --out {out}"])
     primary = document["primary"]
     if primary is None:
         return None
@@ -135,6 +158,10 @@ def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
     folder = pairs.get("folder") or f"shards/{pairs['kind']}"
     verb = "verify" if decision.answer == "adopt" else "show"
     return f"scenepalette shards {verb} {shlex.quote(f'{run_dir}/{folder}')}"
+
+
+def _segmenters_of(run_dir: str) -> str:
+    return f"scenepalette train-segmenter {shlex.quote(f'{run_dir}/{CONFIG}')}"
 
 
 def _on_one_seed(seeds: int) -> str:

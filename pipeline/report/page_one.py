@@ -84,7 +84,7 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
             "What it gains",
             f"{estimated(primary['miou'], (least,))} points of mIoU "
             f"{interval(primary['miou'], signed=True, apart_from=(least,))} over {control['name']} ({reached}; "
-            f"{split} images; {seeds_of_contrast(len(primary['seeds']))}).",
+            f"{split} images; {seeds_of_contrast(len(primary['seeds']))}{_generators(primary)}).",
         ),
     ]
     if dataset["rare_classes"] and rare["mean"] is not None:
@@ -110,6 +110,12 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
             )
         )
     return rows
+
+
+def _generators(primary: Mapping[str, Any]) -> str:
+    """How many generators the pairs come from, where it is known."""
+    count = len(primary.get("generator_seeds", []))
+    return f", {count} generator seed{'' if count == 1 else 's'}" if count else ""
 
 
 def _pairs(pairs: Mapping[str, Any]) -> str:
@@ -144,7 +150,8 @@ def _detectable(document: Mapping[str, Any]) -> str:
         )
     text = (
         f"A true gain of {percent(primary['detectable'])} points or more, with 80 % probability "
-        f"({percent(primary['detectable_by_seeds'])} if only trainings differed by chance, not images)."
+        f"({percent(primary['detectable_by_seeds'])} if only trainings of segmenters differed by chance, not "
+        f"{'generators or ' if primary.get('generator_error') is not None else ''}images)."
     )
     if bootstrap["blocks"] < FEW_BLOCKS:
         text += f" The images count as no more than {bootstrap['blocks']} blocks of frames."

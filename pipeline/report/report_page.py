@@ -151,6 +151,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
     scale = max([0.01, *ends])
     rare = bool(document["dataset"].get("rare_classes"))
     corrected = document["schema"] > 1
+    several = any(len(wording.generator_seeds_of(arm)) > 1 for arm in document["arms"])
     rows = []
     beside = splits.validation_cells(document)
     for arm, validation in zip(document["arms"], beside, strict=True):
@@ -172,7 +173,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
                 Cell(verdict, style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
                 *validation,
-                f"{len(arm['seeds'])} x {arm['steps']}",
+                wording.design(arm),
                 _count(arm["images_per_step"]),
                 _count(arm["images_per_step"] and arm["images_per_step"] * arm["steps"]),
                 arm["description"],
@@ -187,7 +188,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
         "Verdict",
         *(["mIoU*, %"] if both else []),
         *(["Validation mIoU, % [95 %]"] if any(beside) else []),
-        "Seeds x steps",
+        "Generators x seeds x steps" if several else "Seeds x steps",
         "Images per step",
         "Images in all",
         "Trained on",

@@ -2,7 +2,10 @@
 
 Images are drawn once per resample for all arms, so that an image that is hard for every arm cancels from a difference.
 So do seeds: arms of equal seed start from the same weights and see the same real batches, hence arms that were trained
-with the same seeds draw them together. `scenepalette.evaluation.contrasts` says how each level is drawn.
+with the same seeds draw them together. Generator seeds are drawn for arms that take generated pairs; any other arm is
+the same training whatever the generators, and has one run for each segmenter seed. Hence what varies from resample to
+resample is the difference within each generator seed and segmenter seed. `scenepalette.evaluation.contrasts` says how
+each level is drawn.
 
 Legend of shapes: N test images, K classes, G generator seeds and S segmenter seeds of an arm, R resamples, C = 3 + K
 scores (mIoU, mIoU*, mIoU of rare classes, IoU of each class).
@@ -11,7 +14,7 @@ scores (mIoU, mIoU*, mIoU of rare classes, IoU of each class).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -63,6 +66,7 @@ class ArmStatistics:
         name: The arm.
         description: What it trains on.
         seeds: Its seeds, in the order of `Estimate.values`.
+        generator_seeds: Seeds of the generators whose pairs it took, in the same order; None where there are none.
         steps: Optimizer steps of each seed.
         images_per_step: Images in one step, or None where it is not known.
         miou: Mean IoU over the evaluated classes.
@@ -80,6 +84,7 @@ class ArmStatistics:
     name: str
     description: str
     seeds: tuple[int, ...]
+    generator_seeds: tuple[int | None, ...]
     steps: int
     images_per_step: int | None
     miou: Estimate
@@ -117,9 +122,11 @@ class PrimaryContrast:
         per_class: Difference of each class.
         p_value: Two-sided p-value of `miou`; it belongs to no family and is not adjusted.
         seeds: Seeds that both arms were trained with.
+        generator_seeds: Seeds of the generators whose pairs the treatment took; none where they are not known.
         seed_deviation: Standard deviation of `miou` between paired seeds; nan with one.
         other_error: Standard error of `miou` that more segmenter seeds do not lower: of the blocks of images, and of
             generator seeds where there are several.
+        generator_error: The part of `other_error` that is of generator seeds; nan where there are not several.
         detectable: Smallest difference that this run could have shown (`detectable_effect`); nan with one seed.
         detectable_by_seeds: The same if images and generators were no source of chance.
     """
@@ -134,8 +141,10 @@ class PrimaryContrast:
     per_class: tuple[Difference, ...]
     p_value: float
     seeds: tuple[int, ...]
+    generator_seeds: tuple[int, ...]
     seed_deviation: float
     other_error: float
+    generator_error: float
     detectable: float
     detectable_by_seeds: float
 
@@ -220,6 +229,7 @@ def compare(
                 name=name,
                 description=first.description,
                 seeds=tuple(run.seed for run in members),
+                generator_seeds=tuple(run.generator_seed for run in members),
                 steps=first.steps,
                 images_per_step=first.images_per_step,
                 miou=estimates[MIOU],
@@ -284,7 +294,8 @@ class Scores:
         exact: Scores on all images of each run of an arm [runs, C].
         samples: Resampled scores of each arm [R, C]; the same rows are the same resample in every arm.
         images_alone: The same where only images are resampled, and every seed takes part.
-        seeds_alone: The same where only seeds are resampled, and every image takes part.
+        seeds_alone: The same where only segmenter seeds are resampled, and every image and generator takes part.
+        generators_alone: The same where only generator seeds are resampled.
     """
 
     def __init__(
@@ -306,6 +317,7 @@ class Scores:
         self.samples: dict[str, np.ndarray] = {}
         self.images_alone: dict[str, np.ndarray] = {}
         self.seeds_alone: dict[str, np.ndarray] = {}
+        self.generators_alone: dict[str, np.ndarray] = {}
         replicate = np.arange(resamples)[:, None]
         for name in dict.fromkeys(run.name for run in runs):
             indices = [index for index, run in enumerate(runs) if run.name == name]
@@ -322,20 +334,25 @@ class Scores:
             cells = grid[drawn_generators[:, :, None], drawn_seeds[:, None, :]]  # [R, G', S']
             cells = cells.reshape(resamples, -1)
             self.samples[name] = mean_of_defined(per_run[cells, replicate], axis=1)
-            self.seeds_alone[name] = mean_of_defined(self.exact[name][cells], axis=1)
+            self.seeds_alone[name] = self._mean_of_cells(name, grid[:, drawn_seeds].swapaxes(0, 1))
+            self.generators_alone[name] = self._mean_of_cells(name, grid[drawn_generators])
             if grid.size == 1 and blocks.max() == 0:
                 self.samples[name][:] = np.nan  # one training, one block: nothing varies that an interval could show
+
+    def _mean_of_cells(self, name: str, cells: np.ndarray) -> np.ndarray:
+        """Scores on all images of the runs that each resample draws [R, C], from their places [R, G', S']."""
+        return mean_of_defined(self.exact[name][cells.reshape(len(cells), -1)], axis=1)
 
     def degrees(self, name: str, other: str | None = None) -> np.ndarray:
         """Degrees of freedom of an arm's scores, or of the difference of two arms [C]."""
         names = [name] if other is None else [name, other]
-        sizes = [len(level) for each in names for level in _levels(self.members[each])]
-        parts = [self.seeds_alone, self.images_alone]
+        generators, seeds = zip(*(_levels(self.members[each]) for each in names), strict=True)
+        parts = [self.generators_alone, self.seeds_alone, self.images_alone]
         samples = [part[name] if other is None else part[name] - part[other] for part in parts]
         variances = [
             np.nan_to_num(mean_of_defined((each - mean_of_defined(each, axis=0)) ** 2, axis=0)) for each in samples
         ]
-        return degrees_of_freedom(variances, [min((size for size in sizes if size > 1), default=1), self._blocks])
+        return degrees_of_freedom(variances, [_fewest(generators), _fewest(seeds), self._blocks])
 
     def interval(self, name: str, other: str) -> tuple[np.ndarray, np.ndarray]:
         """Interval of the difference of two arms, low and high ends [C]."""
@@ -382,12 +399,15 @@ def _primary_contrast(
     seeds = tuple(each for each in first if each is not None and each in second)
     deviation = _deviation([first[each] - second[each] for each in seeds])
     images = scores.images_alone[treatment][:, MIOU] - scores.images_alone[control][:, MIOU]
-    other_error = float(np.nanstd(images)) if not np.isnan(images).all() else float("nan")
-    for name in (treatment, control):
-        by_generator = list(scores.by("generator_seed", name).values())
-        if len(by_generator) > 1:
-            other_error = math.hypot(other_error, _deviation(by_generator) / math.sqrt(len(by_generator)))
+    image_error = float(np.nanstd(images)) if not np.isnan(images).all() else float("nan")
+    by_generator = scores.by("generator_seed", treatment)
+    several = len(by_generator) > 1
+    generator_error = _deviation(list(by_generator.values())) / math.sqrt(len(by_generator))
+    other_error = math.hypot(image_error, generator_error) if several else image_error
     by_seeds = deviation / math.sqrt(len(seeds)) if len(seeds) > 1 else float("nan")
+    # As if the deviation between blocks were known as well as that between seeds, which there are no more of.
+    levels = [np.array([by_seeds**2 + image_error**2]), np.array([generator_error**2 if several else 0.0])]
+    degrees = float(degrees_of_freedom(levels, [len(seeds), len(by_generator)])[0])
     return PrimaryContrast(
         treatment=treatment,
         control=control,
@@ -399,9 +419,11 @@ def _primary_contrast(
         per_class=tuple(deltas[CLASSES:]),
         p_value=p_value,
         seeds=seeds,
+        generator_seeds=tuple(each for each in by_generator if each is not None),
         seed_deviation=deviation,
         other_error=other_error,
-        detectable=detectable_effect(math.hypot(by_seeds, other_error), len(seeds)),
+        generator_error=generator_error,
+        detectable=detectable_effect(math.hypot(by_seeds, other_error), len(seeds), degrees),
         detectable_by_seeds=detectable_effect(by_seeds, len(seeds)),
     )
 
@@ -418,6 +440,11 @@ def _levels(runs: Sequence[ArmRun]) -> tuple[list[int | None], list[int]]:
     """Generator seeds and segmenter seeds of an arm, each in ascending order: equal sets are drawn alike."""
     generators = {run.generator_seed for run in runs}
     return sorted(generators, key=lambda each: -1 if each is None else each), sorted({run.seed for run in runs})
+
+
+def _fewest(levels: Iterable[Sequence[object]]) -> int:
+    """Units of the smallest of some arms' levels that varies at all; 1 if none does."""
+    return min((len(level) for level in levels if len(level) > 1), default=1)
 
 
 def _draws(level: str, units: Sequence[int | None], samples: int, seed: int) -> np.ndarray:

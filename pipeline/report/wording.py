@@ -7,7 +7,7 @@ from report.json.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from scenepalette.evaluation.registry import rows_of_report
@@ -20,6 +20,8 @@ MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05
 ONE_SEED = "on these images; seed unknown"
+# Generator seeds below which their variation is hardly known.
+FEW_GENERATORS = 5
 # Blocks of frames below which an interval says little of other images.
 FEW_BLOCKS = 10
 # Pixels of a class in an image that shows it, below which it is lost where features are coarse: 12 x 12.
@@ -87,10 +89,26 @@ def seeds_of_contrast(count: int) -> str:
     return {0: "no seed in common", 1: "one seed"}.get(count, f"{count} paired seeds")
 
 
+def seeds_of(arm: Mapping[str, Any]) -> list[int]:
+    """The segmenter seeds of an arm, each once: it has a value for each with each of its generators."""
+    return list(dict.fromkeys(arm["seeds"]))
+
+
+def generator_seeds_of(arm: Mapping[str, Any]) -> list[int]:
+    """The seeds of the generators whose pairs an arm took, each once; reports of earlier versions name none."""
+    return [seed for seed in dict.fromkeys(arm.get("generator_seeds", [])) if seed is not None]
+
+
+def design(arm: Mapping[str, Any]) -> str:
+    """The trainings of an arm: "5 x 400", or "2 x 5 x 400" where it has several generators."""
+    generators = len(generator_seeds_of(arm))
+    return f"{f'{generators} x ' if generators > 1 else ''}{len(seeds_of(arm))} x {arm['steps']}"
+
+
 def verdict_of(arm: Mapping[str, Any]) -> str:
     """An arm's verdict with what it holds for: with one seed nobody knows what another training would have shown."""
     text = arm["verdict"]
-    return f"{text}, {ONE_SEED}" if len(arm["seeds"]) == 1 and text != "reference" else text
+    return f"{text}, {ONE_SEED}" if len(seeds_of(arm)) == 1 and text != "reference" else text
 
 
 def number(value: float | None) -> str:
@@ -160,7 +178,7 @@ def headline(document: Mapping[str, Any]) -> str:
     loses = sum(arm["verdict"] == "loses" for arm in arms)
     best = max(gains or arms, key=lambda arm: arm["delta_vs_real"]["mean"] or 0.0)
     delta = best["delta_vs_real"]
-    single = f" All this {ONE_SEED}." if all(len(arm["seeds"]) == 1 for arm in arms) else ""
+    single = f" All this {ONE_SEED}." if all(len(seeds_of(arm)) == 1 for arm in arms) else ""
     if len(arms) == 1:
         saying = {"gains": "gains over", "loses": "loses against"}.get(
             best["verdict"], "shows no difference that this evaluation can show from"
@@ -223,7 +241,10 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
     real, compared = arm_named(document, REAL_ARM), len(arms) - 1
     real_images, real_classes = real["images_per_step"], real["per_class"]
     single = bootstrap["arms_with_one_seed"]
-    few = [arm["name"] for arm in arms if 1 < len(arm["seeds"]) < 5]
+    few = [arm["name"] for arm in arms if 1 < len(seeds_of(arm)) < 5]
+    generators = {arm["name"]: generator_seeds_of(arm) for arm in arms if generator_seeds_of(arm)}
+    one_generator = [name for name, seeds in generators.items() if len(seeds) == 1]
+    few_generators = [name for name, seeds in generators.items() if 1 < len(seeds) < FEW_GENERATORS]
     unequal = [arm["name"] for arm in arms if arm["steps"] != real["steps"] and arm["name"] != LONGER_ARM]
     more = [arm["name"] for arm in arms if (arm["images_per_step"] or 0) > (real_images or math.inf)]
     short = [entry for entry in document.get("convergence", []) if not entry["converged"]]
@@ -259,6 +280,19 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
             f"{_subject(few, arms, 'has', 'have')} fewer than five seeds: the variation between trainings is itself "
             "known only roughly.",
         ),
+        (
+            one_generator,
+            f"{_takers(one_generator, generators)} pairs of generators that were trained once: "
+            "no interval holds how generators of another seed would have come out. Run it all again with another seed, "
+            "and name that run in report.runs.",
+        ),
+        (
+            few_generators,
+            f"{_takers(few_generators, generators)} pairs of generators of "
+            f"{max((len(seeds) for seeds in generators.values()), default=0)} seeds: intervals hold that generators "
+            "differ, but how much they do is hardly known from so few.",
+        ),
+        *((True, note) for note in (document.get("pooled") or {}).get("notes", [])),
         (True, of_images),
         (
             document["schema"] == 1 and compared > 1,
@@ -370,8 +404,10 @@ def method(document: Mapping[str, Any]) -> str:
         )
     blocks = bootstrap["blocks"]
     units = f"{blocks} blocks of consecutive frames" if blocks < bootstrap["images"] else f"{blocks} images"
+    count = len(bootstrap.get("generator_seeds", []))
+    generators = f" of the {count} generator seeds of arms that take generated pairs," if count > 1 else ""
     return text + (
-        f"{units}, the same ones for all arms, and of the seeds, drawn in pairs where arms have the same; "
+        f"{units}, the same ones for all arms,{generators} and of the seeds, drawn in pairs where arms have the same; "
         "they are widened for how few of these there are. An arm "
         "gains or loses only where the interval of its difference from real leaves out zero and the p-value, adjusted "
         "for the number of arms by Holm's procedure, is below 0.05. The primary contrast was named before the run and "
@@ -384,6 +420,13 @@ def _subject(names: Sequence[str], arms: Sequence[Any], one: str, many: str) -> 
     if len(names) == len(arms):
         return f"Every arm {one}"
     return f"{listing(names)} {one if len(names) == 1 else many}"
+
+
+def _takers(names: Sequence[str], all_takers: Collection[str]) -> str:
+    """The same of arms that take generated pairs, where others do not."""
+    if len(names) == len(all_takers):
+        return "Every arm with generated pairs has"
+    return f"{listing(names)} {'has' if len(names) == 1 else 'have'}"
 
 
 def _adjusted(arm: Mapping[str, Any]) -> str:

@@ -74,9 +74,9 @@ class DataUnit(SourceUnit):
         paths, entry = data_paths(config.data), DATASETS.get(config.data.name)
         chosen_by_seed = config.data.train_part < 1 or (config.data.holdout and not entry.recordings)
         if entry.drawn or chosen_by_seed:
-            settings["seed"] = config.seed
+            settings["seed"] = config.data_seed
         if not entry.drawn and (
-            content := sources.content("data", paths, partial(content_of_source, config.data, config.seed))
+            content := sources.content("data", paths, partial(content_of_source, config.data, config.data_seed))
         ):
             settings["content"] = content
         return cls("data", "", VERSION, settings, files=FILES, resumable=False, paths=paths)
@@ -93,7 +93,7 @@ class DataUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the data set."""
-        prepare_data(folder, run.config.data, run.config.seed, run.progress)
+        prepare_data(folder, run.config.data, run.config.data_seed, run.progress)
 
     def content(self, folder: Path) -> str:
         """Return the hash of all splits."""

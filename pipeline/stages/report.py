@@ -52,6 +52,7 @@ from scenepalette.pipeline.stages.curve import read_curve
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
+from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
 from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
@@ -95,6 +96,8 @@ class ReportUnit(Unit):
             "seed": config.seed,
             **metrics_from_elsewhere(),
         }
+        if config.report.runs:
+            settings["runs"] = sources.runs(config.report.runs, "report", "runs", identity_of)
         inputs = tuple(unit.name for unit in units)
         return cls("report", "", VERSION, settings, inputs, renewed=True, resumable=False)
 
@@ -153,21 +156,25 @@ def measure_run(run: Workspace) -> ReportInputs:
     predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
     unlabelled = read_unlabelled(run_dir / "unlabelled") if predicted else None
     segmenters = config.segmenters
+    pooled = pooled_runs(run)
     arms = [
         ArmRun(
             name=arm,
             description=ARMS[arm].description,
             seed=seed,
             steps=arm_steps(segmenters.steps, arm),
-            confusion=read_confusion(run_dir / segmenter_name(arm, seed), reported_file),
-            metrics_path=run_dir / segmenter_name(arm, seed) / METRICS_FILE,
+            confusion=read_confusion(folder, reported_file),
+            metrics_path=folder / METRICS_FILE,
             images_per_step=segmenters.batch_size,
-            validation=read_confusion(run_dir / segmenter_name(arm, seed)) if data.has_test else None,
-            extra_tests=_confusions_of_extra_tests(run, arm, seed),
+            generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
+            validation=read_confusion(folder) if data.has_test else None,
+            extra_tests=_confusions_of_extra_tests(run, arm, folder),
             kind=added_kind(arm),
         )
         for arm in segmenters.arms
-        for seed in segmenters.seeds
+        for each in runs_of_arm(pooled, arm)
+        for seed in shared_seeds(pooled)
+        for folder in [each.run_dir / segmenter_name(arm, seed)]
     ]
     real_folder = run_dir / reference_segmenter_of(config)
     real_segmenter = load_segmenter(real_folder, arm_settings(segmenters, "real"), train.table)
@@ -258,7 +265,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         training_logs={unit.name: run_dir / unit.name / METRICS_FILE for unit in trained},
         durations={name: seconds_spent(run_dir, unit) for name, unit in units.items()},
-        provenance=provenance(run),
+        provenance={**provenance(run), **({"pooled_with": config.report.runs} if config.report.runs else {})},
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
         train_pixels=count_train,
@@ -281,6 +288,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
         curve=read_curve(run_dir) if CURVE_RESULT in run.units["report"].inputs else None,
+        pooled_runs={str(each.run_dir): each.generator_seed for each in pooled} if len(pooled) > 1 else {},
+        pooling_notes=pooling_notes(pooled),
     )
 
 
@@ -431,13 +440,12 @@ def _extra_splits(run: Workspace) -> dict[str, EvaluatedSplit]:
     return splits
 
 
-def _confusions_of_extra_tests(run: Workspace, arm: str, seed: int) -> dict[str, np.ndarray]:
+def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[str, np.ndarray]:
     """Evaluate a finished segmenter on every extra test set: further sets need no further training."""
     tests = run.data.extra_tests
     if not tests:
         return {}
-    folder, settings = run.run_dir / segmenter_name(arm, seed), arm_settings(run.config.segmenters, arm)
-    segmenter = load_segmenter(folder, settings, run.data.train.table)
+    segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
         name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)
         for name, pairs in tests.items()

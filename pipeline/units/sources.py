@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,21 @@ class Sources:
             return stored
         found = weights_of(lender, unit.name)
         return found if found is not None and lends(lender, unit) else stored
+
+    def runs(self, paths: Sequence[Path], unit: str, key: str, identify: Callable[[Path], str]) -> list[str]:
+        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it.
+
+        Args:
+            paths: Their directories.
+            unit: The unit.
+            key: Setting under which the unit's record has the identities.
+            identify: Returns the identity of the run that lies there now.
+        """
+        stored = self._settings(unit, finished=True).get(key, [])
+        before = stored if len(stored) == len(paths) else [ABSENT] * len(paths)
+        if not self.look:
+            return before
+        return [identify(path) if is_there(path.is_dir) else known for path, known in zip(paths, before, strict=True)]
 
     def _lender(self, unit: str) -> str | None:
         assert self.run_dir is not None

@@ -115,6 +115,32 @@ def test_the_next_command_follows_from_the_answer(decision: Decision, seeds: int
     assert next_command(_document(seeds=seeds), decision) == expected
 
 
+def test_pooled_runs_get_a_line_each_before_the_command() -> None:
+    document = _document(seeds=2) | {"pooled": {"runs": {"runs/a": 0, "/my b": 1}, "notes": []}}
+    more = next_command(document, Decision("try more seeds", "", seeds=3))
+    assert more == (
+        "scenepalette train-segmenter '/my b/config.yaml' --set 'segmenters.seeds=[0,1,2]' --out '/my b'\n"
+        "scenepalette run demo --out runs/a --set 'segmenters.seeds=[0,1,2]'"
+    )
+    longer = next_command(document, Decision("do not", "", steps=200))
+    assert longer == (
+        "scenepalette train-segmenter '/my b/config.yaml' --set segmenters.steps=200 --models-from "
+        "'/my b' --out '/my b-longer'\n"
+        "scenepalette run demo --out runs/a --set segmenters.steps=200 --models-from runs/a "
+        "--set 'report.runs=[/my b-longer]' --out runs/a-longer"
+    )
+
+
+@pytest.mark.parametrize(
+    ("generator_error", "remedy"),
+    [(None, "more test images"), (0.01, "more test images"), (0.019, "runs with further generator seeds")],
+)
+def test_what_limits_a_comparison_decides_what_could_show_more(generator_error: float | None, remedy: str) -> None:
+    document = _document((-0.04, 0.05), 0.002, detectable=0.05, other_error=0.02)
+    document["primary"]["generator_error"] = generator_error
+    assert f"points on these images; {remedy}" in decide(document).reason
+
+
 def test_seeds_that_are_there_are_kept() -> None:
     document = _document(seeds=2)
     document["arms"][0]["seeds"] = [7, 1]

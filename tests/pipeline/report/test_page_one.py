@@ -168,3 +168,23 @@ def test_copies_are_told_on_the_first_page(make_inputs: MakeInputs, copies: bool
     document = _document(make_inputs()) | {"memorisation": {"full": {"copies": copies}}}
     text = str(page_one.first_page(document))
     assert ("Does the generator copy" in text) == copies and expected in text
+
+
+def test_seeds_of_generators_stand_beside_those_of_segmenters(make_inputs: MakeInputs, tmp_path: Path) -> None:
+    inputs = make_inputs()
+    arms = [
+        replace(run, generator_seed=generator)
+        for run in inputs.arms
+        for generator in ((None,) if run.name == "real" else (0, 1))
+    ]
+    document = write_report(tmp_path, replace(inputs, arms=arms))
+    answers = _answers(document)
+    assert "2 paired seeds, 2 generator seeds)." in answers["What it gains"]
+    assert (
+        "if only trainings of segmenters differed by chance, not generators or images" in answers["What could be seen"]
+    )
+    text = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert "| Generators x seeds x steps |" in text and "| 2 x 2 x 100 |" in text and "| 2 x 100 |" in text
+    alone = _answers(_document(replace(inputs, arms=[run for run in arms if run.generator_seed != 1])))
+    assert "2 paired seeds, 1 generator seed)." in alone["What it gains"]
+    assert "not images)" in alone["What could be seen"]

@@ -79,8 +79,10 @@ def _loop_value(confusions: list[np.ndarray], images: list[int]) -> float:
     return float(np.mean(values))
 
 
-def _welch(first: float, first_degrees: int, second: float, second_degrees: int) -> float:
-    return (first + second) ** 2 / (first**2 / first_degrees + second**2 / second_degrees)
+def _welch(*levels: tuple[float, int]) -> float:
+    """Satterthwaite's degrees of freedom, from the variance and the units of each level."""
+    total = sum(variance for variance, _ in levels)
+    return total**2 / sum(variance**2 / (units - 1) for variance, units in levels if units > 1)
 
 
 def _ends(samples: np.ndarray, degrees: float) -> list[float]:
@@ -104,22 +106,27 @@ def test_intervals_equal_a_loop_over_paired_seeds_generators_and_blocks() -> Non
     drawn_seeds = numpy_generator(seed, "report", "seeds", "1", "2", "3").integers(3, size=(samples, 2)) + 1
     drawn_generators = numpy_generator(seed, "report", "generator seeds", "4", "5").integers(2, size=(samples, 1)) + 4
     every = list(range(7))
-    values, seeds_alone, images_alone = {}, {}, {}
+    values, generators_alone, seeds_alone, images_alone = {}, {}, {}, {}
     for sample in range(samples):
         images = [image for image in every for _ in range(drawn_blocks[sample, blocks[image]])]
-        mine = [real[each] for each in drawn_seeds[sample]]
-        theirs = [other[generator, each] for generator in drawn_generators[sample] for each in drawn_seeds[sample]]
-        for name, drawn, whole in (("real", mine, real), ("other", theirs, other)):
+        for name, whole in (("real", {(0, each): found for each, found in real.items()}), ("other", other)):
+            generators = drawn_generators[sample] if name == "other" else [0]
+            seeds = drawn_seeds[sample]
+            drawn = [whole[generator, each] for generator in generators for each in seeds]
+            of_generators = [found for (generator, _), found in whole.items() if generator in generators]
+            of_seeds = [found for drawn_one in seeds for (_, each), found in whole.items() if each == drawn_one]
             values.setdefault(name, []).append(_loop_value(drawn, images))
-            seeds_alone.setdefault(name, []).append(_loop_value(drawn, every))
+            generators_alone.setdefault(name, []).append(_loop_value(of_generators, every))
+            seeds_alone.setdefault(name, []).append(_loop_value(of_seeds, every))
             images_alone.setdefault(name, []).append(_loop_value(list(whole.values()), images))
 
-    def check(measured: Difference, difference: dict[str, list[float]], smallest: int) -> None:
-        columns = [np.array(difference[key]) for key in ("all", "seeds", "images")]
-        degrees = _welch(columns[1].var(), smallest - 1, columns[2].var(), 3)
+    def check(measured: Difference, difference: dict[str, list[float]], generators: int) -> None:
+        columns = [np.array(difference[key]) for key in ("all", "generators", "seeds", "images")]
+        degrees = _welch((columns[1].var(), generators), (columns[2].var(), 3), (columns[3].var(), 4))
         assert [measured.low, measured.high] == pytest.approx(_ends(columns[0], degrees))
 
-    for name, group, smallest in (("real", real, 3), ("other", other, 2)):
+    parts = {"all": values, "generators": generators_alone, "seeds": seeds_alone, "images": images_alone}
+    for name, group, generators in (("real", real, 1), ("other", other, 2)):
         arm = arms[name]
         exact = [_loop_miou(each.sum(0)) for each in group.values()]
         np.testing.assert_allclose(arm.miou.values, exact)
@@ -130,8 +137,7 @@ def test_intervals_equal_a_loop_over_paired_seeds_generators_and_blocks() -> Non
         assert arm.per_class[1].mean == pytest.approx(np.mean(per_class, axis=0)[1])
         official = np.mean([arm.per_class[class_id].mean for class_id in EVAL_IDS])
         assert arm.miou.mean == pytest.approx(official)
-        check(arm.miou, {"all": values[name], "seeds": seeds_alone[name], "images": images_alone[name]}, smallest)
-    parts = {"all": values, "seeds": seeds_alone, "images": images_alone}
+        check(arm.miou, {key: part[name] for key, part in parts.items()}, generators)
     differences = {key: list(np.array(part["other"]) - np.array(part["real"])) for key, part in parts.items()}
     delta = arms["other"].delta
     check(delta, differences, 2)
@@ -274,6 +280,76 @@ def test_generator_seeds_are_a_source_of_chance_that_segmenter_seeds_do_not_lowe
     assert one is not None and two is not None
     assert two.other_error > 5 * one.other_error
     assert two.miou.high - two.miou.low > 3 * (one.miou.high - one.miou.low)
+
+
+def _certain(right: int) -> np.ndarray:
+    """Equal images of two classes of 1000 pixels each: IoU is right / (2000 - right) for both."""
+    return np.array([[[right, 1000 - right], [1000 - right, right]]] * 3)
+
+
+def test_two_generator_seeds_by_hand() -> None:
+    """Equal images and two segmenter seeds; every number follows from the mIoU of six trainings."""
+    real = {0: 500, 1: 540}
+    other = {(7, 0): 520, (7, 1): 550, (8, 0): 600, (8, 1): 640}
+    runs = [_run("real", each, _certain(right)) for each, right in real.items()]
+    runs += [
+        replace(_run("a", each, _certain(right)), generator_seed=generator)
+        for (generator, each), right in other.items()
+    ]
+    found = compare(runs, (0, 1), 400, 0, treatments=("a",), controls=("real",))
+    arm, primary = found.arms[1], found.primary
+    assert primary is not None
+    iou = {key: right / (2000 - right) for key, right in {**real, **other}.items()}
+    gain = {key: iou[key] - iou[key[1]] for key in other}
+    assert (arm.seeds, arm.generator_seeds) == ((0, 1, 0, 1), (7, 7, 8, 8))
+    assert (found.arms[0].seeds, found.arms[0].generator_seeds) == ((0, 1), (None, None))
+    assert primary.miou.mean == pytest.approx(np.mean(list(gain.values())))
+    # One generator of two and one seed of two are drawn: a resample is one of the four differences. One degree of
+    # freedom or little more puts the ends at the outermost of them.
+    assert (primary.miou.low, primary.miou.high) == (
+        pytest.approx(min(gain.values())),
+        pytest.approx(max(gain.values())),
+    )
+    assert (primary.seeds, primary.generator_seeds) == ((0, 1), (7, 8))
+
+    by_seed = [np.mean([gain[generator, each] for generator in (7, 8)]) for each in (0, 1)]
+    by_generator = [np.mean([iou[generator, each] for each in (0, 1)]) for generator in (7, 8)]
+    of_seeds = abs(by_seed[0] - by_seed[1]) / 2  # standard deviation / sqrt(2)
+    of_generators = abs(by_generator[0] - by_generator[1]) / 2
+    assert primary.seed_deviation == pytest.approx(of_seeds * np.sqrt(2))
+    assert primary.generator_error == pytest.approx(of_generators)
+    assert primary.other_error == pytest.approx(of_generators)  # images are equal
+    error = np.hypot(of_seeds, of_generators)
+    degrees = error**4 / (of_seeds**4 + of_generators**4)
+    expected = (stats.t.ppf(0.975, degrees) + stats.t.ppf(0.8, degrees)) * error
+    assert primary.detectable == pytest.approx(expected)
+    one = compare(runs[:4], (0, 1), 100, 0, treatments=("a",), controls=("real",)).primary
+    assert one is not None and one.generator_seeds == (7,) and np.isnan(one.generator_error)
+
+
+def test_a_control_without_generated_pairs_counts_once_for_all_generators() -> None:
+    """Whether its training is repeated for each generator or taken once: the differences are the same."""
+    real = {each: _confusion(each) for each in (1, 2, 3)}
+    other = [
+        replace(_run("a", each, _confusion(10 * generator + each)), generator_seed=generator)
+        for generator in (4, 5)
+        for each in real
+    ]
+    once = [_run("real", each, confusion) for each, confusion in real.items()]
+    repeated = [replace(run, generator_seed=generator) for generator in (4, 5) for run in once]
+    taken, again = (compare_arms([*each, *other], EVAL_IDS, 200, 0)[1] for each in (once, repeated))
+    assert (taken.delta.low, taken.delta.high) == (pytest.approx(again.delta.low), pytest.approx(again.delta.high))
+    assert taken.p_value == pytest.approx(again.p_value)
+
+
+def test_generators_that_do_not_differ_cost_no_degrees_of_freedom() -> None:
+    """Two generators of equal results leave the interval of one of them."""
+    runs = [_run("real", each, _graded(50, seed=each)) for each in range(5)]
+    one = [replace(_run("a", each, _graded(55, seed=20 + each)), generator_seed=0) for each in range(5)]
+    two = [*one, *(replace(run, generator_seed=1) for run in one)]
+    single, double = (compare_arms([*runs, *each], (0, 1), 300, 0)[1] for each in (one, two))
+    assert (double.delta.low, double.delta.high) == (pytest.approx(single.delta.low), pytest.approx(single.delta.high))
+    assert double.p_value == pytest.approx(single.p_value)
 
 
 def test_identical_arms_differ_by_exactly_nothing() -> None:

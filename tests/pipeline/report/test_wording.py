@@ -261,3 +261,44 @@ def test_trainings_are_described_with_what_was_warned_of(make_inputs: MakeInputs
 def test_numbers_have_three_digits_and_rounding_is_no_figure() -> None:
     shown = [wording.number(value) for value in (None, 1234.5, 0.01234, -7.2e-34, 0.0)]
     assert shown == [wording.NO_VALUE, "1.23e+03", "0.0123", "0", "0"]
+
+
+def _with_generators(inputs: ReportInputs, *generators: int) -> ReportInputs:
+    """The same arms, those with generated pairs trained for each of some generators."""
+    arms = [
+        replace(run, generator_seed=generator)
+        for run in inputs.arms
+        for generator in (generators if run.name != "real" else (None,))
+    ]
+    return replace(inputs, arms=arms, pooled_runs={"runs/a": 0, "/b": 1}, pooling_notes=["/b lacks an arm."])
+
+
+def test_one_generator_seed_is_said_to_be_in_no_interval(make_inputs: MakeInputs) -> None:
+    document = _document(_with_generators(make_inputs(), 3))
+    (caution,) = [text for text in wording.cautions(document) if "generators" in text]
+    assert caution.startswith(
+        "Every arm with generated pairs has pairs of generators that were trained once: no interval"
+    )
+    assert caution.endswith("Run it all again with another seed, and name that run in report.runs.")
+    assert wording.design(wording.arm_named(document, "real+full")).startswith("2 x ")
+    assert "generator" not in wording.method(document)
+
+
+def test_two_generator_seeds_are_counted_apart_from_those_of_segmenters(make_inputs: MakeInputs) -> None:
+    inputs = _with_generators(make_inputs(), 3, 4)
+    document = _document(inputs)
+    text = " ".join(wording.cautions(document))
+    assert "Every arm with generated pairs has pairs of generators of 2 seeds: intervals hold that" in text
+    assert "trained once" not in text and "/b lacks an arm." in text
+    assert "of the 2 generator seeds of arms that take generated pairs, and of the seeds" in wording.method(document)
+    arm = wording.arm_named(document, "real+full")
+    assert (len(arm["seeds"]), wording.seeds_of(arm), wording.generator_seeds_of(arm)) == (4, [0, 1], [3, 4])
+    assert wording.design(arm) == f"2 x 2 x {arm['steps']}"
+    single = replace(inputs, arms=[run for run in inputs.arms if run.seed == 0])
+    assert _document(single)["bootstrap"]["arms_with_one_seed"] == [arm["name"] for arm in document["arms"]]
+    lacking = replace(inputs, arms=[run for run in inputs.arms if run.name != "real+full" or run.generator_seed == 3])
+    text = " ".join(wording.cautions(_document(lacking)))
+    assert (
+        "real+full has pairs of generators that were trained once" in text
+        and " full has pairs of generators of 2" in text
+    )

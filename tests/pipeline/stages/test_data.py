@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS
-from scenepalette.pipeline.config import DataConfig
+from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge
+from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import (
+    DataUnit,
     content_of_arrays,
     content_of_source,
     content_of_unlabelled_array,
@@ -26,6 +29,7 @@ from scenepalette.pipeline.stages.data import (
     read_data,
     read_findings,
 )
+from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData
 
 
@@ -401,3 +405,25 @@ def test_drawn_scenes_take_extra_test_sets_of_the_layout_folder_alone(tmp_path: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match=r"has no class file.*laid out as data\.name=folder"):
         open_extra_test(DataConfig(), tmp_path / "empty")
+
+
+def test_the_data_have_a_seed_of_their_own(tiny_config: RunConfig, tmp_path: Path) -> None:
+    """Other generators on the same data: `seed` changes, `data.seed` does not, and the unit is the one that was."""
+
+    def unit(changes: dict[str, Any]) -> DataUnit:
+        return DataUnit.of(make_config(merge(tiny_config.model_dump(), changes)), Sources())
+
+    first = unit({})
+    assert first.settings["seed"] == 0 and "content" not in first.settings
+    assert unit({"seed": 5}).settings["seed"] == 5
+    assert unit({"seed": 5, "data": {"seed": 0}}).settings == first.settings
+    assert unit({"data": {"seed": 5}}).settings == unit({"seed": 5}).settings
+    with pytest.raises(ConfigError) as caught:
+        unit({"data": {"seed": -1}})
+    assert any(text.startswith("data.seed") for text in caught.value.problems)
+    for name, seed in (("a", 0), ("b", 5)):
+        changes = {"seed": seed, "data": {"seed": 0}}
+        config = make_config(merge(tiny_config.model_dump(), changes))
+        run = Run(config, tmp_path / name)
+        run.make(["data"])
+    assert content_of_arrays(tmp_path / "a" / "data") == content_of_arrays(tmp_path / "b" / "data")
