@@ -103,6 +103,7 @@ class PointUnit(SegmenterUnit):
     def at(cls, config: RunConfig, sources: Sources, point: Point, arm: str, seed: int) -> PointUnit:
         """Return the unit of a point."""
         kind = added_kind(arm)
+        assert kind is not None  # which the configuration sees to
         shards = MORE_PAIRS if point.dose > 1 else config.generate.unit_of_pairs(kind)
         pairs = (shards, pairs_of(config, point.dose)) if point.dose else None
         where = f"dose{point.dose:g}" if point.labels == 1 and point.dose else f"labels{to_percent(point.labels)}"
@@ -110,7 +111,7 @@ class PointUnit(SegmenterUnit):
         like = SegmenterUnit.of(config, sources, f"{where}/{trained}/seed{seed}", trained, seed, pairs, stage=STAGE)
         settings = {**like.settings, "segmenter_version": like.version}
         if point.labels < 1:
-            settings |= {"labels": point.labels, "seed_of_parts": config.seed}
+            settings |= {"labels": point.labels, "seed_of_parts": config.data_seed}
         return cls(
             STAGE,
             like.part,
@@ -148,7 +149,7 @@ class PointUnit(SegmenterUnit):
         """Return what is wrong with classes, and which parts are too small or lack one."""
         parts = sorted({unit.labels for unit in units if isinstance(unit, PointUnit)} - {1.0})
         train, recordings = data.train, DATASETS.get(config.data.name).recordings
-        order = order_of_parts(train.ids, config.seed, recordings=recordings)
+        order = order_of_parts(train.ids, config.data_seed, recordings=recordings)
         return super().problems_of_data(units, config, data) + part_problems(
             order, train.labels, train.table, parts, config.segmenters.batch_size
         )
@@ -220,7 +221,7 @@ def part_problems(
 def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     """Return the indices of a part of the real training pairs, ascending."""
     recordings = DATASETS.get(run.config.data.name).recordings
-    return part_of(run.data.train.ids, fraction, run.config.seed, recordings=recordings)
+    return part_of(run.data.train.ids, fraction, run.config.data_seed, recordings=recordings)
 
 
 def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.ndarray:
