@@ -258,7 +258,10 @@ class SelectedUnit(Unit):
                     if path.name != MANIFEST:
                         os.replace(path, folder / path.name)
                 shutil.rmtree(staging)
-            write_manifest(folder, {**manifest, "extra": {**manifest["extra"], **identity}})
+            extra = manifest["extra"]
+            # From here on the manifest's own fingerprint is that of this unit.
+            selection = {**extra[SELECTION], "fingerprint": extra.get("fingerprint")}
+            write_manifest(folder, {**manifest, "extra": {**extra, **identity, SELECTION: selection}})
 
         return write
 
