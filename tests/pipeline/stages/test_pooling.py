@@ -63,7 +63,7 @@ def test_a_run_of_another_seed_is_pooled(problems_with: Callable[..., list[str]]
         ({"data": {"val_scenes": 5}}, "data: val_scenes: 4 there, 5 here"),
         ({"images": {"steps": 4}}, "images/oasis: steps: 3 there, 4 here"),
         ({"palettes": {"max_components": 3}}, "palettes: max_components: 2 there, 3 here"),
-        ({"generate": {"jpeg_quality": 50}}, "shards/full: jpeg_quality: 95 there, 50 here"),
+        ({"generate": {"jpeg_quality": 50}}, "shards/full and 2 more: jpeg_quality: 95 there, 50 here"),
         ({"generate": {"pairs": 11}}, "segmenters/real+syn-advent/seed0 and 3 more: pairs: 10 there, 11 here"),
         ({"segmenters": {"steps": 3}}, "segmenters/real/seed0 and 4 more: steps: 2 there, 3 here"),
         ({"segmenters": {"seeds": [3, 4]}}, "its segmenters have the seeds 0, those of this run 3, 4, none is in both"),
