@@ -1,4 +1,4 @@
-"""Reading files that come from others: only regular files, only so many bytes, and YAML that cannot grow when read.
+"""Reading files that come from others: only regular files, only so many bytes, YAML and XML that cannot grow when read.
 
 Nothing that is read here can run code. Images have their own reader, `scenepalette.data.readers.image_files`.
 """
@@ -12,6 +12,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree.ElementTree import Element, TreeBuilder
+from xml.parsers import expat
 
 import yaml
 from yaml.composer import ComposerError
@@ -127,6 +129,41 @@ def parse_yaml(text: str) -> Any:
     except Exception as error:
         # Constructors of dates and numbers raise errors of many types on malformed text.
         raise ValueError(short(str(error) or type(error).__name__, 400)) from error
+
+
+def parse_xml(content: bytes) -> Element:
+    """Read an XML document without document types, entities and depth beyond MAX_DEPTH.
+
+    Raises:
+        ValueError: It cannot be read; the text says why.
+    """
+    builder, parser = TreeBuilder(), expat.ParserCreate()
+    depth = 0
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
+        builder.start(tag, attributes)
+
+    def end(tag: str) -> None:
+        nonlocal depth
+        depth -= 1
+        builder.end(tag)
+
+    def refuse(*_: object) -> None:
+        raise ValueError("it declares a document type, as annotations never need")
+
+    # Without a document type there are no entities, of which a few lines could stand for gigabytes or other files.
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler, parser.EndElementHandler = start, end
+    parser.CharacterDataHandler = builder.data
+    try:
+        parser.Parse(content, True)
+    except expat.ExpatError as error:
+        raise ValueError(f"it is not XML ({error})") from error
+    return builder.close()
 
 
 def short(value: object, length: int = _SHOWN) -> str:

@@ -265,6 +265,33 @@ def open_image_content(content: bytes) -> Image.Image:
     return image
 
 
+def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return height and width of an image as stored and as viewers show it, from its header alone.
+
+    Raises:
+        DataError: The bytes are of far too many pixels, or in none of `FORMATS`.
+    """
+    kind = _kind_of(content)
+    try:
+        with Image.open(
+            io.BytesIO(_without_text(content) if kind == "PNG" else content), formats=tuple(FORMATS)
+        ) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise DataError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
+            stored = (image.height, image.width)
+            return stored, stored[::-1] if _exif_orientation(image) >= 5 else stored
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(_why_not(content, kind, error)) from error
+
+
+def ending_of_content(content: bytes) -> str:
+    """Return the usual ending of an image file's name by its bytes, for example ".png"; empty if it is none."""
+    kind = _kind_of(content)
+    return FORMATS[kind][0] if kind else ""
+
+
 def _why_not(content: bytes, kind: str | None, error: Exception) -> str:
     """Return what is wrong with a file that could not be decoded, and what to do."""
     if not content:

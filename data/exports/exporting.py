@@ -2,33 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import (
-    explain_write_error,
-    read_json,
-    sha256_of_json,
-    sync_disks,
-    write_atomically,
-    write_json,
-    writing_explained,
-)
-from scenepalette.common.locks import hold
+from scenepalette.common.errors import ConfigError
+from scenepalette.common.files import sha256_of_json, sync_disks, write_atomically, write_json, writing_explained
+from scenepalette.common.whole_folders import WholeFolder
 from scenepalette.data.cards.dataset_card import lineage_text
 from scenepalette.data.exports.images import write_image_folder
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 
 FORMATS = ("images", "coco", "webdataset")
-EXPORT = "export.json"
+FOLDER = WholeFolder("export", "exporting into", "an export of other shards or in another form")
+EXPORT, UNFINISHED, LOCK = FOLDER.record, FOLDER.unfinished, FOLDER.lock
 LICENCE = "LICENCE.md"
-# Within the folder, which may be a disk of its own: nothing can be renamed into it from outside.
-UNFINISHED = ".unfinished.scenepalette-export"
-LOCK = ".export.lock"
 _ROWS_PER_TAR = 1000
 _VERSION = 1
 
@@ -75,26 +63,7 @@ def export_shards(
     # Of the pairs and what is told of them: documents beside the shards are not exported.
     told = {key: value for key, value in shards.manifest.items() if key not in ("documents", "sha256")}
     identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(told)}
-    names = _names_in(out)
-    if not names & {UNFINISHED, LOCK} and _is_finished(out, identity):
-        # Nothing is written, not even a lock: what is finished may lie on a disk that cannot be written.
-        return out
-    with hold(out, LOCK, "exporting into"):
-        unfinished = out / UNFINISHED
-        if not _is_finished(out, identity):
-            if not _is_finished(unfinished, identity):
-                _remove(unfinished)
-                try:
-                    _write(unfinished, to, shards, per_tar, identity, progress)
-                except BaseException:
-                    with contextlib.suppress(OSError):  # the first reason is the one to report
-                        shutil.rmtree(unfinished)
-                    raise
-            _publish(unfinished, out)
-        _remove(unfinished)
-    # Whoever took it meanwhile finds a finished export; Windows keeps the file for them.
-    with contextlib.suppress(OSError):
-        (out / LOCK).unlink(missing_ok=True)
+    FOLDER.make(out, identity, lambda unfinished: _write(unfinished, to, shards, per_tar, identity, progress))
     return out
 
 
@@ -135,54 +104,3 @@ def _watched(
         if progress is not None:
             progress(number, total)
         yield row
-
-
-def _publish(unfinished: Path, out: Path) -> None:
-    """Move a whole export into place, export.json last; a call that was killed meanwhile is continued by the next."""
-    names = sorted((path.name for path in unfinished.iterdir()), key=EXPORT.__eq__)
-    if in_the_way := [str(out / name) for name in names if (out / name).exists()]:
-        raise ScenepaletteError(
-            f"Files in {out} are in the way of the export. Move them elsewhere and rerun the same command.", in_the_way
-        )
-    try:
-        for name in names:
-            if name == EXPORT:
-                sync_disks()
-            (unfinished / name).rename(out / name)
-    except OSError as error:
-        raise explain_write_error(out, error) from error
-
-
-def _names_in(out: Path) -> set[str]:
-    """Return the names in a folder, none if it is not there; raises if they are those of something else."""
-    try:
-        names = {path.name for path in out.iterdir()}
-    except FileNotFoundError:
-        return set()
-    except NotADirectoryError:
-        names = {""}
-    except OSError as error:
-        raise explain_write_error(out, error) from error
-    if not names & {EXPORT, UNFINISHED} and names - {LOCK}:
-        raise ConfigError(f"{out} exists and is no export. Give an empty or a new --out folder.")
-    return names
-
-
-def _is_finished(folder: Path, identity: dict[str, Any]) -> bool:
-    """Tell whether a folder holds this export, whole; raises if it holds another one."""
-    if not (folder / EXPORT).is_file():
-        return False
-    content = read_json(folder / EXPORT)
-    if isinstance(content, dict) and content.get("identity") == identity:
-        return True
-    raise ConfigError(
-        f"{folder} holds an export of other shards or in another form. Give another --out folder, or remove it."
-    )
-
-
-def _remove(unfinished: Path) -> None:
-    try:
-        if unfinished.exists():
-            shutil.rmtree(unfinished)
-    except OSError as error:
-        raise explain_write_error(unfinished, error) from error

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from contextlib import suppress
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.class_files import classes_of_class_file, read_class_file
+from scenepalette.common.untrusted import LIST_BYTES, read_file
+from scenepalette.data.class_files import ClassFile, classes_of_class_file, read_class_file
 from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
 from scenepalette.data.readers.image_files import PairedFiles
@@ -14,6 +17,7 @@ from scenepalette.data.sample import DatasetEntry, FolderOptions
 
 DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
+IMPORT_RECORD = "import.json"
 EXPORTED_CLASS_FILES = ("class_dict.csv", "_classes.csv", "train/_classes.csv")
 """Names under which other tools write them; looked for where there is none of the above."""
 SPLITS = ("train", "val", "test")
@@ -59,7 +63,7 @@ def open_folder(
         split=split,
         root=root,
         table=table,
-        licence=declared.licence,
+        licence=_licence_of(root, declared),
         label_origins={"all": declared.label_origin} if declared.label_origin else {},
         pairs=pairs,
         values=values,
@@ -81,6 +85,18 @@ DATASET = DatasetEntry(
     takes_label_settings=True,
     has_test=has_labelled_test,
 )
+
+
+def _licence_of(root: Path, declared: ClassFile) -> str:
+    """Return the terms that the class file states, or else those that an import recorded: a CSV file has no place."""
+    path = root / IMPORT_RECORD
+    if declared.licence == ClassFile.model_fields["licence"].default and path.is_file():
+        with suppress(DataError, ValueError, RecursionError):
+            record = json.loads(read_file(path, LIST_BYTES, within=root))
+            stated = record.get("licence") if isinstance(record, dict) else None
+            if isinstance(stated, str) and stated.strip():
+                return stated.strip()[:2000]
+    return declared.licence
 
 
 def _find_class_file(root: Path) -> Path:

@@ -24,6 +24,7 @@ from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.processors import set_waiting_policy
 from scenepalette.pipeline.cli.doctor import doctor
 from scenepalette.pipeline.cli.edit import edit_app
+from scenepalette.pipeline.cli.importing import import_command
 from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
@@ -197,6 +198,7 @@ for _verb in VERBS.values():
     if _verb.name == "run":
         app.command("demo", rich_help_panel=_verb.panel)(_demo)
         app.command(rich_help_panel=_verb.panel)(doctor)
+        app.command("import", rich_help_panel=_verb.panel)(import_command)
 
 
 @app.command(rich_help_panel="What there is")

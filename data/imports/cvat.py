@@ -1,0 +1,216 @@
+"""CVAT's XML ("CVAT for images 1.1"): shapes drawn by z_order, and in their order where it is equal."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree.ElementTree import Element
+
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.untrusted import parse_xml, read_file, short
+from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, is_number, mask_of_counts, turned
+from scenepalette.data.imports.findings import Fault, Findings
+from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size
+from scenepalette.data.imports.source import (
+    Classes,
+    Drawn,
+    ImportOptions,
+    Item,
+    Source,
+    classes_of_names,
+    files_named,
+    relative_name,
+    split_named,
+    split_of,
+)
+
+XML_BYTES = 2**29
+"""Largest XML file."""
+_NO_AREA = ("points", "tag", "skeleton")
+_SHAPES = ("polygon", "box", "ellipse", "polyline", "mask", "cuboid", *_NO_AREA)
+
+
+def read_source(source: Path, options: ImportOptions) -> Source:
+    """Read CVAT annotations.
+
+    Args:
+        source: annotations.xml, or a folder with one or, per split, several.
+        options: What the user says.
+
+    Raises:
+        ConfigError: The source or an option is wrong.
+        DataError: There are no annotations of images, or too few classes.
+    """
+    if not source.exists():
+        raise ConfigError(f"{source} does not exist. Give CVAT's annotations.xml, or the folder that it lies in.")
+    root = source if source.is_dir() else source.absolute().parent
+    findings = Findings()
+    documents = []
+    for path in files_named(root, [".xml"]) if source.is_dir() else [source.absolute()]:
+        where = relative_name(path, root)
+        document = _document(path, where, findings)
+        if document is not None:
+            documents.append((path, where, document))
+    if not documents:
+        raise DataError(f"{source} has no annotations in CVAT's XML for images.", findings.problems)
+    names, colours = _labels_of([document for _, _, document in documents])
+    classes = classes_of_names(names, options, findings, colours=colours)
+    pictures = Pictures(options.images or root, by_last_name=options.images is not None)
+    items = []
+    for _, where, document in documents:
+        for element in document.iter("image"):
+            path = pictures.find(element.get("name"), findings, where)
+            if path is None:
+                continue
+            told = f"{where}, {relative_name(path, pictures.root)}"
+            drawing = _Drawing(path, element, told, classes, options.line_width or LINE_WIDTH)
+            key = path.relative_to(pictures.root).with_suffix("").as_posix()
+            split = split_named(element.get("subset", "")) or split_of(where) or split_of(key)
+            items.append(Item(path.stem, key, told, split, path, drawing.read))
+    pictures.tell_unused(findings)
+    return Source(items, classes, [path for path, _, _ in documents], findings)
+
+
+def _document(path: Path, where: str, findings: Findings) -> Element | None:
+    try:
+        document = parse_xml(read_file(path, XML_BYTES))
+    except (DataError, ValueError) as error:
+        reason = error.summary if isinstance(error, DataError) else str(error)
+        findings.fault(Fault.UNREADABLE, f"{where}: {reason}")
+        return None
+    if document.tag != "annotations":
+        findings.left_out("XML files passed over that are no CVAT annotations", where)
+        return None
+    if document.find("track") is not None:
+        findings.fault(Fault.UNREADABLE, f"{where}: tracks of a video; export it as CVAT for images")
+        return None
+    return document
+
+
+def _labels_of(documents: Sequence[Element]) -> tuple[list[str], dict[str, tuple[int, int, int]]]:
+    """Return the declared labels in their order, then others that occur, and the declared colours."""
+    names: dict[str, None] = {}
+    colours: dict[str, tuple[int, int, int]] = {}
+    for document in documents:
+        meta = document.find("meta")
+        for label in meta.iter("label") if meta is not None else ():
+            name, colour = (label.findtext("name") or "").strip(), (label.findtext("color") or "").strip()
+            if name and label.findtext("type") not in ("points", "skeleton", "tag"):
+                names[name] = None
+                if re.fullmatch(r"#[0-9a-fA-F]{6}", colour):
+                    red, green, blue = bytes.fromhex(colour[1:])
+                    colours[name] = (red, green, blue)
+    for document in documents:
+        if not names:
+            names = {
+                shape.get("label", "").strip(): None
+                for image in document.iter("image")
+                for shape in image
+                if shape.tag in _SHAPES and shape.tag not in _NO_AREA
+            }
+    return list(names), colours
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How one image's label map is drawn."""
+
+    path: Path
+    element: Element
+    where: str
+    classes: Classes
+    line_width: int
+
+    def read(self, findings: Findings) -> Drawn | None:
+        """Read the image and draw its shapes, those with a higher z_order above."""
+        own = Findings()
+        drawn = self._read(own)
+        findings.add(own)
+        return None if own else drawn
+
+    def _read(self, findings: Findings) -> Drawn | None:
+        size = stated_size(_number(self.element.get("height")), _number(self.element.get("width")))
+        checked = read_checked(self.path, size, findings, self.where)
+        if checked is None:
+            return None
+        canvas = Canvas(checked[1], self.classes.outside, findings, self.where)
+        shapes = [shape for shape in self.element if shape.tag != "attribute"]
+        for shape in sorted(shapes, key=lambda shape: _number(shape.get("z_order", "0")) or 0):
+            self._draw(shape, canvas, findings)
+        return Drawn(checked[0], canvas.label)
+
+    def _draw(self, shape: Element, canvas: Canvas, findings: Findings) -> None:
+        text = f"{shape.tag} {short(shape.get('label', ''), 40)}"
+        if shape.tag in _NO_AREA:
+            findings.left_out(f"images with {shape.tag}, which cover no area and are left out", self.where)
+            return
+        if shape.tag not in _SHAPES or shape.tag == "cuboid":
+            canvas.fault(Fault.KIND, text)
+            return
+        value = self.classes.id_of(shape.get("label"), findings, self.where)
+        if value is None:
+            return
+        if shape.tag == "mask":
+            self._mask(shape, value, text, canvas)
+        elif shape.tag in ("polygon", "polyline"):
+            points = canvas.points(_points(shape.get("points", "")), text)
+            if points is None:
+                return
+            if shape.tag == "polygon":
+                canvas.polygon(points, value, text)
+            else:
+                findings.left_out(f"images with lines, drawn {self.line_width} pixels wide (--line-width)", self.where)
+                canvas.line(points, self.line_width, value)
+        else:
+            self._round_or_square(shape, value, text, canvas)
+
+    def _round_or_square(self, shape: Element, value: int, text: str, canvas: Canvas) -> None:
+        keys = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
+        found = [_number(shape.get(key)) for key in (*keys, "rotation")]
+        a, b, c, d = (number if number is not None else float("nan") for number in found[:4])
+        if any(number is None for number in found[:4]) or (shape.tag == "ellipse" and min(c, d) <= 0):
+            canvas.fault(Fault.SHAPE, f"{text}: {short(repr(dict(shape.attrib)), 80)}")
+            return
+        degrees = found[4] or 0.0
+        if shape.tag == "ellipse":
+            if canvas.points([(a - c, b - d), (a + c, b + d)], text) is not None:
+                canvas.ellipse((a, b), (c, d), degrees, value)
+            return
+        corners: list[Point] = [(a, b), (c, b), (c, d), (a, d)]
+        if canvas.points(corners, text) is None:
+            return
+        if degrees:
+            canvas.polygon(turned(corners, ((a + c) / 2, (b + d) / 2), degrees), value, text)
+        else:
+            canvas.rectangle(corners, value)
+
+    def _mask(self, shape: Element, value: int, text: str, canvas: Canvas) -> None:
+        """Draw run lengths along the rows of a box, which begin with pixels outside."""
+        places = [_number(shape.get(key)) for key in ("left", "top", "width", "height")]
+        counts = [_number(part) for part in shape.get("rle", "").split(",")]
+        whole = [int(number) for number in (*places, *counts) if number is not None and number == int(number)]
+        mask = None
+        if len(whole) == len(places) + len(counts):
+            left, top, width, height = whole[:4]
+            if min(left, top) >= 0 and 0 < width <= canvas.size[1] - left and 0 < height <= canvas.size[0] - top:
+                mask = mask_of_counts(whole[4:], (height, width), by_column=False)
+        if mask is None:
+            box = ", ".join(f"{key} {shape.get(key)}" for key in ("left", "top", "width", "height"))
+            canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({short(box, 80)})")
+            return
+        canvas.mask(mask, int(places[0] or 0), int(places[1] or 0), value)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if is_number(number) else None
+
+
+def _points(text: str) -> list[list[float | None]]:
+    """Return the points of "1.5,2;3,4"."""
+    return [[_number(part) for part in pair.split(",")] for pair in text.split(";") if pair.strip()]

@@ -1,0 +1,148 @@
+"""Drawing annotations into a label map, a later shape above an earlier one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from scenepalette.common.untrusted import short
+from scenepalette.data.imports.findings import Fault, Findings
+
+LINE_WIDTH = 10
+"""Width of lines in pixels, LabelMe's own."""
+_MARGIN = 0.5
+"""How far beyond an image, in parts of its size, a shape may reach: tools let shapes be drawn over the border."""
+_LEAST_CORNERS = 3
+_STEPS = 72
+
+Point = tuple[float, float]
+
+
+class Canvas:
+    """A label map that shapes are drawn into; what cannot be drawn is reported and leaves it as it is."""
+
+    def __init__(self, size: tuple[int, int], outside: int, findings: Findings, where: str) -> None:
+        """Begin a label map.
+
+        Args:
+            size: Height and width.
+            outside: Value of pixels that nothing covers.
+            findings: Takes what cannot be drawn.
+            where: What messages call the image.
+        """
+        self.size = size
+        self._image = Image.new("L", size[::-1], outside)
+        self._draw = ImageDraw.Draw(self._image)
+        self._findings, self._where = findings, where
+
+    @property
+    def label(self) -> np.ndarray:
+        """What was drawn: uint8 [H, W]."""
+        return np.array(self._image)
+
+    def fault(self, fault: Fault, text: str) -> None:
+        """Report what is wrong with a shape."""
+        self._findings.fault(fault, f"{self._where}: {text}")
+
+    def points(self, values: object, text: str) -> list[Point] | None:
+        """Return the points of a shape.
+
+        Args:
+            values: Should be a list of pairs of numbers, x and y in pixels.
+            text: What messages call the shape.
+
+        Returns:
+            The points; None after reporting what is wrong with them.
+        """
+        if not isinstance(values, list | tuple) or not all(_is_pair(value) for value in values):
+            self.fault(Fault.SHAPE, f"{text} with points {short(repr(values), 60)}")
+            return None
+        points = [(float(x), float(y)) for x, y in values]
+        height, width = self.size
+        far = [
+            (x, y)
+            for x, y in points
+            if not (-_MARGIN * width <= x <= (1 + _MARGIN) * width and -_MARGIN * height <= y <= (1 + _MARGIN) * height)
+        ]
+        if far:
+            self.fault(Fault.OUTSIDE, f"{text} at {far[0]} in {width} x {height}")
+            return None
+        if len(points) > 1 and min(self.size) > 2 and all(0 <= x <= 1 and 0 <= y <= 1 for x, y in points):
+            self.fault(Fault.NORMALISED, text)
+            return None
+        return points
+
+    def polygon(self, points: Sequence[Point], value: int, text: str) -> None:
+        """Fill a polygon, its outline included; one of fewer than three points covers nothing and is noted."""
+        if len(points) < _LEAST_CORNERS:
+            self._findings.left_out("polygons of fewer than three points left out", f"{self._where}: {text}")
+            return
+        self._draw.polygon(points, fill=value, outline=value)
+
+    def plain_polygon(self, points: Sequence[Point], value: int, text: str) -> None:
+        """Fill a polygon as Cityscapes' own scripts do."""
+        if len(points) < _LEAST_CORNERS:
+            self._findings.left_out("polygons of fewer than three points left out", f"{self._where}: {text}")
+            return
+        self._draw.polygon(points, fill=value)
+
+    def rectangle(self, corners: Sequence[Point], value: int) -> None:
+        """Fill the rectangle around some points, its border included."""
+        across, down = [x for x, _ in corners], [y for _, y in corners]
+        self._draw.rectangle((min(across), min(down), max(across), max(down)), fill=value, outline=value)
+
+    def circle(self, centre: Point, rim: Point, value: int) -> None:
+        """Fill a circle around a point through another one."""
+        (x, y), radius = centre, math.dist(centre, rim)
+        self._draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=value, outline=value)
+
+    def ellipse(self, centre: Point, radii: Point, degrees: float, value: int) -> None:
+        """Fill an ellipse, turned clockwise by some degrees."""
+        turns = [2 * math.pi * step / _STEPS for step in range(_STEPS)]
+        points = [(centre[0] + radii[0] * math.cos(turn), centre[1] + radii[1] * math.sin(turn)) for turn in turns]
+        self._draw.polygon(turned(points, centre, degrees), fill=value, outline=value)
+
+    def line(self, points: Sequence[Point], width: int, value: int) -> None:
+        """Draw a line through some points."""
+        self._draw.line(list(points), fill=value, width=width, joint="curve")
+
+    def mask(self, mask: np.ndarray, left: int, top: int, value: int) -> None:
+        """Set the pixels of a mask, bool [h, w], that lies with its upper left corner at a place."""
+        self._image.paste(value, (left, top), Image.fromarray(mask.astype(np.uint8) * 255))
+
+
+def turned(points: Sequence[Point], centre: Point, degrees: float) -> list[Point]:
+    """Return points turned clockwise about a centre."""
+    cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    offsets = [(x - centre[0], y - centre[1]) for x, y in points]
+    return [(centre[0] + cos * x - sin * y, centre[1] + sin * x + cos * y) for x, y in offsets]
+
+
+def mask_of_counts(counts: Sequence[int], size: tuple[int, int], *, by_column: bool) -> np.ndarray | None:
+    """Return the mask of run lengths, which begin with pixels outside.
+
+    Args:
+        counts: Numbers of pixels, outside and inside by turns.
+        size: Height and width.
+        by_column: Whether pixels are counted down the columns, as in COCO; else along the rows.
+
+    Returns:
+        bool [H, W]; None if the counts are not those of so many pixels.
+    """
+    lengths = np.array(counts, dtype=np.int64)
+    if lengths.ndim != 1 or (lengths < 0).any() or lengths.sum() != size[0] * size[1]:
+        return None
+    flat = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths)
+    return flat.reshape(size[::-1]).T if by_column else flat.reshape(size)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, list | tuple) and len(value) == 2 and all(map(is_number, value))
+
+
+def is_number(value: object) -> bool:
+    """Tell whether a value of a file is a finite number that pixels can be counted in."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and abs(value) < 1e9

@@ -1,0 +1,201 @@
+"""LabelMe's JSON files, one per image, with the image beside it or within it (wkentaro/labelme).
+
+Shapes are drawn in their order, as LabelMe's own converter draws them.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.untrusted import short
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.image_opening import MAX_FILE_BYTES, open_image_content
+from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas
+from scenepalette.data.imports.findings import Fault, Findings
+from scenepalette.data.imports.pictures import Pictures, checked_content, read_checked, stated_size
+from scenepalette.data.imports.source import (
+    BACKGROUND,
+    Classes,
+    Drawn,
+    ImportOptions,
+    Item,
+    Source,
+    classes_of_names,
+    files_named,
+    read_json_file,
+    relative_name,
+    require_folder,
+    split_of,
+)
+
+_FILE_BYTES = 2 * MAX_FILE_BYTES
+_IGNORED, _BACKGROUND = "__ignore__", "_background_"
+
+
+def read_source(source: Path, options: ImportOptions) -> Source:
+    """Read a folder of LabelMe files; sub-folders may be splits.
+
+    Args:
+        source: The folder.
+        options: What the user says.
+
+    Raises:
+        ConfigError: The source or an option is wrong.
+        DataError: There are no annotations, or too few classes.
+    """
+    require_folder(source)
+    findings = Findings()
+    pictures = Pictures(options.images or source, by_last_name=options.images is not None)
+    files, names, found = [], set[str](), []
+    for path in files_named(source, [".json"]):
+        where = relative_name(path, source)
+        content = _content_of(path, where, findings)
+        if content is None:
+            continue
+        files.append(path)
+        for shape in content["shapes"]:
+            label = shape.get("label") if isinstance(shape, dict) else None
+            if isinstance(label, str) and shape.get("shape_type") not in ("point", "points"):
+                names.add(label.strip())
+        beside = path.parent.relative_to(source).as_posix() if options.images is None else ""
+        stored = isinstance(content.get("imageData"), str) and bool(content["imageData"])
+        image = pictures.find(content.get("imagePath"), findings, where, beside=beside, quiet=stored)
+        if image is None and not stored:
+            continue
+        found.append((path, where, image))
+    if not files:
+        raise DataError(f"{source} holds no LabelMe file: JSON with shapes and imagePath.", findings.problems)
+    classes = _classes_of(names, options, findings)
+    items = []
+    for path, where, image in found:
+        if image is None:
+            findings.left_out("images taken from within their annotations, as there is no file of them", where)
+        drawing = _Drawing(path, where, image, classes, options.line_width or LINE_WIDTH)
+        key = path.relative_to(source).with_suffix("").as_posix()
+        items.append(Item(path.stem if image is None else image.stem, key, where, split_of(where), image, drawing.read))
+    pictures.tell_unused(findings)
+    return Source(items, classes, files, findings)
+
+
+def _classes_of(names: set[str], options: ImportOptions, findings: Findings) -> Classes:
+    """Return the classes in the order of their names; LabelMe's own names for nothing and for background are known."""
+    background = _BACKGROUND if _BACKGROUND in names and options.classes is None else BACKGROUND
+    classes = classes_of_names(sorted(names - {_IGNORED, _BACKGROUND}), options, findings, background=background)
+    known = {_IGNORED: IGNORE_ID, _BACKGROUND: classes.outside}
+    return Classes(classes.table, {**known, **classes.ids}, classes.outside)
+
+
+def _content_of(path: Path, where: str, findings: Findings) -> dict[str, Any] | None:
+    try:
+        content = read_json_file(path, _FILE_BYTES)
+    except DataError as error:
+        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
+        return None
+    if not isinstance(content, dict) or "shapes" not in content:
+        findings.left_out("JSON files passed over that are no LabelMe annotations", where)
+        return None
+    if not isinstance(content["shapes"], list):
+        findings.fault(Fault.UNREADABLE, f"{where}: shapes are {short(repr(content['shapes']), 40)}")
+        return None
+    return content
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """How one file's label map is drawn."""
+
+    path: Path
+    where: str
+    image: Path | None
+    classes: Classes
+    line_width: int
+
+    def read(self, findings: Findings) -> Drawn | None:
+        """Read the image and draw the shapes in their order."""
+        own = Findings()
+        drawn = self._read(own)
+        findings.add(own)
+        return None if own else drawn
+
+    def _read(self, findings: Findings) -> Drawn | None:
+        content = _content_of(self.path, self.where, findings)
+        if content is None:
+            return None
+        size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
+        if self.image is not None:
+            checked = read_checked(self.image, size, findings, self.where)
+        else:
+            checked = self._stored(content.get("imageData"), size, findings)
+        if checked is None:
+            return None
+        canvas = Canvas(checked[1], self.classes.outside, findings, self.where)
+        for number, shape in enumerate(content["shapes"]):
+            self._draw(shape, f"shape {number}", canvas, findings)
+        return Drawn(checked[0], canvas.label)
+
+    def _stored(
+        self, data: object, size: tuple[int, int] | None, findings: Findings
+    ) -> tuple[bytes, tuple[int, int]] | None:
+        try:
+            content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+        except (binascii.Error, ValueError) as error:
+            findings.fault(Fault.IMAGE, f"{self.where}: imageData ({error})")
+            return None
+        return checked_content(content, size, findings, f"{self.where}: imageData")
+
+    def _draw(self, shape: object, text: str, canvas: Canvas, findings: Findings) -> None:
+        if not isinstance(shape, dict):
+            canvas.fault(Fault.SHAPE, f"{text} is {short(repr(shape), 40)}")
+            return
+        kind, label = shape.get("shape_type") or "polygon", shape.get("label")
+        text = f"{text}, {short(str(label), 40)}"
+        if kind in ("point", "points"):
+            findings.left_out("files with points, which cover no area and are left out", self.where)
+            return
+        value = self.classes.id_of(label, findings, self.where)
+        points = canvas.points(shape.get("points"), text)
+        if value is None or points is None:
+            return
+        if kind == "polygon":
+            canvas.polygon(points, value, text)
+        elif kind == "rectangle" and len(points) in (2, 4):
+            canvas.rectangle(points, value)
+        elif kind == "oriented_rectangle" and len(points) == 4:
+            canvas.polygon(points, value, text)
+        elif kind == "circle" and len(points) == 2:
+            canvas.circle(points[0], points[1], value)
+        elif kind in ("line", "linestrip") and len(points) > 1:
+            findings.left_out(f"files with lines, drawn {self.line_width} pixels wide (--line-width)", self.where)
+            canvas.line(points, self.line_width, value)
+        elif kind == "mask" and len(points) == 2:
+            self._mask(shape.get("mask"), points[0], points[1], value, text, canvas)
+        elif kind in ("rectangle", "oriented_rectangle", "circle", "line", "linestrip", "mask"):
+            canvas.fault(Fault.SHAPE, f"{text}: {kind} of {len(points)} points")
+        else:
+            canvas.fault(Fault.KIND, f"{text}: {short(repr(kind), 40)}")
+
+    def _mask(
+        self, data: object, first: tuple[float, float], last: tuple[float, float], value: int, text: str, canvas: Canvas
+    ) -> None:
+        """Draw a PNG in text, which fills the box between two pixels, both included."""
+        try:
+            content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+            with open_image_content(content) as image:
+                mask = np.asarray(image.convert("L")) > 0
+        except (binascii.Error, ValueError, DataError) as error:
+            reason = error.summary if isinstance(error, DataError) else str(error)
+            canvas.fault(Fault.SHAPE, f"{text}: mask ({reason})")
+            return
+        left, top, right, bottom = (int(part) for part in (*first, *last))
+        if mask.shape != (bottom - top + 1, right - left + 1):
+            wanted = f"{right - left + 1} x {bottom - top + 1}"
+            canvas.fault(Fault.SHAPE, f"{text}: mask of {mask.shape[1]} x {mask.shape[0]} for a box of {wanted}")
+            return
+        canvas.mask(mask, left, top, value)

@@ -1,0 +1,229 @@
+"""Label maps that are there already, as PASCAL VOC's palette or in colours: read as the reader `folder` reads them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.files import write_atomically
+from scenepalette.common.untrusted import YAML_BYTES, read_file, read_text, short
+from scenepalette.data import classes as class_tables
+from scenepalette.data.image_opening import MAX_FILE_BYTES
+from scenepalette.data.imports.findings import Fault, Findings
+from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, relative_name, require_folder
+from scenepalette.data.label_images import colour_of, voc_colour
+from scenepalette.data.label_reading import LabelEncoding, LabelSettings
+from scenepalette.data.readers.folder import open_folder
+from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.data.readers.layouts import has_labelled_test
+from scenepalette.data.sample import FolderOptions
+
+VOC_FILE = Path(class_tables.__file__).with_name("voc.csv")
+_LABELMAP, _CLASS_NAMES = "labelmap.txt", "class_names.txt"
+_MASKS = "SegmentationClass"
+_VOID = ("void", 255, (224, 224, 192), True)
+_DEEPEST = 3
+
+
+def read_voc(source: Path, options: ImportOptions) -> Source:
+    """Read PASCAL VOC's layout: JPEGImages, SegmentationClass and ImageSets/Segmentation/{train,val}.txt.
+
+    Classes are those of the user's class file; else of labelmap.txt (CVAT) or class_names.txt (LabelMe) beside the
+    folders; else VOC's own 21. The border, 255 or its colour, is ignored.
+
+    Args:
+        source: The folder, or one around it such as VOCdevkit.
+        options: What the user says.
+
+    Raises:
+        ConfigError: The source is no folder, or there are several such data sets in it.
+        DataError: It has no label maps, or they cannot be read; every problem is listed.
+    """
+    require_folder(source)
+    # None of them is a folder of detections, which has boxes in Annotations alone.
+    roots = [root for root in _folders_around(source) if (root / _MASKS).is_dir()]
+    if not roots:
+        raise DataError(
+            f"{source} has no folder {_MASKS} with label maps. Boxes (Annotations/*.xml) say nothing of an object's "
+            "pixels; give the folder of a data set with segmentation."
+        )
+    if len(roots) > 1:
+        raise ConfigError(f"{' and '.join(map(str, roots[:3]))} are data sets of their own. Give one of them.")
+    root, encoding = roots[0], "auto"
+    findings, files = Findings(), list[Path]()
+    with tempfile.TemporaryDirectory() as scratch:
+        class_file = options.classes or VOC_FILE
+        for name, rows_of in ((_LABELMAP, _rows_of_labelmap), (_CLASS_NAMES, _rows_of_names)):
+            if options.classes is None and (root / name).is_file():
+                class_file = Path(scratch, "classes.csv")
+                write_atomically(class_file, _csv_of(rows_of(_lines_of(root / name), root / name)))
+                findings.note(f"Classes are those of {name}.")
+                files = [root / name]
+                break
+        else:
+            if options.classes is None:
+                findings.note("Classes are PASCAL VOC's 21; --classes names others.")
+        return read_folder(root, class_file, encoding, options, findings, files)
+
+
+def read_colours(source: Path, options: ImportOptions) -> Source:
+    """Read a folder of images and label maps in the colours of a class file.
+
+    Args:
+        source: The folder, in any layout that the reader `folder` recognises.
+        options: What the user says; `classes` is required.
+
+    Raises:
+        ConfigError: The source is no folder, or there is no class file.
+        DataError: Files do not belong together or have other colours; every problem is listed.
+    """
+    require_folder(source)
+    if options.classes is None:
+        raise ConfigError(
+            "--from colours needs --classes FILE: a class file with the columns name, red, green and blue, that says "
+            "which colour is which class (docs/datasets.md, Class files)."
+        )
+    return read_folder(source, options.classes, "colours", options, Findings(), [])
+
+
+def read_folder(
+    root: Path, class_file: Path, encoding: LabelEncoding, options: ImportOptions, findings: Findings, files: list[Path]
+) -> Source:
+    """Read the splits of a folder with the reader `folder`, which decides how values and colours are read.
+
+    Args:
+        root: The folder.
+        class_file: Which classes there are.
+        encoding: How labels are read, or "auto".
+        options: What the user says.
+        findings: Takes what was decided.
+        files: Files that were read already.
+
+    Raises:
+        DataError: As `scenepalette.data.readers.folder.open_folder`.
+    """
+    folder_options = FolderOptions(
+        **{
+            key: value
+            for key, value in {"val_share": options.val_share, "val_seed": options.val_seed}.items()
+            if value is not None
+        }
+    )
+    labels = LabelSettings(encoding=encoding, tolerance=options.colour_tolerance or 0)
+    splits = ["train", "val", *(["test"] if has_labelled_test(root) else [])]
+    opened, problems = [], list[str]()
+    for split in splits:
+        try:
+            opened.append(open_folder(root, split, class_file=class_file, options=folder_options, labels=labels))
+        except DataError as error:
+            problems += [_as_options(text) for text in (error.problems or (error.summary,)) if text not in problems]
+    if problems:
+        raise DataError(f"The label maps in {root} cannot be imported:", list(dict.fromkeys(problems)))
+    items = []
+    for dataset in opened:
+        for note in dataset.notes:
+            findings.note(_as_options(note))
+        # Files come in pairs, image and label.
+        for index, (name, image) in enumerate(zip(dataset.ids, dataset.files[::2], strict=True)):
+            where = relative_name(image, root)
+            items.append(Item(name, name, where, dataset.split, image, _Copying(dataset, index, image, where).read))
+        files += dataset.files[1::2]
+    table = opened[0].table
+    return Source(items, Classes(table, {}, 0), [class_file, *files], findings, _licence_of(opened[0]))
+
+
+def _licence_of(dataset: PairedFiles) -> str:
+    return "" if dataset.licence == "not stated" else dataset.licence
+
+
+def _as_options(text: str) -> str:
+    """Name the options of an import in place of the settings of a run."""
+    for setting, option in (
+        ("data.colour_tolerance", "--colour-tolerance"),
+        ("data.val_share", "--val-share"),
+        ("data.val_seed", "--val-seed"),
+    ):
+        text = text.replace(setting, option)
+    return text
+
+
+@dataclass(frozen=True)
+class _Copying:
+    """How one label map is read."""
+
+    dataset: PairedFiles
+    index: int
+    image: Path
+    where: str
+
+    def read(self, findings: Findings) -> Drawn | None:
+        """Read the image's bytes and its label map."""
+        try:
+            content = read_file(self.image, MAX_FILE_BYTES)
+            return Drawn(content, self.dataset[self.index].label)
+        except DataError as error:
+            findings.fault(Fault.IMAGE, f"{self.where}: {error.summary}")
+            return None
+
+
+def _folders_around(source: Path) -> list[Path]:
+    """Return a folder and those in it, down to VOCdevkit/VOC2012."""
+    level, found = [source], [source]
+    for _ in range(_DEEPEST - 1):
+        level = [
+            path
+            for folder in level
+            for path in sorted(folder.iterdir())
+            if path.is_dir() and not path.name.startswith(".") and path.name not in (_MASKS, "JPEGImages")
+        ]
+        found += level
+    return found
+
+
+def _lines_of(path: Path) -> list[str]:
+    try:
+        text = read_text(path, YAML_BYTES)
+    except DataError as error:
+        raise DataError(f"{path} cannot be used: {error.summary}.") from error
+    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+
+
+_Row = tuple[str, int, tuple[int, int, int], bool]
+
+
+def _rows_of_labelmap(lines: list[str], path: Path) -> list[_Row]:
+    """Return the classes of lines such as "road:128,64,128::"."""
+    rows: list[_Row] = []
+    for number, line in enumerate(lines):
+        name, _, rest = line.partition(":")
+        colour = rest.partition(":")[0].strip()
+        if not re.fullmatch(r"\d{1,3},\d{1,3},\d{1,3}", colour) or max(map(int, colour.split(","))) > 255:
+            raise DataError(
+                f"{path} cannot be used: {short(repr(line), 60)} is no class. Required are lines such as "
+                "road:128,64,128::, or a class file (--classes)."
+            )
+        red, green, blue = map(int, colour.split(","))
+        rows.append((name.strip(), number, (red, green, blue), False))
+    return rows
+
+
+def _rows_of_names(lines: list[str], path: Path) -> list[_Row]:
+    """Return the classes of a list of names, whose label maps have VOC's colour map."""
+    names = [line for line in lines if line != "__ignore__"]
+    return [(name, number, colour_of(voc_colour(number)), False) for number, name in enumerate(names[:255])]
+
+
+def _csv_of(rows: list[_Row]) -> str:
+    """Return a class file."""
+    taken = {colour for _, _, colour, _ in rows}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["id", "name", "red", "green", "blue", "ignore"])
+    for name, number, colour, ignored in [*rows, *([_VOID] if _VOID[2] not in taken and len(rows) < 256 else [])]:
+        writer.writerow([number, name, *colour, "true" if ignored else ""])
+    return text.getvalue()

@@ -1,0 +1,109 @@
+"""The command `scenepalette import`: annotations of other tools become a folder that `data.name=folder` reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from scenepalette.pipeline.cli.options import given_path
+
+
+def import_command(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="Folder or file of annotations; for huggingface also a name.")
+    ],
+    format_name: Annotated[
+        str,
+        typer.Option(
+            "--from", metavar="FORMAT", help="coco, voc, labelme, cvat, cityscapes-json, colours or huggingface."
+        ),
+    ],
+    to: Annotated[Path, typer.Option("--to", metavar="DIR", help="Where to write; a new folder.", parser=given_path)],
+    images: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the images; names are then enough.", parser=given_path)
+    ] = None,
+    classes: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Class file: which classes, in which order.", parser=given_path)
+    ] = None,
+    background: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Class of pixels that no shape covers, or ignore.",
+            show_default="background; unlabeled for cityscapes-json; ignore for panoptic",
+        ),
+    ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Class whose pixels are ignored. May be given many times.")
+    ] = None,
+    crowds: Annotated[
+        str | None, typer.Option(metavar="HOW", help="coco: ignore, class or skip.", show_default="ignore")
+    ] = None,
+    line_width: Annotated[
+        int | None, typer.Option(metavar="PIXELS", help="labelme, cvat: width of lines.", show_default="10")
+    ] = None,
+    colour_tolerance: Annotated[
+        int | None, typer.Option(metavar="N", help="colours: largest difference of a channel.", show_default="0")
+    ] = None,
+    image_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of images.")] = None,
+    label_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of label maps.")] = None,
+    subset: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: which configuration.")] = None,
+    val_share: Annotated[
+        float | None,
+        typer.Option(metavar="SHARE", help="Part for validation, if the source has none.", show_default="0.2"),
+    ] = None,
+    val_seed: Annotated[
+        int | None, typer.Option(metavar="N", help="Decides which part, where images are drawn.", show_default="0")
+    ] = None,
+    link: Annotated[bool, typer.Option("--link", help="Link images instead of copying them.")] = False,
+    skip_problems: Annotated[
+        bool, typer.Option("--skip-problems", help="Leave images with problems out, and list them.")
+    ] = False,
+) -> None:
+    """Turn annotations of other tools into a folder of images and index masks.
+
+    Shapes are drawn in the annotators' order, a later one above. All problems are listed, a line per kind; then nothing
+    is written. DIR never holds half an import: rerun the same command after an interruption. docs/importing.md says
+    what each format needs. For example:
+
+        scenepalette import /data/coco --from coco --to /data/mine
+
+        scenepalette import labelled/ --from labelme --to mine --ignore unsure --val-share 0.25
+
+        scenepalette doctor camvid-cpu --set data.name=folder --set data.root=mine
+    """
+    from scenepalette.data.imports.importing import import_annotations
+    from scenepalette.data.imports.source import ImportOptions
+    from scenepalette.pipeline.cli.progress import choose_progress
+
+    options = ImportOptions(
+        images=images,
+        classes=classes,
+        background=background,
+        ignore=tuple(ignore or ()),
+        crowds=crowds,  # type: ignore[arg-type]  # checked with the others
+        line_width=line_width,
+        val_share=val_share,
+        val_seed=val_seed,
+        image_column=image_column,
+        label_column=label_column,
+        subset=subset,
+        colour_tolerance=colour_tolerance,
+        link=link,
+        skip_problems=skip_problems,
+    )
+    progress = choose_progress()
+    try:
+        made = import_annotations(source, format_name, to, options, progress=progress)
+    finally:
+        progress.finish()
+    for line in made.notes:
+        typer.echo(f"Note: {line}", err=True)
+    for line in made.problems:
+        typer.echo(f"Left out: {line}", err=True)
+    if not made.is_new:
+        typer.echo(f"{made.folder} holds this import already; nothing was written.", err=True)
+    pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
+    typer.echo(f"Done: {made.folder} ({pairs}; {len(made.classes)} classes). Read it with data.name=folder.")
