@@ -278,8 +278,8 @@ def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
         ) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
-            stored = (image.height, image.width)
-            return stored, stored[::-1] if _exif_orientation(image) >= 5 else stored
+            stored, turned = (image.height, image.width), (image.width, image.height)
+            return stored, turned if _exif_orientation(image) >= 5 else stored
     except DataError:
         raise
     except Exception as error:

@@ -114,14 +114,13 @@ def _document(path: Path, root: Path, findings: Findings) -> _Document | None:
     if missing:
         findings.fault(Fault.UNREADABLE, f"{name}: without {' and '.join(missing)}")
         return None
-    lists = []
-    for key in keys:
-        entries = [entry for entry in content[key] if isinstance(entry, dict)]
+    images, annotations, categories = ([entry for entry in content[key] if isinstance(entry, dict)] for key in keys)
+    for key, entries in zip(keys, (images, annotations, categories), strict=True):
         if len(entries) < len(content[key]):
             findings.fault(Fault.UNREADABLE, f"{name}: {key} that are no objects")
-        lists.append(entries)
     licences = content.get("licenses")
-    return _Document(path, name, split_of(name), *lists, licences if isinstance(licences, list) else [])
+    stated = licences if isinstance(licences, list) else []
+    return _Document(path, name, split_of(name), images, annotations, categories, stated)
 
 
 def _require_one_per_split(documents: Sequence[_Document]) -> None:
@@ -186,7 +185,7 @@ def _classes_of(
     # By id, whatever the order of the list; ids of one kind can be compared.
     same_kind = len({type(number) for number, _ in listed}) == 1
     ordered = sorted(listed, key=lambda entry: entry[0]) if same_kind else listed  # type: ignore[arg-type,return-value]
-    every = list(dict.fromkeys(name for _, name in ordered))
+    every: list[str] = list(dict.fromkeys(name for _, name in ordered))
     unused = [name for name in every if name not in used]
     if used - {None} and options.classes is None:
         for name in unused:
@@ -333,7 +332,8 @@ class _Drawing:
         if not polygons:
             return None
         merged: Any = run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))  # type: ignore[arg-type]
-        return run_lengths.decode(merged).astype(bool)
+        counts = _counts_of(merged["counts"].decode("ascii")) or []
+        return mask_of_counts(counts, canvas.size, by_column=True)
 
     def _fill_segments(self, folder: Path, canvas: Canvas, findings: Findings) -> None:
         """Fill the segments of a panoptic PNG: each pixel has the id R + 256 G + 65536 B, 0 where there is none."""

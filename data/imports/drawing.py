@@ -34,7 +34,7 @@ class Canvas:
             where: What messages call the image.
         """
         self.size = size
-        self._image = Image.new("L", size[::-1], outside)
+        self._image = Image.new("L", (size[1], size[0]), outside)
         self._draw = ImageDraw.Draw(self._image)
         self._findings, self._where = findings, where
 

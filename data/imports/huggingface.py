@@ -183,12 +183,13 @@ def _write(
 ) -> list[str]:
     """Write the images and label maps of a split as they are stored; return their names."""
     import datasets
+    from datasets import config
 
     for column in (image, label):
         if isinstance(dataset.features[column], datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
     roots = [path for path in (Path(source), options.images) if path is not None and path.is_dir()]
-    roots += [Path(datasets.config.HF_CACHE_HOME), folder.parent.parent]
+    roots += [Path(config.HF_CACHE_HOME), folder.parent.parent]
     dataset = dataset.select_columns(list(dict.fromkeys([image, label])))
     names: list[str] = []
     taken: set[str] = set()
@@ -225,11 +226,11 @@ def _bytes_of(value: object, column: str, where: str, roots: list[Path]) -> byte
     if isinstance(value, bytes):
         return value
     try:
-        array = np.asarray(value)
+        array: np.ndarray[Any, Any] = np.asarray(value)
     except ValueError:
         array = np.empty(0)
     whole = array.dtype.kind in "iub" and array.size and array.min() >= 0 and array.max() <= 255
-    if not whole or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] == 3)):
+    if not whole or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
         raise DataError(
             f"{where}: the column {column} holds {short(repr(value), 60)}; required are images, or arrays of numbers "
             "from 0 to 255, [H, W] or [H, W, 3]."

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,12 +21,14 @@ from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.files import (
     read_json,
     sha256_of_file,
+    sha256_of_files,
     sha256_of_json,
     sync_disks,
     write_atomically,
     write_json,
     writing_explained,
 )
+from scenepalette.common.problems import printable
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.whole_folders import WholeFolder
 from scenepalette.data.classes import IGNORE_ID
@@ -42,10 +45,13 @@ FOLDER = WholeFolder(
     "--to",
 )
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
+SCRATCH = ".source"
+SPLITS = ("train", "val", "test")
 _VERSION = 1
 _AT_ONCE, _SUBMITTED = 8, 64
 """Images in memory at once, and those between two looks at the problems so far."""
 _LONGEST_NAME = 200
+_SHOWN = 10
 _IGNORED_COLOURS = ((224, 224, 192), (255, 255, 255), (0, 0, 0), (1, 2, 3))
 
 
@@ -73,7 +79,7 @@ FORMATS: Mapping[str, _Format] = {
         "COCO: instances, stuff or panoptic, a JSON file per split",
     ),
     "voc": _Format(
-        lambda source, options, _: masks.read_voc(Path(source), options),
+        lambda source, options, scratch: masks.read_voc(Path(source), options, scratch),
         frozenset({"link"}),
         "PASCAL VOC: JPEGImages and SegmentationClass; also as CVAT and LabelMe export it",
     ),
@@ -155,7 +161,7 @@ def import_annotations(
     identity = _identity(source, format_name, options)
 
     def write(unfinished: Path) -> None:
-        scratch = unfinished / ".source"
+        scratch = unfinished / SCRATCH
         scratch.mkdir(parents=True)
         found = FORMATS[format_name].read(source, options, scratch)
         with writing_explained(unfinished):
@@ -237,7 +243,8 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     findings = source.findings
     placed = _placed(source.items, options, findings)
     pixels = np.zeros(256, np.int64)
-    pairs = dict.fromkeys(("train", "val", "test"), 0)
+    pairs: dict[str, int] = dict.fromkeys(SPLITS, 0)
+    bare = set(SPLITS)
     progress.start("import", len(placed))
     try:
         with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as executor:
@@ -251,6 +258,8 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
                     if counts is not None:
                         pixels += counts
                         pairs[entry.split] += 1
+                        if counts[:IGNORE_ID].any():
+                            bare.discard(entry.split)
                 progress.advance(len(some))
     finally:
         progress.finish()
@@ -265,18 +274,18 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     if not pairs["train"] or not pairs["val"]:
         said = ", ".join(f"{count} for {split}" for split, count in pairs.items())
         raise DataError(f"Too few images are left: {said}; training and validation need one each.", problems)
+    if bare := [split for split in SPLITS if split in bare and pairs[split]]:
+        raise DataError(
+            f"In {' and '.join(bare)}, every pixel of all images is ignored. Annotate some, ignore fewer classes, or "
+            "leave out --background ignore.",
+            problems,
+        )
     _tell(source.classes, pixels, findings)
     classes = source.classes
     write_atomically(out / CLASS_FILE, _class_csv(classes, pixels))
     if source.licence:
         write_atomically(out / LICENCE, f"The source states as terms of its images:\n\n{source.licence}\n")
-    scratch = out / ".source"
-    for folder, _, names in os.walk(scratch, topdown=False):
-        for name in names:
-            os.unlink(os.path.join(folder, name))
-        for name in os.listdir(folder):
-            os.rmdir(os.path.join(folder, name))
-    scratch.rmdir()
+    shutil.rmtree(out / SCRATCH)
     sync_disks()
     write_json(
         out / FOLDER.record,
@@ -290,13 +299,20 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
             "ignored_pixels": int(pixels[IGNORE_ID]),
             "images": "linked" if options.link else "copied",
             "licence": source.licence,
-            "annotations": [{"file": os.fspath(path), "sha256": sha256_of_file(path)} for path in source.files],
+            "annotations": _told_of(source.files),
             "read_by_datasets": source.identity,
             "notes": findings.notes,
             "problems": problems,
             "left_out": list(findings.every_problem()),
         },
     )
+
+
+def _told_of(files: Sequence[Path]) -> dict[str, Any]:
+    """Return how many annotation files there were, some of their names, and a hash of all their bytes."""
+    names = [os.path.abspath(path) for path in files]
+    hashes = sha256_of_files([Path(name) for name in names])
+    return {"count": len(names), "first": list(map(printable, names[:_SHOWN])), "sha256": sha256_of_json(hashes)}
 
 
 class _Placed(NamedTuple):

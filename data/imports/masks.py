@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ _VOID = ("void", 255, (224, 224, 192), True)
 _DEEPEST = 3
 
 
-def read_voc(source: Path, options: ImportOptions) -> Source:
+def read_voc(source: Path, options: ImportOptions, scratch: Path) -> Source:
     """Read PASCAL VOC's layout: JPEGImages, SegmentationClass and ImageSets/Segmentation/{train,val}.txt.
 
     Classes are those of the user's class file; else of labelmap.txt (CVAT) or class_names.txt (LabelMe) beside the
@@ -39,13 +38,13 @@ def read_voc(source: Path, options: ImportOptions) -> Source:
     Args:
         source: The folder, or one around it such as VOCdevkit.
         options: What the user says.
+        scratch: A folder for a class file that is made meanwhile.
 
     Raises:
         ConfigError: The source is no folder, or there are several such data sets in it.
         DataError: It has no label maps, or they cannot be read; every problem is listed.
     """
     require_folder(source)
-    # None of them is a folder of detections, which has boxes in Annotations alone.
     roots = [root for root in _folders_around(source) if (root / _MASKS).is_dir()]
     if not roots:
         raise DataError(
@@ -54,21 +53,17 @@ def read_voc(source: Path, options: ImportOptions) -> Source:
         )
     if len(roots) > 1:
         raise ConfigError(f"{' and '.join(map(str, roots[:3]))} are data sets of their own. Give one of them.")
-    root, encoding = roots[0], "auto"
-    findings, files = Findings(), list[Path]()
-    with tempfile.TemporaryDirectory() as scratch:
-        class_file = options.classes or VOC_FILE
-        for name, rows_of in ((_LABELMAP, _rows_of_labelmap), (_CLASS_NAMES, _rows_of_names)):
-            if options.classes is None and (root / name).is_file():
-                class_file = Path(scratch, "classes.csv")
-                write_atomically(class_file, _csv_of(rows_of(_lines_of(root / name), root / name)))
-                findings.note(f"Classes are those of {name}.")
-                files = [root / name]
-                break
-        else:
-            if options.classes is None:
-                findings.note("Classes are PASCAL VOC's 21; --classes names others.")
-        return read_folder(root, class_file, encoding, options, findings, files)
+    root, findings, files = roots[0], Findings(), list[Path]()
+    class_file = options.classes
+    for name, rows_of in ((_LABELMAP, _rows_of_labelmap), (_CLASS_NAMES, _rows_of_names)):
+        if class_file is None and (root / name).is_file():
+            class_file, files = scratch / "classes.csv", [root / name]
+            write_atomically(class_file, _csv_of(rows_of(_lines_of(root / name), root / name)))
+            findings.note(f"Classes are those of {name}; --classes names others.")
+    if class_file is None:
+        class_file = VOC_FILE
+        findings.note("Classes are PASCAL VOC's 21; --classes names others.")
+    return read_folder(root, class_file, "auto", options, findings, files)
 
 
 def read_colours(source: Path, options: ImportOptions) -> Source:
@@ -134,7 +129,8 @@ def read_folder(
             items.append(Item(name, name, where, dataset.split, image, _Copying(dataset, index, image, where).read))
         files += dataset.files[1::2]
     table = opened[0].table
-    return Source(items, Classes(table, {}, 0), [class_file, *files], findings, _licence_of(opened[0]))
+    files += [options.classes] if options.classes is not None else []
+    return Source(items, Classes(table, {}, 0), files, findings, _licence_of(opened[0]))
 
 
 def _licence_of(dataset: PairedFiles) -> str:

@@ -186,7 +186,8 @@ def classes_of_names(
         raise DataError(
             f"The source has {len(kept)} classes ({short(', '.join(kept[:8]))}); 2 to {MAX_CLASSES + 1} are required, "
             "the background counted. Name those that are wanted in a class file (--classes) and the others with "
-            "--ignore."
+            "--ignore.",
+            findings.problems,
         )
     stated = colours or {}
     entries = tuple(SemanticClass(name, stated.get(name, colour_of(voc_colour(k)))) for k, name in enumerate(kept))
@@ -293,7 +294,7 @@ def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> 
         divided = divide_whole(names, share, options.val_seed or 0)
     except DataError as error:
         text = error.summary.replace("data.val_share=", "--val-share ").replace("data.val_share", "--val-share")
-        raise DataError(text) from error
+        raise DataError(text, findings.problems) from error
     left_out = len(names) - len(divided.train) - len(divided.test)
     how = divided.how.replace("data.val_seed=", "--val-seed ")
     findings.note(

@@ -1,0 +1,161 @@
+"""Data sets of the package `datasets`: folders in its forms, columns, classes, and what is refused."""
+
+from __future__ import annotations
+
+import builtins
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from annotated_sources import HEIGHT, WIDTH, imported, labels_of, names_of
+from labelled_folders import random_image
+from scenepalette.common.errors import ConfigError, DataError
+
+datasets = pytest.importorskip("datasets")
+NAMES = {"0": "road", "1": "car", "2": "sky"}
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+
+
+def label(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 3, (HEIGHT, WIDTH), dtype=np.uint8)
+
+
+def png(pixels: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(pixels).save(content, "PNG")
+    return content.getvalue()
+
+
+def rows(first: int, count: int, columns: tuple[str, str] = ("image", "annotation"), named: bool = True) -> Any:
+    images, labels = (
+        [
+            {"bytes": png(pixels(seed)), "path": f"scene_{seed:03d}.{ending}" if named else None}
+            for seed in range(first, first + count)
+        ]
+        for pixels, ending in ((lambda seed: random_image(seed, HEIGHT, WIDTH), "jpg"), (label, "png"))
+    )
+    features = datasets.Features({name: datasets.Image() for name in columns})
+    return datasets.Dataset.from_dict(dict(zip(columns, (images, labels), strict=True)), features=features)
+
+
+def parquet(root: Path, **splits: Any) -> Path:
+    root.mkdir(parents=True, exist_ok=True)
+    for name, found in splits.items():
+        found.to_parquet(str(root / f"{name}-00000-of-00001.parquet"))
+    (root / "id2label.json").write_text(json.dumps(NAMES))
+    return root
+
+
+def test_parquet_with_splits_and_an_id2label(tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2), test=rows(5, 2))
+    made = imported(root, "huggingface", tmp_path / "out")
+    assert made.pairs == {"train": 3, "val": 2, "test": 2} and names_of(tmp_path / "out") == ("road", "car", "sky")
+    found = labels_of(tmp_path / "out")
+    assert list(found) == ["scene_000", "scene_001", "scene_002"]
+    np.testing.assert_array_equal(found["scene_001"], label(1))
+    assert (tmp_path / "out/train/images/scene_001.png").read_bytes() == png(random_image(1, HEIGHT, WIDTH))
+    assert any("column image, label maps those of annotation" in note for note in made.notes)
+    assert not (tmp_path / "out/.source").exists()
+
+
+def test_a_saved_data_set_without_splits_is_divided(tmp_path: Path) -> None:
+    rows(0, 20, named=False).save_to_disk(str(tmp_path / "in"))
+    (tmp_path / "classes.csv").write_text("id,name\n0,road\n1,car\n2,sky\n")
+    made = imported(tmp_path / "in", "huggingface", tmp_path / "out", classes=tmp_path / "classes.csv", val_share=0.3)
+    assert made.pairs["val"] == 6 and list(labels_of(tmp_path / "out"))[0] == "train_000000"
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000000"], label(0))
+
+
+def test_label_maps_may_be_arrays(tmp_path: Path) -> None:
+    features = datasets.Features({"image": datasets.Image(), "seg": datasets.Array2D((HEIGHT, WIDTH), "int64")})
+    for split, first in (("train", 0), ("validation", 5)):
+        content = {
+            "image": [{"bytes": png(random_image(k, HEIGHT, WIDTH)), "path": None} for k in range(first, first + 2)],
+            "seg": [label(k).astype(np.int64) for k in range(first, first + 2)],
+        }
+        parquet(tmp_path / "in", **{split: datasets.Dataset.from_dict(content, features=features)})
+    with pytest.raises(ConfigError, match=r"columns are image, seg .*--label-column"):
+        imported(tmp_path / "in", "huggingface", tmp_path / "out")
+    imported(tmp_path / "in", "huggingface", tmp_path / "out", label_column="seg")
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000001"], label(1))
+
+
+def test_numbers_of_no_class_are_refused(tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    (root / "id2label.json").write_text(json.dumps({"0": "road", "1": "car"}))
+    with pytest.raises(DataError, match="2"):
+        imported(root, "huggingface", tmp_path / "out")
+    assert not (tmp_path / "out/train").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"image_column": "photo"}, "--image-column photo not there"),
+        ({"label_column": "image", "image_column": "image"}, "not clear which"),
+        ({"images": Path("nowhere")}, "--images is nowhere, which is not a folder"),
+        ({"crowds": "ignore"}, "--crowds is for coco alone"),
+        ({"link": True}, "--link is for"),
+    ],
+)
+def test_options_that_are_wrong(options: dict[str, Any], text: str, tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    with pytest.raises(ConfigError, match=text):
+        imported(root, "huggingface", tmp_path / "out", **options)
+
+
+def test_classes_must_be_named(tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    (root / "id2label.json").rename(tmp_path / "mine.json")
+    with pytest.raises(ConfigError, match=r"needs --classes FILE.*id2label\.json"):
+        imported(root, "huggingface", tmp_path / "out")
+    imported(root, "huggingface", tmp_path / "out", classes=tmp_path / "mine.json")
+    assert names_of(tmp_path / "out") == ("road", "car", "sky")
+    (tmp_path / "mine.json").write_text('["road"]')
+    with pytest.raises(ConfigError, match="names no classes"):
+        imported(root, "huggingface", tmp_path / "other", classes=tmp_path / "mine.json")
+
+
+def test_files_outside_of_the_source_are_refused(tmp_path: Path) -> None:
+    Image.fromarray(random_image(0, HEIGHT, WIDTH)).save(tmp_path / "secret.png")
+    content = {
+        "image": [{"bytes": None, "path": str(tmp_path / "secret.png")}] * 2,
+        "label": [{"bytes": png(label(0)), "path": None}] * 2,
+    }
+    features = datasets.Features({"image": datasets.Image(), "label": datasets.Image()})
+    found = datasets.Dataset.from_dict(content, features=features)
+    found.save_to_disk(str(tmp_path / "in"))
+    (tmp_path / "in/id2label.json").write_text(json.dumps(NAMES))
+    with pytest.raises(DataError, match=r"row 0: the file .*secret.png of the column image lies outside"):
+        imported(tmp_path / "in", "huggingface", tmp_path / "out")
+
+
+@pytest.mark.parametrize("source", ["no-such-owner/no-such-data-set", "a b c"])
+def test_a_name_that_cannot_be_loaded_is_told(source: str, tmp_path: Path) -> None:
+    (tmp_path / "classes.csv").write_text("id,name\n0,road\n1,car\n")
+    with pytest.raises(DataError, match="The package datasets cannot read"):
+        imported(source, "huggingface", tmp_path / "out", classes=tmp_path / "classes.csv")
+
+
+def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = builtins.__import__
+
+    def absent(name: str, *rest: Any, **more: Any) -> Any:
+        if name == "datasets":
+            raise ModuleNotFoundError("No module named 'datasets'", name="datasets")
+        return real(name, *rest, **more)
+
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    monkeypatch.setattr(builtins, "__import__", absent)
+    with pytest.raises(ConfigError, match=r"pip install 'scenepalette\[import\]'"):
+        imported(root, "huggingface", tmp_path / "out")
