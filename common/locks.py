@@ -23,6 +23,7 @@ def hold(
     wait: float = 0.0,
     on_wait: Callable[[], object] | None = None,
     option: str = "",
+    named: str = "--out",
 ) -> Iterator[None]:
     """Hold a folder, which is made; the system lets go of it when the process ends, however it ends.
 
@@ -33,6 +34,7 @@ def hold(
         wait: Seconds to wait for another process that holds it.
         on_wait: Called once if there is something to wait for.
         option: What a user adds to a command that shall wait, for the message.
+        named: The option that names the folder, for the message.
 
     Raises:
         ScenepaletteError: Another process holds it still, or it cannot be written.
@@ -51,13 +53,13 @@ def hold(
     except Timeout as error:
         how = f" ({option})" if option else ""
         raise ScenepaletteError(
-            f"Another process is {doing} {folder}. Wait until it ends{how}, or give another --out folder."
+            f"Another process is {doing} {folder}. Wait until it ends{how}, or give another {named} folder."
         ) from error
     except OSError as error:
         if error.errno in (*FULL, *READ_ONLY):
             raise explain_write_error(folder / lock_name, error) from error
         raise ScenepaletteError(
-            f"{folder} cannot be used: {error.strerror or error}. Give a writable --out folder."
+            f"{folder} cannot be used: {error.strerror or error}. Give a writable {named} folder."
         ) from error
     try:
         yield

@@ -65,7 +65,7 @@ class WholeFolder:
             # Nothing is written, not even a lock: what is finished may lie on a disk that cannot be written.
             return False
         written = False
-        with hold(out, self.lock, self.doing):
+        with hold(out, self.lock, self.doing, named=self.option):
             unfinished = out / self.unfinished
             if not self._is_finished(out, identity):
                 if not self._is_finished(unfinished, identity):

@@ -48,52 +48,51 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     require_folder(source)
     findings = Findings()
     classes = classes_of_table(CITYSCAPES, options, _OUTSIDE)
-    found = _documents(source, findings)
-    if not found:
+    paths = [
+        path for path in files_named(source, ["_polygons.json"]) if _objects_of(path, source, findings) is not None
+    ]
+    if not paths:
         raise DataError(f"{source} holds no file *_polygons.json with objects.", findings.problems)
-    found = _without_dummies(found, classes, findings)
+    paths = _without_dummies(paths, source, classes, findings)
     pictures = Pictures(options.images or source, by_last_name=options.images is not None)
     items = []
-    for path, where, content in found:
-        stem = _END.sub("", path.stem)
+    for path in paths:
+        stem, where = _END.sub("", path.stem), relative_name(path, source)
         image = _image_of(pictures, stem, where, findings)
         if image is None:
             continue
-        drawing = _Drawing(image, content, where, classes, plates=options.classes is not None)
+        drawing = _Drawing(image, path, source, classes, plates=options.classes is not None)
         key = path.relative_to(source).with_name(stem).as_posix()
         items.append(Item(stem, key, where, split_of(where), image, drawing.read))
-    return Source(items, classes, [path for path, _, _ in found], findings)
+    return Source(items, classes, paths, findings)
 
 
-def _documents(source: Path, findings: Findings) -> list[tuple[Path, str, dict[str, Any]]]:
-    found = []
-    for path in files_named(source, ["_polygons.json"]):
-        where = relative_name(path, source)
-        try:
-            content = read_json_file(path, _FILE_BYTES)
-        except DataError as error:
-            findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
-            continue
-        if isinstance(content, dict) and isinstance(content.get("objects"), list):
-            found.append((path, where, content))
-        else:
-            findings.fault(Fault.UNREADABLE, f"{where}: without a list of objects")
-    return found
+def _objects_of(path: Path, source: Path, findings: Findings) -> dict[str, Any] | None:
+    """Read an annotation file, which has a list of objects; None after reporting why it has none."""
+    where = relative_name(path, source)
+    try:
+        content = read_json_file(path, _FILE_BYTES)
+    except DataError as error:
+        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
+        return None
+    if isinstance(content, dict) and isinstance(content.get("objects"), list):
+        return content
+    findings.fault(Fault.UNREADABLE, f"{where}: without a list of objects")
+    return None
 
 
-def _without_dummies(
-    found: list[tuple[Path, str, dict[str, Any]]], classes: Classes, findings: Findings
-) -> list[tuple[Path, str, dict[str, Any]]]:
+def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings: Findings) -> list[Path]:
     """Leave out a test split that shows no evaluated class: its annotations are kept by the publisher."""
     evaluated = {classes.table.names[class_id] for class_id in classes.table.eval_ids}
-    tests = [content for _, where, content in found if split_of(where) == "test"]
-    labels = {entry.get("label") for content in tests for entry in content["objects"] if isinstance(entry, dict)}
-    if not tests or any(isinstance(label, str) and label in evaluated for label in labels):
-        return found
-    for _, where, _ in found:
-        if split_of(where) == "test":
-            findings.left_out("test annotations passed over that show no evaluated class", where)
-    return [entry for entry in found if split_of(entry[1]) != "test"]
+    tests = [path for path in paths if split_of(relative_name(path, source)) == "test"]
+    for path in tests:
+        content = _objects_of(path, source, findings) or {"objects": []}
+        labels = (entry.get("label") for entry in content["objects"] if isinstance(entry, dict))
+        if any(isinstance(label, str) and label in evaluated for label in labels):
+            return paths
+    for path in tests:
+        findings.left_out("test annotations passed over that show no evaluated class", relative_name(path, source))
+    return [path for path in paths if path not in set(tests)]
 
 
 def _image_of(pictures: Pictures, stem: str, where: str, findings: Findings) -> Path | None:
@@ -107,26 +106,28 @@ class _Drawing:
     """How one file's label map is drawn."""
 
     image: Path
-    content: dict[str, Any]
-    where: str
+    path: Path
+    source: Path
     classes: Classes
     plates: bool
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw the objects in their order."""
-        own = Findings()
-        size = stated_size(self.content.get("imgHeight"), self.content.get("imgWidth"))
-        checked = read_checked(self.image, size, own, self.where)
-        label = None
-        if checked is not None:
-            canvas = Canvas(checked[1], self.classes.outside, own, self.where)
-            for number, entry in enumerate(self.content["objects"]):
-                self._draw(entry, f"object {number}", canvas, own)
-            label = canvas.label
+        own, where = Findings(), relative_name(self.path, self.source)
+        drawn = None
+        content = _objects_of(self.path, self.source, own)
+        if content is not None:
+            size = stated_size(content.get("imgHeight"), content.get("imgWidth"))
+            checked = read_checked(self.image, size, own, where)
+            if checked is not None:
+                canvas = Canvas(checked[1], self.classes.outside, own, where)
+                for number, entry in enumerate(content["objects"]):
+                    self._draw(entry, f"object {number}", canvas, own, where)
+                drawn = Drawn(checked[0], canvas.label)
         findings.add(own)
-        return None if own or checked is None or label is None else Drawn(checked[0], label)
+        return None if own else drawn
 
-    def _draw(self, entry: object, text: str, canvas: Canvas, findings: Findings) -> None:
+    def _draw(self, entry: object, text: str, canvas: Canvas, findings: Findings, where: str) -> None:
         if not isinstance(entry, dict):
             canvas.fault(Fault.SHAPE, f"{text} is {short(repr(entry), 40)}")
             return
@@ -135,7 +136,7 @@ class _Drawing:
             return
         if isinstance(label, str) and label not in self.classes.ids and label.endswith(_GROUP):
             label = label.removesuffix(_GROUP)
-        value = self.classes.id_of(label, findings, self.where)
+        value = self.classes.id_of(label, findings, where)
         points = canvas.points(entry.get("polygon"), f"{text}, {short(str(label), 40)}")
         if value is not None and points is not None:
             canvas.plain_polygon(points, value, text)

@@ -98,7 +98,7 @@ class Pictures:
 
     def tell_unused(self, findings: Findings) -> None:
         """Note the images that no annotation file names."""
-        for key in self._paths.keys() - self._used:
+        for key in sorted(self._paths.keys() - self._used):
             findings.left_out("images passed over that no annotation names", printable(key))
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 import fuzzing
 from scenepalette.common import untrusted
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.untrusted import MAX_DEPTH, parse_yaml, read_file, read_lines, read_text, short
+from scenepalette.common.untrusted import MAX_DEPTH, parse_xml, parse_yaml, read_file, read_lines, read_text, short
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.image_opening import read_image
@@ -311,3 +311,26 @@ def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="it is too large"):
         read_image(tmp_path / "x.png")
     assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (b"", "not XML"),
+        (b"<a>", "not XML"),
+        (b"<a></b>", "not XML"),
+        (b"\xff\xfe<", "not XML"),
+        (b'<!DOCTYPE a [<!ENTITY b "bbbb"><!ENTITY c "&b;&b;">]><a>&c;</a>', "document type"),
+        (b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>', "document type"),
+        (b"<a>&b;</a>", "not XML"),
+        (b"<a>" * 33 + b"</a>" * 33, "nested deeper than 32"),
+    ],
+)
+def test_xml_that_could_grow_or_is_none_is_refused(content: bytes, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        parse_xml(content)
+
+
+def test_xml_keeps_attributes_and_text() -> None:
+    found = parse_xml("<?xml version='1.0' encoding='utf-8'?><a k='&amp;é'><b>x</b></a>".encode())
+    assert (found.tag, found.get("k"), found.findtext("b")) == ("a", "&é", "x")

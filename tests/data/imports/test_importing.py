@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from annotated_sources import SQUARE, imported, labelme, labels_of, shape, stored, write_images, write_json_file
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
@@ -74,7 +75,7 @@ def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     source = make(tmp_path / "in")
     (tmp_path / "out").mkdir()
     (tmp_path / "out/mine.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is no import. Give an empty or a new --to folder"):
+    with pytest.raises(ConfigError, match=r"is no import\. Give an empty or a new --to folder"):
         imported(source, "labelme", tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
 
@@ -124,7 +125,7 @@ def test_links_in_place_of_copies(tmp_path: Path) -> None:
 def test_problems_are_a_line_per_kind_with_a_count_and_three_examples(tmp_path: Path) -> None:
     source = make(tmp_path / "in", damaged=5)
     write_json_file(source / "val/c.json", labelme([shape("car", "?")], "c.png"))
-    with pytest.raises(DataError, match="nothing was imported.*--skip-problems") as caught:
+    with pytest.raises(DataError, match=r"nothing was imported.*--skip-problems") as caught:
         imported(source, "labelme", tmp_path / "out")
     missing, wrong = caught.value.problems
     assert missing.startswith("images that are not there: 5 (train/z0.json: 'z0.png', train/z1.json: 'z1.png', ")
@@ -140,6 +141,28 @@ def test_a_damaged_image_is_a_problem(tmp_path: Path) -> None:
     (source / "train/a.png").write_bytes(b"no image")
     with pytest.raises(DataError, match=r"images that cannot be read: 1 \(train/a.json: it is damaged"):
         imported(source, "labelme", tmp_path / "out")
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_turned_photographs_are_annotated_as_viewers_show_them(stated: bool, tmp_path: Path) -> None:
+    source = make(tmp_path / "in")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in source.rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"), exif=exif)
+        path.unlink()
+        size = {"imageHeight": 30, "imageWidth": 20} if stated else {"imageHeight": None, "imageWidth": None}
+        write_json_file(path.with_suffix(".json"), labelme(SHAPES, f"{path.stem}.jpg", **size))
+    imported(source, "labelme", tmp_path / "out")
+    found = open_dataset("folder", "train", tmp_path / "out")[0]
+    assert found.label.shape == found.image.shape[:2] == (30, 20) and found.label[6, 5] == 1
+
+
+def test_names_that_differ_in_capitals_are_noted(tmp_path: Path) -> None:
+    source = make(tmp_path / "in")
+    write_json_file(source / "train/a.json", labelme([shape("Car", SQUARE), *SHAPES[1:]], "a.png"))
+    made = imported(source, "labelme", tmp_path / "out")
+    assert any("stay classes of their own: 1 (Car / car)" in note for note in made.notes)
 
 
 def test_images_of_one_name_keep_the_names_of_their_folders(tmp_path: Path) -> None:
