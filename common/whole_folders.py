@@ -124,6 +124,15 @@ class WholeFolder:
         raise ConfigError(f"{folder} holds {self.other}. Give another {self.option} folder, or remove it.")
 
 
+IMPORTS = WholeFolder(
+    "import",
+    "importing into",
+    "an import of another source, with other options, or from before the source changed",
+    "--to",
+)
+"""Folders that `scenepalette import` makes; here, as the reader of folders knows them as well."""
+
+
 def _remove(unfinished: Path) -> None:
     try:
         if unfinished.exists():

@@ -30,7 +30,7 @@ from scenepalette.common.files import (
 )
 from scenepalette.common.problems import printable
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.whole_folders import WholeFolder
+from scenepalette.common.whole_folders import IMPORTS
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.image_opening import ending_of_content
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
@@ -38,12 +38,6 @@ from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, divide
 from scenepalette.data.readers.naming import flat_name
 
-FOLDER = WholeFolder(
-    "import",
-    "importing into",
-    "an import of another source, with other options, or from before the source changed",
-    "--to",
-)
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"
 SPLITS = ("train", "val", "test")
@@ -167,8 +161,8 @@ def import_annotations(
         with writing_explained(unfinished):
             _write(unfinished, found, options, identity, progress)
 
-    is_new = FOLDER.make(to, identity, write)
-    record = read_json(to / FOLDER.record)
+    is_new = IMPORTS.make(to, identity, write)
+    record = read_json(to / IMPORTS.record)
     return Imported(
         to, record["pairs"], [entry["name"] for entry in record["classes"]], record["notes"], record["problems"], is_new
     )
@@ -288,7 +282,7 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     shutil.rmtree(out / SCRATCH)
     sync_disks()
     write_json(
-        out / FOLDER.record,
+        out / IMPORTS.record,
         {
             "identity": identity,
             "pairs": {split: count for split, count in pairs.items() if count},

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.untrusted import LIST_BYTES, read_file
+from scenepalette.common.whole_folders import IMPORTS
 from scenepalette.data.class_files import ClassFile, classes_of_class_file, read_class_file
 from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers.finding import Search, require_folders
@@ -17,7 +18,6 @@ from scenepalette.data.sample import DatasetEntry, FolderOptions
 
 DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
-IMPORT_RECORD = "import.json"
 EXPORTED_CLASS_FILES = ("class_dict.csv", "_classes.csv", "train/_classes.csv")
 """Names under which other tools write them; looked for where there is none of the above."""
 SPLITS = ("train", "val", "test")
@@ -89,7 +89,7 @@ DATASET = DatasetEntry(
 
 def _licence_of(root: Path, declared: ClassFile) -> str:
     """Return the terms that the class file states, or else those that an import recorded: a CSV file has no place."""
-    path = root / IMPORT_RECORD
+    path = root / IMPORTS.record
     if declared.licence == ClassFile.model_fields["licence"].default and path.is_file():
         with suppress(DataError, ValueError, RecursionError):
             record = json.loads(read_file(path, LIST_BYTES, within=root))
@@ -100,6 +100,10 @@ def _licence_of(root: Path, declared: ClassFile) -> str:
 
 
 def _find_class_file(root: Path) -> Path:
+    if (root / IMPORTS.unfinished).is_dir() and not (root / IMPORTS.record).is_file():
+        raise DataError(
+            f"{root} holds an unfinished import. Rerun the same command, scenepalette import, to finish it."
+        )
     present = [root / name for name in CLASS_FILES if (root / name).is_file()]
     exported = [root / name for name in EXPORTED_CLASS_FILES if (root / name).is_file()]
     if not present and exported:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from annotated_sources import (
 from labelled_folders import write_pixels
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.datasets import open_dataset
+from scenepalette.data.exports.exporting import export_shards
+from scenepalette.data.shards.schema import Row
 
 CAR, TREE = 7, 3
 TREE_ID, CAR_ID = 1, 2
@@ -291,3 +294,16 @@ def test_panoptic_segments_are_filled_and_what_has_none_is_ignored(tmp_path: Pat
     panoptic(tmp_path / "in", "train", [*segments[:1], {"id": 5, "category_id": TREE}], ids)
     with pytest.raises(DataError, match="segment 300, which is not listed"):
         imported(tmp_path / "in", "coco", tmp_path / "other")
+
+
+def test_own_exports_are_read_back(make_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
+    rows = make_shards(tmp_path / "shards", (6, 6))
+    out = export_shards(tmp_path / "shards", "coco", tmp_path / "export")
+    imported(out / "annotations/panoptic_train.json", "coco", tmp_path / "out", val_share=0.25)
+    found = labels_of(tmp_path / "out") | labels_of(tmp_path / "out", "val")
+    shown = sorted({int(value) for row in rows for value in np.unique(row.label)} - {255})
+    assert found
+    for row in rows:
+        if row.id in found:
+            label = np.where(found[row.id] == 255, 255, np.take(shown, found[row.id] % 255, mode="clip"))
+            np.testing.assert_array_equal(label, row.label)

@@ -14,9 +14,10 @@ from PIL import Image
 from annotated_sources import SQUARE, imported, labelme, labels_of, shape, stored, write_images, write_json_file
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import sha256_of_file
+from scenepalette.common.whole_folders import IMPORTS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.imports import importing
-from scenepalette.data.imports.importing import FOLDER, FORMATS, ImportOptions, import_annotations
+from scenepalette.data.imports.importing import FORMATS, ImportOptions, import_annotations
 from scenepalette.data.imports.source import split_of
 
 SHAPES = [shape("car", SQUARE), shape("tree", [[15, 3], [19, 3], [19, 9]])]
@@ -106,10 +107,12 @@ def test_an_interrupted_import_leaves_no_half_and_is_made_again(
         patch.setattr(importing, "_write_pair", interrupted)
         with pytest.raises(KeyboardInterrupt):
             imported(source, "labelme", tmp_path / "out")
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [FOLDER.lock]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [IMPORTS.lock]
     # As a process that was killed leaves it.
-    (tmp_path / "out" / FOLDER.unfinished / "train/images").mkdir(parents=True)
-    (tmp_path / "out" / FOLDER.unfinished / "train/images/half.png").write_bytes(b"half")
+    (tmp_path / "out" / IMPORTS.unfinished / "train/images").mkdir(parents=True)
+    (tmp_path / "out" / IMPORTS.unfinished / "train/images/half.png").write_bytes(b"half")
+    with pytest.raises(DataError, match="holds an unfinished import"):
+        open_dataset("folder", "train", tmp_path / "out")
     imported(source, "labelme", tmp_path / "out")
     wanted, found = every_file(tmp_path / "whole"), every_file(tmp_path / "out")
     assert found == wanted
