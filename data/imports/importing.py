@@ -323,18 +323,23 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
     by_name: dict[tuple[str, str], list[int]] = defaultdict(list)
     for index, split in splits.items():
         by_name[split, items[index].id.casefold()].append(index)
-    names: dict[tuple[str, str], str] = {}
+    names: dict[tuple[str, str], Item] = {}
     placed = []
     for (split, _), indices in by_name.items():
         for index in indices:
             item = items[index]
             name = item.id if len(indices) == 1 else flat_name(item.path)
+            other = names.get((split, name.casefold()))
+            if other is not None and item.image is not None and other.image != item.image:
+                # a.jpg and a.png in one folder
+                name = f"{name}_{item.image.suffix[1:]}"
+                other = names.get((split, name.casefold()))
             if re.search(r"[\x00-\x1f/\\:]", name) or name.startswith(".") or not _fits(name):
                 findings.fault(Fault.NAME, f"{item.where}: {name!r}")
-            elif (split, name.casefold()) in names:
-                findings.fault(Fault.TWICE, f"{item.where} and {names[split, name.casefold()]}")
+            elif other is not None:
+                findings.fault(Fault.TWICE, f"{item.where} and {other.where}")
             else:
-                names[split, name.casefold()] = item.where
+                names[split, name.casefold()] = item
                 placed.append((index, _Placed(item, split, name)))
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
 

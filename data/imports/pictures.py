@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,11 +37,13 @@ class Pictures:
         self._by_last_name = by_last_name
         self._paths: dict[str, Path] = {}
         self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_form: dict[str, list[str]] = defaultdict(list)
         self._used: set[str] = set()
         for path in _images_below(root):
             key = path.relative_to(root).as_posix()
             self._paths[key] = path
             self._by_name[key.rpartition("/")[2]].append(key)
+            self._by_form[_form(key.rpartition("/")[2])].append(key)
 
     def find(
         self, stated: object, findings: Findings, where: str, *, beside: str = "", quiet: bool = False
@@ -48,7 +51,8 @@ class Pictures:
         """Find an image.
 
         A path below the root is taken as it is, seen from the folder `beside` or from the root; else the only image
-        whose path ends so, or the only such image of the split that `where` names.
+        whose path ends so, capitals and the Unicode form of accents aside; or the only such image of the split that
+        `where` names.
 
         Args:
             stated: What the annotations call it.
@@ -78,6 +82,12 @@ class Pictures:
         found = [key for key in self._by_name.get(tail.rpartition("/")[2], ()) if f"/{key}".endswith(f"/{tail}")]
         if not found and self._by_last_name:
             found = self._by_name.get(tail.rpartition("/")[2], [])
+        if not found:
+            alike = self._by_form.get(_form(tail.rpartition("/")[2]), ())
+            found = [key for key in alike if self._by_last_name or f"/{_form(key)}".endswith(f"/{_form(tail)}")]
+            if len(found) == 1:
+                text = "images found under other capitals or another Unicode form of their names"
+                findings.left_out(text, printable(found[0]))
         if len(found) > 1 and (split := split_of(where)) is not None:
             found = [key for key in found if split_of(key) == split] or found
         if len(found) == 1:
@@ -169,6 +179,10 @@ def _images_below(root: Path) -> Iterator[Path]:
                 )
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
                 yield Path(folder, name)
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_text(name: str) -> bool:

@@ -307,3 +307,13 @@ def test_own_exports_are_read_back(make_shards: Callable[..., list[Row]], tmp_pa
         if row.id in found:
             label = np.where(found[row.id] == 255, 255, np.take(shown, found[row.id] % 255, mode="clip"))
             np.testing.assert_array_equal(label, row.label)
+
+
+def test_images_that_differ_in_their_endings_alone_are_both_imported(tmp_path: Path) -> None:
+    root, names = make(tmp_path / "in", CAR_SQUARE), ["a.png", "a.bmp"]
+    write_images(root / "train", names)
+    document = coco({0: [CAR_SQUARE], 1: [{**CAR_SQUARE, "category_id": TREE}]}, names)
+    write_json_file(root / "annotations/instances_train2017.json", document)
+    imported(root, "coco", tmp_path / "out")
+    found = labels_of(tmp_path / "out")
+    assert {name: int(label[6, 5]) for name, label in found.items()} == {"train_a": CAR_ID, "train_a_bmp": TREE_ID}

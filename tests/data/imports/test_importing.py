@@ -174,6 +174,15 @@ def test_images_of_one_name_keep_the_names_of_their_folders(tmp_path: Path) -> N
     assert set(labels_of(tmp_path / "out")) == {"train_one_a", "train_two_A", "b"}
 
 
+@pytest.mark.parametrize(("stated", "there"), [("A.PNG", "a.png"), ("caf\u00e9.png", "cafe\u0301.png")])
+def test_names_in_other_capitals_or_another_unicode_form_are_found(stated: str, there: str, tmp_path: Path) -> None:
+    source = make(tmp_path / "in")
+    (source / "train/a.png").rename(source / "train" / there)
+    write_json_file(source / "train/a.json", labelme(SHAPES, stated))
+    made = imported(source, "labelme", tmp_path / "out")
+    assert made.pairs["train"] == 2 and any("another Unicode form of their names: 1" in note for note in made.notes)
+
+
 def test_a_missing_validation_split_is_taken_from_training_and_the_test_split_stays(tmp_path: Path) -> None:
     source = make(tmp_path / "in", {"train": [f"s{k}_0" for k in range(12)], "test": ["x", "y"]})
     made = imported(source, "labelme", tmp_path / "out", val_share=0.25)
