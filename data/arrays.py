@@ -272,9 +272,24 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """
     if sample.label.shape == tuple(size):
         return sample
+    return Sample(id=sample.id, image=resize_image(sample.image, size), label=resize_label(sample.label, size))
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a label map to the nearest pixel.
+
+    Args:
+        label: Integers [H, W].
+        size: Height and width in pixels; a different aspect ratio stretches the scene.
+
+    Returns:
+        The label map in that size; the same array if it has it already.
+    """
+    if label.shape == tuple(size):
+        return label
     # In integers, because libraries round differently where a centre falls between two pixels.
-    rows, columns = (_nearest(before, after) for before, after in zip(sample.label.shape, size, strict=True))
-    return Sample(id=sample.id, image=resize_image(sample.image, size), label=sample.label[np.ix_(rows, columns)])
+    rows, columns = (_nearest(before, after) for before, after in zip(label.shape, size, strict=True))
+    return label[np.ix_(rows, columns)]
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

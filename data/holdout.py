@@ -133,6 +133,16 @@ class PartOfDataset:
         return getattr(self._whole, "files", ())
 
     @property
+    def label_files(self) -> Sequence[object]:
+        """The label files of the whole, as far as samples have one each."""
+        return getattr(self._whole, "label_files", ())
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What has to be said of how the whole was read."""
+        return getattr(self._whole, "notes", ())
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the whole's, and of which samples these are."""
         return self._hash(self._whole.fingerprint)

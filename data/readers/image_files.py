@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -17,13 +15,12 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.image_opening import read_image
 from scenepalette.data.label_images import LabelValues, read_label
+from scenepalette.data.readers.checking import LookAt, Subject, check_all
 from scenepalette.data.sample import Sample
 
 _SHOWN_VALUES = 8
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
-_DECODERS = 8
-"""Images decoded at once, so that memory stays bounded however many cores there are."""
 
 
 class LabelFiles(Protocol):
@@ -114,10 +111,16 @@ class PairedFiles:
         self._label_scale = label_scale
 
         found = [*problems, *_repeated_ids(self._pairs)]
-        # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
-        with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
-            for of_pair in executor.map(self._check, self._pairs):
-                found.extend(of_pair)
+        checked = check_all(
+            Subject(name, split, root, self.ids, table.num_classes),
+            self._pairs,
+            self._check,
+            files=lambda pair: (pair.image, *_label_paths(pair)),
+            meaning=self._meaning_of,
+            dump=lambda problems: None if problems else [],
+            load=list[Problem],
+        )
+        found.extend(problem for problems in checked for problem in problems)
         if not pairs and not found:
             found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
         if found:
@@ -139,15 +142,17 @@ class PairedFiles:
         problems = self._problems_of(pair, image.shape[:2], label)
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        ids = self._values_of(pair).lookup[label]
-        if self._label_scale > 1:
-            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
-        return Sample(id=pair.id, image=image, label=ids)
+        return Sample(id=pair.id, image=image, label=self._ids_of(pair, label))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every image and label file."""
         return tuple(path for pair in self._pairs for path in (pair.image, *_label_paths(pair)))
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The label files of samples that have one each."""
+        return tuple(pair.label for pair in self._pairs if isinstance(pair.label, Path))
 
     @property
     def fingerprint(self) -> str:
@@ -191,19 +196,34 @@ class PairedFiles:
     def _relative(self, path: Path) -> str:
         return path.relative_to(self._root).as_posix()
 
-    def _check(self, pair: FilePair) -> list[Problem]:
+    def _meaning_of(self, pair: FilePair) -> list[Any]:
+        """Return, as JSON values, what beside its files decides whether a pair is in order."""
+        values = self._values_of(pair)
+        return [pair.id, values.lookup.tolist(), np.flatnonzero(values.allowed).tolist(), self._label_scale]
+
+    def _ids_of(self, pair: FilePair, label: np.ndarray) -> np.ndarray:
+        """Return a label's class ids at the size of its image."""
+        ids = self._values_of(pair).lookup[label]
+        if self._label_scale > 1:
+            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
+        return ids
+
+    def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[list[Problem], Any]:
         problems = []
-        image_size: tuple[int, ...] | None = None
+        image: np.ndarray | None = None
         label: np.ndarray | None = None
         try:
-            image_size = read_image(pair.image).shape[:2]
+            image = read_image(pair.image)
         except DataError as error:
             problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
         try:
             label = _read_label_of(pair)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        return [*problems, *self._problems_of(pair, image_size, label)]
+        problems.extend(self._problems_of(pair, None if image is None else image.shape[:2], label))
+        if problems or image is None or label is None or look_at is None:
+            return problems, None
+        return problems, look_at(image, self._ids_of(pair, label))
 
     def _problems_of(
         self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None

@@ -5,15 +5,20 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
-from scenepalette.common.errors import ConfigError, ScenepaletteError
+import numpy as np
+
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import read_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.threads import worker_count
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
+from scenepalette.data.holdout import PartOfDataset
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -25,7 +30,7 @@ from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
-from scenepalette.pipeline.doctor.scan import Scan, scan
+from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.plan import units_of
@@ -33,9 +38,11 @@ from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.pipeline.stages.data import hold_out, open_split, splits_to_open
+from scenepalette.pipeline.stages.data import try_splits
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
+
+TIMED_SAMPLES = 8
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -66,20 +73,18 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]
-    datasets, errors, open_seconds = _open(config, progress)
+    seen: dict[Split, Scanner] = {split: Scanner(config.data.size) for split in (*SPLITS, TEST)}
+    datasets, errors = try_splits(config.data, config.seed, progress, seen)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
-    read_seconds, samples = 0.0, 0
     if not errors:
-        began = time.monotonic()
         scans: dict[Split, Scan] = {
-            split: scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
+            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)])
+            for split, dataset in datasets.items()
         }
-        read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
-        samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
         checks += _of_tests(config, datasets, scans, progress)
         names: dict[Split, str] = {"train": "training", "val": "validation", TEST: "test"}
@@ -95,7 +100,8 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
                 result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
             progress.finish()
-            checks += check_time(config, result, read_seconds, samples)
+            samples = sum(len(entry) for entry in scans.values())
+            checks += check_time(config, result, samples * _seconds_per_sample(datasets["train"]), samples)
     checks += _of_machine(config, datasets, request.run_dir, result)
     subject = f"{request.recipe} on {config.data.name}"
     return Diagnosis(subject, command, tuple(checks), facts)
@@ -122,31 +128,19 @@ def _to_make(config: RunConfig, run_dir: Path) -> list[Unit]:
         return list(units_of(config).values())
 
 
-def _open(
-    config: RunConfig, progress: Progress
-) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError], float]:
-    """Open all splits, which checks every file; return those that could be, why others could not, and the seconds."""
-    datasets: dict[Split, SegmentationDataset] = {}
-    errors: dict[Split, ScenepaletteError] = {}
+def _seconds_per_sample(dataset: SegmentationDataset) -> float:
+    """Return how long reading a sample takes where all cores read, from some that are evenly spread."""
+    places = np.linspace(0, len(dataset) - 1, min(TIMED_SAMPLES, len(dataset))).astype(int).tolist()
     began = time.monotonic()
-    splits: tuple[Split, ...] = SPLITS
-    try:
-        splits = splits_to_open(config.data)
-    except ScenepaletteError as error:  # a folder that cannot be listed
-        errors[TEST] = error
-    progress.start("checking files", len(splits))
-    for split in splits:
-        try:
-            datasets[split] = open_split(config.data, split, config.seed)
-        except ScenepaletteError as error:
-            errors[split] = error
-        progress.advance()
-    progress.finish()
-    try:
-        datasets = datasets if errors else hold_out(datasets, config.data, config.seed)
-    except ScenepaletteError as error:
-        errors[TEST] = error
-    return datasets, errors, time.monotonic() - began
+    for place in places:
+        with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
+            dataset[place]
+    return (time.monotonic() - began) / len(places) / worker_count()
+
+
+def _published(split: Split, dataset: SegmentationDataset) -> Split:
+    """Return the split that was opened for a data set: one that is held out is a part of the training split."""
+    return "train" if isinstance(dataset, PartOfDataset) else split
 
 
 def _declared_table(config: RunConfig) -> ClassTable | None:

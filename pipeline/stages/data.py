@@ -11,15 +11,17 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import read_json, sha256_of_json, write_json
-from scenepalette.common.progress import Progress
+from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.labels import fill_ignored
+from scenepalette.data.readers.checking import Look, checking
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
@@ -116,7 +118,7 @@ class ExtraTestUnit(SourceUnit):
     def of(cls, config: RunConfig, sources: Sources, name: str, root: Path) -> ExtraTestUnit:
         """Return the unit of a name: its content identifies the set, not where it lies."""
         unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
-        content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root).content)
+        content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root, progress).content)
         settings = {"size": config.data.size, **({"content": content} if content else {})}
         return cls(
             EXTRA_TESTS,
@@ -198,7 +200,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
-    splits = open_splits(config, seed)
+    splits = open_splits(config, seed, progress)
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
     test = splits.get(TEST)
     if config.holdout and origin == "published":
@@ -239,7 +241,7 @@ def prepare_extra_test(
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
             also in training.
     """
-    dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
+    dataset, field = open_extra_test(config, root, progress), f"report.extra_test.{name}"
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
     progress.start(f"extra test set {name}", len(dataset))
@@ -302,14 +304,69 @@ def splits_to_open(config: DataConfig) -> tuple[Split, ...]:
     return SPLITS if origin_of_test(config) == "held out" else (*SPLITS, TEST)
 
 
-def open_splits(config: DataConfig, seed: int) -> dict[Split, SegmentationDataset]:
-    """Open all splits of the configured data set, which checks every file of it.
+def open_splits(config: DataConfig, seed: int, progress: Progress = NO_PROGRESS) -> dict[Split, SegmentationDataset]:
+    """Open all splits of the configured data set, which checks every file of it that was not checked before.
+
+    Args:
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the files.
 
     Raises:
         ConfigError: The data set cannot be opened as configured.
-        DataError: Anything that is wrong with the files, all at once; or nothing can be held out.
+        DataError: Anything that is wrong with the files of all splits, all at once; or nothing can be held out.
     """
-    return hold_out({split: open_split(config, split, seed) for split in splits_to_open(config)}, config, seed)
+    datasets, errors = try_splits(config, seed, progress)
+    if errors:
+        raise together(config.name, list(errors.values()))
+    return datasets
+
+
+def try_splits(
+    config: DataConfig, seed: int, progress: Progress = NO_PROGRESS, looks: Mapping[Split, Look] | None = None
+) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError]]:
+    """Open all splits as `open_splits` does, and return those that could be opened and why others could not.
+
+    Args:
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the files.
+        looks: Who looks at the samples of a split while they are checked.
+    """
+    datasets: dict[Split, SegmentationDataset] = {}
+    errors: dict[Split, ScenepaletteError] = {}
+    splits: tuple[Split, ...] = SPLITS
+    try:
+        splits = splits_to_open(config)
+    except ScenepaletteError as error:  # a folder that cannot be listed
+        errors[TEST] = error
+    for split in splits:
+        try:
+            with checking(progress, (looks or {}).get(split)):
+                datasets[split] = open_split(config, split, seed)
+        except ScenepaletteError as error:
+            errors[split] = error
+    if not errors:
+        try:
+            datasets = hold_out(datasets, config, seed)
+        except ScenepaletteError as error:
+            errors[TEST] = error
+    return datasets, errors
+
+
+def together(name: str, errors: Sequence[ScenepaletteError]) -> ScenepaletteError:
+    """Return one error that says all that keeps the splits of a data set from being opened."""
+    different = list({str(error): error for error in errors}.values())
+    if len(different) == 1:
+        return different[0]
+    found: list[str | Problem] = []
+    for error in different:
+        of_files = error.found if isinstance(error, DataError) else ()
+        if of_files and of_files[0].kind not in (ProblemKind.LAYOUT, ProblemKind.CLASS_FILE):
+            found += of_files
+        else:  # only its first sentence says what these are about
+            found.append(" ".join([error.summary, "; ".join(error.problems)]).strip())
+    return DataError(f"The data set '{name}' has {len(found)} problems:", list(dict.fromkeys(found)))
 
 
 def hold_out(
@@ -354,8 +411,16 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
     )
 
 
-def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
-    """Open an extra test set, which checks every file of it: the split val of the data set's layout or of folder's.
+def open_extra_test(
+    config: DataConfig, root: Path, progress: Progress = NO_PROGRESS, look: Look | None = None
+) -> SegmentationDataset:
+    """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
+
+    Args:
+        config: The data set whose layout it may have.
+        root: Its folder.
+        progress: Watches the files.
+        look: Looks at the samples while they are checked.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -372,10 +437,11 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
             f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
-    if own is not None:
-        return open_dataset("folder", "val", root)
-    shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-    return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+    with checking(progress, look):
+        if own is not None:
+            return open_dataset("folder", "val", root)
+        shared = class_file_in(config.root) if config.name == "folder" and config.root else None
+        return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
 
 
 def content_of_arrays(folder: Path) -> str:
@@ -399,7 +465,7 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = open_splits(config, seed)
+    splits = open_splits(config, seed, progress)
     progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits.values()))
     contents = {}
     for dataset in splits.values():

@@ -56,4 +56,4 @@ def test_progress_is_told() -> None:
             told.append(())
 
     scan(Streets(split="val", count=40, size=(16, 24), seed=0), (16, 24), Watched())
-    assert told == [("reading val", 40), (32,), (8,), ()]
+    assert told == [("reading val", 40), *[(1,)] * 40, ()]
