@@ -12,7 +12,7 @@ VARIABLE = "SCENEPALETTE_CACHE"
 def cache_folder() -> Path | None:
     """Return the folder, which need not exist; None if nothing is to be remembered.
 
-    It is `$SCENEPALETTE_CACHE`, or `scenepalette` in `$XDG_CACHE_HOME` or in `~/.cache`, beside the folder of torch.hub.
+    It is `$SCENEPALETTE_CACHE`, or `scenepalette` in `$XDG_CACHE_HOME` or `~/.cache`, beside the folder of torch.hub.
     """
     named = os.environ.get(VARIABLE)
     if named is not None:

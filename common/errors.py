@@ -8,6 +8,8 @@ from typing import Any
 from scenepalette.common.problems import Problem, ProblemKind
 
 SHOWN_PROBLEMS = 20
+SHOWN_OF_KIND = 3
+"""Problems of one kind that a message shows of many."""
 
 
 class ScenepaletteError(Exception):
@@ -46,6 +48,8 @@ class DataError(ScenepaletteError):
         super().__init__(summary, [str(problem) for problem in problems])
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind
+        if len(self.found) == len(problems) > SHOWN_OF_KIND:
+            self.args = ("\n".join([summary, *_examples(self.found)]),)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with all that programs read."""
@@ -70,3 +74,16 @@ class AbsentError(ScenepaletteError):
 
 class TrainingError(ScenepaletteError):
     """A training that must not go on, such as one with a loss that is not finite."""
+
+
+def _examples(found: Sequence[Problem]) -> list[str]:
+    """Return lines that show some problems of each kind and count the others."""
+    kinds: dict[ProblemKind, list[Problem]] = {}
+    for problem in found:
+        kinds.setdefault(problem.kind, []).append(problem)
+    lines = []
+    for kind, problems in kinds.items():
+        lines += [f"  - {problem}" for problem in problems[:SHOWN_OF_KIND]]
+        if (others := len(problems) - SHOWN_OF_KIND) > 0:
+            lines.append(f"  ... and {others} more of the kind '{kind.title}'; `scenepalette doctor` lists them")
+    return lines

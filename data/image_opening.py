@@ -40,10 +40,13 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
         if orientation not in (0, 1) and not upright:
             raise DataError(
                 f"its EXIF orientation is {orientation}, so viewers show it turned against its stored pixels and it is "
-                "unclear which of the two its label fits. Save it upright, without that tag"
+                "unclear which of the two its label fits. Save it upright, without that tag",
+                kind=ProblemKind.IMAGE_FORMAT,
             )
         if image.mode not in ("RGB", "RGBA", "RGBX", "L", "LA", "P", "1", "CMYK", "YCbCr"):
-            raise DataError(f"its pixels are of mode {image.mode}; save it with 8 bits per channel")
+            raise DataError(
+                f"its pixels are of mode {image.mode}; save it with 8 bits per channel", kind=ProblemKind.IMAGE_FORMAT
+            )
         return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from scenepalette.common.errors import ScenepaletteError
@@ -96,6 +97,13 @@ def fill_ignored(label: np.ndarray) -> np.ndarray:
         return label.copy()
     nearest = np.asarray(distance_transform_edt(ignored, return_distances=False, return_indices=True))
     return label[nearest[0], nearest[1]]
+
+
+def label_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the pixels of each class in a label map uint8 [H, W], and in the last place of ignored ones: [K + 1]."""
+    # Pillow's histogram needs no integers of 8 bytes a pixel, as numpy's does.
+    counts = np.array(Image.fromarray(np.ascontiguousarray(label)).histogram(), np.int64)
+    return np.append(counts[:num_classes], counts[IGNORE_ID])
 
 
 def _labelled_pixels(label: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -127,7 +127,7 @@ def check_all(
     memory = _Memory(subject) if now.remembers else None
     keys = [memory.key(files(pair), meaning(pair)) if memory else None for pair in pairs]
     known = [memory.found.get(key) if memory and key else None for key in keys]
-    if pairs and all(values is not None for values in known):
+    if all(values is not None for values in known):
         return [load(values) for values in known]
     look = now.look
     if look is not None:

@@ -122,7 +122,9 @@ class PairedFiles:
         )
         found.extend(problem for problems in checked for problem in problems)
         if not pairs and not found:
-            found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
+            found.append(
+                Problem(ProblemKind.PAIRING, "", f"the split '{split}' is empty: there is no image with a label")
+            )
         if found:
             noun = "problem" if len(found) == 1 else "problems"
             raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
@@ -215,7 +217,7 @@ class PairedFiles:
         try:
             image = read_image(pair.image)
         except DataError as error:
-            problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
+            problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
             label = _read_label_of(pair)
         except DataError as error:

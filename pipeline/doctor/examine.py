@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,13 +30,15 @@ from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.oracle import check_oracle
+from scenepalette.pipeline.doctor.prepared import data_to_come
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import settings_problems
+from scenepalette.pipeline.preflight import data_problems, settings_problems
 from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits
@@ -86,15 +89,16 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             for split, dataset in datasets.items()
         }
         checks += _of_data(config, datasets, scans, request.run_dir)
+        checks += _of_stages(config, datasets, request.run_dir, checks)
+        checks += _read_with_notes(datasets)
         checks += _of_tests(config, datasets, scans, progress)
         names: dict[Split, str] = {"train": "training", "val": "validation", TEST: "test"}
         facts |= {
             **{f"{names[split]} samples": str(len(entry)) for split, entry in scans.items()},
             "classes": str(datasets["train"].table.num_classes),
         }
-        broken = any(
-            check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
-        )
+        stops = ("labels after resizing", "reading", "enough to learn from", "data for the stages")
+        broken = any(check.name in stops and check.status == "problem" for check in checks)
         if measured and not broken:
             progress.start("measuring steps", len(timed_steps(config)))
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
@@ -175,8 +179,9 @@ def _of_data(
         )
         if unread
         else None,
+        _check_requirements(table, size, both),
         data_checks.check_links(list(datasets.values()), config.data.root),
-        data_checks.check_label_encoding(datasets["train"]),
+        data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
         data_checks.check_scaling(both, size),
         data_checks.check_lost_labels(both, size),
@@ -190,6 +195,36 @@ def _of_data(
         _check_wishes(config, table),
     ]
     return [check for check in checks if check is not None]
+
+
+def _of_stages(
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, before: Sequence[Check]
+) -> list[Check]:
+    """Ask the stages what keeps them from being made of this data set, as every verb does before it begins."""
+    told = {detail for check in before if check.status == "problem" for detail in check.details}
+    run = Run(config, run_dir, look=False)
+    needs, wants = list[str](), list[str]()
+    # Files that changed since they were scanned are reported elsewhere.
+    with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
+        data = data_to_come(datasets["train"], datasets["val"], config.data.size, Path(folder))
+        needs = data_problems(config, _to_make(config, run_dir), data)
+        wants = data_problems(config, list(run.comparison_units.values()), data)
+    checks = []
+    if problems := [text for text in needs if text not in told]:
+        summary = "The configuration asks for what this data set does not have."
+        checks.append(Check("data for the stages", "problem", summary, "Correct what is listed.", tuple(problems)))
+    if not (told or needs) and (problems := [text for text in wants if text not in needs]):
+        summary = "`compare` cannot compare systems on this data set; every other verb can use it."
+        checks.append(Check("data for compare", "note", summary, details=tuple(problems)))
+    return checks
+
+
+def _read_with_notes(datasets: dict[Split, SegmentationDataset]) -> list[Check]:
+    """Show what readers decided from the data, or passed over."""
+    noted = {split: getattr(dataset, "notes", ()) for split, dataset in datasets.items() if split in SPLITS}
+    details = dict.fromkeys(f"{split}: {note}" for split, notes in noted.items() for note in notes)
+    summary = "What was decided from the data, and what was passed over."
+    return [Check("how it was read", "note", summary, details=tuple(details))] if details else []
 
 
 def _of_tests(
@@ -228,6 +263,11 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
         f"A run keeps using what was read then. To use the new files, give another --out folder, or set what was made "
         f"of the old ones aside: scenepalette reset {run_dir} data",
     )
+
+
+def _check_requirements(table: ClassTable, size: tuple[int, int], scans: Sequence[Scan]) -> Check | None:
+    problems = requirement_problems(table, size, scans)
+    return Check("enough to learn from", "problem", REFUSED, "", tuple(problems)) if problems else None
 
 
 def _check_wishes(config: RunConfig, table: ClassTable) -> Check | None:

@@ -22,7 +22,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.provenance import code_version
 from scenepalette.common.threads import map_in_order
 from scenepalette.data.arrays import resize_label
-from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.labels import label_counts
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
 
@@ -118,8 +118,8 @@ class Scanner:
             hash=_hash(image),
             thumbnail=thumbnail_of(grey),
             spread=_spread(grey.histogram()),
-            pixels=self._counts(label),
-            resized_pixels=self._counts(resize_label(label, self._size)),
+            pixels=label_counts(label, self._num_classes),
+            resized_pixels=label_counts(resize_label(label, self._size), self._num_classes),
             gradient=_changes(small),
             boundary=_changes(resize_label(label, _EDGES).astype(np.int16)) > 0,
         )
@@ -170,11 +170,6 @@ class Scanner:
             # Half a block away: neighbours in a video have nearly the same label.
             other = block[(place + _SHIFT) % len(block)][1]
             self._arrays["edges"][index] = _fit(seen.gradient, seen.boundary), _fit(seen.gradient, other.boundary)
-
-    def _counts(self, label: np.ndarray) -> np.ndarray:
-        # Pillow's histogram needs no integers of 8 bytes a pixel, as numpy's does.
-        counts = np.array(Image.fromarray(np.ascontiguousarray(label)).histogram(), np.int64)
-        return np.append(counts[: self._num_classes], counts[IGNORE_ID])
 
 
 def scan(

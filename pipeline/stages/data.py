@@ -17,14 +17,23 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.arrays import (
+    LostLabelsError,
+    Pairs,
+    content_of,
+    open_array,
+    read_arrays,
+    write_arrays,
+    write_label_array,
+)
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
-from scenepalette.data.labels import fill_ignored
+from scenepalette.data.labels import fill_ignored, label_counts
 from scenepalette.data.readers.checking import Look, checking
 from scenepalette.data.readers.folder import CLASS_FILES
-from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
@@ -38,8 +47,6 @@ EXTRA_TESTS = "extra-tests"
 EXTRA_TEST_VERSION = 1
 EXTRA_TEST_FILES = ("images-val.npy", "labels-val.npy", "val.json", TEST_FILE)
 UNLABELLED_FILES = ("images.npy", "images.json")
-LEAST = 2
-"""Samples of which a spread can be taken: by the palettes' mixture, and by every Frechet distance."""
 
 
 @dataclass(frozen=True)
@@ -211,9 +218,16 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
         path.unlink(missing_ok=True)
-    for dataset in splits.values():
-        _write_watched(dataset, config.size, folder, progress)
+    counted = [CountedDataset(dataset) for dataset in splits.values()]
+    lost: list[str] = []
+    for dataset in counted:
+        try:
+            _write_watched(dataset, config.size, folder, progress)
+        except LostLabelsError as error:
+            lost += error.problems
     progress.finish()
+    if problems := [*requirement_problems(counted[0].table, config.size, counted), *lost]:
+        raise DataError(REFUSED, problems)
     train = read_arrays(folder, "train")
     count, height, width = train.labels.shape
     filled = (fill_ignored(np.asarray(label)) for label in train.labels)
@@ -250,6 +264,39 @@ def prepare_extra_test(
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+
+
+class CountedDataset:
+    """A data set that keeps the size of each image, and the pixels of each class, as samples are read.
+
+    It satisfies SegmentationDataset, and `scenepalette.pipeline.requirements.Counted` once all were read.
+    """
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
+        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
+        self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
+        self.sizes = np.zeros((len(dataset), 2), np.int64)
+        self.pixels = np.zeros((len(dataset), dataset.table.num_classes + 1), np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the data set."""
+        return self._dataset.fingerprint
+
+    @property
+    def content(self) -> str:
+        """That of the data set."""
+        return self._dataset.content
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        sample = self._dataset[index]
+        self.sizes[index] = sample.label.shape
+        self.pixels[index] = label_counts(sample.label, self.table.num_classes)
+        return sample
 
 
 def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:

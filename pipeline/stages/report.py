@@ -45,9 +45,10 @@ from scenepalette.pipeline.report.results import (
     WorstPair,
 )
 from scenepalette.pipeline.report.statistics import choose
+from scenepalette.pipeline.requirements import LEAST_SAMPLES
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.copies import check_copies
-from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
+from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.quality import found_by_teachers
@@ -96,15 +97,17 @@ class ReportUnit(Unit):
     @classmethod
     def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Say if too few pairs are asked for."""
-        if config.generate.pairs >= LEAST:
+        if config.generate.pairs >= LEAST_SAMPLES:
             return []
-        return [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {config.generate.pairs}"]
+        return [
+            f"generate.pairs: the report needs at least {LEAST_SAMPLES} pairs of each kind, got {config.generate.pairs}"
+        ]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few validation pairs, or classes are named that there are not."""
+        """Say if classes are named that there are not."""
         names = data.train.table.names
-        return too_few_problems("report", data.validation, LEAST) + [
+        return [
             f"report.rare_classes: unknown class {name!r}; classes are {', '.join(names)}"
             for name in config.report.rare_classes
             if name not in names
@@ -113,13 +116,6 @@ class ReportUnit(Unit):
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
         write_report(folder, measure_run(run))
-
-
-def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
-    """Say if there are fewer validation pairs than a page needs."""
-    if len(validation) >= least:
-        return []
-    return [f"data.root: the {what} needs at least {least} validation pairs, got {len(validation)}; add some"]
 
 
 def provenance(run: Workspace) -> dict[str, Any]:
