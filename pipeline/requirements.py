@@ -119,8 +119,8 @@ def _size_problems(counted: Counted, size: tuple[int, int], noun: str) -> list[s
     if stretched.any():
         problems.append(
             f"data.root: {_named(counted, stretched, noun)} an aspect ratio that data.size {size[0]} x {size[1]} would "
-            f"stretch more than {MOST_STRETCHED:g} times. Cut them into pieces with their labels, or choose a data.size "
-            "of their aspect ratio"
+            f"stretch more than {MOST_STRETCHED:g} times. Cut them into pieces with their labels, or choose a "
+            "data.size of their aspect ratio"
         )
     return problems
 
