@@ -47,7 +47,9 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
             raise DataError(
                 f"its pixels are of mode {image.mode}; save it with 8 bits per channel", kind=ProblemKind.IMAGE_FORMAT
             )
-        return np.array((ImageOps.exif_transpose(image) if upright else image).convert("RGB"))
+        turned = ImageOps.exif_transpose(image) if upright else image
+        # Converting RGB to itself takes as long as decoding a JPEG.
+        return np.array(turned if turned.mode == "RGB" else turned.convert("RGB"))
 
 
 def open_image(path: Path) -> Image.Image:

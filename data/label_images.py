@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
@@ -116,6 +117,12 @@ def read_mask(path: Path) -> np.ndarray:
             "it is coloured; a mask must be black and white, white where its part is", kind=ProblemKind.LABEL_FORMAT
         )
     return channels[:, :, 0] > 0
+
+
+def value_counts(label: np.ndarray) -> np.ndarray:
+    """Return how many pixels of a label map uint8 [H, W] have each value, int64 [256]."""
+    # Pillow's histogram needs no integers of 8 bytes a pixel, as numpy's does, and is twice as fast.
+    return np.array(Image.fromarray(np.ascontiguousarray(label)).histogram(), np.int64)
 
 
 def _ranges(values: Iterable[int]) -> str:

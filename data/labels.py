@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.label_images import value_counts
 
 
 def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -101,8 +101,7 @@ def fill_ignored(label: np.ndarray) -> np.ndarray:
 
 def label_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the pixels of each class in a label map uint8 [H, W], and in the last place of ignored ones: [K + 1]."""
-    # Pillow's histogram needs no integers of 8 bytes a pixel, as numpy's does.
-    counts = np.array(Image.fromarray(np.ascontiguousarray(label)).histogram(), np.int64)
+    counts = value_counts(label)
     return np.append(counts[:num_classes], counts[IGNORE_ID])
 
 

@@ -14,7 +14,7 @@ from scenepalette.common.files import sha256_of_files, sha256_of_json
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.image_opening import read_image
-from scenepalette.data.label_images import LabelValues, read_label
+from scenepalette.data.label_images import LabelValues, read_label, value_counts
 from scenepalette.data.readers.checking import LookAt, Subject, check_all
 from scenepalette.data.sample import Sample
 
@@ -242,7 +242,7 @@ class PairedFiles:
                 f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
             )
             problems.append(Problem(ProblemKind.SIZE, name, text))
-        counts = np.bincount(label.ravel(), minlength=256)
+        counts = value_counts(label)
         wrong = np.flatnonzero(counts * ~values.allowed)
         if wrong.size:
             shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
