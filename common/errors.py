@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.problems import Problem, ProblemKind, printable
 
 SHOWN_PROBLEMS = 20
 SHOWN_OF_KIND = 3
@@ -22,9 +22,9 @@ class ScenepaletteError(Exception):
             summary: One sentence or two, complete in themselves.
             problems: All problems found, one text each; the message shows the first 20.
         """
-        self.summary = summary
-        self.problems = tuple(problems)
-        lines = [summary, *(f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS])]
+        self.summary = printable(summary)
+        self.problems = tuple(map(printable, problems))
+        lines = [self.summary, *(f"  - {problem}" for problem in self.problems[:SHOWN_PROBLEMS])]
         if len(self.problems) > SHOWN_PROBLEMS:
             lines.append(f"  ... and {len(self.problems) - SHOWN_PROBLEMS} more")
         super().__init__("\n".join(lines))
@@ -40,20 +40,33 @@ class DataError(ScenepaletteError):
     Attributes:
         found: The problems of the data set's files, as far as they were reported as `Problem`s.
         kind: What kind of problem the summary states, for an error about one file.
+        notes: What the reader decided from the files or passed over, which may explain the problems.
     """
 
     def __init__(
-        self, summary: str, problems: Sequence[str | Problem] = (), *, kind: ProblemKind = ProblemKind.FILE
+        self,
+        summary: str,
+        problems: Sequence[str | Problem] = (),
+        *,
+        kind: ProblemKind = ProblemKind.FILE,
+        notes: Sequence[str] = (),
     ) -> None:
         super().__init__(summary, [str(problem) for problem in problems])
+        self.notes = tuple(map(printable, notes))
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind
+        text = str(self)
         if len(self.found) == len(problems) > SHOWN_OF_KIND:
-            self.args = ("\n".join([summary, *_examples(self.found)]),)
+            text = "\n".join([self.summary, *_examples(self.found)])
+        self.args = ("\n".join([text, *(f"Note: {note}." for note in self.notes)]),)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with all that programs read."""
-        return type(self), (self.summary, self.problems), {"found": self.found, "kind": self.kind}
+        return (
+            type(self),
+            (self.summary, self.problems),
+            {"found": self.found, "kind": self.kind, "notes": self.notes, "args": self.args},
+        )
 
 
 class ConfigError(ScenepaletteError):

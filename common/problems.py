@@ -45,6 +45,14 @@ class ProblemKind(Enum):
         self.remedy = remedy
 
 
+def printable(text: str) -> str:
+    """Return a text that can be written anywhere: bytes of file names that are no text become hexadecimal numbers."""
+    try:
+        return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
+    except UnicodeEncodeError:  # a lone surrogate that stands for no byte
+        return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
+
+
 @dataclass(frozen=True)
 class Problem:
     """One thing that is wrong with a data set; its string is what a user reads.

@@ -9,7 +9,7 @@ from typing import Literal
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.registry import Registry
 from scenepalette.common.untrusted import short
-from scenepalette.data.sample import DatasetEntry, SegmentationDataset
+from scenepalette.data.sample import DatasetEntry, FolderOptions, SegmentationDataset
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Literal["train"], Literal["val"]] = ("train", "val")
@@ -53,6 +53,7 @@ def open_dataset(
     root: Path | None,
     *,
     class_file: Path | None = None,
+    options: FolderOptions | None = None,
     count: int | None = None,
     size: tuple[int, int] | None = None,
     seed: int = 0,
@@ -65,6 +66,7 @@ def open_dataset(
         root: The folder of the data set in its published layout; None for one that is drawn, such as "streets".
         class_file: For "folder": the class file, where it is not ROOT/classes.csv or ROOT/classes.yaml. For
             "ade-indoor": the class list, where it is not ROOT/ade_indoor_classes.txt.
+        options: For "folder": what its files do not say of their layout.
         count: For data that are drawn: number of scenes. Data sets on disk are read whole.
         size: For data that are drawn: height and width in pixels. Data sets on disk keep their files' sizes.
         seed: For data that are drawn: which scenes.
@@ -87,7 +89,15 @@ def open_dataset(
             f"A class file ({class_file}) was given for '{name}', whose classes are fixed. Leave it out, or use the "
             "data set 'folder'."
         )
-    dataset = _draw(entry, split, root, count, size, seed) if entry.drawn else _read(entry, split, root, class_file)
+    if options not in (None, FolderOptions()) and not entry.takes_options:
+        raise ConfigError(
+            f"{options} was given for '{name}', whose layout is fixed. Leave it out, or use the data set 'folder'."
+        )
+    dataset = (
+        _draw(entry, split, root, count, size, seed)
+        if entry.drawn
+        else _read(entry, split, root, class_file, options or FolderOptions())
+    )
     # Not isinstance with a protocol, which computes hashes of all files to see that they are there.
     members = (*_MEMBERS, "__len__", "__getitem__")
     missing = [member for member in members if getattr_static(dataset, member, None) is None]
@@ -109,7 +119,7 @@ def has_published_test(name: str, root: Path | None) -> bool:
     if entry.has_test is None or root is None:
         return False
     try:
-        return entry.has_test(Path(root))
+        return entry.has_test(Path(root).expanduser())
     except OSError as error:
         raise _unreadable(entry, Path(root), error) from error
 
@@ -129,14 +139,19 @@ def _draw(
     return entry.open(split=split, count=count, size=size, seed=seed)
 
 
-def _read(entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None) -> SegmentationDataset:
+def _read(
+    entry: DatasetEntry, split: str, root: Path | None, class_file: Path | None, options: FolderOptions
+) -> SegmentationDataset:
     if root is None:
         raise ConfigError(
             f"The data set '{entry.name}' needs the folder it lies in; no root was given. Set data.root to that folder."
         )
-    class_files = {"class_file": class_file} if entry.takes_class_file else {}
+    taken = {
+        **({"class_file": class_file} if entry.takes_class_file else {}),
+        **({"options": options} if entry.takes_options else {}),
+    }
     try:
-        return entry.open(Path(root), split, **class_files)
+        return entry.open(Path(root).expanduser(), split, **taken)
     except OSError as error:
         raise _unreadable(entry, root, error) from error
 

@@ -19,6 +19,10 @@ from scenepalette.data.sequences import sequences_of
 LEAST_TEST = 2
 """Fewest images that a recording gives to the test split, and that the test split has."""
 
+MANY_RECORDINGS = 10
+"""Recordings from which on whole ones are drawn for validation."""
+VALIDATION_GAP = 5
+
 
 class Division(NamedTuple):
     """Which samples are trained on and which are tested on; what is in neither is left out.
@@ -69,6 +73,60 @@ def divide_recordings(ids: Sequence[str], fraction: float, gap: int) -> Division
             "test on and as many for training. Change data.holdout, lower data.holdout_gap, or set data.holdout to 0."
         )
     return Division(sorted(train), sorted(test))
+
+
+class DividedWhole(NamedTuple):
+    """Which samples of a data set without splits are trained on and which validate.
+
+    Attributes:
+        train: Indices, ascending.
+        test: Indices of those for validation, ascending.
+        how: How they were chosen, in a few words.
+    """
+
+    train: list[int]
+    test: list[int]
+    how: str
+
+
+def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole:
+    """Divide a data set that has no splits.
+
+    Of `MANY_RECORDINGS` or more recordings, whole ones are drawn until the fraction is reached; images that are no
+    frames of a recording count as one each. Of fewer, each gives a run of frames in its middle as `divide_recordings`
+    says, with up to `VALIDATION_GAP` frames left out on both sides; fewer where more would be left out than validate.
+
+    Args:
+        ids: Sample ids, from which `sequences_of` tells the recordings.
+        fraction: For validation, 0 to 1.
+        seed: Decides which recordings are drawn.
+
+    Raises:
+        DataError: There are too few images.
+    """
+    recordings = sequences_of(ids)
+    wanted = max(LEAST_TEST, round(fraction * len(ids)))
+    if len(recordings) < MANY_RECORDINGS:
+        for gap in range(VALIDATION_GAP, -1, -1):
+            try:
+                train, test = divide_recordings(ids, fraction, gap)
+            except DataError:
+                continue
+            if len(ids) - len(train) - len(test) > len(test):
+                continue
+            return DividedWhole(train, test, "a run of frames in the middle of each recording")
+    chosen: list[int] = []
+    for index in numpy_generator(seed, "validation").permutation(len(recordings)):
+        if len(chosen) + len(recordings[index]) <= wanted:
+            chosen += recordings[index]
+    if len(chosen) < LEAST_TEST or len(ids) - len(chosen) < len(chosen):
+        raise DataError(
+            f"There are no splits, and the {len(ids)} pairs, of {len(recordings)} recordings as their names tell, are "
+            f"too few to divide with data.val_share={fraction:g}. Make folders train/ and val/, or lists train.txt and "
+            "val.txt, or change data.val_share."
+        )
+    how = "images drawn" if len(recordings) == len(ids) else "whole recordings drawn"
+    return DividedWhole(sorted(set(range(len(ids))) - set(chosen)), sorted(chosen), f"{how} by data.val_seed={seed}")
 
 
 def divide_images(count: int, fraction: float, seed: int) -> Division:
@@ -128,6 +186,11 @@ class PartOfDataset:
         return self._whole.label_origins
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What the reader of the whole decided or passed over."""
+        return getattr(self._whole, "notes", ())
+
+    @property
     def files(self) -> Sequence[object]:
         """The files of the whole, if it is read from files."""
         return getattr(self._whole, "files", ())
@@ -136,11 +199,6 @@ class PartOfDataset:
     def label_files(self) -> Sequence[object]:
         """The label files of the whole, as far as samples have one each."""
         return getattr(self._whole, "label_files", ())
-
-    @property
-    def notes(self) -> Sequence[str]:
-        """What has to be said of how the whole was read."""
-        return getattr(self._whole, "notes", ())
 
     @property
     def fingerprint(self) -> str:

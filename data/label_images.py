@@ -14,7 +14,7 @@ from PIL import Image
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import open_image
+from scenepalette.data.image_opening import open_lossless
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,7 @@ def read_label(path: Path) -> np.ndarray:
         DataError: The file is missing, damaged, cut off, far too large, not a PNG, colour-coded, or holds values
             above 255.
     """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; labels must be PNG, which keeps ids exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
+    with open_lossless(path, "labels") as image:
         if image.mode not in ("L", "P", "1") and not image.mode.startswith("I"):
             raise DataError(
                 f"it is a colour-coded or transparent label (mode {image.mode}); required is a "
@@ -100,12 +95,7 @@ def read_mask(path: Path) -> np.ndarray:
     Raises:
         DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
     """
-    with open_image(path) as image:
-        if image.format != "PNG":
-            raise DataError(
-                f"it is a {image.format} file; masks must be PNG, which keeps their outlines exactly",
-                kind=ProblemKind.LABEL_FORMAT,
-            )
+    with open_lossless(path, "masks") as image:
         if image.mode not in ("1", "L", "P", "RGB"):
             raise DataError(
                 f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel",

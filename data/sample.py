@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -78,6 +78,29 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+Orientation = Literal["by size", "stored", "upright"]
+"""How images are read that their EXIF tag turns: as the label's size says, as stored, or as viewers show them."""
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """What a user may say of a plain folder, where its files do not, or say it wrongly.
+
+    Attributes:
+        label_folder: Name of the folder of labels, in a split's folder or around the splits.
+        label_suffix: What a label's name has after that of its image: "_mask".
+        orientation: How images are read that their EXIF tag turns.
+        val_share: Of a folder without splits: the share that is for validation.
+        val_seed: Of such a folder: decides the choice where images or recordings are drawn.
+    """
+
+    label_folder: str | None = None
+    label_suffix: str | None = None
+    orientation: Orientation = "by size"
+    val_share: float = 0.2
+    val_seed: int = 0
+
+
 @dataclass(frozen=True)
 class DatasetEntry:
     """A data set as `scenepalette.data.datasets` knows it; packages elsewhere declare theirs in the same way.
@@ -88,6 +111,7 @@ class DatasetEntry:
             class_file=, which is None unless the user named one. It raises a DataError that lists every problem.
         description: One line for lists.
         takes_class_file: Whether a file of the user may say which classes there are.
+        takes_options: Whether `open` also takes options=, `FolderOptions` of the user.
         drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
             decide them.
         table: The classes, unless files say which there are; the doctor uses it where no split can be opened.
@@ -101,6 +125,7 @@ class DatasetEntry:
     open: Callable[..., SegmentationDataset]
     description: str
     takes_class_file: bool = False
+    takes_options: bool = False
     drawn: bool = False
     table: ClassTable | None = None
     recordings: bool = True

@@ -14,10 +14,10 @@ import torch
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
+from scenepalette.common.problems import printable
 from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
-from scenepalette.data.image_opening import read_image
+from scenepalette.data.image_opening import ENDINGS, read_image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 _SCHEMA = 1
 _ARRAY = "images.npy"
 _INDEX = "images.json"
@@ -63,7 +63,7 @@ class UnlabelledImages:
 
 
 def find_images(root: Path) -> list[Path]:
-    """Return all JPEG and PNG files below a folder, in the order of their relative paths.
+    """Return all image files below a folder, by their endings in any case, in the order of their relative paths.
 
     Hidden files and folders are left out. Links are not followed: what one inside the folder points to is found in its
     own place, and one that leads out of the folder is a problem.
@@ -87,10 +87,12 @@ def find_images(root: Path) -> list[Path]:
     for parent, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        images = [name for name in files if name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")]
+        images = [name for name in files if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")]
         for name in [*links, *images]:
             path = Path(parent, name)
-            if not path.is_symlink():
+            if printable(name) != name:
+                problems.append(f"{path.relative_to(root).as_posix()}: its name is not text in UTF-8; rename it")
+            elif not path.is_symlink():
                 found.append(path)
             elif os.path.commonpath([inside, os.path.realpath(path)]) != inside:
                 problems.append(
@@ -98,7 +100,7 @@ def find_images(root: Path) -> list[Path]:
                     "remove it"
                 )
     if not found and not problems:
-        problems.append("there is no .jpg, .jpeg or .png file in it")
+        problems.append(f"there is no image in it, that is no file that ends in {', '.join(sorted(ENDINGS))}")
     if problems:
         raise DataError(f"The unlabelled images in {root} cannot be used:", problems)
     return sorted(found, key=lambda path: path.relative_to(root).as_posix())
@@ -139,7 +141,7 @@ def write_unlabelled(
     label can contradict it. Memory stays bounded whatever the number of images; the file takes N * H * W * 3 bytes.
 
     Args:
-        root: Folder of JPEG and PNG files of any size.
+        root: Folder of image files of any size.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
         progress: Called with (images read, images in all) as work proceeds.

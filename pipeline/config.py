@@ -26,6 +26,7 @@ from scenepalette.common.files import write_atomically
 from scenepalette.common.untrusted import parse_yaml, short
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
+from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.evaluation.trust import TrustSettings
 from scenepalette.generators.fine_tuning import FineTuneSettings
@@ -70,6 +71,18 @@ FilePath = Annotated[
     WithJsonSchema({"type": "string", "format": "path", "minLength": 1}),
 ]
 """A file or folder: ~ is the user's home, and what is relative is so to the working directory. It need not exist."""
+
+
+def _one_name(value: str) -> str:
+    if not value.strip() or "/" in value or "\\" in value or value in (".", ".."):
+        raise ValueError("a name without slashes is required, as it is in one folder")
+    return value
+
+
+FolderName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_name)]
+"""A folder's own name, not its path."""
+NameEnd = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_name)]
+"""What a file's name ends with before its ending."""
 
 
 class InSchema:
@@ -152,7 +165,7 @@ _GRIDS = [
 ]
 Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
 LARGEST_SCENES = 1_000_000
-MOST_HELD_OUT = 0.4
+LEAST_HELD_OUT, MOST_HELD_OUT = 0.01, 0.4
 MOST_FOLDS = 20
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""
@@ -166,8 +179,32 @@ class DataConfig(Section):
     class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
     )
+    label_folder: FolderName | None = Field(
+        default=None, description="Data set folder: name of the folder of labels, where several could be meant."
+    )
+    label_suffix: NameEnd | None = Field(
+        default=None,
+        description="Data set folder: what a label's name has after that of its image, such as _mask; else found.",
+    )
+    orientation: Orientation = Field(
+        default="by size",
+        description="Data set folder: how images are read that their EXIF tag turns: as their label's size says (by "
+        "size), as stored, or upright, as viewers show them.",
+    )
+    val_share: float = Field(
+        default=0.2,
+        ge=LEAST_HELD_OUT,
+        le=MOST_HELD_OUT,
+        description="Data set folder without splits: share of the images that validates.",
+    )
+    val_seed: int = Field(
+        default=0,
+        ge=0,
+        le=2**32 - 1,
+        description="Data set folder without splits: decides which recordings or images validate.",
+    )
     unlabelled: FilePath | None = Field(
-        default=None, description="Folder of JPEG and PNG images of any size, for pairs of the kind pseudo."
+        default=None, description="Folder of images of any size and format, for pairs of the kind pseudo."
     )
     size: Size = Field(
         default=(64, 96),
@@ -200,9 +237,16 @@ class DataConfig(Section):
         description="Frames of a recording left out before and behind its held-out part.",
     )
 
+    def folder_options(self) -> FolderOptions:
+        """Return what is said of a plain folder's layout."""
+        return FolderOptions(self.label_folder, self.label_suffix, self.orientation, self.val_share, self.val_seed)
+
     def identity(self) -> dict[str, Any]:
         """Return what identifies the samples beside their content, as JSON values; nothing of splits not asked for."""
         settings = self.model_dump(mode="json", exclude={"root", "class_file", "unlabelled"})
+        for name in ("label_folder", "label_suffix", "orientation", "val_share", "val_seed"):
+            if settings[name] == type(self).model_fields[name].default:
+                del settings[name]
         if not self.holdout:
             del settings["holdout"], settings["holdout_gap"]
         if not self.test_scenes:
@@ -604,6 +648,11 @@ class RunConfig(Section):
         ]
         if not entry.drawn and data.root is None:
             problems.append(f"data.root: {data.name} needs its folder; add --set data.root=FOLDER")
+        if data.folder_options() != FolderOptions() and not entry.takes_options:
+            problems.append(
+                "data.label_folder, label_suffix, orientation, val_share and val_seed are for data.name=folder; the "
+                f"layout of {data.name} is fixed, leave them out"
+            )
         if data.class_file is not None and not entry.takes_class_file:
             problems.append(
                 f"data.class_file: the classes of {data.name} are fixed; leave it out, or use data.name=folder"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import packaged_table
 from scenepalette.data.label_images import LabelValues
-from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -22,6 +22,8 @@ FOLDERS = {"train": "training", "val": "validation"}
 def open_ade20k(root: Path, split: str) -> PairedFiles:
     """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
 
+    Other formats and sub-folders are read too.
+
     Args:
         root: Folder with images/ and annotations/, such as ADEChallengeData2016.
         split: "train" or "val".
@@ -33,7 +35,7 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
     table = packaged_table("ade20k")
-    pairs, problems = pair_ade20k("ade20k", root, split)
+    pairs, search = pair_ade20k("ade20k", root, split)
     return PairedFiles(
         name="ade20k",
         split=split,
@@ -44,7 +46,8 @@ def open_ade20k(root: Path, split: str) -> PairedFiles:
         values=LabelValues(
             ids={class_id + 1: class_id for class_id in range(table.num_classes)}, ignored=frozenset({UNLABELLED})
         ),
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -53,7 +56,7 @@ DATASET = DatasetEntry(
 )
 
 
-def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
+def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], Search]:
     """Pair the files of a split of ADE20K.
 
     Args:
@@ -62,7 +65,7 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
         split: "train" or "val".
 
     Returns:
-        The pairs, sorted by id, and a problem per file that has no counterpart.
+        The pairs, sorted by key, and what was found on the way.
 
     Raises:
         DataError: A folder is missing.
@@ -70,9 +73,6 @@ def pair_ade20k(name: str, root: Path, split: str) -> tuple[list[FilePair], list
     folder = FOLDERS[split]
     layout = "images/(training|validation)/NAME.jpg and annotations/(training|validation)/NAME.png"
     require_folders(name, root, [f"images/{folder}", f"annotations/{folder}"], layout)
-    return match_names(
-        files_by_stem(root / "images" / folder, ".jpg"),
-        files_by_stem(root / "annotations" / folder, ".png"),
-        root=root,
-        wanted_label=f"annotations/{folder}/{{id}}.png",
-    )
+    search = Search(root)
+    images, labels = search.images(f"images/{folder}"), search.labels(f"annotations/{folder}")
+    return search.pair(images, labels, f"annotations/{folder}/{{id}}.png"), search

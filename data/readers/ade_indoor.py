@@ -56,7 +56,7 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
-    all_pairs, problems = pair_ade20k("ade-indoor", root, split)
+    all_pairs, search = pair_ade20k("ade-indoor", root, split)
     if class_file is None:
         chosen = _read_class_list(root / CLASS_LIST, within=root)
     else:
@@ -83,7 +83,8 @@ def open_ade_indoor(root: Path, split: str, *, class_file: Path | None = None) -
             ids={number: class_id for class_id, number in enumerate(chosen)},
             ignored=frozenset(range(ade20k.num_classes + 1)) - set(chosen),
         ),
-        problems=[*problems, *of_list],
+        problems=[*search.problems, *of_list],
+        notes=search.notes,
     )
 
 
@@ -132,7 +133,7 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
 
 
 def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
-    by_id = {pair.id: pair for pair in pairs}
+    by_id = {pair.image.stem: pair for pair in pairs}
     listed: list[FilePair] = []
     problems: list[Problem] = []
     for place, line in enumerate(read_lines(listing, listing.parent), start=1):
@@ -156,6 +157,6 @@ def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair
     problems = [
         Problem(ProblemKind.LIST, pair.image.name, f"{scenes.name} states no scene category for it")
         for pair in pairs
-        if pair.id not in scene_of
+        if pair.image.stem not in scene_of
     ]
-    return [pair for pair in pairs if scene_of.get(pair.id) in SCENES], problems
+    return [pair for pair in pairs if scene_of.get(pair.image.stem) in SCENES], problems

@@ -9,15 +9,8 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines, short
 from scenepalette.data.class_files import CAMVID
 from scenepalette.data.label_images import LabelValues
-from scenepalette.data.readers.image_files import (
-    MOST_LINE_PROBLEMS,
-    FilePair,
-    PairedFiles,
-    files_by_stem,
-    match_names,
-    not_read_further,
-    require_folders,
-)
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
@@ -44,10 +37,16 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
     layout = "SPLIT/NAME.png, SPLITannot/NAME.png and, if wanted, SPLIT.txt"
     require_folders("camvid", root, [split, f"{split}annot"], layout)
     listing = root / f"{split}.txt"
+    search = Search(root)
     if listing.is_file():
         pairs, problems = _listed_pairs(root, split, listing)
+        used = {path for pair in pairs for path in (pair.image, pair.label)}
+        found = [path for folder in (split, f"{split}annot") for path in search.paths(folder)]
+        search.pass_over((path for path in found if path not in used), f"not listed in {listing.name}")
+        search.problems += problems
     else:
-        pairs, problems = _all_pairs(root, split)
+        images, labels = search.images(split), search.labels(f"{split}annot")
+        pairs = search.pair(images, labels, f"{split}annot/{{id}}.png")
     return PairedFiles(
         name="camvid",
         split=split,
@@ -56,7 +55,8 @@ def open_camvid(root: Path, split: str) -> PairedFiles:
         licence=LICENCE,
         pairs=pairs,
         values=LabelValues.class_ids(CAMVID.num_classes, ignored=[UNLABELLED]),
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -67,23 +67,6 @@ DATASET = DatasetEntry(
     table=CAMVID,
     has_test=lambda root: (root / "testannot").is_dir(),
 )
-
-
-def _all_pairs(root: Path, split: str) -> tuple[list[FilePair], list[Problem]]:
-    folders = (root / split, root / f"{split}annot")
-    images, labels = (files_by_stem(folder, ".png") for folder in folders)
-    problems = []
-    for found, folder in ((images, folders[0]), (labels, folders[1])):
-        for path in sorted(folder.iterdir()):
-            name, hidden = path.stem, path.name.startswith(".")
-            if path.suffix != ".png" and path.suffix.lower() == ".png" and name not in found and not hidden:
-                text = "only the ending .png is read; rename it"
-                problems.append(Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text))
-                # Its counterpart is not without one; that would be a second message about the same file.
-                images.pop(name, None)
-                labels.pop(name, None)
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}annot/{{id}}.png")
-    return pairs, problems + unmatched
 
 
 def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[Problem]]:

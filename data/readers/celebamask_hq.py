@@ -14,7 +14,9 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import read_lines
 from scenepalette.data.class_files import CELEBAMASK_HQ
 from scenepalette.data.label_images import read_mask
-from scenepalette.data.readers.image_files import FilePair, PairedFiles, files_by_stem, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
+from scenepalette.data.readers.naming import name_within
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -65,7 +67,7 @@ class PartMasks:
         problems: list[Problem] = []
         merged: np.ndarray | None = None
         for class_id, path in self.masks:
-            name = path.relative_to(self.root).as_posix()
+            name = name_within(path, self.root)
             try:
                 mask = read_mask(path)
             except DataError as error:
@@ -113,15 +115,19 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
         raise DataError(
             f"{root} has no {MAPPING}, which says which split a face belongs to. Copy it from the data set's archive."
         )
-    masks, problems = _find_masks(root)
+    search = Search(root)
+    masks = _find_masks(search)
     images: dict[int, Path] = {}
-    for name, path in files_by_stem(root / IMAGES, ".jpg").items():
-        if name.isdecimal():
-            images[int(name)] = path
+    for key, path in search.images(IMAGES).items():
+        name = key.rsplit("/", 1)[-1]
+        if not name.isdecimal():
+            search.refuse(path, "the name is not a number, as all published ones are")
+        elif int(name) in images:
+            search.refuse(path, f"a second image of the face {int(name)} beside {search.name(images[int(name)])}")
         else:
-            problems.append(_unpaired(f"{IMAGES}/{path.name}", "the name is not a number, as all published ones are"))
+            images[int(name)] = path
     split_of, split_problems = _splits(root, images)
-    problems += split_problems
+    search.problems += split_problems
 
     pairs: list[FilePair] = []
     for number in sorted(images):
@@ -132,9 +138,9 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
             label = PartMasks(root=root, name=name, masks=tuple(sorted(masks[number])))
             pairs.append(FilePair(id=f"{number:05d}", image=images[number], label=label))
         else:
-            problems.append(_unpaired(f"{IMAGES}/{images[number].name}", f"no mask for it, {name} is missing"))
-    problems += [
-        _unpaired(_mask_name(number), f"no image for it, {IMAGES}/{number}.jpg is missing")
+            search.refuse(images[number], f"no mask for it, {name} is missing")
+    search.problems += [
+        Problem(ProblemKind.PAIRING, _mask_name(number), f"no image for it, {IMAGES}/{number}.jpg is missing")
         for number in sorted(masks.keys() - images.keys())
     ]
     return PairedFiles(
@@ -145,7 +151,8 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
         licence=LICENCE,
         pairs=pairs,
         label_scale=2,
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -158,32 +165,28 @@ DATASET = DatasetEntry(
 )
 
 
-def _unpaired(name: str, text: str) -> Problem:
-    return Problem(ProblemKind.PAIRING, name, text)
-
-
 def _mask_name(number: int) -> str:
     return f"{MASKS}/{number // MASKS_PER_FOLDER}/{number:05d}_*.png"
 
 
-def _find_masks(root: Path) -> tuple[dict[int, list[tuple[int, Path]]], list[Problem]]:
-    """Return class id and file of each mask, by image number, and a problem per file that is not where it belongs."""
+def _find_masks(search: Search) -> dict[int, list[tuple[int, Path]]]:
+    """Return class id and file of each mask, by image number; a file that is not where it belongs is a problem."""
     found: dict[int, list[tuple[int, Path]]] = defaultdict(list)
-    problems: list[Problem] = []
-    for folder in sorted(path for path in (root / MASKS).iterdir() if path.is_dir()):
-        for stem, path in files_by_stem(folder, ".png").items():
-            name = f"{MASKS}/{folder.name}/{path.name}"
-            match = _MASK_NAME.fullmatch(stem)
-            if match is None or match[2] not in _PART_IDS:
-                text = f"the name is not NUMBER_PART.png with one of the parts {', '.join(_PART_IDS)}"
-                problems.append(_unpaired(name, text))
-                continue
-            number = int(match[1])
-            if folder.name != str(number // MASKS_PER_FOLDER):
-                problems.append(_unpaired(name, f"it belongs into the folder {number // MASKS_PER_FOLDER}"))
-                continue
-            found[number].append((_PART_IDS[match[2]], path))
-    return found, problems
+    for key, path in search.labels(MASKS).items():
+        *folders, stem = key.split("/")
+        match = _MASK_NAME.fullmatch(stem)
+        if match is None or match[2] not in _PART_IDS:
+            search.refuse(path, f"the name is not NUMBER_PART.png with one of the parts {', '.join(_PART_IDS)}")
+            continue
+        number, part = int(match[1]), _PART_IDS[match[2]]
+        # Preparation scripts put all masks into one folder.
+        if folders and folders != [str(number // MASKS_PER_FOLDER)]:
+            search.refuse(path, f"it belongs into the folder {number // MASKS_PER_FOLDER}")
+        elif (second := dict(found[number]).get(part)) is not None:
+            search.refuse(path, f"a second mask of the same part beside {search.name(second)}; keep the right one")
+        else:
+            found[number].append((part, path))
+    return found
 
 
 def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[Problem]]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"
+IMAGE_END = "_leftImg8bit"
+BESIDE = ("_color.png", "_instanceIds.png", "_labelTrainIds.png", "_instanceTrainIds.png", "_polygons.json")
+"""Ends of the names of further annotation files, as the release and its scripts write them beside the labels."""
 
 
 def open_cityscapes(root: Path, split: str) -> PairedFiles:
     """Open a split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png.
 
-    Label values are the published label ids, see scenepalette.data.classes.CITYSCAPES; 255 is ignored.
+    Other formats are read too. Label values are the published label ids, see
+    scenepalette.data.classes.CITYSCAPES; 255 is ignored.
 
     Args:
         root: Folder with leftImg8bit/ and gtFine/.
@@ -28,11 +33,16 @@ def open_cityscapes(root: Path, split: str) -> PairedFiles:
     """
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
     require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
-    pairs, problems = pair_by_folders(
-        root, split, image_endings=["_leftImg8bit.png"], label_ending="_gtFine_labelIds.png"
-    )
+    search = Search(root)
     return PairedFiles(
-        name="cityscapes", split=split, root=root, table=CITYSCAPES, licence=LICENCE, pairs=pairs, problems=problems
+        name="cityscapes",
+        split=split,
+        root=root,
+        table=CITYSCAPES,
+        licence=LICENCE,
+        pairs=pair_by_folders(search, split, label_end="_gtFine_labelIds"),
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -42,3 +52,19 @@ DATASET = DatasetEntry(
     description="street scenes of European cities, 35 classes, 19 evaluated",
     table=CITYSCAPES,
 )
+
+
+def pair_by_folders(search: Search, split: str, *, label_end: str) -> list[FilePair]:
+    """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME_leftImg8bit.*, gtFine/SPLIT/FOLDER/NAME<end>.*.
+
+    Args:
+        search: Finds the files below the data set's folder.
+        split: "train" or "val".
+        label_end: What follows NAME in a label's file name, without its ending.
+
+    Returns:
+        The pairs, sorted by FOLDER/NAME. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
+    """
+    images = search.images(f"leftImg8bit/{split}", end=IMAGE_END)
+    labels = search.labels(f"gtFine/{split}", end=label_end, beside=BESIDE)
+    return search.pair(images, labels, f"gtFine/{split}/{{id}}{label_end}.png")

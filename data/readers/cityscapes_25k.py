@@ -5,19 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scenepalette.common.problems import Problem
 from scenepalette.data.class_files import CITYSCAPES
 from scenepalette.data.label_images import LabelValues
 from scenepalette.data.readers import cityscapes
-from scenepalette.data.readers.image_files import (
-    FilePair,
-    PairedFiles,
-    files_by_folder,
-    flat_name,
-    match_names,
-    pair_by_folders,
-    require_folders,
-)
+from scenepalette.data.readers.cityscapes import IMAGE_END, pair_by_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predicted by a pretrained network"
@@ -54,14 +47,12 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
     )
     extra_folders = [extra_images, EXTRA_LABELS] if split == "train" else []
     require_folders("cityscapes-25k", root, [f"leftImg8bit/{split}", f"gtFine/{split}", *extra_folders], layout)
-    pairs, problems = pair_by_folders(
-        root, split, image_endings=["_leftImg8bit.png"], label_ending="_gtFine_labelIds.png"
-    )
+    search = Search(root)
+    pairs = pair_by_folders(search, split, label_end="_gtFine_labelIds")
     origins = {split: f"{len(pairs)} samples, annotated by people"}
     if split == "train":
-        extra, extra_problems = _machine_labelled(root, extra_images)
+        extra = _machine_labelled(search, extra_images)
         pairs += extra
-        problems += extra_problems
         origins[EXTRA] = (
             f"{len(extra)} samples, ids {EXTRA}_*: machine-made labels, predicted by a pretrained network; only the "
             f"{len(CITYSCAPES.eval_ids)} evaluated classes are annotated"
@@ -74,7 +65,8 @@ def open_cityscapes_25k(root: Path, split: str) -> PairedFiles:
         licence=LICENCE,
         pairs=pairs,
         label_origins=origins,
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -86,10 +78,10 @@ DATASET = DatasetEntry(
 )
 
 
-def _machine_labelled(root: Path, image_folder: str) -> tuple[list[FilePair], list[Problem]]:
-    ending = "_leftImg8bit.png"
-    images, _ = files_by_folder(root, image_folder, [ending])
-    labels, _ = files_by_folder(root, EXTRA_LABELS, [ending])
+def _machine_labelled(search: Search, image_folder: str) -> list[FilePair]:
+    images, labels = search.images(image_folder, end=IMAGE_END), search.labels(EXTRA_LABELS, end=IMAGE_END)
+    others = [path for key, path in labels.items() if key not in images]
+    search.pass_over(others, "a predicted label without an image")
     used = {key: path for key, path in labels.items() if key in images}
-    pairs, problems = match_names(images, used, root=root, wanted_label=f"{EXTRA_LABELS}/{{id}}{ending}")
-    return [replace(pair, id=f"{EXTRA}_{flat_name(pair.id)}", values=EXTRA_VALUES) for pair in pairs], problems
+    pairs = search.pair(images, used, f"{EXTRA_LABELS}/{{id}}{IMAGE_END}.png")
+    return [replace(pair, id=f"{EXTRA}_{pair.id}", values=EXTRA_VALUES) for pair in pairs]

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scenepalette.data.class_files import packaged_table
-from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -21,7 +22,7 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
     """Open a split: images/train2017/NUMBER.jpg with annotations/train2017/NUMBER.png, the same for val2017.
 
     Images may also lie in ROOT/train2017/, and labels in a folder stuffthingmaps_trainval2017/ or stuffthingmaps/
-    instead of annotations/. Other files beside the labels are skipped.
+    instead of annotations/. Labels whose name is not a number are passed over.
 
     Args:
         root: Folder with the unpacked archives train2017, val2017 and stuffthingmaps_trainval2017.
@@ -37,13 +38,15 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
     annotations = _first_folder(root, LABEL_FOLDERS, f"{split}2017")
     layout = "images/SPLIT2017/NUMBER.jpg and annotations/SPLIT2017/NUMBER.png"
     require_folders("coco-stuff", root, [images, annotations], layout)
-    labels = files_by_stem(root / annotations, ".png")
-    pairs, problems = match_names(
-        files_by_stem(root / images, ".jpg"),
-        # Converters for other libraries leave files such as 000000000009_labelTrainIds.png beside the labels.
-        {name: path for name, path in labels.items() if name.isdecimal()},
-        root=root,
-        wanted_label=f"{annotations}/{{id}}.png",
+    search = Search(root)
+    labels = search.labels(annotations)
+    # Converters for other libraries leave files such as 000000000009_labelTrainIds.png beside the labels.
+    others = {name for name in labels if not name.rsplit("/", 1)[-1].isdecimal()}
+    search.pass_over((labels[name] for name in others), "a label without a number for a name")
+    pairs = search.pair(
+        search.images(images),
+        {name: path for name, path in labels.items() if name not in others},
+        f"{annotations}/{{id}}.png",
     )
     return PairedFiles(
         name="coco-stuff",
@@ -52,7 +55,8 @@ def open_coco_stuff(root: Path, split: str) -> PairedFiles:
         table=packaged_table("coco-stuff"),
         licence=LICENCE,
         pairs=pairs,
-        problems=problems,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 

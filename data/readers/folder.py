@@ -5,25 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.label_images import LabelValues
-from scenepalette.data.readers.image_files import PairedFiles, match_names, require_folders
-from scenepalette.data.sample import DatasetEntry
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.data.readers.layouts import LAYOUT, has_labelled_test, pairs_of_split
+from scenepalette.data.sample import DatasetEntry, FolderOptions
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
 
 
-def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> PairedFiles:
-    """Open a split: ROOT/SPLIT/images/NAME.(png|jpg|jpeg) with ROOT/SPLIT/labels/NAME.png.
+def open_folder(
+    root: Path, split: str, *, class_file: Path | None = None, options: FolderOptions = DEFAULTS
+) -> PairedFiles:
+    """Open a split: ROOT/SPLIT/images/NAME.png with ROOT/SPLIT/labels/NAME.png, or what else `layouts` recognises.
 
     `read_class_file` says what a class file holds.
 
     Args:
         root: Folder of the data set.
-        split: "train", "val" or, if ROOT/test/labels is there, "test".
+        split: "train", "val" or, if it has labels, "test".
         class_file: The class file; by default ROOT/classes.csv or ROOT/classes.yaml.
+        options: What the user says of the folder.
 
     Returns:
         The checked data set; images may differ in size.
@@ -31,28 +35,14 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
     Raises:
         DataError: Something is missing or wrong; every problem is listed with its file.
     """
-    layout = "SPLIT/images/NAME.(png|jpg|jpeg), SPLIT/labels/NAME.png and classes.csv or classes.yaml"
-    require_folders("folder", root, [f"{split}/images", f"{split}/labels"], layout)
+    require_folders("folder", root, [], LAYOUT)
     path = _find_class_file(root) if class_file is None else Path(class_file)
     # A class file in the data set came with it; one that is named elsewhere is the user's own.
     declared = read_class_file(path, within=root if class_file is None else None)
     table = table_of_class_file(path, declared)
 
-    problems: list[Problem] = []
-    images: dict[str, Path] = {}
-    for image in sorted((root / split / "images").iterdir()):
-        if image.suffix.lower() not in IMAGE_SUFFIXES or image.name.startswith("."):
-            continue
-        if image.stem in images:
-            text = f"a second image for the label {image.stem}.png; keep one"
-            problems.append(Problem(ProblemKind.PAIRING, f"{split}/images/{image.name}", text))
-        images[image.stem] = image
-    labels = {
-        label.stem: label
-        for label in sorted((root / split / "labels").iterdir())
-        if label.suffix.lower() == ".png" and not label.name.startswith(".")
-    }
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"{split}/labels/{{id}}.png")
+    search = Search(root)
+    pairs = pairs_of_split(search, split, options)
     return PairedFiles(
         name=declared.data_set,
         split=split,
@@ -62,7 +52,9 @@ def open_folder(root: Path, split: str, *, class_file: Path | None = None) -> Pa
         label_origins={"all": declared.label_origin} if declared.label_origin else {},
         pairs=pairs,
         values=LabelValues.class_ids(table.num_classes, ignored=declared.ignore_ids),
-        problems=[*problems, *unmatched],
+        orientation=options.orientation,
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
@@ -71,7 +63,8 @@ DATASET = DatasetEntry(
     open=open_folder,
     description="any folder of images and index masks with a class file",
     takes_class_file=True,
-    has_test=lambda root: (root / "test" / "labels").is_dir(),
+    takes_options=True,
+    has_test=has_labelled_test,
 )
 
 

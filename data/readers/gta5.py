@@ -12,7 +12,8 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import LIST_BYTES, read_file
 from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -49,25 +50,26 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
     require_folders(
         "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"
     )
-    images, labels = files_by_stem(root / "images", ".png"), files_by_stem(root / "labels", ".png")
+    search = Search(root)
+    images, labels = search.images("images"), search.labels("labels")
     names = sorted(images.keys() | labels.keys())
-    problems = [
-        Problem(ProblemKind.PAIRING, f"{name}.png", "the name is not a number, as all published ones are")
-        for name in names
-        if not name.isdecimal()
-    ]
-    numbered = [name for name in names if name.isdecimal()]
+    numbered = [name for name in names if _number(name).isdecimal()]
+    for name in sorted(set(names) - set(numbered)):
+        search.refuse((images | labels)[name], "the name is not a number, as all published ones are")
     if (root / SPLIT_FILE).is_file():
         members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
-        problems += split_problems
+        search.problems += split_problems
     else:
         first_validation = len(numbered) - len(numbered) // VALIDATION_PART
         members = set(numbered[:first_validation] if split == "train" else numbered[first_validation:])
-    pairs, unmatched = match_names(
+    if split == "train" and not (root / SPLIT_FILE).is_file():
+        search.note(
+            f"there is no {SPLIT_FILE}: the last of {VALIDATION_PART} parts of the images, by number, is for validation"
+        )
+    pairs = search.pair(
         {name: path for name, path in images.items() if name in members},
         {name: path for name, path in labels.items() if name in members},
-        root=root,
-        wanted_label="labels/{id}.png",
+        "labels/{id}.png",
     )
     return PairedFiles(
         name="gta5",
@@ -76,13 +78,18 @@ def open_gta5(root: Path, split: str) -> PairedFiles:
         table=CITYSCAPES,
         licence=LICENCE,
         pairs=pairs,
-        problems=[*problems, *unmatched],
+        problems=search.problems,
+        notes=search.notes,
     )
 
 
 DATASET = DatasetEntry(
     name="gta5", open=open_gta5, description="frames of a commercial game, classes of Cityscapes", table=CITYSCAPES
 )
+
+
+def _number(key: str) -> str:
+    return key.rsplit("/", 1)[-1]
 
 
 def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[Problem]]:
@@ -97,7 +104,7 @@ def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str]
             f"{path} cannot be used ({type(error).__name__}: {error}). Required is the published MATLAB file with "
             f"{', '.join(SPLIT_KEYS.values())}; copy it again, or remove it to split by number."
         ) from error
-    parts_of = {name: [part for part, members in numbers.items() if int(name) in members] for name in names}
+    parts_of = {name: [part for part, members in numbers.items() if int(_number(name)) in members] for name in names}
     problems = [
         Problem(
             ProblemKind.LIST,

@@ -6,10 +6,13 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.class_files import IDD
-from scenepalette.data.readers.image_files import PairedFiles, pair_by_folders, require_folders
+from scenepalette.data.readers.cityscapes import pair_by_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"
+LABEL_END = "_gtFine_labelids"
 
 
 def open_idd(root: Path, split: str) -> PairedFiles:
@@ -30,15 +33,23 @@ def open_idd(root: Path, split: str) -> PairedFiles:
     layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
     require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)
     labels = root / "gtFine" / split
-    if not any(labels.glob("*/*_gtFine_labelids.png")) and any(labels.glob("*/*_gtFine_*")):
+    names = [path.name.lower() for path in labels.glob("**/*_gtFine_*")]
+    if names and not any(f"{LABEL_END.lower()}." in name for name in names):
         raise DataError(
             f"{labels} has annotations, but no label files *_gtFine_labelids.png. Make them with the data set's own "
             "script: createLabels.py --datadir ROOT --id-type id (github.com/AutoNUE/public-code)."
         )
-    pairs, problems = pair_by_folders(
-        root, split, image_endings=["_leftImg8bit.png", "_leftImg8bit.jpg"], label_ending="_gtFine_labelids.png"
+    search = Search(root)
+    return PairedFiles(
+        name="idd",
+        split=split,
+        root=root,
+        table=IDD,
+        licence=LICENCE,
+        pairs=pair_by_folders(search, split, label_end=LABEL_END),
+        problems=search.problems,
+        notes=search.notes,
     )
-    return PairedFiles(name="idd", split=split, root=root, table=IDD, licence=LICENCE, pairs=pairs, problems=problems)
 
 
 DATASET = DatasetEntry(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.files import sha256_of_files, sha256_of_json
-from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.image_opening import read_image
+from scenepalette.data.image_opening import Picture, read_picture
 from scenepalette.data.label_images import LabelValues, read_label, value_counts
 from scenepalette.data.readers.checking import LookAt, Subject, check_all
-from scenepalette.data.sample import Sample
+from scenepalette.data.readers.naming import counted, name_within
+from scenepalette.data.sample import Orientation, Sample
 
 _SHOWN_VALUES = 8
 MOST_LINE_PROBLEMS = 1000
@@ -62,6 +64,43 @@ class FilePair:
     values: LabelValues | None = None
 
 
+@dataclass(frozen=True)
+class _Looked:
+    """What was seen of a pair when it was checked.
+
+    Attributes:
+        problems: What is wrong with it.
+        remarks: What has to be said of how the image was read.
+        stored: Height and width of the image as stored; None if it cannot be read.
+        upright: The same as viewers show it.
+        turned_by_tag: Whether its EXIF tag turns it.
+        label: Height and width of the label, in image pixels; None if it cannot be read.
+        ignored: Whether every label pixel is ignored.
+    """
+
+    problems: tuple[Problem, ...] = ()
+    remarks: tuple[str, ...] = ()
+    stored: tuple[int, int] | None = None
+    upright: tuple[int, int] | None = None
+    turned_by_tag: bool = False
+    label: tuple[int, int] | None = None
+    ignored: bool = False
+
+    def to_values(self) -> dict[str, Any] | None:
+        """Return everything as JSON values; None of a pair with problems, which is looked at again each time."""
+        return None if self.problems else asdict(self)
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> _Looked:
+        """Return what `to_values` returned values of."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+    def turn(self) -> bool | None:
+        """Tell whether the label fits the image as viewers show it; None if it fits both ways or neither."""
+        fits = self.label == self.stored, self.label == self.upright
+        return fits[1] if fits[0] != fits[1] else None
+
+
 class PairedFiles:
     """A data set on disk, checked file by file at construction; satisfies SegmentationDataset."""
 
@@ -77,12 +116,15 @@ class PairedFiles:
         values: LabelValues | None = None,
         label_scale: int = 1,
         label_origins: Mapping[str, str] | None = None,
+        orientation: Orientation = "by size",
         problems: Iterable[Problem] = (),
+        notes: Iterable[str] = (),
     ) -> None:
         """Read every file once and check it.
 
-        A pair is in order if both files decode completely, the label is a single-channel PNG as large as its image,
-        every label value is a class id or an ignored value, and at least one pixel has a class.
+        A pair is in order if both files decode completely, the label has a single channel and is as large as its image,
+        and every label value is a class id or an ignored value. A pair whose label is ignored everywhere is left out,
+        with a note.
 
         Args:
             name: Name of the data set.
@@ -94,7 +136,9 @@ class PairedFiles:
             values: What the label files' values mean; by default 0..K-1 are class ids.
             label_scale: Image pixels per label pixel, each way; samples repeat every label pixel so often.
             label_origins: How the labels came about, by part of the data set, where parts differ.
+            orientation: How images are read that their EXIF tag turns.
             problems: What the reader has already found wrong, reported together with what is found here.
+            notes: What the reader decided or passed over; `notes` adds to them what is seen here.
 
         Raises:
             DataError: There is no pair, or any problem; every problem is listed with its file.
@@ -104,30 +148,38 @@ class PairedFiles:
         self.table = table
         self.licence = licence
         self.label_origins = dict(label_origins or {})
-        self.ids = tuple(pair.id for pair in pairs)
         self._root = root
-        self._pairs = tuple(pairs)
         self._values = LabelValues.class_ids(table.num_classes) if values is None else values
         self._label_scale = label_scale
 
-        found = [*problems, *_repeated_ids(self._pairs)]
-        checked = check_all(
-            Subject(name, split, root, self.ids, table.num_classes),
-            self._pairs,
+        found = [*problems, *_repeated_ids(pairs, root)]
+        looked = check_all(
+            Subject(name, split, root, [pair.id for pair in pairs], table.num_classes),
+            pairs,
             self._check,
             files=lambda pair: (pair.image, *_label_paths(pair)),
             meaning=self._meaning_of,
-            dump=lambda problems: None if problems else [],
-            load=list[Problem],
+            dump=_Looked.to_values,
+            load=_Looked.of_values,
         )
-        found.extend(problem for problems in checked for problem in problems)
+        self._turned, of_turns, turn_notes = self._decide_turns(pairs, looked, orientation)
+        found.extend(problem for seen in looked for problem in seen.problems)
+        found.extend(of_turns)
+        ignored = [pair for pair, seen in zip(pairs, looked, strict=True) if seen.ignored]
+        if ignored and len(ignored) == len(pairs) and not found:
+            text = "every pixel of every label is ignored; look at what the label values mean"
+            found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._values.ignored | {IGNORE_ID}))
         if not pairs and not found:
-            found.append(
-                Problem(ProblemKind.PAIRING, "", f"the split '{split}' is empty: there is no image with a label")
-            )
+            text = f"the split '{split}' is empty: there is no image with a label"
+            found.append(Problem(ProblemKind.PAIRING, "", text))
+        self.notes = (*notes, *turn_notes, *self._notes_of(pairs, looked))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
-            raise DataError(f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found)
+            raise DataError(
+                f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found, notes=self.notes
+            )
+        self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
+        self.ids = tuple(pair.id for pair in self._pairs)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -139,9 +191,10 @@ class PairedFiles:
             DataError: A file was changed or removed since the data set was opened.
         """
         pair = self._pairs[index]
-        image = read_image(pair.image)
+        picture = read_picture(pair.image)
+        image = picture.upright if pair.id in self._turned else picture.pixels
         label = _read_label_of(pair)
-        problems = self._problems_of(pair, image.shape[:2], label)
+        problems = [*self._size_problems(pair, image.shape[:2], label), *self._value_problems(pair, label)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
         return Sample(id=pair.id, image=image, label=self._ids_of(pair, label))
@@ -168,7 +221,8 @@ class PairedFiles:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
         meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
-        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files])
+        turned = [sorted(self._turned)] if self._turned else []
+        return sha256_of_json([self.name, self.split, self.table.to_dict(), meanings, files, *turned])
 
     @property
     def content(self) -> str:
@@ -184,7 +238,8 @@ class PairedFiles:
             # What a file of several stands for is said by its name.
             label = [[path.name, next(hashes)] for path in _label_paths(pair)]
             meaning = self._values_of(pair).lookup.tolist()
-            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning])
+            turned = ["upright"] if pair.id in self._turned else []
+            pairs.append([pair.id, image, label[0][1] if isinstance(pair.label, Path) else label, meaning, *turned])
         # Terms and origins travel on with what is made of the pairs.
         stated = [self.name, self.split, self.licence, self.label_origins, self.table.to_dict(), self._label_scale]
         return sha256_of_json([*stated, pairs])
@@ -196,7 +251,7 @@ class PairedFiles:
         return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
 
     def _relative(self, path: Path) -> str:
-        return path.relative_to(self._root).as_posix()
+        return name_within(path, self._root)
 
     def _meaning_of(self, pair: FilePair) -> list[Any]:
         """Return, as JSON values, what beside its files decides whether a pair is in order."""
@@ -210,152 +265,132 @@ class PairedFiles:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return ids
 
-    def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[list[Problem], Any]:
-        problems = []
-        image: np.ndarray | None = None
+    def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
+        problems: list[Problem] = []
+        picture: Picture | None = None
         label: np.ndarray | None = None
         try:
-            image = read_image(pair.image)
+            picture = read_picture(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
             label = _read_label_of(pair)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        problems.extend(self._problems_of(pair, None if image is None else image.shape[:2], label))
-        if problems or image is None or label is None or look_at is None:
-            return problems, None
-        return problems, look_at(image, self._ids_of(pair, label))
+        tagged = picture is not None and picture.orientation != 1
+        if label is not None and picture is not None and not tagged:
+            problems.extend(self._size_problems(pair, picture.stored_size, label))
+        if label is not None:
+            problems.extend(self._value_problems(pair, label))
+        looked = _Looked(
+            tuple(problems),
+            picture.remarks if picture else (),
+            picture.stored_size if picture else None,
+            picture.upright_size if picture else None,
+            tagged,
+            None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
+            label is not None and not value_counts(label)[self._values_of(pair).lookup != IGNORE_ID].any(),
+        )
+        if problems or picture is None or label is None or tagged or look_at is None:
+            return looked, None  # how a tagged image is turned is decided once all were seen
+        return looked, look_at(picture.pixels, self._ids_of(pair, label))
 
-    def _problems_of(
-        self, pair: FilePair, image_size: tuple[int, ...] | None, label: np.ndarray | None
-    ) -> list[Problem]:
-        """Compare the two files of a pair; what could not be read is None."""
-        if label is None:
-            return []
-        problems = []
-        name, scale, values = self._label_name(pair), self._label_scale, self._values_of(pair)
-        if image_size is not None and tuple(side * scale for side in label.shape) != tuple(image_size):
-            rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
-            text = (
-                f"{label.shape[0]} x {label.shape[1]} pixels (height x width), but its image "
-                f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
+    def _decide_turns(
+        self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation
+    ) -> tuple[frozenset[str], list[Problem], list[str]]:
+        """Decide which images are turned upright: those whose labels fit them so.
+
+        Where the size cannot tell (square images, half turns), the images whose sizes tell decide, if they agree.
+        """
+        tagged = [
+            (pair, seen)
+            for pair, seen in zip(pairs, looked, strict=True)
+            if seen.turned_by_tag and seen.label is not None
+        ]
+        if not tagged:
+            return frozenset(), [], []
+        by_size = {pair.id: seen.turn() for pair, seen in tagged}
+        votes = {turn for turn in by_size.values() if turn is not None}
+        problems: list[Problem] = []
+        turned: set[str] = set()
+        followed: list[str] = []
+        for pair, seen in tagged:
+            name, turn = self._relative(pair.image), by_size[pair.id]
+            if orientation != "by size":
+                turn = orientation == "upright"
+            elif turn is None and seen.label == seen.stored:
+                if len(votes) != 1:
+                    text = (
+                        "its EXIF tag says that viewers turn it, and its label fits it turned and unturned. Save it "
+                        "without that tag; or, for data.name=folder, set data.orientation to upright if labels were "
+                        "drawn on what viewers show, else to stored"
+                    )
+                    problems.append(Problem(ProblemKind.SIZE, name, text))
+                    continue
+                (turn,) = votes
+                followed.append(name)
+            shape = seen.upright if turn else seen.stored
+            if seen.label != shape and seen.label is not None and shape is not None:
+                problems.append(self._size_problem(pair, shape, seen.label))
+            if turn:
+                turned.add(pair.id)
+        notes = []
+        names = {
+            turn: [self._relative(pair.image) for pair, _ in tagged if (pair.id in turned) == turn]
+            for turn in (True, False)
+        }
+        why = (
+            "as their labels' sizes ask for" if orientation == "by size" else f"as data.orientation={orientation} says"
+        )
+        if names[True]:
+            notes.append(counted(names[True], f"turned upright by their EXIF tags, {why}"))
+        if names[False] and not problems:
+            notes.append(counted(names[False], f"read as stored despite EXIF tags that would turn them, {why}"))
+        if followed:
+            notes.append(
+                counted(followed, "of these, fit both ways and follow the others (data.orientation overrules it)")
             )
-            problems.append(Problem(ProblemKind.SIZE, name, text))
+        return frozenset(turned), problems, notes
+
+    def _notes_of(self, pairs: Sequence[FilePair], looked: Sequence[_Looked]) -> list[str]:
+        names: defaultdict[str, list[str]] = defaultdict(list)
+        for pair, seen in zip(pairs, looked, strict=True):
+            for remark in seen.remarks:
+                names[remark].append(self._relative(pair.image))
+            if seen.ignored:
+                names["left out, because every pixel of the label is ignored"].append(self._label_name(pair))
+        return [counted(files, text) for text, files in names.items()]
+
+    def _size_problems(self, pair: FilePair, image_size: Sequence[int], label: np.ndarray) -> list[Problem]:
+        scale = self._label_scale
+        size = (label.shape[0] * scale, label.shape[1] * scale)
+        return [] if size == tuple(image_size) else [self._size_problem(pair, image_size, size)]
+
+    def _size_problem(self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int]) -> Problem:
+        scale = self._label_scale
+        rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
+        text = (
+            f"{size[0] // scale} x {size[1] // scale} pixels (height x width), but its image "
+            f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
+        )
+        return Problem(ProblemKind.SIZE, self._label_name(pair), text)
+
+    def _value_problems(self, pair: FilePair, label: np.ndarray) -> list[Problem]:
+        values = self._values_of(pair)
         counts = value_counts(label)
         wrong = np.flatnonzero(counts * ~values.allowed)
-        if wrong.size:
-            shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
-            more = ", ..." if wrong.size > _SHOWN_VALUES else ""
-            text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
-        elif not counts[values.lookup != IGNORE_ID].any():
-            text = "every pixel is ignored; remove this label and its image"
-        else:
-            return problems
-        return [*problems, Problem(ProblemKind.LABEL_VALUE, name, text, ignored=values.ignored | {IGNORE_ID})]
-
-
-def files_by_stem(folder: Path, suffix: str) -> dict[str, Path]:
-    """Return the files of a folder by their names without the suffix, sorted; hidden files are left out."""
-    return {path.stem: path for path in sorted(folder.glob(f"*{suffix}")) if not path.name.startswith(".")}
+        if not wrong.size:
+            return []
+        shown = ", ".join(str(value) for value in wrong[:_SHOWN_VALUES])
+        more = ", ..." if wrong.size > _SHOWN_VALUES else ""
+        text = f"label values {shown}{more} in {counts[wrong].sum()} pixels; allowed are {values}"
+        return [Problem(ProblemKind.LABEL_VALUE, self._label_name(pair), text, ignored=values.ignored | {IGNORE_ID})]
 
 
 def not_read_further(listing: Path, line: int) -> Problem:
     """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
     text = f"not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
     return Problem(ProblemKind.LIST, listing.name, text, line)
-
-
-def match_names(
-    images: Mapping[str, Path], labels: Mapping[str, Path], *, root: Path, wanted_label: str
-) -> tuple[list[FilePair], list[Problem]]:
-    """Put images and labels of the same id together.
-
-    Args:
-        images: Image file of each id.
-        labels: Label file of each id.
-        root: Folder that messages name files relative to.
-        wanted_label: Where the label of an image is looked for; "{id}" stands for the id.
-
-    Returns:
-        The pairs, sorted by id, and a problem per file that has no counterpart.
-    """
-    pairs = [FilePair(id=key, image=images[key], label=labels[key]) for key in sorted(images.keys() & labels.keys())]
-    alone = [
-        (images[key], f"no label for it, {wanted_label.format(id=key)} is missing")
-        for key in sorted(images.keys() - labels.keys())
-    ]
-    alone += [(labels[key], "no image for it") for key in sorted(labels.keys() - images.keys())]
-    return pairs, [Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text) for path, text in alone]
-
-
-def files_by_folder(root: Path, folder: str, endings: Sequence[str]) -> tuple[dict[str, Path], list[Problem]]:
-    """Find files ROOT/FOLDER/SUBFOLDER/NAME<ending>.
-
-    Args:
-        root: The data set's folder.
-        folder: Folder below it.
-        endings: What may follow NAME in a file name.
-
-    Returns:
-        The file of each SUBFOLDER/NAME, and a problem per file that has the name of another.
-    """
-    found: dict[str, Path] = {}
-    problems: list[Problem] = []
-    for path in sorted((root / folder).glob("*/*")):
-        ending = next((ending for ending in endings if path.name.endswith(ending)), None)
-        if ending is None:
-            continue
-        key = f"{path.parent.name}/{path.name.removesuffix(ending)}"
-        if key in found:
-            text = f"a second file for {key}; keep one of them"
-            problems.append(Problem(ProblemKind.PAIRING, path.relative_to(root).as_posix(), text))
-        found[key] = path
-    return found, problems
-
-
-def pair_by_folders(
-    root: Path, split: str, *, image_endings: Sequence[str], label_ending: str
-) -> tuple[list[FilePair], list[Problem]]:
-    """Pair files in Cityscapes' layout: leftImg8bit/SPLIT/FOLDER/NAME<ending>, gtFine/SPLIT/FOLDER/NAME<ending>.
-
-    Args:
-        root: The data set's folder.
-        split: "train" or "val".
-        image_endings: What may follow NAME in an image's file name.
-        label_ending: What follows NAME in a label's file name.
-
-    Returns:
-        The pairs, sorted by id, and the problems. An id is NAME, after FOLDER and "_" if NAME does not begin with it.
-    """
-    images, image_problems = files_by_folder(root, f"leftImg8bit/{split}", image_endings)
-    labels, label_problems = files_by_folder(root, f"gtFine/{split}", [label_ending])
-    pairs, unmatched = match_names(images, labels, root=root, wanted_label=f"gtFine/{split}/{{id}}{label_ending}")
-    named = [replace(pair, id=flat_name(pair.id)) for pair in pairs]
-    return named, [*image_problems, *label_problems, *unmatched]
-
-
-def require_folders(name: str, root: Path, folders: Sequence[str], layout: str) -> None:
-    """Check that a data set's folders are there.
-
-    Args:
-        name: Name of the data set.
-        root: Its folder.
-        folders: Required folders, relative to `root`.
-        layout: The published layout in words, for the message.
-
-    Raises:
-        DataError: The root or a folder is missing; every missing one is listed.
-    """
-    missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
-    if "." in missing:
-        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
-    if missing:
-        raise DataError(
-            f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
-            "completely. Missing are:",
-            [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
-        )
 
 
 def _label_paths(pair: FilePair) -> Sequence[Path]:
@@ -366,18 +401,19 @@ def _read_label_of(pair: FilePair) -> np.ndarray:
     return read_label(pair.label) if isinstance(pair.label, Path) else pair.label.read()
 
 
-def _repeated_ids(pairs: Iterable[FilePair]) -> list[Problem]:
-    seen: set[str] = set()
-    repeated: list[Problem] = []
+def _repeated_ids(pairs: Iterable[FilePair], root: Path) -> list[Problem]:
+    """Return the pairs whose id another has, and those whose id is no text, which nothing could be written under."""
+    seen: dict[str, Path] = {}
+    found: list[Problem] = []
     for pair in pairs:
+        name = name_within(pair.image, root)
         if pair.id in seen:
-            text = f"the id '{pair.id}' occurs twice; rename one of the files"
-            repeated.append(Problem(ProblemKind.PAIRING, pair.image.name, text))
-        seen.add(pair.id)
-    return repeated
-
-
-def flat_name(key: str) -> str:
-    """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER, else FOLDER_NAME."""
-    folder, name = key.split("/")
-    return name if name.startswith(f"{folder}_") else f"{folder}_{name}"
+            other = name_within(seen[pair.id], root)
+            what = "keep one of them" if other == name else f"also for {other}; rename one"
+            text = f"the id '{printable(pair.id)}' occurs twice, {what}"
+            found.append(Problem(ProblemKind.PAIRING, name, text))
+        elif printable(pair.id) != pair.id:
+            text = "its name is not text in UTF-8; rename it, for example with convmv -t utf8"
+            found.append(Problem(ProblemKind.PAIRING, name, text))
+        seen.setdefault(pair.id, pair.image)
+    return found

@@ -23,7 +23,7 @@ from scenepalette.generators.kernels.label_patches import (
     per_symbol,
     per_tap,
 )
-from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm
+from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm, doubled
 
 # Bytes of features that stay in a core's second-level cache while they are multiplied, shifted and activated.
 PASS_BYTES = 2**18
@@ -136,14 +136,16 @@ class TabulatedSpadeBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
         """Do what the block does. The result has the type of x, or under autocast the block's."""
-        times = 2 if self.block.upsample else 1
+        given, x = x, doubled(x, "bilinear") if self.block.upsampling == "bilinear" else x
+        # Repeated pixels need not be written down: their features are modulated where they are used.
+        times = 2 if self.block.upsampling == "nearest" else 1
         size = (times * x.shape[2], times * x.shape[3])
         count = max(1, PIXELS_AT_ONCE // (size[0] * size[1]))
         parts = []
         for first in range(0, len(x), count):
             patches = self.conditions.patches(condition, size, codes, (first, first + count))
             if patches is None:
-                return self.block(x, condition, codes)
+                return self.block(given, condition, codes)
             with torch.no_grad(), torch.autocast(x.device.type, enabled=False):
                 parts.append(self._part(x[first : first + count], size, patches))
         result = torch.cat(parts) if len(parts) > 1 else parts[0]
@@ -154,7 +156,7 @@ class TabulatedSpadeBlock(nn.Module):
         if self.table_shortcut is not None:
             skip = self.shortcut(_modulated(x, size, *self.table_shortcut(patches), slope=1))
         else:
-            skip = x if x.shape[2:] == size else F.interpolate(x, scale_factor=2, mode="nearest")
+            skip = x if x.shape[2:] == size else doubled(x, "nearest")
         x = self.conv_0(_modulated(x, size, *self.table_0(patches), slope=SLOPE))
         x = self.conv_1(_modulated(x, size, *self.table_1(patches), slope=SLOPE))
         return x.add_(skip)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.training.ranks import BatchNorm2d
 
+Upsampling = Literal["nearest", "bilinear"]
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
 
 
@@ -108,6 +110,15 @@ class SpatiallyAdaptiveNorm(nn.Module):
         return self.scale_and_shift(F.relu(self.hidden(resize_condition(condition, size, codes))))
 
 
+def doubled(x: Tensor, upsampling: Upsampling) -> Tensor:
+    """Return features of twice the height and width, BCHW to BC(2H)(2W).
+
+    Repeated pixels tell a convolution by 2 x 2 which of them it looks at, which short trainings paint as lines and
+    grids; interpolated ones do not (Karras et al., 2021, section 2).
+    """
+    return F.interpolate(x, scale_factor=2, mode=upsampling, align_corners=None if upsampling == "nearest" else False)
+
+
 class SpadeResidualBlock(nn.Module):
     """SPADE residual block: two modulated convolutions and, if the width changes, a modulated 1x1 shortcut."""
 
@@ -118,7 +129,7 @@ class SpadeResidualBlock(nn.Module):
         condition_channels: int,
         hidden_channels: int = 128,
         spectral: bool = True,
-        upsample: bool = False,
+        upsampling: Upsampling | None = None,
     ) -> None:
         """Create the block.
 
@@ -128,10 +139,10 @@ class SpadeResidualBlock(nn.Module):
             condition_channels: L of the conditioning map.
             hidden_channels: Width inside each modulation.
             spectral: Whether the convolutions (not the modulations) are spectrally normalised.
-            upsample: Whether the input's height and width are doubled first, by repeating pixels.
+            upsampling: How the input's height and width are doubled first; None leaves them.
         """
         super().__init__()
-        self.upsample = upsample
+        self.upsampling: Upsampling | None = upsampling
         wrap: Callable[[nn.Module], nn.Module] = spectral_norm if spectral else lambda module: module
         middle = min(in_channels, out_channels)
         self.norm_0 = SpatiallyAdaptiveNorm(in_channels, condition_channels, hidden_channels)
@@ -145,8 +156,8 @@ class SpadeResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
         """Map x (B in HW) to B out HW, or twice that, under a condition and codes (`resize_condition`)."""
-        if self.upsample:
-            x = F.interpolate(x, scale_factor=2, mode="nearest")
+        if self.upsampling is not None:
+            x = doubled(x, self.upsampling)
         skip = x if self.shortcut is None else self.shortcut(self.norm_shortcut(x, condition, codes))
         x = self.conv_0(F.leaky_relu(self.norm_0(x, condition, codes), SLOPE))
         x = self.conv_1(F.leaky_relu(self.norm_1(x, condition, codes), SLOPE))

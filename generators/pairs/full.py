@@ -42,6 +42,9 @@ class Full(PairKind):
             synthetic="full",
             trust="relabel",
         ),
+        "copy-paste+syn-trusted": Arm(
+            "as copy-paste and as real+syn-trusted", synthetic="full", mixing="copy-paste", trust="mask"
+        ),
         "real+syn-advent": Arm("real and generated pairs, AdvEnt", synthetic="full", adaptation="advent"),
         "real+syn-minent": Arm("real and generated pairs, MinEnt", synthetic="full", adaptation="minent"),
     }

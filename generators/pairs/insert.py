@@ -60,7 +60,15 @@ class Insert(PairKind):
         "shares; black lines: the shares asked for."
     )
     arms: ClassVar[Mapping[str, Arm]] = {
-        "real+insert": Arm("real pairs and real images with rare objects inserted", synthetic="insert")
+        "real+insert": Arm("real pairs and real images with rare objects inserted", synthetic="insert"),
+        "real+insert-trusted": Arm(
+            "real pairs and real images with rare objects inserted, pixels that teachers doubt left out",
+            synthetic="insert",
+            trust="mask",
+        ),
+        "copy-paste+insert-trusted": Arm(
+            "as copy-paste and as real+insert-trusted", synthetic="insert", mixing="copy-paste", trust="mask"
+        ),
     }
     settings = ("insert_classes", "insert_objects")
     # Few samples, as the doctor times with, need not hold an object that can be inserted.

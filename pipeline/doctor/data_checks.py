@@ -33,6 +33,7 @@ from scenepalette.data.similarity import (
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.label_guesses import guess, read_raw_label
 from scenepalette.pipeline.doctor.scan import Scan
+from scenepalette.pipeline.stages.data import notes_of
 
 FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
@@ -104,6 +105,18 @@ def check_opening(
         elif looked_at and fine:
             result.append(Check(kind.title, "ok", fine))
     return result
+
+
+def check_notes(
+    datasets: Mapping[Split, SegmentationDataset], errors: Mapping[Split, ScenepaletteError]
+) -> Check | None:
+    """Say what the readers decided from the files, and what they passed over."""
+    notes = notes_of(datasets.values())
+    notes += [f"{split}: {note}" for split, error in errors.items() for note in getattr(error, "notes", ())]
+    if not notes:
+        return None
+    summary = f"{len(notes)} things that the files left open were decided, or files passed over."
+    return Check("reading of files", "note", summary, "", tuple(notes))
 
 
 def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable | None) -> list[str]:

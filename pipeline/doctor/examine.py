@@ -80,6 +80,8 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     datasets, errors = try_splits(config.data, config.seed, progress, seen)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
+    if (notes := data_checks.check_notes(datasets, errors)) is not None:
+        checks.append(notes)
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
@@ -90,7 +92,6 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         }
         checks += _of_data(config, datasets, scans, request.run_dir)
         checks += _of_stages(config, datasets, request.run_dir, checks)
-        checks += _read_with_notes(datasets)
         checks += _of_tests(config, datasets, scans, progress)
         names: dict[Split, str] = {"train": "training", "val": "validation", TEST: "test"}
         facts |= {
@@ -217,14 +218,6 @@ def _of_stages(
         summary = "`compare` cannot compare systems on this data set; every other verb can use it."
         checks.append(Check("data for compare", "note", summary, details=tuple(problems)))
     return checks
-
-
-def _read_with_notes(datasets: dict[Split, SegmentationDataset]) -> list[Check]:
-    """Show what readers decided from the data, or passed over."""
-    noted = {split: getattr(dataset, "notes", ()) for split, dataset in datasets.items() if split in SPLITS}
-    details = dict.fromkeys(f"{split}: {note}" for split, notes in noted.items() for note in notes)
-    summary = "What was decided from the data, and what was passed over."
-    return [Check("how it was read", "note", summary, details=tuple(details))] if details else []
 
 
 def _of_tests(

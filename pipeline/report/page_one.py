@@ -17,12 +17,12 @@ from scenepalette.pipeline.report.wording import (
     arm_named,
     direction,
     duration,
+    estimated,
     headline,
     interval,
     listing,
     number,
     percent,
-    points,
     seeds_of_contrast,
 )
 
@@ -42,7 +42,7 @@ def decision_headline(document: Mapping[str, Any]) -> str:
     if primary is None:
         return f"{answer}: {decision.reason}"
     delta, least = primary["miou"], document["smallest_gain"]
-    figures = f"{points(delta['mean'], (least,))} points of mIoU {interval(delta, signed=True, apart_from=(least,))}"
+    figures = f"{estimated(delta, (least,))} points of mIoU {interval(delta, signed=True, apart_from=(least,))}"
     scope = f", {ONE_SEED}" if len(primary["seeds"]) < 2 else f" on {document['dataset']['evaluated_on']} images"
     return f"{answer}: {primary['treatment']} against {primary['control']}, {figures}{scope}."
 
@@ -82,7 +82,7 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
         ("How many pairs", _pairs(pairs)),
         (
             "What it gains",
-            f"{points(primary['miou']['mean'], (least,))} points of mIoU "
+            f"{estimated(primary['miou'], (least,))} points of mIoU "
             f"{interval(primary['miou'], signed=True, apart_from=(least,))} over {control['name']} ({reached}; "
             f"{split} images; {seeds_of_contrast(len(primary['seeds']))}).",
         ),
@@ -91,7 +91,7 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
         rows.append(
             (
                 "Rare classes",
-                f"{points(rare['mean'])} points of mIoU {interval(rare, signed=True)} over "
+                f"{estimated(rare)} points of mIoU {interval(rare, signed=True)} over "
                 f"{listing(dataset['rare_classes'])}.",
             )
         )
@@ -101,6 +101,14 @@ def _answers(document: Mapping[str, Any], reason: str) -> list[tuple[str, str]]:
         ("How it was chosen", _choice(primary)),
         ("Was real data trained enough", _convergence(document)),
     ]
+    copying = [kind for kind, check in (document.get("memorisation") or {}).items() if check["copies"]]
+    if copying:
+        rows.append(
+            (
+                "Does the generator copy",
+                f"Yes: {listing(copying)} pairs repeat training images. See the section on copies before sharing any.",
+            )
+        )
     return rows
 
 
@@ -164,7 +172,7 @@ def _convergence(document: Mapping[str, Any]) -> str:
         return f"Not known: its curve is flat at the end ({seen}), as that of a short training is; add {LONGER_ARM}."
     if longer is None or longer["mean"] is None:
         return f"Not known: add the arm {LONGER_ARM}, which trains on real pairs for twice the steps."
-    gain = f"{points(longer['mean'])} points {interval(longer, signed=True)}"
+    gain = f"{estimated(longer)} points {interval(longer, signed=True)}"
     enough = longer["mean"] < document["smallest_gain"] or not longer["ci95"][0] > 0
     return f"{'Yes' if enough else 'No'}: twice the steps ({LONGER_ARM}) change its mIoU by {gain}."
 
@@ -210,7 +218,7 @@ def _classes(document: Mapping[str, Any]) -> Table:
             delta = deltas[name]
             style = {"▲": "gains", "▼": "loses"}.get(direction(delta), "")
             shown = delta["mean"] is not None
-            cells.append(Cell(points(delta["mean"]), interval(delta, signed=True) if shown else "", style))
+            cells.append(Cell(estimated(delta), interval(delta, signed=True) if shown else "", style))
         rows.append(cells)
     head = ["Class", "Training pixels", "Share, %", *(f"{name}, IoU %" for name in names)]
     if deltas:

@@ -25,7 +25,7 @@ from scenepalette.pipeline.report.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.quality import quality_blocks
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.shortfall import shortfall_sentences
-from scenepalette.pipeline.report.wording import interval, number, percent, points
+from scenepalette.pipeline.report.wording import estimated, interval, number, percent
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
 # In a table; sentences say it in full.
@@ -158,7 +158,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
         if arm["name"] != REAL_ARM and low is not None:
             reached = max(abs(low), abs(high)) <= scale
             axis = (low / scale, delta["mean"] / scale, high / scale) if reached else None
-            against = Cell(points(delta["mean"]), interval(delta, signed=True), style, axis)
+            against = Cell(estimated(delta), interval(delta, signed=True), style, axis)
         verdict = wording.verdict_of(arm).replace(UNDECIDED, NO_DIFFERENCE)
         rows.append(
             (

@@ -32,22 +32,27 @@ MEASURES = {
 }
 
 
+SMALLEST_SHOWN = 0.0005
+"""Differences below it are 0.0 points in one decimal."""
+
+
 def percent(fraction: float | None) -> str:
     """0.4312 -> "43.1"; a dash where undefined."""
     return NO_VALUE if fraction is None else f"{100 * fraction:.1f}"
 
 
-def points(fraction: float | None, apart_from: Sequence[float] = ()) -> str:
+def points(fraction: float | None, apart_from: Sequence[float] = (), from_zero: bool = True) -> str:
     """A difference in percentage points with its sign and a true minus: 0.0123 -> "+1.2".
 
     Args:
         fraction: The difference.
-        apart_from: Values that it must not seem to equal, beside 0: it gets as many decimals as that takes, so that no
-            reader sees an interval reach what it leaves out.
+        apart_from: Values that it must not seem to equal: it gets as many decimals as that takes, so that no reader
+            sees an interval reach what it leaves out.
+        from_zero: Whether 0 is one of them.
     """
     if fraction is None:
         return NO_VALUE
-    if abs(fraction) < ROUNDING:
+    if abs(fraction) < (ROUNDING if from_zero else SMALLEST_SHOWN):
         return "0.0"
     others = [other for other in (0.0, *apart_from) if abs(fraction - other) >= ROUNDING]
     decimals = next(
@@ -56,6 +61,13 @@ def points(fraction: float | None, apart_from: Sequence[float] = ()) -> str:
         if all(f"{100 * fraction:+.{digits}f}" not in _both(other, digits) for other in others)
     )
     return f"{100 * fraction:+.{decimals}f}".replace("-", MINUS)
+
+
+def estimated(estimate: Mapping[str, Any], apart_from: Sequence[float] = ()) -> str:
+    """The mean of a difference in points; it may be written as 0.0 where its interval holds 0."""
+    low, high = estimate["ci95"]
+    holds_zero = low is not None and low <= 0 <= high
+    return points(estimate["mean"], apart_from, from_zero=not holds_zero)
 
 
 def _both(fraction: float, digits: int) -> tuple[str, str]:
@@ -153,7 +165,7 @@ def headline(document: Mapping[str, Any]) -> str:
         saying = {"gains": "gains over", "loses": "loses against"}.get(
             best["verdict"], "shows no difference that this evaluation can show from"
         )
-        gain = f"{points(delta['mean'])} points of mIoU {interval(delta, signed=True)}"
+        gain = f"{estimated(delta)} points of mIoU {interval(delta, signed=True)}"
         return f"On {name}, {best['name']} {saying} real data alone: {gain}.{single}"
     sentence = (
         f"On {name}, of {len(arms)} arms that add generated pairs to real labels (mIoU of real alone {real}), "
@@ -161,7 +173,7 @@ def headline(document: Mapping[str, Any]) -> str:
         f"{len(arms) - len(gains) - loses} this evaluation can show no difference."
     )
     if gains:
-        sentence += f" Largest gain: {best['name']}, {points(delta['mean'])} points {interval(delta, signed=True)}."
+        sentence += f" Largest gain: {best['name']}, {estimated(delta)} points {interval(delta, signed=True)}."
     return sentence + single
 
 
@@ -169,7 +181,7 @@ def findings(document: Mapping[str, Any]) -> list[str]:
     """One sentence per arm, then what the generated data can do by themselves."""
     deltas = [(arm, arm["delta_vs_real"]) for arm in augmentation_arms(document)]
     sentences = [
-        f"{arm['name']}: {verdict_of(arm)} ({points(delta['mean'])} points of mIoU against real, 95 % interval "
+        f"{arm['name']}: {verdict_of(arm)} ({estimated(delta)} points of mIoU against real, 95 % interval "
         f"{interval(delta, signed=True)}{_adjusted(arm)})."
         for arm, delta in deltas
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -208,6 +208,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
     splits = open_splits(config, seed, progress)
+    _print_notes(splits.values())
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
     test = splits.get(TEST)
     if config.holdout and origin == "published":
@@ -256,6 +257,7 @@ def prepare_extra_test(
             also in training.
     """
     dataset, field = open_extra_test(config, root, progress), f"report.extra_test.{name}"
+    _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
     progress.start(f"extra test set {name}", len(dataset))
@@ -297,6 +299,20 @@ class CountedDataset:
         self.sizes[index] = sample.label.shape
         self.pixels[index] = label_counts(sample.label, self.table.num_classes)
         return sample
+
+
+def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
+    """Return what readers decided from the files and what they passed over, each once, with the split that it is of."""
+    splits: dict[str, list[str]] = {}
+    for dataset in datasets:
+        for note in getattr(dataset, "notes", ()):
+            splits.setdefault(note, []).append(dataset.split)
+    return [f"{', '.join(names)}: {note}" for note, names in splits.items()]
+
+
+def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
+    for note in notes_of(datasets):
+        print(f"Note: {note}.", flush=True)
 
 
 def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
@@ -413,7 +429,9 @@ def together(name: str, errors: Sequence[ScenepaletteError]) -> ScenepaletteErro
             found += of_files
         else:  # only its first sentence says what these are about
             found.append(" ".join([error.summary, "; ".join(error.problems)]).strip())
-    return DataError(f"The data set '{name}' has {len(found)} problems:", list(dict.fromkeys(found)))
+    found = list(dict.fromkeys(found))
+    notes = dict.fromkeys(note for error in different for note in getattr(error, "notes", ()))
+    return DataError(f"The data set '{name}' has {len(found)} problems:", found, notes=list(notes))
 
 
 def hold_out(
@@ -452,6 +470,7 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
         split,
         config.root,
         class_file=config.class_file,
+        options=config.folder_options(),
         count=counts[split] if drawn else None,
         size=config.size if drawn else None,
         seed=seed,
@@ -488,7 +507,9 @@ def open_extra_test(
         if own is not None:
             return open_dataset("folder", "val", root)
         shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-        return open_dataset(config.name, "val", root, class_file=config.class_file or shared)
+        return open_dataset(
+            config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options()
+        )
 
 
 def content_of_arrays(folder: Path) -> str:

@@ -171,26 +171,24 @@ class QualityUnit(Unit):
         if PAIR_KINDS[self.kind].predicts:  # its sources are images that no teacher is trained on
             return [tuple(range(count))] * rows
         folds = dict(zip(map(_as_text, train.ids), folds_of(train.ids, count).tolist(), strict=True))
-        return [judges_of(sources, folds, count) for sources in sources_of(shards, set(folds))[:rows]]
+        return [judges_of(sources, folds, count) for sources in sources_of(shards)[:rows]]
 
 
-def sources_of(folder: Path, known: set[str]) -> list[list[str]]:
-    """Return the real samples that each row of a folder of shards was made from, without decoding an image.
+def sources_of(folder: Path) -> list[list[str]]:
+    """Return the real sample whose pixels each row of a folder of shards was made from, without decoding an image.
 
-    Args:
-        folder: The folder.
-        known: Ids of the real samples, to tell them from segments of samples, `SAMPLE#CLASS@...`.
+    The outlines of inserted objects may come from other samples; a teacher that saw those saw none of the row's pixels.
+
+    Returns:
+        One id, or none, for each row.
     """
     found: list[list[str]] = []
     for shard in read_manifest(folder)["shards"]:
         path = folder / shard["name"]
         with open_shard(path, shard["rows"]) as file:
-            columns = [name for name in ("source_id", "source_ids") if name in file.schema_arrow.names]
             for group in range(file.num_row_groups):
-                for row in read_group(file, path, group, columns).to_pylist():
-                    names = [row["source_id"], *(row.get("source_ids") or [])]
-                    given = [name for name in names if name is not None]
-                    found.append([name if name in known else name.rpartition("#")[0] or name for name in given])
+                rows = read_group(file, path, group, ["source_id"]).to_pylist()
+                found += [[row["source_id"]] if row["source_id"] is not None else [] for row in rows]
     return found
 
 

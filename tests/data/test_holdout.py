@@ -10,7 +10,7 @@ import pytest
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.datasets import DATASETS, open_dataset
-from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
+from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings, divide_whole
 from scenepalette.data.sequences import sequences_of
 from scenepalette.data.streets.dataset import Streets
 
@@ -97,3 +97,31 @@ def test_a_third_of_camvid_is_the_protocol_of_its_evaluation(camvid: Path) -> No
     train, test = divide_recordings(ids, 1 / 3, 5)
     assert Counter(ids[index].split("_")[0] for index in test) == {"0001TP": 21, "0006R0": 34, "0016E5": 68}
     assert len(train) == 214
+
+
+@pytest.mark.parametrize(
+    ("ids", "validate", "left_out"),
+    [
+        (frames("a", 100), 20, 10),
+        (frames("a", 18), 4, 4),
+        (frames("a", 8), 2, 2),
+        (frames("a", 30) + frames("b", 30) + ["c"], 12, 12),
+        ([f"{name}{number}" for name in "abcdefghijkl" for number in range(5)], 10, 0),
+        (["abcdefgh"[number % 8] * (1 + number // 8) for number in range(50)], 10, 0),
+        ([f"{name}{number}" for name in "abcde" for number in range(4)], 4, 0),
+    ],
+)
+def test_a_whole_is_divided_by_recordings(ids: list[str], validate: int, left_out: int) -> None:
+    train, test, _ = divide_whole(ids, 0.2, 0)
+    assert len(test) == validate and len(ids) - len(train) - len(test) == left_out
+    assert not set(train) & set(test) and divide_whole(ids, 0.2, 0) == divide_whole(ids, 0.2, 0)
+    cut = [recording for recording in sequences_of(ids) if set(recording) & set(test) and set(recording) & set(train)]
+    assert bool(cut) == (len(sequences_of(ids)) < 5)
+
+
+def test_another_seed_draws_others_and_too_few_are_refused() -> None:
+    ids = list("abcdefghijklmnopqrstuvwxyz")
+    assert divide_whole(ids, 0.2, 0).test != divide_whole(ids, 0.2, 1).test
+    for few in (ids[:1], ids[:3], frames("a", 3), frames("a", 2) + frames("b", 1)):
+        with pytest.raises(DataError, match=r"too few to divide with data\.val_share=0\.2"):
+            divide_whole(few, 0.2, 0)

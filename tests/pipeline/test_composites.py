@@ -23,6 +23,7 @@ from scenepalette.pipeline.preflight import data_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
+from scenepalette.pipeline.stages.quality import sources_of
 
 INSERT = "generate.kinds=[full, partial, semi, insert]"
 CLASSES = "generate.insert_classes=[car, vegetation]"
@@ -89,6 +90,8 @@ def test_insert_shards_keep_the_real_pixels_and_can_be_made_again(
     assert "`inserted_classes` names their" in card_text(manifest, table_of_manifest(manifest))
     train = read_data(run_dir / "data").train
     size, rows = train.size, list(iterate_rows(folder))
+    # Segments give outlines alone: the teacher that did not see the image judges the row.
+    assert sources_of(folder) == [[row.source_id] for row in rows]
     for row in rows:
         assert row.edit_box is not None and set(row.inserted_classes or ()) <= {"car", "vegetation"}
         outside = np.ones(size, dtype=bool)

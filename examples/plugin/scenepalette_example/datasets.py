@@ -1,9 +1,10 @@
-"""A data set: photos/SPLIT/NAME.jpg with masks/SPLIT/NAME.png."""
+"""A data set: images in photos/SPLIT/ with masks of the same names in masks/SPLIT/."""
 
 from pathlib import Path
 
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.readers.image_files import PairedFiles, files_by_stem, match_names, require_folders
+from scenepalette.data.readers.finding import Search, require_folders
+from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 TABLE = ClassTable("allotments", (SemanticClass("path", (150, 120, 90)), SemanticClass("bed", (60, 140, 60))))
@@ -11,15 +12,18 @@ TABLE = ClassTable("allotments", (SemanticClass("path", (150, 120, 90)), Semanti
 
 def open_allotments(root: Path, split: str) -> PairedFiles:
     """Open a split, "train" or "val", and check every file of it."""
-    require_folders("allotments", root, [f"photos/{split}", f"masks/{split}"], "photos/SPLIT/*.jpg, masks/SPLIT/*.png")
-    pairs, problems = match_names(
-        files_by_stem(root / "photos" / split, ".jpg"),
-        files_by_stem(root / "masks" / split, ".png"),
-        root=root,
-        wanted_label=f"masks/{split}/{{id}}.png",
-    )
+    require_folders("allotments", root, [f"photos/{split}", f"masks/{split}"], "photos/SPLIT/*, masks/SPLIT/*")
+    search = Search(root)
+    images, labels = search.images(f"photos/{split}"), search.labels(f"masks/{split}")
     return PairedFiles(
-        name="allotments", split=split, root=root, table=TABLE, licence="CC BY 4.0", pairs=pairs, problems=problems
+        name="allotments",
+        split=split,
+        root=root,
+        table=TABLE,
+        licence="CC BY 4.0",
+        pairs=search.pair(images, labels, f"masks/{split}/{{id}}.png"),
+        problems=search.problems,
+        notes=search.notes,
     )
 
 

@@ -116,7 +116,7 @@ class SpadeBlocks(nn.Module):
         inputs = [widths[0], *outputs[:-1]]
         self.in_channels = inputs[0]
         self.blocks = nn.ModuleList(
-            SpadeResidualBlock(a, b, condition_channels, hidden_channels, upsample=i not in (0, 2))
+            SpadeResidualBlock(a, b, condition_channels, hidden_channels, upsampling=None if i in (0, 2) else "nearest")
             for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)

@@ -44,7 +44,7 @@ from scenepalette.generators.images.systems.oasis_losses import (
     real_loss,
 )
 from scenepalette.generators.images.systems.patch_losses import perceptual_loss
-from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
+from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Upsampling
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.training.settings import ADDED
 
@@ -77,6 +77,9 @@ class OasisSettings(ImageSettings):
     perceptual_weight: Annotated[
         Weight, ADDED, Doc("Weight of the distance of a fixed network's features; 0, as published, leaves it out.")
     ] = 0.0
+    upsampling: Annotated[
+        Upsampling, ADDED, Doc("How generator blocks double their input; bilinear paints no grid when trained briefly.")
+    ] = "nearest"
 
 
 class OasisGenerator(ImageGenerator):
@@ -94,6 +97,7 @@ class OasisGenerator(ImageGenerator):
         width: int = 64,
         noise_channels: int = 64,
         hidden_channels: int = 128,
+        upsampling: Upsampling = "nearest",
     ) -> None:
         """Create the network.
 
@@ -104,6 +108,7 @@ class OasisGenerator(ImageGenerator):
             width: Channels of the last block; the first have 16 times as many.
             noise_channels: Z.
             hidden_channels: Width inside each modulation.
+            upsampling: How each block but the first doubles its input.
         """
         super().__init__()
         self.num_classes, self.base, self.noise_channels = num_classes, base, noise_channels
@@ -113,7 +118,7 @@ class OasisGenerator(ImageGenerator):
         inputs = [16 * width if doublings >= 4 else outputs[0], *outputs[:-1]]
         self.from_condition = nn.Conv2d(condition, inputs[0], 3, padding=1)
         self.blocks = nn.ModuleList(
-            SpadeResidualBlock(a, b, condition, hidden_channels, upsample=i > 0)
+            SpadeResidualBlock(a, b, condition, hidden_channels, upsampling=upsampling if i > 0 else None)
             for i, (a, b) in enumerate(zip(inputs, outputs, strict=True))
         )
         self.to_image = nn.Conv2d(outputs[-1], 3, 3, padding=1)
@@ -278,7 +283,13 @@ def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: Oa
     doublings = min(DOUBLINGS, reachable)
     base = (size[0] >> doublings, size[1] >> doublings)
     return OasisGenerator(
-        len(table), base, doublings, settings.width, settings.noise_channels, settings.hidden_channels
+        len(table),
+        base,
+        doublings,
+        settings.width,
+        settings.noise_channels,
+        settings.hidden_channels,
+        settings.upsampling,
     )
 
 

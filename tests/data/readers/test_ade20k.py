@@ -55,13 +55,16 @@ def test_every_kind_of_damage_is_listed_with_its_file(ade20k_root: Path, write: 
         "annotations/training/ADE_train_00000003.png: 20 x 8 pixels (height x width), but its image "
         "images/training/ADE_train_00000003.jpg has 8 x 20; both must be equal",
     ]
-    assert last.startswith("images/training/ADE_train_00000004.jpg: it is damaged, cut off")
+    assert last.startswith("images/training/ADE_train_00000004.jpg: it is damaged")
 
 
-def test_a_label_of_nothing_but_0_is_refused(ade20k_root: Path, write: Write) -> None:
+def test_a_label_of_nothing_but_0_is_left_out_with_a_note(ade20k_root: Path, write: Write) -> None:
     write(ade20k_root / "annotations/training/ADE_train_00000001.png", np.zeros((8, 20), dtype=np.uint8))
-    (problem,) = problems_of(ade20k_root)
-    assert problem.startswith("annotations/training/ADE_train_00000001.png: every pixel is ignored")
+    dataset = open_ade20k(ade20k_root, "train")
+    assert len(dataset) == 3 and "ADE_train_00000001" not in dataset.ids
+    assert dataset.notes == (
+        "left out, because every pixel of the label is ignored: 1 (annotations/training/ADE_train_00000001.png)",
+    )
 
 
 def test_missing_folders_are_all_named(tmp_path: Path) -> None:

@@ -114,7 +114,7 @@ def test_two_images_of_one_name_and_a_missing_label_are_both_listed(
     with pytest.raises(DataError) as caught:
         open_folder(folder_root, "train")
     assert caught.value.problems == (
-        "train/images/square.png: a second image for the label square.png; keep one",
+        "train/images/square.png: a second image named square beside train/images/square.jpg; keep the right one",
         "train/images/street.jpg: no label for it, train/labels/street.png is missing",
     )
 

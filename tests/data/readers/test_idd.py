@@ -20,7 +20,9 @@ def test_equal_frame_names_of_different_sequences_stay_apart(idd_root: Path) -> 
 
 def test_two_images_for_one_label_are_refused(idd_root: Path, write: Callable[[Path, np.ndarray], None]) -> None:
     write(idd_root / "leftImg8bit/train/12/0001_leftImg8bit.jpg", np.zeros((6, 8, 3), np.uint8))
-    with pytest.raises(DataError, match="a second file for 12/0001"):
+    with pytest.raises(
+        DataError, match=r"a second image named 12/0001 beside leftImg8bit/train/12/0001_leftImg8bit\.jpg"
+    ):
         open_idd(idd_root, "train")
 
 

@@ -84,7 +84,7 @@ class StrangersGenerator(ImageGenerator):
         self.num_classes, self.noise_schemes = 3, ()
         self.begin = nn.Conv2d(3, CHANNELS, 3, padding=1)
         self.own = StrangersBlock(CHANNELS)
-        self.spade = SpadeResidualBlock(CHANNELS, CHANNELS, 3, hidden_channels=8, upsample=True)
+        self.spade = SpadeResidualBlock(CHANNELS, CHANNELS, 3, hidden_channels=8, upsampling="nearest")
         self.to_image = nn.Conv2d(CHANNELS, 3, 1)
 
     def sample_noise(self, scheme: object, label: Tensor, generators: Sequence[torch.Generator]) -> Tensor:

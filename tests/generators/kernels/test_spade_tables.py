@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from scenepalette.data.labels import one_hot
+from scenepalette.generators.kernels import spade_tables
 from scenepalette.generators.kernels.dispatch import TUNING
 from scenepalette.generators.kernels.label_patches import ConditionCache
 from scenepalette.generators.kernels.spade_tables import TabulatedSpadeBlock
@@ -51,15 +52,18 @@ def test_a_tabulated_block_is_the_block(
     small = torch.randn(2, channels[0], 4, 6)
     condition = one_hot(layouts(), CLASSES)
     expected = block(x, condition)
-    expected_doubled = block(nn.functional.interpolate(small, scale_factor=2, mode="nearest"), condition)
+    doubled = {mode: nn.functional.interpolate(small, scale_factor=2, mode=mode) for mode in ("nearest", "bilinear")}
+    expected_doubled = {mode: block(features, condition) for mode, features in doubled.items()}
     conditions = ConditionCache()
     tabulated, patches = TabulatedSpadeBlock(block, conditions, torch.float32), conditions.patches(condition, (8, 12))
     assert patches is not None and patches.is_dense == (share == 0.0)
     assert torch.allclose(tabulated(x, condition), expected, atol=1e-5)
-    block.upsample = True
-    assert torch.allclose(tabulated(small, condition), expected_doubled, atol=1e-5)
-    monkeypatch.setattr("scenepalette.generators.kernels.spade_tables.PIXELS_AT_ONCE", 100)  # each image by itself
-    assert torch.allclose(tabulated(small, condition), expected_doubled, atol=1e-5)
+    for at_once in (spade_tables.PIXELS_AT_ONCE, 100):  # and each image by itself
+        monkeypatch.setattr(spade_tables, "PIXELS_AT_ONCE", at_once)
+        for mode, wanted in expected_doubled.items():
+            block.upsampling = mode
+            assert torch.allclose(tabulated(small, condition), wanted, atol=1e-5)
+            assert torch.allclose(block(small, condition), wanted, atol=1e-5)
 
 
 @torch.no_grad()

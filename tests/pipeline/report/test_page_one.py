@@ -159,3 +159,12 @@ def test_a_report_of_schema_1_is_worded_as_before() -> None:
         pytest.skip("the committed report is a later one")
     text = to_markdown(report_page(document))
     assert "**On camvid, of 8 arms" in text and "## Arms" in text and "What each class gains" not in text
+
+
+@pytest.mark.parametrize(
+    ("copies", "expected"), [(True, "Yes: of the kinds of pairs, full repeats training images"), (False, "")]
+)
+def test_copies_are_told_on_the_first_page(make_inputs: MakeInputs, copies: bool, expected: str) -> None:
+    document = _document(make_inputs()) | {"memorisation": {"full": {"copies": copies}}}
+    text = str(page_one.first_page(document))
+    assert ("Does the generator copy" in text) == copies and expected in text

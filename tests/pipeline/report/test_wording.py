@@ -153,6 +153,21 @@ def test_points_never_seem_to_equal_what_they_differ_from(value: float, threshol
     assert wording.points(value, (threshold,)) == expected
 
 
+@pytest.mark.parametrize(
+    ("low", "mean", "high", "expected"),
+    [
+        (-0.026, -0.000005, 0.026, "0.0"),
+        (-0.026, 0.0007, 0.026, "+0.1"),
+        (0.000001, 0.00001, 0.02, "+0.001"),
+        (None, None, None, wording.NO_VALUE),
+    ],
+)
+def test_a_mean_is_told_from_zero_where_its_interval_is(
+    low: float | None, mean: float | None, high: float | None, expected: str
+) -> None:
+    assert wording.estimated({"mean": mean, "ci95": [low, high]}) == expected
+
+
 def test_no_interval_of_a_gain_or_a_loss_seems_to_reach_zero() -> None:
     for exponent in range(1, 11):
         for sign in (1, -1):

@@ -1,0 +1,30 @@
+"""What messages call files, and how ids are made of names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from scenepalette.common.problems import printable
+
+_SHOWN = 3
+
+
+def counted(names: Iterable[str], text: str) -> str:
+    """Return what is said of files, their number, and three examples."""
+    listed = list(names)
+    rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return f"{text}: {len(listed)} ({', '.join(listed[:_SHOWN])}{rest})"
+
+
+def name_within(path: Path, root: Path) -> str:
+    """Return a file's name relative to a folder, with forward slashes, always printable."""
+    return printable(path.relative_to(root).as_posix())
+
+
+def flat_name(key: str) -> str:
+    """Turn FOLDER/NAME into an id that can be a file name: NAME if it begins with FOLDER_, else FOLDER_NAME."""
+    *folders, name = key.split("/")
+    for folder in reversed(folders):
+        name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"
+    return name

@@ -1,0 +1,346 @@
+"""Where images and labels of a split lie in folders as people have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labelled_folders import random_image, random_label, write_pixels
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.data.datasets import has_published_test, open_dataset
+from scenepalette.data.readers.folder import open_folder
+from scenepalette.data.sample import FolderOptions
+
+CLASSES = "name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n"
+COUNTS = {"train": 12, "val": 6}
+
+
+def made(root: Path, image: str, label: str, **splits: str) -> Path:
+    """Write a folder: each of 18 pairs has a number of its own, which its pixels depend on.
+
+    Args:
+        root: The folder.
+        image: Path of an image; {s} is what the split is called, {n} the number, {x} the number without zeros.
+        label: Path of its label.
+        splits: What splits are called, where not train and val.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "classes.csv").write_text(CLASSES)
+    number = 0
+    for split, count in COUNTS.items():
+        for _ in range(count):
+            names = {"s": splits.get(split, split), "n": f"{number:03d}", "x": number}
+            write_pixels(root / image.format(**names), random_image(number))
+            if label:
+                write_pixels(root / label.format(**names), random_label(number, 3))
+            number += 1
+    return root
+
+
+def numbers(root: Path, split: str, options: FolderOptions | None = None, *, ordered: bool = False) -> list[int]:
+    """Return the numbers of the pairs of a split; image and label of each must be of the same number."""
+    dataset = open_dataset("folder", split, root, options=options)  # type: ignore[arg-type]
+    found = []
+    for sample in dataset:  # type: ignore[attr-defined]
+        (number,) = [n for n in range(18) if np.array_equal(random_label(n, 3), sample.label)]
+        if not (root / "lossy").exists():
+            assert np.array_equal(random_image(number), sample.image)
+        found.append(number)
+    return found if ordered else sorted(found)
+
+
+TRAIN, VAL = list(range(12)), list(range(12, 18))
+SPLIT: dict[str, tuple[str, str, dict[str, str]]] = {
+    "plain": ("{s}/images/i{n}.png", "{s}/labels/i{n}.png", {}),
+    "masks": ("{s}/images/i{n}.png", "{s}/masks/i{n}.png", {}),
+    "annotations": ("{s}/images/i{n}.png", "{s}/annotations/i{n}.png", {}),
+    "gt": ("{s}/img/i{n}.png", "{s}/gt/i{n}.png", {}),
+    "valid": ("{s}/images/i{n}.png", "{s}/masks/i{n}.png", {"val": "valid"}),
+    "validation": ("{s}/images/i{n}.png", "{s}/labels/i{n}.png", {"train": "training", "val": "validation"}),
+    "capitals": ("{s}/Images/i{n}.PNG", "{s}/Masks/i{n}.png", {"train": "Train", "val": "Val"}),
+    "splits inside": ("images/{s}/i{n}.png", "labels/{s}/i{n}.png", {}),
+    "splits inside, ade": (
+        "images/{s}/i{n}.png",
+        "annotations/{s}/i{n}.png",
+        {"train": "training", "val": "validation"},
+    ),
+    "img_dir": ("img_dir/{s}/i{n}.png", "ann_dir/{s}/i{n}.png", {}),
+    "labels beside": ("{s}/i{n}.png", "{s}_labels/i{n}.png", {}),
+    "labels beside, camvid": ("{s}/i{n}.png", "{s}annot/i{n}.png", {}),
+    "labels beside, in front": ("{s}/i{n}.png", "masks-{s}/i{n}.png", {}),
+    "both beside": ("{s}_images/i{n}.png", "{s}_masks/i{n}.png", {}),
+    "masks in the split": ("{s}/i{n}.png", "{s}/masks/i{n}.png", {}),
+    "one folder": ("{s}/i{n}.png", "{s}/i{n}_mask.png", {}),
+    "one folder, roboflow": ("{s}/i{n}_png.rf.0{n}a.png", "{s}/i{n}_png.rf.0{n}a_mask.png", {"val": "valid"}),
+    "one folder, camvid": ("{s}/0006R0_f{n}.png", "{s}/0006R0_f{n}_L.png", {}),
+    "one folder, deepglobe": ("{s}/{x}_sat.png", "{s}/{x}_mask.png", {}),
+    "suffix _mask": ("{s}/images/i{n}.png", "{s}/labels/i{n}_mask.png", {}),
+    "suffix _gt": ("{s}/images/i{n}.png", "{s}/labels/i{n}_gt.png", {}),
+    "suffix -label": ("{s}/images/i{n}.png", "{s}/labels/i{n}-label.tif", {}),
+    "suffix .mask": ("{s}/images/i{n}.png", "{s}/labels/i{n}.mask.png", {}),
+    "suffix of its own": ("{s}/images/i{n}.png", "{s}/labels/i{n}_xyz.png", {}),
+    "numbers that begin alike": ("{s}/images/i{x}.png", "{s}/labels/i{x}_mask.png", {}),
+    "prefix": ("{s}/images/img_{n}.png", "{s}/labels/mask_{n}.png", {}),
+    "prefix without a line": ("{s}/images/img{x}.png", "{s}/labels/mask{x}.png", {}),
+    "affixes on both": ("{s}/images/{n}_rgb.png", "{s}/labels/{n}_seg.png", {}),
+    "sub-folders and a suffix": ("{s}/images/a/i{n}.png", "{s}/labels/a/i{n}_mask.png", {}),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_folders_of_splits_are_recognised(tmp_path: Path, name: str) -> None:
+    image, label, splits = SPLIT[name]
+    root = made(tmp_path / "data", image, label, **splits)
+    assert (numbers(root, "train"), numbers(root, "val")) == (TRAIN, VAL)
+    notes = open_folder(root, "train").notes
+    assert bool(notes) == (name != "plain")
+    assert not has_published_test("folder", root)
+
+
+@pytest.mark.parametrize("name", [name for name in SPLIT if "prefix" not in name and "affixes" not in name])
+def test_a_test_split_is_recognised_as_the_others_are(tmp_path: Path, name: str) -> None:
+    image, label, splits = SPLIT[name]
+    root = made(tmp_path / "data", image, label, **splits)
+    for number in (3, 4):
+        names = {"s": "test", "n": f"{number:03d}", "x": number}
+        write_pixels(root / image.format(**names), random_image(number))
+        assert not has_published_test("folder", root) or number == 4
+        write_pixels(root / label.format(**names), random_label(number, 3))
+    assert has_published_test("folder", root)
+    assert numbers(root, "test") == [3, 4]
+
+
+def test_jpeg_and_png_of_the_same_name_in_one_folder_are_image_and_label(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/i{n}.jpg", "{s}/i{n}.png")
+    (root / "lossy").touch()
+    assert (numbers(root, "train"), numbers(root, "val")) == (TRAIN, VAL)
+    assert open_folder(root, "val").notes == ("images are the JPEG files, labels the others of the same names",)
+
+
+@pytest.mark.parametrize("suffixes", [("_semantic", "_instance"), ("_mask", "_gt")])
+@pytest.mark.parametrize("labels", ["{s}/labels/", "{s}/images/"])
+def test_between_two_suffixes_that_fit_the_user_chooses(tmp_path: Path, suffixes: tuple[str, str], labels: str) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", labels + "i{n}" + suffixes[0] + ".png")
+    made(root, "{s}/images/i{n}.png", labels + "i{n}" + suffixes[1] + ".png")
+    if "images" in labels and suffixes[0] == "_semantic":
+        pytest.skip("in one folder, only words for labels tell them from images")
+    if "images" in labels:
+        for split in COUNTS:
+            (root / split / "images").rename(root / f"{split}-")
+            (root / split).rmdir()
+            (root / f"{split}-").rename(root / split)
+    with pytest.raises(DataError, match=r"could be NAME_\w+ \(12\) or NAME_\w+ \(12\)\. Set data\.label_suffix"):
+        open_folder(root, "train")
+    if "labels" in labels:
+        assert numbers(root, "train", FolderOptions(label_suffix=suffixes[1])) == TRAIN
+
+
+@pytest.mark.parametrize("first", ["", "_mask"])
+def test_a_coloured_copy_beside_a_label_is_passed_over(tmp_path: Path, first: str) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}" + first + ".png")
+    for number in TRAIN:
+        write_pixels(root / f"train/labels/i{number:03d}_color.png", random_image(number))
+    assert numbers(root, "train") == TRAIN
+    assert open_folder(root, "train").notes[-1].startswith("passed over, beside a label of the same image: 12 (")
+
+
+def test_suffixes_on_some_labels_only_are_read(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    for number in TRAIN[::2]:
+        path = root / f"train/labels/i{number:03d}.png"
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    assert numbers(root, "train") == TRAIN
+    assert open_folder(root, "train").notes == (
+        "6 labels are named as their images with '_mask' added; data.label_suffix overrules it",
+    )
+
+
+@pytest.mark.parametrize("name", ["i000_1", "i0001", "i000_color"])
+def test_a_label_of_another_image_is_not_taken_for_one_with_a_suffix(tmp_path: Path, name: str) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    (root / "train/labels/i000.png").rename(root / f"train/labels/{name}.png")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    assert any("i000.png: no label for it" in problem for problem in caught.value.problems)
+
+
+def test_labels_beside_masks_are_read_and_the_others_told(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    made(root, "{s}/images/i{n}.png", "{s}/masks/i{n}.png")
+    assert numbers(root, "train") == TRAIN
+    assert open_folder(root, "train").notes == (
+        "passed over, beside train/labels/, which is read; data.label_folder overrules it: 1 (train/masks/)",
+    )
+    (root / "train/masks/i003.png").unlink()
+    with pytest.raises(DataError, match=r"i003\.png: no label for it, train/masks/i003\.png is missing"):
+        open_dataset("folder", "train", root, options=FolderOptions(label_folder="masks"))
+
+
+def test_between_two_label_folders_the_user_chooses(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/gt/i{n}.png")
+    made(root, "{s}/images/i{n}.png", "{s}/masks/i{n}.png")
+    with pytest.raises(DataError, match=r"train/gt/ and train/masks/ could both be meant.*or set data\.label_folder"):
+        open_folder(root, "train")
+    assert numbers(root, "train", FolderOptions(label_folder="gt")) == TRAIN
+    with pytest.raises(DataError, match=r"data\.label_folder is nowhere; .* has no folder of that name"):
+        open_dataset("folder", "train", root, options=FolderOptions(label_folder="nowhere"))
+
+
+def test_two_folders_of_one_split_are_refused(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png", val="valid")
+    made(root, "{s}/images/i{n}.png", "{s}/labels/i{n}.png", val="validation")
+    with pytest.raises(DataError, match="valid/ and validation/ could both be meant"):
+        open_folder(root, "val")
+
+
+def test_a_folder_of_boxes_as_text_is_no_folder_of_labels(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/masks/i{n}.png")
+    for split in COUNTS:
+        (root / split / "labels").mkdir()
+        (root / split / "labels/i000.txt").write_text("0 0.5 0.5 0.1 0.1")
+    assert (numbers(root, "train"), numbers(root, "val")) == (TRAIN, VAL)
+
+
+def test_images_beside_the_folders_of_a_split_are_told(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    write_pixels(root / "train/new.png", random_image(0))
+    assert open_folder(root, "train").notes == (
+        "passed over, outside of train/images/, train/labels/: 1 (train/new.png)",
+    )
+
+
+LINES: dict[str, Callable[[str], str]] = {
+    "names": lambda name: name,
+    "file names": lambda name: f"{name}.png",
+    "paths": lambda name: f"./images/{name}.png",
+    "two paths": lambda name: f"images/{name}.png labels/{name}.png",
+    "two paths, tab": lambda name: f"/images/{name}.png\t/labels/{name}.png",
+    "two paths, comma": lambda name: f"images/{name}.png,labels/{name}.png",
+    "backslashes": lambda name: f"images\\{name}.png",
+}
+
+
+def lists(root: Path, line: Callable[[str], str], place: str = ".", val: str = "val") -> None:
+    (root / place).mkdir(parents=True, exist_ok=True)
+    for name, chosen in (("train", TRAIN), (val, VAL)):
+        text = "".join(f"{line(f'i {number:03d}')}\n" for number in reversed(chosen))
+        (root / place / f"{name}.txt").write_text(f"# a comment\n{text}\n")
+
+
+@pytest.mark.parametrize("kind", LINES)
+def test_lists_say_the_splits_and_their_order(tmp_path: Path, kind: str) -> None:
+    root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
+    lists(root, LINES[kind])
+    if kind == "two paths":  # a name with a space in it can only stand alone
+        for split in ("train", "val"):
+            for part in ("images", "labels"):
+                for path in (root / part).iterdir():
+                    path.rename(path.with_name(path.name.replace(" ", "-")))
+            text = (root / f"{split}.txt").read_text()
+            (root / f"{split}.txt").write_text(text.replace("i ", "i-").replace("#-a", "# a"))
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
+    assert "the splits are those of train.txt, val.txt" in open_folder(root, "val").notes
+
+
+@pytest.mark.parametrize("place", [".", "ImageSets/Segmentation", "splits", "lists"])
+@pytest.mark.parametrize("val", ["val", "valid", "validation"])
+def test_lists_lie_where_people_have_them(tmp_path: Path, place: str, val: str) -> None:
+    root = made(tmp_path / "data", "JPEGImages/i {n}.png", "SegmentationClass/i {n}.png")
+    write_pixels(root / "JPEGImages/unlabelled.png", random_image(0))
+    lists(root, LINES["names"], place, val)
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
+    assert "passed over, without a label: 1 (JPEGImages/unlabelled.png)" in open_folder(root, "val").notes
+
+
+def test_wrong_lines_of_a_list_are_listed(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
+    lists(root, LINES["names"])
+    (root / "train.txt").write_text("i 000\nnowhere\ni 000\ni 012\n")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    assert caught.value.problems == (
+        "train.txt, line 2: nowhere: no image with a label has that name",
+        "train.txt, line 3: i 000 is listed before, in line 1",
+        "train.txt, line 4: i 012 is also in val.txt; keep it in one list",
+    )
+    (root / "val.txt").unlink()
+    with pytest.raises(DataError, match=r"has train\.txt, but no list of the split 'val'.* Write val\.txt"):
+        open_folder(root, "val")
+
+
+def test_images_in_no_list_are_told(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
+    lists(root, LINES["names"])
+    (root / "train.txt").write_text("i 000\ni 001\n")
+    assert numbers(root, "train") == [0, 1]
+    assert "passed over, in none of the lists train.txt, val.txt: 10 (images/i 002.png" in " ".join(
+        open_folder(root, "train").notes
+    )
+
+
+WHOLE: dict[str, tuple[str, str]] = {
+    "two folders": ("images/i{n}.png", "labels/i{n}.png"),
+    "two folders, suffix": ("imgs/i{n}.png", "masks/i{n}_mask.png"),
+    "one folder": ("images/i{n}.png", "images/i{n}_mask.png"),
+    "no folder": ("i{n}.png", "i{n}_mask.png"),
+    "masks only": ("i{n}.png", "masks/i{n}.png"),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_a_folder_without_splits_is_divided_in_the_middle_of_its_recording(tmp_path: Path, name: str) -> None:
+    root = made(tmp_path / "data", *WHOLE[name])
+    assert (numbers(root, "train"), numbers(root, "val")) == ([0, 1, 2, 3, 4, 13, 14, 15, 16, 17], [7, 8, 9, 10])
+    (note,) = [note for note in open_folder(root, "train").notes if "no splits" in note]
+    assert note == (
+        "there are no splits: 4 of 18 pairs are for validation (a run of frames in the middle of each recording), 10 "
+        "for training; 4 between them are left out; data.val_share sets the share"
+    )
+    assert note in open_folder(root, "val").notes
+
+
+def test_images_of_their_own_are_drawn_by_seed_and_share(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/{n}.png", "labels/{n}.png")
+    for part in ("images", "labels"):
+        for path in (root / part).iterdir():
+            path.rename(path.with_stem("".join("abcdefghij"[int(digit)] for digit in path.stem)))
+    drawn = {}
+    for seed, share, count in ((0, 0.2, 4), (1, 0.2, 4), (0, 0.4, 7)):
+        options = FolderOptions(val_share=share, val_seed=seed)
+        train, val = numbers(root, "train", options), numbers(root, "val", options)
+        assert sorted(train + val) == TRAIN + VAL and len(val) == count
+        assert numbers(root, "val", options) == val
+        drawn[seed, share] = val
+    assert drawn[0, 0.2] != drawn[1, 0.2]
+
+
+def test_too_few_pairs_to_divide_are_refused(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    (root / "classes.csv").write_text(CLASSES)
+    for number in range(3):
+        write_pixels(root / f"images/{number}.png", random_image(number))
+        write_pixels(root / f"labels/{number}.png", random_label(number, 3))
+    with pytest.raises(DataError, match=r"the 3 pairs, of 1 recordings.*too few to divide with data\.val_share=0\.2"):
+        open_folder(root, "train")
+
+
+def test_images_without_anything_that_tells_labels_are_refused(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "i{n}.png", "")
+    with pytest.raises(DataError, match="18 images and nothing that tells which are labels"):
+        open_folder(root, "train")
+
+
+def test_a_fixed_layout_takes_no_options(camvid_root: Path) -> None:
+    with pytest.raises(ConfigError, match="whose layout is fixed"):
+        open_dataset("camvid", "train", camvid_root, options=FolderOptions(label_folder="x"))
+    assert len(open_dataset("camvid", "train", camvid_root, options=FolderOptions())) == 3
+
+
+def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(open_dataset("folder", "train", Path("~/data"))) == 12
