@@ -13,6 +13,7 @@ from PIL import Image
 
 from labelled_folders import camvid_root  # noqa: F401 (a fixture)
 from scenepalette.common.errors import DataError
+from scenepalette.data.image_opening import Picture
 from scenepalette.data.readers import checking as module
 from scenepalette.data.readers import image_files
 from scenepalette.data.readers.camvid import open_camvid
@@ -63,13 +64,13 @@ def _settled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of images that are decoded."""
     names: list[str] = []
-    decode = image_files.read_image
+    decode = image_files.read_picture
 
-    def watched(path: Path) -> np.ndarray:
+    def watched(path: Path) -> Picture:
         names.append(path.name)
         return decode(path)
 
-    monkeypatch.setattr(image_files, "read_image", watched)
+    monkeypatch.setattr(image_files, "read_picture", watched)
     return names
 
 
