@@ -30,7 +30,8 @@ _SCHEMA = 1
 UNSETTLED_SECONDS = 2.0
 """Age up to which a file's time of change may still be that of its next change: file systems keep seconds or more."""
 
-Pair, Result = TypeVar("Pair"), TypeVar("Result")
+Pair = TypeVar("Pair")
+Result = TypeVar("Result")
 LookAt = Callable[[np.ndarray, np.ndarray], Any]
 """What is done with a decoded image uint8 [H, W, 3] and its class ids uint8 [H, W], in one of several threads."""
 

@@ -93,7 +93,10 @@ class _Looked:
     @classmethod
     def of_values(cls, values: dict[str, Any]) -> _Looked:
         """Return what `to_values` returned values of."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**known)
 
     def turn(self) -> bool | None:
         """Tell whether the label fits the image as viewers show it; None if it fits both ways or neither."""

@@ -267,7 +267,7 @@ class _Memory:
 
 def _hash(image: np.ndarray) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()
 
 

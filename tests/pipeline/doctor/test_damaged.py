@@ -153,7 +153,7 @@ DATA: dict[str, tuple[Damage, str]] = {
     "image is a GIF": (saved(IMAGE, image(), "GIF"), "files"),
     "image is a TIFF": (saved(IMAGE, image(), "TIFF"), "files"),
     "image is an EPS": (saved(IMAGE, image(), "EPS"), "files"),
-    "image of 16 bits": (saved(IMAGE, Image.fromarray(WIDE)), "files"),
+    "image of 16 bits": (saved(IMAGE, Image.fromarray(WIDE)), "image format"),
     "image too large": (bomb(IMAGE), "files"),
     "label too large": (bomb(LABEL), "files"),
     "image is a pipe": (pipe, "files"),
