@@ -16,7 +16,7 @@ from scenepalette.data.classes import ClassTable
 LEAST_SAMPLES = 2
 """Samples of which a spread can be taken: by the palettes' mixture, and by every Frechet distance."""
 LEAST_CLASSES = 2
-LEAST_SIDE = 8
+LEAST_SIDE = 4
 """Fewest rows and columns of an image; nothing is arranged in fewer."""
 MOST_STRETCHED = 10.0
 """Most by which an image is stretched to `data.size`; beyond it, rows or columns are lost by the dozen."""

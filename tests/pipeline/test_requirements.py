@@ -78,9 +78,9 @@ CASES: dict[str, Case] = {
         {"train": (4, lambda index: np.full((1, 1), index % 2), (1, 1))},
         ["data.root: each training label", "data.root: 4 training images (000 of 1 x 1, 001 of 1 x 1, "],
     ),
-    "images of seven rows": (
-        {"val": (4, halves(0, 1, (7, 48)), (7, 48))},
-        ["data.root: 4 validation images (000 of 7 x 48, 001 of 7 x 48, 002 of 7 x 48, ...) have fewer than 8 rows"],
+    "images of three rows": (
+        {"val": (4, halves(0, 1, (3, 4)), (3, 4))},
+        ["data.root: 4 validation images (000 of 3 x 4, 001 of 3 x 4, 002 of 3 x 4, ...) have fewer than 4 rows"],
     ),
     "a strip": (
         {"train": (2, halves(0, 1, (8, 800)), (8, 800))},
@@ -177,7 +177,7 @@ BOTH = [[50, 50, 0, 0]] * 2
         # A test split has rules of its own.
         [scan_of("train", BOTH), scan_of("val", BOTH), scan_of("test", [[100, 0, 0, 0]])],
         # The smallest, and the most stretched.
-        [scan_of("train", BOTH, [(8, 8), (8, 12)]), scan_of("val", BOTH, [(100, 15), (8, 119)])],
+        [scan_of("train", BOTH, [(4, 4), (4, 12)]), scan_of("val", BOTH, [(100, 16), (8, 119)])],
         # What could not be read any more is reported elsewhere.
         [scan_of("train", [*BOTH, [0, 0, 0, 0]], [(32, 48), (32, 48), (0, 0)]), scan_of("val", BOTH)],
     ],
