@@ -51,12 +51,12 @@ CLASSES = "name,red,green,blue,evaluated\nroad,128,64,128,true\ncar,0,0,142,true
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder data set of two and two pairs, and two images without labels."""
+    """A folder data set of three and three pairs; their training images serve as images without labels."""
     random, root = np.random.default_rng(0), tmp_path / "set"
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True)
-        for name in ("a", "b"):
+        for name in ("a", "b", "c"):
             image, label = random.integers(0, 256, (4, 6, 3), np.uint8), random.integers(0, 3, (4, 6), np.uint8)
             Image.fromarray(image).save(root / split / "images" / f"{name}.png")
             Image.fromarray(label).save(root / split / "labels" / f"{name}.png")
