@@ -150,7 +150,8 @@ def read_picture(path: Path) -> Picture:
         else:
             raise DataError(
                 f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
-                "bits per channel"
+                "bits per channel",
+                kind=ProblemKind.IMAGE_FORMAT,
             )
         if deep:
             remarks.append(SIXTEEN_BITS)
@@ -158,7 +159,8 @@ def read_picture(path: Path) -> Picture:
                 raise DataError(
                     f"it has 16 bits per channel, but no value above {(int(pixels.max(initial=0)) + 1) * 256 - 1} of "
                     "65535, so that 8 bits of it would be nearly black. Spread its values over the whole range, or "
-                    "save it with 8 bits per channel"
+                    "save it with 8 bits per channel",
+                    kind=ProblemKind.IMAGE_FORMAT,
                 )
     if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
         pixels = _turned(pixels, _BACK[orientation])
@@ -336,7 +338,8 @@ def bits_of(image: Image.Image, content: bytes) -> int:
 def _rgb(image: Image.Image) -> Image.Image:
     # Transparency is dropped; left in, Pillow warns of it in palettes.
     image.info.pop("transparency", None)
-    return image.convert("RGB")
+    # Converting RGB to itself takes as long as decoding a JPEG.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _turned(pixels: np.ndarray, how: Transpose) -> np.ndarray:

@@ -145,7 +145,7 @@ DATA: dict[str, tuple[Damage, str]] = {
     "image is a HEIC": (content(IMAGE, b"\0\0\0\x18ftypheic" + bytes(40)), "files"),
     "image is zeros": (content(IMAGE, bytes(4000)), "files"),
     "image is an EPS": (saved(IMAGE, image(), "EPS"), "files"),
-    "image of 16 bits": (saved(IMAGE, Image.fromarray(WIDE)), "files"),
+    "image of 16 bits": (saved(IMAGE, Image.fromarray(WIDE)), "image format"),
     "image too large": (bomb(IMAGE), "files"),
     "label too large": (bomb(LABEL), "files"),
     "image is a pipe": (pipe, "files"),
