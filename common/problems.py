@@ -31,8 +31,8 @@ class ProblemKind(Enum):
     )
     LABEL_FORMAT = (
         "label files",
-        "Do for each what it says, or export them again as PNG files that hold a class id a pixel, or the colour of its "
-        "class. Converting what was stored with losses, as JPEG, brings no exact values back.",
+        "Do for each what it says, or export them again as PNG files that hold a class id a pixel, or its class's "
+        "colour. Converting what was stored with losses, as JPEG, brings no exact values back.",
     )
     LABEL_MEANING = "reading of labels", "Look at some labels, and settle it as it says there."
     LABEL_VALUE = (

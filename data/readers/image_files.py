@@ -343,9 +343,11 @@ class PairedFiles:
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
-            if look_at is not None or not isinstance(pair.label, Path):
+            if look_at is None and isinstance(pair.label, Path):
+                label = summary_of(pair.label)
+            else:
                 stored = _read_label_of(pair)
-            label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(stored)
+                label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(stored)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
         tagged = picture is not None and picture.orientation != 1

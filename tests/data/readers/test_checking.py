@@ -14,10 +14,12 @@ from PIL import Image
 from labelled_folders import camvid_root  # noqa: F401 (a fixture)
 from scenepalette.common.errors import DataError
 from scenepalette.data.image_opening import Picture
+from scenepalette.data.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.readers import checking as module
 from scenepalette.data.readers import image_files
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.readers.checking import checking
+from scenepalette.data.readers.folder import open_folder
 
 
 class Watched:
@@ -78,7 +80,8 @@ def test_the_second_opening_reads_no_file(camvid_root: Path, read: list[str]) ->
     first, second = Watched(), Watched()
     with checking(first):
         before = open_camvid(camvid_root, "train")
-    assert first.told == [("checking train", 3, 0)] and first.advanced == 3 and len(read) == 3
+    assert first.told == [("checking labels of train", 5, 0), ("checking train", 3, 0)]
+    assert first.advanced == 8 and len(read) == 3
     with checking(second):
         after = open_camvid(camvid_root, "train")
     assert len(read) == 3 and not second.told
@@ -124,6 +127,7 @@ def test_a_pair_that_changed_is_checked_again_and_no_other(
     change: Callable[[Path], object],
     camvid_root: Path,  # noqa: F811
     read: list[str],
+    request: pytest.FixtureRequest,
 ) -> None:
     with checking():
         open_camvid(camvid_root, "train")
@@ -132,7 +136,9 @@ def test_a_pair_that_changed_is_checked_again_and_no_other(
     watched = Watched()
     with checking(watched):
         open_camvid(camvid_root, "train")
-    assert read == ["b.png"] and watched.told == [("checking train", 3, 2)] and watched.advanced == 1
+    assert read == ["b.png"] and watched.told[-1] == ("checking train", 3, 2)
+    labels = [("checking labels of train", 5, 4)] if "label" in request.node.callspec.id else []
+    assert watched.told[:-1] == labels and watched.advanced == 1 + len(labels)
 
 
 @pytest.mark.parametrize("place", ["train/b.png", "trainannot/b.png"])
@@ -150,8 +156,6 @@ def test_a_damaged_file_is_found_each_time_and_the_others_are_remembered(
 
 
 def test_what_values_mean_is_part_of_what_is_remembered(tmp_path: Path, read: list[str]) -> None:
-    from scenepalette.data.readers.folder import open_folder
-
     for kind in ("images", "labels"):
         (tmp_path / "data/train" / kind).mkdir(parents=True)
         Image.new("RGB" if kind == "images" else "L", (8, 8), 0).save(tmp_path / "data/train" / kind / "a.png")
@@ -163,6 +167,110 @@ def test_what_values_mean_is_part_of_what_is_remembered(tmp_path: Path, read: li
     with checking():
         open_folder(tmp_path / "data", "train")
     assert len(read) == 2
+
+
+RED, GREEN = (200, 0, 0), (0, 200, 0)
+
+
+def small_folder(root: Path, labels: Sequence[Image.Image], names: Sequence[str] = ("a", "b")) -> Path:
+    """Write a data set of the layout folder, whose classes have the colours red, green and blue."""
+    for split in ("train", "val"):
+        for kind in ("images", "labels"):
+            (root / split / kind).mkdir(parents=True)
+        for name, label in zip(names, labels, strict=True):
+            Image.new("RGB", (8, 6), RED).save(root / split / "images" / f"{name}.png")
+            label.save(root / split / "labels" / f"{name}.png")
+    (root / "classes.csv").write_text("name,red,green,blue\nr,200,0,0\ng,0,200,0\nb,0,0,200\n")
+    return root
+
+
+def of_ids(*values: int) -> Image.Image:
+    return Image.fromarray(np.resize(np.array(values, np.uint8), (6, 8)))
+
+
+def of_colours(*colours: tuple[int, int, int]) -> Image.Image:
+    return Image.fromarray(np.resize(np.array(colours, np.uint8), (6, 8, 3)))
+
+
+def of_palette(*colours: tuple[int, int, int]) -> Image.Image:
+    image = of_ids(*range(len(colours)))
+    image.putpalette([channel for colour in colours for channel in colour])
+    return image
+
+
+def colours_exchanged(root: Path) -> None:
+    (root / "classes.csv").write_text("name,red,green,blue\nr,0,200,0\ng,200,0,0\nb,0,0,200\n")
+
+
+IDS, COLOURS = [of_ids(0, 1), of_ids(1, 2)], [of_colours(RED, GREEN), of_colours(GREEN, (0, 0, 200))]
+NEARLY = [of_colours(RED, GREEN, GREEN, RED, GREEN, GREEN, RED, (196, 3, 0)), of_colours(GREEN, (0, 0, 200))]
+PALETTES = [of_palette(GREEN, RED), of_palette(RED, GREEN)]
+IN_RED = [of_colours((0, 0, 0), (1, 0, 0)), of_colours((1, 0, 0), (2, 0, 0))]
+Changed = tuple[list[Image.Image], LabelSettings, LabelSettings, Callable[[Path], object]]
+
+
+def nothing(root: Path) -> None:
+    """The files stay."""
+
+
+READINGS: dict[str, Changed] = {
+    "offset": (IDS, AS_FOUND, LabelSettings(offset=1), nothing),
+    "offset of spread ids": ([of_ids(0, 127), of_ids(127, 255)], AS_FOUND, LabelSettings(offset=0), nothing),
+    "ignored values": (IDS, AS_FOUND, LabelSettings(ignore_ids=(1,)), nothing),
+    "values allowed no longer": ([of_ids(0, 9), of_ids(1, 2)], LabelSettings(ignore_ids=(9,)), AS_FOUND, nothing),
+    "palettes by index": (PALETTES, AS_FOUND, LabelSettings(encoding="ids"), nothing),
+    "palettes by colour": (PALETTES, LabelSettings(encoding="ids"), LabelSettings(encoding="colours"), nothing),
+    "a channel": (IN_RED, LabelSettings(encoding="red"), LabelSettings(encoding="green"), nothing),
+    "tolerance left out": (NEARLY, LabelSettings(tolerance=8), AS_FOUND, nothing),
+    "colours of the class table": (COLOURS, AS_FOUND, AS_FOUND, colours_exchanged),
+    "spread ids by another split's labels": (
+        [of_ids(0, 255), of_ids(0, 255)],
+        AS_FOUND,
+        AS_FOUND,
+        lambda root: of_ids(0, 127, 255).save(root / "val/labels/a.png"),
+    ),
+}
+
+
+def told_of(root: Path, settings: LabelSettings) -> tuple[object, ...]:
+    """Everything that an opening says of a split, or why it is refused."""
+    try:
+        dataset = open_folder(root, "train", labels=settings)
+    except DataError as error:
+        return error.problems, error.notes
+    labels = [dataset[index].label.tolist() for index in range(len(dataset))]
+    return labels, dataset.notes, dataset.ids, dataset.fingerprint, dataset.content
+
+
+@pytest.mark.parametrize("changed", READINGS.values(), ids=READINGS)
+def test_a_remembered_check_never_hides_another_reading(changed: Changed, tmp_path: Path) -> None:
+    labels, before, after, change = changed
+    root = small_folder(tmp_path / "data", labels)
+    with checking():
+        first = told_of(root, before)
+    change(root)
+    unremembered = told_of(root, after)
+    assert unremembered != first
+    for _ in range(2):
+        with checking():
+            assert told_of(root, after) == unremembered
+
+
+def test_what_was_remarked_of_files_is_remembered_as_well(tmp_path: Path, read: list[str]) -> None:
+    root = small_folder(tmp_path / "data", [of_palette(GREEN, RED), of_ids(255), of_ids(0, 1, 2)], "abc")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned, jpeg = Image.new("RGB", (6, 8), RED), root / "train/images/a.png"
+    turned.save(jpeg, "JPEG", exif=exif)
+    told = []
+    for _ in range(2):
+        with checking():
+            told.append(told_of(root, AS_FOUND))
+        assert read.count("a.png") == 1 + len(told)  # checked once; its sample is read each time
+    assert told[0] == told[1]
+    notes = " ".join(map(str, told[0][1]))  # pyright: ignore[reportArgumentType]
+    for text in ("decoded by colour", "turned upright by their EXIF tags", "read as JPEG", "label is ignored"):
+        assert text in notes, notes
 
 
 def test_files_that_were_only_just_written_are_not_remembered(
@@ -182,8 +290,10 @@ def test_a_damaged_memory_is_no_memory(content: bytes, camvid_root: Path, tmp_pa
     for _ in range(2):
         with checking():
             open_camvid(camvid_root, "train")
-        (memory,) = (tmp_path / "cache/checked").glob("*.json")
-        memory.write_bytes(content)
+        memories = list((tmp_path / "cache/checked").glob("*.json"))
+        assert len(memories) == 2  # of the labels, and of the pairs
+        for memory in memories:
+            memory.write_bytes(content)
     assert len(read) == 6
 
 
