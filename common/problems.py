@@ -23,7 +23,7 @@ class ProblemKind(Enum):
         "Do for each what it says. A file that is damaged at its source as well has to be left out, with its image or "
         "label.",
     )
-    IMAGE_FORMAT = "image format", "The files are whole; do for each what it says."
+    IMAGE_FORMAT = "image format", "Do for each what it says; copying these files again does not help."
     SIZE = (
         "sizes",
         "Find the right label of each. Only a label that shows the whole of its image at another size may be scaled, "

@@ -89,6 +89,7 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another"),
 )
+_WEB_PAGE = "a web page"
 _PNG_TEXT = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -262,7 +263,10 @@ def open_image_content(content: bytes) -> Image.Image:
         raise DataError(f"it is too large ({error}). Scale it down") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
-        raise DataError(_why_not(content, kind, error)) from error
+        # What another format holds may well be whole; copying it again would not help.
+        foreign = kind is None and _foreign(content) not in (None, _WEB_PAGE)
+        stated = ProblemKind.IMAGE_FORMAT if foreign else ProblemKind.FILE
+        raise DataError(_why_not(content, kind, error), kind=stated) from error
     image.info[_STATED_ORIENTATION] = orientation
     return image
 
@@ -302,7 +306,7 @@ def _foreign(content: bytes) -> str | None:
             return name
     start = content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
+        return _WEB_PAGE
     return "an SVG or XML file" if start.startswith((b"<svg", b"<?xml")) else None
 
 

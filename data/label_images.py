@@ -246,7 +246,7 @@ def summarise(label: LabelImage) -> LabelSummary:
         counts = np.bincount(places, weights=np.diff([*starts, flat.size])).astype(np.int64)
         values = values.astype(np.int64)
     else:
-        every = np.bincount(pixels.ravel(), minlength=256)
+        every = value_counts(pixels)
         values = np.flatnonzero(every)
         counts = every[values]
         some = pixels[::_SUBSAMPLED, ::_SUBSAMPLED]

@@ -67,8 +67,8 @@ _CHECKING: ContextVar[_Checking] = ContextVar("checking", default=_UNWATCHED)
 def checking(progress: Progress = NO_PROGRESS, look: Look | None = None) -> Iterator[None]:
     """Watch the checks of data sets that are opened in the block, and leave out what was checked before.
 
-    What was in order is remembered in the user's cache folder, by name, size and times of each file and what its values
-    mean; a pair of which any of that has changed is checked again.
+    What was in order is remembered in the user's cache folder, by name, size and times of each file and how its label
+    is read; a pair of which any of that has changed is checked again.
 
     Args:
         progress: Watches the pairs.

@@ -59,7 +59,7 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
         "Every file decodes completely.",
         "Files that are damaged, not readable, or not what their names say",
     ),
-    ProblemKind.IMAGE_FORMAT: ("", "Images that are stored in a way that cannot be read as it is meant"),
+    ProblemKind.IMAGE_FORMAT: ("", "Files in a format, or of pixels, that cannot be read as they are meant"),
     ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
     ProblemKind.LABEL_FORMAT: (
         "Every label holds class ids, or colours of classes.",

@@ -434,7 +434,8 @@ def together(name: str, errors: Sequence[ScenepaletteError]) -> ScenepaletteErro
             found.append(" ".join([error.summary, "; ".join(error.problems)]).strip())
     found = list(dict.fromkeys(found))
     notes = dict.fromkeys(note for error in different for note in getattr(error, "notes", ()))
-    return DataError(f"The data set '{name}' has {len(found)} problems:", found, notes=list(notes))
+    noun = "problem" if len(found) == 1 else "problems"
+    return DataError(f"The data set '{name}' has {len(found)} {noun}:", found, notes=list(notes))
 
 
 def hold_out(
