@@ -197,7 +197,10 @@ def classes_of_names(
             findings.problems,
         )
     stated = colours or {}
-    entries = tuple(SemanticClass(name, stated.get(name, colour_of(voc_colour(k)))) for k, name in enumerate(kept))
+    # Black, the first of VOC's colours, is for the background: figures show ignored pixels in black as well.
+    first = 1 if wanted == IGNORE else 0
+    colour = [colour_of(voc_colour(number)) for number in range(first, first + len(kept))]
+    entries = tuple(SemanticClass(name, stated.get(name, colour[k])) for k, name in enumerate(kept))
     ids = {name: k for k, name in enumerate(kept)} | ignored
     return Classes(ClassTable("import", entries), ids, IGNORE_ID if wanted == IGNORE else 0)
 

@@ -160,6 +160,7 @@ def test_background_may_be_ignored_or_called_otherwise(tmp_path: Path) -> None:
     root = make(tmp_path / "in", CAR_SQUARE)
     imported(root, "coco", tmp_path / "ignored", background="ignore")
     assert names_of(tmp_path / "ignored") == ("tree", "car")
+    assert open_dataset("folder", "train", tmp_path / "ignored").table.classes[0].color == (128, 0, 0)
     label = labels_of(tmp_path / "ignored")["a"]
     assert set(np.unique(label)) == {1, 255}
     imported(root, "coco", tmp_path / "road", background="road")
