@@ -253,10 +253,10 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: P
     if isinstance(lender, str) and lender and not decided:
         return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
     given = with_overrides({}, assignments)
-    return make_config(_with_following_lists(resolved, given))
+    return make_config(with_following_lists(resolved, given))
 
 
-def _with_following_lists(values: Values, given: Values) -> Values:
+def with_following_lists(values: Values, given: Values) -> Values:
     """Return changed values without the lists per level that a change has put out of date; their total remains.
 
     Lists that are not among the changes are out of date if a total is, or if `data.size` is and has another number of
@@ -360,7 +360,7 @@ def _read_yaml(name: str) -> Values:
         raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
     recipe = changes.get("recipe")
     if isinstance(recipe, str) and recipe in RECIPES:
-        return _with_following_lists(merge(RECIPES[recipe](), changes), changes)
+        return with_following_lists(merge(RECIPES[recipe](), changes), changes)
     # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
     if recipe is not None and not RunConfig.model_fields.keys() - {"models_from"} <= changes.keys():
         raise ConfigError(
