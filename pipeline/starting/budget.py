@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ import torch
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import Progress
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.generators.layouts.schedule import lists_of
+from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.timing import Measured, estimates_of, measure
@@ -26,7 +29,7 @@ Size = tuple[int, int]
 RESERVE = 0.1
 """Part of the time that is left for palettes, evaluation and the report, which are not measured."""
 MEASURED_SECONDS = 40.0
-MOST_MEASUREMENTS = 3
+MOST_TRIALS = 3
 MOST_GROWTH = 4
 """How many times the pixels of the last measurement the next one may have: memory is not known before."""
 LEAST_PAIRS = 100
@@ -102,6 +105,39 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Trial:
+    """What was measured at a size.
+
+    Attributes:
+        config: The configuration that was measured.
+        measured: Seconds of its steps.
+    """
+
+    config: RunConfig
+    measured: Measured
+
+    def is_whole(self, extent: Extent) -> bool:
+        """Tell whether at least one step of everything that an extent needs was measured."""
+        known = self.measured.seconds
+        layouts = all(any(name.startswith(f"layouts/{kind}/") for name in known) for kind in extent.kinds)
+        needed = {"images", "segmenter", *(f"generate/{kind}" for kind in extent.kinds)}
+        return layouts and needed <= known.keys() and not self.measured.out_of_memory
+
+    def changed(self, values: Values) -> RunConfig:
+        """Return the configuration with other steps, pairs, kinds and arms, which need no check, to estimate it."""
+        layouts, levels = self.config.layouts, base_grid(self.config.data.size)[1] + 1
+        numbers = {
+            name: getattr(layouts, name).model_copy(update=lists_of(each["steps"], levels)._asdict())
+            for name, each in values["layouts"].items()
+        }
+        sections = {
+            name: getattr(self.config, name).model_copy(update=values[name])
+            for name in ("images", "generate", "segmenters")
+        }
+        return self.config.model_copy(update={**sections, "layouts": layouts.model_copy(update=numbers)})
+
+
+@dataclass(frozen=True)
 class Search:
     """Looks for the largest size at which everything gets enough steps.
 
@@ -134,31 +170,27 @@ class Search:
             ConfigError: The time is too short at the smallest size; or no step can be taken at any.
         """
         seconds = 60 * minutes * (1 - RESERVE)
-        measured: dict[int, Measured] = {}
+        trials: dict[int, Trial] = {}
         parts: dict[int, float] = {}
-        at = max((i for i, size in enumerate(sizes) if _pixels(size) <= self.base.reference * minutes / 60), default=0)
-        while True:
-            measured[at] = self._measured(sizes[at])
-            parts[at] = self._part(sizes[at], _USUAL, measured[at], seconds)
-            following = self._next(sizes, parts, at)
-            if following in parts:
-                at = following
-                break
-            at = following
-        size, found = sizes[at], measured[at]
-        of_extents = [(extent, self._part(size, extent, found, seconds)) for extent in EXTENTS]
+        first = self.base.reference * min(minutes / 60, MOST_GROWTH)
+        at = max((index for index, size in enumerate(sizes) if _pixels(size) <= first), default=0)
+        while at not in parts:
+            trials[at] = self._try(sizes[at])
+            parts[at] = self._part(trials[at], _USUAL, seconds)
+            at = self._next(sizes, parts, at)
+        trial = trials[at]
+        of_extents = [(extent, self._part(trial, extent, seconds)) for extent in EXTENTS]
         extent, part = next((each for each in of_extents if each[1] >= self.base.enough), of_extents[-1])
         if part < self.base.least:
-            raise self._too_short(size, found, minutes)
+            raise self._too_short(trial, minutes)
         part = min(part, self.base.most)
-        values = self._values(size, extent, part)
         larger = sizes[at + 1] if at + 1 < len(sizes) else None
-        return Choice(values, self._seconds(values, found), part, larger)
+        return Choice(self._values(sizes[at], extent, part), self._seconds(trial, extent, part), part, larger)
 
     def _next(self, sizes: Sequence[Size], parts: dict[int, float], last: int) -> int:
-        """Return the size to measure after the last one; one that was measured before is to be taken."""
+        """Return the size to try after the last one; one that was tried before is to be taken."""
         enough = [index for index, part in parts.items() if part >= self.base.enough]
-        if len(parts) >= MOST_MEASUREMENTS:
+        if len(parts) >= MOST_TRIALS:
             return max(enough, default=0)
         too_large = min((index for index, part in parts.items() if part < self.base.enough), default=len(sizes))
         # A step takes as long as it has pixels.
@@ -167,22 +199,19 @@ class Search:
         promising = [index for index in range(too_large) if _pixels(sizes[index]) <= most]
         return max([*enough, *promising], default=0)
 
-    def _measured(self, size: Size) -> Measured:
-        config = self._config(self._values(size, EXTENTS[0], self.base.enough))
+    def _try(self, size: Size) -> Trial:
+        changes = merge({"data": self.data}, self._values(size, EXTENTS[0], self.base.enough))
+        config = make_config(with_following_lists(merge(RECIPES[self.base.recipe](), changes), changes))
         self.progress.start(f"measuring steps at {size[0]} x {size[1]}", len(timed_steps(config)))
         with tempfile.TemporaryDirectory(prefix="scenepalette-init-") as folder:
-            result = self.timed(
+            measured = self.timed(
                 config, self.train, Path(folder), seconds=MEASURED_SECONDS, report=lambda name: self.progress.advance(1)
             )
         self.progress.finish()
-        if result.errors and not result.out_of_memory:
-            problems = [f"{name}: {text}" for name, text in result.errors.items()]
+        if measured.errors and not measured.out_of_memory:
+            problems = [f"{name}: {text}" for name, text in measured.errors.items()]
             raise ConfigError(f"Trainings fail in their first steps at {size[0]}x{size[1]}.", problems)
-        return result
-
-    def _config(self, values: Values) -> RunConfig:
-        changes = merge({"data": self.data}, values)
-        return make_config(with_following_lists(merge(RECIPES[self.base.recipe](), changes), changes))
+        return Trial(config, measured)
 
     def _values(self, size: Size, extent: Extent, part: float) -> Values:
         """Return the changes for a size, an extent and a part of the base's steps and pairs."""
@@ -212,47 +241,41 @@ class Search:
         }
         return values
 
-    def _part(self, size: Size, extent: Extent, measured: Measured, seconds: float) -> float:
+    def _part(self, trial: Trial, extent: Extent, seconds: float) -> float:
         """Return the part of the base's steps that fits into some seconds; 0 if a step could not be taken."""
-        if measured.out_of_memory or not _is_whole(measured, extent):
+        if not trial.is_whole(extent):
             return 0.0
-        values = self._values(size, extent, 1.0)
-        data = self._reading()
-        return max(0.0, seconds - data) / (self._seconds(values, measured) - data)
+        of_parts = self._estimates(trial, extent, 1.0)
+        reading = of_parts.pop("data")
+        return max(0.0, seconds - reading) / sum(of_parts.values())
 
-    def _reading(self) -> float:
-        return 2 * self.read_seconds
+    def _seconds(self, trial: Trial, extent: Extent, part: float) -> float:
+        return sum(self._estimates(trial, extent, part).values())
 
-    def _seconds(self, values: Values, measured: Measured) -> float:
-        estimates = estimates_of(self._config(values), measured, self.read_seconds, self.samples)
-        return sum(estimate.seconds for estimate in estimates if estimate.name != "data") + self._reading()
+    def _estimates(self, trial: Trial, extent: Extent, part: float) -> dict[str, float]:
+        config = trial.changed(self._values(trial.config.data.size, extent, part))
+        estimates = estimates_of(config, trial.measured, self.read_seconds, self.samples)
+        return {estimate.name: estimate.seconds for estimate in estimates}
 
-    def _too_short(self, size: Size, measured: Measured, minutes: float) -> ConfigError:
-        where = f"at {size[0]}x{size[1]}, the smallest size for these images"
+    def _too_short(self, trial: Trial, minutes: float) -> ConfigError:
+        size, measured = trial.config.data.size, trial.measured
+        where = f"at {size[0]}x{size[1]}, the smallest size to choose from"
         if measured.out_of_memory:
             return ConfigError(
                 f"This machine has too little memory for a training {where}. Close other programs, or use another "
                 "machine."
             )
-        if not _is_whole(measured, EXTENTS[-1]):
+        if not trial.is_whole(EXTENTS[-1]):
             missing = ", ".join(measured.missing) or "every training"
             return ConfigError(
                 f"No step was finished in {MEASURED_SECONDS:.0f} s {where}: {missing}. The machine is too slow, or too "
                 "busy now; rerun when it is idle, or use another machine."
             )
-        values = self._values(size, EXTENTS[-1], self.base.least)
-        needed = self._seconds(values, measured) / 60 / (1 - RESERVE)
+        needed = self._seconds(trial, EXTENTS[-1], self.base.least) / 60 / (1 - RESERVE)
         return ConfigError(
             f"--minutes {minutes:g} is too short to learn anything from these images {where}: on this machine, as busy "
-            f"as it is now, use --minutes {_rounded_up(1.1 * needed)} or more."
+            f"as it is now, use --minutes {math.ceil(1.1 * needed)} or more."
         )
-
-
-def _is_whole(measured: Measured, extent: Extent) -> bool:
-    """Tell whether at least one step of everything that an extent needs was measured."""
-    known = measured.seconds
-    layouts = all(any(name.startswith(f"layouts/{kind}/") for name in known) for kind in extent.kinds)
-    return layouts and {"images", "segmenter", *(f"generate/{kind}" for kind in extent.kinds)} <= known.keys()
 
 
 def _pixels(size: Size) -> int:
@@ -263,7 +286,3 @@ def _rounded(count: float) -> int:
     """Return a number of steps with two digits that say something, at least 1."""
     unit = 10 ** max(0, len(str(round(count))) - 2)
     return max(1, int(count // unit) * unit)
-
-
-def _rounded_up(minutes: float) -> int:
-    return max(1, int(-(-minutes // 1)))

@@ -65,7 +65,7 @@ def test_more_time_gives_larger_sizes_and_more_to_compare(train: SegmentationDat
 
 
 def test_too_little_time_names_what_is_enough(train: SegmentationDataset) -> None:
-    with pytest.raises(ConfigError, match="--minutes 0.5 is too short .* at 64x96, the smallest size") as caught:
+    with pytest.raises(ConfigError, match=r"--minutes 0.5 is too short .* at 64x96, the smallest size") as caught:
         search(train, machine()).choose(SIZES, 0.5)
     named = re.search(r"use --minutes (\d+) or more", str(caught.value))
     assert named is not None
@@ -91,7 +91,7 @@ def test_sizes_without_memory_are_passed_over(train: SegmentationDataset) -> Non
 
 
 def test_what_cannot_be_measured_is_told(train: SegmentationDataset) -> None:
-    with pytest.raises(ConfigError, match="No step was finished in 40 s at 64x96.*: images, segmenter"):
+    with pytest.raises(ConfigError, match=r"No step was finished in 40 s at 64x96.*: images, segmenter"):
         search(train, machine(seconds={}, missing=("images", "segmenter"))).choose(SIZES, 60)
     with pytest.raises(ConfigError, match="fail in their first steps at 96x128") as caught:
         search(train, machine(errors={"segmenter": "ValueError: no"})).choose(SIZES, 60)

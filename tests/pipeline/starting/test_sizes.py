@@ -4,6 +4,7 @@ import pytest
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.starting import sizes as module
 from scenepalette.pipeline.starting.sizes import MOST_STRETCHED, architecture_for, sizes_for, stretch
 from scenepalette.segmenters.registry import network_problem
 from scenepalette.segmenters.settings import SegmenterSettings
@@ -35,10 +36,11 @@ def test_there_is_a_size_for_whatever_images(native: tuple[int, int]) -> None:
         assert not network_problem(SegmenterSettings(architecture="fpn"), size)
 
 
-def test_the_architecture_of_the_finest_usual_stride_is_taken_that_works() -> None:
+def test_the_architecture_of_the_finest_usual_stride_is_taken_that_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert architecture_for(SegmenterSettings(), (96, 128)) == "fpn"
     # Not a multiple of 32: what cannot take it is passed over.
     chosen = architecture_for(SegmenterSettings(), (48, 72))
     assert chosen != "fpn" and not network_problem(SegmenterSettings(architecture=chosen), (48, 72))
-    with pytest.raises(ConfigError, match="no segmenter can work at 12x12"):
-        architecture_for(SegmenterSettings(), (12, 12))
+    monkeypatch.setattr(module, "ARCHITECTURES", ("fpn",))
+    with pytest.raises(ConfigError, match="no segmenter can work at 48x72: fpn cannot take it"):
+        architecture_for(SegmenterSettings(), (48, 72))
