@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scenepalette.pipeline.cli.options import SetOption, given_path
+from scenepalette.pipeline.cli.options import given_path
 
 
 def init(
@@ -20,12 +20,17 @@ def init(
         str | None,
         typer.Option("--data", metavar="NAME", help="Data set (see `datasets`).", show_default="told from the folder"),
     ] = None,
-    changes: SetOption = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="data.KEY=VALUE", help="How the folder is read, or data.size. May be given many times."
+        ),
+    ] = None,
 ) -> None:
     """Look at a data set and this machine, and write a commented recipe to begin with.
 
-    Nothing is trained, but steps of every training are timed for a minute or two. The recipe goes to standard output,
-    what was found to standard error. --set takes data.KEY=VALUE, for how the folder is read or which size is used.
+    Nothing is trained, but steps of every training are timed for one to three minutes. The recipe goes to standard
+    output, what was found to standard error.
 
     For example:
 

@@ -53,7 +53,17 @@ def test_every_choice_is_commented(own: Path, tmp_path: Path) -> None:
     proposal = propose(own, 60, timed=machine())
     lines = proposal.text.splitlines()
     assert lines[0].startswith("# A first recipe for ")
-    for key in ("name:", "size:", "layouts:", "kinds:", "arms:", "seeds:", "architecture:", "encoder:", "class_weights:"):
+    for key in (
+        "name:",
+        "size:",
+        "layouts:",
+        "kinds:",
+        "arms:",
+        "seeds:",
+        "architecture:",
+        "encoder:",
+        "class_weights:",
+    ):
         at = next(index for index, line in enumerate(lines) if line.strip().startswith(key))
         assert lines[at - 1].lstrip().startswith("#") or lines[at - 2].lstrip().startswith("#"), key
     assert "- lamp: in 5 of 40 images" in proposal.text and "lamp: IoU" in proposal.text
