@@ -8,6 +8,8 @@ from typing import Any
 from scenepalette.common.problems import Problem, ProblemKind, printable
 
 SHOWN_PROBLEMS = 20
+SHOWN_OF_KIND = 3
+"""Problems of one kind that a message shows of many."""
 
 
 class ScenepaletteError(Exception):
@@ -51,9 +53,12 @@ class DataError(ScenepaletteError):
     ) -> None:
         super().__init__(summary, [str(problem) for problem in problems])
         self.notes = tuple(map(printable, notes))
-        self.args = ("\n".join([*self.args, *(f"Note: {note.rstrip('.')}." for note in self.notes)]),)
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind
+        text = str(self)
+        if len(self.found) == len(problems) > SHOWN_OF_KIND:
+            text = "\n".join([self.summary, *_examples(self.found)])
+        self.args = ("\n".join([text, *(f"Note: {note.rstrip('.')}." for note in self.notes)]),)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle with all that programs read."""
@@ -82,3 +87,18 @@ class AbsentError(ScenepaletteError):
 
 class TrainingError(ScenepaletteError):
     """A training that must not go on, such as one with a loss that is not finite."""
+
+
+def _examples(found: Sequence[Problem]) -> list[str]:
+    """Return lines that show some problems of each kind and count the others."""
+    kinds: dict[ProblemKind, list[Problem]] = {}
+    for problem in found:
+        kinds.setdefault(problem.kind, []).append(problem)
+    lines = []
+    for kind, problems in kinds.items():
+        # Lines of a class file are corrected by hand, one by one; files by the hundred.
+        most = SHOWN_PROBLEMS if kind in (ProblemKind.LAYOUT, ProblemKind.CLASS_FILE) else SHOWN_OF_KIND
+        lines += [f"  - {problem}" for problem in problems[:most]]
+        if (others := len(problems) - most) > 0:
+            lines.append(f"  ... and {others} more of the kind '{kind.title}'; `scenepalette doctor` lists them")
+    return lines

@@ -17,12 +17,29 @@ class ProblemKind(Enum):
     LAYOUT = "layout", "Correct what is listed."
     CLASS_FILE = "class file", "Correct what is listed."
     LIST = "lists", "Correct these lines, or add the files that they name."
-    PAIRING = "pairing", "Add the missing files, rename them, or remove those that are left over."
-    FILE = "files", "Copy them again from their source, or remove them together with their counterparts."
-    SIZE = "sizes", "Find the right label of each, or scale it to its image's size, to the nearest pixel."
-    LABEL_FORMAT = "label files", "Convert them to 8-bit PNG files of one channel that hold class ids."
+    PAIRING = "pairing", "Add the missing files, or rename those that belong together; move aside what belongs to none."
+    FILE = (
+        "files",
+        "Do for each what it says. A file that is damaged at its source as well has to be left out, with its image or "
+        "label.",
+    )
+    IMAGE_FORMAT = "image format", "Do for each what it says; copying these files again does not help."
+    SIZE = (
+        "sizes",
+        "Find the right label of each. Only a label that shows the whole of its image at another size may be scaled, "
+        "to the nearest pixel.",
+    )
+    LABEL_FORMAT = (
+        "label files",
+        "Do for each what it says, or export them again as PNG files that hold a class id a pixel, or its class's "
+        "colour. Converting what was stored with losses, as JPEG, brings no exact values back.",
+    )
     LABEL_MEANING = "reading of labels", "Look at some labels, and settle it as it says there."
-    LABEL_VALUE = "label values", "Complete the class table or `ignore_ids`, or convert the labels."
+    LABEL_VALUE = (
+        "label values",
+        "Look at what these values are in a label. If they are classes, the class file has to name them; if they stand "
+        "for no class, it has to ignore them; else correct the labels. No sample has to be removed for them.",
+    )
 
     def __init__(self, title: str, remedy: str) -> None:
         self.title = title

@@ -1,4 +1,4 @@
-"""How many threads to compute with, and how they wait for each other, on machines that are shared or have a quota.
+"""How many threads to compute and to read with, and how they wait, on machines that are shared or have a quota.
 
 torch starts a thread for every processor that it sees, and between two operations its threads wait by spinning. Where
 another process needs one of the processors, a thread is always late and all others spin until it comes: two threads on
@@ -11,9 +11,14 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import MutableMapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 SPINS = "20000"
 """Rounds that a waiting thread spins before it sleeps, as GNU OpenMP counts them; its own choice is 300,000 or more."""
@@ -21,6 +26,8 @@ SAMPLE_SECONDS = 0.2
 """How long it is watched what other processes do."""
 BUSY = 0.3
 """Processors' worth of other work from which the machine counts as busy."""
+MOST_WORKERS = 32
+"""Each holds an image of up to 67 million pixels."""
 
 
 class ThreadChoice(NamedTuple):
@@ -85,12 +92,48 @@ def choose_threads(root: Path = Path("/"), environment: MutableMapping[str, str]
         environment: OMP_NUM_THREADS, if it is set, decides.
     """
     processors = usable_processors(root)
-    given = environment.get("OMP_NUM_THREADS", "").split(",")[0]
-    if given.isdecimal() and int(given) > 0:
-        return ThreadChoice(int(given), processors, 0.0, "OMP_NUM_THREADS")
+    if given := _given_threads(environment):
+        return ThreadChoice(given, processors, 0.0, "OMP_NUM_THREADS")
     others = min(busy_processors(root), float(len(_affinity())))
     free = min(processors, len(_affinity()) - round(others))
     return ThreadChoice(max(1, int(free)), processors, others)
+
+
+def worker_count(most: int = MOST_WORKERS, root: Path = Path("/"), environment: Mapping[str, str] = os.environ) -> int:
+    """Return how many threads may read files: one for each usable processor, or OMP_NUM_THREADS if that is fewer.
+
+    Args:
+        most: Their largest number, whatever the machine is.
+        root: Where the file systems /proc and /sys are.
+        environment: OMP_NUM_THREADS, if it is set, bounds them.
+    """
+    usable = int(usable_processors(root))
+    return max(1, min(usable, most, _given_threads(environment) or usable))
+
+
+def map_in_order(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    """Yield the results of work on items, in their order; few are under way or waiting at a time.
+
+    Decoding and most of NumPy's work happen outside the interpreter lock, so threads use all cores. Unlike
+    `Executor.map`, which begins all work at once, this keeps memory bounded where results are taken slowly.
+
+    Args:
+        work: What is done with an item, in one of several threads.
+        items: The items.
+    """
+    workers = worker_count()
+    with ThreadPoolExecutor(workers) as executor:
+        waiting: deque[Future[Result]] = deque()
+        try:
+            for item in items:
+                waiting.append(executor.submit(work, item))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
 
 
 def usable_processors(root: Path = Path("/")) -> float:
@@ -125,6 +168,12 @@ def busy_processors(root: Path = Path("/"), seconds: float = SAMPLE_SECONDS) -> 
     if after is None or passed <= 0:
         return 0.0
     return max(0.0, ((after - before) / os.sysconf("SC_CLK_TCK") - own) / passed)
+
+
+def _given_threads(environment: Mapping[str, str]) -> int:
+    """Return OMP_NUM_THREADS, of a list the first; 0 if it says nothing."""
+    given = environment.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(given) if given.isdecimal() else 0
 
 
 def _affinity() -> set[int]:

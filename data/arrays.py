@@ -78,6 +78,18 @@ class Pairs:
         return images_from_uint8(self.images[chosen]), torch.from_numpy(self.labels[chosen].astype(np.int64))
 
 
+class LostLabelsError(DataError):
+    """Labels that have no labelled pixel left at the size of work; `problems` has one text each."""
+
+
+def lost_label(sample_id: str, size: tuple[int, int]) -> str:
+    """Say that a sample's label has no labelled pixel left at a size, and what to do."""
+    return (
+        f"The label of '{sample_id}' has no labelled pixel left at {size[0]} x {size[1]} pixels. Remove the pair, or "
+        "choose a larger size."
+    )
+
+
 def write_arrays(
     dataset: SegmentationDataset,
     size: tuple[int, int],
@@ -97,7 +109,8 @@ def write_arrays(
         progress: Called with (samples written, samples in all) as work proceeds.
 
     Raises:
-        DataError: A sample can no longer be read, or its label loses all labelled pixels.
+        LostLabelsError: Labels lose all labelled pixels; every one is listed.
+        DataError: A sample can no longer be read.
         ScenepaletteError: The folder cannot be written; in either case no half-written file is left.
     """
     height, width = size
@@ -106,14 +119,9 @@ def write_arrays(
     total = len(dataset)
 
     def load(index: int) -> Sample:
-        sample = resize_sample(dataset[index], size)
-        if (sample.label == IGNORE_ID).all():
-            raise DataError(
-                f"The label of '{sample.id}' has no labelled pixel left at {height} x {width} pixels. Remove the "
-                "pair, or choose a larger size."
-            )
-        return sample
+        return resize_sample(dataset[index], size)
 
+    lost: list[str] = []
     # Taken before reading: if a file changes meanwhile, the arrays count as out of date.
     fingerprint, content = dataset.fingerprint, dataset.content
     # Without its index a split is unfinished, so an old index must not outlive the arrays it describes.
@@ -128,10 +136,16 @@ def write_arrays(
         for start in range(0, total, _SAMPLES_AT_ONCE):
             stop = min(start + _SAMPLES_AT_ONCE, total)
             for sample in executor.map(load, range(start, stop)):
+                if (sample.label == IGNORE_ID).all():
+                    lost.append(lost_label(sample.id, size))
                 images.write(sample.image.tobytes())
                 labels.write(sample.label.tobytes())
             if progress is not None:
                 progress(stop, total)
+        if lost:  # before the files get their names
+            raise LostLabelsError(
+                lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for data.size:", lost
+            )
     write_json(
         _index_path(folder, dataset.split),
         {
@@ -272,9 +286,24 @@ def resize_sample(sample: Sample, size: tuple[int, int]) -> Sample:
     """
     if sample.label.shape == tuple(size):
         return sample
+    return Sample(id=sample.id, image=resize_image(sample.image, size), label=resize_label(sample.label, size))
+
+
+def resize_label(label: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Resize a label map to the nearest pixel.
+
+    Args:
+        label: Integers [H, W].
+        size: Height and width in pixels; a different aspect ratio stretches the scene.
+
+    Returns:
+        The label map in that size; the same array if it has it already.
+    """
+    if label.shape == tuple(size):
+        return label
     # In integers, because libraries round differently where a centre falls between two pixels.
-    rows, columns = (_nearest(before, after) for before, after in zip(sample.label.shape, size, strict=True))
-    return Sample(id=sample.id, image=resize_image(sample.image, size), label=sample.label[np.ix_(rows, columns)])
+    rows, columns = (_nearest(before, after) for before, after in zip(label.shape, size, strict=True))
+    return label[np.ix_(rows, columns)]
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

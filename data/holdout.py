@@ -196,6 +196,11 @@ class PartOfDataset:
         return getattr(self._whole, "files", ())
 
     @property
+    def label_files(self) -> Sequence[object]:
+        """The label files of the whole, as far as samples have one each."""
+        return getattr(self._whole, "label_files", ())
+
+    @property
     def fingerprint(self) -> str:
         """Hash of the whole's, and of which samples these are."""
         return self._hash(self._whole.fingerprint)

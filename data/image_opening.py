@@ -89,6 +89,7 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x89HDF", "an HDF5 file"),
     (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another"),
 )
+_WEB_PAGE = "a web page"
 _PNG_TEXT = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -150,7 +151,8 @@ def read_picture(path: Path) -> Picture:
         else:
             raise DataError(
                 f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
-                "bits per channel"
+                "bits per channel",
+                kind=ProblemKind.IMAGE_FORMAT,
             )
         if deep:
             remarks.append(SIXTEEN_BITS)
@@ -158,7 +160,8 @@ def read_picture(path: Path) -> Picture:
                 raise DataError(
                     f"it has 16 bits per channel, but no value above {(int(pixels.max(initial=0)) + 1) * 256 - 1} of "
                     "65535, so that 8 bits of it would be nearly black. Spread its values over the whole range, or "
-                    "save it with 8 bits per channel"
+                    "save it with 8 bits per channel",
+                    kind=ProblemKind.IMAGE_FORMAT,
                 )
     if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
         pixels = _turned(pixels, _BACK[orientation])
@@ -260,7 +263,10 @@ def open_image_content(content: bytes) -> Image.Image:
         raise DataError(f"it is too large ({error}). Scale it down") from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
-        raise DataError(_why_not(content, kind, error)) from error
+        # What another format holds may well be whole; copying it again would not help.
+        foreign = kind is None and _foreign(content) not in (None, _WEB_PAGE)
+        stated = ProblemKind.IMAGE_FORMAT if foreign else ProblemKind.FILE
+        raise DataError(_why_not(content, kind, error), kind=stated) from error
     image.info[_STATED_ORIENTATION] = orientation
     return image
 
@@ -300,7 +306,7 @@ def _foreign(content: bytes) -> str | None:
             return name
     start = content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
-        return "a web page"
+        return _WEB_PAGE
     return "an SVG or XML file" if start.startswith((b"<svg", b"<?xml")) else None
 
 
@@ -336,7 +342,8 @@ def bits_of(image: Image.Image, content: bytes) -> int:
 def _rgb(image: Image.Image) -> Image.Image:
     # Transparency is dropped; left in, Pillow warns of it in palettes.
     image.info.pop("transparency", None)
-    return image.convert("RGB")
+    # Converting RGB to itself takes as long as decoding a JPEG.
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _turned(pixels: np.ndarray, how: Transpose) -> np.ndarray:

@@ -226,15 +226,23 @@ class LabelReading:
     def _shown_colours(self) -> str:
         return listed([str(colour_of(code)) for code in self.places])
 
-    def meaning(self, label: LabelSummary) -> list[object]:
-        """Return what decides a file's class ids beside its bytes, as JSON values; for numbers that is a lookup."""
-        method = self.method(label)
+    def meaning(self, method: str) -> list[object]:
+        """Return what decides class ids beside bytes of files read by a method: JSON values, for numbers a lookup."""
         stated: list[object] = [self.values.lookup.tolist()]
         if method == "ids":
             return [*stated, ["within", self.tolerance]] if self.snapped else stated
         if method == "colours":
             return [*stated, ["colours", sorted([code, entry] for code, entry in self.colours.items()), self.tolerance]]
         return [*stated, [method]]
+
+    def decisions(self) -> list[object]:
+        """Return, as JSON values, all that decides how any file is read, and what of it is refused."""
+        return [
+            self.values.to_list(),
+            sorted([code, entry] for code, entry in self.colours.items()),
+            sorted([code, sorted(numbers)] for code, numbers in self.places.items()),
+            [self.channels, self.by_index, self.by_colour, self.greys_are_colours, self.tolerance, self.snapped],
+        ]
 
 
 def _codes_of(label: LabelSummary) -> np.ndarray:

@@ -11,6 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.label_images import value_counts
 
 
 def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
@@ -96,6 +97,12 @@ def fill_ignored(label: np.ndarray) -> np.ndarray:
         return label.copy()
     nearest = np.asarray(distance_transform_edt(ignored, return_distances=False, return_indices=True))
     return label[nearest[0], nearest[1]]
+
+
+def label_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the pixels of each class in a label map uint8 [H, W], and in the last place of ignored ones: [K + 1]."""
+    counts = value_counts(label)
+    return np.append(counts[:num_classes], counts[IGNORE_ID])
 
 
 def _labelled_pixels(label: torch.Tensor, num_classes: int) -> torch.Tensor:

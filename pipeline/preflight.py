@@ -10,6 +10,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.untrusted import short
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.requirements import amount_problems
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 
@@ -44,6 +45,7 @@ def data_problems(config: RunConfig, units: Collection[Unit], data: PreparedData
         data: The data set.
     """
     return [
+        *amount_problems(len(data.train), len(data.validation)),
         *(f"generate.{text}" for text in control_problems(config.generate.controls(), data.train.table.names)),
         *(text for kind, group in _by_class(units) for text in kind.problems_of_data(group, config, data)),
     ]

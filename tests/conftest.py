@@ -54,6 +54,14 @@ TINY: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let nothing be remembered in the cache folder of whoever runs the tests."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("SCENEPALETTE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture
 def plugins(tmp_path: Path) -> Iterator[Plugins]:
     """Installs packages that extend scenepalette, for one test."""

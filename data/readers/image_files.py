@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,13 +26,14 @@ from scenepalette.data.label_images import (
     summary_of,
 )
 from scenepalette.data.label_reading import AS_FOUND, LabelReading, LabelSettings
+from scenepalette.data.readers.checking import LookAt, Subject, check_all
 from scenepalette.data.readers.naming import counted, name_within
 from scenepalette.data.sample import Orientation, Sample
 
+_MOST_REMEMBERED = 512
+"""Different values of a label up to which they are remembered; photographs and smoothed colours would fill disks."""
 MOST_LINE_PROBLEMS = 1000
 """Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
-_DECODERS = 8
-"""Images decoded at once, so that memory stays bounded however many cores there are."""
 
 
 class LabelFiles(Protocol):
@@ -88,6 +87,7 @@ class _Looked:
         turned_by_tag: Whether its EXIF tag turns it.
         label: Height and width of the label, in image pixels; None if it cannot be read.
         ignored: Whether every label pixel is ignored.
+        method: How the label is read, as `LabelReading.method` says; "" if it cannot be.
     """
 
     problems: tuple[Problem, ...] = ()
@@ -97,6 +97,19 @@ class _Looked:
     turned_by_tag: bool = False
     label: tuple[int, int] | None = None
     ignored: bool = False
+    method: str = ""
+
+    def to_values(self) -> dict[str, Any] | None:
+        """Return everything as JSON values; None of a pair with problems, which is looked at again each time."""
+        return None if self.problems else asdict(self)
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> _Looked:
+        """Return what `to_values` returned values of."""
+        known: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**known)
 
     def turn(self) -> bool | None:
         """Tell whether the label fits the image as viewers show it; None if it fits both ways or neither."""
@@ -164,10 +177,18 @@ class PairedFiles:
         self._label_scale = label_scale
 
         found = [*problems, *_repeated_ids(pairs, root)]
-        # Decoding happens outside the interpreter lock, so threads use all cores; each holds one pair in memory.
-        with ThreadPoolExecutor(min(_DECODERS, os.cpu_count() or 1)) as executor:
-            self._reading = self._decide(executor, pairs, labels, label_colours, other_labels, never)
-            looked = list(executor.map(self._check, pairs))
+        ids = [pair.id for pair in pairs]
+        self._reading = self._decide(pairs, labels, label_colours, other_labels, never)
+        decided = sha256_of_json(self._reading.decisions())
+        looked = check_all(
+            Subject(name, split, root, ids, table.num_classes),
+            pairs,
+            self._check,
+            files=lambda pair: (pair.image, *_label_paths(pair)),
+            meaning=lambda pair: [pair.id, decided, self._values_of(pair).to_list(), label_scale],
+            dump=_Looked.to_values,
+            load=_Looked.of_values,
+        )
         self._turned, of_turns, turn_notes = self._decide_turns(pairs, looked, orientation)
         found.extend(self._reading.problems)
         undecided = bool(self._reading.problems)
@@ -184,7 +205,8 @@ class PairedFiles:
             text = f"every pixel of all {len(pairs)} labels is ignored; allowed are {self._reading.values}"
             found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
-            found.append(Problem(ProblemKind.PAIRING, "", "the split is empty: there is no image with a label"))
+            text = f"the split '{split}' is empty: there is no image with a label"
+            found.append(Problem(ProblemKind.PAIRING, "", text))
         self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs, looked))
         if found:
             noun = "problem" if len(found) == 1 else "problems"
@@ -192,11 +214,11 @@ class PairedFiles:
                 f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found, notes=self.notes
             )
         self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
+        self._methods = {pair.id: seen.method for pair, seen in zip(pairs, looked, strict=True)}
         self.ids = tuple(pair.id for pair in self._pairs)
 
     def _decide(
         self,
-        executor: ThreadPoolExecutor,
         pairs: Sequence[FilePair],
         settings: LabelSettings,
         colours: Mapping[int, Sequence[int]] | None,
@@ -207,7 +229,17 @@ class PairedFiles:
         own = [pair.label for pair in pairs if isinstance(pair.label, Path) and pair.values is None]
         # In an order that does not depend on the split, so that the same is said of both.
         paths = sorted({*own, *(path for path in others if not path.name.startswith("."))})
-        held = zip(paths, executor.map(_outline, paths), strict=True)
+        outlines = check_all(
+            Subject(self.name, f"labels of {self.split}", self._root, (), self.table.num_classes),
+            paths,
+            lambda path, _: (_outline(path), None),
+            files=lambda path: (path,),
+            meaning=lambda path: None,
+            dump=lambda outline: outline.to_values() if outline and len(outline.values) <= _MOST_REMEMBERED else None,
+            load=LabelSummary.of_values,
+            looked_at=False,
+        )
+        held = zip(paths, outlines, strict=True)
         looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
         return decide(looked_at, self.table, self._values, settings, colours=colours, never=never)
 
@@ -228,15 +260,17 @@ class PairedFiles:
         problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        ids = self._reading_of(pair).decode(label, summary)
-        if self._label_scale > 1:
-            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
-        return Sample(id=pair.id, image=image, label=ids)
+        return Sample(id=pair.id, image=image, label=self._ids_of(pair, label, summary))
 
     @property
     def files(self) -> tuple[Path, ...]:
         """Every image and label file."""
         return tuple(path for pair in self._pairs for path in (pair.image, *_label_paths(pair)))
+
+    @property
+    def label_files(self) -> tuple[Path, ...]:
+        """The label files of samples that have one each."""
+        return tuple(pair.label for pair in self._pairs if isinstance(pair.label, Path))
 
     @property
     def fingerprint(self) -> str:
@@ -249,11 +283,12 @@ class PairedFiles:
                 except OSError as error:
                     raise DataError(f"{path} can no longer be read ({error.strerror}). Put it back.") from error
                 files.append([self._relative(path), status.st_size, status.st_mtime_ns])
-        meanings = sorted({tuple(self._reading_of(pair).values.lookup.tolist()) for pair in self._pairs})
+        meanings = sorted({tuple(self._values_of(pair).lookup.tolist()) for pair in self._pairs})
         stated = [self.name, self.split, self.table.to_dict(), meanings, files]
         # Of labels that are numbers these are all; what is done with colours counts where there are any.
         colours = sorted({sha256_of_json(rest) for pair in self._pairs if (rest := self._meaning_of(pair)[1:])})
-        return sha256_of_json([*stated, colours] if colours else stated)
+        turned = sorted(self._turned)
+        return sha256_of_json([*stated, *([colours] if colours else []), *([turned] if turned else [])])
 
     @property
     def content(self) -> str:
@@ -278,15 +313,12 @@ class PairedFiles:
     def _reading_of(self, pair: FilePair) -> LabelReading:
         return self._reading if pair.values is None else replace(self._reading, values=pair.values, snapped=False)
 
+    def _values_of(self, pair: FilePair) -> LabelValues:
+        return self._reading.values if pair.values is None else pair.values
+
     def _meaning_of(self, pair: FilePair) -> list[object]:
         """Return what decides the class ids of a pair beside its bytes, as JSON values."""
-        reading = self._reading_of(pair)
-        if not isinstance(pair.label, Path):
-            return [reading.values.lookup.tolist()]
-        try:
-            return reading.meaning(outline_of(pair.label))
-        except DataError as error:
-            raise DataError(f"{pair.label} can no longer be read: {error.summary}") from error
+        return self._reading_of(pair).meaning(self._methods[pair.id])
 
     def _label_name(self, pair: FilePair) -> str:
         return self._relative(pair.label) if isinstance(pair.label, Path) else pair.label.name
@@ -294,16 +326,28 @@ class PairedFiles:
     def _relative(self, path: Path) -> str:
         return name_within(path, self._root)
 
-    def _check(self, pair: FilePair) -> _Looked:
+    def _ids_of(self, pair: FilePair, label: LabelImage, summary: LabelSummary) -> np.ndarray:
+        """Return a label's class ids at the size of its image."""
+        ids = self._reading_of(pair).decode(label, summary)
+        if self._label_scale > 1:
+            ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
+        return ids
+
+    def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
         picture: Picture | None = None
+        stored: LabelImage | None = None
         label: LabelSummary | None = None
         try:
             picture = read_picture(pair.image)
         except DataError as error:
-            problems.append(Problem(ProblemKind.FILE, self._relative(pair.image), error.summary))
+            problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
-            label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(_read_label_of(pair))
+            if look_at is None and isinstance(pair.label, Path):
+                label = summary_of(pair.label)
+            else:
+                stored = _read_label_of(pair)
+                label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(stored)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
         tagged = picture is not None and picture.orientation != 1
@@ -311,15 +355,20 @@ class PairedFiles:
             problems.extend(self._size_problems(pair, picture.stored_size, label))
         unclear = [] if label is None else self._value_problems(pair, label)
         ignored = label is not None and not unclear and bool((self._reading_of(pair).ids_of(label) == IGNORE_ID).all())
-        return _Looked(
-            (*problems, *unclear),
+        problems.extend(unclear)
+        looked = _Looked(
+            tuple(problems),
             picture.remarks if picture else (),
             picture.stored_size if picture else None,
             picture.upright_size if picture else None,
             tagged,
             None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
             ignored,
+            "" if label is None else self._reading_of(pair).method(label),
         )
+        if problems or picture is None or stored is None or label is None or tagged or look_at is None:
+            return looked, None  # how a tagged image is turned is decided once all were seen
+        return looked, look_at(picture.pixels, self._ids_of(pair, stored, label))
 
     def _decide_turns(
         self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation

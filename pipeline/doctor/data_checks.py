@@ -8,14 +8,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
+from math import comb, gcd
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.errors import SHOWN_OF_KIND, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.untrusted import is_within
+from scenepalette.data.arrays import lost_label
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
@@ -37,12 +39,13 @@ FEW_TRAINING, FEW_VALIDATION = 100, 20
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
 RARE_IMAGES, RARE_SHARE = 10, 0.005
 TINY_PIXELS = 16
-LEAST_CLASSES = 2
 SHARES_APART = 0.4
 """Total variation of the class shares of both splits from which they are told to differ."""
 FLAT = 2.0
 FIT_SAMPLES, FIT_SHARE = 20, 0.75
 LOOKED_AT = 20
+LEAST_SCALED, BY_CHANCE = 3, 0.01
+"""Fewest classes beside 0 that tell scaled ids, and most probability of such classes in a table."""
 MOST_LAID_OVER = 300
 """Most pairs of images that are read again to be laid over each other, the most alike first."""
 
@@ -56,6 +59,7 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
         "Every file decodes completely.",
         "Files that are damaged, not readable, or not what their names say",
     ),
+    ProblemKind.IMAGE_FORMAT: ("", "Files in a format, or of pixels, that cannot be read as they are meant"),
     ProblemKind.SIZE: ("Every label is as large as its image.", "Labels that are not as large as their images"),
     ProblemKind.LABEL_FORMAT: (
         "Every label holds class ids, or colours of classes.",
@@ -100,7 +104,7 @@ def check_opening(
             guesses = [f"It seems that {text}." for text in _guesses(listed, root, table)]
             remedy = " ".join([kind.remedy, *guesses])
             details = tuple(str(problem) for problem in listed)
-            result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details))
+            result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details, SHOWN_OF_KIND))
         elif looked_at and fine and not (kind.title.startswith("label") and problems[ProblemKind.LABEL_MEANING]):
             result.append(Check(kind.title, "ok", fine))
     return result
@@ -128,31 +132,55 @@ def _guesses(problems: Sequence[Problem], root: Path | None, table: ClassTable |
     return guess(labels, table, ignored=frozenset().union(*(problem.ignored for problem in problems)))
 
 
-def check_label_encoding(dataset: SegmentationDataset) -> Check | None:
-    """Look into some label files that were accepted: ids of another numbering.
+def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequence[Scan]) -> Check | None:
+    """Look into labels that were accepted: scaled ids, ids of another numbering.
 
-    Looked at are 20 label files, evenly spread. Just the ids of Cityscapes' train ids are likely a mistake. What the
-    reader decided from all labels, such as to read palettes by their colours, is in its notes.
+    Looked at are 20 label files of each split, evenly spread, for the ids of Cityscapes' train ids alone; and the
+    classes that occur in all labels of all splits, for ids that are all multiples of one number, where chance would
+    give such classes in fewer than 1 of 100 tables. What the reader decided from all labels, such as to read palettes
+    by their colours, is in its notes.
+
+    Args:
+        datasets: The splits.
+        scans: Their scans.
     """
-    paths = [path for path in getattr(dataset, "files", ()) if path.suffix.lower() == ".png"]
-    labels = paths[1::2]
-    chosen = [labels[round(i)] for i in np.linspace(0, len(labels) - 1, min(LOOKED_AT, len(labels)))] if labels else []
+    table = datasets[0].table
     raw = []
-    for path in chosen:
-        try:
-            raw.append(read_raw_label(path))
-        except DataError:
-            return None
-    single = [label for label in raw if label.mode in ("L", "P", "1", "I;16")]
-    if len(single) < len(raw) or not raw:
-        return None
+    for dataset in datasets:
+        files = [path for path in getattr(dataset, "label_files", ()) if isinstance(path, Path)]
+        for place in np.linspace(0, len(files) - 1, min(LOOKED_AT, len(files))):
+            with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
+                raw.append(read_raw_label(files[round(place)]))
+    single = [label for label in raw if label.values.ndim == 1]
     # Values beyond the classes were accepted, so they are ignored ones.
-    known = [replace(label, values=label.values[label.values < dataset.table.num_classes]) for label in single]
-    guesses = guess(known, dataset.table)
+    known = [replace(label, values=label.values[label.values < table.num_classes]) for label in single]
+    guesses = guess(known, table) if known else []
+    remedy = "Check some labels against their images."
+    if scaled := _scaled_ids(table, np.sum([scan.pixels[:, :-1].sum(axis=0) for scan in scans], axis=0)):
+        guesses, remedy = [scaled[0]], scaled[1]
     if guesses:
-        text = "; ".join(guesses)
-        return Check("label encoding", "warning", f"In the labels {text}.", "Check some labels against their images.")
-    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold no ids of another numbering.")
+        return Check("label encoding", "warning", f"In the labels {'; '.join(guesses)}.", remedy)
+    if not raw:
+        return None
+    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold class ids as they should.")
+
+
+def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None:
+    """Say if the classes that occur are those of ids that were multiplied, and what to do; pixels are by class, [K]."""
+    used = [int(index) for index in np.flatnonzero(pixels) if index]
+    factor = gcd(*used)
+    if factor < 2 or len(used) < LEAST_SCALED:
+        return None
+    chance = comb((table.num_classes - 1) // factor, len(used)) / comb(table.num_classes - 1, len(used))
+    if chance > BY_CHANCE:
+        return None
+    ids = ", ".join(map(str, used[:4]))
+    text = f"every class id that occurs is a multiple of {factor} ({ids}{', ...' if len(used) > 4 else ''})"
+    remedy = (
+        f"Compare some labels with their images. If ids were multiplied so that they can be seen, divide them by "
+        f"{factor}; if these very classes are meant, nothing has to be done."
+    )
+    return text, remedy
 
 
 def check_amount(train: Scan, validation: Scan) -> Check:
@@ -202,13 +230,13 @@ def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
 def check_lost_labels(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
     """Refuse samples whose label has no labelled pixel left at `data.size`."""
     lost = [
-        f"{scan.split}: {scan.ids[index]}"
+        lost_label(scan.ids[index], size)
         for scan in scans
         for index in np.flatnonzero((scan.resized_pixels[:, :-1].sum(1) == 0) & (scan.pixels.sum(1) > 0))
     ]
     at = f"at {size[0]} x {size[1]}"
     summary = f"{len(lost)} samples have no labelled pixel left {at}."
-    check = Check("labels after resizing", "problem", summary, "Remove them, or choose a larger data.size.")
+    check = Check("labels after resizing", "problem", summary, "Choose a larger data.size, or leave these samples out.")
     return _none_of(lost, f"Every sample keeps labelled pixels {at}.", check)
 
 
@@ -216,13 +244,12 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
     """Compare the classes with the labels: a class that training never shows, or validation cannot measure.
 
     An evaluated class that training shows and validation does not, or the reverse, is a warning; a class in neither is
-    a note, as is a class that is not evaluated. Fewer than two classes in training are a problem. Class shares of both
-    splits whose total variation is above 0.4, and above that of 99 random splits of the same samples, are a warning:
-    ids may mean other classes in one of them. (CamVid's are 0.17 apart, with ids that were permuted in one split mostly
-    above 0.4.)
+    a note, as is a class that is not evaluated. Class shares of both splits whose total variation is above 0.4, and
+    above that of 99 random splits of the same samples, are a warning: ids may mean other classes in one of them.
+    (CamVid's are 0.17 apart, with ids that were permuted in one split mostly above 0.4.)
     """
     in_train, in_validation = train.pixels[:, :-1].sum(0) > 0, validation.pixels[:, :-1].sum(0) > 0
-    warnings, notes = [], []
+    warnings, notes, remedies = [], [], []
     for class_id, entry in enumerate(table.classes):
         if in_train[class_id] and in_validation[class_id]:
             continue
@@ -235,9 +262,12 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
             else "only in validation: it cannot be learned, and counts as 0"
         )
         (warnings if entry.evaluated else notes).append(f"{entry.name} ({class_id}): {text}")
+    if warnings:
+        remedies.append("Split the data so that both parts show these classes, or mark them as not evaluated.")
     ignored = train.pixels[:, -1].sum() / max(1, train.pixels.sum())
     if ignored > 0.3:
         warnings.append(f"{100 * ignored:.0f} % of training pixels are ignored")
+        remedies.append("Make sure that no value that is ignored stands for a class: look at some labels.")
     shares = _shares(train.pixels), _shares(validation.pixels)
     distance = _distance(*shares)
     differ = distance > SHARES_APART and distance > _distance_by_chance(train.pixels, validation.pixels)
@@ -251,21 +281,16 @@ def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check
         )
     used = int((in_train | in_validation).sum())
     summary = f"{used} of {table.num_classes} classes occur; {100 * ignored:.1f} % of training pixels are ignored."
-    if (learned := int(in_train.sum())) < LEAST_CLASSES:
-        summary = f"Training labels show {learned} of {table.num_classes} classes: there is nothing to tell apart."
-        remedy = "Look at some labels: they may have been made wrongly, or the class table is that of other labels."
-        return Check("class table", "problem", summary, remedy, (*warnings, *notes))
     if differ:
         summary = f"Training and validation have very different shares of the classes. {summary}"
     if not warnings and not notes:
         return Check("class table", "ok", summary)
     status: Status = "warning" if warnings else "note"
-    remedy = "Split the data so that both parts show them, or mark them as not evaluated." if warnings else ""
     if differ:
-        remedy = (
-            "Look at some labels of both: the same ids must mean the same classes. If they do, split the data again."
+        remedies.insert(
+            0, "Look at some labels of both: the same ids must mean the same classes. If they do, split again."
         )
-    return Check("class table", status, summary, remedy, (*warnings, *notes))
+    return Check("class table", status, summary, " ".join(remedies), (*warnings, *notes))
 
 
 def _shares(pixels: np.ndarray) -> np.ndarray:
@@ -406,7 +431,8 @@ def check_duplicates(train: Scan) -> Check:
     if repeated:
         extra = sum(len(names) - 1 for names in repeated)
         summary = f"{extra} training images repeat others exactly, {len(near)} pairs are nearly identical."
-        return Check("duplicates", "warning", summary, "Keep one of each.", tuple(details))
+        remedy = "Keep one of each. Where their labels differ, find the right one first: none may be left out unseen."
+        return Check("duplicates", "warning", summary, remedy, tuple(details))
     if near:
         summary = f"{len(near)} pairs of training images are nearly identical."
         return Check("duplicates", "note", summary, "", tuple(details))
@@ -421,7 +447,10 @@ def check_constant(scans: Sequence[Scan]) -> Check:
         for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
     ]
     summary = f"{len(flat)} images are of one colour, or nearly so."
-    remedy = "Look at them: a camera that failed, or a copy that was cut off. Remove them with their labels."
+    remedy = (
+        "Look at them. Where a camera failed or a copy was cut off, remove them with their labels; images of what is "
+        "really so even can stay."
+    )
     return _none_of(flat, "Every image has content.", Check("empty images", "warning", summary, remedy))
 
 

@@ -5,15 +5,21 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from scenepalette.common.errors import ConfigError, ScenepaletteError
+import numpy as np
+
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import read_json
+from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
+from scenepalette.data.holdout import PartOfDataset
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.unlabelled import find_images
@@ -24,18 +30,22 @@ from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.oracle import check_oracle
+from scenepalette.pipeline.doctor.prepared import data_to_come
 from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
-from scenepalette.pipeline.doctor.scan import Scan, scan
+from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
 from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import settings_problems
+from scenepalette.pipeline.preflight import data_problems, settings_problems
 from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
-from scenepalette.pipeline.stages.data import hold_out, open_split, splits_to_open
+from scenepalette.pipeline.stages.data import try_splits
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
+
+TIMED_SAMPLES = 8
 
 
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
@@ -66,7 +76,8 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]
-    datasets, errors, open_seconds = _open(config, progress)
+    seen: dict[Split, Scanner] = {split: Scanner(config.data.size) for split in (*SPLITS, TEST)}
+    datasets, errors = try_splits(config.data, config.data_seed, progress, seen)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
     if (notes := data_checks.check_notes(datasets, errors)) is not None:
@@ -74,30 +85,28 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
-    read_seconds, samples = 0.0, 0
     if not errors:
-        began = time.monotonic()
         scans: dict[Split, Scan] = {
-            split: scan(dataset, config.data.size, progress) for split, dataset in datasets.items()
+            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)])
+            for split, dataset in datasets.items()
         }
-        read_seconds = time.monotonic() - began + (0.0 if DATASETS.get(config.data.name).drawn else open_seconds)
-        samples = sum(len(entry) for entry in scans.values())
         checks += _of_data(config, datasets, scans, request.run_dir)
+        checks += _of_stages(config, datasets, request.run_dir, checks)
         checks += _of_tests(config, datasets, scans, progress)
         names: dict[Split, str] = {"train": "training", "val": "validation", TEST: "test"}
         facts |= {
             **{f"{names[split]} samples": str(len(entry)) for split, entry in scans.items()},
             "classes": str(datasets["train"].table.num_classes),
         }
-        broken = any(
-            check.name in ("labels after resizing", "reading") and check.status == "problem" for check in checks
-        )
+        stops = ("labels after resizing", "reading", "enough to learn from", "data for the stages")
+        broken = any(check.name in stops and check.status == "problem" for check in checks)
         if measured and not broken:
             progress.start("measuring steps", len(timed_steps(config)))
             with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder:
                 result = measure(config, datasets["train"], Path(folder), report=lambda name: progress.advance(1))
             progress.finish()
-            checks += check_time(config, result, read_seconds, samples)
+            samples = sum(len(entry) for entry in scans.values())
+            checks += check_time(config, result, samples * _seconds_per_sample(datasets["train"]), samples)
     checks += _of_machine(config, datasets, request.run_dir, result)
     subject = f"{request.recipe} on {config.data.name}"
     return Diagnosis(subject, command, tuple(checks), facts)
@@ -124,31 +133,19 @@ def _to_make(config: RunConfig, run_dir: Path) -> list[Unit]:
         return list(units_of(config).values())
 
 
-def _open(
-    config: RunConfig, progress: Progress
-) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError], float]:
-    """Open all splits, which checks every file; return those that could be, why others could not, and the seconds."""
-    datasets: dict[Split, SegmentationDataset] = {}
-    errors: dict[Split, ScenepaletteError] = {}
+def _seconds_per_sample(dataset: SegmentationDataset) -> float:
+    """Return how long reading a sample takes where all cores read, from some that are evenly spread."""
+    places = np.linspace(0, len(dataset) - 1, min(TIMED_SAMPLES, len(dataset))).astype(int).tolist()
     began = time.monotonic()
-    splits: tuple[Split, ...] = SPLITS
-    try:
-        splits = splits_to_open(config.data)
-    except ScenepaletteError as error:  # a folder that cannot be listed
-        errors[TEST] = error
-    progress.start("checking files", len(splits))
-    for split in splits:
-        try:
-            datasets[split] = open_split(config.data, split, config.data_seed)
-        except ScenepaletteError as error:
-            errors[split] = error
-        progress.advance()
-    progress.finish()
-    try:
-        datasets = datasets if errors else hold_out(datasets, config.data, config.data_seed)
-    except ScenepaletteError as error:
-        errors[TEST] = error
-    return datasets, errors, time.monotonic() - began
+    for place in places:
+        with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
+            dataset[place]
+    return (time.monotonic() - began) / len(places) / worker_count()
+
+
+def _published(split: Split, dataset: SegmentationDataset) -> Split:
+    """Return the split that was opened for a data set: one that is held out is a part of the training split."""
+    return "train" if isinstance(dataset, PartOfDataset) else split
 
 
 def _declared_table(config: RunConfig) -> ClassTable | None:
@@ -183,8 +180,9 @@ def _of_data(
         )
         if unread
         else None,
+        _check_requirements(table, size, both),
         data_checks.check_links(list(datasets.values()), config.data.root),
-        data_checks.check_label_encoding(datasets["train"]),
+        data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
         data_checks.check_scaling(both, size),
         data_checks.check_lost_labels(both, size),
@@ -198,6 +196,28 @@ def _of_data(
         _check_wishes(config, table),
     ]
     return [check for check in checks if check is not None]
+
+
+def _of_stages(
+    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, before: Sequence[Check]
+) -> list[Check]:
+    """Ask the stages what keeps them from being made of this data set, as every verb does before it begins."""
+    told = {detail for check in before if check.status == "problem" for detail in check.details}
+    run = Run(config, run_dir, look=False)
+    needs, wants = list[str](), list[str]()
+    # Files that changed since they were scanned are reported elsewhere.
+    with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
+        data = data_to_come(datasets["train"], datasets["val"], config.data.size, Path(folder))
+        needs = data_problems(config, _to_make(config, run_dir), data)
+        wants = data_problems(config, list(run.comparison_units.values()), data)
+    checks = []
+    if problems := [text for text in needs if text not in told]:
+        summary = "The configuration asks for what this data set does not have."
+        checks.append(Check("data for the stages", "problem", summary, "Correct what is listed.", tuple(problems)))
+    if not (told or needs) and (problems := [text for text in wants if text not in needs]):
+        summary = "`compare` cannot compare systems on this data set; every other verb can use it."
+        checks.append(Check("data for compare", "note", summary, details=tuple(problems)))
+    return checks
 
 
 def _of_tests(
@@ -236,6 +256,11 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
         f"A run keeps using what was read then. To use the new files, give another --out folder, or set what was made "
         f"of the old ones aside: scenepalette reset {run_dir} data",
     )
+
+
+def _check_requirements(table: ClassTable, size: tuple[int, int], scans: Sequence[Scan]) -> Check | None:
+    problems = requirement_problems(table, size, scans)
+    return Check("enough to learn from", "problem", REFUSED, "", tuple(problems)) if problems else None
 
 
 def _check_wishes(config: RunConfig, table: ClassTable) -> Check | None:

@@ -11,6 +11,7 @@ STATUSES: tuple[Status, ...] = get_args(Status)
 
 SCHEMA = 1
 SHOWN_DETAILS = 12
+SHOWN_IN_PAGE = 1000
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Check:
         summary: What was found, one sentence or two.
         remedy: What to do; empty where nothing has to be done.
         details: Each single thing, most important first.
+        examples: How many of them are shown where space is short; the HTML page shows up to 1000.
     """
 
     name: str
@@ -30,6 +32,7 @@ class Check:
     summary: str
     remedy: str = ""
     details: tuple[str, ...] = ()
+    examples: int = SHOWN_DETAILS
 
 
 @dataclass(frozen=True)
@@ -77,12 +80,18 @@ class Diagnosis:
             "failed": self.failed(strict),
             "verdict": self.verdict(strict),
             "facts": self.facts,
-            "checks": [{**asdict(check), "details": list(check.details)} for check in self.checks],
+            "checks": [_json_of(check) for check in self.checks],
         }
 
 
-def shown(details: Sequence[str]) -> list[str]:
+def _json_of(check: Check) -> dict[str, Any]:
+    values = asdict(check)
+    del values["examples"]
+    return {**values, "details": list(check.details)}
+
+
+def shown(details: Sequence[str], most: int = SHOWN_DETAILS) -> list[str]:
     """Return the details that a page shows, and how many it leaves out."""
-    if len(details) <= SHOWN_DETAILS:
+    if len(details) <= most:
         return list(details)
-    return [*details[:SHOWN_DETAILS], f"... and {len(details) - SHOWN_DETAILS} more"]
+    return [*details[:most], f"... and {len(details) - most} more"]

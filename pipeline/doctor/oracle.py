@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.arrays import resize_sample
+from scenepalette.data.arrays import resize_label
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.evaluation.miou import intersection_over_union, mean_iou, overlaps
 from scenepalette.evaluation.oracle import oracle_confusion
@@ -43,8 +44,8 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
     labels = []
     progress.start("best possible IoU", len(chosen))
     try:
-        for index in chosen:
-            labels.append(resize_sample(dataset[int(index)], size).label)
+        for label in map_in_order(lambda index: resize_label(dataset[int(index)].label, size), chosen.tolist()):
+            labels.append(label)
             progress.advance()
     except DataError:  # changed since it was scanned, which is reported elsewhere
         return None

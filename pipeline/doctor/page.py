@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from functools import partial
 from importlib.resources import files
 
 from jinja2 import Environment, StrictUndefined
 
-from scenepalette.pipeline.doctor.findings import STATUSES, Diagnosis, Status, shown
+from scenepalette.pipeline.doctor.findings import SHOWN_IN_PAGE, STATUSES, Diagnosis, Status, shown
 
 TEMPLATE = "doctor.html.jinja"
 MARKS: dict[Status, str] = {"ok": "ok     ", "note": "note   ", "warning": "WARNING", "problem": "PROBLEM"}
@@ -36,7 +37,7 @@ def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> It
             first, *others = _wrapped(f"{MARKS[status]}  {check.name}: {check.summary}", width, 0, 9)
             yield status, first
             yield from (("", line) for line in others)
-            for detail in shown(check.details):
+            for detail in shown(check.details, check.examples):
                 yield from (("detail", line) for line in _wrapped(f"- {detail}", width, 9, 11))
             if check.remedy:
                 yield from (("remedy", line) for line in _wrapped(f"-> {check.remedy}", width, 9, 12))
@@ -85,7 +86,7 @@ def to_html(diagnosis: Diagnosis, strict: bool = False) -> str:
         verdict=diagnosis.verdict(strict),
         failed=diagnosis.failed(strict),
         statuses=_WORST_FIRST,
-        shown=shown,
+        shown=partial(shown, most=SHOWN_IN_PAGE),
     )
 
 

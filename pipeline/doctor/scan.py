@@ -1,25 +1,35 @@
-"""One pass over a data set that gathers what can be said about it without training: see `scan`."""
+"""One pass over a data set that gathers what can be said about it without training: see `Scan` and `Scanner`."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import os
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from io import BytesIO
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.cache import cache_folder
+from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.files import sha256_of_json, write_atomically
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.arrays import resize_sample
-from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.common.provenance import code_version
+from scenepalette.data.arrays import resize_label
+from scenepalette.data.labels import label_counts
+from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
 
 _EDGES = (96, 128)
 _AT_ONCE = 32
 _SHIFT = 16
+_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -55,6 +65,9 @@ class Scan:
         return len(self.ids)
 
 
+_ARRAYS = tuple(field.name for field in fields(Scan) if field.type == "np.ndarray")
+
+
 @dataclass(frozen=True)
 class _Seen:
     size: tuple[int, int]
@@ -67,87 +80,202 @@ class _Seen:
     boundary: np.ndarray
 
 
-def scan(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress = NO_PROGRESS) -> Scan:
-    """Read every sample once and keep its numbers; memory grows by about 2 KB a sample.
+class Scanner:
+    """Looks at decoded samples and keeps their numbers; memory grows by about 2 KB a sample.
+
+    It satisfies `scenepalette.data.readers.checking.Look`, so that a data set whose files are checked is decoded once
+    for both.
+    """
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        """Say which height and width in pixels samples are resized to for work."""
+        self._size = size
+        self._ids: tuple[str, ...] | None = None
+
+    def begin(self, ids: Sequence[str], num_classes: int) -> None:
+        """Make room for samples."""
+        count = len(ids)
+        self._ids, self._num_classes = tuple(ids), num_classes
+        self._read = np.zeros(count, bool)
+        self._hashes = [""] * count
+        self._arrays = {
+            "sizes": np.zeros((count, 2), np.int64),
+            "thumbnails": np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8),
+            "spread": np.zeros(count, np.float32),
+            "pixels": np.zeros((count, num_classes + 1), np.int64),
+            "resized_pixels": np.zeros((count, num_classes + 1), np.int64),
+            "edges": np.full((count, 2), np.nan, np.float32),
+        }
+        self._block: list[tuple[int, _Seen]] = []
+        self._added = 0
+
+    def at(self, image: np.ndarray, label: np.ndarray, /) -> _Seen:
+        """Return what is seen of a sample."""
+        grey = Image.fromarray(image).convert("L")
+        small = np.asarray(grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX), np.float32)
+        return _Seen(
+            size=(image.shape[0], image.shape[1]),
+            hash=_hash(image),
+            thumbnail=thumbnail_of(grey),
+            spread=_spread(grey.histogram()),
+            pixels=label_counts(label, self._num_classes),
+            resized_pixels=label_counts(resize_label(label, self._size), self._num_classes),
+            gradient=_changes(small),
+            boundary=_changes(resize_label(label, _EDGES).astype(np.int16)) > 0,
+        )
+
+    def add(self, index: int, seen: _Seen | None) -> None:
+        """Keep what was seen of a sample."""
+        if seen is not None:
+            self._read[index] = True
+            self._hashes[index] = seen.hash
+            arrays = self._arrays
+            arrays["sizes"][index], arrays["thumbnails"][index], arrays["spread"][index] = (
+                seen.size,
+                seen.thumbnail,
+                seen.spread,
+            )
+            arrays["pixels"][index], arrays["resized_pixels"][index] = seen.pixels, seen.resized_pixels
+            self._block.append((index, seen))
+        self._added += 1
+        if self._added % _AT_ONCE == 0 or self._added == len(self._ids or ()):
+            self._compare_edges()
+
+    def scan_of(self, dataset: SegmentationDataset, problems: Sequence[str] = ()) -> Scan | None:
+        """Return what was gathered of a data set, which may be a part of what was begun; None if some was not seen.
+
+        Args:
+            dataset: The data set.
+            problems: One text per sample that could not be read; with any, their rows are 0.
+        """
+        places = {name: place for place, name in enumerate(self._ids or ())}
+        if self._ids is None or any(name not in places for name in dataset.ids):
+            return None
+        rows = np.array([places[name] for name in dataset.ids], np.int64)
+        if not (problems or self._read[rows].all()):
+            return None
+        return Scan(
+            split=dataset.split,
+            ids=tuple(dataset.ids),
+            hashes=tuple(self._hashes[row] for row in rows),
+            problems=tuple(problems),
+            **{name: values[rows] for name, values in self._arrays.items()},
+        )
+
+    def _compare_edges(self) -> None:
+        block, self._block = self._block, []
+        if len(block) <= _SHIFT:
+            return
+        for place, (index, seen) in enumerate(block):
+            # Half a block away: neighbours in a video have nearly the same label.
+            other = block[(place + _SHIFT) % len(block)][1]
+            self._arrays["edges"][index] = _fit(seen.gradient, seen.boundary), _fit(seen.gradient, other.boundary)
+
+
+def scan(
+    dataset: SegmentationDataset, size: tuple[int, int], progress: Progress = NO_PROGRESS, seen: Scanner | None = None
+) -> Scan:
+    """Return the numbers of every sample, which is read unless it was looked at before.
 
     Args:
         dataset: An open data set.
         size: Height and width in pixels that samples are resized to for work.
         progress: Watches the samples.
+        seen: What looked at them while they were checked, if anything had to be checked.
 
     Returns:
         What was found; samples that cannot be read are problems in it.
     """
-    count, num_classes = len(dataset), dataset.table.num_classes
-    sizes = np.zeros((count, 2), np.int64)
-    hashes = [""] * count
-    thumbnails = np.zeros((count, THUMBNAIL, THUMBNAIL), np.uint8)
-    spread = np.zeros(count, np.float32)
-    pixels = np.zeros((count, num_classes + 1), np.int64)
-    resized_pixels = np.zeros((count, num_classes + 1), np.int64)
-    edges = np.full((count, 2), np.nan, np.float32)
-    problems: list[str] = []
+    memory = _Memory(dataset, size)
+    result = seen.scan_of(dataset) if seen is not None else None
+    if result is None:
+        result = memory.read()
+        if result is not None:
+            return result
+        result = _read_all(dataset, size, progress)
+    if not result.problems:
+        memory.write(result)
+    return result
+
+
+def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress) -> Scan:
+    count, scanner, problems = len(dataset), Scanner(size), list[str]()
+    scanner.begin(dataset.ids, dataset.table.num_classes)
     progress.start(f"reading {dataset.split}", count)
 
     def look(index: int) -> _Seen | DataError:
         try:
-            return _look(dataset[index], size, num_classes)
+            sample = dataset[index]
         except DataError as error:
             return error
+        return scanner.at(sample.image, sample.label)
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as executor:
-        for start in range(0, count, _AT_ONCE):
-            indices = range(start, min(start + _AT_ONCE, count))
-            read: list[tuple[int, _Seen]] = []
-            for index, seen in zip(indices, executor.map(look, indices), strict=True):
-                if isinstance(seen, DataError):
-                    problems += seen.problems or [seen.summary]
-                    continue
-                read.append((index, seen))
-                sizes[index], hashes[index] = seen.size, seen.hash
-                thumbnails[index], spread[index] = seen.thumbnail, seen.spread
-                pixels[index], resized_pixels[index] = seen.pixels, seen.resized_pixels
-            for place, (index, seen) in enumerate(read):
-                # Half a block away: neighbours in a video have nearly the same label.
-                other = read[(place + _SHIFT) % len(read)][1]
-                if len(read) > _SHIFT:
-                    edges[index] = _fit(seen.gradient, seen.boundary), _fit(seen.gradient, other.boundary)
-            progress.advance(len(indices))
+    for index, seen in enumerate(map_in_order(look, range(count))):
+        if isinstance(seen, DataError):
+            problems += seen.problems or [seen.summary]
+        scanner.add(index, None if isinstance(seen, DataError) else seen)
+        progress.advance()
     progress.finish()
-    return Scan(
-        split=dataset.split,
-        ids=tuple(dataset.ids),
-        sizes=sizes,
-        hashes=tuple(hashes),
-        thumbnails=thumbnails,
-        spread=spread,
-        pixels=pixels,
-        resized_pixels=resized_pixels,
-        edges=edges,
-        problems=tuple(problems),
-    )
+    result = scanner.scan_of(dataset, problems)
+    assert result is not None  # all of it was begun here
+    return result
 
 
-def _look(sample: Sample, size: tuple[int, int], num_classes: int) -> _Seen:
-    image = Image.fromarray(sample.image)
-    grey = image.convert("L")
-    small = np.asarray(grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX), np.float32)
-    label = Image.fromarray(sample.label).resize((_EDGES[1], _EDGES[0]), Image.Resampling.NEAREST)
-    return _Seen(
-        size=(sample.image.shape[0], sample.image.shape[1]),
-        hash=hashlib.sha256(repr(sample.image.shape).encode() + sample.image.tobytes()).hexdigest(),
-        thumbnail=thumbnail_of(grey),
-        spread=float(np.asarray(grey).std()),
-        pixels=_counts(sample.label, num_classes),
-        resized_pixels=_counts(resize_sample(sample, size).label, num_classes),
-        gradient=_changes(small),
-        boundary=_changes(np.asarray(label, np.int16)) > 0,
-    )
+class _Memory:
+    """The last scan of a split, in a file of the user's cache folder."""
+
+    def __init__(self, dataset: SegmentationDataset, size: tuple[int, int]) -> None:
+        self._dataset = dataset
+        folder, files = cache_folder(), [path for path in getattr(dataset, "files", ()) if isinstance(path, Path)]
+        self._path: Path | None = None
+        # Scenes that are drawn have no files, and are as quickly drawn as remembered.
+        with contextlib.suppress(OSError, ScenepaletteError):
+            if folder is not None and files:
+                times = [os.stat(path).st_ctime_ns for path in files]
+                rules = [_SCHEMA, code_version(), size, list(dataset.ids)]
+                self._key = sha256_of_json([rules, dataset.fingerprint, times])
+                place = sha256_of_json([os.path.realpath(os.path.commonpath(files)), dataset.name, dataset.split])
+                self._path = folder / "scanned" / f"{place[:32]}.npz"
+
+    def read(self) -> Scan | None:
+        """Return what is remembered of the data set as it is now."""
+        if self._path is None or not self._path.is_file():
+            return None
+        # Whatever is wrong with the file, the samples are read again.
+        with contextlib.suppress(Exception), np.load(self._path, allow_pickle=False) as stored:
+            if bytes(stored["key"]).decode() == self._key:
+                hashes = tuple(json.loads(bytes(stored["hashes"]).decode()))
+                arrays: dict[str, Any] = {name: stored[name] for name in _ARRAYS}
+                ids = tuple(self._dataset.ids)
+                return Scan(split=self._dataset.split, ids=ids, hashes=hashes, **arrays)
+        return None
+
+    def write(self, scan: Scan) -> None:
+        """Keep a scan in place of an earlier one."""
+        if self._path is None:
+            return
+        buffer = BytesIO()
+        texts = {"key": self._key, "hashes": json.dumps(scan.hashes)}
+        np.savez(
+            buffer,
+            **{name: np.frombuffer(text.encode(), np.uint8) for name, text in texts.items()},
+            **{name: getattr(scan, name) for name in _ARRAYS},
+        )
+        with contextlib.suppress(ScenepaletteError):  # a folder that cannot be written; then nothing is remembered
+            write_atomically(self._path, buffer.getvalue(), durable=False)
 
 
-def _counts(label: np.ndarray, num_classes: int) -> np.ndarray:
-    counts = np.bincount(label.ravel(), minlength=256)
-    return np.append(counts[:num_classes], counts[IGNORE_ID])
+def _hash(image: np.ndarray) -> str:
+    digest = hashlib.sha256(repr(image.shape).encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def _spread(histogram: Sequence[int]) -> float:
+    """Return the standard deviation of values 0 to 255 by how often each occurs."""
+    counts, values = np.array(histogram, np.float64), np.arange(256)
+    mean = (counts @ values) / counts.sum()
+    return float(np.sqrt((counts @ (values - mean) ** 2) / counts.sum()))
 
 
 def _changes(values: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from scenepalette.data.sequences import sequences_of
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.data_checks import check_leakage
 from scenepalette.pipeline.doctor.findings import Check, Status
-from scenepalette.pipeline.doctor.scan import Scan, scan
+from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.splits import Origin, class_difference, examine_classes, examine_size
 from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, origin_of_test
 
@@ -58,13 +58,14 @@ def _check_extra(
     config: RunConfig, name: str, root: Path, train: SegmentationDataset, scanned: Scan, progress: Progress
 ) -> list[Check]:
     title, field = f"extra test set {name}", f"report.extra_test.{name}"
+    seen = Scanner(config.data.size)
     try:
-        dataset = open_extra_test(config.data, root)
+        dataset = open_extra_test(config.data, root, progress, seen)
     except ScenepaletteError as error:
         return [Check(title, "problem", error.summary, "Correct what is listed.", error.problems)]
     if difference := class_difference(train.table, dataset.table):
         return [Check(title, "problem", f"{field}: {difference}.")]
-    test = scan(dataset, config.data.size, progress)
+    test = scan(dataset, config.data.size, progress, seen)
     return [
         _check_split(title, config, scanned, test, train.table, field, "extra"),
         check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name),

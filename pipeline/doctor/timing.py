@@ -199,11 +199,11 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     Args:
         config: The configuration.
         measured: What was measured.
-        read_seconds: Seconds to read both splits once.
-        samples: Number of samples of both.
+        read_seconds: Seconds to read all splits once; what the doctor has checked is not checked again.
+        samples: Number of samples of all.
     """
     known = measured.seconds
-    estimates = [Estimate("data", 2 * read_seconds, f"{samples} samples, read twice")]
+    estimates = [Estimate("data", read_seconds, f"{samples} samples")]
     kinds = {name: PAIR_KINDS[name] for name in config.generate.kinds}
     for section in dict.fromkeys(kind.layout_section for kind in PAIR_KINDS.values() if kind.name in kinds):
         if section is not None and (seconds := _layout_levels(config, known, section)):

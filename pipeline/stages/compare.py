@@ -32,7 +32,7 @@ from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.report import provenance, too_few_problems
+from scenepalette.pipeline.stages.report import provenance
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     SegmenterUnit,
@@ -169,7 +169,10 @@ class ComparisonUnit(Unit):
     @classmethod
     def problems_of_data(cls, units: Sequence[ComparisonUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say if there are too few validation pairs."""
-        return too_few_problems("comparison", data.validation, LEAST_PAIRS)
+        if len(data.validation) >= LEAST_PAIRS:
+            return []
+        count = len(data.validation)
+        return [f"data.root: the comparison needs at least {LEAST_PAIRS} validation pairs, got {count}; add some"]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Write the table."""

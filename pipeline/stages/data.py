@@ -11,20 +11,31 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.files import read_json, sha256_of_json, write_json
-from scenepalette.common.progress import Progress
+from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import Pairs, content_of, open_array, read_arrays, write_arrays, write_label_array
+from scenepalette.data.arrays import (
+    LostLabelsError,
+    Pairs,
+    content_of,
+    open_array,
+    read_arrays,
+    write_arrays,
+    write_label_array,
+)
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.label_reading import AS_FOUND
-from scenepalette.data.labels import fill_ignored
+from scenepalette.data.labels import fill_ignored, label_counts
 from scenepalette.data.parts import part_of
+from scenepalette.data.readers.checking import Look, checking
 from scenepalette.data.readers.folder import CLASS_FILES
-from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
@@ -38,8 +49,6 @@ EXTRA_TESTS = "extra-tests"
 EXTRA_TEST_VERSION = 1
 EXTRA_TEST_FILES = ("images-val.npy", "labels-val.npy", "val.json", TEST_FILE)
 UNLABELLED_FILES = ("images.npy", "images.json")
-LEAST = 2
-"""Samples of which a spread can be taken: by the palettes' mixture, and by every Frechet distance."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class ExtraTestUnit(SourceUnit):
     def of(cls, config: RunConfig, sources: Sources, name: str, root: Path) -> ExtraTestUnit:
         """Return the unit of a name: its content identifies the set, not where it lies."""
         unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
-        content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root).content)
+        content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root, progress).content)
         settings = {"size": config.data.size, **({"content": content} if content else {})}
         return cls(
             EXTRA_TESTS,
@@ -201,7 +210,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
-    splits = open_splits(config, seed)
+    splits = open_splits(config, seed, progress)
     _print_notes(splits.values())
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
     test = splits.get(TEST)
@@ -213,9 +222,16 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
         path.unlink(missing_ok=True)
-    for dataset in splits.values():
-        _write_watched(dataset, config.size, folder, progress)
+    counted = [CountedDataset(dataset) for dataset in splits.values()]
+    lost: list[str] = []
+    for dataset in counted:
+        try:
+            _write_watched(dataset, config.size, folder, progress)
+        except LostLabelsError as error:
+            lost += error.problems
     progress.finish()
+    if problems := [*requirement_problems(counted[0].table, config.size, counted), *lost]:
+        raise DataError(REFUSED, problems)
     train = read_arrays(folder, "train")
     count, height, width = train.labels.shape
     filled = (fill_ignored(np.asarray(label)) for label in train.labels)
@@ -243,7 +259,7 @@ def prepare_extra_test(
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
             also in training.
     """
-    dataset, field = open_extra_test(config, root), f"report.extra_test.{name}"
+    dataset, field = open_extra_test(config, root, progress), f"report.extra_test.{name}"
     _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
@@ -253,6 +269,39 @@ def prepare_extra_test(
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+
+
+class CountedDataset:
+    """A data set that keeps the size of each image, and the pixels of each class, as samples are read.
+
+    It satisfies SegmentationDataset, and `scenepalette.pipeline.requirements.Counted` once all were read.
+    """
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
+        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
+        self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
+        self.sizes = np.zeros((len(dataset), 2), np.int64)
+        self.pixels = np.zeros((len(dataset), dataset.table.num_classes + 1), np.int64)
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the data set."""
+        return self._dataset.fingerprint
+
+    @property
+    def content(self) -> str:
+        """That of the data set."""
+        return self._dataset.content
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        sample = self._dataset[index]
+        self.sizes[index] = sample.label.shape
+        self.pixels[index] = label_counts(sample.label, self.table.num_classes)
+        return sample
 
 
 def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
@@ -321,14 +370,72 @@ def splits_to_open(config: DataConfig) -> tuple[Split, ...]:
     return SPLITS if origin_of_test(config) == "held out" else (*SPLITS, TEST)
 
 
-def open_splits(config: DataConfig, seed: int) -> dict[Split, SegmentationDataset]:
-    """Open all splits of the configured data set, which checks every file of it.
+def open_splits(config: DataConfig, seed: int, progress: Progress = NO_PROGRESS) -> dict[Split, SegmentationDataset]:
+    """Open all splits of the configured data set, which checks every file of it that was not checked before.
+
+    Args:
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the files.
 
     Raises:
         ConfigError: The data set cannot be opened as configured.
-        DataError: Anything that is wrong with the files, all at once; or nothing can be held out.
+        DataError: Anything that is wrong with the files of all splits, all at once; or nothing can be held out.
     """
-    return hold_out({split: open_split(config, split, seed) for split in splits_to_open(config)}, config, seed)
+    datasets, errors = try_splits(config, seed, progress)
+    if errors:
+        raise together(config.name, list(errors.values()))
+    return datasets
+
+
+def try_splits(
+    config: DataConfig, seed: int, progress: Progress = NO_PROGRESS, looks: Mapping[Split, Look] | None = None
+) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError]]:
+    """Open all splits as `open_splits` does, and return those that could be opened and why others could not.
+
+    Args:
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the files.
+        looks: Who looks at the samples of a split while they are checked.
+    """
+    datasets: dict[Split, SegmentationDataset] = {}
+    errors: dict[Split, ScenepaletteError] = {}
+    splits: tuple[Split, ...] = SPLITS
+    try:
+        splits = splits_to_open(config)
+    except ScenepaletteError as error:  # a folder that cannot be listed
+        errors[TEST] = error
+    for split in splits:
+        try:
+            with checking(progress, (looks or {}).get(split)):
+                datasets[split] = open_split(config, split, seed)
+        except ScenepaletteError as error:
+            errors[split] = error
+    if not errors:
+        try:
+            datasets = hold_out(datasets, config, seed)
+        except ScenepaletteError as error:
+            errors[TEST] = error
+    return datasets, errors
+
+
+def together(name: str, errors: Sequence[ScenepaletteError]) -> ScenepaletteError:
+    """Return one error that says all that keeps the splits of a data set from being opened."""
+    different = list({str(error): error for error in errors}.values())
+    if len(different) == 1:
+        return different[0]
+    found: list[str | Problem] = []
+    for error in different:
+        of_files = error.found if isinstance(error, DataError) else ()
+        if of_files and of_files[0].kind not in (ProblemKind.LAYOUT, ProblemKind.CLASS_FILE):
+            found += of_files
+        else:  # only its first sentence says what these are about
+            found.append(" ".join([error.summary, "; ".join(error.problems)]).strip())
+    found = list(dict.fromkeys(found))
+    notes = dict.fromkeys(note for error in different for note in getattr(error, "notes", ()))
+    noun = "problem" if len(found) == 1 else "problems"
+    return DataError(f"The data set '{name}' has {len(found)} {noun}:", found, notes=list(notes))
 
 
 def hold_out(
@@ -382,8 +489,16 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
     )
 
 
-def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
-    """Open an extra test set, which checks every file of it: the split val of the data set's layout or of folder's.
+def open_extra_test(
+    config: DataConfig, root: Path, progress: Progress = NO_PROGRESS, look: Look | None = None
+) -> SegmentationDataset:
+    """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
+
+    Args:
+        config: The data set whose layout it may have.
+        root: Its folder.
+        progress: Watches the files.
+        look: Looks at the samples while they are checked.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -400,12 +515,18 @@ def open_extra_test(config: DataConfig, root: Path) -> SegmentationDataset:
             f"report.extra_test: {root} has no class file ({', '.join(CLASS_FILES)}). The scenes of {config.name} are "
             "drawn, so an extra test set for them must be laid out as data.name=folder asks for."
         )
-    if own is not None:
-        return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
-    shared = class_file_in(config.root) if config.name == "folder" and config.root else None
-    return open_dataset(
-        config.name, "val", root, class_file=config.class_file or shared, options=config.folder_options(), labels=labels
-    )
+    with checking(progress, look):
+        if own is not None:
+            return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
+        shared = class_file_in(config.root) if config.name == "folder" and config.root else None
+        return open_dataset(
+            config.name,
+            "val",
+            root,
+            class_file=config.class_file or shared,
+            options=config.folder_options(),
+            labels=labels,
+        )
 
 
 def content_of_arrays(folder: Path) -> str:
@@ -429,7 +550,7 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = open_splits(config, seed)
+    splits = open_splits(config, seed, progress)
     progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits.values()))
     contents = {}
     for dataset in splits.values():

@@ -21,7 +21,6 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
-from scenepalette.pipeline.stages.data import LEAST
 from scenepalette.pipeline.stages.loop import (
     STAGE,
     VERSION,
@@ -41,7 +40,6 @@ from scenepalette.pipeline.stages.report import (
     rare_class_problems,
     rare_ids_of,
     reported_split,
-    too_few_problems,
 )
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, read_confusion
 from scenepalette.pipeline.units.records import seconds_spent
@@ -77,8 +75,8 @@ class LoopReportUnit(Unit):
 
     @classmethod
     def problems_of_data(cls, units: Sequence[LoopReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few validation pairs, or classes are named that there are not."""
-        return too_few_problems("loop", data.validation, LEAST) + rare_class_problems(config, data.train)
+        """Say if classes are named that there are not."""
+        return rare_class_problems(config, data.train)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the last segmenters on the reported split, and write the page."""

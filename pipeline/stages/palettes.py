@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -17,8 +16,7 @@ from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.figures import draw_aic, figure_to_png
-from scenepalette.pipeline.stages.data import LEAST
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.workspace import Unit, Workspace
 
 VERSION = 1
 SAMPLER = "sampler.json"
@@ -36,13 +34,6 @@ class PalettesUnit(Unit):
         """Return the unit."""
         settings = {**config.palettes.model_dump(mode="json"), "seed": config.seed}
         return cls("palettes", "", VERSION, settings, ("data",), FILES, resumable=False)
-
-    @classmethod
-    def problems_of_data(cls, units: Sequence[PalettesUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few layouts."""
-        if len(data.train) >= LEAST:
-            return []
-        return [f"data.root: palettes need at least {LEAST} training pairs, got {len(data.train)}; add some"]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Fit the sampler to the training layouts."""

@@ -45,11 +45,12 @@ from scenepalette.pipeline.report.results import (
     WorstPair,
 )
 from scenepalette.pipeline.report.statistics import choose
+from scenepalette.pipeline.requirements import LEAST_SAMPLES
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
 from scenepalette.pipeline.stages.curve import read_curve
-from scenepalette.pipeline.stages.data import EXTRA_TESTS, LEAST, read_findings
+from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
@@ -104,25 +105,20 @@ class ReportUnit(Unit):
     @classmethod
     def problems(cls, units: Sequence[ReportUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Say if too few pairs are asked for."""
-        if config.generate.pairs >= LEAST:
+        if config.generate.pairs >= LEAST_SAMPLES:
             return []
-        return [f"generate.pairs: the report needs at least {LEAST} pairs of each kind, got {config.generate.pairs}"]
+        return [
+            f"generate.pairs: the report needs at least {LEAST_SAMPLES} pairs of each kind, got {config.generate.pairs}"
+        ]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[ReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
-        """Say if there are too few validation pairs, or classes are named that there are not."""
-        return too_few_problems("report", data.validation, LEAST) + rare_class_problems(config, data.train)
+        """Say if classes are named that there are not."""
+        return rare_class_problems(config, data.train)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Evaluate the pairs and write the report."""
         write_report(folder, measure_run(run))
-
-
-def too_few_problems(what: str, validation: Pairs, least: int) -> list[str]:
-    """Say if there are fewer validation pairs than a page needs."""
-    if len(validation) >= least:
-        return []
-    return [f"data.root: the {what} needs at least {least} validation pairs, got {len(validation)}; add some"]
 
 
 def provenance(run: Workspace) -> dict[str, Any]:

@@ -1,10 +1,12 @@
-"""How many threads a process takes, from made-up machines: affinity, quotas of both kinds, other work."""
+"""How many threads a process takes, from made-up machines (affinity, quotas, other work), and how they read."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,10 @@ from scenepalette.common.processors import (
     ThreadChoice,
     busy_processors,
     choose_threads,
+    map_in_order,
     set_waiting_policy,
     usable_processors,
+    worker_count,
 )
 
 MANY = frozenset(range(64))
@@ -170,3 +174,58 @@ def test_the_policy_is_set_before_torch_is_there() -> None:
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))}
     source = str(Path(__file__).parents[2] / "src")
     subprocess.run([sys.executable, "-c", code], env=clean | {"PYTHONPATH": source}, check=True)
+
+
+@pytest.mark.parametrize(
+    ("stated", "quota", "expected"),
+    [
+        ("", "400000", 4),
+        ("2", "400000", 2),
+        ("8", "400000", 4),
+        ("3,1", "400000", 3),
+        (" 2 ", "400000", 2),
+        ("0", "400000", 4),
+        ("-1", "400000", 4),
+        ("many", "400000", 4),
+        ("", "max", processors.MOST_WORKERS),
+        ("", "50000", 1),
+        ("4", "50000", 1),
+    ],
+)
+def test_workers_are_the_processors_of_this_process_or_as_many_as_openmp_may_use(
+    tmp_path: Path, stated: str, quota: str, expected: int
+) -> None:
+    _write(tmp_path, {"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": f"{quota} 100000\n"})
+    assert worker_count(root=tmp_path, environment={"OMP_NUM_THREADS": stated}) == expected
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 100])
+def test_results_come_in_order(count: int) -> None:
+    assert list(map_in_order(lambda value: value * value, range(count))) == [value * value for value in range(count)]
+
+
+def test_few_items_are_begun_before_results_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "worker_count", lambda: 2)
+    begun: list[int] = []
+    results = map_in_order(begun.append, range(1000))
+    next(results)
+    assert len(begun) <= 6
+
+
+def test_an_error_ends_the_work_and_its_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processors, "worker_count", lambda: 2)
+    begun: list[int] = []
+
+    def work(value: int) -> int:
+        begun.append(value)
+        if value == 3:
+            raise ValueError("broken")
+        return value
+
+    def taken() -> Iterator[int]:
+        yield from map_in_order(work, range(1000))
+
+    before = threading.active_count()
+    with pytest.raises(ValueError, match="broken"):
+        list(taken())
+    assert len(begun) < 20 and threading.active_count() == before

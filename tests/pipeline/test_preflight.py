@@ -191,19 +191,19 @@ def pairs_of(count: int) -> Pairs:
 
 AFTER: list[tuple[list[str], int, int, list[str]]] = [
     ([], 2, 4, []),
-    ([], 1, 4, ["data.root: palettes need at least 2 training pairs, got 1"]),
+    ([], 1, 4, ["data.root: there is 1 training image with a label; at least 2 are required"]),
     (
         [],
         2,
         1,
         [
-            "data.root: the report needs at least 2 validation pairs, got 1",
+            "data.root: there is 1 validation image with a label; at least 2 are required",
             "data.root: the comparison needs at least 4 validation pairs, got 1",
         ],
     ),
     ([], 2, 3, ["data.root: the comparison needs at least 4 validation pairs, got 3"]),
     (["generate.ban=[moon]", "generate.minimum={sun: 0.1}"], 2, 4, ["generate.ban: ", "generate.minimum"]),
-    (["generate.ban=[moon]"], 1, 4, ["generate.ban: ", "data.root: palettes"]),
+    (["generate.ban=[moon]"], 1, 4, ["data.root: there is 1 training", "generate.ban: "]),
 ]
 
 
@@ -218,7 +218,7 @@ def test_what_only_the_data_set_can_tell_is_told_before_anything_is_trained(
     assert all(text.startswith(beginning) for text, beginning in zip(found, problems, strict=True))
 
 
-def test_counts_are_no_problem_of_units_that_are_finished(config: Config) -> None:
+def test_what_a_table_of_systems_needs_is_no_problem_of_a_run(config: Config) -> None:
     units = units_of(config())
     left = [units["shards/full"], units["segmenters/real/seed0"]]
-    assert data_problems(config(), left, data_of(pairs_of(1), replace(pairs_of(1), name="few"))) == []
+    assert data_problems(config(), left, data_of(pairs_of(2), replace(pairs_of(3), name="few"))) == []

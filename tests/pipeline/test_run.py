@@ -68,7 +68,7 @@ def test_units_come_after_what_they_read(tiny_config: RunConfig, tmp_path: Path)
     units = list(Run(tiny_config, tmp_path).units.values())
     names = [unit.name for unit in units]
     assert all(names.index(other) < names.index(unit.name) for unit in units for other in unit.inputs)
-    stages = "data palettes layouts images finetuned shards segmenters report comparison curve"
+    stages = "data palettes layouts images finetuned shards segmenters report comparison curve loop"
     assert {name.partition("/")[0] for name in names} == set(stages.split())
 
 

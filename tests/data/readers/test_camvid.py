@@ -101,7 +101,7 @@ def test_missing_folders_are_all_named(tmp_path: Path) -> None:
 def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "trainannot").mkdir()
-    with pytest.raises(DataError, match="the split is empty"):
+    with pytest.raises(DataError, match="the split 'train' is empty"):
         open_camvid(tmp_path, "train")
 
 

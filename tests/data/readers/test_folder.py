@@ -131,7 +131,7 @@ def test_a_missing_split_and_an_empty_split_are_refused(folder_root: Path) -> No
     assert caught.value.problems == ("val/images/", "val/labels/")
     (folder_root / "val/images").mkdir(parents=True)
     (folder_root / "val/labels").mkdir()
-    with pytest.raises(DataError, match="the split is empty"):
+    with pytest.raises(DataError, match="the split 'val' is empty"):
         open_folder(folder_root, "val")
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -13,7 +15,9 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.data.arrays import lost_label
 from scenepalette.data.class_files import CAMVID
+from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets
@@ -144,14 +148,51 @@ def test_classes_that_do_not_occur() -> None:
     assert "% of training pixels are ignored" in data_checks.check_class_table(CAMVID, ignored, VAL).details[0]
 
 
-def test_fewer_than_two_classes_in_training_are_a_problem() -> None:
-    pixels = np.zeros_like(TRAIN.pixels)
-    pixels[:, 3] = 3000
-    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
-    assert check.status == "problem" and "show 1 of 11 classes" in check.summary and check.remedy
-    pixels[7, 5] = 1
-    check = data_checks.check_class_table(CAMVID, replace(TRAIN, pixels=pixels), replace(VAL, pixels=pixels[:40]))
-    assert check.status == "note"
+def test_ignored_pixels_and_absent_classes_have_a_remedy_each() -> None:
+    ignored = changed(TRAIN, "pixels", (slice(None), K), 5000)
+    assert "no value that is ignored stands for a class" in data_checks.check_class_table(CAMVID, ignored, VAL).remedy
+    lacking = changed(VAL, "pixels", (slice(None), 4), 0)
+    remedy = data_checks.check_class_table(CAMVID, TRAIN, lacking).remedy
+    assert "both parts show these classes" in remedy and "ignored" not in remedy
+
+
+def labels_of(ids: Sequence[int], num_classes: int) -> tuple[list[SegmentationDataset], list[Scan]]:
+    """A data set without files whose labels show some classes alone."""
+    classes = tuple(SemanticClass(f"class {k}", (k, k, k)) for k in range(num_classes))
+    pixels = np.zeros((50, num_classes + 1), np.int64)
+    pixels[:, list(ids)] = 100
+    table = ClassTable("mine", classes)
+    scan = replace(TRAIN, ids=TRAIN.ids[:50], pixels=pixels)
+    return [cast("SegmentationDataset", SimpleNamespace(table=table, label_files=()))], [scan]
+
+
+@pytest.mark.parametrize(
+    ("ids", "num_classes", "factor"),
+    [
+        ((0, 4, 8, 12), 16, 4),
+        ((0, 2, 4, 6, 8, 10, 12, 14), 16, 2),
+        ((21, 42, 63, 84), 150, 21),
+        ((0, 10, 20, 30), 31, 10),
+        # Which may well be, or says nothing.
+        ((0, 2, 4, 6), 8, None),
+        ((0, 4, 8), 16, None),
+        ((0, 2, 4, 6), 16, None),
+        ((0, 1, 2, 3), 4, None),
+        ((0, 4, 8, 12, 13), 16, None),
+        ((0,), 4, None),
+        ((), 4, None),
+    ],
+)
+def test_ids_that_were_multiplied_are_told_by_all_labels(
+    ids: tuple[int, ...], num_classes: int, factor: int | None
+) -> None:
+    check = data_checks.check_label_encoding(*labels_of(ids, num_classes))
+    if factor is None:
+        assert check is None
+        return
+    assert check is not None and check.status == "warning" and f"is a multiple of {factor} (" in check.summary
+    # It may be a mistake of the check, too.
+    assert f"divide them by {factor}; if these very classes are meant, nothing has to be done" in check.remedy
 
 
 def test_ids_that_mean_other_classes_in_one_split_are_a_warning() -> None:
@@ -197,7 +238,7 @@ def test_amount_scaling_lost_labels_and_empty_pictures() -> None:
     assert data_checks.check_scaling([TRAIN], (16, 48)).status == "warning"
     lost = changed(TRAIN, "resized_pixels", (4, slice(0, K)), 0)
     check = data_checks.check_lost_labels([lost, VAL], SIZE)
-    assert check.status == "problem" and check.details == ("train: train4",)
+    assert check.status == "problem" and check.details == (lost_label("train4", SIZE),)
     check = data_checks.check_constant([changed(TRAIN, "spread", 8, 1.0)])
     assert check.status == "warning" and check.details == ("train: train8",)
 
@@ -224,7 +265,6 @@ def test_readers_messages_are_sorted_by_check(tmp_path: Path) -> None:
     write("trainannot/a.png", np.zeros((4, 5), np.uint8))
     write("trainannot/b.png", np.full((4, 4), 200, np.uint8))
     write("trainannot/c.png", np.arange(48, dtype=np.uint8).reshape(4, 4, 3))
-    write("trainannot/d.png", np.full((4, 4), 255, np.uint8))
     (tmp_path / "train/e.png").write_bytes(b"no image")
     with pytest.raises(DataError) as caught:
         open_camvid(tmp_path, "train")

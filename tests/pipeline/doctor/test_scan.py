@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from scenepalette.data.holdout import PartOfDataset
+from scenepalette.data.readers import checking
 from scenepalette.data.readers.camvid import open_camvid
+from scenepalette.data.sample import Sample
 from scenepalette.data.streets.dataset import Streets
-from scenepalette.pipeline.doctor.scan import scan
+from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 
 
 def test_a_scan_counts_sizes_hashes_and_pixels(camvid_root: Path) -> None:
@@ -56,4 +61,64 @@ def test_progress_is_told() -> None:
             told.append(())
 
     scan(Streets(split="val", count=40, size=(16, 24), seed=0), (16, 24), Watched())
-    assert told == [("reading val", 40), (32,), (8,), ()]
+    assert told == [("reading val", 40), *[(1,)] * 40, ()]
+
+
+def settled_camvid(root: Path, monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
+    monkeypatch.setattr(checking, "UNSETTLED_SECONDS", 0.0)
+    monkeypatch.setenv("SCENEPALETTE_CACHE", str(cache))
+
+
+def same(first: Scan, second: Scan) -> bool:
+    return all(
+        np.array_equal(getattr(first, field.name), getattr(second, field.name), equal_nan=field.name == "edges")
+        for field in fields(Scan)
+    )
+
+
+def test_what_was_seen_during_the_check_is_what_a_pass_of_its_own_sees(
+    camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCENEPALETTE_CACHE", "")
+    scanner = Scanner((3, 4))
+    with checking.checking(look=scanner):
+        dataset = open_camvid(camvid_root, "train")
+    seen = scanner.scan_of(dataset)
+    assert seen is not None and same(seen, scan(dataset, (3, 4)))
+    part = PartOfDataset(dataset, "test", [2, 0])
+    of_part = scanner.scan_of(part)
+    assert of_part is not None and of_part.ids == ("c", "a") and same(of_part, scan(part, (3, 4)))
+
+
+def test_a_second_scan_reads_no_sample_until_something_changes(
+    camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled_camvid(camvid_root, monkeypatch, tmp_path / "cache")
+    dataset = open_camvid(camvid_root, "train")
+    first = scan(dataset, (3, 4))
+    read: list[int] = []
+    decode = type(dataset).__getitem__
+
+    def watched(self: object, index: int) -> Sample:
+        read.append(index)
+        return decode(self, index)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(dataset), "__getitem__", watched)
+    assert same(first, scan(dataset, (3, 4))) and not read
+    scan(dataset, (6, 8))
+    assert sorted(read) == [0, 1, 2]
+    (camvid_root / "train/a.png").touch()
+    scan(open_camvid(camvid_root, "train"), (6, 8))
+    assert len(read) == 6
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"no archive"])
+def test_a_damaged_memory_of_a_scan_is_no_memory(
+    content: bytes, camvid_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settled_camvid(camvid_root, monkeypatch, tmp_path / "cache")
+    dataset = open_camvid(camvid_root, "train")
+    first = scan(dataset, (3, 4))
+    (memory,) = (tmp_path / "cache/scanned").glob("*.npz")
+    memory.write_bytes(content)
+    assert same(first, scan(dataset, (3, 4)))

@@ -24,7 +24,7 @@ def test_steps_are_extrapolated_by_the_recipes_counts(tiny_config: RunConfig) ->
     }
     found = {e.name: e.seconds for e in estimates_of(tiny_config, Measured(seconds), 7.0, 20)}
     assert found == {
-        "data": 14.0,
+        "data": 7.0,
         # A step, then three of two steps; levels 1 and 0 have a quarter and a sixteenth of level 2's pixels.
         "layouts/semantic-palette": 1.5 / 16 + 2 * 1.5 / 4 + 2 * 1.5 + 2 * 4.0,
         "images/oasis": 3 * 2.0,

@@ -34,21 +34,20 @@ from scenepalette.pipeline.units.workspace import PreparedData
 
 
 def test_label_values_become_class_ids_and_ignored_pixels_are_filled(tmp_path: Path) -> None:
-    stored = np.array([[0, 1, 1, 150], [0, 1, 9, 150]], dtype=np.uint8)
+    stored = np.array([[0, 1, 1, 150], [0, 1, 9, 150]], dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1)
     for folder, part in [("training", "train"), ("validation", "val")]:
         for kind in ("images", "annotations"):
             (tmp_path / "ade" / kind / folder).mkdir(parents=True)
-        Image.fromarray(np.full((2, 4, 3), 90, np.uint8)).save(
-            tmp_path / f"ade/images/{folder}/ADE_{part}_00000001.jpg"
-        )
-        Image.fromarray(stored).save(tmp_path / f"ade/annotations/{folder}/ADE_{part}_00000001.png")
+        for name in (f"ADE_{part}_00000001", f"ADE_{part}_00000002"):
+            Image.fromarray(np.full((4, 8, 3), 90, np.uint8)).save(tmp_path / f"ade/images/{folder}/{name}.jpg")
+            Image.fromarray(stored).save(tmp_path / f"ade/annotations/{folder}/{name}.png")
     config = DataConfig(name="ade20k", root=tmp_path / "ade", size=(2, 4))
     prepare_data(tmp_path / "out", config, 0, NO_PROGRESS)
     train, validation, filled = read_data(tmp_path / "out")
     expected = [[255, 0, 0, 149], [255, 0, 8, 149]]
     assert train.labels[0].tolist() == validation.labels[0].tolist() == expected
     assert filled.dtype == np.uint8
-    assert filled.tolist() == [[[0, 0, 0, 149], [0, 0, 8, 149]]]
+    assert filled.tolist() == [[[0, 0, 0, 149], [0, 0, 8, 149]]] * 2
 
 
 CLASSES = "name,red,green,blue,evaluated\nroad,128,64,128,true\ncar,0,0,142,true\nsky,70,130,180,true\n"
@@ -56,12 +55,12 @@ CLASSES = "name,red,green,blue,evaluated\nroad,128,64,128,true\ncar,0,0,142,true
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """A folder data set of two and two pairs, and two images without labels."""
+    """A folder data set of three and three pairs; their training images serve as images without labels."""
     random, root = np.random.default_rng(0), tmp_path / "set"
     for split in ("train", "val"):
         for kind in ("images", "labels"):
             (root / split / kind).mkdir(parents=True)
-        for name in ("a", "b"):
+        for name in ("a", "b", "c"):
             image, label = random.integers(0, 256, (4, 6, 3), np.uint8), random.integers(0, 3, (4, 6), np.uint8)
             Image.fromarray(image).save(root / split / "images" / f"{name}.png")
             Image.fromarray(label).save(root / split / "labels" / f"{name}.png")
