@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenepalette.common.errors import ConfigError
+from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data.datasets import DATASETS, TEST
@@ -15,6 +15,7 @@ from scenepalette.pipeline.config import RunConfig, make_config, merge, with_ove
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.timing import Measured, measure
 from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.requirements import REFUSED, amount_problems
 from scenepalette.pipeline.stages.data import hold_out, notes_of, open_splits, origin_of_test
 from scenepalette.pipeline.starting.budget import CPU, RESERVE, Base, Choice, Search, base_of_machine
 from scenepalette.pipeline.starting.recognise import recognise
@@ -70,7 +71,9 @@ def propose(
     base = base_of_machine()
     given = data.pop("size", None)
     config = _checked(base, {"data": {**data, **({"size": given} if given is not None else {})}})
-    splits, recordings = open_splits(config.data, config.data_seed), DATASETS.get(config.data.name).recordings
+    splits, recordings = open_splits(config.data, config.data_seed, progress), DATASETS.get(config.data.name).recordings
+    if few := amount_problems(len(splits["train"]), len(splits["val"])):
+        raise DataError(REFUSED, few)
     has_test = origin_of_test(config.data) != "held out" or "holdout" in data
     if not has_test and (holdout := holdout_of(splits["train"].ids, recordings)):
         data["holdout"] = holdout

@@ -18,7 +18,7 @@ from scenepalette.pipeline.splits import examine_size
 
 MOST_LOOKED_AT = 300
 RARE_IMAGES, FEW_PIXELS = 10, 16
-LEAST_CLASSES, LEAST_IMAGES = 2, 2
+LEAST_CLASSES = 2
 GAP = 5
 LEAST_HELD_OUT_IMAGES, LEAST_LEFT = 20, 80
 _FRACTIONS = (0.2, 0.15, 0.1)
@@ -63,13 +63,8 @@ def survey(train: SegmentationDataset, progress: Progress) -> Survey:
         progress: Watches the samples.
 
     Raises:
-        DataError: A sample can no longer be read, there is only one, or all labels show a single class.
+        DataError: A sample can no longer be read, or all labels show a single class.
     """
-    if len(train) < LEAST_IMAGES:
-        raise DataError(
-            f"There is {len(train)} training image; at least {LEAST_IMAGES} are required, and a hundred or more for "
-            "something to be learned. Add images with labels."
-        )
     chosen = np.linspace(0, len(train) - 1, min(MOST_LOOKED_AT, len(train))).round().astype(int).tolist()
     sizes, found, began = [], set[int](), time.monotonic()
     progress.start("looking at samples", len(chosen))

@@ -159,6 +159,12 @@ def test_a_folder_without_data_is_refused_with_what_is_expected(tmp_path: Path) 
         propose(tmp_path, 60, timed=machine())
 
 
+def test_a_single_image_of_a_split_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)1 training image .* 1 validation image") as caught:
+        propose(write_own_data(tmp_path, train=1, val=1), 60, timed=machine())
+    assert len(caught.value.problems) == 2
+
+
 def test_standard_output_is_the_recipe_alone(own: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: dict[str, Any] = {}
 

@@ -32,12 +32,6 @@ def test_a_single_class_is_refused_with_its_name(tmp_path: Path) -> None:
         survey(open_dataset("folder", "train", root), NO_PROGRESS)
 
 
-def test_a_single_image_is_refused(tmp_path: Path) -> None:
-    root = write_own_data(tmp_path, train=1, val=2)
-    with pytest.raises(DataError, match="There is 1 training image; at least 2 are required"):
-        survey(open_dataset("folder", "train", root), NO_PROGRESS)
-
-
 def test_a_class_in_one_label_is_found_however_few_are_looked_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
