@@ -36,6 +36,7 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.layouts.hardening import Hardening
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
+from scenepalette.generators.layouts.schedule import batch_sizes_of, lists_of
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
 from scenepalette.generators.pairs.base import PairKind
@@ -316,15 +317,36 @@ class PalettesConfig(Section):
 # A section made from frozen settings is frozen as well, by pydantic's configuration, which pyright does not see.
 class _LayoutSystem(Section):
     system: str = Field(description="Which one, by name; `scenepalette systems` lists them.")
+    # A resolved configuration has the lists in its place.
+    steps: int | None = Field(
+        default=None,
+        ge=1,
+        exclude=True,
+        description="Steps of the whole training, from which the lists per level follow that are not given.",
+    )
+
+
+STEP_LISTS = ("fade_steps", "stable_steps")
+LEVEL_LISTS = (*STEP_LISTS, "batch_sizes")
+"""Keys of a layout generator that have one entry per level."""
 
 
 class LayoutConfig(  # pyright: ignore
-    keys_of(
-        LayoutSettings, without=("betas", "relative_sigma"), required=("fade_steps", "stable_steps", "batch_sizes")
-    ),
-    _LayoutSystem,
+    keys_of(LayoutSettings, without=("betas", "relative_sigma"), defaults=dict.fromkeys(LEVEL_LISTS, ())), _LayoutSystem
 ):
     """One layout generator and its training; lists have one entry per level of the growing network."""
+
+    def with_lists(self, levels: int) -> Self:
+        """Return the section with all lists and without the total; as it is where these cannot follow from it."""
+        lists: dict[str, tuple[int, ...]] = {}
+        if not self.batch_sizes:
+            lists["batch_sizes"] = batch_sizes_of(levels)
+        if not (self.fade_steps or self.stable_steps):
+            batches = self.batch_sizes or batch_sizes_of(levels)
+            if self.steps is None or self.steps < levels or len(batches) != levels or min(batches) < 1:
+                return self
+            lists = lists_of(self.steps, levels, batches)._asdict()
+        return self.model_copy(update={**lists, "steps": None})
 
     def settings(self) -> LayoutSettings:
         """Return the numbers that the generator's training takes."""
@@ -722,6 +744,15 @@ class RunConfig(Section):
     compute: ComputeConfig = ComputeConfig()
 
     @model_validator(mode="after")
+    def _follow_totals(self) -> Self:
+        try:
+            _, doublings = base_grid(self.data.size)
+        except ConfigError:  # which is reported with all that is wrong
+            return self
+        full, partial = (section.with_lists(doublings + 1) for section in (self.layouts.full, self.layouts.partial))
+        return self.model_copy(update={"layouts": self.layouts.model_copy(update={"full": full, "partial": partial})})
+
+    @model_validator(mode="after")
     def _check_together(self) -> Self:
         problems = [
             *self._data_problems(),
@@ -812,21 +843,13 @@ class RunConfig(Section):
             return [f"data.size: {error}"]
         problems = []
         for name, layout in (("full", self.layouts.full), ("partial", self.layouts.partial)):
-            lists = {
-                "fade_steps": layout.fade_steps,
-                "stable_steps": layout.stable_steps,
-                "batch_sizes": layout.batch_sizes,
-            }
-            for field, values in lists.items():
-                if len(values) != doublings + 1:
-                    problems.append(
-                        f"layouts.{name}.{field}: {len(values)} entries, but data.size {self.data.size} has "
-                        f"{doublings + 1} levels; give one entry a level"
-                    )
+            problems += self._list_problems(name, layout, doublings + 1)
+            for field in LEVEL_LISTS:
+                values = getattr(layout, field)
                 least = 2 if field == "batch_sizes" else 0
                 if any(value < least for value in values):
                     problems.append(f"layouts.{name}.{field}: every entry must be at least {least}, got {values}")
-            if sum(layout.fade_steps) + sum(layout.stable_steps) < 1:
+            if layout.stable_steps and sum(layout.fade_steps) + sum(layout.stable_steps) < 1:
                 problems.append(f"layouts.{name}.stable_steps: the training has no steps")
             fitting = _layout_names(name == "partial")
             if layout.system in fitting:
@@ -837,6 +860,24 @@ class RunConfig(Section):
                     f"layouts.{name}.system: got {layout.system!r}; systems that {what} are {', '.join(fitting)}"
                 )
         return problems
+
+    def _list_problems(self, name: str, layout: LayoutConfig, levels: int) -> list[str]:
+        """Return what is wrong with the numbers of entries of a layout generator's lists, and with its total."""
+        if not (layout.fade_steps or layout.stable_steps):
+            if layout.steps is None:
+                return [f"layouts.{name}.steps: it has no steps; give their number, and the lists per level follow"]
+            if layout.steps < levels:
+                return [
+                    f"layouts.{name}.steps: got {layout.steps}, but data.size {self.data.size} has {levels} levels; "
+                    "give one step a level or more"
+                ]
+        return [
+            f"layouts.{name}.{field}: {len(values)} entries, but data.size {self.data.size} has {levels} levels; give "
+            f"one entry a level, or layouts.{name}.steps in place of the lists"
+            for field in LEVEL_LISTS
+            # Of a total, what follows from other lists that are wrong is not there yet.
+            if len(values := getattr(layout, field)) != levels and (values or layout.steps is None)
+        ]
 
     def _image_problems(self) -> list[str]:
         names = list(self.images.systems)

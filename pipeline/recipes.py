@@ -8,7 +8,8 @@ from typing import Any
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.untrusted import YAML_BYTES, parse_yaml, read_text, short
-from scenepalette.pipeline.config import RunConfig, make_config, merge, with_overrides
+from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.config import LEVEL_LISTS, STEP_LISTS, RunConfig, make_config, merge, with_overrides
 from scenepalette.pipeline.units.borrowing import borrowed_sections_of, sections_of
 
 Values = dict[str, Any]
@@ -251,7 +252,59 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: P
     decided = lender == values.get("models_from") and values.keys() >= RunConfig.model_fields.keys()
     if isinstance(lender, str) and lender and not decided:
         return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
-    return make_config(resolved)
+    given = with_overrides({}, assignments)
+    return make_config(with_following_lists(resolved, given))
+
+
+def with_following_lists(values: Values, given: Values) -> Values:
+    """Return changed values without the lists per level that a change has put out of date; their total remains.
+
+    Lists that are not among the changes are out of date if a total is, or if `data.size` is and has another number of
+    levels than they have entries. What is malformed stays, to be refused with everything else.
+
+    Args:
+        values: Values with the changes.
+        given: The changes alone, nested.
+    """
+    levels = _levels_of(_at(values, "data").get("size")) if "size" in _at(given, "data") else None
+    sections = {}
+    for name, section in _at(values, "layouts").items():
+        if not isinstance(section, dict):
+            continue
+        said = _at(_at(given, "layouts"), name)
+        total = said.get("steps")
+        stale = {
+            key: entries
+            for key in LEVEL_LISTS
+            if isinstance(entries := section.get(key), list | tuple)
+            and key not in said
+            and (total is not None or (levels is not None and len(entries) != levels))
+        }
+        counts = [count for key in STEP_LISTS if key in stale for count in stale[key]]
+        if total is None and counts:
+            # One that is given by hand goes with none that follows.
+            if not {*STEP_LISTS} <= stale.keys() or not all(isinstance(count, int) for count in counts):
+                continue
+            total = sum(counts)
+        kept = {key: value for key, value in section.items() if key not in stale}
+        sections[name] = kept if total is None else {**kept, "steps": total}
+    return {**values, "layouts": {**_at(values, "layouts"), **sections}} if sections else values
+
+
+def _at(values: Values, key: str) -> Values:
+    """Return a section of nested values; an empty one where there is none."""
+    section = values.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+def _levels_of(size: Any) -> int | None:
+    """Return the levels of networks of a size, or None if it is none that they have."""
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        return None
+    try:
+        return base_grid((size[0], size[1]))[1] + 1
+    except ConfigError:
+        return None
 
 
 def _with_borrowed_sections(
@@ -307,7 +360,7 @@ def _read_yaml(name: str) -> Values:
         raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
     recipe = changes.get("recipe")
     if isinstance(recipe, str) and recipe in RECIPES:
-        return merge(RECIPES[recipe](), changes)
+        return with_following_lists(merge(RECIPES[recipe](), changes), changes)
     # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
     if recipe is not None and not RunConfig.model_fields.keys() - {"models_from"} <= changes.keys():
         raise ConfigError(

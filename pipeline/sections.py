@@ -23,7 +23,7 @@ def keys_of(
     settings: type[Settings],
     *names: str,
     without: tuple[str, ...] = (),
-    required: tuple[str, ...] = (),
+    defaults: Mapping[str, Any] | None = None,
     kinds: Mapping[str, Any] | None = None,
 ) -> type[Settings]:
     """Return a base class for a section: the fields of a settings class as keys of the configuration.
@@ -34,7 +34,7 @@ def keys_of(
         settings: A dataclass whose fields have ranges and descriptions, see `scenepalette.training.settings`.
         names: The fields to take; all if none is named.
         without: Fields to leave out.
-        required: Keys that have no default in the configuration.
+        defaults: Defaults by key, where the configuration has others than the settings class.
         kinds: Types by key, where a form shows another than the settings class has.
     """
     keys: dict[str, Any] = {}
@@ -44,7 +44,7 @@ def keys_of(
         kind = (kinds or {}).get(name, field.kind)
         for bound in field.ranges:
             kind = Annotated[kind, bound]
-        default = ... if name in required or field.default is dataclasses.MISSING else field.default
+        default = (defaults or {}).get(name, ... if field.default is dataclasses.MISSING else field.default)
         keys[name] = (kind, Field(default, description=field.description))
     # To a type checker the section has the attributes of the settings class.
     return cast("type[Settings]", create_model(f"{settings.__name__}Keys", __base__=Section, **keys))

@@ -25,6 +25,7 @@ from scenepalette.common.processors import set_waiting_policy
 from scenepalette.pipeline.cli.doctor import doctor
 from scenepalette.pipeline.cli.edit import edit_app
 from scenepalette.pipeline.cli.importing import import_command
+from scenepalette.pipeline.cli.init import init
 from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
@@ -114,7 +115,9 @@ def main_help() -> None:
     Start with [bold]scenepalette demo[/bold]: the whole path on embedded street scenes, in minutes. Then give your own
     data:
 
-        scenepalette run camvid-cpu --set data.root=CAMVID --out runs/camvid
+        scenepalette init DIR > mine.yaml
+
+        scenepalette run mine.yaml --out runs/mine
 
     Rerun the same command to resume; finished work is not repeated.
     """
@@ -197,6 +200,7 @@ for _verb in VERBS.values():
     _add_verb(_verb)
     if _verb.name == "run":
         app.command("demo", rich_help_panel=_verb.panel)(_demo)
+        app.command(rich_help_panel=_verb.panel)(init)
         app.command(rich_help_panel=_verb.panel)(doctor)
         app.command("import", rich_help_panel=_verb.panel)(import_command)
 

@@ -3,9 +3,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.pipeline.config import write_config
+from scenepalette.generators.layouts.schedule import lists_of
+from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.config import config_of_pairs, write_config
 from scenepalette.pipeline.recipes import RECIPES, load_config
 
 
@@ -53,3 +56,76 @@ def test_unreadable_yaml_is_refused(tmp_path: Path, text: str, reason: str) -> N
     path.write_text(text)
     with pytest.raises(ConfigError, match=reason):
         load_config(str(path))
+
+
+ROOT = "data.root=/somewhere"
+
+
+def lists_in(recipe: str, *assignments: str) -> tuple[tuple[int, ...], ...]:
+    full = load_config(recipe, assignments).layouts.full
+    assert full.steps is None
+    return full.fade_steps, full.stable_steps, full.batch_sizes
+
+
+@pytest.mark.parametrize("size", [(48, 64), (64, 64), (96, 128), (192, 256), (256, 512)])
+def test_lists_follow_from_the_total_at_any_size(size: tuple[int, int]) -> None:
+    lists = lists_in("camvid-cpu", ROOT, f"data.size={list(size)}", "layouts.full.steps=900")
+    assert lists == lists_of(900, base_grid(size)[1] + 1)
+
+
+@pytest.mark.parametrize("recipe", ["camvid-cpu", "camvid", "cityscapes"])
+def test_a_recipes_lists_keep_their_total_at_another_number_of_levels(recipe: str) -> None:
+    fades, stables, _ = lists_in(recipe, ROOT)
+    assert lists_in(recipe, ROOT, "data.size=[48, 64]") == lists_of(sum(fades) + sum(stables), 5)
+    # The same number of levels leaves what the recipe says.
+    height = load_config(recipe, [ROOT]).data.size[0]
+    assert lists_in(recipe, ROOT, f"data.size=[{height}, {height}]") == lists_in(recipe, ROOT)
+
+
+def test_lists_follow_from_a_file_as_from_assignments(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("recipe: demo\ndata: {size: [96, 144]}\nlayouts: {full: {steps: 500}}\n")
+    assert lists_in(str(path)) == lists_of(500, 5)
+    assert lists_in(str(path), "data.size=[48, 72]") == lists_of(500, 4)
+    assert lists_in(str(path), "layouts.full.steps=600") == lists_of(600, 5)
+    # What was not said of the partial generator follows from the recipe's own steps.
+    partial = load_config(str(path)).layouts.partial
+    assert (partial.fade_steps, partial.stable_steps, partial.batch_sizes) == lists_of(480, 5)
+
+
+def test_lists_by_hand_win_whatever_the_total() -> None:
+    by_hand = ["layouts.full.fade_steps=[0, 1, 2, 3]", "layouts.full.stable_steps=[4, 5, 6, 7]"]
+    steps = lists_in("demo", *by_hand, "layouts.full.steps=1000")[:2]
+    assert steps == ((0, 1, 2, 3), (4, 5, 6, 7))
+    batches = lists_in("demo", "layouts.full.batch_sizes=[8, 8, 8, 8]", "layouts.full.steps=1000")
+    assert batches == lists_of(1000, 4, (8, 8, 8, 8))
+
+
+@pytest.mark.parametrize(
+    ("assignments", "problem"),
+    [
+        (["layouts.full.steps=3"], r"layouts.full.steps: got 3, but data.size .* has 4 levels"),
+        (["layouts.full={}"], r"layouts.full.steps: it has no steps"),
+        (["layouts.full.steps=0"], r"layouts.full.steps: .* greater than or equal to 1, got 0"),
+        (["layouts.full.steps=9.5"], r"layouts.full.steps: .* integer"),
+        (
+            ["data.size=[96, 144]", "layouts.full.fade_steps=[0, 1, 1, 1, 1]"],
+            r"stable_steps: 4 entries, .* 5 levels; .*layouts.full.steps in place of the lists",
+        ),
+        (["layouts.full.steps=99", "layouts.full.batch_sizes=[8, 8]"], r"batch_sizes: 2 entries, .* has 4 levels"),
+    ],
+)
+def test_totals_and_lists_that_do_not_fit_are_told(assignments: list[str], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem):
+        load_config("demo", assignments)
+
+
+def test_a_resolved_configuration_says_lists_alone(tmp_path: Path) -> None:
+    config, path = load_config("demo", ["layouts.full.steps=600"]), tmp_path / "config.yaml"
+    write_config(path, config)
+    assert "steps" not in yaml.safe_load(path.read_text())["layouts"]["full"]
+    assert load_config(str(path)) == config
+    assert (
+        config_of_pairs(load_config("demo"))["layouts"]["full"].keys()
+        == config_of_pairs(config)["layouts"]["full"].keys()
+    )

@@ -22,7 +22,7 @@ class Name(Section):
     name: str = Field(default="x", description="First key.")
 
 
-class Numbered(keys_of(Numbers, without=("fixed",), required=("mode",)), Name):
+class Numbered(keys_of(Numbers, without=("fixed",), defaults={"mode": ...}), Name):
     """A section."""
 
 

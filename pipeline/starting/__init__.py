@@ -1,0 +1,1 @@
+"""The first recipe for a user's own data: what `scenepalette init` writes."""

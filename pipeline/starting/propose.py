@@ -1,0 +1,224 @@
+"""Writes a first recipe for a data set: looks at it, measures this machine, and chooses what fits into the time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.untrusted import short
+from scenepalette.data.datasets import DATASETS, TEST
+from scenepalette.pipeline.config import RunConfig, make_config, merge, with_overrides
+from scenepalette.pipeline.doctor.oracle import check_oracle
+from scenepalette.pipeline.doctor.timing import Measured, measure
+from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.requirements import REFUSED, amount_problems
+from scenepalette.pipeline.stages.data import hold_out, notes_of, open_splits, origin_of_test
+from scenepalette.pipeline.starting.budget import CPU, RESERVE, Base, Choice, Search, base_of_machine
+from scenepalette.pipeline.starting.recognise import recognise
+from scenepalette.pipeline.starting.sizes import sizes_for, stretch
+from scenepalette.pipeline.starting.survey import Survey, holdout_of, rare_at, survey
+from scenepalette.pipeline.starting.text import recipe_text
+from scenepalette.pipeline.units.records import counted, show_seconds
+
+LONGEST = 60 * 24 * 60.0
+STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A first recipe.
+
+    Attributes:
+        text: It as commented YAML.
+        notes: What was found and decided, a line each.
+    """
+
+    text: str
+    notes: tuple[str, ...]
+
+
+def propose(
+    root: Path,
+    minutes: float,
+    *,
+    name: str | None = None,
+    changes: Sequence[str] = (),
+    progress: Progress = NO_PROGRESS,
+    timed: Callable[..., Measured] = measure,
+) -> Proposal:
+    """Look at a data set and this machine, and write a recipe that takes some minutes.
+
+    Args:
+        root: The data set's folder.
+        minutes: What a run may take, above 0.
+        name: The data set's name in `DATASETS`; by default it is told from its folders.
+        changes: `data.key=value` that say how it is read, as every verb takes them; `data.size` fixes the size.
+        progress: Watches what is read and measured.
+        timed: Measures some steps of a configuration.
+
+    Returns:
+        The recipe, which the doctor accepts as far as it can be known without it.
+
+    Raises:
+        ConfigError: There is no such folder, the time is too short for anything, or a change cannot be used.
+        DataError: Anything that is wrong with the data set, all at once.
+    """
+    data = _data_section(root, name, changes, minutes)
+    base = base_of_machine()
+    given = data.pop("size", None)
+    config = _checked(base, {"data": {**data, **({"size": given} if given is not None else {})}})
+    splits, recordings = open_splits(config.data, config.data_seed, progress), DATASETS.get(config.data.name).recordings
+    if few := amount_problems(len(splits["train"]), len(splits["val"])):
+        raise DataError(REFUSED, few)
+    has_test = origin_of_test(config.data) != "held out" or "holdout" in data
+    if not has_test and (holdout := holdout_of(splits["train"].ids, recordings)):
+        data["holdout"] = holdout
+        splits = hold_out(splits, config.data.model_copy(update={"holdout": holdout}), config.data_seed)
+    train = splits["train"]
+    seen = survey(train, progress)
+    samples = sum(map(len, splits.values()))
+    search = Search(base, data, train, samples * seen.seconds, samples, progress, timed)
+    choice = search.choose([config.data.size] if given is not None else sizes_for(seen.size, seen.ratio), minutes)
+    values: dict[str, Any] = {"recipe": base.recipe, **merge({"data": data}, choice.values)}
+    final = _checked(base, values)
+    reported = splits.get(TEST, splits["val"])
+    oracle = check_oracle(final, reported, progress)
+    rare = rare_at(train, seen.indices, final.data.size, progress)
+    notes = notes_of(splits.values())
+    counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in splits.items())
+    comments = {
+        "recipe": [
+            f"What is not said here is as in the recipe {base.recipe}"
+            + (
+                ", whose networks two CPU cores can train; those of camvid are larger, for a GPU."
+                if base == CPU
+                else ", whose networks are for a GPU; those of camvid-cpu are smaller."
+            )
+        ],
+        "data.name": [
+            *([] if name is not None else ["Told from the folders; --data NAME says another."]),
+            *(f"Read so: {note}" for note in notes),
+        ],
+        "data.holdout": [
+            "There is no test split, so this part of the training images is tested on and not learned from; 0 for none."
+        ],
+        "data.size": _about_size(final, seen, choice, fixed=given is not None),
+        "layouts": ["Steps in all; the lists per level of the growing network follow from them and from data.size."],
+        "images.steps": [
+            f"All steps and pairs are {choice.part:.2g} times those of {base.recipe}, as the time allows."
+        ],
+        "generate.kinds": [
+            "full: whole new layouts; partial: real ones edited in part (its generator costs a training)."
+        ]
+        if "partial" in final.generate.kinds
+        else ["full: whole new layouts. With more time add partial, and the arm real+partial."],
+        "segmenters.arms": [
+            "real alone, what costs no generator (copy-paste, real-long), and what adds generated pairs (real+syn)."
+        ],
+        "segmenters.seeds": [
+            "Differences of one or two points lie within what another seed changes."
+            if len(final.segmenters.seeds) > 1
+            else "One seed proves nothing: with more time use [0, 1, 2]."
+        ],
+        "segmenters.architecture": [
+            f"{oracle.summary}" if oracle is not None else "A decoder at a quarter of the size finds small things.",
+            *(f"Hardly to be found at this size: {line}" for line in (oracle.details if oracle is not None else ())),
+        ],
+        "segmenters.class_weights": [
+            *(
+                [
+                    f"Too rare to learn, in {len(seen.indices)} training images that were counted; add images of them, "
+                    "use a larger size, or set evaluated to false in the class file:",
+                    *(f"- {line}" for line in rare),
+                ]
+                if rare
+                else ["No evaluated class is too rare to learn."]
+            ),
+            "none takes all pixels as equal.",
+        ],
+        "segmenters.encoder": [
+            "Begins with random weights; with encoder_weights: imagenet, or a file, where licence and network allow it."
+        ],
+    }
+    takes = f"about {show_seconds(choice.seconds / (1 - RESERVE))} on this machine, as busy as it is now"
+    head = [
+        f"A first recipe for {short(str(root))}, by `scenepalette init`: {counts} images, "
+        f"{train.table.num_classes} classes. It takes {takes} (--minutes {minutes:g})."
+    ]
+    foot = [
+        "Saved as mine.yaml, first what is wrong, then everything:",
+        "  scenepalette doctor mine.yaml",
+        "  scenepalette run mine.yaml --out runs/mine",
+    ]
+    shown = {key: values[key] for key in ("recipe", "data", "layouts", "images", "generate", "segmenters", "report")}
+    shown["segmenters"] = _ordered(
+        shown["segmenters"], ("architecture", "encoder", "class_weights", "steps", "arms", "seeds")
+    )
+    shown["data"] = _ordered(shown["data"], ("name", "root", "size"))
+    size = "{}x{}".format(*final.data.size)
+    told = [
+        f"{counts} images of data.name={final.data.name}, {train.table.num_classes} classes",
+        *notes,
+        f"size {size}, {', '.join(final.segmenters.arms)}, {counted(len(final.segmenters.seeds), 'seed')}: {takes}",
+    ]
+    return Proposal(recipe_text(head, shown, comments, foot), tuple(told))
+
+
+def _data_section(root: Path, name: str | None, changes: Sequence[str], minutes: float) -> dict[str, Any]:
+    """Return what is known of the section `data` before anything is read, with `size` only if it is given."""
+    problems = []
+    if not 0 < minutes <= LONGEST:
+        problems.append(f"--minutes: got {minutes:g}; use more than 0, and at most {LONGEST:g} (60 days)")
+    others = [change for change in changes if not change.strip().startswith("data.")]
+    if others:
+        problems.append(
+            f"--set: {short(others[0])} does not say how data is read; change it in the recipe that is written"
+        )
+    try:
+        path = root.expanduser().absolute()
+        is_folder = path.is_dir()
+        str(path).encode()
+    except (OSError, RuntimeError, ValueError) as error:
+        raise ConfigError(f"The folder {short(repr(str(root)))} cannot be used: {error}.") from error
+    if not is_folder:
+        problems.append(f"DIR: there is no folder {short(repr(str(root)))}; give that of a labelled data set")
+    if name is not None and (name not in DATASETS or DATASETS.get(name).drawn):
+        read = ", ".join(each for each in DATASETS if not DATASETS.get(each).drawn)
+        problems.append(f"--data: got {short(repr(name))}; data sets that are read from a folder are {read}")
+    if problems:
+        raise ConfigError("No recipe can be written.", problems)
+    section = with_overrides({}, changes).get("data", {})
+    if conflicting := {"name", "root"} & section.keys():
+        raise ConfigError(f"--set data.{min(conflicting)}: DIR and --data NAME say it; leave it out.")
+    return {"name": name or recognise(path), "root": str(path), **section}
+
+
+def _checked(base: Base, values: dict[str, Any]) -> RunConfig:
+    return make_config(with_following_lists(merge(RECIPES[base.recipe](), values), values))
+
+
+def _about_size(config: RunConfig, seen: Survey, choice: Choice, *, fixed: bool) -> list[str]:
+    size = config.data.size
+    lines = ["Height and width; the images are {} x {}.".format(*seen.size)]
+    if (factor := stretch(size, seen.ratio)) > STRETCHED:
+        lines.append(f"They are stretched by {100 * (factor - 1):.0f} %, as sides are multiples that networks reach.")
+    if odd := seen.stretched(size, STRONGLY_STRETCHED):
+        lines.append(
+            f"{odd} of {len(seen.sizes)} have another aspect ratio and are stretched by more than "
+            f"{100 * (STRONGLY_STRETCHED - 1):.0f} %; crop them before."
+        )
+    if not fixed and choice.larger is not None:
+        lines.append(
+            "The largest that the time allows; the next is [{}, {}]. Lists per level follow by themselves.".format(
+                *choice.larger
+            )
+        )
+    return lines
+
+
+def _ordered(section: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:
+    return {key: section[key] for key in (*first, *section) if key in section}
