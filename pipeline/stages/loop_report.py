@@ -86,7 +86,7 @@ class LoopReportUnit(Unit):
 
 def _measure(run: Workspace, count: int) -> LoopInputs:
     config, data, run_dir = run.config, run.data, run.run_dir
-    train, validation, _ = data
+    train = data.train
     rounds = [Round(config, number) for number in range(count + 1)]
     seeds, control, kinds = config.segmenters.seeds, control_segmenters(config), config.loop_kinds()
     split = reported_split(run)
@@ -108,14 +108,7 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
     of_rounds = {round_name(each.number) if each.number else REAL_ARM: each.segmenters for each in rounds}
     asked_pairs = {kind: [each.pairs[number] for each in rounds[1:]] for number, kind in enumerate(kinds)}
     return LoopInputs(
-        dataset={
-            "name": train.name,
-            "train": len(train),
-            "val": len(validation),
-            "test": None if data.test is None else len(data.test),
-            "size": list(train.size),
-            "licence": train.licence,
-        },
+        dataset=data.summary(),
         table=train.table,
         rounds=[
             RoundResult(

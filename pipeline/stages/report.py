@@ -228,14 +228,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
-        dataset={
-            "name": train.name,
-            "train": len(train),
-            "val": len(validation),
-            "test": None if data.test is None else len(data.test),
-            "size": list(train.size),
-            "licence": train.licence,
-        },
+        dataset=data.summary(),
         table=train.table,
         arms=arms,
         gan_train={

@@ -164,6 +164,17 @@ class PreparedData(LearningData):
         """Pairs of the extra test sets by name; raises as `test` does."""
         return {name: open_one() for name, open_one in self._open_extra_tests.items()}
 
+    def summary(self) -> dict[str, Any]:
+        """Return what reports say of the data set, as JSON values."""
+        return {
+            "name": self.train.name,
+            "train": len(self.train),
+            "val": len(self.validation),
+            "test": None if self.test is None else len(self.test),
+            "size": list(self.train.size),
+            "licence": self.train.licence,
+        }
+
     @property
     def has_test(self) -> bool:
         """Whether there is a test split, told without opening it."""
