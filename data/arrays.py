@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import open_atomically, read_json, write_json
+from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 

@@ -32,8 +32,8 @@ from scenepalette.generators.images.systems.patch_losses import hinge_discrimina
 from scenepalette.generators.images.training import ImageTrainees
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.diversity import LayoutDiversity
-from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
+from scenepalette.generators.layouts.networks.gumbel import straight_through
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import LayoutTrainees, Moment
 from scenepalette.generators.nn.blocks import estimate_batch_statistics

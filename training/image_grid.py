@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 
 SHORTEST_SIDE = 64
 FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.untrusted import short
-from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.common.storage.untrusted import short
+from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.imports.drawing import Canvas
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size

@@ -15,9 +15,9 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import open_lossless
+from scenepalette.data.decoding.image_opening import open_lossless
 from scenepalette.data.imports.drawing import Canvas, is_number, mask_of_counts
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size

@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.untrusted import parse_xml, read_file, short
+from scenepalette.common.storage.untrusted import parse_xml, read_file, short
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, is_number, mask_of_counts, turned
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import MAX_FILE_BYTES, open_image_content
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, open_image_content
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.pictures import Pictures, checked_content, read_checked, stated_size

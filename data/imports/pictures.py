@@ -12,8 +12,8 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.untrusted import MAX_LINES, read_file, short
-from scenepalette.data.image_opening import ENDINGS, MAX_FILE_BYTES, sizes_of_content
+from scenepalette.common.storage.untrusted import MAX_LINES, read_file, short
+from scenepalette.data.decoding.image_opening import ENDINGS, MAX_FILE_BYTES, sizes_of_content
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import split_of
 

@@ -27,7 +27,7 @@ from scenepalette.generators.layouts.losses import (
     hard_layout_at_level,
     layout_at_level,
 )
-from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.warping import warp_labels

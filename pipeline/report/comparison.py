@@ -12,7 +12,7 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.evaluation.features import SegmenterFeatures
+from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig

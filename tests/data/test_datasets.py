@@ -11,8 +11,8 @@ from PIL import Image
 
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.class_files import CAMVID
 from scenepalette.data.datasets import DATASETS, open_dataset
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.streets.dataset import Streets
 
 ROOT = Path(__file__).resolve().parents[2]

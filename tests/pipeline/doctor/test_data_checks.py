@@ -16,8 +16,8 @@ from PIL import Image
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.arrays import lost_label
-from scenepalette.data.class_files import CAMVID
 from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets

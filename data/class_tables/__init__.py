@@ -1,0 +1,1 @@
+"""Class tables of published data sets, one CSV file each."""
