@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -90,27 +90,23 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another"),
 )
 _WEB_PAGE = "a web page"
+_EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr"})
 _PNG_TEXT = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A decoded image.
+class ImageFacts:
+    """What is known of an image that can be decoded.
 
     Attributes:
-        pixels: uint8 [H, W, 3], as they are stored.
+        stored_size: Height and width as stored.
         orientation: EXIF orientation, 1 to 8; 1 where the file states none.
-        remarks: What has to be said of how the file was read, in words that a number of files can follow.
+        remarks: What has to be said of how the file is read, in words that a number of files can follow.
     """
 
-    pixels: np.ndarray
+    stored_size: tuple[int, int]
     orientation: int = 1
     remarks: tuple[str, ...] = ()
-
-    @property
-    def stored_size(self) -> tuple[int, int]:
-        """Height and width as stored."""
-        return self.pixels.shape[0], self.pixels.shape[1]
 
     @property
     def upright_size(self) -> tuple[int, int]:
@@ -118,10 +114,42 @@ class Picture:
         height, width = self.stored_size
         return (width, height) if self.orientation >= 5 else (height, width)
 
+
+@dataclass(frozen=True)
+class Picture(ImageFacts):
+    """A decoded image.
+
+    Attributes:
+        pixels: uint8 [H, W, 3], as they are stored.
+    """
+
+    pixels: np.ndarray = field(kw_only=True)
+
     @property
     def upright(self) -> np.ndarray:
         """The pixels as viewers show them."""
         return self.pixels if self.orientation == 1 else _turned(self.pixels, _TURNS[self.orientation])
+
+
+def check_image(path: Path) -> ImageFacts:
+    """Decode an image as `read_picture` does, without the time that an array of its pixels takes.
+
+    Args:
+        path: As for `read_picture`.
+
+    Raises:
+        DataError: As `read_picture`.
+    """
+    content = read_file(path, MAX_FILE_BYTES)
+    with open_image_content(content) as image:
+        # Whether 16 bits are dark can be said of pixels alone.
+        if image.mode in _EIGHT_BITS and bits_of(image, content) != 16:
+            orientation = image.info.get(_STATED_ORIENTATION, 1)
+            height, width = image.height, image.width
+            if image.format == "TIFF" and orientation >= 5:  # which Pillow has turned
+                height, width = width, height
+            return ImageFacts((height, width), orientation, tuple(format_remarks(path, image)))
+    return read_picture(path)
 
 
 def read_picture(path: Path) -> Picture:
@@ -146,7 +174,7 @@ def read_picture(path: Path) -> Picture:
             values = np.asarray(image)
             pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
             black = not values.any()
-        elif image.mode in ("RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr"):
+        elif image.mode in _EIGHT_BITS:
             pixels, black = np.array(_rgb(image)), False
         else:
             raise DataError(
@@ -165,7 +193,7 @@ def read_picture(path: Path) -> Picture:
                 )
     if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
         pixels = _turned(pixels, _BACK[orientation])
-    return Picture(pixels, orientation, tuple(remarks))
+    return Picture(pixels.shape[:2], orientation, tuple(remarks), pixels=pixels)
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:

@@ -14,7 +14,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.common.storage.files import sha256_of_files, sha256_of_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.decoding.image_opening import Picture, read_picture
+from scenepalette.data.decoding.image_opening import ImageFacts, Picture, check_image, read_picture
 from scenepalette.data.decoding.label_decisions import decide
 from scenepalette.data.decoding.label_images import (
     LabelImage,
@@ -336,11 +336,11 @@ class PairedFiles:
 
     def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
-        picture: Picture | None = None
+        picture: ImageFacts | None = None
         stored: LabelImage | None = None
         label: LabelSummary | None = None
         try:
-            picture = read_picture(pair.image)
+            picture = check_image(pair.image) if look_at is None else read_picture(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
@@ -367,7 +367,7 @@ class PairedFiles:
             ignored,
             "" if label is None else self._reading_of(pair).method(label),
         )
-        if problems or picture is None or stored is None or label is None or tagged or look_at is None:
+        if problems or stored is None or label is None or tagged or look_at is None or not isinstance(picture, Picture):
             return looked, None  # how a tagged image is turned is decided once all were seen
         return looked, look_at(picture.pixels, self._ids_of(pair, stored, label))
 

@@ -19,6 +19,7 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.problems import printable
+from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import (
     read_json,
@@ -241,7 +242,7 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     bare = set(SPLITS)
     progress.start("import", len(placed))
     try:
-        with ThreadPoolExecutor(min(_AT_ONCE, os.cpu_count() or 1)) as executor:
+        with ThreadPoolExecutor(worker_count(_AT_ONCE)) as executor:
             for start in range(0, len(placed), _SUBMITTED):
                 some = placed[start : start + _SUBMITTED]
                 writing = not findings or options.skip_problems

@@ -36,6 +36,7 @@ from scenepalette.pipeline.doctor.machine.resources import (
     check_memory,
     check_options,
     check_run_dir,
+    check_threads,
     needs_of,
 )
 from scenepalette.pipeline.doctor.machine.timing import Measured, check_time, measure
@@ -310,8 +311,10 @@ def _of_machine(
     # What was not reached in time leaves an estimate; what ended or never took a step leaves doubts.
     doubtful = measured is not None and (measured.peak_bytes is None or bool(measured.errors))
     peak = measured.peak_bytes if measured is not None and complete else None
+    run = Run(config, run_dir)
     return [
         check_disk(needs, run_dir),
-        check_memory(needs, peak, Run(config, run_dir).fabric.device, expected=doubtful),
+        check_memory(needs, peak, run.fabric.device, expected=doubtful),
+        check_threads(run.threads),
         *checks,
     ]

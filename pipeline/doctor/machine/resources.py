@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.processors import ThreadChoice
 from scenepalette.common.storage.downloads import local_weights
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.images.diversity import ALEXNET_URL
@@ -197,6 +198,13 @@ def check_memory(needs: Sequence[Need], measured: int | None, device: torch.devi
         text = f"Not measured. At least {text}"
         status = "warning" if status == "ok" else status
     return Check("memory", status, text, remedy)
+
+
+def check_threads(choice: ThreadChoice) -> Check:
+    """Say how many threads a run would compute with, and why; a warning if the machine is busy or they are too many."""
+    # The warning begins with the name of a setting, or with a word.
+    remedy = choice.warning if choice.chosen_by else choice.warning[:1].upper() + choice.warning[1:]
+    return Check("threads", "warning" if remedy else "ok", f"{choice}.", remedy)
 
 
 def _enough(needed: float, available: float) -> Status:

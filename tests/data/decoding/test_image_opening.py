@@ -19,6 +19,8 @@ from scenepalette.data.decoding.image_opening import (
     FORMATS,
     SEVERAL_FRAMES,
     SIXTEEN_BITS,
+    Picture,
+    check_image,
     open_lossless,
     read_image,
     read_picture,
@@ -46,6 +48,20 @@ def encoded(kind: str, pixels: np.ndarray = PIXELS, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def read_and_checked(path: Path) -> Picture:
+    """Read an image, after a look at whether the check that makes no array of it finds the same."""
+    try:
+        facts = check_image(path)
+    except DataError as error:
+        with pytest.raises(DataError, match=f"^{re.escape(str(error))}$"):
+            read_picture(path)
+        raise
+    picture = read_picture(path)
+    assert facts.stored_size == picture.stored_size == picture.pixels.shape[:2]
+    assert (facts.orientation, facts.remarks) == (picture.orientation, picture.remarks)
+    return picture
+
+
 @pytest.mark.parametrize("ending", [ending for endings in FORMATS.values() for ending in endings])
 @pytest.mark.parametrize("kind", LOSSLESS)
 def test_the_content_decides_how_a_file_is_read_and_another_ending_is_told(
@@ -53,7 +69,7 @@ def test_the_content_decides_how_a_file_is_read_and_another_ending_is_told(
 ) -> None:
     path = tmp_path / f"x{ending}"
     path.write_bytes(encoded(kind, **LOSSLESS[kind]))
-    picture = read_picture(path)
+    picture = read_and_checked(path)
     assert np.array_equal(picture.pixels, PIXELS)
     shown = {"WEBP": "WebP", "PPM": "PNM"}.get(kind, kind)
     wanted = () if ending in FORMATS[kind] else (f"read as {shown}, whatever their endings say",)
@@ -76,7 +92,7 @@ def test_every_kind_of_pixel_of_8_bits_becomes_rgb(tmp_path: Path, mode: str, ki
         wanted.save(tmp_path / f"x.{kind.lower()}")
     except OSError:
         pytest.skip(f"Pillow writes no {kind} of mode {mode}")
-    picture = read_picture(tmp_path / f"x.{kind.lower()}")
+    picture = read_and_checked(tmp_path / f"x.{kind.lower()}")
     assert np.array_equal(picture.pixels, np.asarray(wanted.convert("RGB"))) and picture.remarks == ()
 
 
@@ -101,14 +117,14 @@ def test_a_grey_image_of_few_bits_spans_black_to_white(tmp_path: Path, bits: int
 def test_of_16_bits_the_upper_8_are_read_in_grey_and_colour_alike(tmp_path: Path, colour: bool) -> None:
     pixels = PIXELS if colour else PIXELS[:, :, 0]
     (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels.astype(np.uint16) * 256 + 255))
-    picture = read_picture(tmp_path / "x.png")
+    picture = read_and_checked(tmp_path / "x.png")
     assert np.array_equal(picture.pixels, PIXELS if colour else np.repeat(PIXELS[:, :, :1], 3, axis=2))
     assert picture.remarks == (SIXTEEN_BITS,)
 
 
 def test_a_tiff_of_16_bits_is_read_as_a_png_is(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "x.tif")
-    picture = read_picture(tmp_path / "x.tif")
+    picture = read_and_checked(tmp_path / "x.tif")
     assert np.array_equal(picture.pixels[:, :, 1], PIXELS[:, :, 0]) and picture.remarks == (SIXTEEN_BITS,)
 
 
@@ -118,14 +134,14 @@ def test_fewer_bits_in_16_are_not_read_as_night(tmp_path: Path, most: int, colou
     pixels = (PIXELS if colour else PIXELS[:, :, 0]).astype(np.uint16)
     (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels * (most // 255)))
     with pytest.raises(DataError, match=r"nearly black\. Spread its values"):
-        read_picture(tmp_path / "x.png")
+        read_and_checked(tmp_path / "x.png")
 
 
 @pytest.mark.parametrize("mode", ["F", "I"])
 def test_pixels_of_32_bits_are_refused(tmp_path: Path, mode: str) -> None:
     Image.fromarray(PIXELS[:, :, 0]).convert(mode).save(tmp_path / "x.tif")
     with pytest.raises(DataError, match=f"mode {mode} .* save it with 8 bits per channel"):
-        read_picture(tmp_path / "x.tif")
+        read_and_checked(tmp_path / "x.tif")
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -135,7 +151,7 @@ def test_a_turned_image_is_given_as_stored_and_upright(tmp_path: Path, kind: str
     exif[0x0112] = orientation
     path = tmp_path / "x"
     path.write_bytes(encoded(kind, exif=exif, **LOSSLESS[kind]))
-    picture = read_picture(path)
+    picture = read_and_checked(path)
     assert np.array_equal(picture.pixels, PIXELS) and picture.orientation == orientation
     tagged = Image.fromarray(PIXELS)
     tagged.getexif()[0x0112] = orientation
@@ -149,12 +165,12 @@ def test_an_orientation_that_is_none_counts_as_upright(tmp_path: Path, stated: i
     exif = Image.Exif()
     exif[0x0112] = stated
     (tmp_path / "x.jpg").write_bytes(encoded("JPEG", exif=exif))
-    assert read_picture(tmp_path / "x.jpg").orientation == 1
+    assert read_and_checked(tmp_path / "x.jpg").orientation == 1
 
 
 def test_a_broken_exif_block_says_nothing_of_the_pixels(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(encoded("PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 12))
-    picture = read_picture(tmp_path / "x.png")
+    picture = read_and_checked(tmp_path / "x.png")
     assert picture.orientation == 1 and np.array_equal(picture.pixels, PIXELS)
 
 
@@ -183,14 +199,14 @@ def test_of_several_frames_the_first_is_read_and_told(tmp_path: Path, kind: str)
     frames[0].save(
         tmp_path / "x", kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
     )
-    picture = read_picture(tmp_path / "x")
+    picture = read_and_checked(tmp_path / "x")
     assert (picture.pixels == 10).all() and picture.remarks == (SEVERAL_FRAMES,)
 
 
 def test_previews_in_an_mpo_file_are_not_worth_a_word(tmp_path: Path) -> None:
     image = Image.fromarray(PIXELS)
     image.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[image])
-    assert read_picture(tmp_path / "x.jpg").remarks == ()
+    assert read_and_checked(tmp_path / "x.jpg").remarks == ()
 
 
 HEADERS: dict[str, tuple[bytes, str]] = {
@@ -223,7 +239,7 @@ def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, name: str) -> Non
     content, message = HEADERS[name]
     (tmp_path / "x.png").write_bytes(content)
     with pytest.raises(DataError, match=message) as caught:
-        read_picture(tmp_path / "x.png")
+        read_and_checked(tmp_path / "x.png")
     assert "damaged" not in str(caught.value) or name in ("noise", "zeros")
 
 
@@ -235,7 +251,7 @@ def test_a_file_that_is_cut_off_is_damaged_and_no_address_in_memory_is_shown(
     content = encoded(kind, np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     (tmp_path / "x.png").write_bytes(content[: int(kept * len(content))])
     with pytest.raises(DataError, match="damaged") as caught:
-        read_picture(tmp_path / "x.png")
+        read_and_checked(tmp_path / "x.png")
     assert not re.search(r"0x[0-9a-f]{6}|object at", str(caught.value))
 
 

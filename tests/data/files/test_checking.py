@@ -13,7 +13,7 @@ from PIL import Image
 
 from labelled_folders import camvid_root  # noqa: F401 (a fixture)
 from scenepalette.common.errors import DataError
-from scenepalette.data.decoding.image_opening import Picture
+from scenepalette.data.decoding.image_opening import ImageFacts
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files import checking as module
 from scenepalette.data.files import image_files
@@ -66,13 +66,16 @@ def _settled(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The names of images that are decoded."""
     names: list[str] = []
-    decode = image_files.read_picture
 
-    def watched(path: Path) -> Picture:
-        names.append(path.name)
-        return decode(path)
+    def watch(decode: Callable[[Path], ImageFacts]) -> Callable[[Path], ImageFacts]:
+        def watched(path: Path) -> ImageFacts:
+            names.append(path.name)
+            return decode(path)
 
-    monkeypatch.setattr(image_files, "read_picture", watched)
+        return watched
+
+    for name in ("check_image", "read_picture"):
+        monkeypatch.setattr(image_files, name, watch(getattr(image_files, name)))
     return names
 
 

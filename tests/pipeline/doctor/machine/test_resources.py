@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.processors import ThreadChoice
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
@@ -20,6 +21,7 @@ from scenepalette.pipeline.doctor.machine.resources import (
     check_memory,
     check_options,
     check_run_dir,
+    check_threads,
     needs_of,
     show_bytes,
 )
@@ -102,6 +104,23 @@ def test_absent_things_are_a_line_each(tiny_config: RunConfig, monkeypatch: pyte
     # Named in the configuration, and not there.
     assert checks["Inception weights"].status == "warning"
     assert all("\n" not in check.summary for check in checks.values())
+
+
+@pytest.mark.parametrize(
+    ("choice", "status", "remedy"),
+    [
+        (ThreadChoice(2, 2.0, 0.0), "ok", ""),
+        (ThreadChoice(1, 2.0, 0.9), "warning", "Other processes keep 0.9 of 2 processors busy"),
+        (ThreadChoice(8, 2.0, 0.0, "compute.threads"), "warning", "compute.threads asks for 8 threads"),
+        (ThreadChoice(1, 2.0, 0.9, "OMP_NUM_THREADS"), "ok", ""),
+    ],
+)
+def test_the_choice_of_threads_is_named_and_a_busy_machine_is_a_warning(
+    choice: ThreadChoice, status: str, remedy: str
+) -> None:
+    check = check_threads(choice)
+    assert (check.name, check.status, check.summary) == ("threads", status, f"{choice}.")
+    assert check.remedy.startswith(remedy) and bool(check.remedy) == bool(remedy)
 
 
 def test_a_gpu_that_is_not_there_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
