@@ -191,7 +191,7 @@ def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Plac
 
 LAYOUT = (
     "SPLIT/images/NAME.png, SPLIT/labels/NAME.png and classes.csv or classes.yaml (SPLIT is train or val; "
-    "docs/datasets.md lists what else is recognised)"
+    "docs/data/datasets.md lists what else is recognised)"
 )
 
 

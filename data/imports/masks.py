@@ -81,7 +81,7 @@ def read_colours(source: Path, options: ImportOptions) -> Source:
     if options.classes is None:
         raise ConfigError(
             "--from colours needs --classes FILE: a class file with the columns name, red, green and blue, that says "
-            "which colour is which class (docs/datasets.md, Class files)."
+            "which colour is which class (docs/data/datasets.md, Class files)."
         )
     return read_folder(source, options.classes, "colours", options, Findings(), [])
 

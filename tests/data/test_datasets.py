@@ -93,7 +93,7 @@ def test_a_package_elsewhere_adds_a_data_set(folder_root: Path, tmp_path: Path, 
 
 
 def test_the_documented_package_works(tmp_path: Path, plugins: Plugins) -> None:
-    blocks = (ROOT / "docs/adding-a-data-set.md").read_text(encoding="utf-8").split("```python\n")
+    blocks = (ROOT / "docs/extending/adding-a-data-set.md").read_text(encoding="utf-8").split("```python\n")
     assert len(blocks) == 2
     plugins.install(DATASETS, {"allotments": "{module}:DATASET"}, source=blocks[1].partition("```")[0])
     for split in ("train", "val"):

@@ -139,7 +139,7 @@ def test_a_metric_names_all_its_problems() -> None:
 
 
 def test_the_documented_metric_works(evidence: Evidence, plugins: Plugins) -> None:
-    text = (Path(__file__).parents[2] / "docs" / "adding-a-metric.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "extending" / "adding-a-metric.md").read_text(encoding="utf-8")
     source = text.partition("```python\n")[2].partition("```")[0]
     plugins.install(METRICS, {"edges": "{module}:EDGES"}, source=source)
     images = evidence["generated"].batch(range(6))[0].numpy()

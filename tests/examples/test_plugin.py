@@ -1,4 +1,4 @@
-"""The package in examples/plugin, installed and used; and that docs/adding-*.md show its code and ours."""
+"""The package in examples/plugin, installed and used; and that docs/extending/*.md show its code and ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "examples/plugin"
-PAGES = sorted((ROOT / "docs").glob("adding-*.md"))
+PAGES = sorted((ROOT / "docs/extending").glob("*.md"))
 Scenepalette = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -64,7 +64,7 @@ def allotments(root: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_documented_run_uses_one_extension_of_each_kind(scenepalette: Scenepalette, tmp_path: Path) -> None:
-    (text,) = (text for language, text in blocks(ROOT / "docs/adding-your-own.md") if language == "yaml")
+    (text,) = (text for language, text in blocks(ROOT / "docs/extending/adding-your-own.md") if language == "yaml")
     values = yaml.safe_load(text)
     values["data"] = {"name": "allotments", "root": str(allotments(tmp_path / "data")), "size": [32, 48]}
     values["report"]["inception_weights"] = "no-inception-weights.pth"  # not there: no test waits for a download
