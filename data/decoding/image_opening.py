@@ -116,7 +116,7 @@ class ImageFacts:
 
 
 @dataclass(frozen=True)
-class Picture(ImageFacts):
+class StoredImage(ImageFacts):
     """A decoded image.
 
     Attributes:
@@ -132,13 +132,13 @@ class Picture(ImageFacts):
 
 
 def check_image(path: Path) -> ImageFacts:
-    """Decode an image as `read_picture` does, without the time that an array of its pixels takes.
+    """Decode an image as `read_stored` does, without the time that an array of its pixels takes.
 
     Args:
-        path: As for `read_picture`.
+        path: As for `read_stored`.
 
     Raises:
-        DataError: As `read_picture`.
+        DataError: As `read_stored`.
     """
     content = read_file(path, MAX_FILE_BYTES)
     with open_image_content(content) as image:
@@ -149,10 +149,10 @@ def check_image(path: Path) -> ImageFacts:
             if image.format == "TIFF" and orientation >= 5:  # which Pillow has turned
                 height, width = width, height
             return ImageFacts((height, width), orientation, tuple(format_remarks(path, image)))
-    return read_picture(path)
+    return read_stored(path)
 
 
-def read_picture(path: Path) -> Picture:
+def read_stored(path: Path) -> StoredImage:
     """Read an image completely, as it is stored.
 
     Colours, greys, palettes, black and white and CMYK become RGB; transparency is dropped. Of 16 bits per channel the
@@ -193,11 +193,11 @@ def read_picture(path: Path) -> Picture:
                 )
     if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
         pixels = _turned(pixels, _BACK[orientation])
-    return Picture(pixels.shape[:2], orientation, tuple(remarks), pixels=pixels)
+    return StoredImage(pixels.shape[:2], orientation, tuple(remarks), pixels=pixels)
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
-    """Read an image completely, as `read_picture` does.
+    """Read an image completely, as `read_stored` does.
 
     Args:
         path: The file.
@@ -207,10 +207,10 @@ def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
         uint8 [H, W, 3].
 
     Raises:
-        DataError: As `read_picture`.
+        DataError: As `read_stored`.
     """
-    picture = read_picture(path)
-    return picture.upright if upright else picture.pixels
+    image = read_stored(path)
+    return image.upright if upright else image.pixels
 
 
 def open_image(path: Path) -> Image.Image:

@@ -14,7 +14,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.common.storage.files import sha256_of_files, sha256_of_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.decoding.image_opening import ImageFacts, Picture, check_image, read_picture
+from scenepalette.data.decoding.image_opening import ImageFacts, StoredImage, check_image, read_stored
 from scenepalette.data.decoding.label_decisions import decide
 from scenepalette.data.decoding.label_images import (
     LabelImage,
@@ -254,8 +254,8 @@ class PairedFiles:
             DataError: A file was changed or removed since the data set was opened.
         """
         pair = self._pairs[index]
-        picture = read_picture(pair.image)
-        image = picture.upright if pair.id in self._turned else picture.pixels
+        stored_image = read_stored(pair.image)
+        image = stored_image.upright if pair.id in self._turned else stored_image.pixels
         label = _read_label_of(pair)
         summary = summarise(label)
         problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
@@ -336,11 +336,11 @@ class PairedFiles:
 
     def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
-        picture: ImageFacts | None = None
+        stored_image: ImageFacts | None = None
         stored: LabelImage | None = None
         label: LabelSummary | None = None
         try:
-            picture = check_image(pair.image) if look_at is None else read_picture(pair.image)
+            stored_image = check_image(pair.image) if look_at is None else read_stored(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
@@ -351,25 +351,32 @@ class PairedFiles:
                 label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(stored)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        tagged = picture is not None and picture.orientation != 1
-        if label is not None and picture is not None and not tagged:
-            problems.extend(self._size_problems(pair, picture.stored_size, label))
+        tagged = stored_image is not None and stored_image.orientation != 1
+        if label is not None and stored_image is not None and not tagged:
+            problems.extend(self._size_problems(pair, stored_image.stored_size, label))
         unclear = [] if label is None else self._value_problems(pair, label)
         ignored = label is not None and not unclear and bool((self._reading_of(pair).ids_of(label) == IGNORE_ID).all())
         problems.extend(unclear)
         looked = _Looked(
             tuple(problems),
-            picture.remarks if picture else (),
-            picture.stored_size if picture else None,
-            picture.upright_size if picture else None,
+            stored_image.remarks if stored_image else (),
+            stored_image.stored_size if stored_image else None,
+            stored_image.upright_size if stored_image else None,
             tagged,
             None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
             ignored,
             "" if label is None else self._reading_of(pair).method(label),
         )
-        if problems or stored is None or label is None or tagged or look_at is None or not isinstance(picture, Picture):
+        if (
+            problems
+            or stored is None
+            or label is None
+            or tagged
+            or look_at is None
+            or not isinstance(stored_image, StoredImage)
+        ):
             return looked, None  # how a tagged image is turned is decided once all were seen
-        return looked, look_at(picture.pixels, self._ids_of(pair, stored, label))
+        return looked, look_at(stored_image.pixels, self._ids_of(pair, stored, label))
 
     def _decide_turns(
         self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation

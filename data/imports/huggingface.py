@@ -75,7 +75,8 @@ def _class_file(source: Path, options: ImportOptions, scratch: Path) -> Path:
     if path is None:
         raise ConfigError(
             "--from huggingface needs --classes FILE, as label maps hold numbers alone: a class file with name and id "
-            "of each class (docs/data/datasets.md, Class files), or an id2label.json, as many data sets have beside them."
+            "of each class (docs/data/datasets.md, Class files), or an id2label.json, as many data sets have beside "
+            "them."
         )
     if path.suffix.lower() != ".json":
         return path

@@ -254,13 +254,13 @@ def encoded(kind: str, mode: str) -> bytes:
     return buffer.getvalue()
 
 
-PICTURES = [encoded("PNG", "RGB"), encoded("PNG", "L"), encoded("PNG", "P"), encoded("JPEG", "RGB")]
-PICTURES += [encoded(kind, "RGB") for kind in ("TIFF", "BMP", "WEBP", "GIF", "PPM")]
+IMAGES = [encoded("PNG", "RGB"), encoded("PNG", "L"), encoded("PNG", "P"), encoded("JPEG", "RGB")]
+IMAGES += [encoded(kind, "RGB") for kind in ("TIFF", "BMP", "WEBP", "GIF", "PPM")]
 
 
 @settings(FUZZ, max_examples=400)
 @given(
-    content=st.sampled_from(PICTURES),
+    content=st.sampled_from(IMAGES),
     made=fuzzing.changes(4000, least=0, most=4),
     kept=st.integers(0, 4000),
     tail=st.binary(max_size=12),
@@ -281,7 +281,7 @@ def test_any_damaged_picture_is_read_or_refused(
 
 @pytest.mark.parametrize("seed", range(40))
 def test_no_flipped_bit_in_a_png_goes_unnoticed_and_changes_pixels(tmp_path: Path, seed: int) -> None:
-    whole = PICTURES[1]
+    whole = IMAGES[1]
     random = np.random.default_rng(seed)
     damaged = bytearray(whole)
     damaged[random.integers(len(whole))] ^= 1 << int(random.integers(8))

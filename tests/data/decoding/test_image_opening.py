@@ -19,11 +19,11 @@ from scenepalette.data.decoding.image_opening import (
     FORMATS,
     SEVERAL_FRAMES,
     SIXTEEN_BITS,
-    Picture,
+    StoredImage,
     check_image,
     open_lossless,
     read_image,
-    read_picture,
+    read_stored,
 )
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
@@ -48,18 +48,18 @@ def encoded(kind: str, pixels: np.ndarray = PIXELS, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def read_and_checked(path: Path) -> Picture:
+def read_and_checked(path: Path) -> StoredImage:
     """Read an image, after a look at whether the check that makes no array of it finds the same."""
     try:
         facts = check_image(path)
     except DataError as error:
         with pytest.raises(DataError, match=f"^{re.escape(str(error))}$"):
-            read_picture(path)
+            read_stored(path)
         raise
-    picture = read_picture(path)
-    assert facts.stored_size == picture.stored_size == picture.pixels.shape[:2]
-    assert (facts.orientation, facts.remarks) == (picture.orientation, picture.remarks)
-    return picture
+    image = read_stored(path)
+    assert facts.stored_size == image.stored_size == image.pixels.shape[:2]
+    assert (facts.orientation, facts.remarks) == (image.orientation, image.remarks)
+    return image
 
 
 @pytest.mark.parametrize("ending", [ending for endings in FORMATS.values() for ending in endings])
@@ -69,11 +69,11 @@ def test_the_content_decides_how_a_file_is_read_and_another_ending_is_told(
 ) -> None:
     path = tmp_path / f"x{ending}"
     path.write_bytes(encoded(kind, **LOSSLESS[kind]))
-    picture = read_and_checked(path)
-    assert np.array_equal(picture.pixels, PIXELS)
+    image = read_and_checked(path)
+    assert np.array_equal(image.pixels, PIXELS)
     shown = {"WEBP": "WebP", "PPM": "PNM"}.get(kind, kind)
     wanted = () if ending in FORMATS[kind] else (f"read as {shown}, whatever their endings say",)
-    assert picture.remarks == wanted
+    assert image.remarks == wanted
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "GIF"])
@@ -92,8 +92,8 @@ def test_every_kind_of_pixel_of_8_bits_becomes_rgb(tmp_path: Path, mode: str, ki
         wanted.save(tmp_path / f"x.{kind.lower()}")
     except OSError:
         pytest.skip(f"Pillow writes no {kind} of mode {mode}")
-    picture = read_and_checked(tmp_path / f"x.{kind.lower()}")
-    assert np.array_equal(picture.pixels, np.asarray(wanted.convert("RGB"))) and picture.remarks == ()
+    image = read_and_checked(tmp_path / f"x.{kind.lower()}")
+    assert np.array_equal(image.pixels, np.asarray(wanted.convert("RGB"))) and image.remarks == ()
 
 
 def test_a_palette_with_transparency_keeps_its_colours(tmp_path: Path) -> None:
@@ -117,15 +117,15 @@ def test_a_grey_image_of_few_bits_spans_black_to_white(tmp_path: Path, bits: int
 def test_of_16_bits_the_upper_8_are_read_in_grey_and_colour_alike(tmp_path: Path, colour: bool) -> None:
     pixels = PIXELS if colour else PIXELS[:, :, 0]
     (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels.astype(np.uint16) * 256 + 255))
-    picture = read_and_checked(tmp_path / "x.png")
-    assert np.array_equal(picture.pixels, PIXELS if colour else np.repeat(PIXELS[:, :, :1], 3, axis=2))
-    assert picture.remarks == (SIXTEEN_BITS,)
+    image = read_and_checked(tmp_path / "x.png")
+    assert np.array_equal(image.pixels, PIXELS if colour else np.repeat(PIXELS[:, :, :1], 3, axis=2))
+    assert image.remarks == (SIXTEEN_BITS,)
 
 
 def test_a_tiff_of_16_bits_is_read_as_a_png_is(tmp_path: Path) -> None:
     Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "x.tif")
-    picture = read_and_checked(tmp_path / "x.tif")
-    assert np.array_equal(picture.pixels[:, :, 1], PIXELS[:, :, 0]) and picture.remarks == (SIXTEEN_BITS,)
+    image = read_and_checked(tmp_path / "x.tif")
+    assert np.array_equal(image.pixels[:, :, 1], PIXELS[:, :, 0]) and image.remarks == (SIXTEEN_BITS,)
 
 
 @pytest.mark.parametrize("colour", [True, False], ids=["rgb", "grey"])
@@ -151,13 +151,13 @@ def test_a_turned_image_is_given_as_stored_and_upright(tmp_path: Path, kind: str
     exif[0x0112] = orientation
     path = tmp_path / "x"
     path.write_bytes(encoded(kind, exif=exif, **LOSSLESS[kind]))
-    picture = read_and_checked(path)
-    assert np.array_equal(picture.pixels, PIXELS) and picture.orientation == orientation
+    image = read_and_checked(path)
+    assert np.array_equal(image.pixels, PIXELS) and image.orientation == orientation
     tagged = Image.fromarray(PIXELS)
     tagged.getexif()[0x0112] = orientation
-    assert np.array_equal(picture.upright, np.asarray(ImageOps.exif_transpose(tagged)))
-    assert picture.upright_size == picture.upright.shape[:2] and picture.stored_size == (6, 10)
-    assert np.array_equal(read_image(path, upright=True), picture.upright)
+    assert np.array_equal(image.upright, np.asarray(ImageOps.exif_transpose(tagged)))
+    assert image.upright_size == image.upright.shape[:2] and image.stored_size == (6, 10)
+    assert np.array_equal(read_image(path, upright=True), image.upright)
 
 
 @pytest.mark.parametrize("stated", [0, 9, 60000])
@@ -170,8 +170,8 @@ def test_an_orientation_that_is_none_counts_as_upright(tmp_path: Path, stated: i
 
 def test_a_broken_exif_block_says_nothing_of_the_pixels(tmp_path: Path) -> None:
     (tmp_path / "x.png").write_bytes(encoded("PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 12))
-    picture = read_and_checked(tmp_path / "x.png")
-    assert picture.orientation == 1 and np.array_equal(picture.pixels, PIXELS)
+    image = read_and_checked(tmp_path / "x.png")
+    assert image.orientation == 1 and np.array_equal(image.pixels, PIXELS)
 
 
 @pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt", b"tEXt"])
@@ -199,8 +199,8 @@ def test_of_several_frames_the_first_is_read_and_told(tmp_path: Path, kind: str)
     frames[0].save(
         tmp_path / "x", kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
     )
-    picture = read_and_checked(tmp_path / "x")
-    assert (picture.pixels == 10).all() and picture.remarks == (SEVERAL_FRAMES,)
+    image = read_and_checked(tmp_path / "x")
+    assert (image.pixels == 10).all() and image.remarks == (SEVERAL_FRAMES,)
 
 
 def test_previews_in_an_mpo_file_are_not_worth_a_word(tmp_path: Path) -> None:

@@ -74,7 +74,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return watched
 
-    for name in ("check_image", "read_picture"):
+    for name in ("check_image", "read_stored"):
         monkeypatch.setattr(image_files, name, watch(getattr(image_files, name)))
     return names
 

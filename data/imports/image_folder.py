@@ -20,7 +20,7 @@ from scenepalette.data.imports.source import split_of
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][\w+.-]*://)")
 
 
-class Pictures:
+class ImageFolder:
     """The image files below a folder, by name."""
 
     def __init__(self, root: Path, *, by_last_name: bool = False) -> None:
