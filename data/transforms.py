@@ -198,12 +198,8 @@ def _hue_rotation(angle: Tensor) -> Tensor:
 @functools.cache
 def _constant(name: Literal["luma", "to YIQ", "from YIQ"], dtype: torch.dtype, device: torch.device) -> Tensor:
     """Returns numbers that every batch needs, sent to a device once."""
-    values = {
-        "luma": torch.tensor(LUMA),
-        "to YIQ": torch.tensor(YIQ),
-        "from YIQ": torch.tensor(YIQ).to(dtype).inverse(),
-    }
-    return values[name].to(dtype).to(device)
+    value = torch.tensor(LUMA if name == "luma" else YIQ, dtype=torch.float64).to(dtype)
+    return (value.inverse() if name == "from YIQ" else value).to(device)
 
 
 def _check_pair(image: Tensor, label: Tensor) -> None:

@@ -13,19 +13,24 @@ from benchmarks.gpu.scenes import Options, Size, read_scenes, text_of, time_call
 from benchmarks.inference import image_case, layout_case
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.kernels.passes import prepare_for_inference
+from scenepalette.training.device.compiling import compiled
+from scenepalette.training.device.speed import CompileMode
 
 SYSTEMS = ("oasis", "semantic-palette")
 PLAIN = "plain, fp32"
 WAYS = (PLAIN, "plain, autocast bf16", "prepared, fp32", "prepared, bf16")
+GPU_WAYS = ("prepared with label patches, bf16", "compiled, bf16", "compiled with graphs, bf16")
+"""What a GPU offers beside; the last, as they take long to begin."""
 
 
 def cases(options: Options) -> Cases:
     """Return every system at every size in every way."""
+    ways = (*WAYS, *(GPU_WAYS if options.device.type == "cuda" else ()))
     return {
         f"{name} {text_of(size)} {way}": partial(_measure, options, name, size, way)
+        for way in ways
         for size in options.sizes
         for name in SYSTEMS
-        for way in WAYS
     }
 
 
@@ -57,17 +62,21 @@ def _call(options: Options, name: str, label: Tensor, way: str) -> Callable[[], 
     network.to(options.device)
     inputs = [value.to(options.device) for value in inputs]
     rounded = way.endswith("bf16")
-    _prepare(network, way, rounded)
+    ready = _prepared(network, way, rounded, options.device)
 
     def call() -> Tensor:
         with torch.inference_mode(), torch.autocast(options.device.type, torch.bfloat16, enabled=rounded):
-            result = network(*inputs)
+            result = ready(*inputs)
         return result if isinstance(result, Tensor) else result.layout
 
     return call
 
 
-def _prepare(network: nn.Module, way: str, rounded: bool) -> None:
+def _prepared(network: nn.Module, way: str, rounded: bool, device: torch.device) -> nn.Module:
+    """Return the network as a way has it."""
     network.eval()
-    if way.startswith("prepared"):
-        prepare_for_inference(network, torch.bfloat16 if rounded else torch.float32)
+    compiles: CompileMode = "graphs" if "graphs" in way else "default" if way.startswith("compiled") else "off"
+    if not way.startswith("plain"):
+        dtype = torch.bfloat16 if rounded else torch.float32
+        prepare_for_inference(network, dtype, patches="patches" in way, faster=compiles == "off")
+    return compiled(network, compiles, device)

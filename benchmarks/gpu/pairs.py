@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -12,13 +13,17 @@ import torch
 from benchmarks.gpu.record import Cases, Row
 from benchmarks.gpu.scenes import Options, Size, device_memory, read_scenes, text_of
 from benchmarks.inference import image_case, layout_case
+from scenepalette.common.processors import worker_count
 from scenepalette.data.shards.writing import write_shard
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.generators.pairs.batches import made_ahead
 from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.fabric import inference_type, make_fabric
 
 KINDS = ("semi", "full")
+ROWS_AHEAD, MOST_ENCODERS = 64, 16  # as `pipeline/stages/generate.py` has them
 
 
 def cases(options: Options) -> Cases:
@@ -48,14 +53,17 @@ def _measure(options: Options, kind: str, size: Size, seconds: float) -> Row:
         layout_model=None,
         fabric=fabric,
     )
+    beside = speed_of(fabric).beside
+    encoders = worker_count(MOST_ENCODERS) if beside else 1
     if options.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(options.device)
 
     with tempfile.TemporaryDirectory() as folder:
 
         def taken(count: int) -> float:
-            began = time.perf_counter()
-            write_shard(Path(folder) / "pairs.parquet", maker.rows(0, count, options.batch), table=scenes.pairs.table)
+            began, rows = time.perf_counter(), maker.rows(0, count, options.batch)
+            with closing(made_ahead(rows, ROWS_AHEAD) if beside else rows) as rows:
+                write_shard(Path(folder) / "pairs.parquet", rows, table=scenes.pairs.table, encoders=encoders)
             return time.perf_counter() - began
 
         first, each = taken(options.batch), taken(options.batch) / options.batch
@@ -65,7 +73,7 @@ def _measure(options: Options, kind: str, size: Size, seconds: float) -> Row:
         "pairs": kind,
         "size": text_of(size),
         "pairs per second, to shards": rate,
-        "measured on": f"{count} pairs, {options.batch} at once",
+        "measured on": f"{count} pairs, {options.batch} at once, {encoders} encoding",
         "first batch, s": first,
         "MiB": round(device_memory(options.device)),
     }

@@ -21,6 +21,7 @@ from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.training.device.speed import CompileMode, usual_speed
 from scenepalette.training.fabric import make_fabric
 
 NEVER = 10**9
@@ -28,7 +29,8 @@ WARM_STEPS = 5
 WARM_SHARE = 0.5  # of a case's time after which warming up ends whatever the steps
 PLAIN = "plain"
 AS_TRAINED = "as trained"
-WAYS = (PLAIN, AS_TRAINED)
+COMPILED = "compiled"
+GRAPHS = "compiled with graphs"
 
 
 class _EnoughError(Exception):
@@ -67,13 +69,12 @@ class StepRate:
 
 
 def cases(options: Options) -> Cases:
-    """Return every training in every way."""
+    """Return every training in every way, those that take long to begin last."""
     trainings = {"oasis": _oasis, "semantic-palette": _layouts, "segmenter": _segmenter}
-    return {
-        f"{name} {way}": partial(_measure, options, name, training, way)
-        for name, training in trainings.items()
-        for way in WAYS
-    }
+    chosen = [(name, way) for name in trainings for way in (PLAIN, AS_TRAINED)]
+    if options.device.type == "cuda":
+        chosen += [(name, way) for way in (COMPILED, GRAPHS) for name in ("oasis", "segmenter")]
+    return {f"{name} {way}": partial(_measure, options, name, trainings[name], way) for name, way in chosen}
 
 
 def _measure(
@@ -88,7 +89,9 @@ def _measure(
     if options.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(options.device)
     progress = StepRate(options.device, 0.8 * seconds)
-    fabric = make_fabric(options.device.type, options.precision)
+    compiles: CompileMode = "default" if way == COMPILED else "graphs" if way == GRAPHS else "off"
+    speed = usual_speed(options.device.type, plain=way == PLAIN, compile=compiles)
+    fabric = make_fabric(options.device.type, options.precision, speed=speed)
     try:
         with tempfile.TemporaryDirectory() as folder:
             if way == PLAIN:
