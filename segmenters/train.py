@@ -146,7 +146,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, AnyPairs] = {}
+    domains: dict[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -202,10 +202,10 @@ def train_segmenter(
     statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
-    if speed_of(fabric).resident:
-        domains = {domain: place(pairs, fabric.device) for domain, pairs in domains.items()}
+    resident = speed_of(fabric).resident
+    placed = {domain: place(pairs, fabric.device) if resident else pairs for domain, pairs in domains.items()}
     segmenter.module.train()
-    with contextlib.closing(_batches(domains, settings, seed, training.finished)) as batches:
+    with contextlib.closing(_batches(placed, settings, seed, training.finished)) as batches:
         for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
             decay = learning_rate_factor(settings, step)
             images: dict[Domain, Tensor] = {}
@@ -323,7 +323,10 @@ def _mixing(
 
 
 def _renew_statistics(
-    settings: SegmenterSettings, domains: Mapping[Domain, AnyPairs], fabric: Fabric, network: nn.Module
+    settings: SegmenterSettings,
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    fabric: Fabric,
+    network: nn.Module,
 ) -> None:
     """Take the statistics of batch norms from real images, spread evenly over the training split, if there are any."""
     real = domains.get("real")
@@ -385,7 +388,11 @@ def _batches(
 
 
 def _identity(
-    settings: SegmenterSettings, domains: Mapping[Domain, AnyPairs], supervise_real: bool, table: ClassTable, seed: int
+    settings: SegmenterSettings,
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    supervise_real: bool,
+    table: ClassTable,
+    seed: int,
 ) -> dict[str, Any]:
     """What decides the outcome of a training."""
     pairs = {domain: sha256_of_json(list(given.ids)) for domain, given in domains.items()}
@@ -419,7 +426,7 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, AnyPairs],
+    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

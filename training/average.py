@@ -26,9 +26,9 @@ def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
         decay: In [0, 1).
     """
     # All at once: a GPU gets a few kernels in place of one for each.
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)  # type: ignore
     if buffers := list(average.buffers()):
-        torch._foreach_copy_(buffers, list(module.buffers()))
+        torch._foreach_copy_(buffers, list(module.buffers()))  # type: ignore
 
 
 def decay_at(step: int, decay: float) -> float:

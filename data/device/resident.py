@@ -26,7 +26,10 @@ READ_AT_ONCE = 32
 class PairSource(Protocol):
     """Pairs of any origin: arrays, shards, or some of them."""
 
-    table: ClassTable
+    @property
+    def table(self) -> ClassTable:
+        """Classes of the labels."""
+        ...
 
     @property
     def size(self) -> tuple[int, int]:

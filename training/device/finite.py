@@ -67,7 +67,7 @@ class DeferredChecks:
         for name, module in modules.items():
             gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
             if gradients:
-                largest = torch._foreach_norm(list(gradients.values()), math.inf)
+                largest = torch._foreach_norm(list(gradients.values()), math.inf)  # type: ignore
                 self._noted.append(_Noted(step, name, tuple(gradients), torch.stack(largest)))
 
     def settle(self) -> None:
