@@ -5,6 +5,8 @@ K is the number of classes, B the batch, H x W the size. Label maps hold 0..K-1,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -12,6 +14,8 @@ from scipy.ndimage import distance_transform_edt
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.label_images import value_counts
+
+COUNTED_ROWS = 1024
 
 
 def labels_to_palette(label: torch.Tensor, num_classes: int, *, checked: bool = False) -> torch.Tensor:
@@ -52,10 +56,19 @@ def count_ids(ids: torch.Tensor, count: int) -> torch.Tensor:
         count: How many numbers there are.
     """
     flat = ids.flatten()
-    if flat.device.type == "cpu":
-        return torch.bincount(flat, minlength=count)
-    # `bincount` waits to see what the largest is.
-    return torch.zeros(count, dtype=torch.int64, device=flat.device).scatter_add_(0, flat, torch.ones_like(flat))
+    # `bincount` waits for a GPU, to see what the largest is.
+    return torch.bincount(flat, minlength=count) if flat.device.type == "cpu" else count_by_rows(flat, count)
+
+
+def count_by_rows(ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Return what `count_ids` does for int64 [N]: counted in many rows, so that few threads add to the same number."""
+    rows = math.gcd(len(ids), COUNTED_ROWS)
+    first = torch.arange(rows, device=ids.device)[:, None] * count
+    bins = (ids.view(rows, -1) + first).flatten()
+    counts = torch.zeros(rows * count, dtype=torch.int64, device=ids.device).scatter_add_(
+        0, bins, torch.ones_like(bins)
+    )
+    return counts.view(rows, count).sum(dim=0)
 
 
 def one_hot(

@@ -10,7 +10,7 @@ from scenepalette.data.device import resident
 from scenepalette.data.device.resident import PlacedLabels, ResidentPairs, TrainingSamples, place
 from scenepalette.data.device.transfer import to_device
 from scenepalette.data.folds import ChosenPairs
-from scenepalette.data.labels import count_ids, labels_to_palette, one_hot
+from scenepalette.data.labels import count_by_rows, count_ids, labels_to_palette, one_hot
 
 CPU = torch.device("cpu")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
@@ -96,3 +96,9 @@ def test_checked_labels_give_what_others_do() -> None:
 def test_ids_are_counted(device: str) -> None:
     ids = torch.tensor([[0, 4, 4], [1, 4, 0]], device=device)
     assert count_ids(ids, 6).tolist() == [2, 1, 0, 0, 3, 0]
+
+
+@pytest.mark.parametrize("number", [1, 6, 12288])
+def test_ids_are_counted_by_rows_as_otherwise(number: int) -> None:
+    ids = torch.from_numpy(np.random.default_rng(0).integers(0, 9, number))
+    assert torch.equal(count_by_rows(ids, 10), torch.bincount(ids, minlength=10))
