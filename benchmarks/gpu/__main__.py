@@ -160,10 +160,11 @@ def _recipe_lines(out: Path, last: bool) -> list[str]:
     decided = recipe.read_json(out / recipe.PLAN)
     lines = ["", f"## Recipe {decided['recipe']}", ""]
     if decided["scale"] < 1:
+        seconds = decided["expected_seconds_unscaled"]
+        why = "its steps could not be timed" if seconds is None else f"the whole would take {seconds} s here"
         lines.append(
-            f"**Scaled:** the whole would take {decided['expected_seconds_unscaled']} s here, so that its steps and "
-            f"pairs were made {decided['scale']:.3f} times as many, to fit the time. Figures of quality are of such a "
-            "short training."
+            f"**Scaled:** {why}, so that there are {decided['scale']:.3f} times as many steps and pairs as the recipe "
+            "has. Figures of quality are of such a short training."
         )
     else:
         lines.append("Trained whole, with the recipe's own numbers of steps.")

@@ -26,7 +26,10 @@ RUN = "run"
 MEASURED_SHARE = 0.1
 """Of the time that is left, for timing the recipe's steps ..."""
 STARTED_SHARE = 0.15
-"""... and for starting the process that does."""
+"""... and for starting the process that does; of short times more, as that takes its seconds anyhow."""
+FEWEST_SECONDS = 30.0
+UNKNOWN_SCALE = 0.02
+"""Where the steps that take most of the time could not be timed."""
 TRAINED_SHARE = 0.65
 """Of the time that is left after that, for what scales; the rest is for starting, evaluation and the report."""
 SAMPLES_READ = 0.02
@@ -51,11 +54,11 @@ def plan(out: Path, recipe: str, changes: Sequence[str], end: float) -> dict[str
     left = end - time.time()
     seconds, basis = _expected_seconds(config, left)
     left = end - time.time()
-    scale = min(1.0, TRAINED_SHARE * left / seconds) if seconds else 1.0
+    scale = UNKNOWN_SCALE if seconds is None else max(1e-6, min(1.0, TRAINED_SHARE * left / seconds))
     decided = {
         "recipe": recipe,
         "scale": scale,
-        "expected_seconds_unscaled": round(seconds),
+        "expected_seconds_unscaled": None if seconds is None else round(seconds),
         "basis": basis,
         "changes": [*changes, *(_scaled(config, scale) if scale < 1 else [])],
     }
@@ -63,19 +66,24 @@ def plan(out: Path, recipe: str, changes: Sequence[str], end: float) -> dict[str
     return decided
 
 
-def _expected_seconds(config: RunConfig, left: float) -> tuple[float, list[str]]:
-    """Return how long the whole recipe would take here, and what that rests on, in a part of the time left."""
+def _expected_seconds(config: RunConfig, left: float) -> tuple[float | None, list[str]]:
+    """Return how long the whole recipe would take here, or None, and what that rests on, in a part of the time left."""
     data = config.data
     train = open_dataset(data.name, "train", data.root, count=data.train_scenes, size=data.size, seed=config.data_seed)
     with tempfile.TemporaryDirectory() as folder:
         measured = measure(
-            config, train, Path(folder), seconds=MEASURED_SHARE * left, start_seconds=STARTED_SHARE * left
+            config,
+            train,
+            Path(folder),
+            seconds=max(MEASURED_SHARE * left, FEWEST_SECONDS),
+            start_seconds=max(STARTED_SHARE * left, FEWEST_SECONDS),
         )
     estimates = estimates_of(config, measured, SAMPLES_READ * len(train), len(train))
     lines = [f"{estimate.name}: {estimate.seconds:.0f} s ({estimate.basis})" for estimate in estimates]
     lines += [f"{name}: failed: {text}" for name, text in measured.errors.items()]
     lines += [f"{name}: not measured" for name in measured.missing]
-    return sum(estimate.seconds for estimate in estimates), lines
+    known = {"images", "segmenter"} <= measured.seconds.keys()
+    return sum(estimate.seconds for estimate in estimates) if known else None, lines
 
 
 def _scaled(config: RunConfig, scale: float) -> list[str]:

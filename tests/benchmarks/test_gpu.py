@@ -115,6 +115,9 @@ def test_how_a_recipe_is_scaled_is_decided_once(tmp_path: Path, monkeypatch: pyt
     assert first["scale"] == pytest.approx(recipe.TRAINED_SHARE / 10, rel=0.1)
     monkeypatch.setattr(recipe, "_expected_seconds", lambda config, left: (1.0, []))
     assert recipe.plan(tmp_path, "demo", [], soon()) == first
+    monkeypatch.setattr(recipe, "_expected_seconds", lambda config, left: (None, ["images: not measured"]))
+    assert recipe.plan(tmp_path / "unknown", "demo", [], soon())["scale"] == recipe.UNKNOWN_SCALE
+    monkeypatch.setattr(recipe, "_expected_seconds", lambda config, left: (1.0, []))
     whole = recipe.plan(tmp_path / "other", "demo", ["seed=3"], soon())
     assert (whole["scale"], whole["changes"]) == (1.0, ["seed=3"])
 

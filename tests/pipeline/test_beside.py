@@ -13,9 +13,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import segment
-from scenepalette.pipeline.units import workspace
 from scenepalette.pipeline.units.records import fingerprint_of
-from scenepalette.training.device.speed import Speed
 
 
 def with_segmenters(config: RunConfig, **changes: Any) -> RunConfig:
@@ -63,18 +61,3 @@ def test_a_training_that_fails_beside_others_is_told_and_ends_them(
     with pytest.raises(TrainingError, match=r"segmenters/\S+: The .* at step \d+[\s\S]*segmenters.parallel=1 trains"):
         run.make(run.names_of("segmenters"))
     assert not any(run.is_finished(name) for name in run.names_of("segmenters"))
-
-
-@pytest.mark.slow
-def test_a_run_that_works_as_on_a_gpu_has_the_same_results(
-    finished_run: Path,
-    tiny_config: RunConfig,
-    tmp_path: Path,
-    results_of: Callable[[Path], dict[str, Any]],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    speed = Speed(deferred=True, resident=True, tuned=True, beside=True)  # fused steps round differently
-    monkeypatch.setattr(workspace, "usual_speed", lambda *positional, **named: speed)
-    run = Run(tiny_config, tmp_path / "run")
-    run.make(run.names_of("report"))
-    assert results_of(run.run_dir) == results_of(finished_run)
