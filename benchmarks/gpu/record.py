@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from scenepalette.common.files import read_json, write_json
+from scenepalette.common.storage.files import read_json, write_json
 
 ATTEMPTS = 2
 """How often a case is begun; one that was cut off so often would take the time of all that comes after it."""

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from scenepalette.common.errors import TrainingError
-from scenepalette.common.files import sha256_of_file
 from scenepalette.common.progress import NoProgress
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.run import Run
