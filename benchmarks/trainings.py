@@ -37,6 +37,7 @@ from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
+from scenepalette.training.device.speed import usual_speed
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
 
 PLAIN = "plain: contiguous fp32"
@@ -48,7 +49,8 @@ if computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu"):
 def step_seconds(training: Callable[..., None], precision: str, plain: bool, steps: int, folder: Path) -> list[float]:
     """Return the wall times of the steps of a training, without its first."""
     times = StepTimes(steps)
-    fabric = make_fabric("cuda" if torch.cuda.is_available() else "cpu", precision)
+    accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    fabric = make_fabric(accelerator, precision, speed=usual_speed(accelerator, plain=plain))
     try:
         if plain:
             with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):

@@ -324,7 +324,12 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 def images_from_uint8(images: np.ndarray) -> torch.Tensor:
     """Turn images uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the CPU."""
-    return torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
+    return scaled(torch.from_numpy(np.asarray(images)))
+
+
+def scaled(images: torch.Tensor) -> torch.Tensor:
+    """Turn images uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the same device."""
+    return images.permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
 
 
 def images_to_uint8(images: torch.Tensor) -> np.ndarray:

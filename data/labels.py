@@ -5,6 +5,8 @@ K is the number of classes, B the batch, H x W the size. Label maps hold 0..K-1,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy.ndimage import distance_transform_edt
@@ -13,13 +15,16 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.label_images import value_counts
 
+COUNTED_ROWS = 1024
 
-def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
+
+def labels_to_palette(label: torch.Tensor, num_classes: int, *, checked: bool = False) -> torch.Tensor:
     """Return each label map's palette: every class's share of the labelled pixels.
 
     Args:
         label: int64 [B, H, W] of ids 0..K-1, or IGNORE_ID; ignored pixels count in no share.
         num_classes: K.
+        checked: Whether the maps are known to have such ids and a labelled pixel each; a GPU is then not waited for.
 
     Returns:
         float32 [B, K]; rows sum to 1.
@@ -27,13 +32,14 @@ def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
     Raises:
         ScenepaletteError: A map has no labelled pixel, or holds an id outside 0..K-1.
     """
-    labelled = _labelled_pixels(label, num_classes)
+    labelled = _labelled_pixels(label, num_classes, checked)
     batch = label.shape[0]
-    # One histogram for the whole batch: map b counts in the bins b*K .. b*K + K-1.
+    # One histogram for the whole batch: map b counts in the bins b*K .. b*K + K-1, and ignored pixels after all.
     first_bins = torch.arange(batch, device=label.device).view(batch, 1, 1) * num_classes
-    counts = torch.bincount((label + first_bins)[labelled], minlength=batch * num_classes).view(batch, num_classes)
+    bins = (label + first_bins).where(labelled, batch * num_classes)
+    counts = count_ids(bins, batch * num_classes + 1)[:-1].view(batch, num_classes)
     totals = counts.sum(dim=1, keepdim=True)
-    empty = torch.nonzero(totals[:, 0] == 0)[:, 0].tolist()
+    empty = [] if checked else torch.nonzero(totals[:, 0] == 0)[:, 0].tolist()
     if empty:
         raise ScenepaletteError(
             f"Label maps {empty} of a batch of {batch} have no labelled pixel (all are {IGNORE_ID}), so they have no "
@@ -42,13 +48,39 @@ def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:
     return (counts.double() / totals.double()).float()
 
 
-def one_hot(label: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
+def count_ids(ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Return how often each of 0 .. count - 1 occurs, int64 [count]; a GPU is not waited for.
+
+    Args:
+        ids: int64 of any shape, 0 .. count - 1.
+        count: How many numbers there are.
+    """
+    flat = ids.flatten()
+    # `bincount` waits for a GPU, to see what the largest is.
+    return torch.bincount(flat, minlength=count) if flat.device.type == "cpu" else count_by_rows(flat, count)
+
+
+def count_by_rows(ids: torch.Tensor, count: int) -> torch.Tensor:
+    """Return what `count_ids` does for int64 [N]: counted in many rows, so that few threads add to the same number."""
+    rows = math.gcd(len(ids), COUNTED_ROWS)
+    first = torch.arange(rows, device=ids.device)[:, None] * count
+    bins = (ids.view(rows, -1) + first).flatten()
+    counts = torch.zeros(rows * count, dtype=torch.int64, device=ids.device).scatter_add_(
+        0, bins, torch.ones_like(bins)
+    )
+    return counts.view(rows, count).sum(dim=0)
+
+
+def one_hot(
+    label: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32, *, checked: bool = False
+) -> torch.Tensor:
     """Turn class ids into a layout with a 1 at each pixel's class.
 
     Args:
         label: int64 [B, H, W] of ids 0..K-1, or IGNORE_ID.
         num_classes: K.
         dtype: Type of the result.
+        checked: Whether the maps are known to have such ids; a GPU is then not waited for.
 
     Returns:
         [B, K, H, W] of 0 and 1; ignored pixels are 0 in every class.
@@ -56,7 +88,7 @@ def one_hot(label: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.fl
     Raises:
         ScenepaletteError: An id is outside 0..K-1.
     """
-    labelled = _labelled_pixels(label, num_classes)
+    labelled = _labelled_pixels(label, num_classes, checked)
     batch, height, width = label.shape
     layout = torch.zeros(batch, num_classes, height, width, dtype=dtype, device=label.device)
     ids = label.masked_fill(~labelled, 0)
@@ -105,9 +137,11 @@ def label_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
     return np.append(counts[:num_classes], counts[IGNORE_ID])
 
 
-def _labelled_pixels(label: torch.Tensor, num_classes: int) -> torch.Tensor:
+def _labelled_pixels(label: torch.Tensor, num_classes: int, checked: bool) -> torch.Tensor:
     """Return bool [B, H, W], true where there is a class; refuse ids that would crash deep in a kernel."""
     labelled = label != IGNORE_ID
+    if checked:
+        return labelled
     wrong = labelled & ((label < 0) | (label >= num_classes))
     if wrong.any():
         values = torch.unique(label[wrong]).tolist()

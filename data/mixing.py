@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.device.transfer import to_device
 
 
 def copy_paste(
@@ -51,13 +52,14 @@ def class_mix(image: Tensor, label: Tensor, probability: float, generator: torch
     Returns:
         New tensors of the same shapes; a batch of one image is left as it is.
     """
-    present = torch.zeros(len(label), IGNORE_ID + 1, dtype=torch.bool)
-    present.scatter_(1, label.flatten(1).cpu(), True)
+    present = torch.zeros(len(label), IGNORE_ID + 1, dtype=torch.bool, device=label.device)
+    present.scatter_(1, label.flatten(1), True)
     present[:, IGNORE_ID] = False
     # Classes in random order, those that an image has first; the first half of these is taken.
-    order = torch.rand(present.shape, generator=generator).masked_fill(~present, 2.0).argsort(dim=1)
+    draws = to_device(torch.rand(present.shape, generator=generator), label.device)
+    order = draws.masked_fill(~present, 2.0).argsort(dim=1)
     half = (present.sum(dim=1, keepdim=True) + 1) // 2
-    taken = torch.arange(present.shape[1]) < half
+    taken = torch.arange(present.shape[1], device=label.device) < half
     chosen = torch.zeros_like(present).scatter_(1, order, taken)
     return _paste(image, label, chosen, probability, generator)
 
@@ -70,7 +72,7 @@ def _paste(
     Args:
         image: B3HW.
         label: BHW.
-        chosen: bool B x 256, for each image which of its classes may be pasted into another.
+        chosen: bool B x 256, on any device, for each image which of its classes may be pasted into another.
         probability: Of pasting into an image.
         generator: Decides which image is the next one, and which images are pasted into.
     """
@@ -81,10 +83,8 @@ def _paste(
     # Another image for each: the batch turned by at least one place.
     turn = 1 + int(draws[count] * (count - 1))
     source = (torch.arange(count) + turn) % count
-    allowed = chosen[source] & (draws[:count] < probability)[:, None]
-    source_label = label[source.to(label.device)]
-    pasted = allowed.to(label.device).gather(1, source_label.flatten(1)).view_as(label)
-    return (
-        torch.where(pasted[:, None], image[source.to(image.device)], image),
-        torch.where(pasted, source_label, label),
-    )
+    source = to_device(source, label.device)
+    allowed = to_device(chosen, label.device)[source] & to_device(draws[:count] < probability, label.device)[:, None]
+    source_label = label[source]
+    pasted = allowed.gather(1, source_label.flatten(1)).view_as(label)
+    return (torch.where(pasted[:, None], image[source], image), torch.where(pasted, source_label, label))

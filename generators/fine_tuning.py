@@ -330,7 +330,11 @@ def fine_tune(
 
         made = trainees.generator_loss(step, indices)
         parts |= made.parts
-        require_finite(step, **parts)
+        checks = layout_trainees.generator.checks
+        if checks is None:
+            require_finite(step, **parts)
+        else:
+            checks.note_losses(step, **parts)
         take_step(step, made.total, *trainees.generators)
         for generator in trainees.generators:
             generator.update_average(settings.average_decay)

@@ -50,6 +50,7 @@ from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_
 from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
 from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
 from scenepalette.segmenters.settings import SegmenterSettings
+from scenepalette.training.device.speed import CompileMode
 
 
 def _not_empty(value: Any) -> Any:
@@ -536,6 +537,12 @@ class _ComparedArms(Section):
         description="Validation images, spread over the split, that mIoU is logged of at 60, 80 and 100 % of the "
         "steps; 0 for none. They choose nothing.",
     )
+    parallel: int = Field(
+        default=1,
+        ge=1,
+        le=64,
+        description="Segmenters trained at once on one device, each in a process of its own; results are the same.",
+    )
 
 
 class SegmentersConfig(  # pyright: ignore
@@ -707,6 +714,25 @@ class ComputeConfig(Section):
         ge=1,
         le=1024,
         description="CPU threads of torch; none for one on each processor that is free at the start.",
+    )
+    compile: CompileMode = Field(
+        default="off",
+        description="Whether image generators, their discriminators and segmenters are compiled: by torch.compile "
+        "(default), or with CUDA graphs as well (graphs). Results are equal up to rounding.",
+    )
+    label_patches: bool = Field(
+        default=False,
+        description="Whether a GPU computes modulations once per distinct label patch, as a CPU does, in place of at "
+        "every pixel.",
+    )
+    fill_memory: bool = Field(
+        default=False,
+        description="Whether a GPU makes as many pairs at once as its memory holds, in place of generate.batch_size.",
+    )
+    plain: bool = Field(
+        default=False,
+        description="Whether a GPU works as a CPU does: data sent at every step, losses looked at at every step, "
+        "optimizers not fused, pairs encoded one by one.",
     )
     tensorboard: bool = Field(
         default=False,

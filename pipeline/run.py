@@ -17,8 +17,10 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.storage.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.pipeline.beside import MakesUnits, make_beside
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, config_text
+from scenepalette.pipeline.device_memory import memory_explained
 from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
@@ -35,6 +37,7 @@ from scenepalette.pipeline.run_directory.ownership import (
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.pooling import pooling_problems
+from scenepalette.pipeline.stages.segment import SegmenterUnit
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
@@ -42,11 +45,11 @@ from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 
 @dataclass
-class Run(Workspace):
+class Run(MakesUnits):
     """A configuration, its run directory, and the work that turns the one into the other.
 
     Attributes:
@@ -262,9 +265,33 @@ class Run(Workspace):
             ranks.wait()
             if ranks.first:
                 self.write_documents()
+            made_beside = set[str]()
             for name in self.each_missing(names):
-                self.make_one(name)
+                if name in made_beside:
+                    continue
+                beside = self._beside(name, names)
+                if len(beside) > 1:
+                    with writing_explained(self.run_dir):
+                        make_beside(self, beside, self.config.segmenters.parallel)
+                    made_beside.update(beside)
+                else:
+                    self.make_one(name)
             ranks.wait()
+
+    def _beside(self, name: str, names: Sequence[str]) -> list[str]:
+        """Return the segmenters that can be trained now, if the next unit is one and several are trained at once."""
+        if (
+            self.config.segmenters.parallel == 1
+            or self.ranks.count > 1
+            or not isinstance(self.units[name], SegmenterUnit)
+        ):
+            return []
+        return [
+            other
+            for other in self.missing(names)
+            if isinstance(self.units[other], SegmenterUnit)
+            and all(self.is_finished(needed) for needed in self.units[other].inputs)
+        ]
 
     def write_documents(self) -> None:
         """Write the resolved configuration and the card above all shards; the caller holds the run directory."""
@@ -306,7 +333,7 @@ class Run(Workspace):
         ranks.wait()
         unit = self.units[name]
         if ranks.first or unit.shared:
-            with timed(self.run_dir, unit) if ranks.first else nullcontext():
+            with timed(self.run_dir, unit) if ranks.first else nullcontext(), memory_explained(unit):
                 unit.make(self, work_folder(self.run_dir, unit))
         ranks.wait()
         if ranks.first:

@@ -28,7 +28,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -42,6 +42,8 @@ from scenepalette.common.randomness import epoch_indices, seed_step, torch_gener
 from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
 from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.device.resident import place
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.mixing import class_mix, copy_paste
 from scenepalette.data.rare_classes import rare_classes
 from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
@@ -61,16 +63,19 @@ from scenepalette.segmenters.schedule import combined_loss, division_problems, i
 from scenepalette.segmenters.settings import Domain, SegmenterSettings
 from scenepalette.segmenters.statistics import measure_statistics
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.loop import Training
 from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, channels_last, frozen, require_finite, take_step
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
+    from scenepalette.data.device.resident import ResidentPairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
     from scenepalette.data.splits.folds import ChosenPairs
 
 Batch = tuple[Tensor, Tensor]
+AnyPairs: TypeAlias = "Pairs | ShardPairs | FirstPairs | ChosenPairs | ResidentPairs"
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
@@ -197,14 +202,16 @@ def train_segmenter(
     statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
+    resident = speed_of(fabric).resident
+    placed = {domain: place(pairs, fabric.device) if resident else pairs for domain, pairs in domains.items()}
     segmenter.module.train()
-    with contextlib.closing(_batches(domains, settings, seed, training.finished)) as batches:
+    with contextlib.closing(_batches(placed, settings, seed, training.finished)) as batches:
         for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
             decay = learning_rate_factor(settings, step)
             images: dict[Domain, Tensor] = {}
             labels: dict[Domain, Tensor] = {}
             for domain, pair in batch.items():
-                image, label = fabric.to_device(pair)
+                image, label = (to_device(value, fabric.device) for value in pair)
                 if domain == "real" and mix is not None:
                     # Before the augmentation, which then moves what belongs together alike.
                     image, label = mix(image, label, torch_generator(seed, STAGE, "mixing", step))
@@ -243,15 +250,17 @@ def train_segmenter(
                     + domain_loss(discriminator.forward(information[adapted].detach()), ADAPTED_DOMAIN)
                 )
 
-            values = {name: loss.item() for name, loss in losses.items()}
-            require_finite(step, **values)
+            if segmenter.checks is None:
+                require_finite(step, **losses)
+            else:
+                segmenter.checks.note_losses(step, **losses)
             segmenter.set_learning_rate(settings.learning_rate * decay)
             take_step(step, total, segmenter)
             if discriminator is not None:
                 discriminator.set_learning_rate(settings.discriminator_learning_rate * decay)
                 take_step(step, losses["discriminator_loss"], discriminator)
 
-            line: dict[str, Any] = {"learning_rate": settings.learning_rate * decay, **values}
+            line: dict[str, Any] = {"learning_rate": settings.learning_rate * decay, **losses}
             if len(domains) > 1:
                 line["synthetic_images"] = numbers.get("synthetic", 0)
             if training.finished == settings.steps:
@@ -266,7 +275,7 @@ def train_segmenter(
                 training.log(line)
             if training.due(settings.checkpoint_every) and training.finished < settings.steps:
                 training.save()
-            training.advance(values)
+            training.advance(losses)
     save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
     checkpoints.clear()
     return segmenter.module.eval()
@@ -341,10 +350,7 @@ def _renew_statistics(
 
 
 def _batches(
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
-    settings: SegmenterSettings,
-    seed: int,
-    first_step: int,
+    domains: Mapping[Domain, AnyPairs], settings: SegmenterSettings, seed: int, first_step: int
 ) -> Generator[dict[Domain, Batch], None, None]:
     """Yield the images of each step by domain, reading the next step's in a thread while one is trained on.
 

@@ -25,10 +25,10 @@ def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
         module: The trained module.
         decay: In [0, 1).
     """
-    for averaged, trained in zip(average.parameters(), module.parameters(), strict=True):
-        averaged.lerp_(trained, 1.0 - decay)
-    for buffer, current in zip(average.buffers(), module.buffers(), strict=True):
-        buffer.copy_(current)
+    # All at once: a GPU gets a few kernels in place of one for each.
+    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)  # type: ignore
+    if buffers := list(average.buffers()):
+        torch._foreach_copy_(buffers, list(module.buffers()))  # type: ignore
 
 
 def decay_at(step: int, decay: float) -> float:

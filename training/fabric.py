@@ -8,16 +8,20 @@ import torch
 from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.training.device.speed import DeviceFabric, Speed
 from scenepalette.training.memory import keep_freed_memory
 
 
-def make_fabric(accelerator: str = "cpu", precision: str = "32-true", index: int = 0) -> Fabric:
+def make_fabric(
+    accelerator: str = "cpu", precision: str = "32-true", index: int = 0, speed: Speed | None = None
+) -> DeviceFabric:
     """Return a launched Fabric of one device; several processes that train together have one each.
 
     Args:
         accelerator: "cpu", "cuda" or "auto".
         precision: "32-true" or "bf16-mixed".
         index: Number of the GPU, if one is used.
+        speed: How the device is used; None for its usual way.
 
     Raises:
         ConfigError: A GPU is asked for and there is none, or none of this number.
@@ -31,7 +35,7 @@ def make_fabric(accelerator: str = "cpu", precision: str = "32-true", index: int
         )
     keep_freed_memory()
     devices = [index] if accelerator == "cuda" else 1
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=precision)  # type: ignore[arg-type]
+    fabric = DeviceFabric(speed, accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     return fabric
 

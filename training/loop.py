@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from scenepalette.common.errors import CheckpointError
@@ -15,6 +18,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import seed_step
 from scenepalette.common.storage.files import explain_write_error, write_atomically
 from scenepalette.training.checkpoint import CheckpointFolder, differing_values
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -163,6 +167,9 @@ class Training:
         self._modules: dict[str, nn.Module] = {name: trainee.module for name, trainee in present.items()}
         self._modules |= {name: module for name, module in others.items() if module is not None}
         self._optimizers = {name: trainee.optimizer for name, trainee in present.items()}
+        self._checks = [trainee.checks for trainee in present.values() if trainee.checks is not None]
+        tuned = any(speed_of(trainee.fabric).tuned for trainee in present.values())
+        self._tuning = partial(torch.backends.cudnn.flags, enabled=True, benchmark=True) if tuned else nullcontext
         self._extra = {"identity": dict(identity)} if identity else {}
         self.finished, extra = self._checkpoints.load(self._modules, self._optimizers)
         differing = differing_values(extra.get("identity", {}), identity or {}) if self.finished else []
@@ -179,27 +186,41 @@ class Training:
     def steps(self, description: str) -> Iterator[int]:
         """Yield the numbers, from 0, of the steps that are left, each with torch's random numbers seeded for it."""
         self.progress.start(description, self.total, self.finished)
-        for step in range(self.finished, self.total):
-            seed_step(self.seed, self.stage, step)
-            self.finished = step + 1
-            yield step
+        with self._tuning():
+            for step in range(self.finished, self.total):
+                seed_step(self.seed, self.stage, step)
+                self.finished = step + 1
+                yield step
+            self.settle()
         self.progress.finish()
         if self._log is not None:
             self._log.close()
 
-    def advance(self, values: Mapping[str, Tensor | float], shown: Iterable[str] | None = None) -> dict[str, float]:
+    def advance(self, values: Mapping[str, Tensor | float], shown: Iterable[str] | None = None) -> dict[str, Any]:
         """Report a finished step, and return its values averaged over all processes.
+
+        Where the device is not to be waited for, most steps are reported without values, and the values are returned
+        as tensors, which `log` turns into numbers.
 
         Args:
             values: Losses by name, this process's.
             shown: Names of those that progress shows; None for all.
         """
-        numbers = {
-            name: float(value.detach() if isinstance(value, Tensor) else value) for name, value in values.items()
-        }
-        means = self.ranks.means(numbers)
+        if self._checks and not self.due(LOG_EVERY, self.total):
+            self.progress.advance(1)
+            return {name: value.detach() if isinstance(value, Tensor) else value for name, value in values.items()}
+        means = self.ranks.means(_numbers(values))
         self.progress.advance(1, **(means if shown is None else {name: means[name] for name in shown}))
         return means
+
+    def settle(self) -> None:
+        """Look at losses and gradients that were noted, if the device is not waited for at every step.
+
+        Raises:
+            TrainingError: One of them is not finite.
+        """
+        for checks in self._checks:
+            checks.settle()
 
     def due(self, *intervals: int) -> bool:
         """Tell whether the finished steps are a multiple of any of these numbers of steps."""
@@ -208,8 +229,18 @@ class Training:
     def log(self, values: Line) -> None:
         """Write a line of the metrics log; only the first process does."""
         assert self._log is not None
-        self._log.write(self.finished, **values)
+        self.settle()
+        self._log.write(self.finished, **_numbers(values))
 
     def save(self, score: float | None = None) -> None:
         """Keep a checkpoint; only the first process does. The lower its score, the better it is."""
+        self.settle()
         self._checkpoints.save(self.finished, self._modules, self._optimizers, self._extra, score=score)
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values with tensors turned into numbers, for which a GPU is waited for once."""
+    tensors = {name: value.detach().double() for name, value in values.items() if isinstance(value, Tensor)}
+    device = next((value.device for value in tensors.values()), None)
+    numbers = torch.stack([value.to(device) for value in tensors.values()]).tolist() if tensors else []
+    return {**values, **dict(zip(tensors, numbers, strict=True))}

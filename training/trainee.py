@@ -10,20 +10,13 @@ from typing import Any, Generic
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from scenepalette.common.errors import TrainingError
 from scenepalette.training.average import Module, averaged_copy, update_average
+from scenepalette.training.device.compiling import compiled
+from scenepalette.training.device.finite import LARGEST_GRADIENT, DeferredChecks, gradient_error, loss_error
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.ranks import ALONE, Ranks
-
-# Adam keeps squares of gradients, which float32 holds up to this one; an infinite square stops a weight for good.
-LARGEST_GRADIENT = math.sqrt(torch.finfo(torch.float32).max)
-_GO_ON = (
-    "The same command would resume from the last checkpoint, if there is one, and may come to the same: give it with "
-    "compute.precision=32-true, or start again with a lower learning rate and another --out folder, or look at the "
-    "data."
-)
 
 
 def require_finite(step: int, **losses: Tensor | float) -> None:
@@ -35,9 +28,7 @@ def require_finite(step: int, **losses: Tensor | float) -> None:
     for name, loss in losses.items():
         value = float(loss.detach() if isinstance(loss, Tensor) else loss)
         if not math.isfinite(value):
-            raise TrainingError(
-                f"The loss {name} became {value} at step {step}, and nothing was learned from it. {_GO_ON}"
-            )
+            raise loss_error(name, value, step)
 
 
 def require_finite_gradients(step: int, **modules: nn.Module) -> None:
@@ -56,10 +47,7 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
         if float(nn.utils.get_total_norm(list(gradients.values()), math.inf)) < LARGEST_GRADIENT:
             continue
         first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
-        raise TrainingError(
-            f"The gradient of the {name} is not finite at step {step} (first in {first}), or its square is not, though "
-            f"its loss is; nothing was learned from it. {_GO_ON}"
-        )
+        raise gradient_error(name, first, step)
 
 
 class Trainee(Generic[Module]):
@@ -71,33 +59,40 @@ class Trainee(Generic[Module]):
         average: The average of its weights; the network itself if none is taken.
         forward: The network as Fabric set it up, for losses.
         optimizer: The bare optimizer, whose state checkpoints hold.
+        checks: Where losses and gradients are noted to be looked at later, if the device is not to be waited for.
     """
 
     def __init__(
         self,
         name: str,
         module: Module,
-        optimizer: Callable[[Iterator[Parameter]], Optimizer],
+        optimizer: Callable[..., Optimizer],
         fabric: Fabric,
         *,
         ranks: Ranks = ALONE,
         averaged: bool = False,
+        compiles: bool = True,
     ) -> None:
         """Set up a network for training.
 
         Args:
             name: What errors call it.
             module: The network, moved to the fabric's device.
-            optimizer: Makes the optimizer of its parameters.
+            optimizer: Makes the optimizer of its parameters; one of torch's own.
             fabric: Device and precision.
             ranks: The processes that share its batches.
             averaged: Whether an average of its weights is taken.
+            compiles: Whether it is compiled where that is chosen; not if its arguments change from step to step.
         """
+        speed = speed_of(fabric)
         self.name, self.module, self.fabric, self.ranks = name, channels_last(module), fabric, ranks
         self.average: Module = averaged_copy(module).to(fabric.device) if averaged else module
         ranks.join(module)
-        self.optimizer = optimizer(module.parameters())
-        self.forward, self.fabric_optimizer = fabric.setup(module, self.optimizer)
+        # What other processes wait for is looked at in every step.
+        self.checks = DeferredChecks() if speed.deferred and ranks.count == 1 else None
+        self.optimizer = optimizer(module.parameters(), **({"fused": True} if speed.fused else {}))
+        called = compiled(module, speed.compile if compiles else "off", fabric.device)
+        self.forward, self.fabric_optimizer = fabric.setup(called, self.optimizer, _reapply_compile=False)
 
     def update_average(self, decay: float) -> None:
         """Move the average towards the weights after a step; `decay` is in [0, 1)."""
@@ -112,6 +107,9 @@ class Trainee(Generic[Module]):
 def take_step(step: int, loss: Tensor, *trainees: Trainee[Any]) -> None:
     """Take one optimizer step down a loss, unless the loss or a gradient is not finite.
 
+    Where the first trainee has `checks`, the step is taken, and `Training` looks at the numbers before it logs or
+    saves.
+
     Args:
         step: Optimizer step, from 0.
         loss: Scalar, this process's.
@@ -120,12 +118,21 @@ def take_step(step: int, loss: Tensor, *trainees: Trainee[Any]) -> None:
     Raises:
         TrainingError: Names the network and the step.
     """
-    require_finite(step, **{" and ".join(trainee.name for trainee in trainees): loss})
+    name = " and ".join(trainee.name for trainee in trainees)
+    checks = trainees[0].checks
+    if checks is None:
+        require_finite(step, **{name: loss})
+    else:
+        checks.note_losses(step, **{name: loss})
     for trainee in trainees:
         trainee.fabric_optimizer.zero_grad()
     trainees[0].fabric.backward(loss)
     trainees[0].ranks.average_gradients(*(trainee.module for trainee in trainees))
-    require_finite_gradients(step, **{trainee.name: trainee.module for trainee in trainees})
+    modules = {trainee.name: trainee.module for trainee in trainees}
+    if checks is None:
+        require_finite_gradients(step, **modules)
+    else:
+        checks.note_gradients(step, **modules)
     for trainee in trainees:
         trainee.fabric_optimizer.step()
 

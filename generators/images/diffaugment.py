@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.device.transfer import to_device
 
 Policy = Literal["colour", "translation", "cutout"]
 POLICIES: tuple[Policy, ...] = get_args(Policy)
@@ -43,7 +44,7 @@ class Augmentation(NamedTuple):
 def draw_augmentation(
     count: int, size: tuple[int, int], device: torch.device, policies: Collection[Policy] = POLICIES
 ) -> Augmentation:
-    """Draw parameters from torch's global CPU generator, the same for every choice of policies.
+    """Draw numbers from torch's global CPU generator, the same for every choice of policies; the device expands them.
 
     Args:
         count: B.
@@ -52,30 +53,29 @@ def draw_augmentation(
         policies: What is changed; the rest stays as it is.
     """
     height, width = size
-    brightness, saturation, contrast = torch.rand(3, count, 1, 1, 1)
-    rows = _shifted(count, height)
-    columns = _shifted(count, width)
+    brightness, saturation, contrast = to_device(torch.rand(3, count, 1, 1, 1), device)
+    rows = _shifted(count, height, device)
+    columns = _shifted(count, width, device)
     box_height, box_width = int(height * CUTOUT), int(width * CUTOUT)
-    top = torch.randint(1 - box_height, height, (count, 1))
-    left = torch.randint(1 - box_width, width, (count, 1))
-    ys, xs = torch.arange(height), torch.arange(width)
+    top = to_device(torch.randint(1 - box_height, height, (count, 1)), device)
+    left = to_device(torch.randint(1 - box_width, width, (count, 1)), device)
+    ys, xs = torch.arange(height, device=device), torch.arange(width, device=device)
     cut_rows = (ys >= top) & (ys < top + box_height)
     cut_columns = (xs >= left) & (xs < left + box_width)
     kept = ~(cut_rows[:, :, None] & cut_columns[:, None, :])
     if "colour" not in policies:
         brightness, saturation, contrast = (torch.full_like(brightness, 0.5) for _ in range(3))
     if "translation" not in policies:
-        rows, columns = (torch.arange(side).repeat(count, 1) for side in size)
+        rows, columns = (torch.arange(side, device=device).repeat(count, 1) for side in size)
     if "cutout" not in policies:
         kept = torch.ones_like(kept)
     kept &= (rows >= 0)[:, :, None] & (columns >= 0)[:, None, :]
-    parameters = (brightness - 0.5, saturation * 2, contrast + 0.5, rows, columns, kept)
-    return Augmentation(*(p.to(device) for p in parameters))
+    return Augmentation(brightness - 0.5, saturation * 2, contrast + 0.5, rows, columns, kept)
 
 
-def _shifted(count: int, side: int) -> Tensor:
+def _shifted(count: int, side: int, device: torch.device) -> Tensor:
     reach = int(side * SHIFT)
-    source = torch.arange(side) - torch.randint(-reach, reach + 1, (count, 1))
+    source = torch.arange(side, device=device) - to_device(torch.randint(-reach, reach + 1, (count, 1)), device)
     return torch.where((source >= 0) & (source < side), source, -1)
 
 

@@ -8,6 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from scenepalette.data.device.transfer import to_device
+
 NoiseScheme = Literal["image", "region", "pixel", "mix"]
 
 
@@ -28,19 +30,19 @@ def sample_noise(scheme: NoiseScheme, label: Tensor, channels: int, generators: 
     height, width = label.shape[1:]
     if scheme == "image":
         vectors = torch.stack([torch.randn(channels, generator=generator) for generator in generators])
-        return vectors.to(label.device)[:, :, None, None].expand(-1, -1, height, width)
+        return to_device(vectors, label.device)[:, :, None, None].expand(-1, -1, height, width)
     samples = []
     for ids, generator in zip(label, generators, strict=True):
         kind = scheme
         if scheme == "mix":
             kind = "image" if torch.rand((), generator=generator) < 0.5 else "region"
         if kind == "pixel":
-            samples.append(torch.randn(channels, height, width, generator=generator).to(label.device))
+            samples.append(to_device(torch.randn(channels, height, width, generator=generator), label.device))
         elif kind == "image":
-            vector = torch.randn(channels, generator=generator).to(label.device)
+            vector = to_device(torch.randn(channels, generator=generator), label.device)
             samples.append(vector[:, None, None].expand(channels, height, width))
         else:
             # A table for all 256 ids, so that a class's vector does not depend on which others occur.
-            table = torch.randn(256, channels, generator=generator).to(label.device)
+            table = to_device(torch.randn(256, channels, generator=generator), label.device)
             samples.append(table[ids].permute(2, 0, 1))
     return torch.stack(samples)

@@ -14,6 +14,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.device.resident import TrainingSamples
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings, Loss
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
@@ -25,6 +27,7 @@ from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
@@ -49,6 +52,7 @@ class TrainingBatches:
         settings: ImageSettings,
         seed: int,
         device: torch.device,
+        resident: bool = False,
     ) -> None:
         """Draw from pairs.
 
@@ -59,9 +63,11 @@ class TrainingBatches:
             settings: Noise scheme and augmentation.
             seed: The run's seed.
             device: Where batches go.
+            resident: Whether all pairs lie there, if they fit.
         """
         self.pairs, self.filled_labels, self.generator, self.settings = pairs, filled_labels, generator, settings
         self.seed, self.device = seed, device
+        self._samples = TrainingSamples(pairs, filled_labels, device, resident)
 
     def batch(self, indices: np.ndarray, step: int, stream: str, ranks: Ranks = ALONE) -> ImageBatch:
         """Return this process's part of the samples at `indices`.
@@ -70,27 +76,25 @@ class TrainingBatches:
         """
         count, part = len(indices), ranks.part
         flip = torch.rand(count, 1, 1, generator=torch_generator(self.seed, stream, step, "flip"))[part] < 0.5
-        indices = indices[part]
-        image, label = self.pairs.batch(indices.tolist())
-        layout = torch.from_numpy(self.filled_labels[indices].astype(np.int64))
+        flip, indices = to_device(flip, self.device), indices[part]
+        image, label, layout = self._samples.batch(indices)
         image = torch.where(flip[:, None], image.flip(3), image)
         label, layout = (torch.where(flip, x.flip(2), x) for x in (label, layout))
         if self.settings.warp:
             randoms = [torch_generator(self.seed, stream, step, "warp", sample) for sample in range(count)[part]]
-            field = draw_warp(self.settings.warp, self.pairs.size, randoms)
+            field = to_device(draw_warp(self.settings.warp, self.pairs.size, randoms), self.device)
             image, label, layout = warp_image(image, field), warp_label(label, field), warp_label(layout, field)
         noise = self.generator.sample_noise(
             self.settings.noise_scheme,
             layout,
             [torch_generator(self.seed, stream, step, sample) for sample in range(count)[part]],
         )
-        image = image.contiguous(memory_format=torch.channels_last)
-        image, label, layout, noise = (x.to(self.device) for x in (image, label, layout, noise))
+        image, noise = image.contiguous(memory_format=torch.channels_last), noise.to(self.device)
         augmentation = None
         if self.settings.augment:
             drawn = draw_augmentation(count, self.pairs.size, self.device, self.settings.augment_policies)
             augmentation = Augmentation(*(parameter[part] for parameter in drawn))
-        label_map = one_hot(layout, self.pairs.table.num_classes)
+        label_map = one_hot(layout, self.pairs.table.num_classes, checked=self._samples.checked)
         return ImageBatch(indices, image, label, layout, label_map, noise, augmentation, ranks)
 
 
@@ -126,12 +130,15 @@ class ImageTrainees:
         network = system.build_generator(table, size, settings)
         self.objective = system.build_objective(table, size, settings, features)
         adam = partial(torch.optim.Adam, lr=settings.generator_learning_rate, betas=settings.betas)
-        accelerate(network)
+        compiles = speed_of(fabric).compile != "off"
+        if not compiles:
+            accelerate(network)
         self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
         self.discriminator = None
         if self.objective.discriminator is not None:
             adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.betas)
-            accelerate(self.objective.discriminator)
+            if not compiles:
+                accelerate(self.objective.discriminator)
             self.discriminator = Trainee(
                 f"{prefix}discriminator", self.objective.discriminator, adam, fabric, ranks=ranks
             )
@@ -139,7 +146,8 @@ class ImageTrainees:
             fabric.to_device(self.objective.memory)
         if features is not None:
             fabric.to_device(features).eval().requires_grad_(False)
-        self.source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
+        resident = speed_of(fabric).resident
+        self.source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device, resident)
         self.objective.begin(self.source, fabric.device)
 
     def generator_loss(self, step: int, stream: str, indices: np.ndarray) -> tuple[ImageBatch, Tensor, Loss]:

@@ -68,19 +68,22 @@ class SymbolMap(NamedTuple):
         return self.vectors[self.ids].permute(0, 3, 1, 2)
 
 
-def find_symbols(condition: Tensor) -> SymbolMap | None:
+def find_symbols(condition: Tensor, everywhere: bool = False) -> SymbolMap | None:
     """Return a condition map as symbols, or None if it has to be taken as it is.
 
     That is a map of which most pixels differ from the one on their left or through which gradients pass, and any on a
-    GPU, where convolutions over all pixels cost less than looking for what they have in common.
+    GPU, unless it is asked for: convolutions over all pixels are what a GPU is good at, and looking for what they have
+    in common waits for it.
 
     Args:
         condition: BLHW.
+        everywhere: Whether symbols are looked for on GPUs too.
     """
-    if condition.requires_grad or condition.device.type != "cpu":
+    device = condition.device
+    if condition.requires_grad or not (everywhere or device.type == "cpu"):
         return None
     batch, channels, height, width = condition.shape
-    starts = torch.ones(batch, height, width, dtype=torch.bool)  # of runs of equal pixels
+    starts = torch.ones(batch, height, width, dtype=torch.bool, device=device)  # of runs of equal pixels
     differs = condition[..., 1:] != condition[..., :-1]
     starts[..., 1:] = differs.view(torch.uint8).amax(dim=1) == 1  # ten times as fast as `any`
     if int(starts[..., 1:].sum()) > MOST_STARTS * starts.numel():
@@ -88,9 +91,9 @@ def find_symbols(condition: Tensor) -> SymbolMap | None:
     rows = condition.permute(0, 2, 3, 1)[starts]
     # Equal rows have equal products with the same weights, and rows that differ hardly ever; the products are checked.
     weights = torch.rand(channels, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    products, of_row = torch.unique(rows.double() @ weights, return_inverse=True)
-    chosen = torch.empty(len(products), dtype=torch.int64)
-    chosen[of_row] = torch.arange(len(rows))
+    products, of_row = torch.unique(rows.double() @ weights.to(device), return_inverse=True)
+    chosen = torch.empty(len(products), dtype=torch.int64, device=device)
+    chosen[of_row] = torch.arange(len(rows), device=device)
     vectors = rows[chosen]
     if len(vectors) >= MOST_NUMBERS or not torch.equal(rows, vectors[of_row]):
         return None
@@ -224,7 +227,9 @@ class Patches:
 class ConditionCache:
     """Condition maps as patches at all the sizes that a network asks for, found once in each of its forward passes."""
 
-    def __init__(self) -> None:
+    def __init__(self, everywhere: bool = False) -> None:
+        """Start with nothing known; `everywhere` as of `find_symbols`."""
+        self._everywhere = everywhere
         self._known: dict[tuple[object, ...], Any] | None = None
 
     def attach(self, network: nn.Module) -> None:
@@ -255,7 +260,7 @@ class ConditionCache:
         """
         known, key = self._entries(condition, codes)
         if key not in known:
-            symbols = find_symbols(condition)
+            symbols = find_symbols(condition, self._everywhere)
             if symbols is not None and codes is not None:
                 symbols = symbols.with_codes(codes)
             known[key] = (symbols, condition, codes)

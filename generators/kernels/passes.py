@@ -83,9 +83,9 @@ def accelerate(*networks: nn.Module) -> None:
         _accelerate(network)
 
 
-def _accelerate(network: nn.Module) -> ConditionCache:
+def _accelerate(network: nn.Module, patches: bool = False) -> ConditionCache:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    conditions = ConditionCache()
+    conditions = ConditionCache(patches)
     conditions.attach(network)
     for module in network.modules():
         name, method = FASTER.get(type_before_parametrizations(module), ("", None))
@@ -99,7 +99,9 @@ def _accelerate(network: nn.Module) -> ConditionCache:
 
 
 @torch.no_grad()
-def prepare_for_inference(network: Network, dtype: torch.dtype = torch.float32) -> Network:
+def prepare_for_inference(
+    network: Network, dtype: torch.dtype = torch.float32, *, patches: bool = False, faster: bool = True
+) -> Network:
     """Make a network ready for inference alone, in place: the same function, computed in less time.
 
     Beyond what `accelerate` does, spectral norms and other parametrizations are folded into the weights, points of 3x3
@@ -110,6 +112,8 @@ def prepare_for_inference(network: Network, dtype: torch.dtype = torch.float32) 
         network: On the device where it will be used.
         dtype: Of features and weights in SPADE's residual blocks: float32, or bfloat16 where the processor computes
             it. The rest follows autocast.
+        patches: Whether modulations are computed once per distinct label patch on a GPU too.
+        faster: Whether modules are replaced; a network that is compiled as a whole is better left as it is.
 
     Returns:
         The network itself, in eval mode.
@@ -119,7 +123,9 @@ def prepare_for_inference(network: Network, dtype: torch.dtype = torch.float32) 
         if is_parametrized(module):
             for name in list(module.parametrizations):  # type: ignore[arg-type, union-attr]
                 remove_parametrizations(module, name)
-    conditions = _accelerate(network)
+    if not faster:
+        return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    conditions = _accelerate(network, patches)
     for parent in list(network.modules()):
         for name, child in parent.named_children():
             if type(child) is SpadeResidualBlock and _can_be_tabulated(child):
@@ -132,6 +138,6 @@ def prepare_for_inference(network: Network, dtype: torch.dtype = torch.float32) 
             if isinstance(module, EqualizedConv2d):
                 module.weight.mul_(module.scale)
                 module.scale = 1.0
-            if dtype == torch.float32:
+            if dtype == torch.float32 and module.weight.device.type == "cpu":
                 module.register_buffer("points", points_of(module.weight), persistent=False)
     return network

@@ -45,16 +45,17 @@ def boxes_to_crop(boxes: list[EditBox], size: tuple[int, int]) -> Tensor:
     return crop
 
 
-def crop_palette(label: Tensor, crop: Tensor, num_classes: int) -> Tensor:
+def crop_palette(label: Tensor, crop: Tensor, num_classes: int, *, checked: bool = False) -> Tensor:
     """Return each layout's class shares inside its crop.
 
     Args:
         label: BHW class ids without ignored pixels.
         crop: BHW bool, true somewhere in each sample.
         num_classes: K.
+        checked: As of `one_hot`.
 
     Returns:
         BK, rows summing to 1.
     """
-    inside = one_hot(label, num_classes) * crop[:, None]
+    inside = one_hot(label, num_classes, checked=checked) * crop[:, None]
     return inside.sum(dim=(2, 3)) / crop.sum(dim=(1, 2))[:, None]

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.resident import PlacedLabels
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
 from scenepalette.generators.layouts.networks.progressive import (
@@ -129,11 +131,11 @@ class _Draws:
     def class_weights(self) -> Tensor | None:
         """How much each class counts in L_COND, [K]; None for all alike."""
         balance = self.settings.balance
-        return class_weights(self.palettes.mean(dim=0), balance).to(self.device) if balance else None
+        return to_device(class_weights(self.palettes.mean(dim=0), balance), self.device) if balance else None
 
     def _noise(self, random: np.random.Generator, count: int) -> Tensor:
         noise = random.standard_normal((count, self.settings.noise_features), np.float32)
-        return torch.from_numpy(noise).to(self.device)
+        return to_device(torch.from_numpy(noise), self.device)
 
     def _generators(self, step: int, stream: str, count: int) -> list[torch.Generator] | None:
         if not self.draws_classes:
@@ -160,7 +162,7 @@ class FullInputs(_Draws):
             palette = torch.from_numpy(self.sampler.sample(random, count)).float()
         else:
             palette = self.palettes[epoch_batch(len(self.palettes), count, step, self.seed, stream)]
-        palette = palette.to(self.device)
+        palette = to_device(palette, self.device)
         noise = self._noise(random, count)
         generators = self._generators(step, stream, count)
         return LayoutInputs(noise, palette, (palette,), generators, class_weights=self.class_weights)
@@ -184,10 +186,10 @@ class PartialInputs(_Draws):
     """Inputs of the partial generator: real layouts, what to make of them, and noise from a Gaussian.
 
     Attributes:
-        labels: uint8 [N, H, W], the real layouts, without ignored pixels.
+        labels: The real layouts, without ignored pixels.
     """
 
-    labels: np.ndarray
+    labels: PlacedLabels
 
     @property
     def class_weights(self) -> Tensor | None:
@@ -199,12 +201,12 @@ class PartialInputs(_Draws):
         """Return a batch as a function of (seed, stream, step)."""
         random = numpy_generator(self.seed, stream, step)
         indices = epoch_batch(len(self.labels), count, step, self.seed, stream)
-        label = torch.from_numpy(self.labels[indices].astype(np.int64)).to(self.device)
+        label, checked = self.labels.batch(indices), self.labels.checked
         current = self.palettes[indices]
         if self.settings.warp:
             label = warp_labels(label, self.settings.warp, torch_generator(self.seed, stream, step, "warp"))
-            current = labels_to_palette(label, self.table.num_classes).cpu()
-        layout = one_hot(label, self.table.num_classes)
+            current = labels_to_palette(label, self.table.num_classes, checked=checked).cpu()
+        layout = one_hot(label, self.table.num_classes, checked=checked)
         if self.settings.edits == "add":
             # The layout is not cropped, and gets what the target has more of (section 5.4).
             target = self._targets(random, step, stream, count)
@@ -213,10 +215,14 @@ class PartialInputs(_Draws):
             # The crop is filled by its own palette (section 5.2), so that the whole layout is to keep its shares.
             size = (label.shape[1], label.shape[2])
             crop = boxes_to_crop([sample_crop(random, size, self.settings.crop_mode) for _ in indices], size)
-            crop = crop.to(self.device)
+            crop = to_device(crop, self.device)
             target, source = current, crop_layout(layout, crop)
-            budget = partial_budget(crop_palette(label, crop, self.table.num_classes), crop)
-        noise, target, budget = self._noise(random, count), target.to(self.device), budget.to(self.device)
+            budget = partial_budget(crop_palette(label, crop, self.table.num_classes, checked=checked), crop)
+        noise, target, budget = (
+            self._noise(random, count),
+            to_device(target, self.device),
+            to_device(budget, self.device),
+        )
         generators = self._generators(step, stream, count)
         return LayoutInputs(noise, target, (budget, source), generators, layout, self.class_weights)
 

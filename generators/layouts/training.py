@@ -15,6 +15,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_batch, seed_step, torch_generator
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.resident import PlacedLabels
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.diversity import LayoutDiversity
@@ -36,6 +38,7 @@ from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
@@ -103,11 +106,14 @@ class LayoutTrainees:
         prefix = "layout " if stage else ""
         network = system.build_generator(table, size, settings)
         accelerate(network)
-        self.generator = Trainee(f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True)
+        self.generator = Trainee(
+            f"{prefix}generator", network, adam, fabric, ranks=ranks, averaged=True, compiles=False
+        )
         network = system.build_discriminator(table, size, settings)
         accelerate(network)
-        self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks)
+        self.discriminator = Trainee(f"{prefix}discriminator", network, adam, fabric, ranks=ranks, compiles=False)
         self.labels, self.num_classes = labels, table.num_classes
+        self.placed = PlacedLabels(labels, table.num_classes, device, speed_of(fabric).resident)
         self.base, self.doublings = base_grid(size)
         self.losses = dict(system.losses(settings))
         self.palettes = palettes_of(labels, table.num_classes)
@@ -117,7 +123,7 @@ class LayoutTrainees:
         shared = {"draws_classes": self.hard, "sampler": sampler, "palettes": self.palettes}
         self.inputs: InputSource
         if system.partial:
-            self.inputs = PartialInputs(settings, table, seed, device, labels=labels, **shared)
+            self.inputs = PartialInputs(settings, table, seed, device, labels=self.placed, **shared)
         else:
             self.inputs = FullInputs(settings, table, seed, device, conditional=system.conditional, **shared)
 
@@ -128,20 +134,20 @@ class LayoutTrainees:
         indices = epoch_batch(len(self.labels), moment.batch_size, step, self.seed, name)
         flip = torch.rand(moment.batch_size, 1, 1, generator=random)[part] < 0.5
         palettes = self.palettes[indices[part]]
-        label = torch.from_numpy(self.labels[indices[part]].astype(np.int64))
-        label = torch.where(flip, label.flip(2), label).to(self.device)
+        label = self.placed.batch(indices[part])
+        label = torch.where(to_device(flip, self.device), label.flip(2), label)
         if self.settings.warp:
             warp = torch_generator(self.seed, f"{name} warp", step)
             label = warp_labels(label, self.settings.warp, warp, self.ranks.count, part)
-            palettes = labels_to_palette(label, self.num_classes)
-        layout = one_hot(label, self.num_classes)
+            palettes = labels_to_palette(label, self.num_classes, checked=self.placed.checked)
+        layout = one_hot(label, self.num_classes, checked=self.placed.checked)
         size = (self.base[0] << moment.level, self.base[1] << moment.level)
         if self.hard:
             uniform = torch.rand(moment.batch_size, 1, *size, generator=random)[part]
-            layout = hard_layout_at_level(layout, size, moment.fade, uniform.to(self.device))
+            layout = hard_layout_at_level(layout, size, moment.fade, to_device(uniform, self.device))
         else:
             layout = layout_at_level(layout, size, moment.fade, self.settings.relative_sigma)
-        return layout, palettes.to(self.device)
+        return layout, to_device(palettes, self.device)
 
     def discriminator_loss(self, step: int, moment: Moment) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the discriminator's loss: real layouts score high, generated ones low, with slope 1 between them.
@@ -161,7 +167,7 @@ class LayoutTrainees:
             fake = inputs.run(self.generator.forward, level, fade).layout
         real_scores = self.discriminator.forward(real, level, fade, real_palette)
         fake_scores = self.discriminator.forward(fake, level, fade, inputs.target)
-        share = torch.rand(count, generator=random)[self.ranks.part].to(self.device)
+        share = to_device(torch.rand(count, generator=random)[self.ranks.part], self.device)
         palette = torch.lerp(real_palette, inputs.target, share[:, None])
         # On a part of the batch the penalty is the same on average and the dearest part of a step costs less. Every
         # process has some of the part.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import ClassVar, Literal, NamedTuple
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.device.transfer import to_device
 from scenepalette.data.labels import one_hot
 from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.schema import Row, palette_of_label, row_id
@@ -26,6 +27,7 @@ from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
+from scenepalette.generators.pairs.batches import BatchSize
 from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
 from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
@@ -149,6 +151,7 @@ class PairMaker:
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
         budget: Which rows are asked for which class, for kinds that take a budget; None to ask for nothing.
         collection: Eight hex digits that ids of rows hold, so that rows of other sets have other ids.
+        fills_memory: Whether a GPU makes as many rows at once as its memory holds, whatever is asked for.
     """
 
     kind: PairKind
@@ -174,20 +177,33 @@ class PairMaker:
     labeller: Labeller | None = None
     budget: ClassBudget | None = None
     collection: str = "00000000"
+    fills_memory: bool = False
 
-    def rows(self, first: int, count: int, batch_size: int) -> Iterator[Row]:
+    def rows(self, first: int, count: int, batch_size: int) -> Generator[Row, None, None]:
         """Yield rows `first` to `first + count - 1`.
 
         Args:
             first: Index of the first row.
             count: Number of rows.
-            batch_size: Rows generated at once.
+            batch_size: Rows generated at once; half as many where the device lacks memory for them.
+
+        Raises:
+            ScenepaletteError: The device lacks memory for one.
         """
-        for start in range(first, first + count, batch_size):
-            indices = list(range(start, min(start + batch_size, first + count)))
-            with torch.inference_mode(), self.fabric.autocast():
-                rows = self._batch(indices)
+        start, end = first, first + count
+        while start < end:
+            indices = list(range(start, min(start + self.at_once.of(batch_size), end)))
+            try:
+                with torch.inference_mode(), self.fabric.autocast():
+                    rows = self._batch(indices)
+            except torch.OutOfMemoryError:
+                rows = None
+            if rows is None:  # outside: while an error is handled, it holds on to the memory of what failed
+                self.at_once.lacked_memory(len(indices))
+                continue
+            self.at_once.fitted()
             yield from rows  # outside: whoever takes them must not find gradients switched off
+            start += len(indices)
 
     def _batch(self, indices: list[int]) -> list[Row]:
         randoms = [numpy_generator(self.seed, "generate", self.kind.name, index) for index in indices]
@@ -218,6 +234,11 @@ class PairMaker:
             )
             for i, index in enumerate(indices)
         ]
+
+    @cached_property
+    def at_once(self) -> BatchSize:
+        """How many rows the device makes at once."""
+        return BatchSize(self.fabric.device, self.fills_memory)
 
     @property
     def num_classes(self) -> int:
@@ -291,11 +312,13 @@ class PairMaker:
         noise = torch.from_numpy(vectors).to(self.fabric.device)
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
         batch = self.layout_generator(noise, *condition, generators=generators)
-        return harden(batch, self.hardening, palettes, kept).cpu()
+        # As bytes, which they fit into: an eighth of what a GPU would have to send.
+        return harden(batch, self.hardening, palettes, kept).to(torch.uint8).cpu().long()
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
-        layout = layout.to(self.fabric.device)
+        """Return the images of layouts, B3HW on the device."""
+        layout = to_device(layout.to(torch.uint8), self.fabric.device).long()
         generators = [torch_generator(self.seed, "generate", self.kind.name, "noise", index) for index in indices]
         noise = self.image_generator.sample_noise(self.noise_scheme, layout, generators)
         condition = one_hot(layout, self.num_classes)
-        return self.image_generator(condition, noise).float().cpu()
+        return self.image_generator(condition, noise)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
 from scenepalette.data.arrays import Pairs
@@ -31,6 +32,7 @@ from scenepalette.generators.layouts import loading as layout_loading
 from scenepalette.generators.layouts.hardening import Hardening
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.pairs.base import PairKind, PairMaker
+from scenepalette.generators.pairs.batches import made_ahead
 from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.pairs.segment_bank import bank_problems
@@ -45,9 +47,14 @@ from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
+from scenepalette.training.device.speed import speed_of
 
 VERSION = 4
 RECEIPTS = ".finished"
+ROWS_AHEAD = 64
+"""Rows that a GPU may have made before they are encoded."""
+MOST_ENCODERS = 16
+"""Threads that encode beside a GPU."""
 # Named in what identifies pairs only where they take part in them.
 _OF_COMPOSITES = {"composite", "feather", *(name for kind in PAIR_KINDS.values() for name in kind.settings)}
 
@@ -264,6 +271,7 @@ class PairsUnit(Unit):
             unlabelled=self._unlabelled(run),
             labeller=models.image.labeller(run) if models.kind.predicts else None,
             collection=fingerprint_of(self, run.units)[:8],
+            fills_memory=config.compute.fill_memory,
         )
 
     def _unlabelled(self, run: Workspace) -> UnlabelledImages | None:
@@ -486,11 +494,14 @@ def write_rows(
     expected_sha256: str | None = None,
 ) -> ShardInfo:
     """Generate the rows of one shard and write them; `expected_sha256` as in `write_shard`."""
+    beside = speed_of(maker.fabric).beside
+    made = maker.rows(plan.first, plan.rows, config.batch_size)
 
     def counted() -> Generator[Row, None, None]:
-        for row in maker.rows(plan.first, plan.rows, config.batch_size):
-            yield row
-            progress.advance()
+        with contextlib.closing(made_ahead(made, ROWS_AHEAD) if beside else made) as rows:
+            for row in rows:
+                yield row
+                progress.advance()
 
     with contextlib.closing(counted()) as rows:
         return write_shard(
@@ -499,6 +510,7 @@ def write_rows(
             table=maker.train.table,
             image_format=config.image_format,
             jpeg_quality=config.jpeg_quality,
+            encoders=worker_count(MOST_ENCODERS) if beside else 1,
             expected_sha256=expected_sha256,
         )
 

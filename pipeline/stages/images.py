@@ -33,6 +33,8 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.segment import load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.training.device.compiling import compiled
+from scenepalette.training.device.speed import speed_of
 from scenepalette.training.fabric import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
@@ -68,7 +70,13 @@ class ImageModel:
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
         run.fabric.to_device(network)
-        return prepare_for_inference(network, inference_type(run.fabric))
+        speed, device = speed_of(run.fabric), run.fabric.device
+        # On a CPU what `prepare_for_inference` puts in place of modules is faster than what a compiler makes of them.
+        compiles = speed.compile if device.type != "cpu" else "off"
+        prepare_for_inference(
+            network, inference_type(run.fabric), patches=speed.label_patches, faster=compiles == "off"
+        )
+        return compiled(network, compiles, device)
 
     def discriminator_weights(self, run_dir: Path) -> Path:
         """Return the weights of the discriminator that the generator was trained against."""

@@ -57,7 +57,7 @@ class LayoutModel:
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_layout_generator(path, self.system, train.table, train.size, self.settings)
         run.fabric.to_device(network)
-        return prepare_for_inference(network, inference_type(run.fabric))
+        return prepare_for_inference(network, inference_type(run.fabric), patches=run.config.compute.label_patches)
 
     def problem(self, size: tuple[int, int]) -> str | None:
         """Return what keeps the model from being built at the size of the data."""

@@ -75,7 +75,7 @@ class SegmenterUnit(Unit):
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
-        excluded = {"arms", "seeds", "checkpoint_every", "validation_images", *_unused_settings(ARMS[arm])}
+        excluded = {"arms", "seeds", "checkpoint_every", "validation_images", "parallel", *_unused_settings(ARMS[arm])}
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named

@@ -23,6 +23,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.manifests import check_contents
+from scenepalette.training.device.speed import usual_speed
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
 from scenepalette.training.ranks import ALONE, Ranks
 
@@ -259,7 +260,10 @@ class Workspace(ABC):
         precision = compute.precision
         if precision == "auto":
             precision = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"
-        return make_fabric(accelerator, precision, self.ranks.local)
+        speed = usual_speed(
+            accelerator, plain=compute.plain, compile=compute.compile, label_patches=compute.label_patches
+        )
+        return make_fabric(accelerator, precision, self.ranks.local, speed)
 
     def check_inputs(self, name: str) -> None:
         """Compare the files that a unit is made from with the manifests beside them; files are read once a process.
@@ -277,6 +281,7 @@ class Workspace(ABC):
             "hardware": f"{device}, {os.cpu_count()} CPU cores",
             "threads": str(self.threads),
             "precision": str(self.fabric._precision.precision),
+            **({} if self.config.compute.compile == "off" else {"compile": self.config.compute.compile}),
             "python": platform.python_version(),
             "torch": torch.__version__,
             **{package: version(package) for package in ("numpy", "pillow", "pyarrow")},

@@ -25,6 +25,7 @@ from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.segmenters.schedule import learning_rate_factor
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.segmenters.train import supervised_loss, train_segmenter
+from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
 
@@ -595,3 +596,24 @@ def test_arms_that_make_no_sense(
         run(make_settings(mixing="class-mix"), None, make_pairs(seed=1))
     with pytest.raises(ConfigError, match="unknown class 'moon'; classes are ground, wall, sky"):
         run(make_settings(mixing="copy-paste", rare_classes=("moon",)), make_pairs(), None)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"adaptation": "advent", "augmentation": "standard"},
+        {"mixing": "class-mix", "batch_size": 3},
+        {"mixing": "copy-paste", "class_weights": "median-frequency"},
+    ],
+    ids=["advent-standard", "class-mix", "copy-paste"],
+)
+def test_what_only_a_gpu_does_ends_with_the_same_bits(
+    changes: dict[str, Any], tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable
+) -> None:
+    settings = make_settings(steps=6, log_every=2, **changes)
+    pairs = {"real": make_pairs(), "synthetic": make_pairs(seed=1, brightness=40)}
+    for name, speed in (("plain", Speed()), ("fast", Speed(deferred=True, resident=True, tuned=True))):
+        fabric = make_fabric(speed=speed)
+        train_segmenter(tmp_path / name, settings, table=table, seed=3, fabric=fabric, **pairs)
+    for file in ("weights.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "plain" / file).read_bytes() == (tmp_path / "fast" / file).read_bytes()

@@ -18,6 +18,7 @@ from torch.nn.utils.parametrizations import spectral_norm
 from typing_extensions import Doc
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.transfer import to_device
 from scenepalette.generators.images.base import (
     Count,
     Decay,
@@ -258,7 +259,7 @@ class OasisObjective(ImageObjective):
             real, fake = augment_image(real, batch.augmentation), augment_image(fake, batch.augmentation)
             label, visible = augment_label(label, batch.augmentation), batch.augmentation.kept
         choices = torch.rand(len(real) * batch.ranks.count, 256)[batch.ranks.part] < 0.5
-        mask = label_mix_mask(label, choices.to(real.device))
+        mask = label_mix_mask(label, to_device(choices, real.device))
         stacked = torch.cat([real, fake, label_mix(real, fake, mask)])
         real_logits, fake_logits, mixed_logits = discriminator(stacked).chunk(3)
         loss_real = real_loss(real_logits, label, batch.ranks)

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.labels import count_ids
 from scenepalette.training.ranks import ALONE, Ranks
 
 
@@ -24,7 +25,7 @@ def class_weights(label: Tensor, num_classes: int, ranks: Ranks = ALONE) -> Tens
     Returns:
         float32 [K].
     """
-    counts = ranks.total(torch.bincount(label.flatten(), minlength=256)[:num_classes]).float()
+    counts = ranks.total(count_ids(label, 256)[:num_classes]).float()
     present = counts > 0
     return torch.where(present, counts.sum() / (counts.clamp(min=1) * present.sum().clamp(min=1)), 0.0)
 

@@ -45,6 +45,7 @@ from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters.train import train_segmenter
+from scenepalette.training.device.speed import wait_for_device
 from scenepalette.training.fabric import inference_type
 
 TIMED_STEPS = 2
@@ -71,6 +72,7 @@ class StepTimes:
 
     def advance(self, count: int = 1, **values: float) -> None:
         """Note how long a step took; after enough of them, raise `EnoughError`."""
+        wait_for_device()
         now = time.perf_counter()
         self.seconds.append(now - self._began)
         if len(self.seconds) > self.steps:

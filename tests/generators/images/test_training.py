@@ -24,6 +24,7 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems import oasis
 from scenepalette.generators.images.systems.oasis import OasisGenerator, OasisSettings, build_oasis_generator
 from scenepalette.generators.images.training import train_image_generator
+from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
 from scenepalette.training.monitor import COLLAPSES
@@ -341,3 +342,26 @@ def test_mixed_precision_stays_near_the_losses_of_single_precision(train: Train,
     for first, second in zip(single.values[:3], mixed.values[:3], strict=True):
         assert second == pytest.approx(first, rel=0.1)
     assert single.values != mixed.values
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_only_a_gpu_does_ends_with_the_same_bits(variant: str, train: Train) -> None:
+    settings = replace(SMALL, steps=22, **VARIANTS[variant])
+    plain = train("plain", settings)
+    fast = train("fast", settings, fabric=make_fabric(speed=Speed(deferred=True, resident=True, tuned=True)))
+    assert weights(plain) == weights(fast)
+    assert (plain / "metrics.jsonl").read_text() == (fast / "metrics.jsonl").read_text()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_gpu_begins_as_the_cpu_does(variant: str, train: Train) -> None:
+    settings = replace(SMALL, steps=20, generator_learning_rate=1e-5, discriminator_learning_rate=1e-5)
+    settings = replace(settings, **VARIANTS[variant])
+    lines = [
+        read_metrics(train(name, settings, fabric=fabric) / "metrics.jsonl")[0]
+        for name, fabric in (("cpu", make_fabric()), ("gpu", make_fabric("cuda")))
+    ]
+    assert lines[1]["real"] == pytest.approx(lines[0]["real"], rel=1e-2)
+    assert lines[1]["generator"] == pytest.approx(lines[0]["generator"], rel=1e-2)

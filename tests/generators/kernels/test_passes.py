@@ -248,3 +248,26 @@ def test_networks_are_accelerated_on_no_device_and_symbols_are_sought_on_cpus_al
     with torch.device("meta"):
         accelerate(SpadeResidualBlock(4, 6, 3))
         assert label_patches.find_symbols(torch.zeros(1, 3, 4, 4)) is None
+
+
+@torch.no_grad()
+def test_a_network_that_will_be_compiled_keeps_its_modules(seen: set[str]) -> None:
+    (plain, inputs), (prepared, _) = strangers(), strangers()
+    plain.eval()
+    assert prepare_for_inference(prepared, faster=False) is prepared
+    torch.testing.assert_close(prepared(*inputs), plain(*inputs), rtol=0, atol=1e-5)
+    assert not seen
+    assert not any(torch.nn.utils.parametrize.is_parametrized(module) for module in prepared.modules())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+@pytest.mark.parametrize("patches", [False, True])
+@torch.no_grad()
+def test_a_gpu_computes_what_the_cpu_does(patches: bool, seen: set[str]) -> None:
+    (plain, inputs), (prepared, _) = strangers(), strangers()
+    plain.eval()
+    prepare_for_inference(prepared.cuda(), patches=patches)
+    result = prepared(*(value.cuda() for value in inputs)).cpu()
+    assert seen == ({"patches"} if patches else set())
+    torch.testing.assert_close(result, plain(*inputs), rtol=0, atol=2e-3)  # of TF32

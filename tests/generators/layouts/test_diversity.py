@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.device.resident import PlacedLabels
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.layouts.diversity import LayoutDiversity, pairwise_disagreement
 from scenepalette.generators.layouts.inputs import FullInputs, PartialInputs, palettes_of
@@ -103,7 +104,7 @@ def test_edits_are_compared_where_they_are_made(
         draws_classes=False,
         sampler=sampler,
         palettes=palettes_of(labels, 3),
-        labels=labels,
+        labels=PlacedLabels(labels, 3, torch.device("cpu")),
     )
     samples, repeated, region = inputs.watched(4)
     assert region is not None and region.any() and not region.all()

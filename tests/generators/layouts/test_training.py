@@ -29,6 +29,7 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import Moment, moment_of, train_layout_generator
 from scenepalette.generators.palettes import fit_palette_sampler
+from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics
 
@@ -380,3 +381,13 @@ def test_mixed_precision_stays_near_the_losses_of_single_precision(kind: str, tr
         )
         assert second["critic"] == pytest.approx(first["critic"], abs=0.2)
     assert single.values != mixed.values
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("warp", [0.0, 0.2])
+def test_what_only_a_gpu_does_ends_with_the_same_bits(kind: str, warp: float, train: Train) -> None:
+    settings = replace(SMALL, warp=warp)
+    plain = train("plain", kind, settings)
+    fast = train("fast", kind, settings, fabric=make_fabric(speed=Speed(deferred=True, resident=True, tuned=True)))
+    for file in ("weights.safetensors", "metrics.jsonl"):
+        assert (plain / file).read_bytes() == (fast / file).read_bytes()

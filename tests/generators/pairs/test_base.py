@@ -201,3 +201,23 @@ def test_a_layout_generator_of_another_package_makes_rows(make_maker: Callable[.
 
     rows = list(replace(make_maker("baseline-1"), layout_generator=Halves()).rows(0, 3, batch_size=2))
     assert [row.palette_achieved.tolist() for row in rows] == [[0.0, 0.5, 0.5]] * 3
+
+
+def test_rows_are_those_of_smaller_batches_where_memory_is_lacking(
+    make_maker: Callable[..., PairMaker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = list(make_maker("semantic-palette").rows(0, 7, batch_size=2))
+    maker = make_maker("semantic-palette")
+    made: list[int] = []
+    forward = OasisGenerator.forward
+
+    def limited(self: OasisGenerator, label_map: Tensor, noise: Tensor) -> Tensor:
+        if len(label_map) > 2:
+            raise torch.OutOfMemoryError("out of memory")
+        made.append(len(label_map))
+        return forward(self, label_map, noise)
+
+    monkeypatch.setattr(OasisGenerator, "forward", limited)
+    rows = list(maker.rows(0, 7, batch_size=5))
+    assert made == [2, 2, 2, 1]
+    assert all(equal(*pair) and np.array_equal(pair[0].image, pair[1].image) for pair in zip(rows, wanted, strict=True))

@@ -1,0 +1,163 @@
+"""Optimizer steps per second of the papers' networks: all losses, both optimizers."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+
+from benchmarks.gpu.record import Cases, Row
+from benchmarks.gpu.scenes import Options, Scenes, device_memory, read_scenes, text_of
+from benchmarks.measure import wait
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.training import train_image_generator
+from scenepalette.generators.kernels.passes import FASTER
+from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.layouts.training import train_layout_generator
+from scenepalette.generators.nn.grids import base_grid
+from scenepalette.training.device.speed import CompileMode, usual_speed
+from scenepalette.training.fabric import make_fabric
+
+NEVER = 10**9
+WARM_STEPS = 5
+WARM_SHARE = 0.5  # of a case's time after which warming up ends whatever the steps
+PLAIN = "plain"
+AS_TRAINED = "as trained"
+COMPILED = "compiled"
+GRAPHS = "compiled with graphs"
+
+
+class _EnoughError(Exception):
+    """Ends a training from inside."""
+
+
+class StepRate:
+    """Progress that counts the steps of a training for a while and then ends it; GPUs are waited for only twice."""
+
+    def __init__(self, device: torch.device, seconds: float) -> None:
+        self._device, self._began, self._seconds = device, time.perf_counter(), seconds
+        self._warm = 0
+        self._from: float | None = None
+        self.steps, self.seconds = 0, 0.0
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        """Do nothing: the first steps are not counted."""
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Count a step."""
+        now = time.perf_counter()
+        if self._from is None:
+            self._warm += 1
+            if self._warm >= WARM_STEPS or now > self._began + WARM_SHARE * self._seconds:
+                wait(self._device)
+                self._from = time.perf_counter()
+            return
+        self.steps += 1
+        if now > self._began + self._seconds:
+            wait(self._device)
+            self.seconds = time.perf_counter() - self._from
+            raise _EnoughError
+
+    def finish(self) -> None:
+        """Do nothing: the training has no end."""
+
+
+def cases(options: Options) -> Cases:
+    """Return every training in every way, those that take long to begin last."""
+    trainings = {"oasis": _oasis, "semantic-palette": _layouts, "segmenter": _segmenter}
+    chosen = [(name, way) for name in trainings for way in (PLAIN, AS_TRAINED)]
+    if options.device.type == "cuda":
+        chosen += [(name, way) for way in (COMPILED, GRAPHS) for name in ("oasis", "segmenter")]
+    return {f"{name} {way}": partial(_measure, options, name, trainings[name], way) for name, way in chosen}
+
+
+def _measure(
+    options: Options,
+    name: str,
+    build: Callable[[Options, Scenes], tuple[Callable[..., object], int]],
+    way: str,
+    seconds: float,
+) -> Row:
+    scenes = read_scenes(options, options.training_size)
+    training, batch = build(options, scenes)
+    if options.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(options.device)
+    progress = StepRate(options.device, 0.8 * seconds)
+    compiles: CompileMode = "default" if way == COMPILED else "graphs" if way == GRAPHS else "off"
+    speed = usual_speed(options.device.type, plain=way == PLAIN, compile=compiles)
+    fabric = make_fabric(options.device.type, options.precision, speed=speed)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            if way == PLAIN:
+                with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):
+                    training(Path(folder), fabric=fabric, progress=progress)
+            else:
+                training(Path(folder), fabric=fabric, progress=progress)
+    except _EnoughError:
+        pass
+    return {
+        "training": name,
+        "size": text_of(options.training_size),
+        "batch": batch,
+        "way": way,
+        "precision": options.precision,
+        "steps per second": progress.steps / progress.seconds,
+        "steps": progress.steps,
+        "MiB": round(device_memory(options.device)),
+    }
+
+
+def _oasis(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:
+    standard = IMAGE_SYSTEMS["oasis"].settings()
+    widths = {
+        field: max(1, round(getattr(standard, field) * options.width))
+        for field in ("width", "hidden_channels", "discriminator_width")
+    }
+    batch = options.training_batch
+    settings = replace(standard, steps=NEVER, batch_size=batch, augment=True, checkpoint_every=NEVER, **widths)
+    pairs, filled = scenes.pairs, scenes.filled
+    return partial(
+        train_image_generator, name="oasis", settings=settings, pairs=pairs, filled_labels=filled, seed=0
+    ), batch
+
+
+def _layouts(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:
+    """Return the training of the last level, which takes most of the time."""
+    _, doublings = base_grid(options.training_size)
+    batch = max(1, options.training_batch // 2)
+    settings = LayoutSettings(
+        max_width=round(512 * options.width),
+        base_width=round(8192 * options.width),
+        fade_steps=(0,) * (doublings + 1),
+        stable_steps=(*(0,) * doublings, NEVER),
+        batch_sizes=(batch,) * (doublings + 1),
+        checkpoint_every=NEVER,
+    )
+    return partial(
+        train_layout_generator,
+        name="semantic-palette",
+        settings=settings,
+        labels=scenes.filled,
+        table=scenes.pairs.table,
+        sampler=scenes.sampler,
+        seed=0,
+    ), batch
+
+
+def _segmenter(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:
+    # Needs segmentation-models-pytorch, which the other parts do without.
+    from scenepalette.segmenters.settings import SegmenterSettings
+    from scenepalette.segmenters.train import train_segmenter
+
+    settings = SegmenterSettings(
+        steps=NEVER, batch_size=options.training_batch, encoder="resnet50", checkpoint_every=NEVER
+    )
+    return partial(
+        train_segmenter, settings=settings, real=scenes.pairs, synthetic=None, table=scenes.pairs.table, seed=0
+    ), settings.batch_size

@@ -1,0 +1,1 @@
+"""Samples on the device that computes with them."""

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from scenepalette.training.device import compiling
+from scenepalette.training.device.compiling import compiled, compiler_problem
+from scenepalette.training.device.speed import Speed
+from scenepalette.training.fabric import make_fabric
+from scenepalette.training.trainee import Trainee, take_step
+
+CPU = torch.device("cpu")
+
+
+def test_nothing_is_compiled_unless_it_is_asked_for() -> None:
+    network = nn.Linear(1, 1)
+    assert compiled(network, "off", CPU) is network
+
+
+def test_without_a_compiler_the_network_is_computed_as_ever(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compiling, "compiler_problem", lambda device_type: "no g++ here")
+    network = nn.Linear(1, 1)
+    assert compiled(network, "default", CPU) is network
+    said = capsys.readouterr().err
+    assert "compute.compile is default" in said and "no g++ here" in said and "leave compute.compile off" in said
+
+
+def test_why_nothing_can_be_compiled_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(function: object) -> object:
+        raise RuntimeError("there is no compiler\nand much more")
+
+    monkeypatch.setattr(torch, "compile", fail)
+    assert compiler_problem.__wrapped__("cpu") == "there is no compiler"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(compiler_problem("cpu")), reason="there is no C++ compiler")
+@pytest.mark.parametrize("mode", ["default", "graphs"])
+def test_a_compiled_network_learns_what_a_plain_one_does(mode: str) -> None:
+    weights = []
+    for choice in ("off", mode):
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
+        adam = lambda parameters: torch.optim.Adam(parameters, lr=0.1)  # noqa: E731
+        trainee = Trainee("network", network, adam, make_fabric(speed=Speed(compile=choice)))  # type: ignore[arg-type]
+        for step in range(3):
+            take_step(step, trainee.forward(torch.randn(2, 2, 6, 6)).square().mean(), trainee)
+        assert trainee.module is network and set(network.state_dict()) == set(trainee.module.state_dict())
+        weights.append(network[0].weight.detach())
+    torch.testing.assert_close(weights[0], weights[1], rtol=1e-4, atol=1e-5)

@@ -1,0 +1,1 @@
+"""How steps and inference use a device well, beyond its precision."""
