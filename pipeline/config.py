@@ -78,11 +78,13 @@ def _absolute(path: Path) -> Path:
 
 def _place(value: Any) -> Any:
     """Return a URL as a text, and a path as `FilePath` does."""
+    if not isinstance(value, str | Path):
+        raise ValueError("a path or a URL is required")
     if not is_url(value):
-        return _absolute(Path(value)) if isinstance(value, str | Path) else value
-    if problem := url_problem(value.strip()):
+        return _absolute(Path(value))
+    if problem := url_problem(str(value).strip()):
         raise ValueError(problem)
-    return value.strip().rstrip("/")
+    return str(value).strip().rstrip("/")
 
 
 FilePath = Annotated[

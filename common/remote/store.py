@@ -85,21 +85,25 @@ class Store:
         """Return the path of a file in the file system."""
         return f"{self.root}/{name}"
 
-    def files(self) -> dict[str, Entry]:
+    def files(self, within: str = "") -> dict[str, Entry]:
         """Return all files below the folder, by their names relative to it; none where it is not there.
+
+        Args:
+            within: A folder in it, which names are then relative to.
 
         Raises:
             StoreError: It cannot be listed, or a name would lead out of a folder.
         """
+        root = self.path(within) if within else self.root
         with explained(self.url):
             self.fs.invalidate_cache()
             try:
-                found = self.fs.find(self.root, detail=True)
+                found = self.fs.find(root, detail=True)
             except FileNotFoundError:
                 return {}
         entries = {}
         for path, info in sorted(found.items()):
-            name = path[len(self.root) :].lstrip("/")
+            name = path[len(root) :].lstrip("/")
             if info.get("type") != "file" or not name or path.endswith("/"):
                 continue
             if {"..", ".", ""} & set(name.split("/")) or "\\" in name or "\0" in name:
