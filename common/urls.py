@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_IN_TEXT = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]+://)(?P<rest>[^\s'\"<>]+)")
+# One slash is what paths make of two.
+_IN_TEXT = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]+://?)(?P<rest>[^\s'\"<>]+)")
 # user:password@, where a password may hold slashes; a port is none.
 _PASSWORD = re.compile(r"^[^/@:?]*:(?!\d+(?:[/?]|$)).*@")
 _USER = re.compile(r"^[^/@:?]+@")
@@ -27,14 +28,17 @@ def scheme_of(url: str) -> str:
 
 def masked(text: str) -> str:
     """Return a text with the credentials of all URLs in it replaced: user and password, and values of queries."""
-    return _IN_TEXT.sub(_mask, text) if "://" in text else text
+    return _IN_TEXT.sub(_mask, text) if ":/" in text else text
 
 
 def _mask(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
-    found = _PASSWORD.match(rest) or (None if scheme.lower() in _CONTAINERS else _USER.match(rest))
+    is_path = not scheme.endswith("//")
+    found = _PASSWORD.match(rest) or (None if is_path or scheme.lower() in _CONTAINERS else _USER.match(rest))
     if found:
         rest = f"{MASK}@{rest[found.end() :]}"
+    if is_path:
+        return f"{scheme}{rest}"
     before, mark, query = rest.partition("?")
     return f"{scheme}{before}{mark}{_VALUE.sub(MASK, query) if '=' in query or not query else MASK}"
 

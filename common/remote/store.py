@@ -74,9 +74,10 @@ class Store:
         Raises:
             ConfigError: The URL holds credentials, its protocol is not known, or the protocol's package is missing.
         """
-        url = url.strip().rstrip("/")
+        url = url.strip()
         if problem := store_problem(url):
             raise ConfigError(f"{problem}.")
+        url = url.rstrip("/")
         with explained(url):
             fs, root = url_to_fs(_full(url))
         return cls(url, fs, root.rstrip("/"))

@@ -37,7 +37,7 @@ class ShardPlace:
             return
         there = self._mirror.entries
         if MANIFEST_NAME not in there:
-            within = sorted({name.partition("/")[0] for name in there if name.endswith(f"/{MANIFEST_NAME}")})
+            within = sorted({name.rpartition("/")[0] for name in there if name.endswith(".parquet") and "/" in name})
             hint = (
                 f"Name one of the folders in it: {', '.join(within)}"
                 if within

@@ -68,7 +68,7 @@ def verify(
 
     if mend and not isinstance(folder, Path):
         raise ConfigError(f"--mend writes into the folder, which {folder} is not. Mend the folder that was pushed.")
-    folder = _on_this_machine(folder)
+    named, folder = folder, _on_this_machine(folder)
     absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
     if absent and not as_json:
         raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
@@ -102,7 +102,7 @@ def verify(
 
         manifest = read_manifest(folder)
         typer.echo(
-            f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
+            f"{named}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
         )
     if count:
         raise typer.Exit(FAILED)

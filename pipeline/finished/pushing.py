@@ -157,8 +157,7 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
             home = folder / what
             finished = {path.parent.name: path.parent for path in sorted(home.glob(f"*/{MANIFEST_NAME}"))}
             problems += [
-                f"{what}/{kind} is not finished; there {'is' if finished else 'is nothing but'} "
-                f"{', '.join(finished) or 'unfinished work'}"
+                f"{what}/{kind} is not finished; finished are {', '.join(finished) or 'none'}"
                 for kind in kinds
                 if kind not in finished
             ]
@@ -203,13 +202,13 @@ def _check_licences(parts: Iterable[Part]) -> None:
     problems = dict[str, list[str]]()
     for part in parts:
         if reason := licence_problem(part.licence):
-            problems.setdefault(f"{part.licence}: {reason}", []).append(part.place or part.folder.name)
+            problems.setdefault(f"'{part.licence}': {reason}", []).append(part.place or part.folder.name)
     if problems:
         raise ConfigError(
             "The terms of the data do not say that everyone may pass on what is made from it; nothing was copied. Add "
             "--i-may if you may, or if the URL is for yourself alone. Terms of your own data are stated in its class "
             "file, classes.yaml, by the key licence.",
-            [f"{', '.join(places)}: made from data whose terms are {text}" for text, places in problems.items()],
+            [f"{', '.join(places)}: the terms are {text}" for text, places in problems.items()],
         )
 
 
