@@ -14,9 +14,9 @@ from buckets import MEMORY, refusing
 from labelled_folders import write_pixels
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError
-from scenepalette.pipeline.config import DataConfig, RunConfig, make_config
+from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge
 from scenepalette.pipeline.doctor.examine import examine
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.places import local_folder
@@ -50,12 +50,10 @@ def configure(tiny_values: dict[str, Any]) -> Callable[..., RunConfig]:
     """Return the function that makes a configuration from where the data lies."""
 
     def make(root: str, images: str, more: str) -> RunConfig:
-        data = {"name": "folder", "size": [32, 48], "root": root, "unlabelled": images}
-        report = {**tiny_values["report"], "extra_test": {"more": more}}
-        generate = {**tiny_values["generate"], "kinds": ["pseudo"]}
-        segmenters = {**tiny_values["segmenters"], "arms": ["real"]}
-        recipe = load_config("demo").model_dump(mode="json")
-        return make_config({**recipe, "data": data, "report": report, "generate": generate, "segmenters": segmenters})
+        data = {"name": "folder", "root": root, "unlabelled": images}
+        report = {"extra_test": {"more": more}}
+        changes = {"data": data, "report": report, "generate": {"kinds": ["pseudo"]}, "segmenters": {"arms": ["real"]}}
+        return make_config(merge(merge(RECIPES["demo"](), tiny_values), changes))
 
     return make
 
@@ -64,6 +62,7 @@ def _contents(run: Run) -> dict[str, Any]:
     return {name: run.units[name].settings["content"] for name in DATA}  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_data_at_urls_are_the_data_of_a_folder(
     mine: Path, configure: Callable[..., RunConfig], tmp_path: Path, bucket: str, memory: Any
 ) -> None:
@@ -152,7 +151,7 @@ def test_the_doctor_looks_at_data_at_a_url(mine: Path, tmp_path: Path, memory: A
 )
 def test_places_that_cannot_be_used_are_told(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said) as raised:
-        make_config({**load_config("demo").model_dump(mode="json"), "data": {"name": "folder", **values}})
+        make_config({**RECIPES["demo"](), "data": {"name": "folder", **values}})
     assert "secret" not in str(raised.value)
 
 
