@@ -12,12 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import TextIO
 
-from scenepalette.common.cache import VARIABLE, cache_folder
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import FULL, explain_write_error, is_temporary, sha256_of_file
-from scenepalette.common.locks import hold
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.store import Entry, Store, StoreError
+from scenepalette.common.storage.cache import VARIABLE, cache_folder
+from scenepalette.common.storage.files import FULL, explain_write_error, is_temporary, sha256_of_file
+from scenepalette.common.storage.locks import hold
 
 INDEX = "index.jsonl"
 _LOCK = ".lock"

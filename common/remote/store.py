@@ -15,7 +15,7 @@ import fsspec
 from fsspec.core import url_to_fs
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.common.urls import is_url, scheme_of, url_problem
 
 EXTRAS = {

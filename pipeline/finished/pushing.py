@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import read_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.store import Store
+from scenepalette.common.storage.files import read_json
 from scenepalette.data.cards.dataset_card import collection_card
 from scenepalette.data.licences import licence_problem
 from scenepalette.data.shards.manifest import (

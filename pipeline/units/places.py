@@ -7,7 +7,7 @@ from pathlib import Path
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.mirror import local_copy
 from scenepalette.common.remote.store import store_problem
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.units.sources import is_there
 

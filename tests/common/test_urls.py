@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.common.urls import is_url, masked, url_problem, without_file_scheme
 
 

@@ -43,7 +43,7 @@ def url(local: Path, memory: Any) -> str:
 
 def _here() -> list[str]:
     """Return the names of the shards that were copied."""
-    from scenepalette.common.cache import cache_folder
+    from scenepalette.common.storage.cache import cache_folder
 
     folder = cache_folder()
     assert folder is not None

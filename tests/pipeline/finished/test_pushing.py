@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from buckets import MEMORY, refusing
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.common.remote.store import Store, StoreError
+from scenepalette.common.storage.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.places import local_shards
 from scenepalette.pipeline.cli.main import app
