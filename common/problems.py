@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from scenepalette.common.urls import masked
+
 
 class ProblemKind(Enum):
     """A kind of problem, and what to do about it.
@@ -47,7 +49,11 @@ class ProblemKind(Enum):
 
 
 def printable(text: str) -> str:
-    """Return a text that can be written anywhere: bytes of file names that are no text become hexadecimal numbers."""
+    """Return a text that can be written and shown anywhere.
+
+    Bytes of file names that are no text become hexadecimal numbers, and credentials in URLs are masked.
+    """
+    text = masked(text)
     try:
         return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="backslashreplace")
     except UnicodeEncodeError:  # a lone surrogate that stands for no byte

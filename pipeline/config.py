@@ -24,6 +24,7 @@ from pydantic_core import CoreSchema
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import parse_yaml, short
+from scenepalette.common.urls import is_url, url_problem, without_file_scheme
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
@@ -56,6 +57,15 @@ from scenepalette.training.device.speed import CompileMode
 def _not_empty(value: Any) -> Any:
     if value == "":
         raise ValueError("an empty path would mean the working directory; write . for that, or leave it out")
+    return without_file_scheme(value) if isinstance(value, str) else value
+
+
+def _no_url(value: Any) -> Any:
+    if is_url(value):
+        raise ValueError(
+            "this has to lie on a disk of this machine; give a path (data.root, data.unlabelled and "
+            "report.extra_test take URLs)"
+        )
     return value
 
 
@@ -67,13 +77,32 @@ def _absolute(path: Path) -> Path:
         raise ValueError(f"it cannot be made absolute ({error}); give the whole path") from error
 
 
+def _place(value: Any) -> Any:
+    """Return a URL as a text, and a path as `FilePath` does."""
+    if not isinstance(value, str | Path):
+        raise ValueError("a path or a URL is required")
+    if not is_url(value):
+        return _absolute(Path(value))
+    if problem := url_problem(str(value).strip()):
+        raise ValueError(problem)
+    return str(value).strip().rstrip("/")
+
+
 FilePath = Annotated[
     Path,
+    BeforeValidator(_no_url),
     BeforeValidator(_not_empty),
     AfterValidator(_absolute),
     WithJsonSchema({"type": "string", "format": "path", "minLength": 1}),
 ]
 """A file or folder: ~ is the user's home, and what is relative is so to the working directory. It need not exist."""
+Location = Annotated[
+    Path | str,
+    BeforeValidator(_place),
+    BeforeValidator(_not_empty),
+    WithJsonSchema({"type": "string", "format": "path", "minLength": 1}),
+]
+"""A folder as `FilePath` names it, or the URL of one as a text: s3://BUCKET/FOLDER."""
 
 
 def _one_name(value: str) -> str:
@@ -186,7 +215,10 @@ class DataConfig(Section):
     """Which labelled data set is learned from."""
 
     name: DatasetName = Field(default="streets", description="Data set; `scenepalette datasets` lists them.")
-    root: FilePath | None = Field(default=None, description="Its folder in the published layout; not for streets.")
+    root: Location | None = Field(
+        default=None,
+        description="Its folder in the published layout, or the URL of one (s3, gs, az, hf ...); not for streets.",
+    )
     class_file: FilePath | None = Field(
         default=None, description="Class file of folder, class list of ade-indoor, if not in the data set's root."
     )
@@ -236,8 +268,9 @@ class DataConfig(Section):
         description="Largest difference of a channel from a class's colour, for labels that are smoothed or JPEG; "
         "pixels beyond are ignored. 0 for exact colours.",
     )
-    unlabelled: FilePath | None = Field(
-        default=None, description="Folder of images of any size and format, for pairs of the kind pseudo."
+    unlabelled: Location | None = Field(
+        default=None,
+        description="Folder of images of any size and format, or the URL of one, for pairs of the kind pseudo.",
     )
     size: Size = Field(
         default=(64, 96),
@@ -282,6 +315,12 @@ class DataConfig(Section):
         description="Seed of drawn scenes, and of images that are held out where there are no recordings; none for "
         "the run's. Runs with other generators on the same data need it.",
     )
+
+    @property
+    def root_path(self) -> Path | None:
+        """The root on this machine; one at a URL has to be copied first (`pipeline.units.places`)."""
+        assert not isinstance(self.root, str)
+        return self.root
 
     def folder_options(self) -> FolderOptions:
         """Return what is said of a plain folder's layout."""
@@ -632,10 +671,10 @@ class ReportConfig(Section):
     inception_weights: FilePath | None = Field(
         default=None, description="Local Inception weights for FID; else downloaded."
     )
-    extra_test: dict[ExtraTestName, FilePath] = Field(
+    extra_test: dict[ExtraTestName, Location] = Field(
         default={},
-        description="Further test sets by name, each a folder in the data set's layout or that of folder; their split "
-        "val is read and every arm is evaluated on it.",
+        description="Further test sets by name, each a folder, or the URL of one, in the data set's layout or that of "
+        "folder; their split val is read and every arm is evaluated on it.",
     )
     runs: tuple[FilePath, ...] = Field(
         default=(),

@@ -8,6 +8,7 @@ from typing import Any
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_text, short
+from scenepalette.common.urls import is_url
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import LEVEL_LISTS, STEP_LISTS, RunConfig, make_config, merge, with_overrides
 from scenepalette.pipeline.units.borrowing import borrowed_sections_of, sections_of
@@ -250,7 +251,7 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: P
     lender = resolved.get("models_from")
     # A run's own config.yaml holds what the lender decided when its models were borrowed.
     decided = lender == values.get("models_from") and values.keys() >= RunConfig.model_fields.keys()
-    if isinstance(lender, str) and lender and not decided:
+    if isinstance(lender, str) and lender and not is_url(lender) and not decided:
         return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
     given = with_overrides({}, assignments)
     return make_config(with_following_lists(resolved, given))

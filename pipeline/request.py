@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.urls import is_url, masked
 
 if TYPE_CHECKING:
     from scenepalette.pipeline.config import RunConfig
@@ -32,6 +33,11 @@ def resolve_out(out: str, when: datetime | None = None) -> Path:
     """
     if not out.strip() or "\0" in out:
         raise ConfigError("The run directory (out) is empty; name a folder, or leave it out for runs/RECIPE.")
+    if is_url(out):
+        raise ConfigError(
+            f"The run directory (out) is {out}, a URL. Run directories stay on a disk of this machine, where they can "
+            "be locked and resumed: name a folder, and copy what is finished with `scenepalette push FOLDER URL`."
+        )
     try:
         out.encode()
     except UnicodeEncodeError:  # weights could be written into such a folder, but not read
@@ -94,7 +100,7 @@ class Request:
     def command(self, verb: str = "run") -> str:
         """Return the command line that does the same, for a report to name and an interrupted user to repeat."""
         changes = [part for change in self.overrides for part in ("--set", change)]
-        return shlex.join(["scenepalette", verb, self.recipe, *changes, "--out", str(self.run_dir)])
+        return masked(shlex.join(["scenepalette", verb, self.recipe, *changes, "--out", str(self.run_dir)]))
 
 
 def assignment(key: str, value: Any) -> str:

@@ -16,6 +16,7 @@ from typing import Any
 
 from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.storage.files import writing_explained
+from scenepalette.common.urls import is_url
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.beside import MakesUnits, make_beside
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
@@ -44,7 +45,7 @@ from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
-from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.sources import Sources, may_be_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 
@@ -300,17 +301,17 @@ class Run(MakesUnits):
         for name, unit in self.units.items():
             paths = dict(unit.paths) if isinstance(unit, SourceUnit) else {}
             # Where it lies now, since its content was found to be what was read.
-            if paths and all(map(os.path.exists, paths.values())) and self.is_finished(name):
+            if paths and all(map(may_be_there, paths.values())) and self.is_finished(name):
                 remember(self.run_dir, lambda mark, name=name, paths=paths: mark.sources.update({name: paths}))
 
     def _with_known_paths(self) -> RunConfig:
         """Return the configuration with the paths that data was read from in place of paths that are not there."""
         given = {**data_paths(self.config.data), **unlabelled_paths(self.config.data)}
         known = {key: path for paths in read_mark(self.run_dir).sources.values() for key, path in paths.items()}
-        gone = {key: path for key, path in given.items() if not os.path.exists(path) and known.get(key, path) != path}
+        gone = {key: path for key, path in given.items() if not may_be_there(path) and known.get(key, path) != path}
         for key, path in gone.items():
             print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", flush=True)
-        update = {key: Path(known[key]) for key in gone}
+        update = {key: known[key] if is_url(known[key]) else Path(known[key]) for key in gone}
         return self.config.model_copy(update={"data": self.config.data.model_copy(update=update)})
 
     def make_one(self, name: str) -> None:

@@ -21,6 +21,7 @@ from yaml.events import AliasEvent, Event
 from yaml.nodes import MappingNode, Node, ScalarNode
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.urls import masked
 
 YAML_BYTES = 256 * 1024
 """Largest YAML or class file; a class file of 255 classes takes a tenth of it."""
@@ -167,8 +168,11 @@ def parse_xml(content: bytes) -> Element:
 
 
 def short(value: object, length: int = _SHOWN) -> str:
-    """Return a value as a message shows it: text as it is, all else by its repr, cut to a length, always printable."""
-    text = value if isinstance(value, str) else repr(value)
+    """Return a value as a message shows it: text as it is, all else by its repr, cut to a length, always printable.
+
+    Credentials in URLs are masked before the cut, behind which their end would be missed.
+    """
+    text = masked(value if isinstance(value, str) else repr(value))
     text = text if len(text) <= length else f"{text[:length]}..."
     return text.encode("utf-8", errors="backslashreplace").decode("utf-8")
 

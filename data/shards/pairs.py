@@ -21,6 +21,7 @@ from scenepalette.data.arrays import Pairs, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
 from scenepalette.data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
+from scenepalette.data.shards.places import local_shards
 from scenepalette.data.shards.reading import explained_read, open_shard, read_group
 from scenepalette.data.shards.schema import ROW_GROUP, decode_image, decode_label
 
@@ -56,7 +57,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         """Open a folder of shards.
 
         Args:
-            folder: A folder with a manifest.
+            folder: A folder with a manifest, or the URL of one, which is copied into the cache folder first.
             cache_bytes: Most bytes of encoded row groups to keep; a single larger row group is kept while in use.
             threads: Threads that decode the images of a batch. With workers of a DataLoader, 1 is best.
             decoded: Where `decode_shards` put decoded copies; pixels then come from them, and nothing is decoded.
@@ -70,7 +71,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         """
         if threads < 1:
             raise ConfigError(f"threads is {threads}; 1 or more is required to decode images.")
-        self.folder = Path(folder).absolute()
+        self.folder = local_shards(folder).absolute()
         manifest = read_manifest(self.folder)
         problems = [*shard_problems(self.folder, manifest), *link_problems(self.folder, manifest)]
         if problems:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.shards.manifest import link_problems, read_manifest, table_of_manifest
+from scenepalette.data.shards.places import ShardPlace
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS, Row, decode_row, schema_of
 
 # Of a row group, unpacked: some kilobytes compressed can claim gigabytes, while images hardly compress any further.
@@ -118,14 +119,14 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
     """Yield the rows of all shards in order; one row group is held at a time.
 
     Args:
-        folder: A folder with a manifest.
+        folder: A folder with a manifest, or the URL of one, whose shards are copied one by one.
 
     Raises:
         DataError: The folder is not complete or a row cannot be read.
     """
-    folder = Path(folder)
-    for shard in open_folder(folder)["shards"]:
-        path = folder / shard["name"]
+    place = ShardPlace(folder)
+    for shard in open_folder(place.folder)["shards"]:
+        path = place.path(shard)
         with open_shard(path, shard["rows"]) as file:
             for group in range(file.num_row_groups):
                 table = read_group(file, path, group)
@@ -136,12 +137,16 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
 def read_row(folder: Path | str, row_id: str) -> Row:
     """Find one row by its id; only id columns and one row group are read.
 
+    Args:
+        folder: A folder with a manifest, or the URL of one, whose shards are copied one by one.
+        row_id: The id.
+
     Raises:
         DataError: No row has this id, or it cannot be read.
     """
-    folder = Path(folder)
-    for shard in open_folder(folder)["shards"]:
-        path = folder / shard["name"]
+    place = ShardPlace(folder)
+    for shard in open_folder(place.folder)["shards"]:
+        path = place.path(shard)
         with open_shard(path) as file:
             for group in range(file.num_row_groups):
                 ids = read_group(file, path, group, ["id"])["id"].to_pylist()
@@ -165,7 +170,7 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
     """Return an RGB image of evenly spaced pairs: each image with its coloured label map beneath.
 
     Args:
-        folder: A folder with a manifest.
+        folder: A folder with a manifest, or the URL of one, of whose shards those are copied that are shown.
         count: Most pairs to show, at least 1.
         columns: Pairs side by side, at least 1.
 
@@ -174,8 +179,8 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
     """
     if count < 1 or columns < 1:
         raise DataError(f"A contact sheet of {count} pairs in {columns} columns is empty. Give numbers of at least 1.")
-    folder = Path(folder)
-    manifest = open_folder(folder)
+    place = ShardPlace(folder)
+    manifest = open_folder(place.folder)
     table = table_of_manifest(manifest)
     wanted = np.unique(np.linspace(0, manifest["rows"] - 1, min(count, manifest["rows"])).astype(int))
     tiles = []
@@ -184,8 +189,8 @@ def contact_sheet(folder: Path | str, count: int = 16, columns: int = 4) -> Imag
         inside = wanted[(wanted >= first) & (wanted < first + shard["rows"])] - first
         first += shard["rows"]
         if inside.size:
-            path = folder / shard["name"]
-            rows = [_row_of(group, place, path) for group, place in _groups_at(path, inside.tolist())]
+            path = place.path(shard)
+            rows = [_row_of(group, position, path) for group, position in _groups_at(path, inside.tolist())]
             tiles += [np.concatenate([row.image, table.colorize(row.label)]) for row in rows]
     height = max(tile.shape[0] for tile in tiles)
     width = max(tile.shape[1] for tile in tiles)

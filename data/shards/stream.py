@@ -15,6 +15,7 @@ from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.order import EpochOrder, Remainder
 from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.shards.places import local_shards
 
 # Row groups of neighbouring windows overlap, and bytes per row vary.
 _ROOM = 2
@@ -71,7 +72,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
         """Open a folder of shards.
 
         Args:
-            folder: A folder with a manifest.
+            folder: A folder with a manifest, or the URL of one, which is copied into the cache folder first.
             batch_size: Pairs per batch.
             seed: Seed of the order.
             rank: This process, 0 .. world_size - 1; by default torch.distributed's rank if it is initialised, else 0.
@@ -98,6 +99,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
             rank = torch.distributed.get_rank() if initialised else 0
             world_size = torch.distributed.get_world_size() if initialised else 1
         self.rank, self.world_size = rank, world_size
+        folder = local_shards(folder)
         manifest = read_manifest(folder)
         row_bytes = manifest["bytes"] / manifest["rows"]
         self.pairs = ShardPairs(

@@ -35,6 +35,7 @@ from scenepalette.pipeline.cli.options import (
     how_to_continue,
     request_of,
 )
+from scenepalette.pipeline.cli.push import push_command
 from scenepalette.pipeline.cli.reset import reset
 from scenepalette.pipeline.cli.shards import shards_app
 from scenepalette.pipeline.cli.streams import FAILED, INTERRUPTED, run_program
@@ -103,6 +104,7 @@ app = typer.Typer(
 )
 recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
 app.command(rich_help_panel="Results")(reset)
+app.command("push", rich_help_panel="Results")(push_command)
 app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")

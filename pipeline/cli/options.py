@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.urls import is_url, masked, scheme_of, without_file_scheme
 from scenepalette.pipeline.request import Request, assignment, resolve_out
 
 RecipeArgument = Annotated[
@@ -39,8 +40,15 @@ def _given(text: str) -> str:
 
 
 def given_path(text: str) -> Path:
-    """Take a path that is not empty: that would be the current folder."""
-    return Path(_given(text))
+    """Take a path that is not empty, which would be the current folder, and no URL."""
+    if is_url(text) and scheme_of(text) != "file":
+        raise typer.BadParameter(f"{masked(text)} is a URL; give a folder or file of this machine.")
+    return Path(without_file_scheme(_given(text)))
+
+
+def folder_or_url(text: str) -> Path | str:
+    """Take a folder as `given_path` does, or the URL of one, which is a text."""
+    return text.strip() if is_url(text) and scheme_of(text) != "file" else given_path(text)
 
 
 OutOption = Annotated[

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.pipeline.cli.options import folder_or_url, given_path
 from scenepalette.pipeline.cli.tables import print_table
 
 if TYPE_CHECKING:
@@ -27,8 +28,11 @@ FAILED = 1
 
 shards_app = typer.Typer(no_args_is_help=True, help="Look at, check, repair and export folders of finished shards.")
 
-FolderArgument = Annotated[
-    Path, typer.Argument(metavar="FOLDER", help="Folder of one kind of shards, for example runs/demo/shards/full.")
+_ONE_KIND = "Folder of one kind of shards, for example runs/demo/shards/full"
+FolderArgument = Annotated[Path, typer.Argument(metavar="FOLDER", help=f"{_ONE_KIND}.", parser=given_path)]
+# Any, as a command line has no arguments of two types: a path, or a URL as a text.
+PlaceArgument = Annotated[
+    Any, typer.Argument(metavar="FOLDER", help=f"{_ONE_KIND}, or the URL of one.", parser=folder_or_url)
 ]
 
 
@@ -42,7 +46,7 @@ def _printable() -> None:
 
 @shards_app.command()
 def verify(
-    folder: FolderArgument,
+    folder: PlaceArgument,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
     mend: Annotated[
         bool, typer.Option("--mend", help="Write a changed card (README.md) or Croissant file again from the manifest.")
@@ -62,6 +66,9 @@ def verify(
     from scenepalette.data.cards.documents import mend_documents
     from scenepalette.data.shards.checking import Problem, find_problems, find_warnings
 
+    if mend and not isinstance(folder, Path):
+        raise ConfigError(f"--mend writes into the folder, which {folder} is not. Mend the folder that was pushed.")
+    named, folder = folder, _on_this_machine(folder)
     absent = "" if folder.is_dir() else f"{folder} {'is no folder' if folder.exists() else 'does not exist'}."
     if absent and not as_json:
         raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
@@ -95,7 +102,7 @@ def verify(
 
         manifest = read_manifest(folder)
         typer.echo(
-            f"{folder}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
+            f"{named}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
         )
     if count:
         raise typer.Exit(FAILED)
@@ -103,7 +110,7 @@ def verify(
 
 @shards_app.command()
 def show(
-    folder: FolderArgument,
+    folder: PlaceArgument,
     row: Annotated[str | None, typer.Option("--id", metavar="ID", help="Show this pair alone.")] = None,
     picture: Annotated[
         Path | None, typer.Option("--picture", metavar="PNG", help="Write images and label maps into this image.")
@@ -119,8 +126,9 @@ def show(
         scenepalette shards show runs/demo/shards/full --id full-1a2b3c4d-00000003
     """
     from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
+    from scenepalette.data.shards.places import ShardPlace
 
-    manifest = read_manifest(folder)
+    manifest = read_manifest(ShardPlace(folder).folder)
     table = table_of_manifest(manifest)
     if row is None:
         _show_folder(folder, manifest, table.names)
@@ -207,9 +215,11 @@ def regenerate(
 
 @shards_app.command()
 def export(
-    folder: FolderArgument,
+    folder: PlaceArgument,
     to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="images, coco or webdataset.")],
-    out: Annotated[Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.")],
+    out: Annotated[
+        Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.", parser=given_path)
+    ],
     rows_per_tar: Annotated[
         int | None, typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000")
     ] = None,
@@ -224,6 +234,7 @@ def export(
     """
     from scenepalette.data.exports.exporting import export_shards
 
+    folder = _on_this_machine(folder)
     written = 0
     with _terminal_given_back() as progress:
 
@@ -242,8 +253,8 @@ def export(
 
 @shards_app.command("filter")
 def filter_command(
-    folder: FolderArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write; a folder of its own.")],
+    folder: PlaceArgument,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="Where to write; a folder of its own.", parser=given_path)],
     where: Annotated[
         str | None, typer.Option("--where", metavar="EXPRESSION", help="A DuckDB expression; rows of which it is true.")
     ] = None,
@@ -270,6 +281,7 @@ def filter_command(
     """
     from scenepalette.pipeline.finished.filtering import BATCH, filter_shards
 
+    folder = _on_this_machine(folder)
     with _terminal_given_back() as progress:
         found = filter_shards(
             folder, out, where=where, select=select, quality=quality, at_least=at_least or BATCH, progress=progress
@@ -277,6 +289,16 @@ def filter_command(
     for name, (share, asked) in found.short.items():
         typer.echo(f"{name}: {100 * share:.2f} % of the pixels, asked for {100 * asked:.2f} %", err=True)
     typer.echo(f"Done: {found.rows} of {found.of} pairs in {out}")
+
+
+def _on_this_machine(folder: Path | str) -> Path:
+    """Return a folder of shards; that of a URL is copied first."""
+    if isinstance(folder, Path):
+        return folder
+    from scenepalette.data.shards.places import local_shards
+
+    with _terminal_given_back() as progress:
+        return local_shards(folder, progress)
 
 
 def _remedy(folder: Path, files: set[str | None]) -> str:
@@ -329,7 +351,7 @@ def _terminal_given_back() -> Iterator[Progress]:
             progress.finish()
 
 
-def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
+def _show_folder(folder: Path | str, manifest: dict[str, Any], names: tuple[str, ...]) -> None:
     import itertools
 
     from scenepalette.data.cards.dataset_card import label_origins_of
@@ -346,7 +368,7 @@ def _show_folder(folder: Path, manifest: dict[str, Any], names: tuple[str, ...])
     typer.echo(f"first ids: {', '.join(ids)}")
 
 
-def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
+def _show_row(folder: Path | str, row: str, names: tuple[str, ...]) -> None:
     from scenepalette.data.shards.reading import read_row
 
     pair = read_row(folder, row)
@@ -365,7 +387,7 @@ def _show_row(folder: Path, row: str, names: tuple[str, ...]) -> None:
     )
 
 
-def _check_shown(folder: Path, pair: Row, num_classes: int) -> None:
+def _check_shown(folder: Path | str, pair: Row, num_classes: int) -> None:
     """Raise a DataError if a damaged row has not the lengths and sizes that it is shown by."""
     palettes = {"palette_target": pair.palette_target, "palette_achieved": pair.palette_achieved}
     problems = [

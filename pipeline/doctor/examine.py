@@ -15,6 +15,7 @@ from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json
+from scenepalette.common.urls import masked
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
@@ -50,6 +51,7 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
+from scenepalette.pipeline.units.places import local_folder, with_local_root
 from scenepalette.pipeline.units.workspace import Unit
 
 TIMED_SAMPLES = 8
@@ -68,7 +70,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     """
     changes = [part for change in request.overrides for part in ("--set", change)]
     out = ["--out", str(request.out)] if request.out else []
-    command = shlex.join(["scenepalette", "doctor", request.recipe, *changes, *out])
+    command = masked(shlex.join(["scenepalette", "doctor", request.recipe, *changes, *out]))
     plugins = _check_plugins()
     try:
         config = request.config()
@@ -84,9 +86,14 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]
     seen: dict[Split, Scanner] = {split: Scanner(config.data.size) for split in (*SPLITS, TEST)}
+    try:
+        config = _with_local_data(config, progress)
+    except ScenepaletteError as error:
+        checks.append(Check("data at a URL", "problem", error.summary, "Fix this and rerun doctor.", error.problems))
+        return Diagnosis(request.recipe, command, tuple(checks))
     datasets, errors = try_splits(config.data, config.data_seed, progress, seen)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
-    checks += data_checks.check_opening(errors, config.data.root, table)
+    checks += data_checks.check_opening(errors, config.data.root_path, table)
     if (notes := data_checks.check_notes(datasets, errors)) is not None:
         checks.append(notes)
     checks += _check_unlabelled(config)
@@ -150,6 +157,14 @@ def _seconds_per_sample(dataset: SegmentationDataset) -> float:
     return (time.monotonic() - began) / len(places) / worker_count()
 
 
+def _with_local_data(config: RunConfig, progress: Progress) -> RunConfig:
+    """Return the configuration with copies on this machine in place of data at URLs."""
+    data = with_local_root(config.data, progress)
+    if data.unlabelled is not None:
+        data = data.model_copy(update={"unlabelled": local_folder(data.unlabelled, progress)})
+    return config.model_copy(update={"data": data})
+
+
 def _published(split: Split, dataset: SegmentationDataset) -> Split:
     """Return the split that was opened for a data set: one that is held out is a part of the training split."""
     return "train" if isinstance(dataset, PartOfDataset) else split
@@ -157,7 +172,7 @@ def _published(split: Split, dataset: SegmentationDataset) -> Split:
 
 def _declared_table(config: RunConfig) -> ClassTable | None:
     """Return the classes of a data set that could not be opened, where they can be known all the same."""
-    root = config.data.root
+    root = config.data.root_path
     table = DATASETS.get(config.data.name).table
     if table is not None or root is None:
         return table
@@ -188,7 +203,7 @@ def _of_data(
         if unread
         else None,
         _check_requirements(table, size, both),
-        data_checks.check_links(list(datasets.values()), config.data.root),
+        data_checks.check_links(list(datasets.values()), config.data.root_path),
         data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
         data_checks.check_scaling(both, size),
@@ -282,7 +297,7 @@ def _check_unlabelled(config: RunConfig) -> list[Check]:
     if config.data.unlabelled is None:
         return []
     try:
-        count = len(find_images(config.data.unlabelled))
+        count = len(find_images(local_folder(config.data.unlabelled)))
     except ScenepaletteError as error:
         return [Check("unlabelled images", "problem", error.summary, "Correct what is listed.", error.problems)]
     return [Check("unlabelled images", "ok", f"{count} unlabelled images were found.")]
@@ -299,7 +314,7 @@ def _of_machine(
     unlabelled = 0
     if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds) and config.data.unlabelled is not None:
         try:
-            unlabelled = len(find_images(config.data.unlabelled))
+            unlabelled = len(find_images(local_folder(config.data.unlabelled)))
         except ScenepaletteError:
             unlabelled = 0  # reported with the unlabelled images
     try:

@@ -55,7 +55,7 @@ def check_extra_tests(
 
 
 def _check_extra(
-    config: RunConfig, name: str, root: Path, train: SegmentationDataset, scanned: Scan, progress: Progress
+    config: RunConfig, name: str, root: Path | str, train: SegmentationDataset, scanned: Scan, progress: Progress
 ) -> list[Check]:
     title, field = f"extra test set {name}", f"report.extra_test.{name}"
     seen = Scanner(config.data.size)

@@ -37,6 +37,7 @@ from scenepalette.data.splits.parts import part_of
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.checks.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.units.places import local_folder, place_problem, with_local_root
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
@@ -93,9 +94,7 @@ class DataUnit(SourceUnit):
     @classmethod
     def problems(cls, units: Sequence[DataUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return which files that the configuration names are not there."""
-        data, problems = config.data, []
-        if data.root is not None and not is_there(data.root.is_dir):
-            problems.append(f"data.root: there is no folder {short(str(data.root))}")
+        data, problems = config.data, place_problem("data.root", config.data.root)
         if data.class_file is not None and not is_there(data.class_file.is_file):
             problems.append(f"data.class_file: there is no file {short(str(data.class_file))}")
         return problems
@@ -114,10 +113,10 @@ class ExtraTestUnit(SourceUnit):
     """A test set beside the data set's own splits, decoded and resized.
 
     Attributes:
-        root: Its folder.
+        root: Its folder, or the URL of it.
     """
 
-    root: Path
+    root: Path | str
 
     @classmethod
     def of_names(cls, config: RunConfig, sources: Sources) -> list[ExtraTestUnit]:
@@ -125,7 +124,7 @@ class ExtraTestUnit(SourceUnit):
         return [cls.of(config, sources, name, root) for name, root in config.report.extra_test.items()]
 
     @classmethod
-    def of(cls, config: RunConfig, sources: Sources, name: str, root: Path) -> ExtraTestUnit:
+    def of(cls, config: RunConfig, sources: Sources, name: str, root: Path | str) -> ExtraTestUnit:
         """Return the unit of a name: its content identifies the set, not where it lies."""
         unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
         content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root, progress).content)
@@ -145,11 +144,7 @@ class ExtraTestUnit(SourceUnit):
     @classmethod
     def problems(cls, units: Sequence[ExtraTestUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return which folders are not there."""
-        return [
-            f"report.extra_test.{unit.part}: there is no folder {short(str(unit.root))}"
-            for unit in units
-            if not is_there(unit.root.is_dir)
-        ]
+        return [text for unit in units for text in place_problem(f"report.extra_test.{unit.part}", unit.root)]
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the set."""
@@ -174,9 +169,8 @@ class UnlabelledUnit(SourceUnit):
 
     @classmethod
     def problems(cls, units: Sequence[UnlabelledUnit], config: RunConfig, *, fetch: bool) -> list[str]:
-        """Say if the folder is not there."""
-        root = config.data.unlabelled
-        return [f"data.unlabelled: there is no folder {short(str(root))}"] if root and not is_there(root.is_dir) else []
+        """Say if the folder is not there, or its URL cannot be used."""
+        return place_problem("data.unlabelled", config.data.unlabelled)
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read the images."""
@@ -210,6 +204,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
     """
+    config = with_local_root(config, progress)
     splits = open_splits(config, seed, progress)
     _print_notes(splits.values())
     origin, field, recordings = origin_of_test(config), field_of_test(config), DATASETS.get(config.name).recordings
@@ -243,7 +238,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
 
 
 def prepare_extra_test(
-    folder: Path, name: str, config: DataConfig, root: Path, train: Pairs, progress: Progress
+    folder: Path, name: str, config: DataConfig, root: Path | str, train: Pairs, progress: Progress
 ) -> None:
     """Write an extra test set as arrays of the split "val".
 
@@ -251,7 +246,7 @@ def prepare_extra_test(
         folder: Output folder.
         name: Its name.
         config: The data set whose layout it may have.
-        root: Its folder.
+        root: Its folder, or the URL of it.
         train: Training pairs, which must not be in it.
         progress: Watches the samples.
 
@@ -357,7 +352,7 @@ def origin_of_test(config: DataConfig) -> Origin:
     """Return how the data set's test split comes about, if it has one: a published one goes before a held-out one."""
     if DATASETS.get(config.name).drawn and config.test_scenes:
         return "drawn"
-    return "published" if has_published_test(config.name, config.root) else "held out"
+    return "published" if has_published_test(config.name, config.root_path) else "held out"
 
 
 def field_of_test(config: DataConfig) -> str:
@@ -479,7 +474,7 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
     return open_dataset(
         config.name,
         split,
-        config.root,
+        config.root_path,
         class_file=config.class_file,
         options=config.folder_options(),
         labels=config.label_settings(),
@@ -490,13 +485,13 @@ def open_split(config: DataConfig, split: Split, seed: int) -> SegmentationDatas
 
 
 def open_extra_test(
-    config: DataConfig, root: Path, progress: Progress = NO_PROGRESS, look: Look | None = None
+    config: DataConfig, root: Path | str, progress: Progress = NO_PROGRESS, look: Look | None = None
 ) -> SegmentationDataset:
     """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
 
     Args:
         config: The data set whose layout it may have.
-        root: Its folder.
+        root: Its folder, or the URL of it.
         progress: Watches the files.
         look: Looks at the samples while they are checked.
 
@@ -508,6 +503,7 @@ def open_extra_test(
     def class_file_in(folder: Path) -> Path | None:
         return next((path for name in CLASS_FILES if is_there((path := folder / name).is_file)), None)
 
+    root = local_folder(root, progress)
     # A class file in it says that it is laid out as folder asks for.
     own, labels = class_file_in(root), config.label_settings()
     if DATASETS.get(config.name).drawn and own is None:
@@ -518,7 +514,8 @@ def open_extra_test(
     with checking(progress, look):
         if own is not None:
             return open_dataset("folder", "val", root, labels=labels if config.name == "folder" else AS_FOUND)
-        shared = class_file_in(config.root) if config.name == "folder" and config.root else None
+        home = with_local_root(config, progress).root_path if config.name == "folder" else None
+        shared = class_file_in(home) if home else None
         return open_dataset(
             config.name,
             "val",
@@ -550,7 +547,7 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     Raises:
         DataError: Anything that is wrong with the data set.
     """
-    splits = open_splits(config, seed, progress)
+    splits = open_splits(with_local_root(config, progress), seed, progress)
     progress.start(f"compare data {config.name}", sum(len(dataset) for dataset in splits.values()))
     contents = {}
     for dataset in splits.values():
@@ -576,7 +573,7 @@ def content_of_unlabelled_source(config: DataConfig) -> str:
         DataError: There is no image, or images cannot be read.
     """
     assert config.unlabelled is not None
-    return unlabelled.content_of(config.unlabelled)
+    return unlabelled.content_of(local_folder(config.unlabelled))
 
 
 def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> None:
@@ -591,7 +588,8 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         DataError: There is no image, or images cannot be read; every one is listed.
     """
     assert config.unlabelled is not None
-    progress.start("unlabelled images", len(unlabelled.find_images(config.unlabelled)))
+    source = local_folder(config.unlabelled, progress)
+    progress.start("unlabelled images", len(unlabelled.find_images(source)))
     written = 0
 
     def report(done: int, total: int) -> None:
@@ -599,7 +597,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         progress.advance(done - written)
         written = done
 
-    unlabelled.write_unlabelled(config.unlabelled, config.size, folder, report)
+    unlabelled.write_unlabelled(source, config.size, folder, report)
     progress.finish()
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.urls import is_url
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, UNFINISHED, content_hash, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import read_mark
 from scenepalette.pipeline.units.borrowing import lender_of, lends, weights_of
@@ -51,7 +52,7 @@ class Sources:
             return UNREAD
         assert self.run_dir is not None
         before = read_mark(self.run_dir).sources.get(unit, {})
-        there = all(os.path.exists(path) for path in paths.values())
+        there = all(map(may_be_there, paths.values()))
         if not self.look or not paths or not there or _resolved(paths) == _resolved(before):
             return stored
         key = (unit, *_resolved(paths).values())
@@ -132,5 +133,15 @@ def is_there(look: Callable[[], bool]) -> bool:
         return False
 
 
+def may_be_there(place: str) -> bool:
+    """Tell whether a path exists; a URL may, which is not asked for here."""
+    return is_url(place) or os.path.exists(place)
+
+
+def real_place(place: str) -> str:
+    """Return a path with all links in it followed; a URL as it is."""
+    return place if is_url(place) else os.path.realpath(place)
+
+
 def _resolved(paths: Mapping[str, str]) -> dict[str, str]:
-    return {name: os.path.realpath(path) for name, path in paths.items()}
+    return {name: real_place(path) for name, path in paths.items()}

@@ -15,13 +15,13 @@ from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.evaluation.pair_quality.quality import QualityRow, write_quality
 from scenepalette.pipeline.finished.filtering import filter_shards
-from shard_folders import SIZE, write_shards  # noqa: F401 (a fixture)
+from shard_folders import SIZE
 
 ROWS = 20
 
 
 @pytest.fixture
-def scored(tmp_path: Path, write_shards: Callable) -> Path:  # noqa: F811
+def scored(tmp_path: Path, write_shards: Callable) -> Path:
     """A run's folder of shards: row i has the trusted share i / 20, row 19 is a copy, row 0 was not judged."""
     folder = tmp_path / "run" / "shards" / "full"
     rows = write_shards(folder, [12, 8])
@@ -114,7 +114,7 @@ def test_the_best_rows_are_selected_and_classes_below_their_share_are_told(score
     }
 
 
-def test_without_scores_there_is_nothing_to_select_by(tmp_path: Path, write_shards: Callable) -> None:  # noqa: F811
+def test_without_scores_there_is_nothing_to_select_by(tmp_path: Path, write_shards: Callable) -> None:
     write_shards(tmp_path / "plain", [20])
     with pytest.raises(DataError, match="no scores to select by"):
         filter_shards(tmp_path / "plain", tmp_path / "out", select=5, at_least=1)
