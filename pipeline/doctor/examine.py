@@ -26,7 +26,7 @@ from scenepalette.data.unlabelled import find_images
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor import data_checks, fit_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.measure import timed_steps
 from scenepalette.pipeline.doctor.oracle import check_oracle
@@ -42,6 +42,7 @@ from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits
+from scenepalette.pipeline.stages.segment import size_field
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
 
@@ -76,7 +77,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]
-    seen: dict[Split, Scanner] = {split: Scanner(config.data.size) for split in (*SPLITS, TEST)}
+    seen: dict[Split, Scanner] = {split: Scanner(config.data.size, config.data.fit) for split in (*SPLITS, TEST)}
     datasets, errors = try_splits(config.data, config.data_seed, progress, seen)
     table = next(iter(datasets.values())).table if datasets else _declared_table(config)
     checks += data_checks.check_opening(errors, config.data.root, table)
@@ -87,7 +88,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     result: Measured | None = None
     if not errors:
         scans: dict[Split, Scan] = {
-            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)])
+            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)], config.data.fit)
             for split, dataset in datasets.items()
         }
         checks += _of_data(config, datasets, scans, request.run_dir)
@@ -180,12 +181,15 @@ def _of_data(
         )
         if unread
         else None,
-        _check_requirements(table, size, both),
+        _check_requirements(table, size, [fit_checks.with_parts(config, entry) for entry in both]),
         data_checks.check_links(list(datasets.values()), config.data.root),
         data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
-        data_checks.check_scaling(both, size),
-        data_checks.check_lost_labels(both, size),
+        fit_checks.check_sizes(config),
+        data_checks.check_scaling(both, config.segmenter_size, size_field(config))
+        if config.data.fit == "stretch"
+        else fit_checks.check_parts(config, both),
+        data_checks.check_lost_labels(both, size) if config.data.fit != "tile" else None,
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
         data_checks.check_rare_classes(table, train, size),
@@ -207,7 +211,7 @@ def _of_stages(
     needs, wants = list[str](), list[str]()
     # Files that changed since they were scanned are reported elsewhere.
     with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
-        data = data_to_come(datasets["train"], datasets["val"], config.data.size, Path(folder))
+        data = data_to_come(datasets["train"], datasets["val"], config.generator_size, Path(folder))
         needs = data_problems(config, _to_make(config, run_dir), data)
         wants = data_problems(config, list(run.comparison_units.values()), data)
     checks = []

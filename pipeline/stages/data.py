@@ -17,15 +17,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import (
-    LostLabelsError,
-    Pairs,
-    content_of,
-    open_array,
-    read_arrays,
-    write_arrays,
-    write_label_array,
-)
+from scenepalette.data.arrays import LostLabelsError, Pairs, content_of, open_array, read_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.label_reading import AS_FOUND
@@ -37,6 +29,7 @@ from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.pipeline.config import DataConfig, RunConfig
 from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.splits import Findings, Origin, class_difference, examine_arrays, examine_size
+from scenepalette.pipeline.stages.fitted import fitted, fitted_splits, size_note, write_for_segmenters, write_watched
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
@@ -48,6 +41,8 @@ FILES = ("images-*.npy", "labels-*.npy", FILLED, "train.json", "val.json", "test
 EXTRA_TESTS = "extra-tests"
 EXTRA_TEST_VERSION = 1
 EXTRA_TEST_FILES = ("images-val.npy", "labels-val.npy", "val.json", TEST_FILE)
+EVALUATED = "evaluated"
+"""Folder within an extra test set's of what segmenters take of it in a size of their own."""
 UNLABELLED_FILES = ("images.npy", "images.json")
 
 
@@ -102,6 +97,8 @@ class DataUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the data set."""
+        if note := size_note(run.config):
+            print(note, flush=True)
         prepare_data(folder, run.config.data, run.config.data_seed, run.progress)
 
     def content(self, folder: Path) -> str:
@@ -130,16 +127,12 @@ class ExtraTestUnit(SourceUnit):
         unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
         content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root, progress).content)
         settings = {"size": config.data.size, **({"content": content} if content else {})}
+        files = EXTRA_TEST_FILES
+        if len(config.data_of_segmenters) > 1:
+            settings["evaluated"] = {"size": config.segmenter_size, "native": config.evaluates_natively}
+            files = (*files, f"{EVALUATED}/*")
         return cls(
-            EXTRA_TESTS,
-            name,
-            EXTRA_TEST_VERSION,
-            settings,
-            ("data",),
-            EXTRA_TEST_FILES,
-            resumable=False,
-            paths=paths,
-            root=root,
+            EXTRA_TESTS, name, EXTRA_TEST_VERSION, settings, ("data",), files, resumable=False, paths=paths, root=root
         )
 
     @classmethod
@@ -153,7 +146,7 @@ class ExtraTestUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the set."""
-        prepare_extra_test(folder, self.part, run.config.data, self.root, run.data.train, run.progress)
+        prepare_extra_test(folder, self.part, run.config, self.root, run.data.train, run.progress)
 
     def content(self, folder: Path) -> str:
         """Return the hash of the set."""
@@ -170,6 +163,8 @@ class UnlabelledUnit(SourceUnit):
         paths = unlabelled_paths(config.data)
         content = sources.content("unlabelled", paths, lambda progress: content_of_unlabelled_source(config.data))
         settings = {"size": config.data.size, **({"content": content} if content else {})}
+        if config.data.fit != "stretch":
+            settings["fit"] = "crop"
         return cls("unlabelled", "", UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, paths=paths)
 
     @classmethod
@@ -218,6 +213,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
     if test is not None:
         _refuse(examine_size(test.ids, field, origin, recordings))
+    splits, size = fitted_splits(splits, config, progress), config.generator_size
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
@@ -226,11 +222,11 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     lost: list[str] = []
     for dataset in counted:
         try:
-            _write_watched(dataset, config.size, folder, progress)
+            write_watched(dataset, size, folder, progress, tiles=config.fit == "tile")
         except LostLabelsError as error:
             lost += error.problems
     progress.finish()
-    if problems := [*requirement_problems(counted[0].table, config.size, counted), *lost]:
+    if problems := [*requirement_problems(counted[0].table, size, counted), *lost]:
         raise DataError(REFUSED, problems)
     train = read_arrays(folder, "train")
     count, height, width = train.labels.shape
@@ -243,14 +239,14 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
 
 
 def prepare_extra_test(
-    folder: Path, name: str, config: DataConfig, root: Path, train: Pairs, progress: Progress
+    folder: Path, name: str, config: RunConfig, root: Path, train: Pairs, progress: Progress
 ) -> None:
     """Write an extra test set as arrays of the split "val".
 
     Args:
         folder: Output folder.
         name: Its name.
-        config: The data set whose layout it may have.
+        config: That of the run, whose data set's layout it may have.
         root: Its folder.
         train: Training pairs, which must not be in it.
         progress: Watches the samples.
@@ -259,14 +255,20 @@ def prepare_extra_test(
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
             also in training.
     """
-    dataset, field = open_extra_test(config, root, progress), f"report.extra_test.{name}"
+    dataset, field = open_extra_test(config.data, root, progress), f"report.extra_test.{name}"
     _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
+    dataset, tiles = fitted(dataset, config.data, progress), config.data.fit == "tile"
     progress.start(f"extra test set {name}", len(dataset))
-    _write_watched(dataset, config.size, folder, progress)
+    write_watched(dataset, config.generator_size, folder, progress, tiles=tiles)
     progress.finish()
-    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
+    if len(config.data_of_segmenters) > 1:
+        progress.start(f"extra test set {name} for segmenters", 2 * len(dataset))
+        write_for_segmenters(dataset, config, folder / EVALUATED, progress)
+        progress.finish()
+    recordings = DATASETS.get(config.data.name).recordings
+    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
 
@@ -316,17 +318,6 @@ def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
 def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
     for note in notes_of(datasets):
         print(f"Note: {note}", flush=True)
-
-
-def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
-    written = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        progress.advance(done - written)
-        written = done
-
-    write_arrays(dataset, size, folder, report)
 
 
 def _refuse(findings: Findings) -> None:
@@ -599,7 +590,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         progress.advance(done - written)
         written = done
 
-    unlabelled.write_unlabelled(config.unlabelled, config.size, folder, report)
+    unlabelled.write_unlabelled(config.unlabelled, config.generator_size, folder, report, fit=config.fit)
     progress.finish()
 
 

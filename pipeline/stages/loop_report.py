@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.loop import (
     DESCRIPTIONS,
@@ -68,7 +68,7 @@ class LoopReportUnit(Unit):
             "rounds": config.loop.rounds,
             "seed": config.seed,
         }
-        inputs = ("data", *Round(config, 0).segmenters, *(unit.name for unit in units))
+        inputs = (*config.data_of_segmenters, *Round(config, 0).segmenters, *(unit.name for unit in units))
         return cls(
             STAGE, "report", VERSION, settings, inputs, renewed=True, resumable=False, rounds=rounds, ended=ended
         )
@@ -99,9 +99,10 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
             elif name == REAL_ARM:
                 confusion = read_confusion(run_dir / unit, TEST_CONFUSION)
             else:
-                assert data.test is not None
+                test = run.segmenter_data.test
+                assert test is not None
                 segmenter = load_loop_segmenter(run, unit)
-                confusion = confusion_per_image(segmenter, data.test, EVALUATION_BATCH, run.fabric, run.progress)
+                confusion = confusion_of_images(segmenter, test, EVALUATION_BATCH, run.fabric, run.progress)
             found.append(ArmRun(name, DESCRIPTIONS.get(name, name), seed, config.segmenters.steps, confusion))
         return found
 
