@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import Pairs, read_arrays, write_arrays
@@ -70,6 +71,15 @@ def size_note(config: RunConfig) -> str:
     why = "" if generators == data else f", the nearest to data.size {data} that doubling a base grid reaches"
     resampled = f"; pairs are resampled to {segmenters}, at which segmenters work" if segmenters != generators else ""
     return f"Generators work at {generators}{why}{resampled}."
+
+
+def resolution_of(config: RunConfig) -> dict[str, Any]:
+    """Return what reports say of the sizes of segmenters and their evaluation, as JSON values; nothing if all agree."""
+    if len(config.data_of_segmenters) == 1:
+        return {}
+    evaluation = "native" if config.evaluates_natively else "resized"
+    values = {"segmenters": list(config.segmenter_size), "evaluation": evaluation, "fit": config.data.fit}
+    return {"resolution": values}
 
 
 def write_for_segmenters(dataset: SegmentationDataset, config: RunConfig, folder: Path, progress: Progress) -> None:

@@ -21,6 +21,7 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
+from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.loop import (
     STAGE,
     VERSION,
@@ -109,7 +110,7 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
     of_rounds = {round_name(each.number) if each.number else REAL_ARM: each.segmenters for each in rounds}
     asked_pairs = {kind: [each.pairs[number] for each in rounds[1:]] for number, kind in enumerate(kinds)}
     return LoopInputs(
-        dataset=data.summary(),
+        dataset={**data.summary(), **resolution_of(config)},
         table=train.table,
         rounds=[
             RoundResult(

@@ -52,6 +52,7 @@ from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
 from scenepalette.pipeline.stages.curve import read_curve
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
+from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
@@ -232,7 +233,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
-        dataset=data.summary(),
+        dataset={**data.summary(), **resolution_of(config)},
         table=train.table,
         arms=arms,
         gan_train={
