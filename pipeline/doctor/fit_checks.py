@@ -25,7 +25,7 @@ def check_sizes(config: RunConfig) -> Check | None:
         return None
     evaluated = "Segmenters are evaluated by labels "
     evaluated += "in the size of their files." if config.evaluates_natively else "resized to the size they work at."
-    return Check("sizes", "note", " ".join(filter(None, (note, evaluated))))
+    return Check("resolution", "note", " ".join(filter(None, (note, evaluated))))
 
 
 def with_parts(config: RunConfig, scan: Scan) -> Scan:

@@ -83,7 +83,7 @@ def test_a_run_is_evaluated_in_the_resolution_of_its_files(
         image, label = np.asarray(Image.open(path)), np.asarray(Image.open(root / "val/labels" / path.name))
         expected = np.zeros((4, 4), int)
         for box, own in parts:
-            pixels = resize_image(image[box.top : box.bottom, box.left : box.right], SIZE)
+            pixels = resize_image(image[box.top : box.bottom, box.left : box.right], SIZE).copy()
             with torch.inference_mode():
                 logits = segmenter(images_from_uint8(pixels[None]))
                 resized = functional.interpolate(logits, box.size, mode="bilinear")
