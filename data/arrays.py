@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -18,11 +18,24 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sources_of
 
-if TYPE_CHECKING:
-    from scenepalette.data.fitting.native import NativeLabels
-
 _SCHEMA = 1
 _SAMPLES_AT_ONCE = 32
+
+
+class OwnLabels(Protocol):
+    """Labels in the size of their files, see `scenepalette.data.fitting.native`.
+
+    Attributes:
+        image_ids: Ids of the N images that the rows of pairs are, or are tiles of.
+        images: int64 [rows], the image of each row, 0 .. N-1.
+    """
+
+    image_ids: list[str]
+    images: np.ndarray
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        """Return the label of a row, uint8 [H, W]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -50,7 +63,7 @@ class Pairs:
     name: str
     licence: str
     label_origins: Mapping[str, str] = field(default_factory=dict)
-    native: NativeLabels | None = None
+    native: OwnLabels | None = None
 
     def __post_init__(self) -> None:
         count = len(self.ids)
