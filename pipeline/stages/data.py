@@ -99,7 +99,8 @@ class DataUnit(SourceUnit):
         """Read and check the data set."""
         if note := size_note(run.config):
             print(note, flush=True)
-        prepare_data(folder, run.config.data, run.config.data_seed, run.progress)
+        config = run.config
+        prepare_data(folder, config.data, config.data_seed, run.progress, size=config.generator_size)
 
     def content(self, folder: Path) -> str:
         """Return the hash of all splits."""
@@ -146,7 +147,13 @@ class ExtraTestUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the set."""
-        prepare_extra_test(folder, self.part, run.config, self.root, run.data.train, run.progress)
+        config, progress = run.config, run.progress
+        size, train = config.generator_size, run.data.train
+        dataset = prepare_extra_test(folder, self.part, config.data, self.root, train, progress, size=size)
+        if len(config.data_of_segmenters) > 1:
+            progress.start(f"extra test set {self.part} for segmenters", 2 * len(dataset))
+            write_for_segmenters(dataset, config, folder / EVALUATED, progress)
+            progress.finish()
 
     def content(self, folder: Path) -> str:
         """Return the hash of the set."""
@@ -175,7 +182,7 @@ class UnlabelledUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read the images."""
-        prepare_unlabelled(folder, run.config.data, run.progress)
+        prepare_unlabelled(folder, run.config.data, run.progress, size=run.config.generator_size)
 
     def content(self, folder: Path) -> str:
         """Return the hash of the images."""
@@ -193,7 +200,9 @@ def unlabelled_paths(config: DataConfig) -> dict[str, str]:
     return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
 
 
-def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress) -> None:
+def prepare_data(
+    folder: Path, config: DataConfig, seed: int, progress: Progress, *, size: tuple[int, int] | None = None
+) -> None:
     """Write all splits as arrays, and the training labels with ignored pixels filled.
 
     Args:
@@ -201,6 +210,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         config: The data set.
         seed: Seed of drawn scenes, and of the choice of images that are held out.
         progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
 
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
@@ -213,7 +223,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
     if test is not None:
         _refuse(examine_size(test.ids, field, origin, recordings))
-    splits, size = fitted_splits(splits, config, progress), config.generator_size
+    splits, size = fitted_splits(splits, config, progress), size or config.size
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
@@ -239,38 +249,45 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
 
 
 def prepare_extra_test(
-    folder: Path, name: str, config: RunConfig, root: Path, train: Pairs, progress: Progress
-) -> None:
+    folder: Path,
+    name: str,
+    config: DataConfig,
+    root: Path,
+    train: Pairs,
+    progress: Progress,
+    *,
+    size: tuple[int, int] | None = None,
+) -> SegmentationDataset:
     """Write an extra test set as arrays of the split "val".
 
     Args:
         folder: Output folder.
         name: Its name.
-        config: That of the run, whose data set's layout it may have.
+        config: The data set whose layout it may have.
         root: Its folder.
         train: Training pairs, which must not be in it.
         progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
+
+    Returns:
+        The set, its samples fitted.
 
     Raises:
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
             also in training.
     """
-    dataset, field = open_extra_test(config.data, root, progress), f"report.extra_test.{name}"
+    dataset, field = open_extra_test(config, root, progress), f"report.extra_test.{name}"
     _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
-    dataset, tiles = fitted(dataset, config.data, progress), config.data.fit == "tile"
+    dataset, tiles = fitted(dataset, config, progress), config.fit == "tile"
     progress.start(f"extra test set {name}", len(dataset))
-    write_watched(dataset, config.generator_size, folder, progress, tiles=tiles)
+    write_watched(dataset, size or config.size, folder, progress, tiles=tiles)
     progress.finish()
-    if len(config.data_of_segmenters) > 1:
-        progress.start(f"extra test set {name} for segmenters", 2 * len(dataset))
-        write_for_segmenters(dataset, config, folder / EVALUATED, progress)
-        progress.finish()
-    recordings = DATASETS.get(config.data.name).recordings
-    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", recordings)
+    findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+    return dataset
 
 
 class CountedDataset:
@@ -570,13 +587,16 @@ def content_of_unlabelled_source(config: DataConfig) -> str:
     return unlabelled.content_of(config.unlabelled)
 
 
-def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> None:
+def prepare_unlabelled(
+    folder: Path, config: DataConfig, progress: Progress, *, size: tuple[int, int] | None = None
+) -> None:
     """Write the unlabelled images of a configuration as an array.
 
     Args:
         folder: Output folder.
         config: Names their folder and the size.
         progress: Watches the images.
+        size: Height and width of the array; by default `config.size`.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.
@@ -590,7 +610,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         progress.advance(done - written)
         written = done
 
-    unlabelled.write_unlabelled(config.unlabelled, config.generator_size, folder, report, fit=config.fit)
+    unlabelled.write_unlabelled(config.unlabelled, size or config.size, folder, report, fit=config.fit)
     progress.finish()
 
 
