@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import open_atomically
 from scenepalette.common.processors import map_in_order
+from scenepalette.common.storage.files import open_atomically
 from scenepalette.data.fitting.dataset import own_label
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.data.sequences import sources_of
+from scenepalette.data.splits.sequences import sources_of
 
 
 class NativeLabels:

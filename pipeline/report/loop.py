@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.pipeline.report.document import to_json_values
@@ -29,7 +29,7 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
-from scenepalette.pipeline.report.splits import resolution
+from scenepalette.pipeline.report.sections.splits import resolution
 from scenepalette.pipeline.report.statistics import Comparison, Difference, compare, verdict
 from scenepalette.pipeline.report.wording import (
     NO_VALUE,

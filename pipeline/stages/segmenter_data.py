@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_json
+from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.data.datasets import TEST
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.data import EVALUATED, DataUnit, content_of_arrays, open_splits

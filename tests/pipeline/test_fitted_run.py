@@ -16,8 +16,8 @@ from torch.nn import functional
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.arrays import images_from_uint8, resize_image
 from scenepalette.data.fitting.geometry import Box, crop_box, tiles_of
-from scenepalette.data.folds import folds_of
 from scenepalette.data.shards.pairs import ShardPairs
+from scenepalette.data.splits.folds import folds_of
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.recipes import RECIPES, with_following_lists
 from scenepalette.pipeline.run import Run
