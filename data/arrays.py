@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import torch
@@ -16,9 +16,26 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.splits.sequences import sources_of
 
 _SCHEMA = 1
 _SAMPLES_AT_ONCE = 32
+
+
+class OwnLabels(Protocol):
+    """Labels in the size of their files, see `scenepalette.data.fitting.native`.
+
+    Attributes:
+        image_ids: Ids of the N images that the rows of pairs are, or are tiles of.
+        images: int64 [rows], the image of each row, 0 .. N-1.
+    """
+
+    image_ids: list[str]
+    images: np.ndarray
+
+    def __getitem__(self, row: int, /) -> np.ndarray:
+        """Return the label of a row, uint8 [H, W]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -33,6 +50,7 @@ class Pairs:
         name: Name of the data set.
         licence: Terms of its publication.
         label_origins: How the labels came about, by part of the data set, where parts differ.
+        native: The labels in their own size, by which pairs of an evaluated split are measured; None for `labels`.
 
     Raises:
         DataError: The shapes or types do not fit together.
@@ -45,6 +63,7 @@ class Pairs:
     name: str
     licence: str
     label_origins: Mapping[str, str] = field(default_factory=dict)
+    native: OwnLabels | None = None
 
     def __post_init__(self) -> None:
         count = len(self.ids)
@@ -64,6 +83,11 @@ class Pairs:
     def size(self) -> tuple[int, int]:
         """Height and width in pixels."""
         return self.labels.shape[1], self.labels.shape[2]
+
+    @property
+    def image_ids(self) -> list[str]:
+        """Ids of the images that evaluations count: those of the pairs, unless these are tiles."""
+        return sources_of(self.ids)[0]
 
     def batch(self, indices: Sequence[int] | np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
         """Return pairs as tensors on the CPU.
@@ -95,6 +119,8 @@ def write_arrays(
     size: tuple[int, int],
     folder: Path,
     progress: Callable[[int, int], None] | None = None,
+    *,
+    keep_lost: bool = False,
 ) -> None:
     """Decode and resize a whole data set: images-SPLIT.npy, labels-SPLIT.npy, and SPLIT.json, which is written last.
 
@@ -107,9 +133,11 @@ def write_arrays(
         size: Height and width in pixels.
         folder: Where to write; created if needed.
         progress: Called with (samples written, samples in all) as work proceeds.
+        keep_lost: Whether labels may lose all labelled pixels, as those of tiles may that are evaluated in their own
+            size.
 
     Raises:
-        LostLabelsError: Labels lose all labelled pixels; every one is listed.
+        LostLabelsError: Labels lose all labelled pixels and may not; every one is listed.
         DataError: A sample can no longer be read.
         ScenepaletteError: The folder cannot be written; in either case no half-written file is left.
     """
@@ -136,7 +164,7 @@ def write_arrays(
         for start in range(0, total, _SAMPLES_AT_ONCE):
             stop = min(start + _SAMPLES_AT_ONCE, total)
             for sample in executor.map(load, range(start, stop)):
-                if (sample.label == IGNORE_ID).all():
+                if not keep_lost and (sample.label == IGNORE_ID).all():
                     lost.append(lost_label(sample.id, size))
                 images.write(sample.image.tobytes())
                 labels.write(sample.label.tobytes())

@@ -17,6 +17,7 @@ from scenepalette.common.problems import printable
 from scenepalette.common.storage.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
 from scenepalette.data.decoding.image_opening import ENDINGS, read_image
+from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _SCHEMA = 1
 _ARRAY = "images.npy"
@@ -133,11 +134,16 @@ def _names(paths: Sequence[Path], root: Path) -> list[str]:
 
 
 def write_unlabelled(
-    root: Path, size: tuple[int, int], folder: Path, progress: Callable[[int, int], None] | None = None
+    root: Path,
+    size: tuple[int, int],
+    folder: Path,
+    progress: Callable[[int, int], None] | None = None,
+    *,
+    fit: Fit = "stretch",
 ) -> None:
     """Decode and resize all images below a folder: images.npy, and images.json, which is written last.
 
-    Images are stretched to the size, as those of labelled pairs are. An image that its EXIF tag turns is turned: no
+    Images are stretched to the size unless they are cropped. An image that its EXIF tag turns is turned: no
     label can contradict it. Memory stays bounded whatever the number of images; the file takes N * H * W * 3 bytes.
 
     Args:
@@ -145,6 +151,7 @@ def write_unlabelled(
         size: Height and width in pixels.
         folder: Where to write; created if needed.
         progress: Called with (images read, images in all) as work proceeds.
+        fit: How images of another aspect ratio get to the size; with tile their middle is taken, as with crop.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.
@@ -158,7 +165,11 @@ def write_unlabelled(
 
     def load(path: Path) -> np.ndarray | DataError:
         try:
-            return resize_image(read_image(path, upright=True), size)
+            image = read_image(path, upright=True)
+            if fit != "stretch":
+                box = crop_box((image.shape[0], image.shape[1]), size)
+                image = image[box.top : box.bottom, box.left : box.right]
+            return resize_image(image, size)
         except DataError as error:
             return error
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.classes import IGNORE_ID, ClassTable
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -105,17 +105,26 @@ def confusion_per_image(
 
     def confuse(image: Tensor, label: Tensor) -> Tensor:
         logits = model(image)  # B K H W
-        if logits.shape[1] != num_classes:
-            raise DataError(
-                f"The segmenter predicts {logits.shape[1]} classes, the pairs have {num_classes} "
-                f"({pairs.table.name}). Evaluate a segmenter that was trained on the same class table."
-            )
+        check_classes(logits, pairs.table)
         return confusion_of_batch(logits.argmax(dim=1), label, num_classes).cpu()
 
     matrices = list(apply_to_pairs(model, pairs, confuse, batch_size, fabric, progress, "Evaluating the segmenter"))
     if not matrices:
         return np.zeros((0, num_classes, num_classes), dtype=np.int64)
     return torch.cat(matrices).numpy()
+
+
+def check_classes(logits: Tensor, table: ClassTable) -> None:
+    """Refuse scores BKHW of a segmenter whose classes are not those of the pairs that it is to be evaluated on.
+
+    Raises:
+        DataError: There are more or fewer.
+    """
+    if logits.shape[1] != table.num_classes:
+        raise DataError(
+            f"The segmenter predicts {logits.shape[1]} classes, the pairs have {table.num_classes} ({table.name}). "
+            "Evaluate a segmenter that was trained on the same class table."
+        )
 
 
 def overlaps(confusion: np.ndarray, class_ids: Sequence[int] | None = None) -> np.ndarray:

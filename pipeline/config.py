@@ -28,6 +28,7 @@ from scenepalette.common.urls import is_url, url_problem, without_file_scheme
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
+from scenepalette.data.fitting.geometry import Fit
 from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
@@ -39,7 +40,7 @@ from scenepalette.generators.layouts.hardening import Hardening
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
 from scenepalette.generators.layouts.schedule import batch_sizes_of, lists_of
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid
+from scenepalette.generators.nn.grids import LARGEST_SIDE, SMALLEST_SIDE, base_grid, reached_size
 from scenepalette.generators.pairs.base import PairKind
 from scenepalette.generators.pairs.insert import MOST_OBJECTS
 from scenepalette.generators.pairs.registry import PAIR_KINDS
@@ -190,14 +191,14 @@ EncoderName = Annotated[
 
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
 LARGEST_SIZE = 8192
+SMALLEST_SEGMENTED = 16
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
-# As `base_grid` has it. Prefect overwrites the `anyOf` of what may be left out, so that it stands behind an `if` here.
-_GRIDS = [
-    {"items": {"multipleOf": factor, "minimum": SMALLEST_SIDE * factor, "maximum": LARGEST_SIDE * factor}}
-    for factor in (2**doublings for doublings in range(1, LARGEST_SIZE.bit_length()))
-    if SMALLEST_SIDE * factor <= LARGEST_SIZE
-]
-Size = Annotated[tuple[Side, Side], InSchema(**{"if": {"type": "array"}, "then": {"anyOf": _GRIDS}})]
+# Checked by `reached_size`, which says what to do.
+DataSide = Annotated[Side, InSchema(minimum=2 * SMALLEST_SIDE)]
+Size = tuple[DataSide, DataSide]
+SegmenterSide = Annotated[int, Field(ge=SMALLEST_SEGMENTED, le=LARGEST_SIZE)]
+MOST_STRETCHED_PARTS = 1.05
+"""Most by which crops and tiles of the aspect ratio of `data.size` are stretched to `segmenters.size`."""
 LARGEST_SCENES = 1_000_000
 LEAST_HELD_OUT, MOST_HELD_OUT = 0.01, 0.4
 MOST_FOLDS = 20
@@ -274,8 +275,19 @@ class DataConfig(Section):
     )
     size: Size = Field(
         default=(64, 96),
-        description=f"Height and width in pixels that everything works at: each {SMALLEST_SIDE} to {LARGEST_SIDE} "
-        "times the same power of two.",
+        description="Height and width in pixels that everything works at. Generators take the nearest size that "
+        f"doubling reaches: each side {SMALLEST_SIDE} to {LARGEST_SIDE} times the same power of two.",
+    )
+    fit: Fit = Field(
+        default="stretch",
+        description="How images of another aspect ratio get to data.size: stretch them, crop their middle, or tile: "
+        "cut them into tiles that cover them.",
+    )
+    tile_height: int | None = Field(
+        default=None,
+        ge=2 * SMALLEST_SIDE,
+        le=LARGEST_SIZE,
+        description="With fit=tile: rows of an image that a tile has; none for the largest tile that fits.",
     )
     train_scenes: int = Field(
         default=400, ge=8, le=LARGEST_SCENES, description="Drawn data (streets): training scenes to draw."
@@ -333,6 +345,10 @@ class DataConfig(Section):
         for name in ("label_folder", "label_suffix", "orientation", "val_share", "val_seed"):
             if settings[name] == type(self).model_fields[name].default:
                 del settings[name]
+        if self.fit == "stretch":
+            del settings["fit"]
+        if self.tile_height is None:
+            del settings["tile_height"]
         if not self.holdout:
             del settings["holdout"], settings["holdout_gap"]
         if not self.test_scenes:
@@ -340,6 +356,15 @@ class DataConfig(Section):
         if self.train_part == 1:
             del settings["train_part"]
         return settings
+
+    @property
+    def generator_size(self) -> tuple[int, int]:
+        """Height and width that generators work at: `size`, or a near size that a base grid reaches.
+
+        Raises:
+            ConfigError: There is none.
+        """
+        return reached_size(self.size)
 
     def label_settings(self) -> LabelSettings:
         """Return what the user says of the label images."""
@@ -582,6 +607,17 @@ class _ComparedArms(Section):
         le=64,
         description="Segmenters trained at once on one device, each in a process of its own; results are the same.",
     )
+    size: tuple[SegmenterSide, SegmenterSide] | None = Field(
+        default=None,
+        description="Height and width in pixels that segmenters work at, any; none for data.size. Generated pairs are "
+        "resampled to it.",
+    )
+    evaluation: Literal["native", "resized"] | None = Field(
+        default=None,
+        description="Labels that segmenters are evaluated by: native, in the size of their files, or resized to the "
+        "size that segmenters work at. None for native with a size of their own, one that no generator works at, or "
+        "another data.fit than stretch; else resized.",
+    )
 
 
 class SegmentersConfig(  # pyright: ignore
@@ -811,7 +847,7 @@ class RunConfig(Section):
     @model_validator(mode="after")
     def _follow_totals(self) -> Self:
         try:
-            _, doublings = base_grid(self.data.size)
+            _, doublings = base_grid(self.generator_size)
         except ConfigError:  # which is reported with all that is wrong
             return self
         full, partial = (section.with_lists(doublings + 1) for section in (self.layouts.full, self.layouts.partial))
@@ -821,6 +857,7 @@ class RunConfig(Section):
     def _check_together(self) -> Self:
         problems = [
             *self._data_problems(),
+            *self._fit_problems(),
             *self._predicted_problems(),
             *self._layout_problems(),
             *self._image_problems(),
@@ -842,6 +879,55 @@ class RunConfig(Section):
     def data_seed(self) -> int:
         """Seed of drawn scenes, and of images that are held out where there are no recordings."""
         return self.seed if self.data.seed is None else self.data.seed
+
+    @property
+    def generator_size(self) -> tuple[int, int]:
+        """Height and width that generators work at; raises as that of `data` does."""
+        return self.data.generator_size
+
+    @property
+    def segmenter_size(self) -> tuple[int, int]:
+        """Height and width that segmenters work at."""
+        return self.segmenters.size or self.data.size
+
+    @property
+    def evaluates_natively(self) -> bool:
+        """Whether segmenters are evaluated by labels in the size of their files."""
+        if self.segmenters.evaluation is not None:
+            return self.segmenters.evaluation == "native"
+        own = self.segmenters.size is not None or self.segmenter_size != self.generator_size
+        return own or self.data.fit != "stretch"
+
+    @property
+    def data_of_segmenters(self) -> tuple[str, ...]:
+        """Units of the real pairs that segmenters learn from and are evaluated on; the last has them at their size."""
+        own = self.segmenter_size != self.generator_size or self.evaluates_natively
+        return ("data", "segmenter-data") if own else ("data",)
+
+    def _fit_problems(self) -> list[str]:
+        """Return what is wrong with how images get to the sizes that are worked at."""
+        data, problems = self.data, list[str]()
+        if data.fit != "stretch" and DATASETS.get(data.name).drawn:
+            problems.append(f"data.fit: {data.name} are drawn at data.size, got {data.fit}; leave it out")
+        if data.tile_height is not None and data.fit != "tile":
+            problems.append(
+                f"data.tile_height: got {data.tile_height} with data.fit={data.fit}, which cuts no tiles; leave it "
+                "out, or set data.fit to tile"
+            )
+        (height, width), (rows, columns) = data.size, self.segmenter_size
+        stretch = max(height * columns / (width * rows), width * rows / (height * columns))
+        if data.fit != "stretch" and stretch > MOST_STRETCHED_PARTS:
+            problems.append(
+                f"segmenters.size: {rows}x{columns} stretches parts of the aspect ratio of data.size "
+                f"{height}x{width} by {100 * (stretch - 1):.0f} %; with data.fit={data.fit} at most "
+                f"{100 * (MOST_STRETCHED_PARTS - 1):.0f} % is possible. Choose the same aspect ratio for both"
+            )
+        if data.fit == "tile" and self.segmenters.evaluation == "resized":
+            problems.append(
+                "segmenters.evaluation: tiles are put together in the size of their image, got resized; use native, or "
+                "leave it out"
+            )
+        return problems
 
     def _data_problems(self) -> list[str]:
         data, entry, problems = self.data, DATASETS.get(self.data.name), []
@@ -903,7 +989,7 @@ class RunConfig(Section):
 
     def _layout_problems(self) -> list[str]:
         try:
-            _, doublings = base_grid(self.data.size)
+            _, doublings = base_grid(self.generator_size)
         except ConfigError as error:
             return [f"data.size: {error}"]
         problems = []
@@ -962,11 +1048,11 @@ class RunConfig(Section):
                     problems += [f"images.systems.{name}.{text}" for text in error.problems]
         if problems:
             return problems
-        system, size = IMAGE_SYSTEMS[self.images.system], self.data.size
+        system = IMAGE_SYSTEMS[self.images.system]
         if (problem := system.augmentation_problem(self.images.settings())) is not None:
             problems.append(f"images.{problem}")
         try:
-            base_grid(size)
+            size = self.generator_size
         except ConfigError:
             return problems  # the size is reported with the layouts
         try:
@@ -992,11 +1078,15 @@ class RunConfig(Section):
     def _composite_problems(self) -> list[str]:
         """Return what keeps parts of real images from being painted."""
         kept = [name for name in self.generate.kinds if self.generate.keep_real_pixels(PAIR_KINDS[name])]
-        problems, feather, side = [], self.generate.feather, min(self.data.size)
+        try:
+            size = self.generator_size
+        except ConfigError:  # which is reported with the layouts
+            size = self.data.size
+        problems, feather, side = [], self.generate.feather, min(size)
         if kept and feather is not None and 2 * feather >= side:
             problems.append(
                 f"generate.feather: {feather} pixels on either side of a box leave nothing real of an image of "
-                f"{self.data.size[0]} x {self.data.size[1]} pixels; use less than {side / 2:g}"
+                f"{size[0]} x {size[1]} pixels; use less than {side / 2:g}"
             )
         if "partial" in kept and self.layouts.partial.edits == "add":
             problems.append(
@@ -1234,8 +1324,12 @@ def config_of_pairs(config: RunConfig) -> dict[str, Any]:
 
     Paths are left out: they belong to one machine.
     """
+    usual = {name for name in ("fit", "tile_height") if name not in config.data.identity()}
     return config.model_dump(
         mode="json",
         include={"recipe", "seed", "data", "palettes", "layouts", "images", "finetune", "generate"},
-        exclude={"data": {"root", "class_file", "unlabelled"}, "images": {"vgg_weights", "perceptual_encoder_weights"}},
+        exclude={
+            "data": {"root", "class_file", "unlabelled"} | usual,
+            "images": {"vgg_weights", "perceptual_encoder_weights"},
+        },
     )

@@ -16,6 +16,7 @@ from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
 from scenepalette.pipeline.stages.studies.compare import comparison_units, row_models
 from scenepalette.pipeline.stages.studies.curve import curve_units
 from scenepalette.pipeline.stages.studies.loop import read_decision, units_of_control, units_of_round
@@ -40,6 +41,7 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
     units: list[Unit] = [
         DataUnit.of(config, sources),
         *ExtraTestUnit.of_names(config, sources),
+        *SegmenterDataUnit.of_config(config),
         *([UnlabelledUnit.of(config, sources)] if predicted else []),
         PalettesUnit.of(config),
         *_model_units(config, sources, [unit.models for unit in pairs]),
@@ -63,7 +65,11 @@ def comparison_units_of(config: RunConfig, sources: Sources | None = None) -> di
     sources = sources or Sources()
     shared = units_of(config, sources)
     models = [row_models(config, name) for name in config.compare.rows]
-    units = [shared[name] for name in shared if name in ("data", "palettes", reference_segmenter_of(config))]
+    units = [
+        shared[name]
+        for name in shared
+        if name in (*config.data_of_segmenters, "palettes", reference_segmenter_of(config))
+    ]
     units += _model_units(config, sources, models)
     return _in_order([*units, *comparison_units(config, sources)])
 

@@ -9,7 +9,7 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from scenepalette.common.urls import is_url
-from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.grids import base_grid, reached_size
 from scenepalette.pipeline.config import LEVEL_LISTS, STEP_LISTS, RunConfig, make_config, merge, with_overrides
 from scenepalette.pipeline.units.borrowing import borrowed_sections_of, sections_of
 
@@ -303,7 +303,7 @@ def _levels_of(size: Any) -> int | None:
     if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
         return None
     try:
-        return base_grid((size[0], size[1]))[1] + 1
+        return base_grid(reached_size((size[0], size[1])))[1] + 1
     except ConfigError:
         return None
 

@@ -39,6 +39,7 @@ from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_path
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.pooling import pooling_problems
 from scenepalette.pipeline.stages.segment import SegmenterUnit
+from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
@@ -61,6 +62,7 @@ class Run(MakesUnits):
     _checked: set[str] = field(default_factory=set, repr=False)
     _units: tuple[Any, tuple[dict[str, Unit], ...]] | None = field(default=None, repr=False)
     _data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
+    _segmenter_data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, run_dir: Path) -> Run:
@@ -113,6 +115,15 @@ class Run(MakesUnits):
         if self._data is None or self._data[0] != state:
             self._data = (state, read_data(self.run_dir / "data", self._extra_tests))
         return self._data[1]
+
+    @property
+    def segmenter_data(self) -> PreparedData:
+        """The data set as segmenters take it, at the size that they work at."""
+        state = tuple(_stamp(self.run_dir / name / MANIFEST) for name in self.config.data_of_segmenters)
+        if self._segmenter_data is None or self._segmenter_data[0] != state:
+            read = read_segmenter_data(self.config, self.run_dir, self.data, self._extra_tests)
+            self._segmenter_data = (state, read)
+        return self._segmenter_data[1]
 
     @property
     def _extra_tests(self) -> dict[str, Path]:

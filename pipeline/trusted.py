@@ -99,6 +99,7 @@ def trusted_pairs(
     mode: Literal["mask", "relabel"],
     *,
     unit: str | None = None,
+    size: tuple[int, int] | None = None,
 ) -> TrustedPairs:
     """Open the first pairs of a kind with labels as far as they are trusted.
 
@@ -109,11 +110,12 @@ def trusted_pairs(
         settings: The thresholds.
         mode: See `TrustedPairs`.
         unit: Name of the unit of pairs; by default that of the kind's shards.
+        size: Height and width that the pairs were judged at; by default those of the shards.
 
     Raises:
         DataError: A file is missing or damaged.
     """
     unit = unit or f"shards/{kind}"
-    pairs = ShardPairs(run_dir / unit)
+    pairs = ShardPairs(run_dir / unit, size=size)
     blind = read_teachers(run_dir / TEACHERS_UNIT, pairs.table.names).blind
     return TrustedPairs(pairs, count, run_dir / quality_of(unit) / ROWS_FILE, settings, blind, mode)

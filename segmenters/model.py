@@ -13,6 +13,7 @@ import timm
 import torch
 from segmentation_models_pytorch.encoders import encoders as known_encoders
 from torch import Tensor, nn
+from torch.nn import functional
 from torchvision.transforms.v2.functional import normalize
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
@@ -216,10 +217,10 @@ def build_network(
 ) -> nn.Module:
     """Build an architecture of segmentation-models-pytorch for images in [-1, 1].
 
-    The network maps B3HW in [-1, 1] to class scores BKHW. In training mode a batch must hold at least 2 images, because
-    DeepLabV3's image-level branch, and others like it, normalise over the batch alone. The encoder itself shifts its
-    input to ImageNet's mean and deviation, so `model.encoder` takes [-1, 1] as well, and networks with and without
-    pre-trained weights see the same input.
+    The network maps B3HW in [-1, 1] to class scores BKHW, whatever the size. In training mode a batch must hold at
+    least 2 images, because DeepLabV3's image-level branch, and others like it, normalise over the batch alone. The
+    encoder itself shifts its input to ImageNet's mean and deviation, so `model.encoder` takes [-1, 1] as well, and
+    networks with and without pre-trained weights see the same input.
 
     Args:
         architecture: One of `ARCHITECTURES`.
@@ -266,7 +267,31 @@ def build_network(
     if file is not None:
         load_encoder(network, encoder, file)
     network.register_forward_pre_hook(_to_encoder_range)
+    model.__class__ = _of_any_size(type(model))
     return model
+
+
+@functools.cache
+def _of_any_size(kind: type[nn.Module]) -> type[nn.Module]:
+    """Return a class of networks like another that take images of any size.
+
+    Encoders halve images several times, and decoders enlarge what they give by whole factors. Images whose sides are no
+    multiples of that are framed with mid-grey at the bottom and on the right, and the scores there are cut off. The
+    weights have the names that they have without.
+    """
+
+    class OfAnySize(kind):  # pyright: ignore
+        def forward(self, image: Tensor) -> Tensor:
+            height, width = image.shape[-2:]
+            network: Any = self
+            stride = int(network.encoder.output_stride) if network.requires_divisible_input_shape else 1
+            below, beside = -height % stride, -width % stride
+            if not (below or beside):
+                return super().forward(image)
+            return super().forward(functional.pad(image, (0, beside, 0, below)))[..., :height, :width]
+
+    OfAnySize.__name__ = OfAnySize.__qualname__ = kind.__name__
+    return OfAnySize
 
 
 def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:

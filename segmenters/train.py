@@ -412,13 +412,8 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
     """Return why a segmenter cannot be trained on images of a height and width, one text each."""
     height, width = size
     problems = []
-    if settings.architecture not in ("deeplabv3", "deeplabv3plus"):
-        if problem := network_problem(settings, size):
-            problems.append(f"{height}x{width}; {problem}")
-    elif height % settings.output_stride or width % settings.output_stride:
-        problems.append(
-            f"{height}x{width}; both must be multiples of segmenters.output_stride, {settings.output_stride}"
-        )
+    if settings.architecture not in ("deeplabv3", "deeplabv3plus") and (problem := network_problem(settings, size)):
+        problems.append(f"{height}x{width}; {problem}")
     if settings.adaptation == "advent" and min(size) < SMALLEST_SIDE:
         problems.append(f"{height}x{width}; AdvEnt needs at least {SMALLEST_SIDE} each way")
     return problems

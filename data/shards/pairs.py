@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.arrays import Pairs, images_from_uint8
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.fitting.resampling import resample_pairs
 from scenepalette.data.shards.decoded import DecodedShards, decoded_path, write_decoded_shard
 from scenepalette.data.shards.manifest import link_problems, read_manifest, shard_problems, table_of_manifest
 from scenepalette.data.shards.places import local_shards
@@ -53,6 +54,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
         threads: int = 1,
         decoded: Path | str | None = None,
         transform: Callable[[dict[str, Any]], Any] | None = None,
+        size: tuple[int, int] | None = None,
     ) -> None:
         """Open a folder of shards.
 
@@ -63,6 +65,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
             decoded: Where `decode_shards` put decoded copies; pixels then come from them, and nothing is decoded.
             transform: Turns each sample that indexing gives into another; `batch` and `samples` leave pairs as they
                 are. For workers that are spawned it must be a function at the top of a module.
+            size: Height and width that pairs are resampled to as they are read, images smoothly and labels by the class
+                that covers most of a pixel; by default they stay as they were written.
 
         Raises:
             DataError: The folder is not complete, a file has another size than its manifest says, or a decoded copy is
@@ -89,7 +93,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
         self._paths = [self.folder / shard["name"] for shard in manifest["shards"]]
         # Row r lies in the shard s with _ends[s - 1] <= r < _ends[s].
         self._ends = np.cumsum(self.shard_rows)
-        self._size: tuple[int, int] | None = None
+        self._asked_size = size
+        self._size = size
         self._ids: list[str] | None = None
         self._forget()
 
@@ -116,7 +121,7 @@ class ShardPairs(Dataset[dict[str, Any]]):
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width in pixels, those of the first pair."""
+        """Height and width in pixels: those asked for, else those of the first pair."""
         if self._size is None:
             label = self._pixels([0])[1]
             self._size = (label.shape[1], label.shape[2])
@@ -149,6 +154,8 @@ class ShardPairs(Dataset[dict[str, Any]]):
             DataError: A pair is damaged, has ids outside the class table or another size than the first of the batch.
         """
         images, labels = self._pixels([int(index) for index in indices])
+        if self._asked_size is not None:
+            images, labels = resample_pairs(images, labels, self._asked_size)
         return images_from_uint8(images), torch.from_numpy(labels).long()
 
     def samples(self, indices: Sequence[int] | np.ndarray) -> dict[str, Any]:

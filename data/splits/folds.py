@@ -12,14 +12,14 @@ import torch
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.data.splits.sequences import sequences_of, sources_of
 
 
 def folds_of(ids: Sequence[str], count: int) -> np.ndarray:
     """Return the fold of each sample.
 
     Every recording is cut into `count` contiguous blocks of even length, one for each fold; the longest block goes to
-    the fold that has the fewest samples so far.
+    the fold that has the fewest samples so far. Tiles of one image are in the same fold.
 
     Args:
         ids: N ids of samples.
@@ -28,13 +28,14 @@ def folds_of(ids: Sequence[str], count: int) -> np.ndarray:
     Returns:
         int64 [N], 0 .. F-1.
     """
-    folds, sizes = np.zeros(len(ids), dtype=np.int64), np.zeros(count, dtype=np.int64)
-    for recording in sequences_of(ids):
+    images, places = sources_of(ids)
+    folds, sizes = np.zeros(len(images), dtype=np.int64), np.zeros(count, dtype=np.int64)
+    for recording in sequences_of(images):
         # In front come the longer ones.
         for fold, block in zip(np.argsort(sizes, kind="stable"), np.array_split(recording, count), strict=True):
             folds[block.astype(np.int64)] = fold
             sizes[fold] += len(block)
-    return folds
+    return folds[places]
 
 
 def judges_of(sources: Sequence[str], folds: Mapping[str, int], count: int) -> tuple[int, ...]:

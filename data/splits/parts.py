@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scenepalette.common.randomness import numpy_generator
-from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.data.splits.sequences import sequences_of, sources_of
 
 
 def size_of_part(count: int, fraction: float) -> int:
@@ -24,7 +24,8 @@ def order_of_parts(ids: Sequence[str], seed: int, *, recordings: bool) -> np.nda
 
     Frame i (from 0) of a recording of n frames has the place (i + u) / n, with one random u in [0, 1) for each
     recording (systematic sampling). Hence a part takes the same fraction of every recording, whole frames aside, from
-    its beginning on; and of recordings of a single frame, or of independent images, a random choice.
+    its beginning on; and of recordings of a single frame, or of independent images, a random choice. Tiles of one image
+    follow each other.
 
     Args:
         ids: N ids of samples.
@@ -34,11 +35,14 @@ def order_of_parts(ids: Sequence[str], seed: int, *, recordings: bool) -> np.nda
     Returns:
         int64 [N], indices into `ids`; each occurs once.
     """
-    found = sequences_of(ids) if recordings else [[index] for index in range(len(ids))]
-    places = np.zeros(len(ids))
+    images, of_image = sources_of(ids)
+    found = sequences_of(images) if recordings else [[index] for index in range(len(images))]
+    places = np.zeros(len(images))
     for frames, shift in zip(found, numpy_generator(seed, "parts of training").random(len(found)), strict=True):
         places[frames] = (np.arange(len(frames)) + shift) / len(frames)
-    return np.argsort(places, kind="stable").astype(np.int64)
+    # By the image first, as images may share a place.
+    order = np.argsort(places, kind="stable")
+    return np.argsort(np.argsort(order)[of_image], kind="stable").astype(np.int64)
 
 
 def part_of(ids: Sequence[str], fraction: float, seed: int, *, recordings: bool) -> np.ndarray:

@@ -12,7 +12,25 @@ import numpy as np
 BLOCK_FRAMES = 10
 """Frames of a recording that count as one observation where intervals are computed."""
 
+TILE_MARK = "#tile"
+"""Between the id of an image and the number of a tile of it, in the ids of tiles."""
+
+_TILE = re.compile(re.escape(TILE_MARK) + r"\d+$")
 _LAST_NUMBER = re.compile(r"\d+(?=\D*$)")
+
+
+def sources_of(ids: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """Return the images that samples are, or are tiles of.
+
+    Args:
+        ids: N ids of samples.
+
+    Returns:
+        Ids of the images, each once in the order of their first sample, and int64 [N], the image of each sample.
+    """
+    names = [_TILE.sub("", name) for name in ids]
+    numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    return list(numbers), np.array([numbers[name] for name in names], dtype=np.int64)
 
 
 def sequences_of(ids: Sequence[str]) -> list[list[int]]:
@@ -36,7 +54,7 @@ def sequences_of(ids: Sequence[str]) -> list[list[int]]:
 
 
 def blocks_of(ids: Sequence[str], frames: int = BLOCK_FRAMES) -> np.ndarray:
-    """Return which block of consecutive frames each sample belongs to.
+    """Return which block of consecutive frames each sample belongs to; tiles of one image belong to the same.
 
     Args:
         ids: N ids of samples.
@@ -45,9 +63,10 @@ def blocks_of(ids: Sequence[str], frames: int = BLOCK_FRAMES) -> np.ndarray:
     Returns:
         int64 [N], numbers of blocks from 0.
     """
-    blocks = np.zeros(len(ids), dtype=np.int64)
+    images, places = sources_of(ids)
+    blocks = np.zeros(len(images), dtype=np.int64)
     number = itertools.count()
-    for recording in sequences_of(ids):
+    for recording in sequences_of(images):
         for part in np.array_split(recording, -(-len(recording) // frames)):
             blocks[part] = next(number)
-    return blocks
+    return blocks[places]

@@ -2,10 +2,74 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from scenepalette.common.errors import ConfigError
 
 SMALLEST_SIDE = 3
 LARGEST_SIDE = 32
+
+
+LARGEST_GRID = 9
+"""Shorter side of a base grid up to which `reached_size` looks first: from larger ones there are few levels to grow."""
+MOST_CHANGED = 1.5
+"""Most by which `reached_size` changes a side."""
+_MOST_DOUBLINGS = 13
+
+
+def reached_size(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the size that generators work at for pairs of a size: the size itself where a base grid reaches it.
+
+    Else it is the one whose sides differ least from it, by the sum of both sides' ratios, among those reached from a
+    grid of at most `LARGEST_GRID` on its shorter side, or if none of these is near, from any grid.
+
+    Args:
+        size: Height and width in pixels.
+
+    Raises:
+        ConfigError: It is smaller than a base grid, or so long that none comes near it.
+    """
+    with contextlib.suppress(ConfigError):
+        base_grid(size)
+        return size
+    height, width = size
+    smallest = 2 * SMALLEST_SIDE
+    if min(size) < smallest:
+        raise ConfigError(
+            f"The size {height}x{width} is smaller than a base grid doubled once; {smallest} pixels each way are "
+            f"required. Use {max(height, smallest)}x{max(width, smallest)}, or larger."
+        )
+    for largest_grid in (LARGEST_GRID, LARGEST_SIDE):
+        found = [
+            (
+                _change(height, rows << doublings) * _change(width, columns << doublings),
+                rows << doublings,
+                columns << doublings,
+            )
+            for doublings in range(1, _MOST_DOUBLINGS + 1)
+            for rows in _near(height, doublings)
+            for columns in _near(width, doublings)
+            if min(rows, columns) <= largest_grid
+        ]
+        for _, rows, columns in sorted(found):
+            if _change(height, rows) <= MOST_CHANGED and _change(width, columns) <= MOST_CHANGED:
+                return rows, columns
+    longest = LARGEST_SIDE / SMALLEST_SIDE
+    raise ConfigError(
+        f"The size {height}x{width} is {max(size) / min(size):.1f} times as long as short, which no base grid reaches; "
+        f"up to {longest:.1f} times is possible. Choose sides nearer to each other; data.fit=tile cuts long "
+        "images into tiles of that aspect ratio."
+    )
+
+
+def _near(side: int, doublings: int) -> list[int]:
+    """Return the sides of base grids that come nearest to a side from both sides."""
+    below = side >> doublings
+    return sorted({min(max(near, SMALLEST_SIDE), LARGEST_SIDE) for near in (below, below + 1)})
+
+
+def _change(side: int, other: int) -> float:
+    return max(side / other, other / side)
 
 
 def base_grid(size: tuple[int, int], smallest_side: int = SMALLEST_SIDE) -> tuple[tuple[int, int], int]:

@@ -200,8 +200,14 @@ def _none_of(found: Sequence[str], fine: str, check: Check) -> Check:
     return replace(check, details=tuple(found)) if found else Check(check.name, "ok", fine)
 
 
-def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
-    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning."""
+def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "data.size") -> Check:
+    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning.
+
+    Args:
+        scans: Scans of the splits.
+        size: Height and width that segmenters work at.
+        field: The field of the configuration that it comes from.
+    """
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
     counted = Counter(map(tuple, sizes.tolist()))
     details = [f"{count} images of {height} x {width}" for (height, width), count in counted.most_common()]
@@ -209,19 +215,19 @@ def check_scaling(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
     strongest = float(np.max(np.maximum(stretch, 1 / stretch), initial=1.0))
     stretched = int((np.maximum(stretch, 1 / stretch) > STRETCHED).sum())
     small = int(((sizes[:, 0] < size[0]) | (sizes[:, 1] < size[1])).sum())
-    target = f"data.size {size[0]} x {size[1]}"
+    target = f"{field} {size[0]} x {size[1]}"
     texts, remedies = [], []
     status: Status = "ok"
     if small:
         status = "warning"
         texts.append(f"{small} images are smaller than {target} and are enlarged, which adds no detail")
-        remedies.append("Choose a smaller data.size.")
+        remedies.append(f"Choose a smaller {field}.")
     if stretched:
         status = "warning" if strongest > STRONGLY_STRETCHED else "note" if status == "ok" else status
         texts.append(
             f"{stretched} images have another aspect ratio than {target} and are stretched up to {strongest:.2f} x"
         )
-        remedies.append("Choose a data.size of their aspect ratio.")
+        remedies.append(f"Choose a {field} of their aspect ratio, or data.fit=crop or tile, which do not stretch.")
     if not texts:
         texts.append(f"Images of {len(counted)} size{'s' if len(counted) > 1 else ''} fit {target}")
     return Check("scaling", status, f"{'; '.join(texts)}.", " ".join(remedies), tuple(details))

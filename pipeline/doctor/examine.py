@@ -29,7 +29,7 @@ from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.checks.preflight import data_problems, settings_problems
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor import data_checks, fit_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.resources import (
@@ -50,6 +50,7 @@ from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits
+from scenepalette.pipeline.stages.segment import size_field
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems
 from scenepalette.pipeline.units.places import local_folder, with_local_root
 from scenepalette.pipeline.units.workspace import Unit
@@ -85,7 +86,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
         return Diagnosis(request.recipe, command, (*plugins, check))
     checks = [Check("configuration", "ok", f"The configuration of the recipe {config.recipe} can be run.")]
     checks += [*plugins, check_run_dir(config, request.run_dir)]
-    seen: dict[Split, Scanner] = {split: Scanner(config.data.size) for split in (*SPLITS, TEST)}
+    seen: dict[Split, Scanner] = {split: Scanner(config.data.size, config.data.fit) for split in (*SPLITS, TEST)}
     try:
         config = _with_local_data(config, progress)
     except ScenepaletteError as error:
@@ -101,7 +102,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     result: Measured | None = None
     if not errors:
         scans: dict[Split, Scan] = {
-            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)])
+            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)], config.data.fit)
             for split, dataset in datasets.items()
         }
         checks += _of_data(config, datasets, scans, request.run_dir)
@@ -202,12 +203,15 @@ def _of_data(
         )
         if unread
         else None,
-        _check_requirements(table, size, both),
+        _check_requirements(table, size, [fit_checks.with_parts(config, entry) for entry in both]),
         data_checks.check_links(list(datasets.values()), config.data.root_path),
         data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
-        data_checks.check_scaling(both, size),
-        data_checks.check_lost_labels(both, size),
+        fit_checks.check_sizes(config),
+        data_checks.check_scaling(both, config.segmenter_size, size_field(config))
+        if config.data.fit == "stretch"
+        else fit_checks.check_parts(config, both),
+        data_checks.check_lost_labels(both, size) if config.data.fit != "tile" else None,
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
         data_checks.check_rare_classes(table, train, size),
@@ -229,7 +233,7 @@ def _of_stages(
     needs, wants = list[str](), list[str]()
     # Files that changed since they were scanned are reported elsewhere.
     with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
-        data = data_to_come(datasets["train"], datasets["val"], config.data.size, Path(folder))
+        data = data_to_come(datasets["train"], datasets["val"], config.generator_size, Path(folder))
         needs = data_problems(config, _to_make(config, run_dir), data)
         wants = data_problems(config, list(run.comparison_units.values()), data)
     checks = []

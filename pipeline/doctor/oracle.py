@@ -13,7 +13,7 @@ from scenepalette.evaluation.miou import intersection_over_union, mean_iou, over
 from scenepalette.evaluation.oracle import oracle_confusion
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check
-from scenepalette.pipeline.stages.segment import arm_settings
+from scenepalette.pipeline.stages.segment import arm_settings, size_field
 from scenepalette.segmenters.model import title_of
 from scenepalette.segmenters.stride import decoder_stride
 
@@ -36,7 +36,7 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
     Returns:
         The finding; None if the segmenter's stride cannot be told, or a label can no longer be read.
     """
-    settings, size, table = arm_settings(config.segmenters, "real"), config.data.size, dataset.table
+    settings, size, table = arm_settings(config.segmenters, "real"), config.segmenter_size, dataset.table
     stride = decoder_stride(settings, size)
     if stride is None:
         return None
@@ -64,6 +64,6 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
         f"{summary} {len(lost)} of {len(table.eval_ids)} classes stay below IoU {100 * UNREACHABLE:.0f} in every arm, "
         "however well it is trained.",
         "Choose a segmenters.architecture of a finer stride (deeplabv3plus, fpn and upernet have 4; unet and linknet "
-        "1), or a larger data.size.",
+        f"1), or a larger {size_field(config)}.",
         tuple(f"{name}: IoU {100 * value:.0f} at most" for value, name in lost),
     )

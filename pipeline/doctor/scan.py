@@ -22,6 +22,7 @@ from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.cache import cache_folder
 from scenepalette.common.storage.files import sha256_of_json, write_atomically
 from scenepalette.data.arrays import resize_label
+from scenepalette.data.fitting.geometry import Fit, crop_box
 from scenepalette.data.labels import label_counts
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
@@ -87,9 +88,9 @@ class Scanner:
     for both.
     """
 
-    def __init__(self, size: tuple[int, int]) -> None:
-        """Say which height and width in pixels samples are resized to for work."""
-        self._size = size
+    def __init__(self, size: tuple[int, int], fit: Fit = "stretch") -> None:
+        """Say which height and width in pixels samples are resized to for work, and how; tiles are taken as wholes."""
+        self._size, self._fit = size, fit
         self._ids: tuple[str, ...] | None = None
 
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
@@ -112,6 +113,10 @@ class Scanner:
     def at(self, image: np.ndarray, label: np.ndarray, /) -> _Seen:
         """Return what is seen of a sample."""
         grey = Image.fromarray(image).convert("L")
+        worked = label
+        if self._fit == "crop":
+            box = crop_box((label.shape[0], label.shape[1]), self._size)
+            worked = label[box.top : box.bottom, box.left : box.right]
         small = np.asarray(grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX), np.float32)
         return _Seen(
             size=(image.shape[0], image.shape[1]),
@@ -119,7 +124,7 @@ class Scanner:
             thumbnail=thumbnail_of(grey),
             spread=_spread(grey.histogram()),
             pixels=label_counts(label, self._num_classes),
-            resized_pixels=label_counts(resize_label(label, self._size), self._num_classes),
+            resized_pixels=label_counts(resize_label(worked, self._size), self._num_classes),
             gradient=_changes(small),
             boundary=_changes(resize_label(label, _EDGES).astype(np.int16)) > 0,
         )
@@ -173,7 +178,11 @@ class Scanner:
 
 
 def scan(
-    dataset: SegmentationDataset, size: tuple[int, int], progress: Progress = NO_PROGRESS, seen: Scanner | None = None
+    dataset: SegmentationDataset,
+    size: tuple[int, int],
+    progress: Progress = NO_PROGRESS,
+    seen: Scanner | None = None,
+    fit: Fit = "stretch",
 ) -> Scan:
     """Return the numbers of every sample, which is read unless it was looked at before.
 
@@ -182,24 +191,25 @@ def scan(
         size: Height and width in pixels that samples are resized to for work.
         progress: Watches the samples.
         seen: What looked at them while they were checked, if anything had to be checked.
+        fit: How samples get to the size; tiles are taken as wholes.
 
     Returns:
         What was found; samples that cannot be read are problems in it.
     """
-    memory = _Memory(dataset, size)
+    memory = _Memory(dataset, size, fit)
     result = seen.scan_of(dataset) if seen is not None else None
     if result is None:
         result = memory.read()
         if result is not None:
             return result
-        result = _read_all(dataset, size, progress)
+        result = _read_all(dataset, size, progress, fit)
     if not result.problems:
         memory.write(result)
     return result
 
 
-def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress) -> Scan:
-    count, scanner, problems = len(dataset), Scanner(size), list[str]()
+def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Progress, fit: Fit) -> Scan:
+    count, scanner, problems = len(dataset), Scanner(size, fit), list[str]()
     scanner.begin(dataset.ids, dataset.table.num_classes)
     progress.start(f"reading {dataset.split}", count)
 
@@ -224,7 +234,7 @@ def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Pro
 class _Memory:
     """The last scan of a split, in a file of the user's cache folder."""
 
-    def __init__(self, dataset: SegmentationDataset, size: tuple[int, int]) -> None:
+    def __init__(self, dataset: SegmentationDataset, size: tuple[int, int], fit: Fit) -> None:
         self._dataset = dataset
         folder, files = cache_folder(), [path for path in getattr(dataset, "files", ()) if isinstance(path, Path)]
         self._path: Path | None = None
@@ -232,7 +242,7 @@ class _Memory:
         with contextlib.suppress(OSError, ScenepaletteError):
             if folder is not None and files:
                 times = [os.stat(path).st_ctime_ns for path in files]
-                rules = [_SCHEMA, code_version(), size, list(dataset.ids)]
+                rules = [_SCHEMA, code_version(), size, *(["crop"] if fit == "crop" else []), list(dataset.ids)]
                 self._key = sha256_of_json([rules, dataset.fingerprint, times])
                 place = sha256_of_json([os.path.realpath(os.path.commonpath(files)), dataset.name, dataset.split])
                 self._path = folder / "scanned" / f"{place[:32]}.npz"

@@ -58,14 +58,14 @@ def _check_extra(
     config: RunConfig, name: str, root: Path | str, train: SegmentationDataset, scanned: Scan, progress: Progress
 ) -> list[Check]:
     title, field = f"extra test set {name}", f"report.extra_test.{name}"
-    seen = Scanner(config.data.size)
+    seen = Scanner(config.data.size, config.data.fit)
     try:
         dataset = open_extra_test(config.data, root, progress, seen)
     except ScenepaletteError as error:
         return [Check(title, "problem", error.summary, "Correct what is listed.", error.problems)]
     if difference := class_difference(train.table, dataset.table):
         return [Check(title, "problem", f"{field}: {difference}.")]
-    test = scan(dataset, config.data.size, progress, seen)
+    test = scan(dataset, config.data.size, progress, seen, config.data.fit)
     return [
         _check_split(title, config, scanned, test, train.table, field, "extra"),
         check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name),

@@ -109,6 +109,7 @@ def build_document(
             "val": inputs.dataset["val"],
             "test": inputs.dataset.get("test"),
             "size": inputs.dataset["size"],
+            **({"resolution": inputs.dataset["resolution"]} if "resolution" in inputs.dataset else {}),
             "licence": inputs.dataset.get("licence"),
             "evaluated_on": inputs.evaluated_on,
             "val_class_shares": shares[1],

@@ -29,6 +29,7 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
+from scenepalette.pipeline.report.sections.splits import resolution
 from scenepalette.pipeline.report.statistics import Comparison, Difference, compare, verdict
 from scenepalette.pipeline.report.wording import (
     NO_VALUE,
@@ -337,7 +338,8 @@ def loop_page(document: Mapping[str, Any]) -> Page:
         title=f"Does asking for lacking classes help on {dataset['name']}?",
         headline=loop_headline(document),
         introduction=f"{dataset['train']} training, {dataset['val']} validation and {dataset['test'] or 0} test "
-        f"images, {dataset['size'][0]}x{dataset['size'][1]} (height x width), {len(dataset['classes'])} classes.",
+        f"images, {dataset['size'][0]}x{dataset['size'][1]} (height x width), {len(dataset['classes'])} classes."
+        f"{resolution(document)}",
         blocks=blocks,
     )
 

@@ -120,7 +120,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         headline=decision_headline(document) if decides else wording.headline(document),
         introduction=f"{splits.introduction(document)}, {height}x{width} (height x width), "
         f"{len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
-        f"source: {dataset['licence'] or 'not given'}.",
+        f"source: {dataset['licence'] or 'not given'}.{splits.resolution(document)}",
         blocks=blocks,
     )
 

@@ -158,7 +158,8 @@ class ReportInputs:
     """All results of a run.
 
     Attributes:
-        dataset: "name", "train" and "val" (numbers of images), "size" (height, width) and "licence".
+        dataset: "name", "train" and "val" (numbers of images), "size" (height, width) and "licence"; where segmenters
+            have a size of their own, also "resolution".
         table: The classes.
         arms: Every segmenter, in the order in which the report lists the arms.
         gan_train: Kind of generated pairs -> name of the arm trained on them alone.

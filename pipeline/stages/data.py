@@ -17,15 +17,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json, sha256_of_json, write_json
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data import unlabelled
-from scenepalette.data.arrays import (
-    LostLabelsError,
-    Pairs,
-    content_of,
-    open_array,
-    read_arrays,
-    write_arrays,
-    write_label_array,
-)
+from scenepalette.data.arrays import LostLabelsError, Pairs, content_of, open_array, read_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
 from scenepalette.data.decoding.label_reading import AS_FOUND
 from scenepalette.data.files.checking import Look, checking
@@ -37,6 +29,7 @@ from scenepalette.data.splits.parts import part_of
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.checks.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.stages.fitted import fitted, fitted_splits, size_note, write_for_segmenters, write_watched
 from scenepalette.pipeline.units.places import local_folder, place_problem, with_local_root
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
@@ -49,6 +42,8 @@ FILES = ("images-*.npy", "labels-*.npy", FILLED, "train.json", "val.json", "test
 EXTRA_TESTS = "extra-tests"
 EXTRA_TEST_VERSION = 1
 EXTRA_TEST_FILES = ("images-val.npy", "labels-val.npy", "val.json", TEST_FILE)
+EVALUATED = "evaluated"
+"""Folder within an extra test set's of what segmenters take of it in a size of their own."""
 UNLABELLED_FILES = ("images.npy", "images.json")
 
 
@@ -101,7 +96,10 @@ class DataUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the data set."""
-        prepare_data(folder, run.config.data, run.config.data_seed, run.progress)
+        if note := size_note(run.config):
+            print(note, flush=True)
+        config = run.config
+        prepare_data(folder, config.data, config.data_seed, run.progress, size=config.generator_size)
 
     def content(self, folder: Path) -> str:
         """Return the hash of all splits."""
@@ -129,16 +127,12 @@ class ExtraTestUnit(SourceUnit):
         unit, paths = f"{EXTRA_TESTS}/{name}", {f"extra_test.{name}": str(root)}
         content = sources.content(unit, paths, lambda progress: open_extra_test(config.data, root, progress).content)
         settings = {"size": config.data.size, **({"content": content} if content else {})}
+        files = EXTRA_TEST_FILES
+        if len(config.data_of_segmenters) > 1:
+            settings["evaluated"] = {"size": config.segmenter_size, "native": config.evaluates_natively}
+            files = (*files, f"{EVALUATED}/*")
         return cls(
-            EXTRA_TESTS,
-            name,
-            EXTRA_TEST_VERSION,
-            settings,
-            ("data",),
-            EXTRA_TEST_FILES,
-            resumable=False,
-            paths=paths,
-            root=root,
+            EXTRA_TESTS, name, EXTRA_TEST_VERSION, settings, ("data",), files, resumable=False, paths=paths, root=root
         )
 
     @classmethod
@@ -148,7 +142,13 @@ class ExtraTestUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read and check the set."""
-        prepare_extra_test(folder, self.part, run.config.data, self.root, run.data.train, run.progress)
+        config, progress = run.config, run.progress
+        size, train = config.generator_size, run.data.train
+        dataset = prepare_extra_test(folder, self.part, config.data, self.root, train, progress, size=size)
+        if len(config.data_of_segmenters) > 1:
+            progress.start(f"extra test set {self.part} for segmenters", 2 * len(dataset))
+            write_for_segmenters(dataset, config, folder / EVALUATED, progress)
+            progress.finish()
 
     def content(self, folder: Path) -> str:
         """Return the hash of the set."""
@@ -165,6 +165,8 @@ class UnlabelledUnit(SourceUnit):
         paths = unlabelled_paths(config.data)
         content = sources.content("unlabelled", paths, lambda progress: content_of_unlabelled_source(config.data))
         settings = {"size": config.data.size, **({"content": content} if content else {})}
+        if config.data.fit != "stretch":
+            settings["fit"] = "crop"
         return cls("unlabelled", "", UNLABELLED_VERSION, settings, files=UNLABELLED_FILES, resumable=False, paths=paths)
 
     @classmethod
@@ -174,7 +176,7 @@ class UnlabelledUnit(SourceUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Read the images."""
-        prepare_unlabelled(folder, run.config.data, run.progress)
+        prepare_unlabelled(folder, run.config.data, run.progress, size=run.config.generator_size)
 
     def content(self, folder: Path) -> str:
         """Return the hash of the images."""
@@ -192,7 +194,9 @@ def unlabelled_paths(config: DataConfig) -> dict[str, str]:
     return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
 
 
-def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress) -> None:
+def prepare_data(
+    folder: Path, config: DataConfig, seed: int, progress: Progress, *, size: tuple[int, int] | None = None
+) -> None:
     """Write all splits as arrays, and the training labels with ignored pixels filled.
 
     Args:
@@ -200,6 +204,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         config: The data set.
         seed: Seed of drawn scenes, and of the choice of images that are held out.
         progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
 
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
@@ -213,6 +218,7 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
         print(f"data.holdout has no effect: {config.root} holds the published test split.", flush=True)
     if test is not None:
         _refuse(examine_size(test.ids, field, origin, recordings))
+    splits, size = fitted_splits(splits, config, progress), size or config.size
     progress.start(f"data {config.name}", sum(len(dataset) for dataset in splits.values()))
     # Of a test split that an earlier configuration of this unfinished folder had.
     for path in (folder / "test.json", folder / TEST_FILE, *folder.glob("*-test.npy")):
@@ -221,11 +227,11 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
     lost: list[str] = []
     for dataset in counted:
         try:
-            _write_watched(dataset, config.size, folder, progress)
+            write_watched(dataset, size, folder, progress, tiles=config.fit == "tile")
         except LostLabelsError as error:
             lost += error.problems
     progress.finish()
-    if problems := [*requirement_problems(counted[0].table, config.size, counted), *lost]:
+    if problems := [*requirement_problems(counted[0].table, size, counted), *lost]:
         raise DataError(REFUSED, problems)
     train = read_arrays(folder, "train")
     count, height, width = train.labels.shape
@@ -238,8 +244,15 @@ def prepare_data(folder: Path, config: DataConfig, seed: int, progress: Progress
 
 
 def prepare_extra_test(
-    folder: Path, name: str, config: DataConfig, root: Path | str, train: Pairs, progress: Progress
-) -> None:
+    folder: Path,
+    name: str,
+    config: DataConfig,
+    root: Path | str,
+    train: Pairs,
+    progress: Progress,
+    *,
+    size: tuple[int, int] | None = None,
+) -> SegmentationDataset:
     """Write an extra test set as arrays of the split "val".
 
     Args:
@@ -249,6 +262,10 @@ def prepare_extra_test(
         root: Its folder, or the URL of it.
         train: Training pairs, which must not be in it.
         progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
+
+    Returns:
+        The set, its samples fitted.
 
     Raises:
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
@@ -258,12 +275,14 @@ def prepare_extra_test(
     _print_notes([dataset])
     if difference := class_difference(train.table, dataset.table):
         raise DataError(f"{field}: {difference}.")
+    dataset, tiles = fitted(dataset, config, progress), config.fit == "tile"
     progress.start(f"extra test set {name}", len(dataset))
-    _write_watched(dataset, config.size, folder, progress)
+    write_watched(dataset, size or config.size, folder, progress, tiles=tiles)
     progress.finish()
     findings = examine_arrays(train, read_arrays(folder, "val"), field, "extra", DATASETS.get(config.name).recordings)
     _refuse(findings)
     _write_findings(folder, "extra", findings)
+    return dataset
 
 
 class CountedDataset:
@@ -311,17 +330,6 @@ def notes_of(datasets: Iterable[SegmentationDataset]) -> list[str]:
 def _print_notes(datasets: Iterable[SegmentationDataset]) -> None:
     for note in notes_of(datasets):
         print(f"Note: {note}", flush=True)
-
-
-def _write_watched(dataset: SegmentationDataset, size: tuple[int, int], folder: Path, progress: Progress) -> None:
-    written = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        progress.advance(done - written)
-        written = done
-
-    write_arrays(dataset, size, folder, report)
 
 
 def _refuse(findings: Findings) -> None:
@@ -576,13 +584,16 @@ def content_of_unlabelled_source(config: DataConfig) -> str:
     return unlabelled.content_of(local_folder(config.unlabelled))
 
 
-def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> None:
+def prepare_unlabelled(
+    folder: Path, config: DataConfig, progress: Progress, *, size: tuple[int, int] | None = None
+) -> None:
     """Write the unlabelled images of a configuration as an array.
 
     Args:
         folder: Output folder.
         config: Names their folder and the size.
         progress: Watches the images.
+        size: Height and width of the array; by default `config.size`.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.
@@ -597,7 +608,7 @@ def prepare_unlabelled(folder: Path, config: DataConfig, progress: Progress) -> 
         progress.advance(done - written)
         written = done
 
-    unlabelled.write_unlabelled(source, config.size, folder, report)
+    unlabelled.write_unlabelled(source, size or config.size, folder, report, fit=config.fit)
     progress.finish()
 
 

@@ -173,7 +173,7 @@ class PairsUnit(Unit):
         if hardening != "argmax":  # which was there first and is not named
             settings["hardening"] = hardening
         if generation.keep_real_pixels(models.kind):
-            feather = generation.feather or usual_feather(config.data.size)
+            feather = generation.feather or usual_feather(config.generator_size)
             own = generation.model_dump(mode="json", include=set(models.kind.settings))
             settings |= {"feather": feather, **own}
         if models.kind.edits_layouts:

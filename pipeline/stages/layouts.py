@@ -112,7 +112,7 @@ class LayoutsUnit(Unit):
         return [
             f"layouts.{section}: {text}"
             for section, model in models.items()
-            if model.unit in names and (text := model.problem(config.data.size))
+            if model.unit in names and (text := model.problem(config.generator_size))
         ]
 
     def record(self) -> Mapping[str, Any]:

@@ -72,13 +72,13 @@ class LabelsOfTeachersUnit(Unit):
     @classmethod
     def of(cls, config: RunConfig) -> LabelsOfTeachersUnit:
         """Return the unit."""
-        inputs = ("data", *_teacher_names(config))
+        inputs = (*config.data_of_segmenters, *_teacher_names(config))
         stage, part = TEACHERS_UNIT.split("/")
         return cls(stage, part, VERSION, {"folds": config.teachers.folds}, inputs, (TEACHERS_FILE, TEACHERS_LABELS))
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Let the teachers label the training pairs."""
-        train, count = run.data.train, run.config.teachers.folds
+        train, count = run.segmenter_data.train, run.config.teachers.folds
         folds = folds_of(train.ids, count)
         classes = train.table.num_classes
         losses, pixels = np.zeros(classes), np.zeros(classes, dtype=np.int64)
@@ -132,7 +132,13 @@ class QualityUnit(Unit):
         """Return the unit of a kind; `pairs`, by default the kind's shards, are the unit of pairs and its rows."""
         unit, rows = pairs or (f"shards/{kind}", config.generate.rows)
         stage, part = quality_of(unit).split("/")
-        inputs = ("data", *_teacher_names(config), TEACHERS_UNIT, reference_segmenter_of(config), unit)
+        inputs = (
+            *config.data_of_segmenters,
+            *_teacher_names(config),
+            TEACHERS_UNIT,
+            reference_segmenter_of(config),
+            unit,
+        )
         settings = {"folds": config.teachers.folds}
         return cls(stage, part, VERSION, settings, inputs, (ROWS_FILE,), rows=rows, kind=kind, pairs=unit)
 
@@ -142,9 +148,9 @@ class QualityUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Score the rows."""
-        train, shards = run.data.train, run.run_dir / self.pairs
+        train, shards = run.segmenter_data.train, run.run_dir / self.pairs
         assert self.rows is not None
-        pairs = FirstPairs(ShardPairs(shards), self.rows)
+        pairs = FirstPairs(ShardPairs(shards, size=run.config.segmenter_size), self.rows)
         judges = self._judges(run, shards, train, len(pairs))
         reference = load_reference_segmenter(run)
         features = [

@@ -28,6 +28,7 @@ from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.generated import measure
 from scenepalette.evaluation.images.features import segmenter_features
 from scenepalette.evaluation.miou import confusion_per_image, intersection_over_union, mean_of_defined, overlaps
+from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
@@ -51,6 +52,7 @@ from scenepalette.pipeline.run_directory.curve_result import read_curve
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
+from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
 from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
@@ -146,7 +148,8 @@ def measure_run(run: Workspace) -> ReportInputs:
     """Evaluate the pairs of a run, and gather everything that its report is written from."""
     config, run_dir, fabric, progress = run.config, run.run_dir, run.fabric, run.progress
     data = run.data
-    train, validation, filled_labels = data
+    train, _, filled_labels = data
+    seen, size = run.segmenter_data, config.segmenter_size  # at the size that segmenters work at
     reported_file = TEST_CONFUSION if data.has_test else CONFUSION
     sampler = load_sampler(run_dir / "palettes")
     predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
@@ -177,7 +180,9 @@ def measure_run(run: Workspace) -> ReportInputs:
     count = config.report.evaluated_pairs
     folders = {kind: run_dir / config.generate.unit_of_pairs(kind) for kind in config.generate.kinds}
     # A folder may hold more pairs than this run's arms are trained with.
-    shards = {kind: FirstPairs(ShardPairs(folder), config.generate.pairs) for kind, folder in folders.items()}
+    shards = {
+        kind: FirstPairs(ShardPairs(folder, size=size), config.generate.pairs) for kind, folder in folders.items()
+    }
     gan_test = {
         kind: confusion_per_image(real_segmenter, FirstPairs(pairs, count), EVALUATION_BATCH, fabric, progress)
         for kind, pairs in shards.items()
@@ -191,7 +196,7 @@ def measure_run(run: Workspace) -> ReportInputs:
     )
     copy_checks = check_copies(run, shards, count, real_segmenter)
     evidence = Evidence(
-        FirstPairs(validation, count),
+        FirstPairs(seen.validation, count),
         generated,
         real_segmenter,
         batch_size=EVALUATION_BATCH,
@@ -205,7 +210,7 @@ def measure_run(run: Workspace) -> ReportInputs:
                 segmenter_features(
                     real_segmenter, pairs, EVALUATION_BATCH, fabric, progress, f"Segmenter features of {what} images"
                 )
-                for what, pairs in (("real", validation), ("generated", generated))
+                for what, pairs in (("real", seen.validation), ("generated", generated))
             ],
             "real_palettes": real_palettes(train),
             "requested_palettes": palettes[shown][0],
@@ -223,12 +228,12 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
-    reported, count_train = validation if data.test is None else data.test, pixels_of_classes(train)
+    reported, count_train = seen.validation if seen.test is None else seen.test, pixels_of_classes(train)
     recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
     return ReportInputs(
-        dataset=data.summary(),
+        dataset={**data.summary(), **resolution_of(config)},
         table=train.table,
         arms=arms,
         gan_train={
@@ -272,7 +277,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         changed_images=_changed_images(run, arms, shown_arm, reported) if shown_arm else (),
         split=reported_split(run),
-        validation_blocks=blocks_of(validation.ids) if recordings else None,
+        validation_blocks=blocks_of(seen.validation.image_ids) if recordings else None,
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
@@ -388,13 +393,14 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
     if not rows:
         return []
     seed = run.config.segmenters.seeds[0]
+    shown = _shown_rows(reported, rows)
     real, other = (
         _predict(
             load_segmenter(
                 run.run_dir / segmenter_name(name, seed), arm_settings(run.config.segmenters, name), reported.table
             ),
             reported,
-            rows,
+            shown,
             run.fabric,
         )
         for name in ("real", arm)
@@ -405,38 +411,45 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
             np.asarray(reported.labels[row]),
             real[place],
             other[place],
-            float(difference[row]),
+            float(difference[image]),
             reported.ids[row],
         )
-        for place, row in enumerate(rows)
+        for place, (image, row) in enumerate(zip(rows, shown, strict=True))
     ]
+
+
+def _shown_rows(pairs: Pairs, images: Sequence[int]) -> list[int]:
+    """Return a row of each image: itself, or of an image that is cut into tiles the one in the middle."""
+    if pairs.native is None:
+        return list(images)
+    return [int(rows[len(rows) // 2]) for image in images for rows in [np.flatnonzero(pairs.native.images == image)]]
 
 
 def reported_split(run: Workspace) -> EvaluatedSplit:
     """Return the split that is reported: test where there is one, else validation."""
-    data, recordings = run.data, DATASETS.get(run.config.data.name).recordings
+    data, recordings = run.segmenter_data, DATASETS.get(run.config.data.name).recordings
     if data.test is None:
-        return EvaluatedSplit("validation", None, data.validation.ids, recordings)
+        return EvaluatedSplit("validation", None, data.validation.image_ids, recordings)
     found = read_findings(run.run_dir / "data")
-    return EvaluatedSplit("test", found["origin"], data.test.ids, recordings, found["warnings"])
+    return EvaluatedSplit("test", found["origin"], data.test.image_ids, recordings, found["warnings"])
 
 
 def _extra_splits(run: Workspace) -> dict[str, EvaluatedSplit]:
     recordings, splits = DATASETS.get(run.config.data.name).recordings, {}
-    for name, pairs in run.data.extra_tests.items():
+    for name, pairs in run.segmenter_data.extra_tests.items():
         found = read_findings(run.run_dir / EXTRA_TESTS / name)
-        splits[name] = EvaluatedSplit(name, found["origin"], pairs.ids, recordings, found["warnings"])
+        splits[name] = EvaluatedSplit(name, found["origin"], pairs.image_ids, recordings, found["warnings"])
     return splits
 
 
 def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[str, np.ndarray]:
     """Evaluate a finished segmenter on every extra test set: further sets need no further training."""
-    tests = run.data.extra_tests
+    tests = run.segmenter_data.extra_tests
     if not tests:
         return {}
     segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
-        name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)
+        name: confusion_of_images(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)
         for name, pairs in tests.items()
     }
 

@@ -21,6 +21,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
+from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
@@ -76,6 +77,7 @@ class SegmenterUnit(Unit):
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
         excluded = {"arms", "seeds", "checkpoint_every", "validation_images", "parallel", *_unused_settings(ARMS[arm])}
+        excluded |= {"size", "evaluation"}  # which the data of segmenters stands for
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
@@ -83,7 +85,11 @@ class SegmenterUnit(Unit):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
         settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
-        inputs = ("data", *([pairs[0]] if pairs else []), *_judged_inputs(ARMS[arm], pairs[0] if pairs else None))
+        inputs = (
+            *config.data_of_segmenters,
+            *([pairs[0]] if pairs else []),
+            *_judged_inputs(ARMS[arm], pairs[0] if pairs else None),
+        )
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
@@ -106,9 +112,9 @@ class SegmenterUnit(Unit):
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what is wrong with the segmenters, and with pre-trained weights, which are loaded once."""
         problems = [
-            f"data.size: {text}"
+            f"{size_field(config)}: {text}"
             for arm in dict.fromkeys(unit.arm for unit in units)
-            for text in size_problems(arm_settings(config.segmenters, arm), config.data.size)
+            for text in size_problems(arm_settings(config.segmenters, arm), config.segmenter_size)
         ]
         undivided: dict[str, dict[str, None]] = {}
         for unit in units:
@@ -155,7 +161,7 @@ class SegmenterUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it."""
-        data = run.data
+        data = run.segmenter_data
         model = train_arm(
             folder,
             self.arm,
@@ -173,7 +179,7 @@ class SegmenterUnit(Unit):
 
     def real_pairs(self, run: Workspace) -> Pairs | ChosenPairs:
         """Return the real training pairs, with the labels that the arm gives them."""
-        train = run.data.train
+        train = run.segmenter_data.train
         if ARMS[self.arm].teacher_labels:
             train = replace(train, labels=labels_of_teachers(run.run_dir / TEACHERS_UNIT, train))
         return train
@@ -185,9 +191,15 @@ class SegmenterUnit(Unit):
         name, count = self.pairs
         arm = ARMS[self.arm]
         if arm.trust == "none" or arm.synthetic is None:
-            return FirstPairs(ShardPairs(run.run_dir / name), count)
+            return FirstPairs(ShardPairs(run.run_dir / name, size=run.config.segmenter_size), count)
         settings = settings_from(run.config.segmenters, TrustSettings)
-        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust, unit=name)
+        size = run.config.segmenter_size
+        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust, unit=name, size=size)
+
+
+def size_field(config: RunConfig) -> str:
+    """Return the field of the configuration that says at which size segmenters work."""
+    return "data.size" if config.segmenters.size is None else "segmenters.size"
 
 
 def segmenter_name(arm: str, seed: int) -> str:
@@ -298,19 +310,23 @@ def train_arm(
 
 def _write_confusion(path: Path, model: nn.Module, pairs: Pairs, fabric: Fabric, progress: Progress) -> None:
     buffer = io.BytesIO()
-    np.save(buffer, confusion_per_image(model, pairs, EVALUATION_BATCH, fabric, progress), allow_pickle=False)
+    np.save(buffer, confusion_of_images(model, pairs, EVALUATION_BATCH, fabric, progress), allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 
 
 def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module], float] | None:
-    """Return what measures mIoU on some pairs, spread evenly over all; None for no pairs."""
+    """Return what measures mIoU on some pairs, spread evenly over all, by resized labels; None for no pairs."""
     if not count:
         return None
     chosen = np.linspace(0, len(pairs) - 1, min(count, len(pairs))).round().astype(int)
 
     def validate(network: nn.Module) -> float:
         some = replace(
-            pairs, images=pairs.images[chosen], labels=pairs.labels[chosen], ids=[pairs.ids[index] for index in chosen]
+            pairs,
+            images=pairs.images[chosen],
+            labels=pairs.labels[chosen],
+            ids=[pairs.ids[index] for index in chosen],
+            native=None,
         )
         return mean_iou(confusion_per_image(network, some, EVALUATION_BATCH, fabric), pairs.table.eval_ids)
 

@@ -13,7 +13,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.splits.folds import ChosenPairs, classes_by_fold, folds_of
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import MOST_FOLDS, RunConfig, SegmentersConfig
-from scenepalette.pipeline.stages.segment import SegmenterUnit, arm_settings
+from scenepalette.pipeline.stages.segment import SegmenterUnit, arm_settings, size_field
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, load_segmenter
@@ -59,7 +59,9 @@ class TeacherUnit(Unit):
     @classmethod
     def problems(cls, units: Sequence[TeacherUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what is wrong with the teachers' settings for the images' size."""
-        return [f"data.size: {text}" for text in size_problems(teacher_settings(config), config.data.size)]
+        return [
+            f"{size_field(config)}: {text}" for text in size_problems(teacher_settings(config), config.segmenter_size)
+        ]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[TeacherUnit], config: RunConfig, data: PreparedData) -> list[str]:
@@ -70,7 +72,7 @@ class TeacherUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the teacher."""
-        train = run.data.train
+        train = run.segmenter_data.train
         train_segmenter(
             folder,
             teacher_settings(run.config),

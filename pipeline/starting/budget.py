@@ -125,7 +125,7 @@ class Trial:
 
     def changed(self, values: Values) -> RunConfig:
         """Return the configuration with other steps, pairs, kinds and arms, which need no check, to estimate it."""
-        layouts, levels = self.config.layouts, base_grid(self.config.data.size)[1] + 1
+        layouts, levels = self.config.layouts, base_grid(self.config.generator_size)[1] + 1
         numbers = {
             name: getattr(layouts, name).model_copy(update=lists_of(each["steps"], levels)._asdict())
             for name, each in values["layouts"].items()

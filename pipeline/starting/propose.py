@@ -26,6 +26,8 @@ from scenepalette.pipeline.units.records import counted, show_seconds
 
 LONGEST = 60 * 24 * 60.0
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
+MANY_ODD = 0.25
+"""Share of strongly stretched images from which cropping is proposed."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,13 @@ def propose(
     samples = sum(map(len, splits.values()))
     search = Search(base, data, train, samples * seen.seconds, samples, progress, timed)
     choice = search.choose([config.data.size] if given is not None else sizes_for(seen.size, seen.ratio), minutes)
+    size: tuple[int, int] = tuple(choice.values["data"]["size"])
+    odd = seen.stretched(size, STRONGLY_STRETCHED)
+    fits = "fit" in data
+    if not fits and odd > MANY_ODD * len(seen.sizes):
+        data["fit"] = "crop"
     values: dict[str, Any] = {"recipe": base.recipe, **merge({"data": data}, choice.values)}
+    values["segmenters"]["evaluation"] = "native"
     final = _checked(base, values)
     reported = splits.get(TEST, splits["val"])
     oracle = check_oracle(final, reported, progress)
@@ -107,6 +115,16 @@ def propose(
             "There is no test split, so this part of the training images is tested on and not learned from; 0 for none."
         ],
         "data.size": _about_size(final, seen, choice, fixed=given is not None),
+        "data.fit": [
+            f"{odd} of {len(seen.sizes)} images have another aspect ratio: their middle is learned from and evaluated. "
+            "tile cuts them into tiles instead, which loses nothing; stretch takes them as wholes."
+        ]
+        if not fits
+        else [],
+        "segmenters.evaluation": [
+            "By labels in the size of their files, as a model in use is judged. With segmenters.size: [H, W], any, "
+            "segmenters work at a larger one than generators; it costs them time alone."
+        ],
         "layouts": ["Steps in all; the lists per level of the growing network follow from them and from data.size."],
         "images.steps": [
             f"All steps and pairs are {choice.part:.2g} times those of {base.recipe}, as the time allows."
@@ -156,14 +174,14 @@ def propose(
     ]
     shown = {key: values[key] for key in ("recipe", "data", "layouts", "images", "generate", "segmenters", "report")}
     shown["segmenters"] = _ordered(
-        shown["segmenters"], ("architecture", "encoder", "class_weights", "steps", "arms", "seeds")
+        shown["segmenters"], ("architecture", "encoder", "class_weights", "steps", "arms", "seeds", "evaluation")
     )
-    shown["data"] = _ordered(shown["data"], ("name", "root", "size"))
-    size = "{}x{}".format(*final.data.size)
+    shown["data"] = _ordered(shown["data"], ("name", "root", "size", *(["fit"] if "fit" in shown["data"] else [])))
+    worked = "{}x{}".format(*final.data.size)
     told = [
         f"{counts} images of data.name={final.data.name}, {train.table.num_classes} classes",
         *notes,
-        f"size {size}, {', '.join(final.segmenters.arms)}, {counted(len(final.segmenters.seeds), 'seed')}: {takes}",
+        f"size {worked}, {', '.join(final.segmenters.arms)}, {counted(len(final.segmenters.seeds), 'seed')}: {takes}",
     ]
     return Proposal(recipe_text(head, shown, comments, foot), tuple(told))
 
@@ -204,12 +222,14 @@ def _checked(base: Base, values: dict[str, Any]) -> RunConfig:
 def _about_size(config: RunConfig, seen: Survey, choice: Choice, *, fixed: bool) -> list[str]:
     size = config.data.size
     lines = ["Height and width; the images are {} x {}.".format(*seen.size)]
-    if (factor := stretch(size, seen.ratio)) > STRETCHED:
+    if config.generator_size != size:
+        lines.append("Generators work at {}x{}, the nearest size that doubling reaches.".format(*config.generator_size))
+    if config.data.fit == "stretch" and (factor := stretch(size, seen.ratio)) > STRETCHED:
         lines.append(f"They are stretched by {100 * (factor - 1):.0f} %, as sides are multiples that networks reach.")
-    if odd := seen.stretched(size, STRONGLY_STRETCHED):
+    if config.data.fit == "stretch" and (odd := seen.stretched(size, STRONGLY_STRETCHED)):
         lines.append(
             f"{odd} of {len(seen.sizes)} have another aspect ratio and are stretched by more than "
-            f"{100 * (STRONGLY_STRETCHED - 1):.0f} %; crop them before."
+            f"{100 * (STRONGLY_STRETCHED - 1):.0f} %; fit: crop or tile does not stretch them."
         )
     if not fixed and choice.larger is not None:
         lines.append(

@@ -169,9 +169,9 @@ class PreparedData(LearningData):
         """Return what reports say of the data set, as JSON values."""
         return {
             "name": self.train.name,
-            "train": len(self.train),
-            "val": len(self.validation),
-            "test": None if self.test is None else len(self.test),
+            "train": len(self.train.image_ids),
+            "val": len(self.validation.image_ids),
+            "test": None if self.test is None else len(self.test.image_ids),
             "size": list(self.train.size),
             "licence": self.train.licence,
         }
@@ -229,6 +229,11 @@ class Workspace(ABC):
         Raises:
             DataError: A file of the unit "data" is missing or not what was written.
         """
+
+    @property
+    @abstractmethod
+    def segmenter_data(self) -> PreparedData:
+        """The data set as segmenters take it, at the size that they work at; raises as `data` does."""
 
     @property
     def units(self) -> dict[str, Unit]:

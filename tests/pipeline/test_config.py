@@ -9,9 +9,18 @@ from plugins import Plugins
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.datasets import DATASETS
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge, with_overrides, write_config
+from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.config import (
+    DataConfig,
+    RunConfig,
+    config_of_pairs,
+    make_config,
+    merge,
+    with_overrides,
+    write_config,
+)
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.recipes import RECIPES, load_config, with_following_lists
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
@@ -77,14 +86,80 @@ def test_all_contradictions_are_reported_at_once() -> None:
     assert "'magic'" in problems[3] and "'real' is missing" in problems[4] and "comes twice" in problems[7]
 
 
-@pytest.mark.parametrize("size", [(33, 48), (2, 2), (1000, 1000)])
+@pytest.mark.parametrize("size", [(5, 48), (2, 2)])
 def test_impossible_size_names_one_that_works(size: tuple[int, int]) -> None:
     (problem,) = problems_of(RECIPES["camvid"](), "data.root=/somewhere", f"data.size={list(size)}")
     assert problem.startswith("data.size:") and f"{size[0]}x{size[1]}" in problem
-    height, width = map(int, problem.rpartition("works is ")[2].rstrip(".").split("x"))
+    height, width = map(int, problem.rpartition("Use ")[2].partition(",")[0].split("x"))
     # Another size has another number of levels, which is then all that is wrong.
     again = problems_of(RECIPES["camvid"](), "data.root=/somewhere", f"data.size=[{height}, {width}]")
     assert all("levels" in each for each in again)
+
+
+def test_a_size_far_longer_than_wide_is_refused_with_what_is_possible() -> None:
+    (problem,) = problems_of(RECIPES["camvid"](), "data.root=/somewhere", "data.size=[100, 2000]")
+    assert problem.startswith("data.size: The size 100x2000 is 20.0 times as long as short")
+    assert "up to 10.7 times is possible" in problem and "data.fit=tile" in problem
+
+
+@pytest.mark.parametrize(
+    ("size", "generators"),
+    [
+        ([1080, 1920], (1024, 1920)),
+        ([720, 1280], (768, 1280)),
+        ([360, 480], (384, 512)),
+        ([45, 60], (48, 64)),
+        ([96, 128], (96, 128)),
+    ],
+)
+def test_any_size_is_taken_and_generators_work_near_it(size: list[int], generators: tuple[int, int]) -> None:
+    changes = {"data": {"size": size, "root": "/somewhere"}}
+    config = make_config(with_following_lists(merge(RECIPES["camvid"](), changes), changes))
+    assert config.generator_size == generators and config.segmenter_size == tuple(size)
+    levels = base_grid(generators)[1] + 1
+    assert len(config.layouts.full.stable_steps) == levels
+    assert config.data_of_segmenters == (("data",) if size == [96, 128] else ("data", "segmenter-data"))
+    assert config.evaluates_natively == (size != [96, 128])
+
+
+@pytest.mark.parametrize(
+    ("changes", "natively"),
+    [
+        ([], False),
+        (["segmenters.size=[64, 96]"], True),
+        (["segmenters.size=[96, 144]"], True),
+        (["segmenters.size=[96, 144]", "segmenters.evaluation=resized"], False),
+        (["segmenters.evaluation=native"], True),
+        (["segmenters.evaluation=resized"], False),
+    ],
+)
+def test_segmenters_with_a_size_of_their_own_are_evaluated_natively(changes: list[str], natively: bool) -> None:
+    config = make_config(with_overrides(RECIPES["demo"](), changes))
+    assert config.evaluates_natively == natively
+    assert (len(config.data_of_segmenters) > 1) == (natively or "segmenters.size=[96, 144]" in changes)
+
+
+def test_ways_to_fit_that_cannot_be_are_told_together() -> None:
+    values = with_overrides(RECIPES["demo"](), ["data.name=folder", "data.root=/somewhere"])
+    assert problems_of(RECIPES["demo"](), "data.fit=crop") == (
+        "data.fit: streets are drawn at data.size, got crop; leave it out",
+    )
+    assert problems_of(values, "data.tile_height=100") == (
+        "data.tile_height: got 100 with data.fit=stretch, which cuts no tiles; leave it out, or set data.fit to tile",
+    )
+    found = problems_of(values, "data.fit=tile", "segmenters.size=[96, 96]", "segmenters.evaluation=resized")
+    assert [text.split(":")[0] for text in found] == ["segmenters.size", "segmenters.evaluation"]
+    assert "stretches parts of the aspect ratio of data.size 48x72 by 50 %" in found[0]
+    assert make_config(with_overrides(values, ["segmenters.size=[96, 96]"])).segmenter_size == (96, 96)
+    assert problems_of(values, "data.fit=pad")[0].startswith("data.fit: input should be 'stretch', 'crop' or 'tile'")
+
+
+def test_what_identifies_data_names_no_fit_that_was_always_there() -> None:
+    values = with_overrides(RECIPES["demo"](), ["data.name=folder", "data.root=/somewhere"])
+    usual, tiled = (make_config(with_overrides(values, [f"data.fit={fit}"])) for fit in ("stretch", "tile"))
+    assert not {"fit", "tile_height"} & usual.data.identity().keys() and tiled.data.identity()["fit"] == "tile"
+    assert not {"fit", "tile_height"} & config_of_pairs(usual)["data"].keys()
+    assert config_of_pairs(tiled)["data"]["fit"] == "tile"
 
 
 def test_missing_root_says_what_to_add() -> None:

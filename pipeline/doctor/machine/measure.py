@@ -44,6 +44,7 @@ from scenepalette.pipeline.stages.generate import ShardPlan, hardening_of, make_
 from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.palettes import real_palettes
 from scenepalette.pipeline.stages.segment import arm_settings
+from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.segmenters.train import train_segmenter
 from scenepalette.training.device.speed import wait_for_device
 from scenepalette.training.fabric import inference_type
@@ -114,7 +115,7 @@ def timed_steps(config: RunConfig) -> list[Step]:
     """Return what is measured for a configuration, the most important first."""
     kinds = [kind for kind in config.generate.kinds if PAIR_KINDS[kind].costs_like is None]
     layouts = list(dict.fromkeys(section for kind in kinds if (section := PAIR_KINDS[kind].layout_section)))
-    levels = list(range(base_grid(config.data.size)[1], -1, -1))
+    levels = list(range(base_grid(config.generator_size)[1], -1, -1))
     return [
         Step("images"),
         Step("segmenter"),
@@ -142,7 +143,9 @@ def measurements(folder: Path) -> dict[str, Callable[[], float]]:
             case Step("images"):
                 work[step.name] = partial(_image_seconds, config, filled, pairs, fabric)
             case _:
-                work[step.name] = partial(_segmenter_seconds, config, pairs, fabric)
+                own = config.segmenter_size != config.generator_size
+                segmented = read_arrays(folder / SEGMENTER_DATA, "train") if own else pairs
+                work[step.name] = partial(_segmenter_seconds, config, segmented, fabric)
     return work
 
 

@@ -30,6 +30,7 @@ from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.stages.generate import pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
+from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import misfits
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.segmenters.settings import SegmenterSettings
@@ -77,19 +78,23 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     Raises:
         ConfigError: A network cannot be built, such as a segmenter whose encoder is not known.
     """
-    pixels = config.data.size[0] * config.data.size[1]
+    size = config.generator_size
+    pixels = size[0] * size[1]
     # An image, its label, and the label again with ignored pixels filled, which training has.
     needs = [Need("data", pixels * (4 * (train + validation) + train))]
     if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds):
         needs.append(Need("unlabelled", 3 * pixels * unlabelled))
+    segmented = config.segmenter_size
+    if segmented != size:
+        needs.append(Need(SEGMENTER_DATA, 4 * segmented[0] * segmented[1] * (train + validation)))
     models = {kind: pair_models(config, kind) for kind in config.generate.kinds}
     trained: dict[str, Need] = {}
     for made_by in models.values():
         for model in (made_by.layout, made_by.image):
             if model is not None and model.unit not in trained:
-                trained[model.unit] = _training_need(model.unit, *_parameters(model, num_classes, config.data.size))
+                trained[model.unit] = _training_need(model.unit, *_parameters(model, num_classes, size))
         if made_by.finetuned is not None and made_by.layout is not None:
-            both = [_parameters(part, num_classes, config.data.size) for part in (made_by.layout, made_by.image)]
+            both = [_parameters(part, num_classes, size) for part in (made_by.layout, made_by.image)]
             # Both generators with all of their discriminators, and a further one of the image system's kind.
             generators, discriminators = (sum(part[i] for part in both) for i in (0, 1))
             trained[made_by.finetuned] = _training_need(made_by.finetuned, generators, discriminators + both[1][1])

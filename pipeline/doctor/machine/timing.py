@@ -26,6 +26,7 @@ from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import counted, show_seconds
 
 MEASURED_SECONDS = 60.0
@@ -104,7 +105,9 @@ def measure(
         What was measured until then.
     """
     try:
-        write_arrays(_Part(train, MEASURED_SAMPLES), config.data.size, folder / "data")
+        write_arrays(_Part(train, MEASURED_SAMPLES), config.generator_size, folder / "data")
+        if config.segmenter_size != config.generator_size:
+            write_arrays(_Part(train, MEASURED_SAMPLES), config.segmenter_size, folder / SEGMENTER_DATA)
         labels = read_arrays(folder / "data", "train").labels
         filled = (fill_ignored(np.asarray(label)) for label in labels)
         write_label_array(folder / "data" / FILLED, filled, labels.shape)  # type: ignore[arg-type]

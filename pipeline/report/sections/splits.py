@@ -124,6 +124,20 @@ def introduction(document: Mapping[str, Any]) -> str:
     )
 
 
+def resolution(document: Mapping[str, Any]) -> str:
+    """Say at which size segmenters work and what they are evaluated by, where that is not the size of everything."""
+    found = document["dataset"].get("resolution")
+    if not found:
+        return ""
+    height, width = found["segmenters"]
+    evaluated = "labels in the size of their files" if found["evaluation"] == "native" else "labels of that size"
+    part = {
+        "crop": ", of which the middle is learned from and evaluated (data.fit=crop)",
+        "tile": ", which are cut into tiles that are put together again (data.fit=tile)",
+    }.get(found["fit"], "")
+    return f" Segmenters work at {height}x{width} and are evaluated by {evaluated}{part}."
+
+
 def validation_cells(document: Mapping[str, Any]) -> list[list[Cell]]:
     """Return a cell for each arm with its mIoU on validation; no cells where validation itself is reported."""
     return [

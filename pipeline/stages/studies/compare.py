@@ -89,6 +89,7 @@ class RowMetricsUnit(Unit):
         """Measure the row."""
         config, models = run.config, self.models
         train, validation, filled_labels = run.data
+        seen, size = run.segmenter_data.validation, config.segmenter_size  # at the size that segmenters work at
         image_generator = models.image.load(run, models.image_weights(run.run_dir))
         count = train.table.num_classes
         chosen = (
@@ -104,7 +105,7 @@ class RowMetricsUnit(Unit):
             return image_generator(one_hot(label, count), noise).float()
 
         # As many pairs as there are validation images are compared with these.
-        pairs = FirstPairs(ShardPairs(run.run_dir / self.pairs), min(len(validation), config.compare.pairs))
+        pairs = FirstPairs(ShardPairs(run.run_dir / self.pairs, size=size), min(len(seen), config.compare.pairs))
         given: dict[str, Any] = {"gan_train": read_confusion(run.run_dir / self.segmenter)}
         if models.layout is not None:
             requested, achieved = stored_palettes(run.run_dir / self.pairs, config.compare.pairs)
@@ -117,7 +118,7 @@ class RowMetricsUnit(Unit):
         metrics = evaluate_images(
             images_of_layouts,
             np.asarray(filled_labels[chosen]),
-            validation,
+            seen,
             pairs,
             load_reference_segmenter(run),
             batch_size=EVALUATION_BATCH,
@@ -154,10 +155,10 @@ class ComparisonUnit(Unit):
             models = row_models(config, name)
             for model in (models.layout, models.image):
                 if model is not None and model.unit not in found:
-                    text = model.problem(data.size)
+                    text = model.problem(config.generator_size)
                     found[model.unit] = f"compare.rows: {name}: {text}" if text else None
         problems = [text for text in found.values() if text]
-        if min(data.size) < SMALLEST_SIDE:
+        if min(*config.generator_size, *config.segmenter_size) < SMALLEST_SIDE:
             problems.append(
                 f"data.size: the comparison's measures need at least {SMALLEST_SIDE} pixels each way, got "
                 f"{data.size[0]}x{data.size[1]}"
@@ -222,7 +223,7 @@ def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
                 f"{name}/metrics",
                 VERSION,
                 settings,
-                ("data", pairs, segmenter, reference, *models.inputs),
+                (*config.data_of_segmenters, pairs, segmenter, reference, *models.inputs),
                 renewed=True,
                 resumable=False,
                 row=name,

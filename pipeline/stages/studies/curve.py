@@ -219,12 +219,12 @@ def part_problems(
 def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     """Return the indices of a part of the real training pairs, ascending."""
     recordings = DATASETS.get(run.config.data.name).recordings
-    return part_of(run.data.train.ids, fraction, run.config.data_seed, recordings=recordings)
+    return part_of(run.segmenter_data.train.ids, fraction, run.config.data_seed, recordings=recordings)
 
 
 def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.ndarray:
     """Return the rows of a unit of pairs, of so many, that were made from no real pair outside a part."""
-    ids = [as_text(name) for name in run.data.train.ids]
+    ids = [as_text(name) for name in run.segmenter_data.train.ids]
     outside = set(ids) - {ids[index] for index in chosen_part(run, fraction)}
     sources = sources_of(run.run_dir / pairs[0])[: pairs[1]]
     return np.flatnonzero([outside.isdisjoint(of_row) for of_row in sources])
@@ -252,7 +252,7 @@ class CurveUnit(Unit):
         write_json(folder / CURVE_FILE, curve_document(**self._results(run)))
 
     def _results(self, run: Workspace) -> dict[str, Any]:
-        config, data = run.config, run.data
+        config, data = run.config, run.segmenter_data
         file = TEST_CONFUSION if data.has_test else CONFUSION
         reported = data.validation if data.test is None else data.test
         kind = added_kind(self.arm)
@@ -290,7 +290,7 @@ class CurveUnit(Unit):
             "control": control_of(self.arm),
             "points": points,
             "eval_ids": data.train.table.eval_ids,
-            "blocks": blocks_of(reported.ids) if DATASETS.get(config.data.name).recordings else None,
+            "blocks": blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
             "bootstrap_samples": config.report.bootstrap_samples,
             "seed": config.seed,
             "evaluated_on": "test" if data.has_test else "validation",
@@ -339,7 +339,7 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
         "bootstrap_samples": config.report.bootstrap_samples,
         "seed": config.seed,
     }
-    inputs = ("data", config.generate.unit_of_pairs(kind), *([MORE_PAIRS] if more else []))
+    inputs = (*config.data_of_segmenters, config.generate.unit_of_pairs(kind), *([MORE_PAIRS] if more else []))
     inputs += tuple(name for names in trained.values() for name in names)
     result = CurveUnit(
         STAGE,

@@ -100,10 +100,10 @@ class BudgetUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Find what the segmenters lack, and divide the round's pairs."""
-        config, (train, validation, _) = run.config, run.data
+        config, train, validation = run.config, run.data.train, run.segmenter_data.validation
         names = train.table.names
         confusions = [read_confusion(run.run_dir / name) for name in self.before]
-        stride = decoder_stride(arm_settings(config.segmenters, REAL_ARM), config.data.size)
+        stride = decoder_stride(arm_settings(config.segmenters, REAL_ARM), config.segmenter_size)
         oracle = None if stride is None else oracle_confusion(validation.labels, len(names), stride)
         reached, lacking = class_deficits(confusions, train.table.eval_ids, oracle)
         asked, left_out = {}, dict[str, dict[str, str]]()
@@ -250,7 +250,9 @@ class LoopSegmenterUnit(Unit):
         like = SegmenterUnit.of(config, sources, part, TRAINED_LIKE, seed, None, stage=STAGE)
         settings = {**like.settings, "pairs": pairs, "segmenter_version": like.version}
         files = (WEIGHTS_FILE, METRICS_FILE, CONFUSION)
-        return cls(STAGE, part, VERSION, settings, ("data", *pools), files, pools=tuple(pools), seed=seed)
+        return cls(
+            STAGE, part, VERSION, settings, (*config.data_of_segmenters, *pools), files, pools=tuple(pools), seed=seed
+        )
 
     @classmethod
     def problems(cls, units: Sequence[LoopSegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -266,7 +268,7 @@ class LoopSegmenterUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the segmenter and evaluate it on validation images."""
-        train, validation, _ = run.data
+        (train, validation, _), size = run.segmenter_data, run.config.segmenter_size
         cache = CACHE_BYTES // len(self.pools)
         train_arm(
             folder,
@@ -274,7 +276,9 @@ class LoopSegmenterUnit(Unit):
             run.config.segmenters,
             train=train,
             validation=validation,
-            synthetic=JoinedPairs([ShardPairs(run.run_dir / name, cache_bytes=cache) for name in self.pools]),
+            synthetic=JoinedPairs(
+                [ShardPairs(run.run_dir / name, cache_bytes=cache, size=size) for name in self.pools]
+            ),
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
@@ -342,7 +346,7 @@ def least_gain(smallest: float, detectable: float | None) -> float:
 
 def blocks_of_validation(run: Workspace) -> np.ndarray | None:
     """Return the block of consecutive frames of each validation image; None if images are independent."""
-    return blocks_of(run.data.validation.ids) if DATASETS.get(run.config.data.name).recordings else None
+    return blocks_of(run.segmenter_data.validation.image_ids) if DATASETS.get(run.config.data.name).recordings else None
 
 
 def read_decision(folder: Path) -> dict[str, Any]:
@@ -385,7 +389,7 @@ def units_of_round(config: RunConfig, sources: Sources, number: int) -> list[Uni
             _part(now.budget),
             VERSION,
             settings,
-            ("data", *before.segmenters),
+            (*config.data_of_segmenters, *before.segmenters),
             (BUDGET,),
             resumable=False,
             before=before.segmenters,
@@ -403,7 +407,7 @@ def units_of_round(config: RunConfig, sources: Sources, number: int) -> list[Uni
             _part(now.decision),
             VERSION,
             {**identity, **deciding},
-            ("data", *before.segmenters, *now.segmenters),
+            (*config.data_of_segmenters, *before.segmenters, *now.segmenters),
             (DECISION,),
             renewed=True,
             resumable=False,

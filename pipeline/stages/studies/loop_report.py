@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.evaluation.miou import confusion_per_image
+from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.loop import (
     DESCRIPTIONS,
@@ -21,6 +21,7 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
+from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.report import (
     pixels_of_classes,
@@ -68,7 +69,7 @@ class LoopReportUnit(Unit):
             "rounds": config.loop.rounds,
             "seed": config.seed,
         }
-        inputs = ("data", *Round(config, 0).segmenters, *(unit.name for unit in units))
+        inputs = (*config.data_of_segmenters, *Round(config, 0).segmenters, *(unit.name for unit in units))
         return cls(
             STAGE, "report", VERSION, settings, inputs, renewed=True, resumable=False, rounds=rounds, ended=ended
         )
@@ -99,16 +100,17 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
             elif name == REAL_ARM:
                 confusion = read_confusion(run_dir / unit, TEST_CONFUSION)
             else:
-                assert data.test is not None
+                test = run.segmenter_data.test
+                assert test is not None
                 segmenter = load_loop_segmenter(run, unit)
-                confusion = confusion_per_image(segmenter, data.test, EVALUATION_BATCH, run.fabric, run.progress)
+                confusion = confusion_of_images(segmenter, test, EVALUATION_BATCH, run.fabric, run.progress)
             found.append(ArmRun(name, DESCRIPTIONS.get(name, name), seed, config.segmenters.steps, confusion))
         return found
 
     of_rounds = {round_name(each.number) if each.number else REAL_ARM: each.segmenters for each in rounds}
     asked_pairs = {kind: [each.pairs[number] for each in rounds[1:]] for number, kind in enumerate(kinds)}
     return LoopInputs(
-        dataset=data.summary(),
+        dataset={**data.summary(), **resolution_of(config)},
         table=train.table,
         rounds=[
             RoundResult(

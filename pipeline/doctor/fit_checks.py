@@ -1,0 +1,85 @@
+"""Checks of sizes: at which everything works, and what becomes of the images' parts where they are not stretched."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from scenepalette.data.fitting.geometry import crop_box, tiles_of
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.doctor.findings import Check, Status
+from scenepalette.pipeline.doctor.scan import Scan
+from scenepalette.pipeline.stages.fitted import size_note
+
+MUCH_LOST = 0.35
+"""Share of the pixels of an image from which it is a warning that they are cropped away."""
+
+
+def check_sizes(config: RunConfig) -> Check | None:
+    """Say at which sizes generators and segmenters work and are evaluated, where that is not all `data.size`."""
+    note = size_note(config)
+    if not (note or config.evaluates_natively):
+        return None
+    evaluated = "Segmenters are evaluated by labels "
+    evaluated += "in the size of their files." if config.evaluates_natively else "resized to the size they work at."
+    return Check("resolution", "note", " ".join(filter(None, (note, evaluated))))
+
+
+def with_parts(config: RunConfig, scan: Scan) -> Scan:
+    """Return a scan with the sizes of what is resized of each image: the whole, its middle, or one of its tiles."""
+    if config.data.fit == "stretch":
+        return scan
+    sizes = [_part(config, (height, width)) if height else (0, 0) for height, width in scan.sizes.tolist()]
+    return replace(scan, sizes=np.array(sizes, np.int64).reshape(-1, 2))
+
+
+def _part(config: RunConfig, size: tuple[int, int]) -> tuple[int, int]:
+    if config.data.fit == "crop":
+        return crop_box(size, config.data.size).size
+    return tiles_of(size, config.data.size, config.data.tile_height)[0].box.size
+
+
+def check_parts(config: RunConfig, scans: Sequence[Scan]) -> Check:
+    """Say what crops leave of the images, or how many tiles there are, and whether parts are enlarged.
+
+    Crops that leave less than 65 % of an image, and parts smaller than the size that segmenters work at, are a warning.
+    """
+    size, target = config.data.size, config.segmenter_size
+    sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
+    counted = Counter((height, width) for height, width in sizes.tolist())
+    texts, remedies, details = [], [], []
+    status: Status = "ok"
+    small = tiles = 0
+    most_lost = 0.0
+    for (height, width), count in counted.most_common():
+        part = _part(config, (height, width))
+        if config.data.fit == "crop":
+            lost = 1 - part[0] * part[1] / (height * width)
+            most_lost = max(most_lost, lost)
+            details.append(f"{count} images of {height} x {width}: cropped to {part[0]} x {part[1]}")
+        else:
+            number = len(tiles_of((height, width), size, config.data.tile_height))
+            tiles += number * count
+            details.append(f"{count} images of {height} x {width}: {number} tiles of {part[0]} x {part[1]} each")
+        small += count if part[0] < target[0] or part[1] < target[1] else 0
+    if config.data.fit == "crop":
+        texts.append(f"Images are cropped to the aspect ratio of data.size {size[0]} x {size[1]}")
+        if most_lost > 0:
+            texts.append(f"up to {100 * most_lost:.0f} % of an image is neither learned from nor evaluated")
+        if most_lost > MUCH_LOST:
+            status = "warning"
+            remedies.append("Choose a data.size of their aspect ratio, or data.fit=tile, which loses nothing.")
+    else:
+        texts.append(f"{len(sizes)} images are cut into {tiles} tiles, before those without labels are left out")
+    if small:
+        status = "warning"
+        texts.append(
+            f"parts of {small} images are smaller than {target[0]} x {target[1]}, at which segmenters work, and are "
+            "enlarged, which adds no detail"
+        )
+        larger = ", or a larger data.tile_height" if config.data.tile_height is not None else ""
+        remedies.append(f"Choose a smaller size{larger}.")
+    return Check("scaling", status, f"{'; '.join(texts)}.", " ".join(remedies), tuple(details))
