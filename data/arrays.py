@@ -16,7 +16,7 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
-from scenepalette.data.splits.sequences import sources_of
+from scenepalette.data.sequences import sources_of
 
 _SCHEMA = 1
 _SAMPLES_AT_ONCE = 32

@@ -15,7 +15,7 @@ from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.fitting.geometry import SMALLEST_PART, Fit, Tile, crop_box, tiles_of
 from scenepalette.data.sample import Sample, SegmentationDataset
-from scenepalette.data.splits.sequences import TILE_MARK
+from scenepalette.data.sequences import TILE_MARK
 
 LEAST_LABELLED = 0.01
 """Share of labelled pixels below which a tile is not trained on."""
@@ -65,7 +65,7 @@ class _Place(NamedTuple):
 class TiledDataset:
     """The tiles of every image of a data set, one sample each; neighbours in order are of one image.
 
-    Ids are those of the images with the tile's number, see `scenepalette.data.splits.sequences.TILE_MARK`. Tiles without
+    Ids are those of the images with the tile's number, see `scenepalette.data.sequences.TILE_MARK`. Tiles without
     a labelled pixel are left out, in training those with less than 1 % of labelled pixels.
 
     Attributes:

@@ -13,7 +13,7 @@ from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.files import open_atomically
 from scenepalette.data.fitting.dataset import own_label
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.data.splits.sequences import sources_of
+from scenepalette.data.sequences import sources_of
 
 
 class NativeLabels:

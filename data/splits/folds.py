@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.sequences import sequences_of, sources_of
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.data.splits.sequences import sequences_of, sources_of
 
 
 def folds_of(ids: Sequence[str], count: int) -> np.ndarray:

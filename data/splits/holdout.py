@@ -14,7 +14,7 @@ from scenepalette.common.randomness import numpy_generator
 from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
-from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.data.sequences import sequences_of
 
 LEAST_TEST = 2
 """Fewest images that a recording gives to the test split, and that the test split has."""

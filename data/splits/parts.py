@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from scenepalette.common.randomness import numpy_generator
-from scenepalette.data.splits.sequences import sequences_of, sources_of
+from scenepalette.data.sequences import sequences_of, sources_of
 
 
 def size_of_part(count: int, fraction: float) -> int:

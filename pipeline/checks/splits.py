@@ -14,9 +14,9 @@ import numpy as np
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.sequences import BLOCK_FRAMES, blocks_of
 from scenepalette.data.similarity import similar_pairs, thumbnail_of
 from scenepalette.data.splits.holdout import LEAST_TEST
-from scenepalette.data.splits.sequences import BLOCK_FRAMES, blocks_of
 
 Origin = Literal["published", "held out", "drawn", "extra"]
 LEAST_BLOCKS = 2

@@ -9,7 +9,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.data.sequences import sequences_of
 from scenepalette.pipeline.checks.splits import Origin, class_difference, examine_classes, examine_size
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.data_checks import check_leakage

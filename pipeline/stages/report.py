@@ -19,10 +19,10 @@ from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
+from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
-from scenepalette.data.splits.sequences import blocks_of
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.generated import measure

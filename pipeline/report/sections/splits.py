@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.data.sequences import sequences_of
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.page import Block, Cell, Heading, Table, Text
 from scenepalette.pipeline.report.results import ArmRun, EvaluatedSplit, ReportInputs

@@ -20,10 +20,10 @@ from scenepalette.common.storage.files import write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.datasets import DATASETS
+from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.data.splits.parts import order_of_parts, part_of, size_of_part
-from scenepalette.data.splits.sequences import blocks_of
 from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun

@@ -23,8 +23,8 @@ from scenepalette.common.randomness import derive_seed
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.datasets import DATASETS
+from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import JoinedPairs, ShardPairs
-from scenepalette.data.splits.sequences import blocks_of
 from scenepalette.evaluation.deficits import class_deficits
 from scenepalette.evaluation.oracle import oracle_confusion
 from scenepalette.generators.pairs.base import PairMaker

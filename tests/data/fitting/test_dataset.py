@@ -10,9 +10,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.fitting.dataset import CroppedDataset, TiledDataset, fit_dataset, own_label
 from scenepalette.data.sample import Sample
+from scenepalette.data.sequences import blocks_of, sources_of
 from scenepalette.data.splits.folds import folds_of
 from scenepalette.data.splits.parts import order_of_parts
-from scenepalette.data.splits.sequences import blocks_of, sources_of
 
 
 class Counting:

@@ -10,8 +10,8 @@ import pytest
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.datasets import DATASETS, open_dataset
+from scenepalette.data.sequences import sequences_of
 from scenepalette.data.splits.holdout import PartOfDataset, divide_images, divide_recordings, divide_whole
-from scenepalette.data.splits.sequences import sequences_of
 from scenepalette.data.streets.dataset import Streets
 
 

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from scenepalette.data.sequences import sequences_of
 from scenepalette.data.splits.parts import order_of_parts, part_of, size_of_part
-from scenepalette.data.splits.sequences import sequences_of
 
 FRACTIONS = (0.1, 0.25, 0.5, 0.8, 1.0)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenepalette.data.splits.sequences import blocks_of, sequences_of
+from scenepalette.data.sequences import blocks_of, sequences_of
 
 
 def test_frames_of_a_recording_are_in_order_of_their_numbers() -> None:
