@@ -108,3 +108,17 @@ def test_an_encoder_that_cannot_be_fetched_is_told_in_words(tmp_path: Path) -> N
     assert encoder_problems(encoder, None) == ()
     with pytest.raises(ScenepaletteError, match=r"segmenters\.encoder.*cannot be fetched"):
         build_network("deeplabv3", 3, encoder=encoder)
+
+
+@pytest.mark.parametrize("architecture", ["deeplabv3", "fpn", "unet"])
+def test_images_of_any_size_are_framed_with_grey_and_their_scores_cut(architecture: str) -> None:
+    model = build_network(architecture, 3, decoder_channels=32).eval()
+    image = torch.rand(2, 3, 45, 60, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    framed = torch.zeros(2, 3, 64, 64)
+    framed[:, :, :45, :60] = image
+    stride = model.encoder.output_stride if architecture != "unet" else 1
+    height, width = (side + -side % stride for side in (45, 60))
+    with torch.inference_mode():
+        scores = model(image)
+        assert scores.shape == (2, 3, 45, 60)
+        assert torch.equal(scores, model(framed[:, :, :height, :width])[:, :, :45, :60])

@@ -576,9 +576,8 @@ def test_arms_that_make_no_sense(
         run(make_settings(adaptation="advent"), make_pairs(), None)
     with pytest.raises(ConfigError, match=r"set segmenters\.adaptation"):
         run(make_settings(), make_pairs(), make_pairs(seed=1), supervise_real=False)
-    with pytest.raises(DataError, match=r"32x40; both must be multiples") as caught:
+    with pytest.raises(DataError, match="Sizes differ: real 32x40, synthetic 32x48"):
         run(make_settings(), make_pairs(size=(32, 40)), make_pairs(seed=1))
-    assert "Sizes differ: real 32x40, synthetic 32x48" in str(caught.value)
     with pytest.raises(DataError, match="at least 32"):
         run(make_settings(adaptation="advent"), make_pairs(size=(16, 16)), make_pairs(size=(16, 16)))
     with pytest.raises(DataError, match="no real pairs"):
