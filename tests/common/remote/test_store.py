@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from pathlib import Path
 from typing import Any
@@ -107,3 +108,35 @@ def test_a_bucket_that_refuses_or_is_missing_is_told(bucket: str, s3_server: str
         Store.open(bucket).files()
     with pytest.raises(StoreError, match="make one first"):
         Store.open("s3://not-there/x").put(path, "a")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"), [(b"abc", True), (b"abd", False)], ids=["the same", "another of the same size"]
+)
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"ETag": '"900150983cd24fb0d6963f7d28e17f72"'},
+        {"md5Hash": "kAFQmDzST7DWlj99KOF/cg=="},
+        {"lfs": {"sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}},
+    ],
+    ids=["S3", "Google", "Hub"],
+)
+def test_a_hash_that_a_store_states_is_believed(
+    stated: dict[str, Any], content: bytes, expected: bool, memory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store holds "abc", and says so; a file that differs is told by reading back."""
+    read = list[str]()
+
+    def info(path: str) -> dict[str, Any]:
+        return {"name": path, "size": 3, "type": "file", **stated}
+
+    def opened(path: str, mode: str) -> io.BytesIO:
+        read.append(path)
+        return io.BytesIO(b"abc")
+
+    monkeypatch.setattr(memory, "info", info)
+    monkeypatch.setattr(memory, "open", opened)
+    (tmp_path / "a").write_bytes(content)
+    assert Store.open(MEMORY).holds("a", tmp_path / "a") == expected
+    assert bool(read) != expected
