@@ -1,6 +1,6 @@
 """Fills the folder of one unit that has begun: `python -m scenepalette.pipeline.beside_worker RUN_DIR UNIT THREADS`.
 
-Whoever started it holds the run directory, and begins and finishes the unit; see `pipeline/beside.py`.
+Whoever started it holds the run directory, and begins and finishes the unit; see `pipeline/device/beside.py`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.pipeline.device_memory import memory_explained
+from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.records import timed, work_folder
 

@@ -203,7 +203,9 @@ def train_segmenter(
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
     resident = speed_of(fabric).resident
-    placed = {domain: place(pairs, fabric.device) if resident else pairs for domain, pairs in domains.items()}
+    placed: dict[Domain, AnyPairs] = {
+        domain: place(pairs, fabric.device) if resident else pairs for domain, pairs in domains.items()
+    }
     segmenter.module.train()
     with contextlib.closing(_batches(placed, settings, seed, training.finished)) as batches:
         for step, batch in zip(training.steps("Training the segmenter"), batches, strict=True):
