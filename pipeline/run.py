@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
 from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import (
     CONFIG,
@@ -306,13 +307,23 @@ class Run(Workspace):
         ranks.wait()
         unit = self.units[name]
         if ranks.first or unit.shared:
-            with timed(self.run_dir, unit) if ranks.first else nullcontext():
+            with self._making(unit) if ranks.first else nullcontext():
                 unit.make(self, work_folder(self.run_dir, unit))
         ranks.wait()
         if ranks.first:
             self.finish(name)
         if self._replans(name):
             ranks.wait()  # what is made from it is planned by all processes alike
+
+    @contextmanager
+    def _making(self, unit: Unit) -> Iterator[None]:
+        """Count the time that the block takes, and tell others how far it is."""
+        own = self.progress
+        with timed(self.run_dir, unit), told(self.run_dir, unit.name, own) as self.progress:
+            try:
+                yield
+            finally:
+                self.progress = own
 
     def begin(self, name: str) -> None:
         """Mark a unit as begun; the caller holds the run directory."""
