@@ -22,15 +22,14 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from pydantic import Field
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.progress import NO_PROGRESS, PlainProgress
+from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.retries import RETRIES
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
-from scenepalette.pipeline.units.records import fingerprint_of, timed
+from scenepalette.pipeline.units.records import fingerprint_of
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]
@@ -130,13 +129,8 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))
-    with (
-        timed(run.run_dir, unit),
-        told(run.run_dir, name, NO_PROGRESS) as telling,
-        _kept_threads(),
-        pool.start() as runner,
-    ):
-        telling.start(f"shards of {label}", len(plans), len(plans) - len(missing))
+    with run.making(unit), _kept_threads(), pool.start() as runner:
+        run.progress.start(f"shards of {label}", len(plans), len(plans) - len(missing))
         shard_config = shared_among(run.config, pool).model_dump_json()
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
@@ -149,7 +143,7 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
         for done, future in enumerate(as_completed(futures), start=len(plans) - len(missing) + 1):
             future.result()
             progress.show(done)
-            telling.advance()
+            run.progress.advance()
     finish_pairs(f"generate {label} finish", config, folder, name)
 
 

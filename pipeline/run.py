@@ -43,6 +43,7 @@ from scenepalette.pipeline.stages.pooling import pooling_problems
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.tracking import tracked
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 
@@ -307,7 +308,7 @@ class Run(Workspace):
         ranks.wait()
         unit = self.units[name]
         if ranks.first or unit.shared:
-            with self._making(unit) if ranks.first else nullcontext():
+            with self.making(unit) if ranks.first else nullcontext():
                 unit.make(self, work_folder(self.run_dir, unit))
         ranks.wait()
         if ranks.first:
@@ -316,10 +317,10 @@ class Run(Workspace):
             ranks.wait()  # what is made from it is planned by all processes alike
 
     @contextmanager
-    def _making(self, unit: Unit) -> Iterator[None]:
-        """Count the time that the block takes, and tell others how far it is."""
+    def making(self, unit: Unit) -> Iterator[None]:
+        """Count the time that the block takes, and tell others how far it is: whoever looks on, and trackers."""
         own = self.progress
-        with timed(self.run_dir, unit), told(self.run_dir, unit.name, own) as self.progress:
+        with timed(self.run_dir, unit), tracked(self, unit), told(self.run_dir, unit.name, own) as self.progress:
             try:
                 yield
             finally:
