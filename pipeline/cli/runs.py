@@ -27,7 +27,7 @@ def status(
 
         watch -n 60 scenepalette status runs/demo
     """
-    from scenepalette.pipeline.runs.status import MEANINGS, status_of
+    from scenepalette.pipeline.inspection.status import MEANINGS, status_of
     from scenepalette.pipeline.units.records import show_seconds
 
     found = status_of(run_dir)
@@ -75,8 +75,8 @@ def compare(
 
         scenepalette runs compare runs/demo runs/longer
     """
+    from scenepalette.pipeline.inspection.comparing import compare_runs
     from scenepalette.pipeline.report.wording import interval, percent, points
-    from scenepalette.pipeline.runs.comparing import compare_runs
 
     found = compare_runs(first, second)
     if as_json:
