@@ -68,7 +68,8 @@ class Run(Workspace):
             ScenepaletteError: The folder holds no run of this version.
         """
         check_holds_run(run_dir)
-        return cls(load_config(str(run_dir / CONFIG)), run_dir, look=False)
+        # Trackers are told of trainings, and need not be installed where none is.
+        return cls(load_config(str(run_dir / CONFIG), ["compute.tracking=[]"]), run_dir, look=False)
 
     @property
     def run_units(self) -> dict[str, Unit]:

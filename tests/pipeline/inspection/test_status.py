@@ -119,6 +119,16 @@ def test_a_curve_is_looked_at_once_it_was_begun(copy_of_run: Callable[..., Path]
     assert dataclasses.asdict(found["curve/result"])["state"] == "missing"
 
 
+def test_trackers_need_not_be_installed_where_a_run_is_looked_at(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run()
+    compute = tiny_config.compute.model_copy(update={"tracking": ("mlflow", "wandb")})
+    (run_dir / "config.yaml").write_text(config_text(tiny_config.model_copy(update={"compute": compute})))
+    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
+    assert {unit.state for unit in status_of(run_dir).units} == {"finished"}
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScenepaletteError, match="holds no run"):
         status_of(tmp_path)
