@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 

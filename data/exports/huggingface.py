@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import open_atomically, sha256_of_file, write_atomically
+from scenepalette.common.storage.files import open_atomically, sha256_of_file, write_atomically
 from scenepalette.data.cards.dataset_card import classes_section, columns_section, front_matter, lineage_text, title_of
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 from scenepalette.data.shards.manifest import CARD_NAME

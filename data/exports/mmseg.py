@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 

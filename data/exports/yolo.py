@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 from scipy import ndimage
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import read_json
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.files import read_json
+from scenepalette.common.storage.untrusted import short
 from scenepalette.pipeline.report.wording import split_name
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import check_holds_run

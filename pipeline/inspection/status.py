@@ -11,9 +11,9 @@ from typing import Any, Literal
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.activity import Activity, read_activity
-from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.curve import STAGE as CURVE
-from scenepalette.pipeline.stages.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
+from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.units.records import State, reasons_of, seconds_spent, units_on_disk
 from scenepalette.pipeline.units.workspace import Unit
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import read_json, write_json
+from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.training.loop import METRICS_FILE, read_metrics
 from scenepalette.training.tracking.base import Status, Tracker, TrackerName, UnitRun, masked
 from scenepalette.training.tracking.mlflow import MlflowTracker

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.exports.exporting import export_shards
 from scenepalette.data.shards.schema import Row
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from scenepalette.common.files import sha256_of_file
 from scenepalette.common.progress import NO_PROGRESS
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.run_directory.activity import ACTIVITY, told

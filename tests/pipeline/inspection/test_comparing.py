@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.inspection.comparing import compare_runs
 from scenepalette.pipeline.run import Run

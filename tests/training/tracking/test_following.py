@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import MetricsLog
 from scenepalette.training.tracking import following
 from scenepalette.training.tracking.base import Status, UnitRun
@@ -75,7 +75,7 @@ def unit_in(tmp_path: Path, **changes: Any) -> UnitRun:
 
 
 def sheet(folder: Path, name: str) -> None:
-    tile_pictures(folder / "samples" / name, [np.zeros((4, 4, 3), dtype=np.uint8)])
+    tile_images(folder / "samples" / name, [np.zeros((4, 4, 3), dtype=np.uint8)])
 
 
 def test_lines_and_sheets_are_passed_on_in_the_order_of_their_steps(

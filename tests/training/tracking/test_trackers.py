@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import MetricsLog
 from scenepalette.training.tracking import following
 from scenepalette.training.tracking.base import TrackerName, UnitRun
@@ -42,7 +42,7 @@ def make_run(run_dir: Path, tracker: TrackerName) -> None:
     log = MetricsLog(unit.folder / "metrics.jsonl", 0, tensorboard=tracker == "tensorboard")
     with pytest.raises(KeyboardInterrupt), followed(unit, [tracker], run_dir):
         log.write(20, loss=0.5, **{"miou/real+syn": 0.25})
-        tile_pictures(unit.folder / "samples/step-000020.png", [np.full((4, 4, 3), 9, dtype=np.uint8)])
+        tile_images(unit.folder / "samples/step-000020.png", [np.full((4, 4, 3), 9, dtype=np.uint8)])
         raise KeyboardInterrupt
     with followed(unit_in(run_dir, "images/oasis", is_new=False), [tracker], run_dir):
         log.write(40, loss=0.125)
