@@ -29,7 +29,7 @@ from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
-from scenepalette.pipeline.units.records import fingerprint_of, timed
+from scenepalette.pipeline.units.records import fingerprint_of
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]
 Workers = Annotated[int, Field(ge=1, le=256)]
@@ -129,7 +129,8 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     )
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))
-    with timed(run.run_dir, unit), _kept_threads(), pool.start() as runner:
+    with run.making(unit), _kept_threads(), pool.start() as runner:
+        run.progress.start(f"shards of {label}", len(plans), len(plans) - len(missing))
         shard_config = shared_among(run.config, pool).model_dump_json()
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
@@ -142,6 +143,7 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
         for done, future in enumerate(as_completed(futures), start=len(plans) - len(missing) + 1):
             future.result()
             progress.show(done)
+            run.progress.advance()
     finish_pairs(f"generate {label} finish", config, folder, name)
 
 

@@ -53,6 +53,7 @@ from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_f
 from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
 from scenepalette.segmenters.settings import SegmenterSettings
 from scenepalette.training.device.speed import CompileMode
+from scenepalette.training.tracking.base import TrackerName
 
 
 def _not_empty(value: Any) -> Any:
@@ -813,6 +814,26 @@ class ComputeConfig(Section):
         default=False,
         description="Whether trainings also write their numbers for TensorBoard, which must be installed.",
     )
+
+    tracking: tuple[TrackerName, ...] = Field(
+        default=(),
+        description="Experiment trackers that are told parameters, curves, sample sheets and the report; their own "
+        "environment variables name server and project.",
+    )
+
+    @property
+    def writes_tensorboard(self) -> bool:
+        """Whether trainings also write their numbers for TensorBoard."""
+        return self.tensorboard or "tensorboard" in self.tracking
+
+    @field_validator("tracking")
+    @classmethod
+    def _check_trackers(cls, names: tuple[TrackerName, ...]) -> tuple[TrackerName, ...]:
+        missing = [name for name in dict.fromkeys(names) if find_spec(name) is None]
+        if missing:
+            nouns = f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'}"
+            raise ValueError(f"{nouns} not installed; pip install 'scenepalette[{','.join(missing)}]', or leave it out")
+        return names
 
     @field_validator("tensorboard")
     @classmethod

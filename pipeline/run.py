@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +24,7 @@ from scenepalette.pipeline.device.beside import MakesUnits, make_beside
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
 from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import (
@@ -47,6 +48,7 @@ from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources, may_be_there
+from scenepalette.pipeline.units.tracking import tracked
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 
@@ -72,7 +74,8 @@ class Run(MakesUnits):
             ScenepaletteError: The folder holds no run of this version.
         """
         check_holds_run(run_dir)
-        return cls(load_config(str(run_dir / CONFIG)), run_dir, look=False)
+        # Trackers are told of trainings, and need not be installed where none is.
+        return cls(load_config(str(run_dir / CONFIG), ["compute.tracking=[]"]), run_dir, look=False)
 
     @property
     def run_units(self) -> dict[str, Unit]:
@@ -345,13 +348,23 @@ class Run(MakesUnits):
         ranks.wait()
         unit = self.units[name]
         if ranks.first or unit.shared:
-            with timed(self.run_dir, unit) if ranks.first else nullcontext(), memory_explained(unit):
+            with self.making(unit) if ranks.first else nullcontext(), memory_explained(unit):
                 unit.make(self, work_folder(self.run_dir, unit))
         ranks.wait()
         if ranks.first:
             self.finish(name)
         if self._replans(name):
             ranks.wait()  # what is made from it is planned by all processes alike
+
+    @contextmanager
+    def making(self, unit: Unit) -> Iterator[None]:
+        """Count the time that the block takes, and tell others how far it is: whoever looks on, and trackers."""
+        own = self.progress
+        with timed(self.run_dir, unit), tracked(self, unit), told(self.run_dir, unit.name, own) as self.progress:
+            try:
+                yield
+            finally:
+                self.progress = own
 
     def begin(self, name: str) -> None:
         """Mark a unit as begun; the caller holds the run directory."""

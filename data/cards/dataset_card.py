@@ -84,7 +84,7 @@ def write_card(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
 
 def card_text(manifest: Mapping[str, Any], table: ClassTable) -> str:
     """Return the text of the card for a manifest and its class table."""
-    return _front_matter([manifest], title_of(manifest), {"default": "train-*.parquet"}) + _body(manifest, table)
+    return front_matter([manifest], title_of(manifest), {"default": "train-*.parquet"}) + _body(manifest, table)
 
 
 def collection_card(manifests: Mapping[str, Mapping[str, Any]]) -> str:
@@ -110,7 +110,7 @@ def collection_card(manifests: Mapping[str, Mapping[str, Any]]) -> str:
         read = f'pl.scan_parquet({every}, missing_columns="insert", extra_columns="ignore").collect()'
         of_all = ", with the columns of the first folder"
     lineages = "\n\n".join(dict.fromkeys(map(_lineage, everything)))
-    head = _front_matter(everything, title, {name: f"{name}/train-*.parquet" for name in manifests})
+    head = front_matter(everything, title, {name: f"{name}/train-*.parquet" for name in manifests})
     return f"""{head}
 # {_cell(title)}
 
@@ -155,8 +155,16 @@ rows = {read}
 """
 
 
-def _front_matter(manifests: Sequence[Mapping[str, Any]], title: str, files: Mapping[str, str]) -> str:
-    """YAML for the Hub. No `dataset_info`: the files carry their features, and readers count the rows themselves."""
+def front_matter(manifests: Sequence[Mapping[str, Any]], title: str, files: Mapping[str, str]) -> str:
+    """Return the YAML that the Hub reads at the head of a card.
+
+    There is no `dataset_info`: the files carry their features, and readers count the rows themselves.
+
+    Args:
+        manifests: Of the rows that the card is about.
+        title: What it calls them.
+        files: Which files each configuration has, by its name: "train-*.parquet".
+    """
     licence = "; ".join(dict.fromkeys(map(licence_of, manifests)))
     known = licence.strip().lower().replace(" ", "-")
     front: dict[str, Any] = {"license": known if known in _HUB_LICENCES else "other"}
@@ -183,9 +191,7 @@ def _body(manifest: Mapping[str, Any], table: ClassTable) -> str:
 {manifest["rows"]} pairs of an image and a label map for semantic segmentation, in {len(manifest["shards"])} Parquet
 file(s), {manifest["bytes"]} bytes. Made by scenepalette.
 
-## Columns
-
-{_table(("Column", "Type", "Content"), [(f"`{name}`", kind_, text) for name, kind_, text in columns_of(manifest)])}
+{columns_section(manifest)}
 
 The columns `image` and `label` are stored uncompressed, since images are compressed already. Row groups hold
 {ROW_GROUP} rows. Pages carry checksums: read with `page_checksum_verification=True` to have them checked.
@@ -198,11 +204,7 @@ A palette is the share of each class among the labelled pixels of a label map: {
 that sum to 1, number k for class id k. Pixels with value {IGNORE_ID} do not count. `palette_target` is what was asked
 for; `palette_achieved` is counted in the label of the row. The two differ by what the layout model missed.
 
-## Classes
-
-Class table `{table.name}`, {table.num_classes} classes. Classes that are not evaluated are left out of the mean IoU.
-
-{_table(("Id", "Name", "Colour (RGB)", "Evaluated"), _class_rows(table))}
+{classes_section(table)}
 
 {_licence(manifest)}
 
@@ -307,6 +309,21 @@ batch = next(iter(loader))  # image B3HW in [-1, 1], label BHW int64
 `croissant.json` describes the folder for tools that read MLCommons Croissant.
 `manifest.json` lists every file with its rows, bytes and SHA-256; `scenepalette shards verify FOLDER` checks them all.
 """
+
+
+def columns_section(manifest: Mapping[str, Any]) -> str:
+    """Return the section that says what the columns of a manifest's shards hold, as Markdown."""
+    rows = [(f"`{name}`", kind, text) for name, kind, text in columns_of(manifest)]
+    return f"## Columns\n\n{_table(('Column', 'Type', 'Content'), rows)}"
+
+
+def classes_section(table: ClassTable) -> str:
+    """Return the section that lists the classes of a table, as Markdown."""
+    return f"""## Classes
+
+Class table `{table.name}`, {table.num_classes} classes. Classes that are not evaluated are left out of the mean IoU.
+
+{_table(("Id", "Name", "Colour (RGB)", "Evaluated"), _class_rows(table))}"""
 
 
 def title_of(manifest: Mapping[str, Any]) -> str:

@@ -1,1 +1,1 @@
-"""Folders of shards in the forms that other tools read: image folders, COCO and WebDataset."""
+"""Folders of shards in the forms that other tools read, one module a form."""

@@ -19,7 +19,7 @@ from scenepalette.data.cards.dataset_card import lineage_text
 from scenepalette.data.exports.images import write_image_folder
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 
-FORMATS = ("images", "coco", "webdataset")
+FORMATS = ("images", "coco", "webdataset", "mmseg", "fiftyone", "yolo-seg", "huggingface")
 FOLDER = WholeFolder("export", "exporting into", "an export of other shards or in another form")
 EXPORT, UNFINISHED, LOCK = FOLDER.record, FOLDER.unfinished, FOLDER.lock
 LICENCE = "LICENCE.md"
@@ -43,7 +43,7 @@ def export_shards(
 
     Args:
         folder: A folder of shards.
-        to: "images", "coco" or "webdataset".
+        to: One of `FORMATS`.
         out: Where to write; empty, or what an interrupted call left.
         rows_per_tar: Pairs per tar of a WebDataset; 1000 by default.
         progress: Called with (number of the row that is written, rows in all) as work proceeds.
@@ -87,20 +87,45 @@ def _write(
     rows = _watched(shards.rows(), manifest["rows"], progress)
     parts = [{"rows": shard["rows"]} for shard in manifest["shards"]]
     with writing_explained(out):
-        if to == "images":
-            write_image_folder(out, shards, rows)
-        # Imported when asked for: pycocotools and tarfile are for these alone.
-        elif to == "coco":
-            from scenepalette.data.exports.coco import write_coco
-
-            write_coco(out, shards, rows)
-        else:
-            from scenepalette.data.exports.webdataset import write_tars
-
-            parts = write_tars(out, rows, manifest["rows"], rows_per_tar)
+        parts = _write_pairs(out, to, shards, rows, rows_per_tar) or parts
     sync_disks()
     kept = ("kind", "rows", "class_table", "config_hash", "models", "source", "extra")
     write_json(out / EXPORT, {"identity": identity, **{key: manifest[key] for key in kept}, "parts": parts})
+
+
+def _write_pairs(
+    out: Path, to: str, shards: VerifiedShards, rows: Iterator[ExportedRow], rows_per_tar: int
+) -> list[dict[str, Any]] | None:
+    """Write the pairs in a form; return its parts where they are others than the shards."""
+    # Imported when asked for: pycocotools, scipy and tarfile are for some forms alone.
+    match to:
+        case "images":
+            write_image_folder(out, shards, rows)
+        case "coco":
+            from scenepalette.data.exports.coco import write_coco
+
+            write_coco(out, shards, rows)
+        case "webdataset":
+            from scenepalette.data.exports.webdataset import write_tars
+
+            return write_tars(out, rows, shards.manifest["rows"], rows_per_tar)
+        case "mmseg":
+            from scenepalette.data.exports.mmseg import write_mmseg
+
+            write_mmseg(out, shards, rows)
+        case "fiftyone":
+            from scenepalette.data.exports.fiftyone import write_fiftyone
+
+            write_fiftyone(out, shards, rows)
+        case "yolo-seg":
+            from scenepalette.data.exports.yolo import write_yolo
+
+            write_yolo(out, shards, rows)
+        case "huggingface":
+            from scenepalette.data.exports.huggingface import write_huggingface
+
+            return write_huggingface(out, shards, rows)
+    return None
 
 
 def _watched(

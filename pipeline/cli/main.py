@@ -37,6 +37,7 @@ from scenepalette.pipeline.cli.options import (
 )
 from scenepalette.pipeline.cli.push import push_command
 from scenepalette.pipeline.cli.reset import reset
+from scenepalette.pipeline.cli.runs import runs_app, status
 from scenepalette.pipeline.cli.shards import shards_app
 from scenepalette.pipeline.cli.streams import FAILED, INTERRUPTED, run_program
 from scenepalette.pipeline.cli.tables import print_table
@@ -98,20 +99,33 @@ app = typer.Typer(
     cls=CommandGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 recipes_app = typer.Typer(help="List recipes, or print one as YAML.")
+app.command(rich_help_panel="Results")(status)
 app.command(rich_help_panel="Results")(reset)
 app.command("push", rich_help_panel="Results")(push_command)
+app.add_typer(runs_app, name="runs", rich_help_panel="Results")
 app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"scenepalette {version('scenepalette')}")
+        raise typer.Exit
+
+
 @app.callback()
-def main_help() -> None:
+def main_help(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
     """Make labelled training data for semantic segmentation, and measure whether it helps.
 
     Start with [bold]scenepalette demo[/bold]: the whole path on embedded street scenes, in minutes. Then give your own

@@ -216,7 +216,12 @@ def regenerate(
 @shards_app.command()
 def export(
     folder: PlaceArgument,
-    to: Annotated[str, typer.Option("--to", metavar="FORMAT", help="images, coco or webdataset.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            "--to", metavar="FORMAT", help="images, coco, webdataset, mmseg, fiftyone, yolo-seg or huggingface."
+        ),
+    ],
     out: Annotated[
         Path, typer.Option("--out", metavar="OUT", help="Where to write; a folder of its own.", parser=given_path)
     ],
@@ -224,7 +229,7 @@ def export(
         int | None, typer.Option("--rows-per-tar", min=1, help="Pairs per tar, for webdataset.", show_default="1000")
     ] = None,
 ) -> None:
-    """Write pairs in the form of other tools: an image folder, COCO panoptic and stuff, or WebDataset tars.
+    """Write pairs in the form of other tools: image folders, COCO, WebDataset, MMSegmentation, FiftyOne, YOLO, the Hub.
 
     An image folder can be read back with data.name=folder. OUT never holds half an export: after an interruption,
     rerun the same command.

@@ -132,6 +132,6 @@ class LayoutsUnit(Unit):
             seed=run.config.seed,
             fabric=run.fabric,
             progress=run.progress,
-            tensorboard=run.config.compute.tensorboard,
+            tensorboard=run.config.compute.writes_tensorboard,
             ranks=run.ranks,
         )

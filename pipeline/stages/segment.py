@@ -172,7 +172,7 @@ class SegmenterUnit(Unit):
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
-            tensorboard=run.config.compute.tensorboard,
+            tensorboard=run.config.compute.writes_tensorboard,
         )
         if data.test is not None:
             _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)

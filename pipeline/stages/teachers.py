@@ -82,7 +82,7 @@ class TeacherUnit(Unit):
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
-            tensorboard=run.config.compute.tensorboard,
+            tensorboard=run.config.compute.writes_tensorboard,
         )
 
 

@@ -351,6 +351,19 @@ def test_tensorboard_must_be_installed_and_is_no_part_of_a_result(monkeypatch: p
     assert problem.startswith("compute.tensorboard: ") and "pip install 'scenepalette[tensorboard]'" in problem
 
 
+def test_trackers_must_be_installed_and_are_no_part_of_a_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    demo = RECIPES["demo"]()
+    wanted = make_config(with_overrides(demo, ["compute.tracking=[tensorboard]"]))
+    assert wanted.compute.writes_tensorboard and units_of(wanted) == units_of(make_config(demo))
+    assert not make_config(demo).compute.writes_tensorboard and make_config(demo).compute.tracking == ()
+    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
+    (problem,) = problems_of(demo, "compute.tracking=[wandb, mlflow, wandb]")
+    assert problem.startswith("compute.tracking: wandb and mlflow are not installed;")
+    assert "pip install 'scenepalette[wandb,mlflow]'" in problem
+    (problem,) = problems_of(demo, "compute.tracking=[comet]")
+    assert "'tensorboard', 'mlflow' or 'wandb'" in problem and "'comet'" in problem
+
+
 def test_the_primary_contrast_names_arms_that_are_trained(tiny_values: dict[str, Any]) -> None:
     config = make_config(tiny_values)
     assert config.treatments() == ("real+syn-advent", "real+partial", "semi") and config.controls() == ("real",)

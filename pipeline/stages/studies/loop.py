@@ -282,7 +282,7 @@ class LoopSegmenterUnit(Unit):
             seed=self.seed,
             fabric=run.fabric,
             progress=run.progress,
-            tensorboard=run.config.compute.tensorboard,
+            tensorboard=run.config.compute.writes_tensorboard,
         )
 
 

@@ -169,7 +169,9 @@ def test_export_writes_an_image_folder_and_refuses_others(finished_run: Path, tm
     _, errors = invoke("export", folder, "--to", "coco", "--out", str(out), expected=1)
     assert "holds an export of other shards or in another form" in errors
     _, errors = invoke("export", folder, "--to", "voc", "--out", str(tmp_path / "voc"), expected=1)
-    assert "images, coco, webdataset" in errors
+    assert ", ".join(exporting.FORMATS) in errors
+    helped, _ = invoke("export", "--help")
+    assert all(name in helped for name in exporting.FORMATS)
 
 
 def moved(row: dict[str, Any], column: str, levels: int) -> None:
@@ -268,7 +270,8 @@ def test_commands_in_the_documentation_run(
     text = (Path(__file__).parents[3] / "docs/shards.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     commands = [line for block in blocks for line in block.splitlines() if line.startswith("scenepalette shards ")]
-    assert len(commands) == 8
+    assert len(commands) == 12
     for command in commands:
         invoke(*shlex.split(command)[2:])
-    assert {path.name for path in (tmp_path / "exports").iterdir()} == {"images", "coco", "webdataset"}
+    names = {"images", "coco", "webdataset", "mmseg", "fiftyone", "yolo", "hub"}
+    assert {path.name for path in (tmp_path / "exports").iterdir()} == names

@@ -1,0 +1,1 @@
+"""Looking at runs from outside: how far one is, and how the reports of two differ."""

@@ -1,0 +1,141 @@
+"""How far a run is: the state of each unit, and what is being made."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory.activity import Activity, read_activity
+from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
+from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
+from scenepalette.pipeline.units.records import State, reasons_of, seconds_spent, units_on_disk
+from scenepalette.pipeline.units.workspace import Unit
+
+StateName = Literal["finished", "running", "begun", "missing", "outdated", "damaged", "unused"]
+MEANINGS: Mapping[StateName, str] = {
+    "finished": "made, whole",
+    "running": "being made",
+    "begun": "interrupted; the same command resumes it",
+    "missing": "still to make",
+    "outdated": "made with other settings, inputs or fewer pairs",
+    "damaged": "its record cannot be read",
+    "unused": "finished, and no part of config.yaml any more",
+}
+
+
+@dataclass(frozen=True)
+class UnitStatus:
+    """How far a unit is.
+
+    Attributes:
+        name: The unit.
+        state: One of `MEANINGS`.
+        seconds: What went into it so far.
+        detail: What else there is to say; empty for nothing.
+    """
+
+    name: str
+    state: StateName
+    seconds: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run is.
+
+    Attributes:
+        run_dir: Its directory.
+        units: The units of its configuration's report, and of what else was begun, each after those that it reads.
+        activity: What a process is making there, or None.
+        now: When this was found out, as seconds since 1970.
+    """
+
+    run_dir: Path
+    units: tuple[UnitStatus, ...]
+    activity: Activity | None
+    now: float
+
+    def count(self, *states: StateName) -> int:
+        """Return the number of units in any of these states."""
+        return sum(unit.state in states for unit in self.units)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON values."""
+        running = None
+        if (activity := self.activity) is not None:
+            running = {
+                "unit": activity.unit,
+                "process": activity.process,
+                "host": activity.host,
+                "alive": True if activity.is_here else None,
+                "seconds": self.now - activity.began,
+                "silent_seconds": self.now - activity.told,
+                "work": activity.work or None,
+                "done": activity.done,
+                "total": activity.total,
+                "seconds_left": activity.seconds_left(self.now),
+            }
+        return {
+            "run": str(self.run_dir),
+            "finished": self.count("finished"),
+            "units": [vars(unit) for unit in self.units],
+            "of": len(self.units) - self.count("unused"),
+            "running": running,
+        }
+
+
+def status_of(run_dir: Path) -> RunStatus:
+    """Return how far a run is; nothing is changed, and a run that works there is not disturbed.
+
+    Args:
+        run_dir: A run directory.
+
+    Raises:
+        ScenepaletteError: It is none.
+    """
+    run, activity = Run.open(run_dir), read_activity(run_dir)
+    units, on_disk = run.units, units_on_disk(run_dir)
+    wanted = {*run.run_units, *on_disk, *([activity.unit] if activity is not None else [])}
+    # Curves, loops and comparisons are looked at once they were asked for.
+    for stage, group in ((COMPARISON, run.comparison_units), (CURVE, run.curve_units), (LOOP, run.loop_units)):
+        if any(name.startswith(f"{stage}/") for name in on_disk):
+            wanted.update(group)
+    found = [_status(run, units[name], activity) for name in units if name in wanted]
+    found += [
+        UnitStatus(name, "unused", float(record.get("seconds", 0.0)))
+        for name, record in on_disk.items()
+        if name not in units
+    ]
+    return RunStatus(run_dir, tuple(found), activity, time.time())
+
+
+def _status(run: Run, unit: Unit, activity: Activity | None) -> UnitStatus:
+    running = activity is not None and activity.unit == unit.name
+    try:
+        seconds, state = seconds_spent(run.run_dir, unit), run.state(unit.name)
+    except ScenepaletteError as error:
+        return UnitStatus(unit.name, "running" if running else "damaged", 0.0, "" if running else str(error))
+    if running:
+        assert activity is not None
+        return UnitStatus(unit.name, "running", seconds + time.time() - activity.began)
+    if state.status == "finished":
+        return UnitStatus(unit.name, "finished", seconds)
+    if state.status == "other" or state.outgrown:
+        return UnitStatus(unit.name, "outdated", seconds, "; ".join(reasons_of(state, unit, run.units)))
+    return UnitStatus(unit.name, *_of_missing(run, unit, state, seconds))
+
+
+def _of_missing(run: Run, unit: Unit, state: State, seconds: float) -> tuple[StateName, float, str]:
+    record = state.record or {}
+    if unit.rows is not None and record.get("rows"):
+        return "begun", seconds, f"{record['rows']} of {unit.rows} pairs"
+    if unit.renewed and "files" in record:
+        return "outdated", seconds, "; ".join(reasons_of(state, unit, run.units))
+    return ("begun" if state.record is not None else "missing"), seconds, ""

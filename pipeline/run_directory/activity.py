@@ -1,0 +1,132 @@
+"""What a process is making in a run directory right now, for others to see.
+
+The lock tells that a process works in a run directory, not which, nor how far it is. A small file beside the lock says
+so while a unit is made. It is a courtesy: a file that cannot be written stops nothing, and one that a killed process
+left is recognised by its process being gone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import psutil
+
+from scenepalette.common.progress import Progress
+
+ACTIVITY = ".scenepalette-activity.json"
+TELL_SECONDS = 5.0
+# Times of one process's start, as two readings of it may differ.
+_SAME_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Activity:
+    """What is being made.
+
+    Attributes:
+        unit: The unit.
+        process: Id of the process that makes it.
+        host: Name of its machine.
+        process_began: When the process began, as seconds since 1970: ids are used again.
+        began: When it began with the unit.
+        told: When it last said so.
+        work: Which piece of the unit's work it is at, such as "train images"; empty before the first.
+        done: Finished parts of it, such as steps.
+        total: All its parts.
+        work_began: When it began with the piece.
+        work_first: Parts that had been finished before.
+    """
+
+    unit: str
+    process: int
+    host: str
+    process_began: float
+    began: float
+    told: float
+    work: str = ""
+    done: int = 0
+    total: int = 0
+    work_began: float = 0.0
+    work_first: int = 0
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it is a process of this machine, so that it can be known to live."""
+        return self.host == socket.gethostname()
+
+    def seconds_left(self, now: float) -> float | None:
+        """Return the seconds that are left of the piece of work, at its speed so far; None before that is known."""
+        if not self.work or self.done <= self.work_first:
+            return None
+        speed = (self.done - self.work_first) / max(1e-9, self.told - self.work_began)
+        return max(0.0, (self.total - self.done) / speed - (now - self.told))
+
+
+class ToldProgress:
+    """Progress that is passed on, and told in the run directory."""
+
+    def __init__(self, run_dir: Path, unit: str, progress: Progress) -> None:
+        """Tell that a unit is begun."""
+        self._path, self._inner = run_dir / ACTIVITY, progress
+        now = time.time()
+        began = psutil.Process().create_time()
+        self._now = Activity(unit, os.getpid(), socket.gethostname(), began, now, now)
+        self._tell()
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        """Begin a piece of work."""
+        self._inner.start(description, total, done)
+        self._set(work=description, total=total, done=done, work_first=done, work_began=time.time())
+        self._tell()
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Count, and tell it if it was last told some seconds ago."""
+        self._inner.advance(count, **values)
+        self._set(done=self._now.done + count)
+        if time.time() - self._now.told >= TELL_SECONDS:
+            self._tell()
+
+    def finish(self) -> None:
+        """End the piece of work."""
+        self._inner.finish()
+
+    def _set(self, **values: str | int | float) -> None:
+        self._now = Activity(**{**asdict(self._now), **values})
+
+    def _tell(self) -> None:
+        self._set(told=time.time())
+        with contextlib.suppress(OSError):
+            self._path.write_text(json.dumps(asdict(self._now)) + "\n", encoding="utf-8")
+
+    def end(self) -> None:
+        """Tell that nothing is made any more."""
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def told(run_dir: Path, unit: str, progress: Progress) -> Iterator[ToldProgress]:
+    """Tell others that the block makes a unit; the caller holds the run directory."""
+    telling = ToldProgress(run_dir, unit, progress)
+    try:
+        yield telling
+    finally:
+        telling.end()
+
+
+def read_activity(run_dir: Path) -> Activity | None:
+    """Return what a process is making in a run directory; None if none does, or nothing can be known of it."""
+    try:
+        found = Activity(**json.loads((run_dir / ACTIVITY).read_text(encoding="utf-8")))
+        if found.is_here and abs(psutil.Process(found.process).create_time() - found.process_began) > _SAME_SECONDS:
+            return None
+    except (OSError, ValueError, TypeError, psutil.Error):
+        return None
+    return found
