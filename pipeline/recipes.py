@@ -62,7 +62,7 @@ def demo() -> Values:
     return {
         "recipe": "demo",
         "data": {"name": "streets", "size": (64, 96), "train_scenes": 1600, "val_scenes": 100},
-        "layouts": {"full": {**layout, "steps": 700}, "partial": {**layout, "steps": 500}},
+        "layouts": {"full": {**layout, "steps": 1000}, "partial": {**layout, "steps": 500}},
         "images": {
             "steps": 500,
             "batch_size": 4,
