@@ -64,7 +64,7 @@ def demo() -> Values:
         "data": {"name": "streets", "size": (64, 96), "train_scenes": 1600, "val_scenes": 100},
         "layouts": {"full": {**layout, "steps": 1000}, "partial": {**layout, "steps": 500}},
         "images": {
-            "steps": 500,
+            "steps": 400,
             "batch_size": 4,
             "checkpoint_every": 100,
             # Nothing is downloaded, and no run depends on what lies in torchvision's folder.
