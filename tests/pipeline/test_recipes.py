@@ -9,6 +9,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import config_of_pairs, write_config
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
 
 
@@ -19,6 +20,15 @@ def test_recipe_is_complete_and_says_its_command(name: str, tmp_path: Path) -> N
     assert config.recipe == name
     first_line = (RECIPES[name].__doc__ or "").strip().splitlines()[0]
     assert first_line.startswith(f"`scenepalette run {name} ") and ("data.root=" in first_line) == bool(root)
+
+
+def test_the_demo_needs_no_weights_from_elsewhere_and_sets_its_pairs_against_a_control() -> None:
+    config = load_config("demo")
+    assert config.images.perceptual_features == "segmenter" and config.segmenters.encoder_weights is None
+    assert min(config.data.size) >= 64
+    assert config.controls() == ("copy-paste",) and config.treatments() == ("semi", "real+syn")
+    # The generator of partial pairs is not trained for nothing.
+    assert [name for name in units_of(config) if name.startswith("layouts/")] == ["layouts/semantic-palette"]
 
 
 def test_cityscapes_recipe_has_the_papers_epochs(tmp_path: Path) -> None:
