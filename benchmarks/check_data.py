@@ -22,10 +22,10 @@ import numpy as np
 from PIL import Image
 
 from benchmarks.measure import peak_memory
-from scenepalette.common.cache import VARIABLE
 from scenepalette.common.processors import map_in_order, worker_count
+from scenepalette.common.storage.cache import VARIABLE
 from scenepalette.data.datasets import Split
-from scenepalette.data.readers import checking
+from scenepalette.data.files import checking
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.doctor.scan import Scanner, scan
 from scenepalette.pipeline.stages.data import try_splits

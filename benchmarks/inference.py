@@ -30,7 +30,7 @@ from scenepalette.data.sample import Sample
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import PartialLayoutGenerator, crop_layout, partial_budget
+from scenepalette.generators.layouts.networks.progressive import PartialLayoutGenerator, crop_layout, partial_budget
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid

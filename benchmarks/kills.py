@@ -36,7 +36,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from benchmarks.measure import markdown_table
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import load_config

@@ -23,7 +23,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import forget_peak_memory, machine, markdown_table, peak_memory
-from scenepalette.data.class_files import CAMVID
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs

@@ -34,7 +34,7 @@ from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig
-from scenepalette.pipeline.doctor.measure import EnoughError, StepTimes
+from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
 from scenepalette.training.fabric import computes_bfloat16, make_fabric

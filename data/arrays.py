@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import open_atomically, read_json, write_json
+from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 
@@ -322,9 +322,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 
 
-def images_from_uint8(pictures: np.ndarray) -> torch.Tensor:
+def images_from_uint8(images: np.ndarray) -> torch.Tensor:
     """Turn images uint8 [B, H, W, 3] into image tensors float32 [B, 3, H, W] in [-1, 1] on the CPU."""
-    return torch.from_numpy(np.asarray(pictures)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
+    return torch.from_numpy(np.asarray(images)).permute(0, 3, 1, 2).contiguous().float().div_(127.5).sub_(1.0)
 
 
 def images_to_uint8(images: torch.Tensor) -> np.ndarray:

@@ -8,8 +8,8 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.folds import ChosenPairs
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+from scenepalette.data.splits.folds import ChosenPairs
 
 # Of the weight of a class; beyond it a handful of pixels would decide a step.
 LARGEST_WEIGHT = 10.0

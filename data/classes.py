@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import sha256_of_json
+from scenepalette.common.storage.files import sha256_of_json
 
 IGNORE_ID = 255
 """Value of pixels without a class, in memory, in arrays and in shards, whatever a source data set uses."""

@@ -8,8 +8,8 @@ from typing import Literal
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.registry import Registry
-from scenepalette.common.untrusted import short
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.common.storage.untrusted import short
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.sample import DatasetEntry, FolderOptions, SegmentationDataset
 
 Split = Literal["train", "val", "test"]

@@ -11,7 +11,7 @@ from scipy.ndimage import distance_transform_edt
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.label_images import value_counts
+from scenepalette.data.decoding.label_images import value_counts
 
 
 def labels_to_palette(label: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -112,7 +112,7 @@ class DatasetEntry:
         description: One line for lists.
         takes_class_file: Whether a file of the user may say which classes there are.
         takes_options: Whether `open` also takes options=, `FolderOptions` of the user.
-        takes_label_settings: Whether `open` takes labels=, a `scenepalette.data.label_reading.LabelSettings`.
+        takes_label_settings: Whether `open` takes labels=, a `scenepalette.data.decoding.label_reading.LabelSettings`.
         drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
             decide them.
         table: The classes, unless files say which there are; the doctor uses it where no split can be opened.

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from scenepalette.common.problems import printable
+from scenepalette.common.storage.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
-from scenepalette.data.image_opening import ENDINGS, read_image
+from scenepalette.data.decoding.image_opening import ENDINGS, read_image
 
 _SCHEMA = 1
 _ARRAY = "images.npy"

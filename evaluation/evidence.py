@@ -13,11 +13,11 @@ from torch import nn
 from scenepalette.common.errors import AbsentError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.evaluation.appearance import AppearanceHistograms, appearance_histograms
-from scenepalette.evaluation.diversity import load_lpips
-from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
+from scenepalette.evaluation.images.appearance import AppearanceHistograms, appearance_histograms
+from scenepalette.evaluation.images.diversity import load_lpips
+from scenepalette.evaluation.images.features import inception_features, load_inception, segmenter_features
+from scenepalette.evaluation.images.precision_recall import PrecisionRecall, precision_recall
 from scenepalette.evaluation.miou import confusion_per_image
-from scenepalette.evaluation.precision_recall import PrecisionRecall, precision_recall
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs

@@ -17,11 +17,11 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import derive_seed
 from scenepalette.common.registry import PACKAGE
 from scenepalette.data.arrays import images_to_uint8
-from scenepalette.evaluation.diversity import LPIPS_SMALLEST_SIDE, WINDOW, distinct_images
 from scenepalette.evaluation.evidence import DRAWS as SEVERAL
 from scenepalette.evaluation.evidence import Draws, Evidence
+from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW, distinct_images
+from scenepalette.evaluation.images.precision_recall import NEIGHBORS
 from scenepalette.evaluation.miou import mean_of_defined
-from scenepalette.evaluation.precision_recall import NEIGHBORS
 from scenepalette.evaluation.registry import METRICS, Metric
 
 if TYPE_CHECKING:

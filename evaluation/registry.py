@@ -11,16 +11,16 @@ import numpy as np
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import PACKAGE, Registry
-from scenepalette.evaluation.appearance import color_distance, texture_distance
-from scenepalette.evaluation.diversity import (
+from scenepalette.evaluation.evidence import NEEDS, Draws
+from scenepalette.evaluation.images.appearance import color_distance, texture_distance
+from scenepalette.evaluation.images.diversity import (
     class_variance,
     mean_pairwise_difference,
     mean_pairwise_lpips,
     mean_pairwise_ms_ssim,
     number_of_scales,
 )
-from scenepalette.evaluation.evidence import NEEDS, Draws
-from scenepalette.evaluation.frechet import frechet_distance, fsd
+from scenepalette.evaluation.images.frechet import frechet_distance, fsd
 from scenepalette.evaluation.miou import mean_iou
 from scenepalette.generators.palettes import palette_divergence, reached_shares
 

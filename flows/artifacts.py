@@ -19,8 +19,8 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
-from scenepalette.common.files import read_json
 from scenepalette.common.progress import PlainProgress
+from scenepalette.common.storage.files import read_json
 from scenepalette.pipeline.report.comparison import comparison_page
 from scenepalette.pipeline.report.loop import loop_page
 from scenepalette.pipeline.report.page import to_markdown

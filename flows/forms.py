@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJson
 from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.pipeline.config import RunConfig, Section
 from scenepalette.pipeline.request import assignment
 

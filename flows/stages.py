@@ -43,10 +43,10 @@ from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
 from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
-from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.generate import PairsUnit
-from scenepalette.pipeline.stages.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
+from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.systems import plugin_problems
 from scenepalette.pipeline.verbs import VERBS, verb_of
 

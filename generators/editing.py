@@ -23,7 +23,7 @@ from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
 from scenepalette.generators.layouts.hardening import Hardening, harden
-from scenepalette.generators.layouts.networks import LayoutNetwork, crop_layout, partial_budget
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1

@@ -32,14 +32,14 @@ from scenepalette.generators.images.systems.patch_losses import hinge_discrimina
 from scenepalette.generators.images.training import ImageTrainees
 from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.layouts.diversity import LayoutDiversity
-from scenepalette.generators.layouts.gumbel import straight_through
 from scenepalette.generators.layouts.loading import FINE_TUNED_WEIGHTS as LAYOUT_WEIGHTS
+from scenepalette.generators.layouts.networks.gumbel import straight_through
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import LayoutTrainees, Moment
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.checkpoint import CheckpointFolder, save_weights, system_identity
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
@@ -356,7 +356,7 @@ def fine_tune(
         return
 
     sheet = trainees.finish_averages()
-    tile_pictures(folder / "samples" / "final.png", sheet, columns=len(sheet) // 2)
+    tile_images(folder / "samples" / "final.png", sheet, columns=len(sheet) // 2)
     metadata = {
         "fine_tuning": settings_of_result(settings),
         "perceptual_features": None if features is None else features.description,

@@ -13,7 +13,7 @@ from sklearn.mixture import GaussianMixture
 from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import read_json, write_json
+from scenepalette.common.storage.files import read_json, write_json
 
 Projection = Literal["clip", "exact"]
 

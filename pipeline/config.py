@@ -22,14 +22,14 @@ from pydantic import (
 from pydantic_core import CoreSchema
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import write_atomically
-from scenepalette.common.untrusted import parse_yaml, short
+from scenepalette.common.storage.files import write_atomically
+from scenepalette.common.storage.untrusted import parse_yaml, short
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.datasets import DATASETS
-from scenepalette.data.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
+from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding, LabelSettings
 from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
-from scenepalette.evaluation.trust import TrustSettings
+from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.noise import NoiseScheme

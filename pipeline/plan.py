@@ -7,19 +7,19 @@ from collections.abc import Iterable
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.stages.compare import comparison_units, row_models
-from scenepalette.pipeline.stages.curve import curve_units
 from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.finetune import FinetunedUnit
 from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
 from scenepalette.pipeline.stages.images import ImagesUnit
 from scenepalette.pipeline.stages.layouts import LayoutsUnit
-from scenepalette.pipeline.stages.loop import read_decision, units_of_control, units_of_round
-from scenepalette.pipeline.stages.loop_report import LoopReportUnit
 from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.stages.studies.compare import comparison_units, row_models
+from scenepalette.pipeline.stages.studies.curve import curve_units
+from scenepalette.pipeline.stages.studies.loop import read_decision, units_of_control, units_of_round
+from scenepalette.pipeline.stages.studies.loop_report import LoopReportUnit
 from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import BorrowedUnit
 from scenepalette.pipeline.units.records import is_finished

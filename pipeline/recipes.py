@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.untrusted import YAML_BYTES, parse_yaml, read_text, short
+from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_text, short
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import LEVEL_LISTS, STEP_LISTS, RunConfig, make_config, merge, with_overrides
 from scenepalette.pipeline.units.borrowing import borrowed_sections_of, sections_of

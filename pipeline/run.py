@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ConfigError, TrainingError
-from scenepalette.common.files import writing_explained
+from scenepalette.common.storage.files import writing_explained
 from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
-from scenepalette.pipeline.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import (
@@ -31,14 +31,14 @@ from scenepalette.pipeline.run_directory.ownership import (
     write_document,
     write_shards_card,
 )
-from scenepalette.pipeline.stages.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
-from scenepalette.pipeline.stages.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
-from scenepalette.pipeline.stages.loop import STAGE as LOOP
-from scenepalette.pipeline.stages.loop import decision_name
 from scenepalette.pipeline.stages.pooling import pooling_problems
+from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
+from scenepalette.pipeline.stages.studies.curve import RESULT as CURVE_RESULT
+from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
+from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources

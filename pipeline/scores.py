@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.shards.reading import explained_read
-from scenepalette.evaluation.quality import NO_SCORES, ROWS_FILE, SCHEMA
-from scenepalette.evaluation.selection import score_rows, select_rows
+from scenepalette.evaluation.pair_quality.quality import NO_SCORES, ROWS_FILE, SCHEMA
+from scenepalette.evaluation.pair_quality.selection import score_rows, select_rows
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.trusted import STAGE
 

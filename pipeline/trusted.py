@@ -9,12 +9,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import read_json
+from scenepalette.common.storage.files import read_json
 from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.shards.pairs import ShardPairs
-from scenepalette.evaluation.quality import ROWS_FILE
-from scenepalette.evaluation.trust import TrustSettings
-from scenepalette.evaluation.trusted_pairs import TrustedPairs
+from scenepalette.evaluation.pair_quality.quality import ROWS_FILE
+from scenepalette.evaluation.pair_quality.trust import TrustSettings
+from scenepalette.evaluation.pair_quality.trusted_pairs import TrustedPairs
 
 STAGE = "quality"
 TEACHERS_UNIT = f"{STAGE}/real"

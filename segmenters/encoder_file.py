@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 
 # What files nest their weights in, and what they put before the names of an encoder's weights.
 NESTS = ("state_dict", "state_dict_ema", "model", "model_state_dict")

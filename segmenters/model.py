@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import normalize
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.segmenters.encoder_file import load_encoder
 
 TIMM_PREFIX = "tu-"

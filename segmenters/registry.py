@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from scenepalette.common.registry import Registry
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import ClassTable
 from scenepalette.segmenters.model import ARCHITECTURES, build_network, encoder_problems, feature_maps, title_of, trial
 from scenepalette.segmenters.settings import SegmenterSettings

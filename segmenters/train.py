@@ -37,9 +37,9 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError, DamagedCheckpointError, DataError
-from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_indices, seed_step, torch_generator
+from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
 from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.mixing import class_mix, copy_paste
@@ -67,8 +67,8 @@ from scenepalette.training.trainee import Trainee, channels_last, frozen, requir
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
-    from scenepalette.data.folds import ChosenPairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+    from scenepalette.data.splits.folds import ChosenPairs
 
 Batch = tuple[Tensor, Tensor]
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from plugins import Plugins
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run

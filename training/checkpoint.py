@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from scenepalette.common.errors import CheckpointError, DamagedCheckpointError
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.safetensors")

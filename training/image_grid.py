@@ -11,13 +11,13 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 
 SHORTEST_SIDE = 64
 FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}
 
 
-def tile_pictures(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> None:
+def tile_images(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> None:
     """Write images as one PNG, row by row; small ones are enlarged without smoothing.
 
     Args:
@@ -64,7 +64,7 @@ def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 2
     """
     ending = check_ending(path)
     if ending == ".png":
-        tile_pictures(path, frames, columns=len(frames))
+        tile_images(path, frames, columns=len(frames))
         return
     factor = max(1, math.ceil(SHORTEST_SIDE / min(frames[0].shape[:2])))
     forth = [Image.fromarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]

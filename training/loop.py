@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor, nn
 
 from scenepalette.common.errors import CheckpointError
-from scenepalette.common.files import explain_write_error, write_atomically
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import seed_step
+from scenepalette.common.storage.files import explain_write_error, write_atomically
 from scenepalette.training.checkpoint import CheckpointFolder, differing_values
 from scenepalette.training.ranks import ALONE, Ranks
 

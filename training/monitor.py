@@ -19,7 +19,7 @@ from torch import nn
 from scenepalette.training.loop import LOG_EVERY, Line
 
 # Below this mean absolute difference, of 255 grey levels, two images look the same.
-SAME_PICTURE = 2.0
+SAME_IMAGE = 2.0
 # Measure in the log -> least value of a generator that has not collapsed, and what it means to be below. All are 0 for
 # a generator whose output is constant. Those of whole samples are fractions of what real samples differ by, of which a
 # trained generator reaches half and more; a tenth leaves room for early training. Noise under one and the same
@@ -28,7 +28,7 @@ COLLAPSES: Mapping[str, tuple[float, str]] = {
     "layout_diversity": (0.1, "layouts of different samples hardly differ from each other: the generator may collapse"),
     "layout_noise_diversity": (0.02, "different noise gives nearly the same layout: the noise has lost its effect"),
     "image_diversity": (0.1, "images of different layouts hardly differ from each other: the generator may collapse"),
-    "image_noise_difference": (SAME_PICTURE, "different noise gives nearly the same image: the noise has no effect"),
+    "image_noise_difference": (SAME_IMAGE, "different noise gives nearly the same image: the noise has no effect"),
 }
 # A collapse is reported if it was measured so often in a row; the first measurements of a training may be anything.
 MEASUREMENTS = 3

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scenepalette.common.files import write_json
+from scenepalette.common.storage.files import write_json
 from scenepalette.data.cards.dataset_card import columns_of, label_origins_of, making_of, title_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.manifest import CROISSANT_NAME, licence_of

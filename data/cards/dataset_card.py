@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import card_of_kind
 from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of

@@ -19,7 +19,7 @@ import numpy as np
 from PIL import Image
 from pycocotools import mask as run_lengths
 
-from scenepalette.common.files import encoded, open_atomically, write_atomically
+from scenepalette.common.storage.files import encoded, open_atomically, write_atomically
 from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards

@@ -7,8 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import sha256_of_json, sync_disks, write_atomically, write_json, writing_explained
-from scenepalette.common.whole_folders import WholeFolder
+from scenepalette.common.storage.files import (
+    sha256_of_json,
+    sync_disks,
+    write_atomically,
+    write_json,
+    writing_explained,
+)
+from scenepalette.common.storage.whole_folders import WholeFolder
 from scenepalette.data.cards.dataset_card import lineage_text
 from scenepalette.data.exports.images import write_image_folder
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 from scenepalette.data.shards.manifest import licence_of

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import numpy as np
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest, shard_problems, table_of_manifest
 from scenepalette.data.shards.reading import open_shard, read_group
 from scenepalette.data.shards.schema import Row, decode_row, row_problems

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from scenepalette.common.files import open_atomically, sha256_of_open
+from scenepalette.common.storage.files import open_atomically, sha256_of_open
 from scenepalette.data.exports.verified_shards import ExportedRow
 from scenepalette.data.shards.schema import INSERTED, Row, schema_version_of
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.untrusted import short
-from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.common.storage.untrusted import short
+from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.imports.drawing import Canvas
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -54,11 +54,11 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     if not paths:
         raise DataError(f"{source} holds no file *_polygons.json with objects.", findings.problems)
     paths = _without_dummies(paths, source, classes, findings)
-    pictures = Pictures(options.images or source, by_last_name=options.images is not None)
+    folder = ImageFolder(options.images or source, by_last_name=options.images is not None)
     items = []
     for path in paths:
         stem, where = _END.sub("", path.stem), relative_name(path, source)
-        image = _image_of(pictures, stem, where, findings)
+        image = _image_of(folder, stem, where, findings)
         if image is None:
             continue
         drawing = _Drawing(image, path, source, classes, plates=options.classes is not None)
@@ -95,10 +95,10 @@ def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings
     return [path for path in paths if path not in set(tests)]
 
 
-def _image_of(pictures: Pictures, stem: str, where: str, findings: Findings) -> Path | None:
+def _image_of(folder: ImageFolder, stem: str, where: str, findings: Findings) -> Path | None:
     """Return the image; label maps beside the annotations have names of their own."""
     ends = [f"{stem}{end}{ending}" for end in ("_leftImg8bit", "") for ending in (".png", ".jpg", ".jpeg")]
-    return pictures.find(next((name for name in ends if pictures.holds(name)), ends[0]), findings, where)
+    return folder.find(next((name for name in ends if folder.holds(name)), ends[0]), findings, where)
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,12 @@ import numpy as np
 from pycocotools import mask as run_lengths
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import open_lossless
+from scenepalette.data.decoding.image_opening import open_lossless
 from scenepalette.data.imports.drawing import Canvas, is_number, mask_of_counts
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
 from scenepalette.data.imports.source import (
     IGNORE,
     Classes,
@@ -75,11 +75,11 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     _require_one_per_split(documents)
     licence = _licence_of(documents)
     classes, named = _classes_of(documents, options, findings)
-    pictures = Pictures(options.images or root, by_last_name=options.images is not None)
+    folder = ImageFolder(options.images or root, by_last_name=options.images is not None)
     items = []
     for document in documents:
-        items += _items(document, classes, named, pictures, options, findings)
-    pictures.tell_unused(findings)
+        items += _items(document, classes, named, folder, options, findings)
+    folder.tell_unused(findings)
     return Source(items, classes, [document.path for document in documents], findings, licence)
 
 
@@ -210,7 +210,7 @@ def _items(
     document: _Document,
     classes: Classes,
     named: dict[str, dict[object, str]],
-    pictures: Pictures,
+    folder: ImageFolder,
     options: ImportOptions,
     findings: Findings,
 ) -> list[Item]:
@@ -224,10 +224,10 @@ def _items(
     items, seen = [], set()
     for entry in document.images:
         number, stated = entry.get("id"), entry.get("file_name")
-        path = pictures.find(stated, findings, document.name)
+        path = folder.find(stated, findings, document.name)
         if path is None:
             continue
-        where = f"{document.name}, {relative_name(path, pictures.root)}"
+        where = f"{document.name}, {relative_name(path, folder.root)}"
         if not _is_key(number) or number in seen:
             findings.fault(Fault.TWICE, f"{where}: image id {short(repr(number), 40)}")
             continue
@@ -242,7 +242,7 @@ def _items(
             segments=document.path.with_suffix("") if document.is_panoptic else None,
             where=where,
         )
-        key = path.relative_to(pictures.root).with_suffix("").as_posix()
+        key = path.relative_to(folder.root).with_suffix("").as_posix()
         items.append(Item(path.stem, key, where, document.split, path, drawing.read))
     return items
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.untrusted import parse_xml, read_file, short
+from scenepalette.common.storage.untrusted import parse_xml, read_file, short
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, is_number, mask_of_counts, turned
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.pictures import Pictures, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -57,19 +57,19 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         raise DataError(f"{source} has no annotations in CVAT's XML for images.", findings.problems)
     names, colours = _labels_of([document for _, _, document in documents])
     classes = classes_of_names(names, options, findings, colours=colours)
-    pictures = Pictures(options.images or root, by_last_name=options.images is not None)
+    folder = ImageFolder(options.images or root, by_last_name=options.images is not None)
     items = []
     for _, where, document in documents:
         for element in document.iter("image"):
-            path = pictures.find(element.get("name"), findings, where)
+            path = folder.find(element.get("name"), findings, where)
             if path is None:
                 continue
-            told = f"{where}, {relative_name(path, pictures.root)}"
+            told = f"{where}, {relative_name(path, folder.root)}"
             drawing = _Drawing(path, element, told, classes, options.line_width or LINE_WIDTH)
-            key = path.relative_to(pictures.root).with_suffix("").as_posix()
+            key = path.relative_to(folder.root).with_suffix("").as_posix()
             split = split_named(element.get("subset", "")) or split_of(where) or split_of(key)
             items.append(Item(path.stem, key, told, split, path, drawing.read))
-    pictures.tell_unused(findings)
+    folder.tell_unused(findings)
     return Source(items, classes, [path for path, _, _ in documents], findings)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 
-from scenepalette.data.readers.naming import counted
+from scenepalette.data.files.naming import counted
 
 
 class Fault(Enum):

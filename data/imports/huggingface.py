@@ -13,9 +13,9 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import write_atomically
-from scenepalette.common.untrusted import YAML_BYTES, is_within, read_file, short
-from scenepalette.data.image_opening import MAX_FILE_BYTES, ending_of_content
+from scenepalette.common.storage.files import write_atomically
+from scenepalette.common.storage.untrusted import YAML_BYTES, is_within, read_file, short
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, ending_of_content
 from scenepalette.data.imports.findings import Findings
 from scenepalette.data.imports.masks import read_folder
 from scenepalette.data.imports.source import ImportOptions, Source, divide, read_json_file, split_named
@@ -75,7 +75,7 @@ def _class_file(source: Path, options: ImportOptions, scratch: Path) -> Path:
     if path is None:
         raise ConfigError(
             "--from huggingface needs --classes FILE, as label maps hold numbers alone: a class file with name and id "
-            "of each class (docs/datasets.md, Class files), or an id2label.json, as many data sets have beside them."
+            "of each class (docs/data/datasets.md, Class files), or an id2label.json, as many data sets have beside them."
         )
     if path.suffix.lower() != ".json":
         return path

@@ -18,7 +18,9 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import (
+from scenepalette.common.problems import printable
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.storage.files import (
     read_json,
     sha256_of_file,
     sha256_of_files,
@@ -28,15 +30,13 @@ from scenepalette.common.files import (
     write_json,
     writing_explained,
 )
-from scenepalette.common.problems import printable
-from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.whole_folders import IMPORTS
+from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import ending_of_content
+from scenepalette.data.decoding.image_opening import ending_of_content
+from scenepalette.data.files.naming import flat_name
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, divide
-from scenepalette.data.readers.naming import flat_name
 
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"

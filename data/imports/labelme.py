@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.image_opening import MAX_FILE_BYTES, open_image_content
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, open_image_content
 from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.pictures import Pictures, checked_content, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder, checked_content, read_checked, stated_size
 from scenepalette.data.imports.source import (
     BACKGROUND,
     Classes,
@@ -52,7 +52,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     """
     require_folder(source)
     findings = Findings()
-    pictures = Pictures(options.images or source, by_last_name=options.images is not None)
+    folder = ImageFolder(options.images or source, by_last_name=options.images is not None)
     files, names, found = [], set[str](), []
     for path in files_named(source, [".json"]):
         where = relative_name(path, source)
@@ -66,7 +66,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
                 names.add(label.strip())
         beside = path.parent.relative_to(source).as_posix() if options.images is None else ""
         stored = isinstance(content.get("imageData"), str) and bool(content["imageData"])
-        image = pictures.find(content.get("imagePath"), findings, where, beside=beside, quiet=stored)
+        image = folder.find(content.get("imagePath"), findings, where, beside=beside, quiet=stored)
         if image is None and not stored:
             continue
         found.append((path, where, image))
@@ -80,7 +80,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
         drawing = _Drawing(path, where, image, classes, options.line_width or LINE_WIDTH)
         key = path.relative_to(source).with_suffix("").as_posix()
         items.append(Item(path.stem if image is None else image.stem, key, where, split_of(where), image, drawing.read))
-    pictures.tell_unused(findings)
+    folder.tell_unused(findings)
     return Source(items, classes, files, findings)
 
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import write_atomically
-from scenepalette.common.untrusted import YAML_BYTES, read_file, read_text, short
+from scenepalette.common.storage.files import write_atomically
+from scenepalette.common.storage.untrusted import YAML_BYTES, read_file, read_text, short
 from scenepalette.data import classes as class_tables
-from scenepalette.data.image_opening import MAX_FILE_BYTES
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
+from scenepalette.data.decoding.label_images import colour_of, voc_colour
+from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
+from scenepalette.data.files.folder_layouts import has_labelled_test
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, relative_name, require_folder
-from scenepalette.data.label_images import colour_of, voc_colour
-from scenepalette.data.label_reading import LabelEncoding, LabelSettings
 from scenepalette.data.readers.folder import open_folder
-from scenepalette.data.readers.image_files import PairedFiles
-from scenepalette.data.readers.layouts import has_labelled_test
 from scenepalette.data.sample import FolderOptions
 
 VOC_FILE = Path(class_tables.__file__).with_name("voc.csv")
@@ -81,7 +81,7 @@ def read_colours(source: Path, options: ImportOptions) -> Source:
     if options.classes is None:
         raise ConfigError(
             "--from colours needs --classes FILE: a class file with the columns name, red, green and blue, that says "
-            "which colour is which class (docs/datasets.md, Class files)."
+            "which colour is which class (docs/data/datasets.md, Class files)."
         )
     return read_folder(source, options.classes, "colours", options, Findings(), [])
 

@@ -13,14 +13,14 @@ import numpy as np
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.untrusted import read_text, short
-from scenepalette.data.class_files import classes_of_class_file, read_class_file
+from scenepalette.common.storage.untrusted import read_text, short
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.data.holdout import divide_whole
+from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
+from scenepalette.data.decoding.label_images import colour_of, voc_colour
+from scenepalette.data.files.folder_layouts import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.label_images import colour_of, voc_colour
-from scenepalette.data.readers.layouts import SPLIT_FOLDERS
 from scenepalette.data.sample import FolderOptions
+from scenepalette.data.splits.holdout import divide_whole
 
 BACKGROUND = "background"
 DEFAULT_SHARE = FolderOptions().val_share

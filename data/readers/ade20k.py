@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.data.class_files import packaged_table
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.label_images import LabelValues
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import FilePair, PairedFiles
+from scenepalette.data.decoding.class_files import packaged_table
+from scenepalette.data.decoding.label_images import LabelValues
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import LIST_BYTES, read_lines, read_text
-from scenepalette.data.class_files import packaged_table
+from scenepalette.common.storage.untrusted import LIST_BYTES, read_lines, read_text
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.label_images import LabelValues
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.decoding.class_files import packaged_table
+from scenepalette.data.decoding.label_images import LabelValues
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
-from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
 
 NUM_CLASSES = 95
@@ -45,7 +45,7 @@ def open_ade_indoor(
     The images are those that ROOT/ade_indoor_im_info_SPLIT.txt lists, in its order, if that file, published with
     SB-GAN, is there: a path and the number of a scene category per line; of the path, only the file name is used.
     Otherwise they are all whose category in ROOT/sceneCategories.txt, published with ADE20K, is one of SCENES; these
-    may be more. The class list has one class of ADE20K per line, by its name in data/ade20k.csv or by its number
+    may be more. The class list has one class of ADE20K per line, by its name in data/class_tables/ade20k.csv or by its number
     from 1 to 150; the line order gives the ids. Pixels of other classes are ignored.
 
     Args:
@@ -113,7 +113,7 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
     except DataError as error:
         raise DataError(
             f"The class list {path} cannot be used: {error.summary}. Which 95 of ADE20K's 150 classes ADE-Indoor has "
-            "was not published, so this file must say it: one class per line, by its name in data/ade20k.csv or by its "
+            "was not published, so this file must say it: one class per line, by its name in data/class_tables/ade20k.csv or by its "
             "number from 1 to 150."
         ) from error
     chosen: list[int] = []

@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import read_lines, short
-from scenepalette.data.class_files import CAMVID
-from scenepalette.data.label_images import LabelValues
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
+from scenepalette.common.storage.untrusted import read_lines, short
+from scenepalette.data.decoding.class_files import CAMVID
+from scenepalette.data.decoding.label_images import LabelValues
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"

@@ -11,12 +11,12 @@ import numpy as np
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import read_lines
-from scenepalette.data.class_files import CELEBAMASK_HQ
-from scenepalette.data.label_images import read_mask
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import FilePair, PairedFiles
-from scenepalette.data.readers.naming import name_within
+from scenepalette.common.storage.untrusted import read_lines
+from scenepalette.data.decoding.class_files import CELEBAMASK_HQ
+from scenepalette.data.decoding.label_images import read_mask
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import FilePair, PairedFiles
+from scenepalette.data.files.naming import name_within
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -38,7 +38,7 @@ _PART_IDS = {name: class_id for class_id, name in enumerate(CELEBAMASK_HQ.names)
 
 @dataclass(frozen=True)
 class PartMasks:
-    """The masks of one face; satisfies scenepalette.data.readers.image_files.LabelFiles.
+    """The masks of one face; satisfies scenepalette.data.files.image_files.LabelFiles.
 
     Attributes:
         root: The data set's folder; messages name files relative to it.

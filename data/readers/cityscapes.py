@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import FilePair, PairedFiles
+from scenepalette.data.decoding.class_files import CITYSCAPES
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "Cityscapes, non-commercial use, no redistribution; terms: https://www.cityscapes-dataset.com/license/"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.label_images import LabelValues
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.decoding.class_files import CITYSCAPES
+from scenepalette.data.decoding.label_images import LabelValues
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import FilePair, PairedFiles
 from scenepalette.data.readers import cityscapes
 from scenepalette.data.readers.cityscapes import IMAGE_END, pair_by_folders
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import FilePair, PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predicted by a pretrained network"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from scenepalette.data.class_files import packaged_table
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.data.decoding.class_files import packaged_table
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (

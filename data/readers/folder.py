@@ -7,13 +7,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.untrusted import LIST_BYTES, read_file
-from scenepalette.common.whole_folders import IMPORTS
-from scenepalette.data.class_files import ClassFile, classes_of_class_file, read_class_file
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import PairedFiles
-from scenepalette.data.readers.layouts import LAYOUT, has_labelled_test, labels_of_splits, pairs_of_split
+from scenepalette.common.storage.untrusted import LIST_BYTES, read_file
+from scenepalette.common.storage.whole_folders import IMPORTS
+from scenepalette.data.decoding.class_files import ClassFile, classes_of_class_file, read_class_file
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.folder_layouts import LAYOUT, has_labelled_test, labels_of_splits, pairs_of_split
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry, FolderOptions
 
 DEFAULTS = FolderOptions()

@@ -10,11 +10,11 @@ from scipy.io import loadmat
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import LIST_BYTES, read_file
-from scenepalette.data.class_files import CITYSCAPES
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.common.storage.untrusted import LIST_BYTES, read_file
+from scenepalette.data.decoding.class_files import CITYSCAPES
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (

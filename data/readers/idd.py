@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.class_files import IDD
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.decoding.class_files import IDD
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.cityscapes import pair_by_folders
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "India Driving Dataset, published for research; terms: https://idd.insaan.iiit.ac.in/"

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import (
     SELECTION,
     document_problems,

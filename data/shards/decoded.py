@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import open_atomically
+from scenepalette.common.storage.files import open_atomically
 from scenepalette.data.arrays import open_array, write_header
 
 _OPEN_FILES = 256

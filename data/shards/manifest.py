@@ -13,8 +13,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.common.provenance import code_version
+from scenepalette.common.storage.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_known
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS

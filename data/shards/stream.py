@@ -11,7 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from torch.utils.data._utils.collate import default_collate_fn_map
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import sha256_of_json
+from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.order import EpochOrder, Remainder
 from scenepalette.data.shards.pairs import ShardPairs

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import open_atomically, sha256_of_file, sha256_of_open
+from scenepalette.common.storage.files import open_atomically, sha256_of_file, sha256_of_open
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.schema import IMAGE_FORMATS, INSERTED, ROW_GROUP, ImageFormat, Row, encode_row, schema_of
 

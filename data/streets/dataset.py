@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import sha256_of_json
 from scenepalette.common.randomness import derive_seed
-from scenepalette.data.class_files import packaged_table
+from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.data.decoding.class_files import packaged_table
 from scenepalette.data.sample import DatasetEntry, Sample
 from scenepalette.data.streets.render import render
 from scenepalette.data.streets.scene import Scene, sample_scene

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models import VGG19_Weights, vgg19
 
-from scenepalette.common.downloads import load_published
+from scenepalette.common.storage.downloads import load_published
 from scenepalette.generators.images.base import FeatureNetwork
 
 # conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs: positions in torchvision's `features` (CRN, Eq. 1).

@@ -25,7 +25,7 @@ from scenepalette.generators.kernels.passes import accelerate
 from scenepalette.generators.nn.blocks import estimate_batch_statistics
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
@@ -171,7 +171,7 @@ class ImageTrainees:
         with preserve_state(self.generator.average):
             self.generator.average.finish(self.source)
             sheet = sample_sheet(self.generator.average, self.source, stream)
-        tile_pictures(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
+        tile_images(folder / "samples" / f"step-{finished:06d}.png", sheet, columns=SHEET_COLUMNS)
         rows = [sheet[first + 1 : first + SHEET_COLUMNS] for first in range(0, len(sheet), SHEET_COLUMNS)]
         return image_diversity(rows, noisy=bool(self.generator.average.noise_schemes))
 
@@ -293,7 +293,7 @@ def train_image_generator(
 
     trainees.finish_average(f"{name}-statistics", settings.batch_size)
     sheet = sample_sheet(generator.average, trainees.source, f"{name}-sheet")
-    tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
+    tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     metadata = {
         **system_identity(name, pairs.table, pairs.size),
         "settings": settings_of_result(settings),
@@ -307,7 +307,7 @@ def train_image_generator(
 @torch.no_grad()
 def sample_sheet(network: ImageGenerator, source: TrainingBatches, stream: str) -> list[np.ndarray]:
     """Return rows of layout, real image and three images that a network makes with different noise."""
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     pairs = source.pairs
     for row, index in enumerate(epoch_batch(len(pairs), SHEET_COUNT, 0, source.seed, stream)):
         image, _ = pairs.batch([int(index)])
@@ -316,12 +316,12 @@ def sample_sheet(network: ImageGenerator, source: TrainingBatches, stream: str) 
         generators = [torch_generator(source.seed, stream, row, draw) for draw in range(SHEET_DRAWS)]
         noise = network.sample_noise(None, label, generators)
         generated = network(one_hot(label, pairs.table.num_classes), noise).cpu()
-        pictures += [
+        images += [
             pairs.table.colorize(source.filled_labels[index]),
             *images_to_uint8(image),
             *images_to_uint8(generated),
         ]
-    return pictures
+    return images
 
 
 def _keep_trained(
@@ -334,6 +334,6 @@ def _keep_trained(
     source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
     network.finish(source)
     sheet = sample_sheet(network, source, f"{name}-sheet")
-    tile_pictures(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
+    tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     identity = system_identity(name, pairs.table, pairs.size)
     save_weights(folder / WEIGHTS, network, {**identity, "settings": settings_of_result(settings)})

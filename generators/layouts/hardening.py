@@ -21,8 +21,8 @@ from torch import Tensor
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import soft_to_label
-from scenepalette.generators.layouts.gumbel import SMALLEST_SHARE
-from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.networks.gumbel import SMALLEST_SHARE
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 
 Hardening = Literal["argmax", "exact"]
 

@@ -17,8 +17,13 @@ from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_g
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette, one_hot, soft_to_label
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import LayoutBatch, addition_budget, crop_layout, partial_budget
-from scenepalette.generators.layouts.saa import class_weights
+from scenepalette.generators.layouts.networks.progressive import (
+    LayoutBatch,
+    addition_budget,
+    crop_layout,
+    partial_budget,
+)
+from scenepalette.generators.layouts.networks.saa import class_weights
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.warping import warp_labels
 from scenepalette.generators.palettes import PaletteSampler, palette_divergence

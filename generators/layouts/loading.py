@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from scenepalette.data.classes import ClassTable
-from scenepalette.generators.layouts.networks import LayoutNetwork
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
 from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.training.checkpoint import load_weights, system_identity

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
-from scenepalette.generators.layouts.saa import LOG_EPSILON
+from scenepalette.generators.layouts.networks.saa import LOG_EPSILON
 
 DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the discriminator's scores near zero
 

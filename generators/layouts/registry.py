@@ -19,7 +19,7 @@ from scenepalette.common.registry import Registry, folder_problem
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.inputs import LayoutInputs
 from scenepalette.generators.layouts.losses import matching_loss, novelty_loss
-from scenepalette.generators.layouts.networks import (
+from scenepalette.generators.layouts.networks.progressive import (
     DrawnClasses,
     LayoutBatch,
     LayoutDiscriminator,
@@ -28,7 +28,7 @@ from scenepalette.generators.layouts.networks import (
     PartialLayoutGenerator,
     SoftmaxLayoutGenerator,
 )
-from scenepalette.generators.layouts.saa import conditional_loss
+from scenepalette.generators.layouts.networks.saa import conditional_loss
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid
 
@@ -103,7 +103,7 @@ class LayoutSystem:
             raise ConfigError(
                 f"The layout system '{self.name}' has a {type(network).__name__} with noise_features {features}; "
                 f"required is {settings.noise_features}, the setting noise_features. Derive the generator from "
-                "LayoutNetwork in scenepalette.generators.layouts.networks, and set the attribute in its constructor."
+                "LayoutNetwork in scenepalette.generators.layouts.networks.progressive, and set the attribute in its constructor."
             )
         return network
 

@@ -27,7 +27,7 @@ from scenepalette.generators.layouts.losses import (
     hard_layout_at_level,
     layout_at_level,
 )
-from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 from scenepalette.generators.layouts.registry import layout_system
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.warping import warp_labels
@@ -36,7 +36,7 @@ from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.training.average import decay_at
 from scenepalette.training.checkpoint import save_weights, system_identity
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 from scenepalette.training.loop import LOG_EVERY, Training
 from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
@@ -285,7 +285,7 @@ def train_layout_generator(
             if moment.ends_level:
                 average.eval()
                 images, divergence = inputs.sheet(average, moment.level)
-                tile_pictures(folder / "samples" / f"step-{training.finished:06d}.png", images)
+                tile_images(folder / "samples" / f"step-{training.finished:06d}.png", images)
                 if divergence is not None:
                     values["palette_kl"] = divergence
             if training.due(interval) or moment.ends_level:
@@ -310,6 +310,6 @@ def train_layout_generator(
             ),
         )
     images, divergence = inputs.sheet(average, level)
-    tile_pictures(folder / "samples" / "final.png", images)
+    tile_images(folder / "samples" / "final.png", images)
     metadata = {**system_identity(name, table, size), "settings": settings_of_result(settings), "kl": divergence}
     save_weights(folder / WEIGHTS, average, metadata)

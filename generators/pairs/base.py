@@ -24,7 +24,7 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import CropMode, EditBox
 from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.inputs import palettes_of
-from scenepalette.generators.layouts.networks import LayoutNetwork
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
 from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather

@@ -13,7 +13,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.data.shards.kinds import KIND_CARDS
 from scenepalette.generators.layouts.crops import boxes_to_crop, crop_palette, sample_crop
-from scenepalette.generators.layouts.networks import addition_budget, crop_layout, partial_budget
+from scenepalette.generators.layouts.networks.progressive import addition_budget, crop_layout, partial_budget
 from scenepalette.generators.pairs.base import Composite, Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.composite import RealPart
 from scenepalette.training.arms import Arm

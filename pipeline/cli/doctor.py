@@ -49,7 +49,7 @@ def doctor(
     from rich.console import Console
     from rich.text import Text
 
-    from scenepalette.common.files import write_atomically, write_json
+    from scenepalette.common.storage.files import write_atomically, write_json
     from scenepalette.pipeline.cli.progress import choose_progress
     from scenepalette.pipeline.doctor.examine import examine
     from scenepalette.pipeline.doctor.page import lines_of, to_html

@@ -18,7 +18,7 @@ edit_app = typer.Typer(
 )
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN_DIR", help="Folder of a run, for example runs/demo.")]
-PictureOption = Annotated[
+ImageOption = Annotated[
     Path, typer.Option("--picture", metavar="FILE", help="What to write: .png for a strip, .gif or .webp to move.")
 ]
 SampleOption = Annotated[str, typer.Option("--sample", metavar="ID", help="Sample, by its id or its number from 0.")]
@@ -73,7 +73,7 @@ def read_changes(texts: list[str]) -> dict[str, float]:
 @edit_app.command()
 def palettes(
     run_dir: RunArgument,
-    picture: PictureOption,
+    picture: ImageOption,
     first: Annotated[str, typer.Option("--from", metavar="ID", help="Training sample whose palette begins.")] = "0",
     second: Annotated[str, typer.Option("--to", metavar="ID", help="Training sample whose palette ends.")] = "1",
     frames: FramesOption = 8,
@@ -91,7 +91,7 @@ def palettes(
 @edit_app.command()
 def noise(
     run_dir: RunArgument,
-    picture: PictureOption,
+    picture: ImageOption,
     sample: SampleOption = "0",
     frames: FramesOption = 8,
     class_name: ClassOption = None,
@@ -111,7 +111,7 @@ def noise(
 @edit_app.command()
 def resample(
     run_dir: RunArgument,
-    picture: PictureOption,
+    picture: ImageOption,
     sample: SampleOption = "0",
     draws: Annotated[int, typer.Option("--draws", min=2, max=200, help="Number of images.")] = 6,
     class_name: ClassOption = None,
@@ -131,7 +131,7 @@ def resample(
 @edit_app.command()
 def partial(
     run_dir: RunArgument,
-    picture: PictureOption,
+    picture: ImageOption,
     change: Annotated[
         list[str] | None,
         typer.Option("--change", metavar="CLASS=FACTOR", help="Factor on a class's share. May be given many times."),
@@ -154,7 +154,7 @@ def partial(
 @edit_app.command()
 def autoencode(
     run_dir: RunArgument,
-    picture: PictureOption,
+    picture: ImageOption,
     sample: SampleOption = "0",
     draws: Annotated[int, typer.Option("--draws", min=2, max=200, help="Number of images.")] = 4,
     seed: SeedOption = 0,

@@ -65,7 +65,7 @@ def import_command(
     """Turn annotations of other tools into a folder of images and index masks.
 
     Shapes are drawn in the annotators' order, a later one above. All problems are listed, a line per kind; then nothing
-    is written. DIR never holds half an import: rerun the same command after an interruption. docs/importing.md says
+    is written. DIR never holds half an import: rerun the same command after an interruption. docs/data/importing.md says
     what each format needs. For example:
 
         scenepalette import /data/coco --from coco --to /data/mine

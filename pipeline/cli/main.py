@@ -301,8 +301,8 @@ def _show(run_dir: Path, stage: str) -> None:
 
 def print_summary(run_dir: Path) -> None:
     """Print the arms of a finished run, and where its report lies."""
-    from scenepalette.common.files import read_json
-    from scenepalette.pipeline.report.page_one import decision_headline
+    from scenepalette.common.storage.files import read_json
+    from scenepalette.pipeline.report.sections.page_one import decision_headline
     from scenepalette.pipeline.report.wording import interval, percent, points
     from scenepalette.pipeline.run_directory.manifests import check_contents
 
@@ -322,7 +322,7 @@ def print_summary(run_dir: Path) -> None:
 
 def print_comparison(run_dir: Path) -> None:
     """Print the table of a finished comparison of systems, and where it lies."""
-    from scenepalette.common.files import read_json
+    from scenepalette.common.storage.files import read_json
     from scenepalette.evaluation.registry import columns_of_comparison
     from scenepalette.pipeline.report.comparison import show_metric
     from scenepalette.pipeline.run_directory.manifests import check_contents
@@ -338,8 +338,8 @@ def print_comparison(run_dir: Path) -> None:
 
 def print_curve(run_dir: Path) -> None:
     """Print what a finished curve of labels and doses says, and where the report that shows it lies."""
-    from scenepalette.pipeline.report.curve import curve_sentences
-    from scenepalette.pipeline.stages.curve import read_curve
+    from scenepalette.pipeline.report.sections.curve import curve_sentences
+    from scenepalette.pipeline.stages.studies.curve import read_curve
 
     for sentence in curve_sentences(read_curve(run_dir)):
         typer.echo(sentence)
@@ -349,7 +349,7 @@ def print_curve(run_dir: Path) -> None:
 
 def print_loop(run_dir: Path) -> None:
     """Print the rounds of a finished loop, what they gained against random palettes, and where the page lies."""
-    from scenepalette.common.files import read_json
+    from scenepalette.common.storage.files import read_json
     from scenepalette.pipeline.report.loop import loop_headline, why_it_ended
     from scenepalette.pipeline.report.wording import interval, percent, points
     from scenepalette.pipeline.run_directory.manifests import check_contents

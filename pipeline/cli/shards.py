@@ -127,7 +127,7 @@ def show(
     else:
         _show_row(folder, row, table.names)
     if picture is not None:
-        from scenepalette.common.files import write_atomically
+        from scenepalette.common.storage.files import write_atomically
         from scenepalette.data.shards.reading import contact_sheet, read_row
 
         if row is None:

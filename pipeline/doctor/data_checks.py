@@ -16,7 +16,7 @@ from PIL import Image
 
 from scenepalette.common.errors import SHOWN_OF_KIND, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.untrusted import is_within
+from scenepalette.common.storage.untrusted import is_within
 from scenepalette.data.arrays import lost_label
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split

@@ -12,33 +12,39 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import read_json
 from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.storage.files import read_json
 from scenepalette.data.arrays import read_arrays
-from scenepalette.data.class_files import read_class_file, table_of_class_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
-from scenepalette.data.holdout import PartOfDataset
+from scenepalette.data.decoding.class_files import read_class_file, table_of_class_file
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.data.unlabelled import find_images
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
+from scenepalette.pipeline.checks.preflight import data_problems, settings_problems
+from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor import data_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
-from scenepalette.pipeline.doctor.measure import timed_steps
+from scenepalette.pipeline.doctor.machine.measure import timed_steps
+from scenepalette.pipeline.doctor.machine.resources import (
+    check_disk,
+    check_memory,
+    check_options,
+    check_run_dir,
+    needs_of,
+)
+from scenepalette.pipeline.doctor.machine.timing import Measured, check_time, measure
 from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.prepared import data_to_come
-from scenepalette.pipeline.doctor.resources import check_disk, check_memory, check_options, check_run_dir, needs_of
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
-from scenepalette.pipeline.doctor.timing import Measured, check_time, measure
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import data_problems, settings_problems
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits

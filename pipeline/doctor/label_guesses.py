@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scenepalette.data.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, packaged_table
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.image_opening import open_image
+from scenepalette.data.decoding.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, packaged_table
+from scenepalette.data.decoding.image_opening import open_image
 
 TRAIN_IDS = 19
 """Cityscapes' evaluated classes, which many tools renumber from 0 to 18 ("train ids")."""

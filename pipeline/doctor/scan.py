@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from scenepalette.common.cache import cache_folder
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import sha256_of_json, write_atomically
 from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.provenance import code_version
+from scenepalette.common.storage.cache import cache_folder
+from scenepalette.common.storage.files import sha256_of_json, write_atomically
 from scenepalette.data.arrays import resize_label
 from scenepalette.data.labels import label_counts
 from scenepalette.data.sample import SegmentationDataset
@@ -83,7 +83,7 @@ class _Seen:
 class Scanner:
     """Looks at decoded samples and keeps their numbers; memory grows by about 2 KB a sample.
 
-    It satisfies `scenepalette.data.readers.checking.Look`, so that a data set whose files are checked is decoded once
+    It satisfies `scenepalette.data.files.checking.Look`, so that a data set whose files are checked is decoded once
     for both.
     """
 

@@ -9,12 +9,12 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.data.sequences import sequences_of
+from scenepalette.data.splits.sequences import sequences_of
+from scenepalette.pipeline.checks.splits import Origin, class_difference, examine_classes, examine_size
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.data_checks import check_leakage
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
-from scenepalette.pipeline.splits import Origin, class_difference, examine_classes, examine_size
 from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, origin_of_test
 
 

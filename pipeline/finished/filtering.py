@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.exports.selecting import check_empty, read_columns, write_selection
 from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
 from scenepalette.pipeline.scores import best_rows, scores_beside

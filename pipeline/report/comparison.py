@@ -12,7 +12,7 @@ import numpy as np
 
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.evaluation.features import SegmenterFeatures
+from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.evaluation.registry import METRICS, columns_of_comparison
 from scenepalette.pipeline.comparisons import Row
 from scenepalette.pipeline.config import RunConfig
@@ -20,7 +20,7 @@ from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.document import to_json_values
 from scenepalette.pipeline.report.page import Bullets, Figure, Heading, Page, Table, Text, provenance_table, write_page
 from scenepalette.pipeline.report.statistics import estimate_miou
-from scenepalette.training.image_grid import tile_pictures
+from scenepalette.training.image_grid import tile_images
 
 SCHEMA = 1
 SHOWN_PAIRS = 8
@@ -86,7 +86,7 @@ def write_comparison(
         # The first pairs of a row, each as its layout above its image.
         pairs = itertools.islice(iterate_rows(result.pairs), SHOWN_PAIRS)
         strip = [np.concatenate([table.colorize(pair.label), pair.image]) for pair in pairs]
-        tile_pictures(folder / "figures" / f"{result.name}.png", strip, columns=SHOWN_PAIRS)
+        tile_images(folder / "figures" / f"{result.name}.png", strip, columns=SHOWN_PAIRS)
         rows.append(
             {
                 "name": result.name,

@@ -10,19 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.evaluation.convergence import converged, validation_curve
 from scenepalette.evaluation.registry import METRICS, PARTS, keys_of_metric, rows_of_report
-from scenepalette.pipeline.report.curve_figures import draw_curve
 from scenepalette.pipeline.report.figures import draw_figures, figure_to_png
 from scenepalette.pipeline.report.memorisation import copy_document
 from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
-from scenepalette.pipeline.report.shortfall import reached_by_class
-from scenepalette.pipeline.report.splits import compare_on_validation, extra_tests, reported_split
+from scenepalette.pipeline.report.sections.curve_figures import draw_curve
+from scenepalette.pipeline.report.sections.shortfall import reached_by_class
+from scenepalette.pipeline.report.sections.splits import compare_on_validation, extra_tests, reported_split
 from scenepalette.pipeline.report.statistics import (
     ArmStatistics,
     Comparison,

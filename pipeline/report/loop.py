@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.contrasts import LEVEL
 from scenepalette.pipeline.report.document import to_json_values

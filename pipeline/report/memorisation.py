@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure as Drawn
 
-from scenepalette.evaluation.memorisation import PERCENTILE, Memorisation
+from scenepalette.evaluation.images.memorisation import PERCENTILE, Memorisation
 from scenepalette.pipeline.report.page import Block, Bullets, Figure, Heading, Text
 
 SECTION = "memorisation"

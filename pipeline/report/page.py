@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Protocol
 
 from jinja2 import Environment, StrictUndefined
 
-from scenepalette.common.files import write_atomically, write_json
+from scenepalette.common.storage.files import write_atomically, write_json
 
 TEMPLATE = "page.html.jinja"
 # Columns of a narrow table: Prefect's UI neither wraps the cells of a table nor shows a bar to scroll it.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scenepalette.pipeline.report import splits, wording
-from scenepalette.pipeline.report.curve import curve_blocks
+from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.memorisation import copy_section
 from scenepalette.pipeline.report.page import (
     Block,
@@ -22,10 +21,12 @@ from scenepalette.pipeline.report.page import (
     provenance_table,
     show_value,
 )
-from scenepalette.pipeline.report.page_one import decision_headline, first_page
-from scenepalette.pipeline.report.quality import quality_blocks
 from scenepalette.pipeline.report.results import REAL_ARM
-from scenepalette.pipeline.report.shortfall import shortfall_sentences
+from scenepalette.pipeline.report.sections import splits
+from scenepalette.pipeline.report.sections.curve import curve_blocks
+from scenepalette.pipeline.report.sections.page_one import decision_headline, first_page
+from scenepalette.pipeline.report.sections.quality import quality_blocks
+from scenepalette.pipeline.report.sections.shortfall import shortfall_sentences
 from scenepalette.pipeline.report.wording import estimated, interval, number, percent
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.sequences import blocks_of
+from scenepalette.data.splits.sequences import blocks_of
 from scenepalette.pipeline.report.memorisation import CopyCheck
 
 REAL_ARM = "real"

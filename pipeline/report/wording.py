@@ -12,7 +12,7 @@ from typing import Any
 
 from scenepalette.evaluation.registry import rows_of_report
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.training.monitor import COLLAPSES, SAME_PICTURE
+from scenepalette.training.monitor import COLLAPSES, SAME_IMAGE
 
 NO_VALUE = "\N{EN DASH}"
 ROUNDING = 1e-12  # of double precision, with room
@@ -227,7 +227,7 @@ def findings(document: Mapping[str, Any]) -> list[str]:
         if estimate["mean"] is not None and test_real > least + ROUNDING and estimate["mean"] < 0.5 * test_real
     ]
     difference = document["noise"]["mean_absolute_difference"]
-    if difference is not None and difference < SAME_PICTURE:
+    if difference is not None and difference < SAME_IMAGE:
         sentences.append(
             f"Different noise changes an image by only {number(difference)} of 255 grey levels: one layout gives "
             "nearly one image."

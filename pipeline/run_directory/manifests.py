@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import is_temporary, read_json, sealed, sha256_of_file
+from scenepalette.common.storage.files import is_temporary, read_json, sealed, sha256_of_file
 from scenepalette.data.shards.manifest import SELECTION
 
 MANIFEST = "manifest.json"

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import (
+from scenepalette.common.provenance import code_version
+from scenepalette.common.storage.files import (
     encoded,
     explain_write_error,
     is_temporary,
@@ -24,9 +25,8 @@ from scenepalette.common.files import (
     sha256_of_file,
     write_atomically,
 )
-from scenepalette.common.locks import hold
-from scenepalette.common.provenance import code_version
-from scenepalette.common.untrusted import parse_yaml
+from scenepalette.common.storage.locks import hold
+from scenepalette.common.storage.untrusted import parse_yaml
 from scenepalette.data.cards.dataset_card import collection_card
 from scenepalette.data.shards.manifest import read_manifest
 

@@ -12,9 +12,9 @@ from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.data.shards.reading import open_shard, read_group
-from scenepalette.evaluation.encoder_features import load_encoder_features
-from scenepalette.evaluation.features import SegmenterFeatures
-from scenepalette.evaluation.memorisation import Described, describe, memorisation
+from scenepalette.evaluation.images.encoder_features import load_encoder_features
+from scenepalette.evaluation.images.features import SegmenterFeatures
+from scenepalette.evaluation.images.memorisation import Described, describe, memorisation
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.pipeline.report.memorisation import ClosestPair, CopyCheck
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH

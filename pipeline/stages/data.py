@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 import numpy as np
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import read_json, sha256_of_json, write_json
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.files import read_json, sha256_of_json, write_json
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import (
     LostLabelsError,
@@ -27,16 +27,16 @@ from scenepalette.data.arrays import (
     write_label_array,
 )
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
-from scenepalette.data.holdout import PartOfDataset, divide_images, divide_recordings
-from scenepalette.data.label_reading import AS_FOUND
+from scenepalette.data.decoding.label_reading import AS_FOUND
+from scenepalette.data.files.checking import Look, checking
 from scenepalette.data.labels import fill_ignored, label_counts
-from scenepalette.data.parts import part_of
-from scenepalette.data.readers.checking import Look, checking
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.splits.holdout import PartOfDataset, divide_images, divide_recordings
+from scenepalette.data.splits.parts import part_of
+from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
+from scenepalette.pipeline.checks.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.config import DataConfig, RunConfig
-from scenepalette.pipeline.requirements import REFUSED, requirement_problems
-from scenepalette.pipeline.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
@@ -274,7 +274,7 @@ def prepare_extra_test(
 class CountedDataset:
     """A data set that keeps the size of each image, and the pixels of each class, as samples are read.
 
-    It satisfies SegmentationDataset, and `scenepalette.pipeline.requirements.Counted` once all were read.
+    It satisfies SegmentationDataset, and `scenepalette.pipeline.checks.requirements.Counted` once all were read.
     """
 
     def __init__(self, dataset: SegmentationDataset) -> None:

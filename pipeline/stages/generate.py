@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.storage.files import read_json, sha256_of_file, sha256_of_json, write_json, writing_explained
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
@@ -24,7 +24,7 @@ from scenepalette.data.shards.manifest import make_manifest, read_manifest, stra
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.evaluation.features import CHOSEN_SEGMENTER, SegmenterFeatures
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading

@@ -12,10 +12,10 @@ from typing import Any, ClassVar
 from torch import nn
 
 from scenepalette.common.errors import AbsentError, ConfigError
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import ClassTable
-from scenepalette.evaluation.encoder_features import EncoderFeatures, load_encoder_features
-from scenepalette.evaluation.features import SegmenterFeatures
+from scenepalette.evaluation.images.encoder_features import EncoderFeatures, load_encoder_features
+from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.generators.images.base import FeatureNetwork, ImageGenerator, ImageSettings
 from scenepalette.generators.images.loading import (
     DISCRIMINATOR_WEIGHTS,
@@ -28,8 +28,8 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_sy
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import Labeller
+from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.preflight import network_problem
 from scenepalette.pipeline.stages.segment import arm_settings, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import Unit, Workspace

@@ -10,12 +10,12 @@ from typing import Any, ClassVar, Literal
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
-from scenepalette.generators.layouts.networks import LayoutNetwork
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
+from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.preflight import network_problem
 from scenepalette.pipeline.stages.palettes import load_sampler
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.fabric import inference_type

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from scenepalette.common.files import write_atomically
+from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import open_shard, read_group

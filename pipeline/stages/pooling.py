@@ -20,7 +20,7 @@ import numpy as np
 import yaml
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import sha256_of_json
+from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run

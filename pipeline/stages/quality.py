@@ -13,19 +13,19 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from scenepalette.common.files import write_json, writing_explained
+from scenepalette.common.storage.files import write_json, writing_explained
 from scenepalette.data.arrays import Pairs, write_label_array
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.selecting import read_columns, write_selection
-from scenepalette.data.folds import folds_of, judges_of
 from scenepalette.data.shards.manifest import SELECTION, read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import open_shard, read_group
-from scenepalette.evaluation.features import segmenter_features
-from scenepalette.evaluation.judging import judge_pairs, quality_row
+from scenepalette.data.splits.folds import folds_of, judges_of
+from scenepalette.evaluation.images.features import segmenter_features
+from scenepalette.evaluation.images.nearest import nearest
 from scenepalette.evaluation.miou import intersection_over_union, mean_of_defined, overlaps
-from scenepalette.evaluation.nearest import nearest
-from scenepalette.evaluation.quality import ROWS_FILE, QualityRow, summary_of, write_quality
+from scenepalette.evaluation.pair_quality.judging import judge_pairs, quality_row
+from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityRow, summary_of, write_quality
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig

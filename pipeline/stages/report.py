@@ -19,20 +19,21 @@ from scenepalette.data.arrays import Pairs, images_to_uint8
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
-from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import palette_of_label
+from scenepalette.data.splits.sequences import blocks_of
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
 from scenepalette.evaluation.evidence import Draws, Evidence
-from scenepalette.evaluation.features import segmenter_features
 from scenepalette.evaluation.generated import measure
+from scenepalette.evaluation.images.features import segmenter_features
 from scenepalette.evaluation.miou import confusion_per_image, intersection_over_union, mean_of_defined, overlaps
 from scenepalette.evaluation.registry import metrics_from_elsewhere
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import palette_divergence, reached_shares
 from scenepalette.pipeline.arms import ARMS, added_kind
+from scenepalette.pipeline.checks.requirements import LEAST_SAMPLES
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.results import (
@@ -45,11 +46,8 @@ from scenepalette.pipeline.report.results import (
     WorstPair,
 )
 from scenepalette.pipeline.report.statistics import choose
-from scenepalette.pipeline.requirements import LEAST_SAMPLES
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.copies import check_copies
-from scenepalette.pipeline.stages.curve import RESULT as CURVE_RESULT
-from scenepalette.pipeline.stages.curve import read_curve
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
@@ -65,6 +63,8 @@ from scenepalette.pipeline.stages.segment import (
     reference_segmenter_of,
     segmenter_name,
 )
+from scenepalette.pipeline.stages.studies.curve import RESULT as CURVE_RESULT
+from scenepalette.pipeline.stages.studies.curve import read_curve
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.units.sources import Sources

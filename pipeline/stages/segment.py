@@ -12,16 +12,16 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import write_atomically
 from scenepalette.common.progress import Progress
-from scenepalette.common.untrusted import short
+from scenepalette.common.storage.files import write_atomically
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import Pairs, open_array
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.folds import ChosenPairs
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
+from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
-from scenepalette.evaluation.trust import TrustSettings
+from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from

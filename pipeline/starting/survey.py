@@ -12,9 +12,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.progress import Progress
 from scenepalette.data.arrays import resize_sample
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.holdout import divide_images, divide_recordings
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.splits import examine_size
+from scenepalette.data.splits.holdout import divide_images, divide_recordings
+from scenepalette.pipeline.checks.splits import examine_size
 
 MOST_LOOKED_AT = 300
 RARE_IMAGES, FEW_PIXELS = 10, 16

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import open_atomically
+from scenepalette.common.storage.files import open_atomically
 from scenepalette.data.classes import ClassTable
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,

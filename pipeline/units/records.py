@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import explain_write_error, is_temporary, sealed, sha256_of_json, write_json
+from scenepalette.common.storage.files import explain_write_error, is_temporary, sealed, sha256_of_json, write_json
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     STAGING,

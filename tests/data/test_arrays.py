@@ -28,8 +28,8 @@ from scenepalette.data.arrays import (
     write_arrays,
     write_label_array,
 )
-from scenepalette.data.class_files import CAMVID
 from scenepalette.data.datasets import open_dataset
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.sample import Sample
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.data.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD
 from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.decoding.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD
 
 TWO = ClassTable("two", (SemanticClass("a", (1, 2, 3)), SemanticClass("b", (4, 5, 6), evaluated=False)))
 

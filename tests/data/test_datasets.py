@@ -11,8 +11,8 @@ from PIL import Image
 
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.class_files import CAMVID
 from scenepalette.data.datasets import DATASETS, open_dataset
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.streets.dataset import Streets
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def test_a_package_elsewhere_adds_a_data_set(folder_root: Path, tmp_path: Path, 
 
 
 def test_the_documented_package_works(tmp_path: Path, plugins: Plugins) -> None:
-    blocks = (ROOT / "docs/adding-a-data-set.md").read_text(encoding="utf-8").split("```python\n")
+    blocks = (ROOT / "docs/extending/adding-a-data-set.md").read_text(encoding="utf-8").split("```python\n")
     assert len(blocks) == 2
     plugins.install(DATASETS, {"allotments": "{module}:DATASET"}, source=blocks[1].partition("```")[0])
     for split in ("train", "val"):

@@ -11,12 +11,12 @@ from label_situations import scene
 
 from labelled_folders import write_pixels
 from scenepalette.common.errors import DataError
-from scenepalette.data.class_files import CITYSCAPES, packaged_table
-from scenepalette.data.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.decoding.class_files import CITYSCAPES, packaged_table
+from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.ade20k import open_ade20k
 from scenepalette.data.readers.cityscapes import open_cityscapes
 from scenepalette.data.readers.coco_stuff import open_coco_stuff
-from scenepalette.data.readers.image_files import PairedFiles
 
 COUNTS = {"train": 8, "val": 4}
 ADE = {"sky": 2, "road": 6, "car": 20, "tree": 4}

@@ -16,14 +16,19 @@ from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.evaluation.appearance import appearance_histograms, color_distance, texture_distance
-from scenepalette.evaluation.diversity import class_variance, load_lpips, mean_pairwise_lpips, mean_pairwise_ms_ssim
 from scenepalette.evaluation.evidence import Evidence
-from scenepalette.evaluation.features import inception_features, load_inception, segmenter_features
-from scenepalette.evaluation.frechet import frechet_distance
 from scenepalette.evaluation.generated import evaluate_images
+from scenepalette.evaluation.images.appearance import appearance_histograms, color_distance, texture_distance
+from scenepalette.evaluation.images.diversity import (
+    class_variance,
+    load_lpips,
+    mean_pairwise_lpips,
+    mean_pairwise_ms_ssim,
+)
+from scenepalette.evaluation.images.features import inception_features, load_inception, segmenter_features
+from scenepalette.evaluation.images.frechet import frechet_distance
+from scenepalette.evaluation.images.precision_recall import precision_recall
 from scenepalette.evaluation.miou import confusion_per_image, mean_iou
-from scenepalette.evaluation.precision_recall import precision_recall
 from scenepalette.segmenters.model import build_network
 
 ABSENT = Path("no-such-weights.pth")

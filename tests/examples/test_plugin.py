@@ -64,7 +64,7 @@ def allotments(root: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_documented_run_uses_one_extension_of_each_kind(scenepalette: Scenepalette, tmp_path: Path) -> None:
-    (text,) = (text for language, text in blocks(ROOT / "docs/adding-your-own.md") if language == "yaml")
+    (text,) = (text for language, text in blocks(ROOT / "docs/extending/adding-your-own.md") if language == "yaml")
     values = yaml.safe_load(text)
     values["data"] = {"name": "allotments", "root": str(allotments(tmp_path / "data")), "size": [32, 48]}
     values["report"]["inception_weights"] = "no-inception-weights.pth"  # not there: no test waits for a download

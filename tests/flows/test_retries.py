@@ -9,7 +9,7 @@ from PIL import UnidentifiedImageError
 from prefect.states import Failed
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import open_atomically
+from scenepalette.common.storage.files import open_atomically
 from scenepalette.flows.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
 
 

@@ -19,7 +19,7 @@ from prefect.exceptions import ParameterTypeError
 from prefect.utilities.schema_tools.validation import validate
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import explain_write_error, read_json, sha256_of_file
+from scenepalette.common.storage.files import explain_write_error, read_json, sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.flows import artifacts, shards, stages

@@ -25,7 +25,7 @@ from scenepalette.generators.editing import (
 )
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.networks.progressive import FullLayoutGenerator, PartialLayoutGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 

@@ -23,7 +23,7 @@ from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.report.comparison import comparison_page
 from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.compare import row_models
+from scenepalette.pipeline.stages.studies.compare import row_models
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]
 

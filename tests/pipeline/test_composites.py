@@ -16,10 +16,10 @@ from scenepalette.data.shards.reading import iterate_rows, read_values
 from scenepalette.data.shards.schema import decode_image
 from scenepalette.generators.pairs.composite import dilated, usual_feather
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
+from scenepalette.pipeline.checks.preflight import data_problems
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import data_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import read_json, sha256_of_file
+from scenepalette.common.storage.files import read_json, sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
@@ -19,9 +19,9 @@ from scenepalette.data.unlabelled import read_unlabelled
 from scenepalette.generators.images.loading import load_image_discriminator
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
+from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data

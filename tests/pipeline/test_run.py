@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import CheckpointError, DataError, ScenepaletteError, TrainingError
-from scenepalette.common.files import is_temporary, sha256_of_file
 from scenepalette.common.progress import NoProgress
+from scenepalette.common.storage.files import is_temporary, sha256_of_file
 from scenepalette.data.classes import SemanticClass
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.generators.images.loading import load_image_generator

@@ -11,8 +11,8 @@ import numpy as np
 from labelled_folders import write_pixels
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.doctor.measure import timed_steps
-from scenepalette.pipeline.doctor.timing import Measured
+from scenepalette.pipeline.doctor.machine.measure import timed_steps
+from scenepalette.pipeline.doctor.machine.timing import Measured
 
 CLASSES = "name,red,green,blue\nsky,0,0,250\nroad,90,90,90\ncar,250,0,0\nlamp,250,250,0\n"
 SKY, ROAD, CAR, LAMP = range(4)

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.shards.manifest import make_manifest, read_manifest, write_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, Row, shard_name

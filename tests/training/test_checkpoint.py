@@ -330,7 +330,7 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, monkeypa
     folder = CheckpointFolder(tmp_path)
     folder.save(1, {"net": network}, {"opt": optimizer})
     monkeypatch.setattr(
-        "scenepalette.common.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
+        "scenepalette.common.storage.files.os.fsync", lambda handle: (_ for _ in ()).throw(OSError(28, "No space left"))
     )
     with pytest.raises(Exception, match="the disk is full"):
         folder.save(2, {"net": network}, {"opt": optimizer})

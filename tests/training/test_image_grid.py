@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.training.image_grid import tile_pictures, write_frames
+from scenepalette.training.image_grid import tile_images, write_frames
 
 
 def pictures_of(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -17,7 +17,7 @@ def pictures_of(count: int, height: int, width: int) -> list[np.ndarray]:
 @pytest.mark.parametrize(("columns", "grid"), [(0, (2, 3)), (2, (3, 2)), (5, (1, 5))])
 def test_pictures_are_laid_row_by_row(columns: int, grid: tuple[int, int], tmp_path: Path) -> None:
     images = pictures_of(5, 64, 80)
-    tile_pictures(tmp_path / "new" / "sheet.png", images, columns)
+    tile_images(tmp_path / "new" / "sheet.png", images, columns)
     sheet = np.asarray(Image.open(tmp_path / "new" / "sheet.png"))
     rows, per_row = grid
     assert sheet.shape == (rows * 66 - 2, per_row * 82 - 2, 3)
@@ -32,7 +32,7 @@ def test_pictures_are_laid_row_by_row(columns: int, grid: tuple[int, int], tmp_p
 
 def test_small_pictures_are_enlarged_by_whole_pixels(tmp_path: Path) -> None:
     (image,) = pictures_of(1, 12, 16)
-    tile_pictures(tmp_path / "sheet.png", [image])
+    tile_images(tmp_path / "sheet.png", [image])
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape == (72, 96, 3)  # the least whole factor that makes 12 at least 64 is 6
     np.testing.assert_array_equal(sheet, np.kron(image, np.ones((6, 6, 1), dtype=np.uint8)))

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from scenepalette.data.classes import ClassTable, SemanticClass
-from scenepalette.data.readers.finding import Search, require_folders
-from scenepalette.data.readers.image_files import PairedFiles
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.sample import DatasetEntry
 
 TABLE = ClassTable("allotments", (SemanticClass("path", (150, 120, 90)), SemanticClass("bed", (60, 140, 60))))

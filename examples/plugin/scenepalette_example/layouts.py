@@ -4,7 +4,7 @@ from torch import Tensor
 
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.inputs import LayoutInputs
-from scenepalette.generators.layouts.networks import DrawnClasses, LayoutBatch, LayoutGenerator
+from scenepalette.generators.layouts.networks.progressive import DrawnClasses, LayoutBatch, LayoutGenerator
 from scenepalette.generators.layouts.registry import LayoutLoss, LayoutSystem
 from scenepalette.generators.layouts.settings import LayoutSettings
 

@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 
-from scenepalette.common import locks
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage import locks
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting
 from scenepalette.data.exports import images as images_module

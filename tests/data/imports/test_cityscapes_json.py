@@ -20,7 +20,7 @@ from annotated_sources import (
     write_json_file,
 )
 from scenepalette.common.errors import DataError
-from scenepalette.data.class_files import CITYSCAPES
+from scenepalette.data.decoding.class_files import CITYSCAPES
 
 WHOLE = [[0, 0], [WIDTH, 0], [WIDTH, HEIGHT], [0, HEIGHT]]
 ROAD, CAR, SKY = 7, 26, 23

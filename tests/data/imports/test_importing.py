@@ -13,8 +13,8 @@ from PIL import Image
 
 from annotated_sources import SQUARE, imported, labelme, labels_of, shape, stored, write_images, write_json_file
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
-from scenepalette.common.whole_folders import IMPORTS
+from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.imports import importing
 from scenepalette.data.imports.importing import FORMATS, ImportOptions, import_annotations

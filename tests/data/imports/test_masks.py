@@ -12,7 +12,7 @@ from PIL import Image
 from annotated_sources import HEIGHT, WIDTH, imported, labels_of, names_of, write_images
 from labelled_folders import write_pixels
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.label_images import colour_of, voc_colour
+from scenepalette.data.decoding.label_images import colour_of, voc_colour
 
 LABEL = np.zeros((HEIGHT, WIDTH), np.uint8)
 LABEL[5:12, 4:20] = 7

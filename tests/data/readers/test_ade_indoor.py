@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import DataError
-from scenepalette.data.class_files import packaged_table
+from scenepalette.data.decoding.class_files import packaged_table
 from scenepalette.data.readers.ade_indoor import SCENES, open_ade_indoor
 
 Write = Callable[[Path, np.ndarray], None]

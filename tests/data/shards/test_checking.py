@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sealed
+from scenepalette.common.storage.files import sealed
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import shard_name

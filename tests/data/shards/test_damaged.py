@@ -23,7 +23,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.exports.exporting import export_shards
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.pairs import ShardPairs

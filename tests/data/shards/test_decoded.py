@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import shard_name
 

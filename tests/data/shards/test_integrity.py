@@ -19,7 +19,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sealed
+from scenepalette.common.storage.files import sealed
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import collection_card, write_card
 from scenepalette.data.exports.exporting import FORMATS, export_shards

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from fuzzing import FUZZ, JSON_VALUES, Changes, changes, damaged
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards import schema as schema_module
 from scenepalette.data.shards import writing as writing_module
 from scenepalette.data.shards.schema import ROW_GROUP, Row, shard_name

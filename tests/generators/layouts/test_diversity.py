@@ -13,7 +13,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.layouts.diversity import LayoutDiversity, pairwise_disagreement
 from scenepalette.generators.layouts.inputs import FullInputs, PartialInputs, palettes_of
-from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.monitor import COLLAPSES

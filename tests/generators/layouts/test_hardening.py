@@ -12,7 +12,7 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.layouts.hardening import harden, harden_exactly, share_counts, smoothed
-from scenepalette.generators.layouts.networks import LayoutBatch
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 
 
 def random_case(seed: int, size: tuple[int, int] | None = None) -> tuple[Tensor, Tensor]:

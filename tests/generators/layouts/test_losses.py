@@ -20,7 +20,7 @@ from scenepalette.generators.layouts.losses import (
     novelty_loss,
     soften_layout,
 )
-from scenepalette.generators.layouts.networks import LayoutDiscriminator
+from scenepalette.generators.layouts.networks.progressive import LayoutDiscriminator
 
 
 def test_adversarial_losses_by_hand() -> None:

@@ -19,9 +19,14 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.labels import labels_to_palette
 from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.layouts.inputs import LayoutInputs
-from scenepalette.generators.layouts.networks import FullLayoutGenerator, LayoutBatch, LayoutGenerator, LayoutNetwork
+from scenepalette.generators.layouts.networks.progressive import (
+    FullLayoutGenerator,
+    LayoutBatch,
+    LayoutGenerator,
+    LayoutNetwork,
+)
+from scenepalette.generators.layouts.networks.saa import conditional_loss
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
-from scenepalette.generators.layouts.saa import conditional_loss
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import LayoutTrainees, Moment
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler

@@ -20,7 +20,11 @@ from scenepalette.generators.layouts import registry as layout_systems
 from scenepalette.generators.layouts import training as layout_training
 from scenepalette.generators.layouts.inputs import FullInputs
 from scenepalette.generators.layouts.loading import load_layout_generator
-from scenepalette.generators.layouts.networks import LayoutDiscriminator, LayoutGenerator, PartialLayoutGenerator
+from scenepalette.generators.layouts.networks.progressive import (
+    LayoutDiscriminator,
+    LayoutGenerator,
+    PartialLayoutGenerator,
+)
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import Moment, moment_of, train_layout_generator

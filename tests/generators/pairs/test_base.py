@@ -16,7 +16,7 @@ from scenepalette.data.labels import fill_ignored, labels_to_palette
 from scenepalette.data.shards.schema import Row, row_problems
 from scenepalette.data.unlabelled import UnlabelledImages
 from scenepalette.generators.images.systems.oasis import OasisGenerator
-from scenepalette.generators.layouts.networks import LayoutBatch, LayoutNetwork
+from scenepalette.generators.layouts.networks.progressive import LayoutBatch, LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.base import PairMaker

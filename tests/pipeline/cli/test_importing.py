@@ -51,5 +51,5 @@ def test_problems_end_it_with_1_and_can_be_left_out(source: Path, tmp_path: Path
 def test_help_and_page_name_every_format(name: str) -> None:
     output, _ = invoke("--help")
     assert name in " ".join(output.split())
-    page = (Path(__file__).parents[3] / "docs/importing.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[3] / "docs/data/importing.md").read_text(encoding="utf-8")
     assert f"## {name}" in page

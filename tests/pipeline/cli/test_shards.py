@@ -20,7 +20,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sealed, sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting, images
 from scenepalette.data.shards.schema import SCHEMA

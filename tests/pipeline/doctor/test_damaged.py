@@ -17,11 +17,11 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.data.datasets import open_dataset
+from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.preflight import settings_problems
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 

@@ -16,8 +16,8 @@ from PIL import Image
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.arrays import lost_label
-from scenepalette.data.class_files import CAMVID
 from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.streets.dataset import Streets
@@ -81,7 +81,7 @@ def test_identical_and_nearly_identical_pictures_in_both_splits_are_named() -> N
     assert re.fullmatch(r"nearly identical: val3 \(val\) and train9 \(train\) \((0.99\d\d|1.0000)\)", check.details[0])
 
 
-class Pictures:
+class ImageFolder:
     """A data set of images alone."""
 
     def __init__(self, pictures: list[np.ndarray]) -> None:
@@ -102,7 +102,7 @@ def test_copies_that_were_changed_are_a_warning_that_says_how_they_were_found() 
         return changed(scan, "thumbnails", slice(0, len(small)), np.stack([np.asarray(p) for p in small]))
 
     train, val = thumbnails(made_scan(6), pictures), thumbnails(made_scan(3, "val"), leaked)
-    both = cast("tuple[SegmentationDataset, SegmentationDataset]", (Pictures(pictures), Pictures(leaked)))
+    both = cast("tuple[SegmentationDataset, SegmentationDataset]", (ImageFolder(pictures), ImageFolder(leaked)))
     check = data_checks.check_leakage(train, val, both)
     assert check.status == "warning" and "2 that were changed" in check.summary
     assert [re.sub(r" \(0.\d+\)| \(1.0+\)", "", detail) for detail in check.details] == [

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from scenepalette.data import similarity
 from scenepalette.pipeline.cli.main import app
-from scenepalette.pipeline.doctor import data_checks, resources
-from scenepalette.pipeline.doctor.timing import Measured
+from scenepalette.pipeline.doctor import data_checks
+from scenepalette.pipeline.doctor.machine import resources
+from scenepalette.pipeline.doctor.machine.timing import Measured
 
 TEXT = (Path(__file__).parents[3] / "docs/doctor.md").read_text(encoding="utf-8")
 COMMANDS = re.findall(r"^scenepalette (doctor .*?)(?: && .*)?$", TEXT, re.MULTILINE)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.doctor.examine import examine
-from scenepalette.pipeline.doctor.timing import Measured
+from scenepalette.pipeline.doctor.machine.timing import Measured
 from scenepalette.pipeline.request import Request
 
 

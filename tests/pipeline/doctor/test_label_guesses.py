@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenepalette.data.class_files import CAMVID, CITYSCAPES
 from scenepalette.data.classes import ClassTable, SemanticClass
+from scenepalette.data.decoding.class_files import CAMVID, CITYSCAPES
 from scenepalette.pipeline.doctor.label_guesses import RawLabel, guess
 
 SMALL = ClassTable(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from scenepalette.data.class_files import CAMVID
+from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.sample import Sample
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.doctor.oracle import MOST_LABELS, UNREACHABLE, check_oracle

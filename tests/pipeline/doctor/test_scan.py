@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.data.holdout import PartOfDataset
-from scenepalette.data.readers import checking
+from scenepalette.data.files import checking
 from scenepalette.data.readers.camvid import open_camvid
 from scenepalette.data.sample import Sample
+from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.data.streets.dataset import Streets
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 

@@ -13,7 +13,7 @@ import pytest
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.data.shards.checking import verify_shards
-from scenepalette.evaluation.quality import QualityRow, write_quality
+from scenepalette.evaluation.pair_quality.quality import QualityRow, write_quality
 from scenepalette.pipeline.finished.filtering import filter_shards
 from shard_folders import SIZE, write_shards  # noqa: F401 (a fixture)
 

@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, row_id
 from scenepalette.pipeline.finished.regenerate import regenerate_rows, regenerate_shards

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scenepalette.evaluation.memorisation import Memorisation
+from scenepalette.evaluation.images.memorisation import Memorisation
 from scenepalette.pipeline.report.document import write_report
 from scenepalette.pipeline.report.memorisation import ClosestPair, CopyCheck, copy_document, copy_sentences
 from scenepalette.pipeline.report.results import ReportInputs

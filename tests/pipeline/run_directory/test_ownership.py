@@ -15,7 +15,7 @@ import yaml
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from torch import nn
 
-from scenepalette.common.files import sha256_of_file, sha256_of_json
 from scenepalette.common.progress import NO_PROGRESS
+from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.cards.dataset_card import label_origins_of
 from scenepalette.data.cards.documents import mend_documents
@@ -22,17 +22,17 @@ from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import Row
-from scenepalette.evaluation.features import CHOSEN_SEGMENTER, SegmenterFeatures
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.stages.compare import row_models
 from scenepalette.pipeline.stages.generate import PairsUnit, features_beside, finish_shards, make_shard, pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
+from scenepalette.pipeline.stages.studies.compare import row_models
 from scenepalette.pipeline.units.records import begin
 from scenepalette.training.checkpoint import save_weights
 

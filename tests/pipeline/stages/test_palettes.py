@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.files import sealed
+from scenepalette.common.storage.files import sealed
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.pipeline.stages.palettes import stored_palettes
 

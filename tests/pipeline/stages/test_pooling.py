@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import sealed, write_json
+from scenepalette.common.storage.files import sealed, write_json
 from scenepalette.evaluation.miou import mean_iou
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.report.results import ArmRun

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.common.files import sha256_of_file
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
-from scenepalette.evaluation.quality import ROWS_FILE, QualityFile
-from scenepalette.evaluation.selection import score_rows, select_rows
+from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityFile
+from scenepalette.evaluation.pair_quality.selection import score_rows, select_rows
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.files import write_json
+from scenepalette.common.storage.files import write_json
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.folds import folds_of
 from scenepalette.data.shards.pairs import ShardPairs
-from scenepalette.evaluation.quality import ROWS_FILE, QualityFile
-from scenepalette.evaluation.trust import TrustSettings
+from scenepalette.data.splits.folds import folds_of
+from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityFile
+from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import teachers as stage

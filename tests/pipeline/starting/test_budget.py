@@ -12,7 +12,7 @@ from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import make_config, merge
-from scenepalette.pipeline.doctor.timing import Measured, estimates_of
+from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of
 from scenepalette.pipeline.recipes import RECIPES, with_following_lists
 from scenepalette.pipeline.starting.budget import CPU, EXTENTS, GPU, Base, Search
 

@@ -10,7 +10,7 @@ from labelled_folders import write_pixels
 from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.datasets import open_dataset
-from scenepalette.data.holdout import divide_recordings
+from scenepalette.data.splits.holdout import divide_recordings
 from scenepalette.pipeline.starting import survey as module
 from scenepalette.pipeline.starting.survey import GAP, holdout_of, rare_at, survey
 

@@ -1,0 +1,379 @@
+"""Class files: class tables as CSV or YAML, written by users or shipped with this package."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import re
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_file, short
+from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
+from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
+
+_Byte = Annotated[int, Field(ge=0, le=255)]
+
+
+def _printable(name: str) -> str:
+    if not name.strip() or not name.isprintable():
+        raise ValueError("a name must have letters and no control characters")
+    return name
+
+
+# Names are printed, drawn into figures and written into cards.
+_Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_printable)]
+
+
+# Spreadsheets, label tools and data sets call their columns so; names are compared without case, spaces and _ or -.
+_COLUMNS = {
+    "name": ("name", "class", "classname", "label", "labelname", "category"),
+    "id": ("id", "classid", "labelid", "pixelvalue", "value", "index", "ids"),
+    "red": ("red", "r"),
+    "green": ("green", "g"),
+    "blue": ("blue", "b"),
+    "color": ("color", "colour", "rgb", "hex", "colorrgb", "colourrgb", "colorhex", "colourhex"),
+    "evaluated": ("evaluated", "evaluate", "eval"),
+    "ignore": ("ignore", "ignored"),
+}
+_KEY_OF = {spelling: key for key, spellings in _COLUMNS.items() for spelling in spellings}
+_CHANNELS = ("red", "green", "blue")
+_NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "border", "none"})
+"""Names under which 255 is listed where it stands for no class."""
+_MOST_NOTED = 4
+
+
+class _ClassRow(BaseModel):
+    """One class as a class file states it; without ids, the row's position is the class's label value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: _Name
+    red: _Byte
+    green: _Byte
+    blue: _Byte
+    evaluated: bool = True
+    id: list[_Byte] = []
+    ignore: bool = False
+
+    @property
+    def stands_for_none(self) -> bool:
+        """Whether pixels of this row have no class."""
+        return self.ignore or (self.id == [IGNORE_ID] and _plain(self.name) in _NO_CLASS)
+
+
+class ClassFile(BaseModel):
+    """A whole class file.
+
+    Attributes:
+        classes: The classes in the order of the file.
+        name: Name of the class table.
+        ignore_ids: Label values to ignore besides 255.
+        licence: Licence of the data.
+        data_set: Name of the data set, for cards and reports.
+        label_origin: How the labels came about, if no human drew them.
+        has_colours: Whether the file states colours; else they are made up for figures.
+        notes: What was decided where it was read, a sentence each.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    classes: list[_ClassRow]
+    name: _Name = "folder"
+    ignore_ids: list[_Byte] = []
+    licence: Annotated[str, Field(max_length=2000)] = "not stated"
+    data_set: _Name = "folder"
+    label_origin: Annotated[str, Field(max_length=2000)] = ""
+    has_colours: bool = True
+    notes: tuple[str, ...] = ()
+
+
+def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
+    """Read and validate a class file.
+
+    Args:
+        path: A CSV file with a header, or a YAML list of the same keys:
+
+                name,red,green,blue,evaluated
+                road,128,64,128,true
+
+            Without a column "id", the label values are 0, 1, ... in the order of the rows; with it, they are what it
+            says: one number or several, and rows of one name are one class. "evaluated" may be left out (true);
+            pixels of a row with "ignore" (true) have no class. In place of red, green and blue there may be "color"
+            ("128 64 128" or "#804080"), or no colours. Commas, semicolons, tabs, UTF-16 and the usual spellings of
+            the columns are understood. A YAML file may instead be a mapping with the keys "classes" (that list),
+            "ignore_ids", "name", "licence", "data_set" and "label_origin".
+        within: Folder that a link must not lead out of, as messages show what the file holds; None for a file that
+            the user named.
+
+    Returns:
+        What the file states.
+
+    Raises:
+        DataError: It cannot be read or used; every problem is listed with its row and key.
+    """
+    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
+        raise DataError(f"The class file {path} ends in '{path.suffix}'; required is .csv, .yaml or .yml.")
+    is_csv, notes = path.suffix.lower() == ".csv", list[str]()
+    try:
+        text = _decoded(read_file(path, YAML_BYTES, within=within), notes, lenient=is_csv)
+    except DataError as error:
+        raise DataError(f"The class file {path} cannot be used: {error.summary}. It must be text in UTF-8.") from error
+    try:
+        content = _parse_csv(text) if is_csv else parse_yaml(text)
+        stated = dict(content) if isinstance(content, dict) else {"classes": content}
+        if isinstance(stated.get("classes"), list | dict):
+            stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
+    except (csv.Error, ValueError) as error:
+        raise DataError(f"The class file {path} is not valid {path.suffix[1:].upper()}: {error}") from error
+    try:
+        return ClassFile.model_validate({**stated, "notes": tuple(f"{path.name}: {note}" for note in notes)})
+    except ValidationError as error:
+        problems = [
+            _problem(
+                f"{short('.'.join(map(str, detail['loc'])) or 'file')}: {detail['msg']}, "
+                f"received {short(repr(detail['input']))}"
+            )
+            for detail in error.errors()
+        ]
+        raise DataError(
+            f"The class file {path} cannot be used. Required are the columns name and red, green, blue (0 to 255) or "
+            "color; if wanted, id (the label values, 0 to 255; by default 0, 1, ... in the order of the rows), "
+            "evaluated and ignore (true or false). Correct:",
+            problems,
+        ) from error
+
+
+def _problem(text: str) -> Problem:
+    return Problem(ProblemKind.CLASS_FILE, "", text)
+
+
+def _decoded(content: bytes, notes: list[str], *, lenient: bool) -> str:
+    """Decode text as spreadsheets write it: UTF-8 or UTF-16 with or without a byte order mark, or Windows-1252."""
+    try:
+        if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return content.decode("utf-16")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        if lenient and b"\0" not in content:
+            with suppress(UnicodeDecodeError):
+                text = content.decode("cp1252")
+                notes.append("it is no UTF-8 and was read as Windows-1252; look at its names.")
+                return text
+        raise DataError(f"it cannot be read as text in UTF-8 ({error})") from error
+
+
+def _parse_csv(text: str) -> list[dict[str, Any]]:
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = max(",;\t|", key=first.count)
+    rows = csv.DictReader(
+        io.StringIO(text.lstrip("\r\n")),
+        skipinitialspace=True,
+        restkey="too many values",
+        strict=True,
+        delimiter=delimiter,
+    )
+    columns = [_key_of(name) for name in rows.fieldnames or ()]
+    repeated = sorted({name for name in columns if columns.count(name) > 1 and name})
+    if repeated:
+        raise ValueError(f"the columns {', '.join(map(repr, repeated))} come twice")
+    if columns and "name" not in columns:
+        shown = short(", ".join(name.strip() for name in rows.fieldnames or ()))
+        raise ValueError(
+            f"its first line ({shown}) names no column 'name'. Required is a header such as name,red,green,blue, or "
+            "id,name,red,green,blue, before the classes"
+        )
+    # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
+    filled = ({key: _stripped(value) for key, value in row.items()} for row in rows)
+    kept = ({key.strip(): value for key, value in row.items() if value not in (None, "")} for row in filled)
+    # Spreadsheets leave empty rows behind.
+    return [row for row in kept if row]
+
+
+def _stripped(value: Any) -> Any:
+    if isinstance(value, list):  # of cells beyond the header's
+        return [cell for cell in value if cell.strip()] or None
+    return value.strip() if isinstance(value, str) else value
+
+
+def _plain(name: object) -> str:
+    return re.sub(r"[\s_()/-]", "", str(name)).lower()
+
+
+def _key_of(name: object) -> str:
+    return _KEY_OF.get(_plain(name), str(name).strip())
+
+
+def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
+    """Return the rows with the keys of `_ClassRow`, and whether they state colours."""
+    if isinstance(classes, dict):  # {0: road, 1: car}
+        classes = [{"id": number, "name": name} for number, name in classes.items()]
+    rows = [{"name": row} if isinstance(row, str) else row for row in classes]
+    if not all(isinstance(row, dict) for row in rows):
+        return rows, True
+    rows = [{_key_of(key): value for key, value in row.items()} for row in rows]
+    for row in rows:
+        if "color" in row and not any(channel in row for channel in _CHANNELS):
+            row |= dict(zip(_CHANNELS, _channels_of(row.pop("color")), strict=True))
+        if "id" in row:
+            row["id"] = _ids_of(row["id"])
+    has_colours = any(channel in row for row in rows for channel in _CHANNELS)
+    known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
+    others = {key for row in rows for key in row.keys() - known}
+    complete = all(all(channel in row for channel in _CHANNELS) for row in rows)
+    if others and (complete or not has_colours):
+        notes.append(f"the columns {', '.join(sorted(map(repr, others))[:_MOST_NOTED])} are not read.")
+        rows = [{key: value for key, value in row.items() if key not in others} for row in rows]
+    if not has_colours:
+        for number, row in enumerate(rows):
+            row |= dict(zip(_CHANNELS, colour_of(voc_colour(number % 256)), strict=True))
+    return rows, has_colours
+
+
+def _channels_of(stated: Any) -> tuple[Any, Any, Any]:
+    """Return red, green and blue of "128 64 128", "(128, 64, 128)", "#804080" or [128, 64, 128]."""
+    value = stated
+    if isinstance(value, str):
+        text = value.strip().strip("()[]")
+        if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
+            return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
+        value = re.split(r"[\s,;/]+", text)
+    if isinstance(value, list | tuple) and len(value) == 3:
+        return value[0], value[1], value[2]
+    raise ValueError(
+        f"the colour {short(repr(stated))} cannot be read; required are three numbers from 0 to 255, such as "
+        "128 64 128, or six hexadecimal digits, such as #804080"
+    )
+
+
+def _ids_of(value: Any) -> Any:
+    """Return the label values of a cell such as "7" or "7 8 9"."""
+    if isinstance(value, str):
+        return [part for part in re.split(r"[\s,;/|]+", value.strip()) if part]
+    return value if isinstance(value, list) else [value]
+
+
+def table_of_class_file(path: Path, declared: ClassFile) -> ClassTable:
+    """Return the class table that a class file declares.
+
+    Args:
+        path: The file, for messages.
+        declared: What it states.
+
+    Raises:
+        DataError: The classes do not make a table, or a label value is that of two classes, or of one and ignored.
+    """
+    table, _, _ = classes_of_class_file(path, declared)
+    return table
+
+
+def classes_of_class_file(
+    path: Path, declared: ClassFile, *, ignore_ids: Sequence[int] = ()
+) -> tuple[ClassTable, LabelValues, dict[int, list[int]]]:
+    """Return what a class file says of classes, of numbers and of colours in label images.
+
+    Classes are in the order of their smallest label value. Without an id column, label values count from 0 in the order
+    of the rows; from 1 if 0 is ignored, and so on.
+
+    Args:
+        path: The file, for messages.
+        declared: What it states.
+        ignore_ids: Further label values without a class.
+
+    Returns:
+        The table, the meaning of label values, and the class ids (or IGNORE_ID) of each colour.
+
+    Raises:
+        DataError: As `table_of_class_file`.
+    """
+    rows, problems = declared.classes, list[str]()
+    ignored = {*declared.ignore_ids, *ignore_ids}
+    with_ids = any(row.id for row in rows)
+    first = next(number for number in range(257) if number not in ignored)
+    groups: dict[str, tuple[_ClassRow, list[int], list[_ClassRow]]] = {}
+    for place, row in enumerate(rows):
+        ids = row.id if with_ids else [first + place]
+        if not ids:
+            problems.append(f"classes.{place}: '{row.name}' has no id, others have; give all of them one")
+        if row.stands_for_none:
+            ignored.update(ids)
+        elif with_ids and row.name in groups:
+            groups[row.name][1].extend(ids)
+            groups[row.name][2].append(row)
+        else:
+            # Without ids, a name that comes twice is for the table to refuse.
+            groups[row.name if with_ids else str(place)] = (row, list(ids), [row])
+    ordered = sorted(groups.values(), key=lambda group: min(group[1], default=0))
+    owner: dict[int, str] = {}
+    for row, ids, _ in ordered:
+        for number in ids:
+            if owner.setdefault(number, row.name) != row.name:
+                problems.append(f"the label value {number} is that of '{owner[number]}' and of '{row.name}'")
+    if conflicting := sorted(ignored & owner.keys()):
+        problems.append(
+            f"{conflicting} both as class ids and as ignored. Without a column id, ids count in the order of the "
+            "classes; remove the values from what is ignored, or write each class's value into a column id"
+        )
+    if problems:
+        raise DataError(f"The class file {path} cannot be used. Correct:", [_problem(text) for text in problems])
+    try:
+        table = ClassTable(
+            name=declared.name,
+            classes=tuple(
+                SemanticClass(name=row.name.strip(), color=(row.red, row.green, row.blue), evaluated=row.evaluated)
+                for row, _, _ in ordered
+            ),
+        )
+    except ConfigError as error:
+        raise DataError(
+            f"The class file {path} cannot be used. Correct:", [_problem(text) for text in error.problems]
+        ) from error
+    ids = {number: class_id for class_id, (_, numbers, _) in enumerate(ordered) for number in numbers}
+    colours: dict[int, list[int]] = {}
+    if declared.has_colours:
+        stated = [(row, class_id) for class_id, (_, _, same) in enumerate(ordered) for row in same]
+        for row, class_id in [*stated, *((row, IGNORE_ID) for row in rows if row.stands_for_none)]:
+            classes = colours.setdefault(code_of((row.red, row.green, row.blue)), [])
+            classes += [class_id] if class_id not in classes else []
+    return table, LabelValues(ids, frozenset(ignored)), colours
+
+
+@cache
+def packaged_table(name: str) -> ClassTable:
+    """Return a class table that is shipped as NAME.csv beside this module.
+
+    Args:
+        name: The name, such as "ade20k".
+    """
+    path = Path(__file__).with_name(f"{name}.csv")
+    return table_of_class_file(path, read_class_file(path).model_copy(update={"name": name}))
+
+
+CAMVID = packaged_table("camvid")
+"""CamVid's 11 classes in the order and colours of the SegNet release; 11, its "unlabelled", is ignored."""
+
+CITYSCAPES = packaged_table("cityscapes")
+"""Cityscapes' 35 classes, 19 of them in the official evaluation.
+
+Ids 0 to 33 are the published label ids. "license plate", published as -1 and therefore never drawn into the label
+files, is 34. The void classes (unlabeled, ego vehicle, ...) are classes like any other, because a layout generator has
+to draw them too (Semantic Palette, section 5, trains on all 35); they count in mIoU* only.
+"""
+
+IDD = packaged_table("idd")
+"""The India Driving Dataset's 40 ids, as its preparation script writes them with `--id-type id`.
+
+Evaluated are the 31 classes that the published label table does not mark as ignored in evaluation.
+"""
+
+CELEBAMASK_HQ = packaged_table("celebamask-hq")
+"""CelebAMask-HQ's 19 classes in the order and colours of its face parsing code (Lee et al. 2020).
+
+The names are those in the mask files' names: eye_g are glasses, ear_r is an earring, neck_l a necklace.
+"""

@@ -1,0 +1,571 @@
+"""Decides how the label images of a whole data set are to be read: from all of them, never from one.
+
+A value of a label image means a class by what other label images hold as well: 255 is the second class where there are
+only 0 and 255, and ignored where there are 0, 1 and 255. What is decided is said in a note; what cannot be decided is
+a problem that names the setting which settles it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from math import ceil, floor, gcd
+
+import numpy as np
+
+from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.decoding.label_images import (
+    NO_COLOUR,
+    UNKNOWN,
+    LabelSummary,
+    LabelValues,
+    code_of,
+    colour_of,
+    grey_code,
+    grey_codes,
+    voc_colour,
+)
+from scenepalette.data.decoding.label_reading import (
+    AS_FOUND,
+    CHANNELS,
+    MOST_UNCLEAR,
+    LabelReading,
+    LabelSettings,
+    listed,
+)
+
+_SHOWN = 8
+_EXAMPLES = 3
+_LEAST_PART, _MOST_NEEDED = 0.75, 5
+"""Share of the classes, and number of them, of which one is enough to recognise spread ids by."""
+_VISIBLE_STEP = 8
+"""Smallest factor by which somebody would multiply ids to see them."""
+_LEAST_FILES_PLACED = 6
+_CLEARLY = 2
+"""Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
+_TOP, _BOTTOM = 0.4, 0.6
+_AT_THE_TOP = ("sky", "ceiling", "clouds", "sky-other", "ceiling-other", "ceiling-tile")
+_AT_THE_BOTTOM = (
+    "road",
+    "floor",
+    "sidewalk",
+    "pavement",
+    "carpet",
+    "floor-wood",
+    "floor-tile",
+    "ground-other",
+    "grass",
+)
+_ASK = "Set data.label_offset"
+VOC_BORDER = code_of((224, 224, 192))
+"""PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
+
+
+def decide(
+    labels: Mapping[str, LabelSummary],
+    table: ClassTable,
+    values: LabelValues,
+    settings: LabelSettings = AS_FOUND,
+    *,
+    colours: Mapping[int, Sequence[int]] | None = None,
+    never: Iterable[int] = (),
+) -> LabelReading:
+    """Decide how the label images of a data set are read.
+
+    Args:
+        labels: What each of them holds, of all splits, by name; those that have a meaning of their own left out.
+        table: The classes.
+        values: What numbers mean as published, or as the class file says.
+        settings: What the user says of them.
+        colours: Class ids (or IGNORE_ID) of each colour, as `code_of` writes it, where the user says which classes
+            there are; None for a published table, whose colours are known and in which 255 is ignored.
+        never: Values that the published labels never hold; if they occur, the labels were renumbered.
+
+    Returns:
+        The reading. Its problems have names of `labels` as paths.
+    """
+    if settings.encoding == "train-ids":
+        values = LabelValues(dict(enumerate(table.eval_ids)))
+    if settings.offset:
+        values = values.shifted(settings.offset)
+    values = replace(values, ignored=values.ignored | set(settings.ignore_ids))
+    stated = _colours_of(table) if colours is None else colours
+    places = {
+        code: frozenset(number for number, class_id in values.ids.items() if class_id in classes)
+        for code, classes in stated.items()
+    }
+    known = {code: _class_of(classes, table) for code, classes in stated.items()}
+    if known:
+        known.setdefault(VOC_BORDER, IGNORE_ID)
+    base = LabelReading(
+        values=values,
+        colours=known,
+        places=places,
+        tolerance=settings.tolerance,
+        by_index=settings.encoding in ("ids", "train-ids"),
+        by_colour=settings.encoding == "colours",
+    )
+    coloured = {name: label for name, label in labels.items() if label.kind == "colour"}
+    reading = _decide_channels(base, coloured, settings)
+    reading = _decide_palettes(reading, {name: label for name, label in labels.items() if label.kind == "palette"})
+    reading = _decide_greys(reading, labels, settings)
+    numbered = _numbers(reading, labels)
+    if settings.encoding in ("auto", "colours"):
+        reading = _decide_spread(reading, numbered, table, settings, own=colours is not None)
+    if not reading.problems:
+        reading = _ask_for_offset(reading, numbered, table, settings, frozenset(never))
+    if transparent := [name for name, label in labels.items() if label.transparent]:
+        reading = _noted(reading, f"{len(transparent)} labels have transparent pixels; their colours alone are read.")
+    return reading
+
+
+def _colours_of(table: ClassTable) -> dict[int, list[int]]:
+    """Return the classes of each colour of a table."""
+    classes: dict[int, list[int]] = {}
+    for class_id, entry in enumerate(table.classes):
+        classes.setdefault(code_of(entry.color), []).append(class_id)
+    return classes
+
+
+def _class_of(classes: Sequence[int], table: ClassTable) -> int:
+    """Return the class of a colour; of several that nothing evaluates the first, else UNKNOWN."""
+    evaluated = any(class_id != IGNORE_ID and table.classes[class_id].evaluated for class_id in classes)
+    return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
+
+
+def _noted(reading: LabelReading, *notes: str) -> LabelReading:
+    return replace(reading, notes=(*reading.notes, *notes))
+
+
+def _refused(reading: LabelReading, *texts: str) -> LabelReading:
+    found = (Problem(ProblemKind.LABEL_MEANING, "", text) for text in texts)
+    return replace(reading, problems=(*reading.problems, *found))
+
+
+def _decide_channels(
+    reading: LabelReading, labels: Mapping[str, LabelSummary], settings: LabelSettings
+) -> LabelReading:
+    """Decide what files of several channels hold."""
+    if not labels:
+        return reading
+    encoding, count = settings.encoding, f"{len(labels)} labels have several channels"
+    if encoding in CHANNELS:
+        return replace(reading, channels=encoding)
+    every = np.unique(np.concatenate([label.values for label in labels.values()]))
+    equal = bool((every == grey_codes(every & 255)).all())
+    if encoding in ("ids", "train-ids") and equal:
+        return replace(reading, channels="grey")
+    unknown = [code for code in every.tolist() if code not in reading.colours]
+    if encoding == "auto":
+        if equal and (unknown or len(every) == 1 or _same_by_grey(reading, every)):
+            return _noted(replace(reading, channels="grey"), f"{count}, all equal: one of them is read.")
+        if unknown and not any(label.cut for label in labels.values()):
+            channel = _only_channel(every)
+            if channel and reading.values.allowed[every >> CHANNELS[channel] & 255].all():
+                text = f"{count}, of which only {channel} changes: its values are read as class ids."
+                return _noted(replace(reading, channels=channel), text)
+    if encoding in ("ids", "train-ids"):
+        return _refused(
+            reading,
+            f"{count} that differ (such as {next(iter(labels))}), and data.label_encoding is {encoding}. Set it to the "
+            "channel that holds them (red, green or blue), or to colours",
+        )
+    within = f", within {settings.tolerance} of each channel" if settings.tolerance else ""
+    return _noted(reading, f"{count}: decoded by the classes' colours{within}.")
+
+
+def _same_by_grey(reading: LabelReading, codes: np.ndarray) -> bool:
+    """Tell whether greys mean the same as numbers and as colours of classes."""
+    greys = codes & 255
+    if not reading.values.allowed[greys].all():
+        return False
+    return all(
+        int(reading.values.lookup[grey]) == reading.colours[int(code)] for grey, code in zip(greys, codes, strict=True)
+    )
+
+
+def _only_channel(codes: np.ndarray) -> str:
+    """Return the channel that changes where both others are 0 or 255 everywhere, or nothing."""
+    changing = [name for name, shift in CHANNELS.items() if len(np.unique(codes >> shift & 255)) > 1]
+    constant = all(
+        set(np.unique(codes >> shift & 255).tolist()) <= {0, 255}
+        for name, shift in CHANNELS.items()
+        if name not in changing
+    )
+    return changing[0] if len(changing) == 1 and constant else ""
+
+
+def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> LabelReading:
+    """Decide by what the palettes of all files say whether their indices or their colours are read."""
+    if not labels:
+        return reading
+    if reading.by_colour:
+        return _noted(reading, f"{len(labels)} labels have a palette: decoded by its colours.")
+    if reading.by_index:
+        return _noted(reading, f"{len(labels)} labels have a palette: their indices are read.")
+    said: dict[str, list[str]] = {}
+    for name, label in labels.items():
+        said.setdefault(reading.palette_of(label), []).append(name)
+    problems = [
+        Problem(
+            ProblemKind.LABEL_FORMAT,
+            name,
+            f"its palette has colours of classes at other indices ({_shown_palette(labels[name])}) and others that are "
+            "no class's. Add these to the class file, or set data.label_encoding to ids, if indices are class ids",
+        )
+        for name in said.get("mixed", ())
+    ]
+    silent = said.get("silent", [])
+    differ = _differing(reading, {name: labels[name] for name in silent})
+    explained = len(said.get("colours", ())) + len(said.get("grey", ()))
+    if differ or (silent and explained):
+        examples = listed(list(differ) or silent[:_EXAMPLES])
+        text = (
+            f"the palettes of {len(labels)} labels differ between files and are not all of the classes' colours (such "
+            f"as {examples}), so that an index may mean another class in each. State the classes' colours in the class "
+            "file, set data.colour_tolerance if they are near to these, or data.label_encoding to ids if indices are "
+            "class ids all the same"
+        )
+        return replace(reading, problems=(*reading.problems, *problems, Problem(ProblemKind.LABEL_MEANING, "", text)))
+    if by_colour := said.get("colours", ()):
+        text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
+        reading = _noted(reading, f"The palettes of {len(by_colour)} labels {text} (such as {by_colour[0]}).")
+    if by_grey := said.get("grey", ()):
+        text = "hold greys that are class ids, at other indices: their greys are read"
+        reading = _noted(reading, f"The palettes of {len(by_grey)} labels {text} (such as {by_grey[0]}).")
+    if silent:
+        text = "have palettes of other colours than the classes': their indices are read"
+        reading = _noted(reading, f"{len(silent)} labels {text} (such as {silent[0]}).")
+    return replace(reading, problems=(*reading.problems, *problems))
+
+
+def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], settings: LabelSettings) -> LabelReading:
+    """Decide whether files of one channel in a data set of colours hold greys of class colours, or ids."""
+    by_colour = any(label.kind != "grey" and reading.method(label) == "colours" for label in labels.values())
+    greys = {
+        name: label
+        for name, label in labels.items()
+        if label.kind == "grey" and reading.colours and reading.has_grey_colours(label)
+    }
+    if not greys or not (by_colour or settings.encoding == "colours") or settings.encoding not in ("auto", "colours"):
+        return reading
+    unclear = [
+        name
+        for name, label in greys.items()
+        if reading.values.allowed[label.values].all() and not _same_by_grey(reading, grey_codes(label.values))
+    ]
+    if unclear and settings.encoding == "auto":
+        return _refused(
+            reading,
+            f"{len(unclear)} labels of one channel (such as {unclear[0]}) may hold class ids or greys of the classes' "
+            "colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or convert "
+            "them",
+        )
+    text = f"{len(greys)} labels of one channel are read as greys of classes' colours (such as {next(iter(greys))})."
+    return _noted(replace(reading, greys_are_colours=True), text)
+
+
+def _differing(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> tuple[str, ...]:
+    """Return the names of two files whose palettes contradict each other, or none."""
+    indices: dict[int, tuple[int, str]] = {}
+    codes: dict[int, tuple[int, str]] = {}
+    for name, label in labels.items():
+        assert label.colours is not None
+        used, counts = np.unique(label.colours, return_counts=True)
+        once = {int(code) for code, count in zip(used, counts, strict=True) if count == 1 and code != NO_COLOUR}
+        for value, code in zip(label.values.tolist(), label.colours.tolist(), strict=True):
+            if code not in once or code == voc_colour(value):
+                continue
+            for found, key, entry in ((indices, value, code), (codes, code, value)):
+                before, other = found.setdefault(key, (entry, name))
+                if before != entry:
+                    return other, name
+    return ()
+
+
+def _shown_palette(label: LabelSummary) -> str:
+    assert label.colours is not None
+    return listed([f"{value}: {colour_of(code)}" for value, code in zip(label.values, label.colours, strict=True)], 4)
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """The numbers that some labels hold.
+
+    Attributes:
+        of_files: Those of each file.
+        pixels: Pixels of each number over all files, int64 [256].
+        heights: Mean height of each number over all files, 0 at the top; NaN where unknown.
+    """
+
+    of_files: Mapping[str, frozenset[int]]
+    pixels: np.ndarray
+    heights: np.ndarray
+
+    @property
+    def seen(self) -> frozenset[int]:
+        return frozenset(np.flatnonzero(self.pixels).tolist())
+
+
+def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> _Numbers:
+    """Gather the numbers of all files that are not read by colour."""
+    of_files: dict[str, frozenset[int]] = {}
+    pixels = np.zeros(256, np.int64)
+    summed, weights = np.zeros(256), np.zeros(256)
+    for name, label in labels.items():
+        if reading.method(label) == "colours":
+            continue
+        values = reading.numbers_of(label)
+        of_files[name] = frozenset(values.tolist())
+        np.add.at(pixels, values, label.counts)
+        fine = np.isfinite(label.heights)
+        np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
+        np.add.at(weights, values[fine], label.counts[fine])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return _Numbers(of_files, pixels, summed / weights)
+
+
+def _decide_spread(
+    reading: LabelReading, numbers: _Numbers, table: ClassTable, settings: LabelSettings, *, own: bool
+) -> LabelReading:
+    """Recognise ids that were spread over 0 to 255 to be visible, and 255 as a class."""
+    values, count = reading.values, table.num_classes
+    plain = all(values.ids.get(value) == value for value in range(count)) and len(values.ids) == count
+    seen = numbers.seen - values.ignored
+    if not plain or not seen or settings.offset is not None:
+        return reading
+    bad = sorted(seen - {IGNORE_ID} - values.ids.keys())
+    classes = seen & values.ids.keys()
+    share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
+    # What the class file says of greys goes before what even steps suggest.
+    greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
+    classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
+    if not bad:
+        if not own or IGNORE_ID not in seen or IGNORE_ID in values.ignored or IGNORE_ID in values.ids:
+            return reading
+        if not (IGNORE_ID in classes_grey and len(seen) > 1 and seen <= classes_grey.keys()):
+            return _decide_255(reading, numbers, table, classes, share)
+    if len(set(classes_grey.values())) == count and _lie_on(numbers, seen, greys, settings.tolerance):
+        ignored = {grey for grey, entry in greys.items() if entry == IGNORE_ID} | values.ignored
+        text = "Label values are the greys of the class file's colours, and read as these classes"
+        return _spread(reading, classes_grey, ignored, settings, seen, f"{text} ({_shown_ids(classes_grey)}).")
+    enough = len(seen) >= min(_MOST_NEEDED, _LEAST_PART * count)
+    for grid in _grids(count):
+        if enough and _lie_on(numbers, seen, grid, settings.tolerance):
+            ids = {value: class_id for class_id, value in enumerate(grid)}
+            text = f"Label values are {count} ids spread over 0 to 255 to be visible, and read as such"
+            return _spread(reading, ids, values.ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
+    used = seen - {IGNORE_ID}
+    largest = max(used)
+    evenly = next((len(seen) for grid in _grids(len(seen)) if seen == set(grid)), 0) if len(seen) > 2 else 0
+    if evenly and IGNORE_ID in seen:
+        return _refused(
+            reading,
+            f"the values {listed(list(map(str, sorted(seen))))} are {evenly} evenly spread over 0 to 255, but the "
+            f"class file has {count} classes: name the missing ones, or write the value of each class into a column id",
+        )
+    # Data sets that count "unlabelled" after their classes have one more number.
+    for last in (count - 1, *(value for value in (count,) if value in values.ignored)):
+        step = largest // last if last else 0
+        settled = step >= _VISIBLE_STEP and step * last == largest and all(value % step == 0 for value in used)
+        if settled and len(used) >= min(_MOST_NEEDED, _LEAST_PART * count):
+            ids = {class_id * step: class_id for class_id in range(count)}
+            text = f"Label values are class ids times {step}, and read as such"
+            ignored = frozenset(value * step for value in values.ignored if value * step < IGNORE_ID)
+            return _spread(reading, ids, ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
+    texts = []
+    with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
+    where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
+    step = reduce(gcd, used)
+    if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
+        texts.append(
+            f"all label values are multiples of {step} ({listed(list(map(str, sorted(used))))}), as if ids had been "
+            f"multiplied, but none is {step * (count - 1)}, the last of {count} classes. If they were, write the value "
+            "of each class into a column id of the class file"
+        )
+    elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
+        texts.append(
+            f"the label values run from 0 to {count} (in {where}), but there are {count} classes: 0 seems to be "
+            "unlabelled, and ids to count from 1. Set data.ignore_ids to [0] (or ignore_ids: [0] in a YAML class file) "
+            "if so, or name the missing class in the class file"
+        )
+    elif own and bad == [count] and 0 not in used and len(used) > 2:
+        texts.append(
+            f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
+            "the value of each class into a column id of the class file"
+        )
+    if not texts and own and 2 * len(with_bad) > len(numbers.of_files):
+        texts.append(
+            f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {where}), but by the "
+            f"class file, allowed are {values}. Add a column id to it that says the value of each class, and list "
+            "what is no class under data.ignore_ids"
+        )
+    return _refused(reading, *texts)
+
+
+def _decide_255(
+    reading: LabelReading, numbers: _Numbers, table: ClassTable, classes: frozenset[int], share: float
+) -> LabelReading:
+    """Decide whether 255 is a class where all other values are class ids."""
+    count, settle = table.num_classes, "write the value of each class into a column id of the class file"
+    if count == 2 and classes == {0}:
+        text = "255 is the second class: the labels hold only 0 and 255, which are read as the ids 0 and 1"
+        ids = {0: 0, IGNORE_ID: 1}
+        values = LabelValues(ids, reading.values.ignored)
+        return _noted(replace(reading, values=values), f"{text} ({table.names[0]}, {table.names[1]}).")
+    if len(classes) < 2:
+        other = f"only {listed([str(v) for v in sorted(classes)])} and 255" if classes else "only 255"
+        return _refused(
+            reading,
+            f"255 is the second class, or the labels show fewer than two: they hold {other}, and 255 stands for "
+            f"ignored pixels unless the class file says otherwise. {settle.capitalize()}",
+        )
+    with_255 = [name for name, seen in numbers.of_files.items() if IGNORE_ID in seen and 1 not in seen]
+    with_1 = [name for name, seen in numbers.of_files.items() if 1 in seen]
+    both = any(IGNORE_ID in seen and 1 in seen for seen in numbers.of_files.values())
+    if count == 2 and not both and with_255 and with_1:
+        return _refused(
+            reading,
+            f"{len(with_1)} labels hold 0 and 1 (such as {with_1[0]}), {len(with_255)} hold 0 and 255 (such as "
+            f"{with_255[0]}), none holds both 1 and 255: 255 seems to be the second class in these. Convert them to "
+            "0 and 1, or set data.label_encoding to ids, if 255 stands for ignored pixels",
+        )
+    if count - 1 not in classes:
+        return _noted(
+            reading,
+            f"255 is ignored ({share:.1f} % of the labels' pixels), and no label shows {count - 1} "
+            f"({table.names[-1]}), the last class. If 255 is that class, {settle}.",
+        )
+    return reading
+
+
+def _spread(
+    reading: LabelReading,
+    ids: Mapping[int, int],
+    ignored: Iterable[int],
+    settings: LabelSettings,
+    seen: frozenset[int],
+    note: str,
+) -> LabelReading:
+    # What the user ignores stays ignored.
+    kept = {value: class_id for value, class_id in ids.items() if value not in reading.values.ignored}
+    values = LabelValues(kept, frozenset(ignored) - kept.keys())
+    exact = seen <= ids.keys() | values.all_ignored
+    within = "" if exact else f" Values are taken for the nearest of these within {settings.tolerance}."
+    return _noted(replace(reading, values=values, snapped=not exact), note + within)
+
+
+def _lie_on(numbers: _Numbers, seen: frozenset[int], known: Iterable[int], tolerance: int) -> bool:
+    """Tell whether values are known ones; with a tolerance, whether most pixels are near to two of them or more."""
+    known = np.array(sorted(known))
+    if seen <= set(known.tolist()):
+        return True
+    if not tolerance:
+        return False
+    values = np.array(sorted(seen))
+    apart = abs(values[:, None] - known)
+    near = apart.min(1) <= tolerance
+    pixels = numbers.pixels[values]
+    enough = pixels[near].sum() >= (1 - MOST_UNCLEAR) * pixels.sum()
+    return bool(enough and len(np.unique(apart[near].argmin(1))) > 1)
+
+
+def _grids(count: int) -> list[list[int]]:
+    """Return `count` numbers evenly spread over 0 to 255, rounded in each of the usual ways."""
+    if count < 2:
+        return []
+    exact = [255 * place / (count - 1) for place in range(count)]
+    rounded = [
+        [floor(value) for value in exact],
+        [floor(value + 0.5) for value in exact],
+        [ceil(value) for value in exact],
+    ]
+    # 0, 64, 128, 192, 255: steps of 256.
+    steps = [min(255, 256 * place // (count - 1)) for place in range(count)]
+    return [grid for grid in (*rounded, steps) if len(set(grid)) == count]
+
+
+def _shown_ids(ids: Mapping[int, int]) -> str:
+    return listed([f"{value} is {class_id}" for value, class_id in sorted(ids.items())])
+
+
+def _ask_for_offset(
+    reading: LabelReading, numbers: _Numbers, table: ClassTable, settings: LabelSettings, never: frozenset[int]
+) -> LabelReading:
+    """Ask where the labels look as if they counted classes otherwise than published."""
+    if settings.offset is not None or settings.encoding not in ("auto", "colours") or not numbers.seen:
+        return reading
+    if IGNORE_ID in reading.values.ids or reading.snapped:
+        return reading
+    never = never - set(settings.ignore_ids)
+    odd = sorted(numbers.seen & never)
+    as_published = "or to 0 to read them as published"
+    last = max(reading.values.ids)
+    if odd == [IGNORE_ID] and last not in numbers.seen:
+        return _refused(
+            reading,
+            f"these labels seem reduced by one (255 occurs, which the published labels never hold, and {last} does "
+            f"not). {_ASK} to 1 if the first class is 0 and unlabelled is 255, {as_published} with 255 ignored",
+        )
+    if odd and IGNORE_ID not in odd:
+        for offset in (-1, 1):
+            moved = {value + offset for value in numbers.seen - {IGNORE_ID}}
+            if not moved & never and all(reading.values.allowed[v] for v in moved if 0 <= v < IGNORE_ID):
+                return _refused(
+                    reading,
+                    f"these labels seem {'raised' if offset < 0 else 'reduced'} by one: they hold "
+                    f"{listed([str(value) for value in odd])}, which the published labels never do. {_ASK} to "
+                    f"{offset} if so, {as_published}",
+                )
+    now, _, against = _fit(reading.values, numbers, table)
+    for offset in (1, -1):
+        shifted = reading.values.shifted(offset)
+        if any(not shifted.allowed[value] for value in numbers.seen - {IGNORE_ID}):
+            continue
+        fit, named, otherwise = _fit(shifted, numbers, table)
+        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise and (against or not now):
+            odd = f"by their values, {' and '.join(against)} would be where images do not have it; " if against else ""
+            return _refused(
+                reading,
+                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {odd}moved by one, "
+                f"{' and '.join(named)} are where images have them. {_ASK} to {offset} if so, or to 0 to read them as "
+                "they are",
+            )
+    return _ask_for_train_ids(reading, numbers, table, against)
+
+
+def _ask_for_train_ids(
+    reading: LabelReading, numbers: _Numbers, table: ClassTable, against: Sequence[str]
+) -> LabelReading:
+    """Ask where values seem to count the evaluated classes alone, as Cityscapes' train ids do."""
+    renumbered = LabelValues(dict(enumerate(table.eval_ids)))
+    if len(table.eval_ids) == len(table) or any(not renumbered.allowed[value] for value in numbers.seen):
+        return reading
+    before, _, _ = _fit(reading.values, numbers, table)
+    fit, named, otherwise = _fit(renumbered, numbers, table)
+    if otherwise or len(named) < _CLEARLY or fit - before < _CLEARLY:
+        return reading
+    moved = f", by their values {' and '.join(against)} would be where images do not have it" if against else ""
+    return _refused(
+        reading,
+        f"these labels seem to hold train ids: only values up to {max(numbers.seen - {IGNORE_ID})} occur{moved}; "
+        f"counting the {len(table.eval_ids)} evaluated classes alone, {' and '.join(named)} are where images have "
+        "them. Set data.label_encoding to train-ids if so, or to ids to read them as published",
+    )
+
+
+def _fit(values: LabelValues, numbers: _Numbers, table: ClassTable) -> tuple[int, list[str], list[str]]:
+    """Return how well classes lie where they are to be expected: a score, and who is where it should and should not."""
+    fine, wrong = [], []
+    for number in sorted(numbers.seen & values.ids.keys() - values.ignored):
+        if sum(number in seen for seen in numbers.of_files.values()) < _LEAST_FILES_PLACED:
+            continue
+        name, height = table.names[values.ids[number]], numbers.heights[number]
+        top, bottom = name.lower() in _AT_THE_TOP, name.lower() in _AT_THE_BOTTOM
+        if (top and height < _TOP) or (bottom and height > _BOTTOM):
+            fine.append(name)
+        elif (top and height > _BOTTOM) or (bottom and height < _TOP):
+            wrong.append(f"'{name}' (mean height {100 * (1 - height):.0f} %)")
+    return len(fine) - len(wrong), fine, wrong

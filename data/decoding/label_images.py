@@ -1,0 +1,360 @@
+"""Label images: reading one as it is stored, what it holds in short, and what values of class ids mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.problems import ProblemKind
+from scenepalette.common.storage.untrusted import read_file
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, bits_of, open_image_content, open_lossless
+
+UNKNOWN = -1
+"""Stands for the class of a value or colour that means none, or several."""
+NO_COLOUR = -1
+"""Stands for the colour of a palette's entry that the file does not state, or that padding states as well."""
+_PADDING = 8
+"""A colour that so many entries of a palette have fills it up and says nothing of any of them."""
+_MOST_VALUES = 4096
+"""Most values of a label whose summary is kept; a photograph has a hundred times as many."""
+_KEPT = 2**17
+_SUBSAMPLED = 4
+
+
+@dataclass(frozen=True)
+class LabelValues:
+    """What the values in label files mean.
+
+    Attributes:
+        ids: Class id of each value, 0 to 255, that stands for a class.
+        ignored: Values without a class; they win over `ids`. IGNORE_ID is one of them unless `ids` has it.
+    """
+
+    ids: Mapping[int, int]
+    ignored: frozenset[int] = frozenset()
+
+    @classmethod
+    def class_ids(cls, num_classes: int, *, ignored: Iterable[int] = ()) -> LabelValues:
+        """Return the plain reading: the values 0..K-1 are class ids."""
+        return cls(ids={value: value for value in range(num_classes)}, ignored=frozenset(ignored))
+
+    @cached_property
+    def lookup(self) -> np.ndarray:
+        """Class id of every value: uint8 [256], IGNORE_ID where there is none."""
+        lookup = np.full(256, IGNORE_ID, dtype=np.uint8)
+        lookup[list(self.ids)] = list(self.ids.values())
+        lookup[sorted(self.ignored)] = IGNORE_ID
+        return lookup
+
+    @cached_property
+    def allowed(self) -> np.ndarray:
+        """Whether a value may occur: bool [256]."""
+        allowed = np.zeros(256, dtype=bool)
+        allowed[[*self.ids, *self.ignored, IGNORE_ID]] = True
+        return allowed
+
+    @property
+    def all_ignored(self) -> frozenset[int]:
+        """Every value that may occur without a class."""
+        return self.ignored if IGNORE_ID in self.ids else self.ignored | {IGNORE_ID}
+
+    def to_list(self) -> list[object]:
+        """Return everything as JSON values."""
+        return [sorted([value, class_id] for value, class_id in self.ids.items()), sorted(self.ignored)]
+
+    def shifted(self, offset: int) -> LabelValues:
+        """Return the meaning of values to which an offset is to be added; those that fall below 0 are ignored."""
+        values = range(IGNORE_ID)
+        return LabelValues(
+            ids={value: self.ids[value + offset] for value in values if value + offset in self.ids},
+            ignored=frozenset(v for v in values if v + offset < 0 or v + offset in self.ignored),
+        )
+
+    def __str__(self) -> str:
+        ignored = f" and, as ignored, {_ranges(self.all_ignored)}" if self.all_ignored else ""
+        return f"the class ids {_ranges(self.ids.keys() - self.all_ignored)}{ignored}"
+
+
+@dataclass(frozen=True)
+class LabelImage:
+    """A label image as it is stored, whatever it means.
+
+    Attributes:
+        kind: "grey" for one channel, "palette" for indices into a palette, "colour" for several channels.
+        pixels: Integers [H, W]: the grey value, the index, or the colour as 65536 red + 256 green + blue.
+        palette: Colour of each index that the file states, in the same form.
+        format: Pillow's name of the file format.
+        lossy: Whether the file format may have changed values.
+        transparent: Whether some pixels are not opaque, which is not looked at.
+    """
+
+    kind: Literal["grey", "palette", "colour"]
+    pixels: np.ndarray
+    palette: tuple[int, ...] = ()
+    format: str = "PNG"
+    lossy: bool = False
+    transparent: bool = False
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """What a label image holds in short.
+
+    Attributes:
+        kind: As in `LabelImage`.
+        shape: Height and width.
+        values: Its different pixels, int64 [N], sorted.
+        counts: Pixels of each.
+        heights: Mean height of each in the image, from 0 at the top to 1; NaN where it was not looked at.
+        colours: For a palette: colour of each value, or NO_COLOUR.
+        cut: Whether there are more values than are kept.
+        lossy: As in `LabelImage`.
+        transparent: As in `LabelImage`.
+    """
+
+    kind: Literal["grey", "palette", "colour"]
+    shape: tuple[int, int]
+    values: np.ndarray
+    counts: np.ndarray
+    heights: np.ndarray
+    colours: np.ndarray | None = None
+    cut: bool = False
+    lossy: bool = False
+    transparent: bool = False
+
+    def to_values(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        stated = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in stated.items()}
+
+    @classmethod
+    def of_values(cls, values: dict[str, Any]) -> LabelSummary:
+        """Return what `to_values` returned values of."""
+        known = dict(values, shape=tuple(values["shape"]), heights=np.array(values["heights"], np.float64))
+        for name in ("values", "counts", "colours"):
+            known[name] = None if values[name] is None else np.array(values[name], np.int64)
+        return cls(**known)
+
+
+def code_of(colour: Iterable[int]) -> int:
+    """Return a colour as one number: 65536 red + 256 green + blue."""
+    red, green, blue = colour
+    return red << 16 | green << 8 | blue
+
+
+def colour_of(code: int) -> tuple[int, int, int]:
+    """Return red, green and blue of a colour's number."""
+    return int(code) >> 16 & 255, int(code) >> 8 & 255, int(code) & 255
+
+
+def voc_colour(index: int) -> int:
+    """Return the colour of an index in PASCAL VOC's colour map (Everingham et al.), which many tools use for any."""
+    bits = [index >> place & 1 for place in range(9)]
+    return code_of(sum(bits[3 * k + channel] << 7 - k for k in range(3)) for channel in range(3))
+
+
+def grey_code(value: int) -> int:
+    """Return the number of the grey of a value 0 to 255."""
+    return value * 0x010101
+
+
+def grey_codes(values: np.ndarray) -> np.ndarray:
+    """Return the numbers of the greys of some values 0 to 255."""
+    return values * 0x010101
+
+
+def read_label(path: Path) -> LabelImage:
+    """Read a label image completely, as it is stored.
+
+    Greys of 2 and 4 bits, which Pillow spreads over 0 to 255, are the numbers that the file holds; so are 16-bit greys
+    that are 8-bit ones times 257, as converters write them.
+
+    Args:
+        path: An image file of class ids, or of colours.
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, of pixels that cannot be ids or colours, or
+            holds values above 255.
+    """
+    content = read_file(path, MAX_FILE_BYTES)
+    with open_image_content(content) as image:
+        bits = bits_of(image, content)
+        if bits == 16 and not image.mode.startswith("I"):
+            raise DataError(
+                "its channels have 16 bits each, of which image libraries drop 8; save it with 8 bits per channel",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
+        stated = {"format": image.format or "", "lossy": _is_lossy(image, content)}
+        if image.mode == "P":
+            palette = image.getpalette("RGB") or []
+            codes = tuple(code_of(palette[start : start + 3]) for start in range(0, len(palette) - 2, 3))
+            return LabelImage("palette", np.asarray(image), codes, **stated)
+        if image.mode in ("RGB", "RGBA", "RGBX", "LA", "CMYK", "YCbCr"):
+            transparent = image.mode in ("RGBA", "LA") and image.getchannel("A").getextrema() != (255, 255)
+            channels = np.asarray(image.convert("RGB")).astype(np.uint32)
+            pixels = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
+            return LabelImage("colour", pixels, **stated, transparent=transparent)
+        if image.mode not in ("L", "1") and not image.mode.startswith("I"):
+            raise DataError(
+                f"its pixels are of mode {image.mode}; required are class ids or the class file's colours",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
+        pixels = np.asarray(image)
+    if bits in (2, 4):  # which Pillow spreads over 0 to 255
+        pixels = pixels // (255 // (2**bits - 1))
+    return LabelImage("grey", _as_bytes(pixels), **stated)
+
+
+def _as_bytes(pixels: np.ndarray) -> np.ndarray:
+    if pixels.dtype in (np.bool_, np.uint8):
+        return pixels.astype(np.uint8)
+    if pixels.min() >= 0 and 255 < pixels.max() <= 65535 and not (pixels % 257).any():
+        pixels = pixels // 257
+    if pixels.max() > 255 or pixels.min() < 0:
+        raise DataError(
+            f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. Files of "
+            "instances (such as *_instanceIds.png) are no labels of classes",
+            kind=ProblemKind.LABEL_VALUE,
+        )
+    return pixels.astype(np.uint8)
+
+
+def _is_lossy(image: Image.Image, content: bytes) -> bool:
+    if image.format == "WEBP":
+        return b"VP8L" not in content[:64]
+    return image.format not in ("PNG", "BMP", "GIF", "TIFF") or image.info.get("compression") == "jpeg"
+
+
+def summarise(label: LabelImage) -> LabelSummary:
+    """Return what a label image holds, in time that is short for images of large areas."""
+    pixels = label.pixels
+    heights = None
+    if label.kind == "colour":
+        flat = pixels.ravel()
+        # Areas are long runs of one colour: only their starts are sorted.
+        starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
+        values, places = np.unique(flat[starts], return_inverse=True)
+        counts = np.bincount(places, weights=np.diff([*starts, flat.size])).astype(np.int64)
+        values = values.astype(np.int64)
+    else:
+        every = value_counts(pixels)
+        values = np.flatnonzero(every)
+        counts = every[values]
+        some = pixels[::_SUBSAMPLED, ::_SUBSAMPLED]
+        rows = np.broadcast_to(((np.arange(len(some)) + 0.5) / len(some))[:, None], some.shape)
+        with np.errstate(invalid="ignore"):
+            mean = np.bincount(some.ravel(), rows.ravel(), 256) / np.bincount(some.ravel(), minlength=256)
+        heights = mean[values]
+    return LabelSummary(
+        kind=label.kind,
+        shape=(pixels.shape[0], pixels.shape[1]),
+        values=values,
+        counts=counts,
+        heights=np.full(len(values), np.nan) if heights is None else heights,
+        colours=_used_colours(label.palette, values) if label.kind == "palette" else None,
+        lossy=label.lossy,
+        transparent=label.transparent,
+    )
+
+
+def _used_colours(palette: tuple[int, ...], values: np.ndarray) -> np.ndarray:
+    codes, counts = np.unique(np.array(palette, np.int64), return_counts=True)
+    padding = set(codes[counts >= _PADDING].tolist())
+    known = [palette[value] if value < len(palette) else NO_COLOUR for value in values.tolist()]
+    return np.array([NO_COLOUR if code in padding else code for code in known], np.int64)
+
+
+def summary_of(path: Path) -> LabelSummary:
+    """Return what a label file holds; remembered while the file's size and time of change stay the same.
+
+    Raises:
+        DataError: As `read_label`.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror})") from error
+    summary = _remembered(path, status.st_size, status.st_mtime_ns)
+    return summarise(read_label(path)) if summary.cut else summary
+
+
+def outline_of(path: Path) -> LabelSummary:
+    """Return the same without the values of files that have thousands of them.
+
+    Raises:
+        DataError: As `read_label`.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise DataError(f"it cannot be read ({error.strerror})") from error
+    return _remembered(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(_KEPT)
+def _remembered(path: Path, size: int, changed: int) -> LabelSummary:
+    summary = summarise(read_label(path))
+    if len(summary.values) <= _MOST_VALUES:
+        return summary
+    most = np.sort(np.argsort(-summary.counts, kind="stable")[:_MOST_VALUES])
+    return LabelSummary(
+        kind=summary.kind,
+        shape=summary.shape,
+        values=summary.values[most],
+        counts=summary.counts[most],
+        heights=summary.heights[most],
+        cut=True,
+        lossy=summary.lossy,
+        transparent=summary.transparent,
+    )
+
+
+def read_mask(path: Path) -> np.ndarray:
+    """Read a black-and-white mask completely.
+
+    Args:
+        path: A PNG file with 8 bits per channel; several channels must be equal.
+
+    Returns:
+        bool [H, W], true where the mask is not black.
+
+    Raises:
+        DataError: The file is missing, damaged, cut off, far too large, not a PNG, or coloured.
+    """
+    with open_lossless(path, "masks") as image:
+        if image.mode not in ("1", "L", "P", "RGB"):
+            raise DataError(
+                f"its pixels are of mode {image.mode}; a mask must be grey or RGB with 8 bits per channel",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
+        channels = np.asarray(image.convert("RGB"))
+    if (channels != channels[:, :, :1]).any():
+        raise DataError(
+            "it is coloured; a mask must be black and white, white where its part is", kind=ProblemKind.LABEL_FORMAT
+        )
+    return channels[:, :, 0] > 0
+
+
+def value_counts(label: np.ndarray) -> np.ndarray:
+    """Return how many pixels of a label map uint8 [H, W] have each value, int64 [256]."""
+    # Pillow's histogram needs no integers of 8 bytes a pixel, as numpy's does, and is twice as fast.
+    return np.array(Image.fromarray(np.ascontiguousarray(label)).histogram(), np.int64)
+
+
+def _ranges(values: Iterable[int]) -> str:
+    """Write numbers in order, with runs of them as "a to b"."""
+    ordered = sorted(values)
+    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
+    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
+    return ", ".join(
+        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
+    )

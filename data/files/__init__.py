@@ -1,0 +1,1 @@
+"""Finding, pairing and checking the files of a data set: what every reader rests on."""

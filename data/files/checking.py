@@ -1,0 +1,190 @@
+"""Checking every pair of files of a data set: on all cores, in bounded memory, watched, and only once.
+
+Readers check their files when they are opened, wherever that is called from. What accompanies the check (a progress
+bar, the memory of earlier checks, somebody who looks at the decoded samples as they pass by) is set by `checking`
+around the call, so that readers need not hand it on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.processors import map_in_order
+from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.provenance import code_version
+from scenepalette.common.storage.cache import cache_folder
+from scenepalette.common.storage.files import sha256_of_json, write_atomically
+
+_SCHEMA = 1
+UNSETTLED_SECONDS = 2.0
+"""Age up to which a file's time of change may still be that of its next change: file systems keep seconds or more."""
+
+Pair = TypeVar("Pair")
+Result = TypeVar("Result")
+LookAt = Callable[[np.ndarray, np.ndarray], Any]
+"""What is done with a decoded image uint8 [H, W, 3] and its class ids uint8 [H, W], in one of several threads."""
+
+
+class Look(Protocol):
+    """Somebody who looks at the samples of a data set while they are checked, which spares decoding them again."""
+
+    def begin(self, ids: Sequence[str], num_classes: int) -> None:
+        """Hear which samples will come."""
+        ...
+
+    def at(self, image: np.ndarray, label: np.ndarray, /) -> Any:
+        """Look at a decoded sample; called from several threads at once."""
+        ...
+
+    def add(self, index: int, seen: Any) -> None:
+        """Take what `at` returned, in the order of the samples; None for one that could not be used."""
+        ...
+
+
+@dataclass(frozen=True)
+class _Checking:
+    progress: Progress = NO_PROGRESS
+    look: Look | None = None
+    remembers: bool = False
+
+
+_UNWATCHED = _Checking()
+_CHECKING: ContextVar[_Checking] = ContextVar("checking", default=_UNWATCHED)
+
+
+@contextlib.contextmanager
+def checking(progress: Progress = NO_PROGRESS, look: Look | None = None) -> Iterator[None]:
+    """Watch the checks of data sets that are opened in the block, and leave out what was checked before.
+
+    What was in order is remembered in the user's cache folder, by name, size and times of each file and how its label
+    is read; a pair of which any of that has changed is checked again.
+
+    Args:
+        progress: Watches the pairs.
+        look: Looks at the samples of a data set of which anything has to be checked; never begun where nothing has.
+    """
+    token = _CHECKING.set(_Checking(progress, look, remembers=True))
+    try:
+        yield
+    finally:
+        _CHECKING.reset(token)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is checked.
+
+    Attributes:
+        name: Name of the data set.
+        split: Its split.
+        root: Its folder.
+        ids: Sample ids, one a pair.
+        num_classes: Number of its classes.
+    """
+
+    name: str
+    split: str
+    root: Path
+    ids: Sequence[str]
+    num_classes: int
+
+
+def check_all(
+    subject: Subject,
+    pairs: Sequence[Pair],
+    check: Callable[[Pair, LookAt | None], tuple[Result, Any]],
+    *,
+    files: Callable[[Pair], Sequence[Path]],
+    meaning: Callable[[Pair], Any],
+    dump: Callable[[Result], Any],
+    load: Callable[[Any], Result],
+    looked_at: bool = True,
+) -> list[Result]:
+    """Check pairs of files, all cores at once.
+
+    Args:
+        subject: What they belong to.
+        pairs: The pairs.
+        check: Returns what is found of a pair, and what was seen by the function that it is given.
+        files: Returns the files of a pair.
+        meaning: Returns, as JSON values, whatever else decides what is found of a pair.
+        dump: Returns a result as JSON values, or None if it is not to be remembered, as of a damaged file.
+        load: Returns the result of such values.
+        looked_at: Whether these are the samples that somebody looks at.
+
+    Returns:
+        What was found of each.
+    """
+    now = _CHECKING.get()
+    memory = _Memory(subject) if now.remembers else None
+    keys = [memory.key(files(pair), meaning(pair)) if memory else None for pair in pairs]
+    known = [memory.found.get(key) if memory and key else None for key in keys]
+    if all(values is not None for values in known):
+        return [load(values) for values in known]
+    look = now.look if looked_at else None
+    if look is not None:
+        look.begin(subject.ids, subject.num_classes)
+    places = [place for place, values in enumerate(known) if values is None or look is not None]
+    now.progress.start(f"checking {subject.split}", len(pairs), len(pairs) - len(places))
+    results: dict[int, Result] = {place: load(values) for place, values in enumerate(known) if values is not None}
+    checked = map_in_order(lambda place: check(pairs[place], look.at if look else None), places)
+    for place, (result, seen) in zip(places, checked, strict=True):
+        results[place] = result
+        if look is not None:
+            look.add(place, seen)
+        now.progress.advance()
+    now.progress.finish()
+    found = [results[place] for place in range(len(pairs))]
+    if memory:
+        memory.write(keys, [dump(result) for result in found])
+    return found
+
+
+class _Memory:
+    """What earlier checks of a data set found, in a file of the user's cache folder."""
+
+    def __init__(self, subject: Subject) -> None:
+        folder = cache_folder()
+        place = sha256_of_json([os.path.realpath(subject.root), subject.name, subject.split])
+        self.path = folder / "checked" / f"{place[:32]}.json" if folder else None
+        self.rules = sha256_of_json([_SCHEMA, code_version(), subject.name, subject.split, subject.num_classes])
+        self.settled = time.time_ns() - int(UNSETTLED_SECONDS * 1e9)
+        self.found: dict[str, Any] = {}
+        # Whatever is wrong with the file, the pairs are checked again.
+        with contextlib.suppress(OSError, ValueError):
+            stated = json.loads(self.path.read_bytes()) if self.path else {}
+            found = stated.get("found") if isinstance(stated, dict) and stated.get("rules") == self.rules else None
+            self.found = found if isinstance(found, dict) else {}
+
+    def key(self, files: Sequence[Path], meaning: Any) -> str | None:
+        """Return what a pair's result is remembered by; None if a file is missing or only just written."""
+        stated = []
+        for path in files:
+            try:
+                status = path.stat()
+            except (OSError, ValueError):
+                return None
+            if max(status.st_mtime_ns, status.st_ctime_ns) > self.settled:
+                return None
+            stated.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
+        return sha256_of_json([stated, meaning])
+
+    def write(self, keys: Sequence[str | None], values: Sequence[Any]) -> None:
+        """Keep the results that can be kept, instead of all earlier ones."""
+        if self.path is None:
+            return
+        found = {key: value for key, value in zip(keys, values, strict=True) if key and value is not None}
+        # Nobody has to be able to write there; then nothing is remembered.
+        with contextlib.suppress(ScenepaletteError):
+            write_atomically(self.path, json.dumps({"rules": self.rules, "found": found}), durable=False)

@@ -1,0 +1,280 @@
+"""Finding the files of a data set and putting images and labels together: the one way in which every reader does it.
+
+A `Search` finds image files by their endings in any case, in folders and sub-folders, and keeps account of what it
+passes over and of what it decided, so that nothing vanishes without a word.
+"""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind, printable
+from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
+from scenepalette.data.files.image_files import FilePair
+from scenepalette.data.files.naming import counted, flat_name, name_within
+
+_LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
+_LITTER_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
+_LOSSY = FORMATS["JPEG"]
+
+
+class Search:
+    """Finds a data set's files below its folder, and what has to be said of it.
+
+    Attributes:
+        root: The data set's folder; names are relative to it.
+        problems: What keeps the data set from being read.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.problems: list[Problem] = []
+        self._notes: list[str] = []
+        self._passed_over: dict[str, list[str]] = defaultdict(list)
+
+    @property
+    def notes(self) -> list[str]:
+        """What was decided and what was passed over, a line each."""
+        lines = [counted(names, f"passed over, {reason}") for reason, names in self._passed_over.items()]
+        return [*self._notes, *lines]
+
+    def note(self, text: str) -> None:
+        """Say what was decided from the files."""
+        if text not in self._notes:
+            self._notes.append(text)
+
+    def pass_over(self, paths: Iterable[Path | str], reason: str) -> None:
+        """Say that files are not read.
+
+        Args:
+            paths: The files, or their names.
+            reason: Why, in a few words that their number can follow.
+        """
+        names = [path if isinstance(path, str) else self.name(path) for path in paths]
+        if names:
+            self._passed_over[reason] += [name for name in names if name not in self._passed_over[reason]]
+
+    def refuse(self, path: Path, text: str, kind: ProblemKind = ProblemKind.PAIRING) -> None:
+        """Say what is wrong with a file."""
+        self.problems.append(Problem(kind, self.name(path), text))
+
+    def name(self, path: Path) -> str:
+        """Return what messages call a file."""
+        return name_within(path, self.root)
+
+    def paths(self, folder: str, *, deep: bool = True, beside: Collection[str] = ()) -> list[Path]:
+        """Return the image files of a folder, by their endings in upper or lower case, in the order of their names.
+
+        What operating systems leave behind (._NAME, .DS_Store, Thumbs.db, desktop.ini, @eaDir) is no part of a data
+        set and left out. Other files are passed over with a word. Links are followed.
+
+        Args:
+            folder: The folder, relative to the root.
+            deep: Whether files in sub-folders count.
+            beside: Ends of the names of further files that the published layout has there; nothing is said of them.
+        """
+        start = self.root / folder
+        found = []
+        for path in _files_below(start, deep=deep):
+            name = path.name.lower()
+            if name in _LITTER or name.startswith("._"):
+                continue
+            if name.endswith(tuple(end.lower() for end in beside)):
+                continue
+            if path.suffix.lower() not in ENDINGS:
+                # Around the splits lie class files, lists and what else tells about a data set.
+                if not name.startswith(".") and folder != ".":
+                    self.pass_over([path], "no image by its ending")
+            elif name.startswith("."):
+                self.pass_over([path], "hidden by the dot before the name")
+            elif not _is_text(self.name_as_stored(path)):
+                self.refuse(path, "its name is not text in UTF-8; rename it, for example with convmv -t utf8")
+            else:
+                found.append(path)
+        return found
+
+    def images(self, folder: str, *, end: str = "", deep: bool = True, beside: Collection[str] = ()) -> dict[str, Path]:
+        """Return a folder's images by their keys.
+
+        Args:
+            folder: The folder, relative to the root.
+            end: What the names of the images end with before the ending; it is no part of their keys.
+            deep: Whether files in sub-folders count.
+            beside: As `paths` takes it.
+
+        Returns:
+            Path of each key: name without ending, after the sub-folders if any, joined by "/".
+        """
+        return self._by_key(folder, self._ending(self.paths(folder, deep=deep, beside=beside), end), end, "image")
+
+    def labels(self, folder: str, *, end: str = "", deep: bool = True, beside: Collection[str] = ()) -> dict[str, Path]:
+        """Return a folder's label files by their keys, as `images` does.
+
+        Of a JPEG beside a label of the same name in another format the JPEG is passed over: it does not keep ids.
+        """
+        paths = self._ending(self.paths(folder, deep=deep, beside=beside), end)
+        exact = {path.with_suffix("") for path in paths if path.suffix.lower() not in _LOSSY}
+        shown = [path for path in paths if path.suffix.lower() in _LOSSY and path.with_suffix("") in exact]
+        self.pass_over(shown, "a JPEG beside a label of the same name, which keeps ids exactly")
+        return self._by_key(folder, [path for path in paths if path not in set(shown)], end, "label")
+
+    def all_labels(self, *folders: str, end: str = "") -> list[Path]:
+        """Return the label files of all splits, from which it is decided what they mean; nothing is said of others.
+
+        Args:
+            folders: Folders of label files, relative to the root; those that are not there count for nothing.
+            end: As `labels` takes it.
+        """
+        quiet = Search(self.root)
+        present = [folder for folder in folders if (self.root / folder).is_dir()]
+        return [path for folder in present for path in quiet.labels(folder, end=end).values()]
+
+    def _ending(self, paths: list[Path], end: str) -> list[Path]:
+        """Return the files whose names end so before their endings, and pass over the others."""
+        others = [path for path in paths if not path.stem.lower().endswith(end.lower())]
+        self.pass_over(others, f"no name like *{end}.*")
+        return [path for path in paths if path not in set(others)] if others else paths
+
+    def _by_key(self, folder: str, paths: Iterable[Path], end: str, noun: str) -> dict[str, Path]:
+        found: dict[str, Path] = {}
+        for path in paths:
+            below = path.relative_to(self.root / folder)
+            key = (
+                below.with_name(path.stem[: len(path.stem) - len(end)]).as_posix() if len(path.stem) > len(end) else ""
+            )
+            if not key:
+                self.refuse(path, f"its name is nothing but {path.name}; put a name before it")
+            elif key in found:
+                text = f"a second {noun} named {key} beside {self.name(found[key])}; keep the right one"
+                self.refuse(path, text)
+            else:
+                found[key] = path
+        return found
+
+    def name_as_stored(self, path: Path) -> str:
+        """Return a file's name relative to the root, which need not be printable."""
+        return path.relative_to(self.root).as_posix()
+
+    def pair(
+        self, images: Mapping[str, Path], labels: Mapping[str, Path], wanted_label: str, *, alone_allowed: bool = False
+    ) -> list[FilePair]:
+        """Put images and labels of the same key together.
+
+        Keys that differ in nothing but the Unicode form of accents, or in upper and lower case, are the same; so are
+        names in sub-folders on one side and in none on the other. Each must be the only one. A file without a
+        counterpart is a problem.
+
+        Args:
+            images: Image file of each key.
+            labels: Label file of each key.
+            wanted_label: Where the label of an image is looked for; "{id}" stands for the key.
+            alone_allowed: Whether files without a counterpart are passed over.
+
+        Returns:
+            The pairs, sorted by key; a pair's id is its key, flattened to a file name.
+        """
+        label_of = {key: key for key in images if key in labels}
+        for how, form in _FORMS:
+            left = set(images) - set(label_of), set(labels) - set(label_of.values())
+            if how == _FOLDERS and len({any("/" in key for key in keys) for keys in left}) < 2:
+                continue
+            if all(left):
+                more = _unique_matches(*left, form)
+                label_of |= more
+                if more:
+                    self.note(counted((self.name(images[key]) for key in sorted(more)), f"paired, although {how}"))
+        alone = sorted(images.keys() - label_of.keys()), sorted(labels.keys() - set(label_of.values()))
+        if alone_allowed:
+            self.pass_over((images[key] for key in alone[0]), "without a label")
+            self.pass_over((labels[key] for key in alone[1]), "without an image")
+            alone = [], []
+        for key in alone[0]:
+            self.refuse(images[key], f"no label for it, {wanted_label.format(id=printable(key))} is missing")
+        for key in alone[1]:
+            self.refuse(labels[key], "no image for it")
+        return [
+            FilePair(flat_name(key if label == key else unicodedata.normalize("NFC", key)), images[key], labels[label])
+            for key, label in sorted(label_of.items())
+        ]
+
+
+def require_folders(name: str, root: Path, folders: Collection[str], layout: str) -> None:
+    """Check that a data set's folders are there.
+
+    Args:
+        name: Name of the data set.
+        root: Its folder.
+        folders: Required folders, relative to `root`.
+        layout: The published layout in words, for the message.
+
+    Raises:
+        DataError: The root or a folder is missing; every missing one is listed.
+    """
+    missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
+    if "." in missing:
+        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
+    if missing:
+        raise DataError(
+            f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
+            "completely. Missing are:",
+            [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
+        )
+
+
+_FOLDERS = "only images or only labels lie in sub-folders"
+_FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
+    ("the label's name has another Unicode form", lambda key: unicodedata.normalize("NFC", key)),
+    ("the label's name has other capitals", lambda key: unicodedata.normalize("NFC", key).casefold()),
+    (_FOLDERS, lambda key: unicodedata.normalize("NFC", key.rsplit("/", 1)[-1])),
+)
+
+
+def _unique_matches(first: Iterable[str], second: Iterable[str], form: Callable[[str], str]) -> dict[str, str]:
+    """Return which key of the second belongs to each of the first, where both are the only ones of their form."""
+    by_form: tuple[defaultdict[str, list[str]], ...] = (defaultdict(list), defaultdict(list))
+    for keys, place in zip((first, second), by_form, strict=True):
+        for key in keys:
+            place[form(key)].append(key)
+    return {
+        keys[0]: by_form[1][shape][0]
+        for shape, keys in by_form[0].items()
+        if len(keys) == 1 and len(by_form[1].get(shape, ())) == 1
+    }
+
+
+def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
+    """Yield the files of a folder, then those of each sub-folder, by name; no folder is entered twice."""
+    entered: set[str] = set()
+
+    def below(current: Path) -> Iterator[Path]:
+        if (place := os.path.realpath(current)) in entered:
+            return
+        entered.add(place)
+        folders = []
+        with os.scandir(current) as entries:
+            listed = sorted(entries, key=lambda entry: entry.name)
+        for entry in listed:
+            # What looks like an image is reported as one that cannot be read, even if it is a folder.
+            folder_like = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
+            if folder_like and Path(entry.name).suffix.lower() not in ENDINGS:
+                if deep and not entry.name.startswith(".") and entry.name.lower() not in _LITTER_FOLDERS:
+                    folders.append(current / entry.name)
+            else:
+                yield current / entry.name
+        for sub in folders:
+            yield from below(sub)
+
+    return below(folder)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,563 @@
+"""Where the images and labels of a split lie in a folder that follows no published layout, found from the files.
+
+What people have: splits as folders (train/images, images/train, train and train_labels), as lists (train.txt) or not at
+all; labels in a folder of their own or beside their images, under the same names or with something added (x_mask.png).
+Each is recognised by what is there; nothing is chosen between two that fit, and what was found is said in a note.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.storage.untrusted import read_lines, short
+from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
+from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
+from scenepalette.data.sample import FolderOptions
+from scenepalette.data.splits.holdout import divide_whole
+
+SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
+    "train": ("train", "training", "trn"),
+    "val": ("val", "valid", "validation", "dev"),
+    "test": ("test", "testing"),
+}
+"""What the folder or the list of a split may be called, in any case."""
+IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "inputs", "input", "rgb")
+LABEL_FOLDERS = (
+    "labels", "label", "masks", "mask", "annotations", "annotation", "annots", "annot", "anns", "ann", "ann_dir", "gt",
+    "groundtruth", "ground_truth", "segmentationclass", "segmentations", "segmentation", "segs", "seg", "targets",
+    "target",
+)  # fmt: skip
+LIST_FOLDERS = (".", "ImageSets/Segmentation", "imagesets/segmentation", "splits", "split", "lists", "list")
+_LABEL_WORDS = frozenset({*LABEL_FOLDERS, "l", "matte", "labelids", "segm", "indexlabel"})
+_SEPARATED = re.compile(r"[_\-. ]")
+_LEAST_SUFFIXED = 2
+
+
+class _Place(NamedTuple):
+    """Folders of images and labels, relative to the root; equal where both lie in one."""
+
+    images: str
+    labels: str
+    deep: bool = True
+
+
+def pairs_of_split(search: Search, split: str, options: FolderOptions) -> list[FilePair]:
+    """Find the pairs of a split.
+
+    Args:
+        search: Finds files below the data set's folder, and takes what has to be said.
+        split: "train", "val" or "test".
+        options: What the user says of the folder.
+
+    Raises:
+        DataError: No layout is recognised, or several fit.
+    """
+    place = _place_of_split(search, split, options)
+    if place is not None:
+        return _pairs_at(search, place, options)
+    return _pairs_of_whole(search, split, options)
+
+
+def labels_of_splits(root: Path, splits: Iterable[str], options: FolderOptions) -> list[Path]:
+    """Return the label files of some splits, as far as they are there."""
+    found: list[Path] = []
+    for split in splits:
+        with suppress(DataError):
+            pairs = pairs_of_split(Search(root), split, options)
+            found += [pair.label for pair in pairs if isinstance(pair.label, Path)]
+    return found
+
+
+def has_labelled_test(root: Path) -> bool:
+    """Tell whether a folder has a test split with labels."""
+    if _is_plain(root, "train"):
+        return (root / "test" / "labels").is_dir()
+    search, options = Search(root), FolderOptions()
+    if not root.is_dir():
+        return False
+    try:
+        if _place_of_split(search, "test", options) is not None:
+            return bool(pairs_of_split(search, "test", options))
+        whole, lists = _whole(search, options), _lists(search)
+        return (
+            whole is not None
+            and "test" in lists
+            and bool(_listed(search, lists, "test", _pairs_at(search, whole, options, listed=True)))
+        )
+    except DataError:
+        return False
+
+
+def _is_plain(root: Path, split: str) -> bool:
+    return (root / split / "images").is_dir() and (root / split / "labels").is_dir()
+
+
+def _folders(search: Search, parent: str) -> dict[str, str]:
+    """Return the sub-folders of a folder: path from the root of each name."""
+    place = search.root / parent
+    if not place.is_dir():
+        return {}
+    return {
+        entry.name: f"{parent}/{entry.name}" if parent != "." else entry.name
+        for entry in sorted(os.scandir(place), key=lambda entry: entry.name)
+        if entry.is_dir() and not entry.name.startswith(".")
+    }
+
+
+def _holds_images(search: Search, folder: str) -> bool:
+    return any(
+        name.lower().endswith(tuple(ENDINGS)) and not name.startswith(".")
+        for _, _, names in os.walk(search.root / folder, followlinks=False)
+        for name in names
+    )
+
+
+def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], setting: str = "") -> str | None:
+    """Return the folder with one of some names: the first name's, or the only one that holds images.
+
+    Raises:
+        DataError: Several hold images.
+    """
+    found = [folder for name, folder in folders.items() if name.lower() in names]
+    if len(found) < 2:
+        return found[0] if found else None
+    holding = [folder for folder in found if _holds_images(search, folder)]
+    plain = folders.get(names[0])
+    if plain in holding:
+        overrule = f"; {setting} overrules it" if setting else ""
+        others = [f"{folder}/" for folder in holding if folder != plain]
+        search.pass_over(others, f"beside {plain}/, which is read{overrule}")
+        return plain
+    if len(holding) > 1:
+        or_set = f", or set {setting} to the right one" if setting else ""
+        raise DataError(
+            f"In {search.root}, {' and '.join(f'{folder}/' for folder in holding)} could both be meant. Remove or "
+            f"rename all but one{or_set}."
+        )
+    return holding[0] if holding else plain or found[0]
+
+
+def _label_folder(search: Search, folders: Mapping[str, str], options: FolderOptions) -> str | None:
+    if options.label_folder is not None:
+        return folders.get(options.label_folder)
+    return _one_of(search, folders, LABEL_FOLDERS, "data.label_folder")
+
+
+def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Place | None:
+    """Return where a split lies that has folders of its own; None if there are none."""
+    top = _folders(search, ".")
+    own = _one_of(search, top, SPLIT_FOLDERS[split])
+    if own is not None:
+        inner = _folders(search, own)
+        images, labels = _one_of(search, inner, IMAGE_FOLDERS), _label_folder(search, inner, options)
+        if images is not None and labels is not None:
+            _tell_loose(search, own, {images, labels})
+            return _Place(images, labels)
+        if labels is not None:
+            return _Place(own, labels, deep=False)
+        if (beside := _beside(search, top, split, LABEL_FOLDERS, options.label_folder)) is not None:
+            return _Place(images or own, beside)
+        if images is None and options.label_folder is None and _names_in(search, own):
+            return _Place(own, own)
+        if options.label_folder is not None:
+            raise _no_label_folder(search, split, options.label_folder)
+        require_folders("folder", search.root, [f"{own}/images", f"{own}/labels"], LAYOUT)
+    own, labels = (
+        _beside(search, top, split, words, named)
+        for words, named in ((IMAGE_FOLDERS, None), (LABEL_FOLDERS, options.label_folder))
+    )
+    if own is not None and labels is not None:
+        return _Place(own, labels)
+    images, labels = _one_of(search, top, IMAGE_FOLDERS), _label_folder(search, top, options)
+    if images is not None and labels is not None:
+        inner = [_one_of(search, _folders(search, folder), SPLIT_FOLDERS[split]) for folder in (images, labels)]
+        if inner[0] is not None and inner[1] is not None:
+            return _Place(inner[0], inner[1])
+        if any(inner):
+            wanted = [path or f"{folder}/{split}" for path, folder in zip(inner, (images, labels), strict=True)]
+            require_folders("folder", search.root, wanted, LAYOUT)
+    return None
+
+
+LAYOUT = (
+    "SPLIT/images/NAME.png, SPLIT/labels/NAME.png and classes.csv or classes.yaml (SPLIT is train or val; "
+    "docs/data/datasets.md lists what else is recognised)"
+)
+
+
+def _no_label_folder(search: Search, split: str, name: str) -> DataError:
+    return DataError(
+        f"data.label_folder is {name}; {search.root} has no folder of that name beside images, neither for the split "
+        f"'{split}' nor for all. Correct it, or leave it out."
+    )
+
+
+def _beside(
+    search: Search, folders: Mapping[str, str], split: str, words: Collection[str], named: str | None
+) -> str | None:
+    """Return the folder whose name is that of the split and one of some words: train_labels, masks-train, trainannot.
+
+    Raises:
+        DataError: There are several.
+    """
+    found = []
+    for name, path in folders.items():
+        for of_split in SPLIT_FOLDERS[split]:
+            lower = name.lower()
+            word = (lower.removeprefix(of_split) if lower.startswith(of_split) else lower.removesuffix(of_split)).strip(
+                "_-. "
+            )
+            if word != lower and word in words and named in (None, name, word):
+                found.append(path)
+                break
+    if len(found) > 1:
+        raise DataError(
+            f"In {search.root}, {' and '.join(f'{path}/' for path in found)} could both be meant. Remove or rename all "
+            "but one."
+        )
+    return found[0] if found else None
+
+
+def _names_in(search: Search, folder: str) -> list[str]:
+    return [
+        name
+        for name in os.listdir(search.root / folder)
+        if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
+    ]
+
+
+def _tell_loose(search: Search, folder: str, used: Collection[str]) -> None:
+    """Say which images lie in a split's folder outside of the folders that are read."""
+    names = ", ".join(f"{path}/" for path in sorted(used))
+    loose = [f"{folder}/{name}" for name in sorted(_names_in(search, folder))]
+    search.pass_over(loose, f"outside of {names}")
+
+
+def _pairs_at(search: Search, place: _Place, options: FolderOptions, *, listed: bool = False) -> list[FilePair]:
+    """Return the pairs of two folders; where lists say which count, the rest may be without a counterpart."""
+    if place.images == place.labels:
+        images, labels = _told_apart(search, place.images, options)
+        wanted = f"{place.labels}/{{id}}_mask.png" if place.labels != "." else "{id}_mask.png"
+    else:
+        images, labels = search.images(place.images, deep=place.deep), search.labels(place.labels)
+        wanted = f"{place.labels}/{{id}}.png"
+        if (place.images, place.labels) not in [
+            (f"{parent}images", f"{parent}labels") for parent in ("", *(f"{split}/" for split in SPLIT_FOLDERS))
+        ]:
+            search.note(f"images are read from {place.images}/, labels from {place.labels}/")
+    return search.pair(images, _renamed(search, images, labels, options), wanted, alone_allowed=listed)
+
+
+def _renamed(
+    search: Search, images: Mapping[str, Path], labels: dict[str, Path], options: FolderOptions
+) -> dict[str, Path]:
+    """Return the labels by the keys of their images, where their names have something added."""
+    if (suffix := options.label_suffix) is not None:
+        others = [path for key, path in labels.items() if not key.endswith(suffix)]
+        search.pass_over(others, f"no name like *{suffix}.*, as data.label_suffix says")
+        return {key.removesuffix(suffix): path for key, path in labels.items() if key.endswith(suffix)}
+    exact = images.keys() & labels.keys()
+    left = labels.keys() - exact
+    if not left or not images:
+        return labels
+    # Names that differ in the form of their accents, or in capitals, are matched when they are paired.
+    shape = {_nfc(key): key for key in images.keys() - exact}
+    counts = _suffixes(shape, map(_nfc, left))
+    # What also follows names of images that have a label says something else of them.
+    further = _suffixes(exact, left)
+    fitting = {
+        suffix: count
+        for suffix, count in counts.items()
+        if suffix not in further and (count >= _LEAST_SUFFIXED or _is_label_word(suffix))
+    }
+    if not exact and len(fitting) > 1:
+        best = _best_suffix(fitting, search.root)
+        fitting = {best: fitting[best]}
+    renamed = {key: labels[key] for key in exact}
+    used: set[str] = set(exact)
+    for suffix in fitting:
+        for key in sorted(left):
+            base = shape.get(_nfc(key).removesuffix(suffix), "")
+            if _nfc(key).endswith(suffix) and base and base not in renamed:
+                renamed[base] = labels[key]
+                used.add(key)
+        search.note(
+            f"{fitting[suffix]} labels are named as their images with '{suffix}' added; data.label_suffix overrules it"
+        )
+    if not exact and not fitting:
+        if {_nfc(key).casefold() for key in images} & {_nfc(key).casefold() for key in labels}:
+            return labels
+        return _without_affixes(search, images, labels)
+    # A further file for an image that has its label, x_color.png beside x.png, is no label without an image.
+    spare = [key for key in left - used if any(key.startswith(base) for base in _bases(key, renamed))]
+    search.pass_over((labels[key] for key in sorted(spare)), "beside a label of the same image")
+    return {**renamed, **{key: labels[key] for key in left - used - set(spare)}}
+
+
+def _nfc(key: str) -> str:
+    return unicodedata.normalize("NFC", key)
+
+
+def _bases(key: str, names: Collection[str]) -> list[str]:
+    """Return the names that a key begins with, with a separator and a word behind it."""
+    return [
+        key[:end]
+        for end in range(1, len(key))
+        if key[:end] in names and _SEPARATED.match(key[end]) and re.search(r"[^\W\d_]", key[end:])
+    ]
+
+
+def _suffixes(images: Iterable[str], labels: Iterable[str]) -> Counter[str]:
+    """Count what labels have after the name of an image; it must have a letter, as a number is another image."""
+    names = set(images)
+    return Counter(
+        key[end:]
+        for key in labels
+        for end in range(1, len(key))
+        if key[:end] in names and re.match(r"(?!\d)[^/]*[^\W\d_][^/]*$", key[end:])
+    )
+
+
+def _best_suffix(counts: Mapping[str, int], place: Path) -> str:
+    """Return the one of several additions that labels have: the only one that says so, or by far the most frequent.
+
+    Raises:
+        DataError: There is no such one.
+    """
+    by_word = [suffix for suffix in counts if _is_label_word(suffix)]
+    first, second = sorted([*counts.values(), 0], reverse=True)[:2]
+    if len(by_word) == 1 and 2 * counts[by_word[0]] > first:
+        return by_word[0]
+    if 2 * second < first:
+        return max(counts, key=lambda suffix: counts[suffix])
+    named = " or ".join(f"NAME{suffix} ({count})" for suffix, count in sorted(counts.items()))
+    raise DataError(
+        f"In {place}, the label of an image could be {named}. Set data.label_suffix to what the names of the right "
+        "ones have after those of their images."
+    )
+
+
+def _is_label_word(suffix: str) -> bool:
+    return suffix.strip("_-. ").lower() in _LABEL_WORDS
+
+
+def _without_affixes(search: Search, images: Mapping[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
+    """Return the labels by the keys of their images where both have something of their own: x_sat, x_mask."""
+    affixes = [_affixes(keys) for keys in (images, labels)]
+    cores = [{_core(key, *affix): key for key in keys} for keys, affix in zip((images, labels), affixes, strict=True)]
+    both = cores[0].keys() & cores[1].keys() - {""}
+    if len(both) < _LEAST_SUFFIXED or any(
+        len(core) < len(keys) for core, keys in zip(cores, (images, labels), strict=True)
+    ):
+        return labels
+    (before, behind), (label_before, label_behind) = affixes
+    search.note(
+        f"{len(both)} images are named {before}*{behind} and their labels {label_before}*{label_behind}; what is at * "
+        "pairs them"
+    )
+    return {cores[0].get(core, key): labels[key] for core, key in cores[1].items()}
+
+
+def _affixes(keys: Iterable[str]) -> tuple[str, str]:
+    """Return what all names begin and end with, cut at a separator or a number: names share parts of those too."""
+    stems = [key.rsplit("/", 1)[-1] for key in keys]
+    shared, shared_end = _common(stems), _common([stem[::-1] for stem in stems])[::-1]
+    before = re.match(r"(.*[_\-. ])?", shared)
+    letters = re.match(r"[^\W\d_]+(?=\d)", stems[0])
+    if before is not None and before[0]:
+        start = before[0]
+    else:
+        start = letters[0] if letters is not None and shared.startswith(letters[0]) else ""
+    separator = _SEPARATED.search(shared_end)
+    if separator is not None:
+        return start, shared_end[separator.start() :]
+    word = re.search(r"(?<=\d)[^\W\d_]+$", stems[0])
+    return start, word[0] if word is not None and shared_end.endswith(word[0]) else ""
+
+
+def _common(words: Sequence[str]) -> str:
+    """Return what all words begin with."""
+    first, last = min(words), max(words)
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
+
+
+def _core(key: str, before: str, behind: str) -> str:
+    folder, _, stem = key.rpartition("/")
+    return (
+        f"{folder}/{stem.removeprefix(before).removesuffix(behind)}"
+        if folder
+        else stem.removeprefix(before).removesuffix(behind)
+    )
+
+
+def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Tell images from labels in one folder, by what labels have after their names, or as JPEG from other formats."""
+    keys: dict[str, list[Path]] = {}
+    for path in search.paths(folder, deep=folder != "."):
+        keys.setdefault(path.relative_to(search.root / folder).with_suffix("").as_posix(), []).append(path)
+    lossy = FORMATS["JPEG"]
+    kinds = [sorted(path.suffix.lower() in lossy for path in paths) for paths in keys.values()]
+    if keys and options.label_suffix is None and all(kind == [False, True] for kind in kinds):
+        search.note("images are the JPEG files, labels the others of the same names")
+        split = [
+            {
+                key: next(path for path in paths if (path.suffix.lower() in lossy) == is_image)
+                for key, paths in keys.items()
+            }
+            for is_image in (True, False)
+        ]
+        return split[0], split[1]
+    suffix = options.label_suffix
+    if suffix is None:
+        counts = Counter(
+            {
+                suffix: count
+                for suffix, count in _suffixes(keys, keys).items()
+                if _is_label_word(suffix) or 2 * count == len(keys)
+            }
+        )
+        suffix = _best_suffix(counts, search.root / folder) if counts else None
+    labelled = {
+        key
+        for key in keys
+        if (key.endswith(suffix) if suffix is not None else _is_label_word(_SEPARATED.split(key)[-1]))
+    }
+    if not labelled:
+        raise DataError(
+            f"{search.root / folder} has {len(keys)} images and nothing that tells which are labels. Put images and "
+            "labels into folders images/ and labels/, or set data.label_suffix to what the labels' names have after "
+            "those of their images, such as _mask."
+        )
+    images: dict[str, Path] = {}
+    labels: dict[str, Path] = {}
+    for key, paths in keys.items():
+        (labels if key in labelled else images)[key] = paths[0]
+        for path in paths[1:]:
+            search.refuse(path, f"a second file named {key} beside {search.name(paths[0])}; keep the right one")
+    search.note(f"images and labels are both read from {folder}/")
+    return images, labels
+
+
+def _whole(search: Search, options: FolderOptions) -> _Place | None:
+    """Return where images and labels lie that no folder divides."""
+    top = _folders(search, ".")
+    images, labels = _one_of(search, top, IMAGE_FOLDERS), _label_folder(search, top, options)
+    if images is not None and labels is not None:
+        return _Place(images, labels)
+    if labels is not None and _names_in(search, "."):
+        return _Place(".", labels, deep=False)
+    if images is not None and _names_in(search, images) and labels is None:
+        return _Place(images, images)
+    return _Place(".", ".") if _names_in(search, ".") else None
+
+
+def _lists(search: Search) -> dict[str, Path]:
+    """Return the list of each split that has one: train.txt, in the folder or where VOC has its lists."""
+    for folder in LIST_FOLDERS:
+        found = {
+            split: path
+            for split, names in SPLIT_FOLDERS.items()
+            for name in names
+            if (path := search.root / folder / f"{name}.txt").is_file()
+        }
+        if found:
+            return found
+    return {}
+
+
+def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[FilePair]:
+    """Return a split's part of a folder that is not divided: by lists, or by a rule."""
+    place = _whole(search, options)
+    others = [name for name in SPLIT_FOLDERS if name != split and _place_of_split(Search(search.root), name, options)]
+    if options.label_folder is not None and place is None:
+        raise _no_label_folder(search, split, options.label_folder)
+    if place is None or others:
+        require_folders("folder", search.root, [f"{split}/images", f"{split}/labels"], LAYOUT)
+        raise DataError(f"{search.root} does not have the layout of 'folder', which is {LAYOUT}.")
+    lists = _lists(search)
+    pairs = _pairs_at(search, place, options, listed=bool(lists))
+    if lists:
+        if split not in lists:
+            names = ", ".join(search.name(path) for path in lists.values())
+            raise DataError(
+                f"{search.root} has {names}, but no list of the split '{split}' beside it. Write {split}.txt, a name "
+                "per line, or remove the lists to have the images divided."
+            )
+        return _listed(search, lists, split, pairs)
+    division = divide_whole([pair.id for pair in pairs], options.val_share, options.val_seed)
+    left_out = len(pairs) - len(division.train) - len(division.test)
+    gap = f"; {left_out} between them are left out" if left_out else ""
+    search.note(
+        f"there are no splits: {len(division.test)} of {len(pairs)} pairs are for validation "
+        f"({division.how}), {len(division.train)} for training{gap}; data.val_share sets the share"
+    )
+    return [pairs[index] for index in (division.train if split == "train" else division.test)]
+
+
+def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequence[FilePair]) -> list[FilePair]:
+    """Return the pairs that a split's list names, in its order: by name, path or both paths on a line."""
+    by_name: dict[str, list[FilePair]] = {}
+    for pair in pairs:
+        stem = pair.image.relative_to(search.root).with_suffix("").as_posix()
+        parts = stem.split("/")
+        for name in {pair.id, *("/".join(parts[place:]) for place in range(len(parts)))}:
+            by_name.setdefault(name, []).append(pair)
+    chosen = {name: _read_list(search, path, by_name) for name, path in lists.items()}
+    named = {pair.id for entries in chosen.values() for pair, _ in entries.values()}
+    search.pass_over(
+        (pair.image for pair in pairs if pair.id not in named),
+        f"in none of the lists {', '.join(search.name(path) for path in lists.values())}",
+    )
+    search.note(f"the splits are those of {', '.join(search.name(path) for path in lists.values())}")
+    for other, entries in chosen.items():
+        for key in entries.keys() & chosen[split].keys() if other != split else ():
+            text = f"{chosen[split][key][0].id} is also in {lists[other].name}; keep it in one list"
+            search.problems.append(Problem(ProblemKind.LIST, search.name(lists[split]), text, chosen[split][key][1]))
+    return [pair for pair, _ in chosen[split].values()]
+
+
+def _read_list(
+    search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]]
+) -> dict[str, tuple[FilePair, int]]:
+    """Return the pairs that a list names, with the lines that do, by id."""
+    found: dict[str, tuple[FilePair, int]] = {}
+    name, wrong = search.name(path), 0
+    for number, line in enumerate(read_lines(path, search.root), start=1):
+        if wrong >= MOST_LINE_PROBLEMS:
+            search.problems.append(not_read_further(path, number))
+            break
+        # A name may have spaces; two paths on a line have them, or a comma, between them.
+        text = line.strip()
+        words = (
+            [text, re.split(r"[,;\t]", text)[0].strip(), text.split()[0]] if text and not text.startswith("#") else []
+        )
+        matches = next((by_name[key] for word in words if (key := _listed_name(word)) in by_name), None)
+        if matches is None or len(matches) > 1:
+            if words:
+                wrong += 1
+                why = "no image with a label has that name" if matches is None else "several images have that name"
+                search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}: {why}", number))
+            continue
+        (pair,) = matches
+        if pair.id in found:
+            wrong += 1
+            text = f"{short(text)} is listed before, in line {found[pair.id][1]}"
+            search.problems.append(Problem(ProblemKind.LIST, name, text, number))
+        else:
+            found[pair.id] = pair, number
+    return found
+
+
+def _listed_name(word: str) -> str:
+    name = word.replace("\\", "/").removeprefix("./").lstrip("/")
+    return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name

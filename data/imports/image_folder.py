@@ -1,0 +1,192 @@
+"""Finding the images that annotations name, and nothing outside of the folder that they lie in."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.problems import printable
+from scenepalette.common.storage.untrusted import MAX_LINES, read_file, short
+from scenepalette.data.decoding.image_opening import ENDINGS, MAX_FILE_BYTES, sizes_of_content
+from scenepalette.data.imports.findings import Fault, Findings
+from scenepalette.data.imports.source import split_of
+
+_ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][\w+.-]*://)")
+
+
+class ImageFolder:
+    """The image files below a folder, by name."""
+
+    def __init__(self, root: Path, *, by_last_name: bool = False) -> None:
+        """List the images.
+
+        Args:
+            root: The folder; links in it are followed.
+            by_last_name: Whether the last part of a stated path is enough, as the user named the folder.
+
+        Raises:
+            DataError: There are too many files to be a folder of images.
+        """
+        self.root = root
+        self._by_last_name = by_last_name
+        self._paths: dict[str, Path] = {}
+        self._by_name: dict[str, list[str]] = defaultdict(list)
+        self._by_form: dict[str, list[str]] = defaultdict(list)
+        self._used: set[str] = set()
+        for path in _images_below(root):
+            key = path.relative_to(root).as_posix()
+            self._paths[key] = path
+            self._by_name[key.rpartition("/")[2]].append(key)
+            self._by_form[_form(key.rpartition("/")[2])].append(key)
+
+    def find(
+        self, stated: object, findings: Findings, where: str, *, beside: str = "", quiet: bool = False
+    ) -> Path | None:
+        """Find an image.
+
+        A path below the root is taken as it is, seen from the folder `beside` or from the root; else the only image
+        whose path ends so, capitals and the Unicode form of accents aside; or the only such image of the split that
+        `where` names.
+
+        Args:
+            stated: What the annotations call it.
+            findings: Takes the reason why there is none.
+            where: The annotation file, for the message.
+            beside: Folder of the annotation file, relative to the root; "" for the root.
+            quiet: Whether nothing is said of one that is not there, as it may lie elsewhere.
+
+        Returns:
+            Its path; None where there is none.
+        """
+        told = f"{where}: {short(repr(stated), 80)}"
+        if not isinstance(stated, str) or not stated.strip() or not _is_text(stated):
+            findings.fault(Fault.NAME, told)
+            return None
+        name = stated.strip().replace("\\", "/")
+        inside = posixpath.normpath(posixpath.join(beside, name))
+        if _ABSOLUTE.match(name) or inside == ".." or inside.startswith("../"):
+            if not self._by_last_name:
+                if not quiet:
+                    findings.fault(Fault.LEAVES, told)
+                return None
+            inside = name = name.rpartition("/")[2]
+        if inside in self._paths:
+            return self._take(inside)
+        tail = posixpath.normpath(name).lstrip("./")
+        found = [key for key in self._by_name.get(tail.rpartition("/")[2], ()) if f"/{key}".endswith(f"/{tail}")]
+        if not found and self._by_last_name:
+            found = self._by_name.get(tail.rpartition("/")[2], [])
+        if not found:
+            alike = self._by_form.get(_form(tail.rpartition("/")[2]), ())
+            found = [key for key in alike if self._by_last_name or f"/{_form(key)}".endswith(f"/{_form(tail)}")]
+            if len(found) == 1:
+                text = "images found under other capitals or another Unicode form of their names"
+                findings.left_out(text, printable(found[0]))
+        if len(found) > 1 and (split := split_of(where)) is not None:
+            found = [key for key in found if split_of(key) == split] or found
+        if len(found) == 1:
+            return self._take(found[0])
+        if found:
+            findings.fault(Fault.AMBIGUOUS, f"{told} ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})")
+        elif not quiet:
+            findings.fault(Fault.MISSING, told)
+        return None
+
+    def holds(self, name: str) -> bool:
+        """Tell whether there is an image of this name in any folder."""
+        return name in self._by_name
+
+    def _take(self, key: str) -> Path:
+        self._used.add(key)
+        return self._paths[key]
+
+    def tell_unused(self, findings: Findings) -> None:
+        """Note the images that no annotation file names."""
+        for key in sorted(self._paths.keys() - self._used):
+            findings.left_out("images passed over that no annotation names", printable(key))
+
+
+def read_checked(
+    path: Path, stated: tuple[int, int] | None, findings: Findings, where: str
+) -> tuple[bytes, tuple[int, int]] | None:
+    """Read an image file and compare its size.
+
+    Args:
+        path: The file.
+        stated: Height and width that the annotations are for; None where they do not say.
+        findings: Takes what is wrong.
+        where: What messages call the image.
+
+    Returns:
+        Its bytes, and height and width of its label map; None after reporting why not.
+    """
+    try:
+        content = read_file(path, MAX_FILE_BYTES)
+    except DataError as error:
+        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
+        return None
+    return checked_content(content, stated, findings, where)
+
+
+def checked_content(
+    content: bytes, stated: tuple[int, int] | None, findings: Findings, where: str
+) -> tuple[bytes, tuple[int, int]] | None:
+    """Compare the size of an image with the one that its annotations are for, as `read_checked` does."""
+    try:
+        stored, upright = sizes_of_content(content)
+    except DataError as error:
+        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
+        return None
+    if stated is None:
+        # Tools that state no size show images upright.
+        return content, upright
+    if stated not in (stored, upright):
+        size = " x ".join(map(str, stated[::-1]))
+        findings.fault(Fault.SIZE, f"{where}: {size}, the image has {stored[1]} x {stored[0]}")
+        return None
+    return content, stated
+
+
+def stated_size(height: object, width: object) -> tuple[int, int] | None:
+    """Return a size that annotations state; None where it is absent or no size."""
+    sizes = [value for value in (height, width) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(sizes) == 2 and all(0 < value < 2**16 and value == int(value) for value in sizes):
+        return int(sizes[0]), int(sizes[1])
+    return None
+
+
+def _images_below(root: Path) -> Iterator[Path]:
+    entered: set[str] = set()
+    count = 0
+    for folder, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(folder)
+        if place in entered:
+            folders.clear()
+            continue
+        entered.add(place)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+        for name in sorted(names):
+            count += 1
+            if count > MAX_LINES:
+                raise DataError(
+                    f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
+                )
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
+                yield Path(folder, name)
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return len(name.encode("utf-8")) <= 4096 and name.isprintable()
+    except UnicodeEncodeError:
+        return False

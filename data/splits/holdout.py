@@ -1,0 +1,220 @@
+"""A test split taken from the training split: parts of its recordings, with a gap between what is learned and tested.
+
+Neighbouring frames of a video are nearly copies of each other. A random choice of frames would test on what was trained
+on; a run of frames in the middle of each recording, with some left out before and behind it, does not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.randomness import numpy_generator
+from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.splits.sequences import sequences_of
+
+LEAST_TEST = 2
+"""Fewest images that a recording gives to the test split, and that the test split has."""
+
+MANY_RECORDINGS = 10
+"""Recordings from which on whole ones are drawn for validation."""
+VALIDATION_GAP = 5
+
+
+class Division(NamedTuple):
+    """Which samples are trained on and which are tested on; what is in neither is left out.
+
+    Attributes:
+        train: Indices, ascending.
+        test: Indices, ascending.
+    """
+
+    train: list[int]
+    test: list[int]
+
+
+def divide_recordings(ids: Sequence[str], fraction: float, gap: int) -> Division:
+    """Hold out the middle of every recording that is long enough.
+
+    Of a recording of n frames, round(fraction * n) consecutive ones in its middle are tested on, and `gap` on each side
+    of them are left out. It stays whole in training where that would be fewer than `LEAST_TEST` frames, or where fewer
+    would remain for training than are tested on.
+
+    Args:
+        ids: Sample ids, from which `sequences_of` tells the recordings.
+        fraction: Of each recording, 0 to 1.
+        gap: Frames left out before and behind those tested on, 0 or more.
+
+    Raises:
+        DataError: No recording is long enough.
+    """
+    recordings = sequences_of(ids)
+    train: list[int] = []
+    test: list[int] = []
+    for frames in recordings:
+        count = len(frames)
+        tested = round(fraction * count)
+        first = (count - tested) // 2
+        before, behind = frames[: max(0, first - gap)], frames[first + tested + gap :]
+        if tested < LEAST_TEST or len(before) + len(behind) < tested:
+            train += frames
+            continue
+        train += before + behind
+        test += frames[first : first + tested]
+    if not test:
+        longest = max(map(len, recordings), default=0)
+        raise DataError(
+            f"data.holdout: no recording is long enough for a test split. Of {len(recordings)} recordings, as the "
+            f"names of their files tell them (equal but for the last number), the longest has {longest} images. A "
+            f"fraction of {fraction:g} with {gap} images left out on both sides needs {LEAST_TEST} images or more to "
+            "test on and as many for training. Change data.holdout, lower data.holdout_gap, or set data.holdout to 0."
+        )
+    return Division(sorted(train), sorted(test))
+
+
+class DividedWhole(NamedTuple):
+    """Which samples of a data set without splits are trained on and which validate.
+
+    Attributes:
+        train: Indices, ascending.
+        test: Indices of those for validation, ascending.
+        how: How they were chosen, in a few words.
+    """
+
+    train: list[int]
+    test: list[int]
+    how: str
+
+
+def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole:
+    """Divide a data set that has no splits.
+
+    Of `MANY_RECORDINGS` or more recordings, whole ones are drawn until the fraction is reached; images that are no
+    frames of a recording count as one each. Of fewer, each gives a run of frames in its middle as `divide_recordings`
+    says, with up to `VALIDATION_GAP` frames left out on both sides; fewer where more would be left out than validate.
+
+    Args:
+        ids: Sample ids, from which `sequences_of` tells the recordings.
+        fraction: For validation, 0 to 1.
+        seed: Decides which recordings are drawn.
+
+    Raises:
+        DataError: There are too few images.
+    """
+    recordings = sequences_of(ids)
+    wanted = max(LEAST_TEST, round(fraction * len(ids)))
+    if len(recordings) < MANY_RECORDINGS:
+        for gap in range(VALIDATION_GAP, -1, -1):
+            try:
+                train, test = divide_recordings(ids, fraction, gap)
+            except DataError:
+                continue
+            if len(ids) - len(train) - len(test) > len(test):
+                continue
+            return DividedWhole(train, test, "a run of frames in the middle of each recording")
+    chosen: list[int] = []
+    for index in numpy_generator(seed, "validation").permutation(len(recordings)):
+        if len(chosen) + len(recordings[index]) <= wanted:
+            chosen += recordings[index]
+    if len(chosen) < LEAST_TEST or len(ids) - len(chosen) < len(chosen):
+        raise DataError(
+            f"There are no splits, and the {len(ids)} pairs, of {len(recordings)} recordings as their names tell, are "
+            f"too few to divide with data.val_share={fraction:g}. Make folders train/ and val/, or lists train.txt and "
+            "val.txt, or change data.val_share."
+        )
+    how = "images drawn" if len(recordings) == len(ids) else "whole recordings drawn"
+    return DividedWhole(sorted(set(range(len(ids))) - set(chosen)), sorted(chosen), f"{how} by data.val_seed={seed}")
+
+
+def divide_images(count: int, fraction: float, seed: int) -> Division:
+    """Hold out a random choice of images that are independent of each other.
+
+    Args:
+        count: Number of images.
+        fraction: Of the images, 0 to 1; rounded, and at least `LEAST_TEST`.
+        seed: Decides the choice.
+
+    Raises:
+        DataError: Fewer images would remain for training than are tested on.
+    """
+    tested = max(LEAST_TEST, round(fraction * count))
+    if count < 2 * tested:
+        raise DataError(
+            f"data.holdout: {fraction:g} of {count} training images leave fewer for training than the {tested} to test "
+            "on. Lower data.holdout, or set it to 0."
+        )
+    order = numpy_generator(seed, "holdout").permutation(count)
+    return Division(sorted(map(int, order[tested:])), sorted(map(int, order[:tested])))
+
+
+class PartOfDataset:
+    """Some samples of an open data set as a split of its own; satisfies SegmentationDataset."""
+
+    def __init__(self, whole: SegmentationDataset, split: str, indices: Sequence[int]) -> None:
+        """Take samples.
+
+        Args:
+            whole: The data set.
+            split: Name of the part.
+            indices: Which samples, in the order that they get.
+        """
+        self.split = split
+        self._whole, self._indices = whole, tuple(indices)
+        self.ids = tuple(whole.ids[index] for index in self._indices)
+
+    @property
+    def name(self) -> str:
+        """Name of the data set."""
+        return self._whole.name
+
+    @property
+    def table(self) -> ClassTable:
+        """The classes."""
+        return self._whole.table
+
+    @property
+    def licence(self) -> str:
+        """The terms of publication."""
+        return self._whole.licence
+
+    @property
+    def label_origins(self) -> Mapping[str, str]:
+        """How the labels came about."""
+        return self._whole.label_origins
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What the reader of the whole decided or passed over."""
+        return getattr(self._whole, "notes", ())
+
+    @property
+    def files(self) -> Sequence[object]:
+        """The files of the whole, if it is read from files."""
+        return getattr(self._whole, "files", ())
+
+    @property
+    def label_files(self) -> Sequence[object]:
+        """The label files of the whole, as far as samples have one each."""
+        return getattr(self._whole, "label_files", ())
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the whole's, and of which samples these are."""
+        return self._hash(self._whole.fingerprint)
+
+    @property
+    def content(self) -> str:
+        """Hash of the whole's, and of which samples these are."""
+        return self._hash(self._whole.content)
+
+    def _hash(self, whole: str) -> str:
+        return sha256_of_json({"whole": whole, "split": self.split, "samples": list(self._indices)})
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._whole[self._indices[index]]

@@ -1,0 +1,1 @@
+"""What teachers and filters say of single generated pairs."""

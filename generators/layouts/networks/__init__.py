@@ -1,0 +1,1 @@
+"""Networks of layout generators."""

@@ -1,0 +1,1 @@
+"""What would stop a run late, asked before anything is made."""

@@ -1,0 +1,1 @@
+"""What a run needs of this machine, and how long it takes here."""

@@ -1,0 +1,312 @@
+"""How long a run will take, extrapolated from some real steps that a process of its own measured."""
+
+from __future__ import annotations
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.storage.untrusted import short
+from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
+from scenepalette.data.labels import fill_ignored
+from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.config import RunConfig, write_config
+from scenepalette.pipeline.doctor.findings import Check
+from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
+from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.units.records import counted, show_seconds
+
+MEASURED_SECONDS = 60.0
+"""Longest that steps are measured."""
+START_SECONDS = 300.0
+"""Longest that the measuring process may take to import torch and read its data."""
+EXIT_SECONDS = 10.0
+"""Longest that a process which has closed its output is waited for, to learn how it ended."""
+KILLED = -getattr(signal, "SIGKILL", 9)
+"""Exit status of a process that the system ended, as a rule for want of memory."""
+MEASURED_SAMPLES = 32
+ADVENT = 1.3
+"""A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
+
+
+@dataclass
+class Measured:
+    """What was measured.
+
+    Attributes:
+        seconds: By name of what was measured: a step, or for "generate/KIND" a pair.
+        peak_bytes: Most memory that the measuring process took, or None if nothing was measured.
+        errors: Why something could not be run, by its name; "start" is what comes before the first step.
+        missing: Names of what there was no time for.
+        failure: Why nothing was measured, or None.
+        out_of_memory: Whether memory was lacking for one of the errors.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_bytes: int | None = None
+    errors: dict[str, str] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    failure: str | None = None
+    out_of_memory: bool = False
+
+
+class _Part:
+    """Some samples of a data set, evenly spread, as a data set."""
+
+    def __init__(self, whole: SegmentationDataset, count: int) -> None:
+        places = np.linspace(0, len(whole) - 1, min(count, len(whole)))
+        self._whole, self._places = whole, [round(float(place)) for place in places]
+        self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
+        self.label_origins = whole.label_origins
+        self.ids = tuple(whole.ids[place] for place in self._places)
+        # For the index of scratch arrays alone, which are never recognised again.
+        self.fingerprint = self.content = whole.fingerprint
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._whole[self._places[index]]
+
+
+def measure(
+    config: RunConfig,
+    train: SegmentationDataset,
+    folder: Path,
+    *,
+    seconds: float = MEASURED_SECONDS,
+    start_seconds: float = START_SECONDS,
+    report: Callable[[str], None] = lambda name: None,
+) -> Measured:
+    """Time real steps of all trainings of a run on the user's data, for at most a minute.
+
+    Args:
+        config: The run's configuration.
+        train: The opened training split; 32 of its samples are used.
+        folder: A temporary folder, which is filled.
+        seconds: Longest that steps are measured; the process is ended then, even within a step.
+        start_seconds: Longest that the process may take before its first step.
+        report: Called with the name of what has just been measured, or failed.
+
+    Returns:
+        What was measured until then.
+    """
+    try:
+        write_arrays(_Part(train, MEASURED_SAMPLES), config.data.size, folder / "data")
+        labels = read_arrays(folder / "data", "train").labels
+        filled = (fill_ignored(np.asarray(label)) for label in labels)
+        write_label_array(folder / "data" / FILLED, filled, labels.shape)  # type: ignore[arg-type]
+        write_config(folder / "config.yaml", config)
+    except ScenepaletteError as error:
+        return Measured(failure=str(error))
+    errors = (folder / "errors.txt").open("w+b")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "scenepalette.pipeline.doctor.machine.measure", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=errors,
+    )
+    assert process.stdout is not None
+    lines: queue.Queue[bytes] = queue.Queue()
+
+    def read() -> None:
+        for line in process.stdout or ():
+            lines.put(line)
+        lines.put(b"")
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    result, names, status = Measured(), [], None
+    end = time.monotonic() + start_seconds
+    try:
+        while line := lines.get(timeout=max(0.0, end - time.monotonic())):
+            entry = json.loads(line)
+            if entry["name"] == READY:
+                names = entry["names"]
+                end = time.monotonic() + seconds
+            elif "error" in entry:
+                result.errors[entry["name"]] = entry["error"]
+                result.out_of_memory |= entry.get("out_of_memory", False)
+                report(entry["name"])
+            else:
+                result.seconds[entry["name"]] = entry["seconds"]
+                result.peak_bytes = entry["peak_bytes"]
+                report(entry["name"])
+        status = process.wait(EXIT_SECONDS)
+    except (queue.Empty, subprocess.TimeoutExpired):
+        pass  # its time is over
+    finally:
+        process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+        errors.seek(0)
+        said = errors.read().decode(errors="replace").strip().splitlines()
+        errors.close()
+    if status and START not in result.errors:
+        # It ended by itself, and so would the run: in what was being measured, or before.
+        under_way = (name for name in names if name not in result.seconds and name not in result.errors)
+        result.errors[next(under_way, START)] = short(_reason(status, said), 400)
+        result.out_of_memory |= status == KILLED
+    result.missing = tuple(name for name in names if name not in result.seconds and name not in result.errors)
+    if not result.seconds and not result.errors:
+        result.failure = f"Nothing could be measured: no step was finished in {seconds:.0f} s."
+    return result
+
+
+def _reason(status: int, said: Sequence[str]) -> str:
+    """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
+    if status == KILLED:
+        return "the process was killed, probably because it ran out of memory"
+    if status < 0:
+        return f"the process was ended by signal {-status}"
+    return said[-1] if said else f"the process ended with status {status}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """The time that a part of a run is expected to take.
+
+    Attributes:
+        name: The part.
+        seconds: How long.
+        basis: What was counted.
+    """
+
+    name: str
+    seconds: float
+    basis: str
+
+
+def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Estimate]:
+    """Extrapolate measured steps by the configuration's step counts.
+
+    A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
+    pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
+    without a measurement are left out.
+
+    Args:
+        config: The configuration.
+        measured: What was measured.
+        read_seconds: Seconds to read all splits once; what the doctor has checked is not checked again.
+        samples: Number of samples of all.
+    """
+    known = measured.seconds
+    estimates = [Estimate("data", read_seconds, f"{samples} samples")]
+    kinds = {name: PAIR_KINDS[name] for name in config.generate.kinds}
+    for section in dict.fromkeys(kind.layout_section for kind in PAIR_KINDS.values() if kind.name in kinds):
+        if section is not None and (seconds := _layout_levels(config, known, section)):
+            layout = getattr(config.layouts, section)
+            steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
+            total = sum(count * second for count, second in zip(steps, seconds, strict=True))
+            basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
+            estimates.append(Estimate(f"layouts/{layout.system}", total, basis))
+    if "images" in known:
+        steps, second = config.images.steps, known["images"]
+        estimates.append(
+            Estimate(f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each")
+        )
+        for kind in config.finetune.kinds:
+            section = PAIR_KINDS[kind].layout_section
+            if section is not None and (layout := _layout_levels(config, known, section)):
+                each = second + layout[-1]
+                count = config.finetune.steps
+                estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
+    for name, kind in kinds.items():
+        if (each := known.get(Step("generate", kind.costs_like or name).name)) is not None:
+            pairs = config.generate.rows
+            estimates.append(Estimate(f"shards/{name}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
+    if "segmenter" in known:
+        second, count = known["segmenter"], len(config.segmenters.seeds)
+        weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
+        trainings = len(config.segmenters.arms) * count
+        basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} each"
+        estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis))
+    return estimates
+
+
+def arm_weight(name: str) -> float:
+    """Return what the training of an arm costs against one on real pairs alone."""
+    arm = ARMS[name]
+    return arm.steps_factor * (ADVENT if arm.adaptation == "advent" else 1.0)
+
+
+def _layout_levels(config: RunConfig, known: dict[str, float], section: str) -> list[float]:
+    """Return the seconds of a step at each level, or nothing if no level was measured."""
+    batches = getattr(config.layouts, section).batch_sizes
+    names = {level: Step("layouts", section, level).name for level in range(len(batches))}
+    levels = {level: known[name] for level, name in names.items() if name in known}
+    if not levels:
+        return []
+    seconds = []
+    for level in range(len(batches)):
+        nearest = min(levels, key=lambda other: abs(other - level))
+        factor = 4.0 ** (level - nearest) * batches[level] / batches[nearest]
+        seconds.append(levels[level] if level in levels else levels[nearest] * factor)
+    return seconds
+
+
+def check_time(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Check]:
+    """Say how long the run will take, and what could not be run at all."""
+    checks = []
+    if measured.errors:
+        remedy = "Correct what is named; the run would stop there."
+        if measured.out_of_memory:
+            remedy += " Smaller batch sizes or networks take less memory."
+        checks.append(
+            Check(
+                "trial steps",
+                "problem",
+                f"{counted(len(measured.errors), 'part')} of the run failed in the first steps.",
+                remedy,
+                tuple(f"{name}: {text}" for name, text in measured.errors.items()),
+            )
+        )
+    if measured.failure is not None:
+        checks.append(
+            Check("time", "warning", measured.failure, "Try a few steps by hand: the recipe may be too large for here.")
+        )
+        return checks
+    if not measured.seconds:
+        return checks
+    estimates = estimates_of(config, measured, read_seconds, samples)
+    total = sum(estimate.seconds for estimate in estimates)
+    details = [f"{estimate.name}: {show_seconds(estimate.seconds)} ({estimate.basis})" for estimate in estimates]
+    levels = {step.name for step in timed_steps(config) if step.work == "layouts"}
+    coarse = [name for name in measured.missing if name in levels]
+    absent = [name for name in measured.missing if name not in levels]
+    if coarse:
+        details.append(f"not measured but scaled from other levels, if there are any: {', '.join(coarse)}")
+    if absent:
+        details.append(f"not measured, and left out of the sum: {', '.join(absent)}")
+    if measured.errors:
+        details.append(f"failed, and left out of the sum: {', '.join(measured.errors)}")
+    text = f"Making everything takes about {show_seconds(total)} on this machine"
+    text += ", and what could not be measured" if absent else ""
+    text += ", and what failed" if measured.errors else ""
+    checks.append(
+        Check(
+            "time",
+            "warning" if absent else "note",
+            f"{text}: an estimate from a few steps each, as busy as the machine is now. Evaluation and the report come "
+            "on top.",
+            "Choose fewer steps, smaller networks, or another machine, if that is too long." * bool(absent),
+            tuple(details),
+        )
+    )
+    return checks
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{1000 * seconds:.0f} ms"

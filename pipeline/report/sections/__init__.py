@@ -1,0 +1,1 @@
+"""The parts of the report's page: numbers, and what the page says of them."""

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import socket
+import urllib.error
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from scenepalette.common.errors import AbsentError
+from scenepalette.common.storage import downloads
+from scenepalette.common.storage.downloads import load_published
+
+URL = "https://example.org/models/line-0123abcd.pth"
+
+
+def build(path: Path) -> nn.Module:
+    network = nn.Linear(2, 1)
+    network.load_state_dict(torch.load(path, weights_only=True))
+    return network
+
+
+def write(path: Path, value: float) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"weight": torch.full((1, 2), value), "bias": torch.zeros(1)}, path)
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder as torch.hub's, and no network."""
+
+    def unreachable(*_: object, **__: object) -> None:
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path / "hub"))
+    monkeypatch.setattr("torch.hub.download_url_to_file", unreachable)
+    return tmp_path / "hub"
+
+
+def test_a_local_file_is_loaded_in_place_of_the_published_one(hub: Path, tmp_path: Path) -> None:
+    write(hub / "checkpoints" / "line-0123abcd.pth", 1.0)
+    network = load_published("Line", URL, build, write(tmp_path / "mine.pth", 2.0))
+    assert isinstance(network, nn.Linear) and network.weight.tolist() == [[2.0, 2.0]]
+
+
+def test_a_file_in_the_folder_of_torch_hub_is_not_downloaded_again(hub: Path) -> None:
+    write(hub / "checkpoints" / "line-0123abcd.pth", 3.0)
+    network = load_published("Line", URL, build)
+    assert isinstance(network, nn.Linear) and network.weight.tolist() == [[3.0, 3.0]]
+
+
+def test_a_missing_file_is_downloaded_within_a_time_limit(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def download(url: str, path: str, progress: bool) -> None:
+        asked.append((url, socket.getdefaulttimeout()))
+        write(Path(path), 4.0)
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    network = load_published("Line", URL, build)
+    assert isinstance(network, nn.Linear) and network.weight.tolist() == [[4.0, 4.0]]
+    assert asked == [(URL, downloads.TIMEOUT)]
+    assert socket.getdefaulttimeout() is None
+
+
+def test_without_a_network_the_reason_is_one_line(hub: Path) -> None:
+    with pytest.raises(AbsentError) as absent:
+        load_published("Line", URL, build)
+    assert str(absent.value) == (
+        "Line weights could not be downloaded (<urlopen error no network>); give the path of line-0123abcd.pth."
+    )
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return (exec, ("raise SystemExit('code in the weights was executed')",))
+
+
+@pytest.mark.parametrize("content", ["missing", "empty", "no network", "other layers", "code"])
+def test_a_local_file_that_cannot_be_used(content: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.pth"
+    if content == "empty":
+        path.touch()
+    elif content == "no network":
+        path.write_bytes(b"not a network\nat all")
+    elif content == "other layers":
+        torch.save({"other": torch.zeros(2)}, path)
+    elif content == "code":
+        torch.save({"weight": Malicious()}, path)
+    with pytest.raises(AbsentError) as absent:
+        load_published("Line", URL, build, path)
+    reason = str(absent.value)
+    assert reason.startswith(f"Line weights {path} could not be loaded (") and "\n" not in reason
+
+
+def test_a_file_with_code_does_not_reach_the_library(tmp_path: Path) -> None:
+    torch.save({"weight": Malicious()}, tmp_path / "mine.pth")
+    reached: list[Path] = []
+    with pytest.raises(AbsentError):
+        load_published("Line", URL, reached.append, tmp_path / "mine.pth")
+    assert not reached

@@ -1,0 +1,263 @@
+"""What an image file is, whatever its name says, and the pixels that are read of it."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.problems import ProblemKind
+from scenepalette.data.decoding.image_opening import (
+    FORMATS,
+    SEVERAL_FRAMES,
+    SIXTEEN_BITS,
+    open_lossless,
+    read_image,
+    read_stored,
+)
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
+LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}, "PPM": {}}
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Return a PNG of 16 bits per channel: uint16 [H, W] or [H, W, 3], which Pillow cannot write in colour."""
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", width, height, 16, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def encoded(kind: str, pixels: np.ndarray = PIXELS, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("ending", [ending for endings in FORMATS.values() for ending in endings])
+@pytest.mark.parametrize("kind", LOSSLESS)
+def test_the_content_decides_how_a_file_is_read_and_another_ending_is_told(
+    tmp_path: Path, kind: str, ending: str
+) -> None:
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(encoded(kind, **LOSSLESS[kind]))
+    image = read_stored(path)
+    assert np.array_equal(image.pixels, PIXELS)
+    shown = {"WEBP": "WebP", "PPM": "PNM"}.get(kind, kind)
+    wanted = () if ending in FORMATS[kind] else (f"read as {shown}, whatever their endings say",)
+    assert image.remarks == wanted
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "GIF"])
+def test_lossy_formats_are_read_as_images(tmp_path: Path, kind: str) -> None:
+    smooth = np.add.outer(np.arange(40), np.arange(60)).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+    (tmp_path / "x.jpg").write_bytes(encoded(kind, smooth))
+    assert np.abs(read_image(tmp_path / "x.jpg").astype(int) - smooth).max() < 8
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P", "PA", "1", "RGBA", "CMYK", "YCbCr", "RGBX"])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_every_kind_of_pixel_of_8_bits_becomes_rgb(tmp_path: Path, mode: str, kind: str) -> None:
+    wanted = Image.fromarray(PIXELS).convert("LA" if mode == "PA" else mode)
+    wanted = wanted.convert("PA") if mode == "PA" else wanted
+    try:
+        wanted.save(tmp_path / f"x.{kind.lower()}")
+    except OSError:
+        pytest.skip(f"Pillow writes no {kind} of mode {mode}")
+    image = read_stored(tmp_path / f"x.{kind.lower()}")
+    assert np.array_equal(image.pixels, np.asarray(wanted.convert("RGB"))) and image.remarks == ()
+
+
+def test_a_palette_with_transparency_keeps_its_colours(tmp_path: Path) -> None:
+    image = Image.fromarray(PIXELS).quantize(16)
+    image.save(tmp_path / "x.png", transparency=bytes(range(16)))
+    assert np.array_equal(read_image(tmp_path / "x.png"), np.asarray(image.convert("RGB")))
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_a_grey_image_of_few_bits_spans_black_to_white(tmp_path: Path, bits: int) -> None:
+    header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
+    values = list(range(min(8 // bits, 2**bits)))
+    packed = sum(value << (8 - bits * (place + 1)) for place, value in enumerate(values))
+    body = chunk(b"IDAT", zlib.compress(bytes([0, packed])))
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b""))
+    first = read_image(tmp_path / "x.png")[0, : len(values), 0].tolist()
+    assert first == [value * 255 // (2**bits - 1) for value in values]
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["rgb", "grey"])
+def test_of_16_bits_the_upper_8_are_read_in_grey_and_colour_alike(tmp_path: Path, colour: bool) -> None:
+    pixels = PIXELS if colour else PIXELS[:, :, 0]
+    (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels.astype(np.uint16) * 256 + 255))
+    image = read_stored(tmp_path / "x.png")
+    assert np.array_equal(image.pixels, PIXELS if colour else np.repeat(PIXELS[:, :, :1], 3, axis=2))
+    assert image.remarks == (SIXTEEN_BITS,)
+
+
+def test_a_tiff_of_16_bits_is_read_as_a_png_is(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS[:, :, 0].astype(np.uint16) * 257).save(tmp_path / "x.tif")
+    image = read_stored(tmp_path / "x.tif")
+    assert np.array_equal(image.pixels[:, :, 1], PIXELS[:, :, 0]) and image.remarks == (SIXTEEN_BITS,)
+
+
+@pytest.mark.parametrize("colour", [True, False], ids=["rgb", "grey"])
+@pytest.mark.parametrize("most", [255, 1023, 4095])
+def test_fewer_bits_in_16_are_not_read_as_night(tmp_path: Path, most: int, colour: bool) -> None:
+    pixels = (PIXELS if colour else PIXELS[:, :, 0]).astype(np.uint16)
+    (tmp_path / "x.png").write_bytes(png_of_16_bits(pixels * (most // 255)))
+    with pytest.raises(DataError, match=r"nearly black\. Spread its values"):
+        read_stored(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_of_32_bits_are_refused(tmp_path: Path, mode: str) -> None:
+    Image.fromarray(PIXELS[:, :, 0]).convert(mode).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match=f"mode {mode} .* save it with 8 bits per channel"):
+        read_stored(tmp_path / "x.tif")
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_a_turned_image_is_given_as_stored_and_upright(tmp_path: Path, kind: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "x"
+    path.write_bytes(encoded(kind, exif=exif, **LOSSLESS[kind]))
+    image = read_stored(path)
+    assert np.array_equal(image.pixels, PIXELS) and image.orientation == orientation
+    tagged = Image.fromarray(PIXELS)
+    tagged.getexif()[0x0112] = orientation
+    assert np.array_equal(image.upright, np.asarray(ImageOps.exif_transpose(tagged)))
+    assert image.upright_size == image.upright.shape[:2] and image.stored_size == (6, 10)
+    assert np.array_equal(read_image(path, upright=True), image.upright)
+
+
+@pytest.mark.parametrize("stated", [0, 9, 60000])
+def test_an_orientation_that_is_none_counts_as_upright(tmp_path: Path, stated: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = stated
+    (tmp_path / "x.jpg").write_bytes(encoded("JPEG", exif=exif))
+    assert read_stored(tmp_path / "x.jpg").orientation == 1
+
+
+def test_a_broken_exif_block_says_nothing_of_the_pixels(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(encoded("PNG", exif=b"Exif\0\0II*\0" + b"\xff" * 12))
+    image = read_stored(tmp_path / "x.png")
+    assert image.orientation == 1 and np.array_equal(image.pixels, PIXELS)
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"zTXt", b"iTXt", b"tEXt"])
+def test_a_large_profile_or_text_in_a_png_is_passed_over(tmp_path: Path, kind: bytes) -> None:
+    large = zlib.compress(b"\0" * 3_000_000)
+    body = {
+        b"iCCP": b"Adobe\0\0" + large,
+        b"zTXt": b"Comment\0\0" + large,
+        b"iTXt": b"Comment\0\1\0\0\0" + large,
+        b"tEXt": b"Comment\0" + b"x" * 3_000_000,
+    }[kind]
+    png = encoded("PNG")
+    (tmp_path / "x.png").write_bytes(png[:33] + chunk(kind, body) + png[33:])
+    assert np.array_equal(read_image(tmp_path / "x.png"), PIXELS)
+    damaged = bytearray(png[:33] + chunk(kind, body) + png[33:])
+    damaged[60] ^= 1
+    (tmp_path / "x.png").write_bytes(damaged)
+    with pytest.raises(DataError, match="damaged"):
+        read_image(tmp_path / "x.png")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "WEBP"])
+def test_of_several_frames_the_first_is_read_and_told(tmp_path: Path, kind: str) -> None:
+    frames = [Image.fromarray(np.full((6, 10, 3), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(
+        tmp_path / "x", kind, save_all=True, append_images=frames[1:], **({"lossless": True} if kind == "WEBP" else {})
+    )
+    image = read_stored(tmp_path / "x")
+    assert (image.pixels == 10).all() and image.remarks == (SEVERAL_FRAMES,)
+
+
+def test_previews_in_an_mpo_file_are_not_worth_a_word(tmp_path: Path) -> None:
+    image = Image.fromarray(PIXELS)
+    image.save(tmp_path / "x.jpg", "MPO", save_all=True, append_images=[image])
+    assert read_stored(tmp_path / "x.jpg").remarks == ()
+
+
+HEADERS: dict[str, tuple[bytes, str]] = {
+    "empty": (b"", "it is empty, 0 bytes"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(40), "it is a HEIC image; read are PNG, JPEG, TIFF, BMP, WebP, GIF and PNM"),
+    "heif": (b"\0\0\0\x18ftypmif1" + bytes(40), "it is a HEIC image"),
+    "avif": (b"\0\0\0\x18ftypavif" + bytes(40), "it is an AVIF image"),
+    "jpeg 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "it is a JPEG 2000 image"),
+    "jpeg xl": (b"\xff\x0a" + bytes(40), "it is a JPEG XL image"),
+    "photoshop": (b"8BPS" + bytes(40), "it is a Photoshop file"),
+    "pdf": (b"%PDF-1.4" + bytes(40), "it is a PDF file"),
+    "zip": (b"PK\3\4" + bytes(40), "it is a ZIP archive"),
+    "gzip": (b"\x1f\x8b" + bytes(40), "it is a gzip archive"),
+    "numpy": (b"\x93NUMPY" + bytes(40), "it is a NumPy array"),
+    "video": (b"\0\0\0\x18ftypisom" + bytes(40), "it is a video"),
+    "web page": (b"\n<!DOCTYPE html><html><body>404</body></html>", "it is a web page"),
+    "svg": (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "it is an SVG or XML file"),
+    "git lfs": (
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:0",
+        "it is a Git LFS pointer, .* git lfs pull",
+    ),
+    "mac": (b"\0\5\x16\7" + bytes(40), "it is a file that macOS keeps beside another"),
+    "noise": (bytes(range(100, 200)), "it is damaged, cut off or not an image"),
+    "zeros": (bytes(4000), "it is damaged, cut off or not an image"),
+}
+
+
+@pytest.mark.parametrize("name", HEADERS)
+def test_what_is_no_image_is_called_what_it_is(tmp_path: Path, name: str) -> None:
+    content, message = HEADERS[name]
+    (tmp_path / "x.png").write_bytes(content)
+    with pytest.raises(DataError, match=message) as caught:
+        read_stored(tmp_path / "x.png")
+    assert "damaged" not in str(caught.value) or name in ("noise", "zeros")
+
+
+@pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "BMP", "WEBP", "PPM"])
+def test_a_file_that_is_cut_off_is_damaged_and_no_address_in_memory_is_shown(
+    tmp_path: Path, kind: str, kept: float
+) -> None:
+    content = encoded(kind, np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    (tmp_path / "x.png").write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(DataError, match="damaged") as caught:
+        read_stored(tmp_path / "x.png")
+    assert not re.search(r"0x[0-9a-f]{6}|object at", str(caught.value))
+
+
+def lossy(path: Path) -> None:
+    Image.fromarray(PIXELS[:, :, 0]).save(path, "JPEG")
+
+
+def lossy_webp(path: Path) -> None:
+    Image.fromarray(PIXELS).save(path, "WEBP", quality=80)
+
+
+@pytest.mark.parametrize("make", [lossy, lossy_webp])
+def test_ids_are_not_read_from_a_lossy_format(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "x.png")
+    with pytest.raises(DataError, match="labels must be PNG, TIFF or BMP, which keep ids exactly") as caught:
+        open_lossless(tmp_path / "x.png", "labels")
+    assert caught.value.kind is ProblemKind.LABEL_FORMAT
+
+
+@pytest.mark.parametrize("ending", ["png", "tif", "bmp", "gif"])
+def test_ids_are_read_from_every_lossless_format_of_one_channel(tmp_path: Path, ending: str) -> None:
+    ids = PIXELS[:, :, 0] % 7
+    Image.fromarray(ids).save(tmp_path / f"x.{ending}")
+    with open_lossless(tmp_path / f"x.{ending}", "labels") as image:
+        assert image.mode in ("L", "P") and np.array_equal(np.asarray(image), ids)
