@@ -61,14 +61,23 @@ RECIPE: dict[str, Any] = {
         "steps": 8,
         "batch_size": 2,
         "checkpoint_every": 2,
-        "systems": {"oasis": {"width": 2, "noise_channels": 2, "hidden_channels": 4, "discriminator_width": 4}},
+        "systems": {
+            "oasis": {
+                "width": 2,
+                "noise_channels": 2,
+                "hidden_channels": 4,
+                "discriminator_width": 4,
+                "perceptual_weight": 0.0,
+            }
+        },
     },
     "finetune": {"kinds": ["full"], "steps": 4, "batch_size": 2, "width": 4, "checkpoint_every": 1},
-    "generate": {"pairs": 10, "rows_per_shard": 4, "batch_size": 2},
+    "generate": {"kinds": ["full", "partial", "semi"], "pairs": 10, "rows_per_shard": 4, "batch_size": 2},
     "segmenters": {
         "arms": ["real", "real+syn-advent", "syn"],
         "steps": 5,
         "batch_size": 2,
+        "architecture": "deeplabv3",
         "decoder_channels": 8,
         "checkpoint_every": 2,
     },

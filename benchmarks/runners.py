@@ -30,12 +30,10 @@ from scenepalette.pipeline.run import Run
 
 UNIT = "shards/full"
 SHORT = [
-    *(
-        f"layouts.{name}.{steps}"
-        for name in ("full", "partial")
-        for steps in ("fade_steps=[0, 1, 1, 1]", "stable_steps=[1, 1, 1, 1]")
-    ),
+    "layouts.full.steps=5",
+    "layouts.partial.steps=5",
     "images.steps=1",
+    "images.systems.oasis.perceptual_weight=0",  # which would take a segmenter
     "generate.kinds=[full]",
     "segmenters.arms=[real]",
     "data.train_scenes=32",

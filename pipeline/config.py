@@ -457,6 +457,11 @@ class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  #
     vgg_weights: FilePath | None = Field(
         default=None, description="Local VGG-19 weights for perceptual losses; else torchvision's folder or a download."
     )
+    perceptual_features: Literal["vgg19", "segmenter"] = Field(
+        default="vgg19",
+        description="Whose features perceptual losses compare where no weights are named: VGG-19's, or those of the "
+        "run's own segmenter of real pairs, which nothing has to be downloaded for.",
+    )
     perceptual_encoder: str = Field(
         default="mobilenet_v2",
         description="Encoder of perceptual_encoder_weights, by its name in segmentation-models-pytorch.",

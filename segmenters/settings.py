@@ -66,8 +66,11 @@ class SegmenterSettings:
         Literal["flip", "standard"], Doc("Of all arms alike; the arms real-flip and real-standard name their own.")
     ] = "flip"
     class_weights: Annotated[
-        Literal["none", "median-frequency"],
-        Doc("Weights of classes in the loss; median-frequency makes those larger that are rare in training."),
+        Literal["none", "median-frequency", "root-median-frequency"],
+        Doc(
+            "Weights of classes in the loss; median-frequency makes those larger that are rare in training, "
+            "root-median-frequency less so, by the square roots of its weights."
+        ),
     ] = "none"
     mixing: Annotated[
         Literal["none", "copy-paste", "class-mix"], Doc("Mixing of real images among themselves; an arm's choice.")

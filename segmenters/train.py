@@ -300,7 +300,10 @@ def _counts(settings: SegmenterSettings, pairs: Pairs | ShardPairs | FirstPairs 
 def _class_weights(settings: SegmenterSettings, counts: ClassCounts | None, fabric: Fabric) -> Tensor | None:
     if settings.class_weights == "none" or counts is None:
         return None
-    return torch.from_numpy(median_frequency_weights(counts)).float().to(fabric.device)
+    weights = median_frequency_weights(counts)
+    if settings.class_weights == "root-median-frequency":
+        weights = np.sqrt(weights)
+    return torch.from_numpy(weights).float().to(fabric.device)
 
 
 def _rare(settings: SegmenterSettings, counts: ClassCounts | None, table: ClassTable) -> list[int]:

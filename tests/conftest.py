@@ -38,14 +38,29 @@ TINY: dict[str, Any] = {
         "steps": 3,
         "batch_size": 2,
         "checkpoint_every": 2,
-        "systems": {"oasis": {"width": 2, "noise_channels": 2, "hidden_channels": 4, "discriminator_width": 4}},
+        "perceptual_features": "vgg19",
+        "systems": {
+            "oasis": {
+                "width": 2,
+                "noise_channels": 2,
+                "hidden_channels": 4,
+                "discriminator_width": 4,
+                "upsampling": "nearest",
+                "perceptual_weight": 0.0,
+            }
+        },
     },
-    "generate": {"pairs": 10, "rows_per_shard": 4, "batch_size": 2},
+    "generate": {"kinds": ["full", "partial", "semi"], "pairs": 10, "rows_per_shard": 4, "batch_size": 2},
     "segmenters": {
         "arms": ["real", "real+syn-advent", "real+partial", "syn", "semi"],
         "steps": 2,
         "batch_size": 2,
+        "architecture": "deeplabv3",
         "decoder_channels": 8,
+        "optimizer": "sgd",
+        "learning_rate": 0.02,
+        "weight_decay": 5e-4,
+        "class_weights": "none",
         "checkpoint_every": 1,
     },
     # A file that is not there: no test waits for a download.

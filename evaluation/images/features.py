@@ -95,13 +95,23 @@ def segmenter_features(
     return torch.cat(batches).numpy() if batches else np.zeros((0, 1), dtype=np.float32)
 
 
+CHOSEN_SEGMENTER = "encoder of the segmenter trained on real pairs"
+
+
 class SegmenterFeatures(FeatureNetwork):
-    """The encoder of a segmenter trained on the real pairs; the documented substitute for VGG-19."""
+    """The encoder of a segmenter trained on the real pairs; the documented substitute for VGG-19.
+
+    Args:
+        segmenter: The network.
+        chosen: Whether it was asked for, rather than found in VGG-19's place.
+    """
 
     description = "encoder of the segmenter trained on real pairs (VGG-19 weights were not available)"
 
-    def __init__(self, segmenter: nn.Module) -> None:
+    def __init__(self, segmenter: nn.Module, *, chosen: bool = False) -> None:
         super().__init__()
+        if chosen:
+            self.description = CHOSEN_SEGMENTER
         self.segmenter = segmenter
 
     def forward(self, image: Tensor) -> list[Tensor]:

@@ -25,7 +25,7 @@ from scenepalette.data.shards.manifest import make_manifest, read_manifest, stra
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
-from scenepalette.evaluation.images.features import SegmenterFeatures
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.generators.images import loading as image_loading
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts import loading as layout_loading
@@ -329,7 +329,7 @@ def features_beside(image_weights: Path) -> dict[str, str]:
         Its description under "perceptual_features"; nothing if there is none, or it was trained on the real pairs.
     """
     network = read_metadata(image_weights).get(PERCEPTUAL)
-    if network is None or network == SegmenterFeatures.description:
+    if network in (None, SegmenterFeatures.description, CHOSEN_SEGMENTER):
         return {}
     return {PERCEPTUAL: f"{network}, under the terms of these weights"}
 

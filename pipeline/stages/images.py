@@ -30,9 +30,10 @@ from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.stages.segment import load_reference_segmenter, reference_segmenter_of
+from scenepalette.pipeline.stages.segment import arm_settings, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.units.sources import Sources, is_there
 from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.training.device.compiling import compiled
 from scenepalette.training.device.speed import speed_of
 from scenepalette.training.fabric import inference_type
@@ -199,7 +200,15 @@ def feature_settings(config: RunConfig, sources: Sources, system: str, unit: str
         return {"perceptual_encoder": images.perceptual_encoder, "perceptual_encoder_weights": file}
     if images.vgg_weights is not None:
         return {"vgg_weights": sources.file(images.vgg_weights, unit, "vgg_weights")}
-    return {}
+    # Where it is left at VGG-19's, a unit is what it was before there was a choice.
+    return {} if images.perceptual_features == "vgg19" else {"perceptual_features": images.perceptual_features}
+
+
+def _segmenter_is_chosen(config: RunConfig) -> bool:
+    """Return whether the run's own segmenter is to give the features, as no weights are named."""
+    images = config.images
+    named = (images.vgg_weights, images.perceptual_encoder_weights)
+    return images.perceptual_features == "segmenter" and named == (None, None)
 
 
 def feature_problems(config: RunConfig, systems: Sequence[str]) -> list[str]:
@@ -227,14 +236,16 @@ def feature_problems(config: RunConfig, systems: Sequence[str]) -> list[str]:
 def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
     """Return what a system's perceptual loss compares; None if it has no such loss.
 
-    Those of the encoder whose weights are named; else VGG-19's where its weights can be had; else, said in one line,
-    those of the run's own segmenter.
+    Those of the network whose weights are named, or of the run's own segmenter if it is chosen; else VGG-19's where its
+    weights can be had; else, said in one line, those of the segmenter.
     """
     images, chosen = run.config.images, find_image_system(system)
     if not compares_features(run.config, system):
         return None
     if images.perceptual_encoder_weights is not None:
         return load_encoder_features(images.perceptual_encoder, images.perceptual_encoder_weights)
+    if _segmenter_is_chosen(run.config):
+        return SegmenterFeatures(load_reference_segmenter(run), chosen=True)
     try:
         return load_vgg19(images.vgg_weights, chosen.perceptual_layers or VGG_LAYERS)
     except AbsentError as absent:
@@ -247,10 +258,12 @@ def load_features(run: Workspace, system: str) -> FeatureNetwork | None:
     return SegmenterFeatures(load_reference_segmenter(run))
 
 
-def untrained_features(config: RunConfig, system: str) -> FeatureNetwork | None:
+def untrained_features(config: RunConfig, system: str, table: ClassTable) -> FeatureNetwork | None:
     """Return a network of random weights that costs what that of `load_features` does, as a rule."""
     if not compares_features(config, system):
         return None
     if config.images.perceptual_encoder_weights is not None:
         return EncoderFeatures(config.images.perceptual_encoder, "random weights").eval()
+    if _segmenter_is_chosen(config):
+        return SegmenterFeatures(build_segmenter(arm_settings(config.segmenters, "real"), table), chosen=True).eval()
     return Vgg19Features(find_image_system(system).perceptual_layers or VGG_LAYERS)

@@ -31,7 +31,7 @@ SECTIONS = ("layouts", "images", "finetune")
 BORROWING_VERSION = 1
 _OTHER_CLASSES = "it was trained on other classes than this data set has; leave models_from out, or use such a data set"
 # What a fine-tuning's settings hold beside its own numbers.
-NOT_OF_FINETUNING = ("seed", "vgg_weights", "perceptual_encoder", "perceptual_encoder_weights")
+NOT_OF_FINETUNING = ("seed", "vgg_weights", "perceptual_features", "perceptual_encoder", "perceptual_encoder_weights")
 
 
 @dataclass(frozen=True, kw_only=True)

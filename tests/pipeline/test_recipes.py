@@ -9,6 +9,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import config_of_pairs, write_config
+from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES, load_config
 
 
@@ -19,6 +20,15 @@ def test_recipe_is_complete_and_says_its_command(name: str, tmp_path: Path) -> N
     assert config.recipe == name
     first_line = (RECIPES[name].__doc__ or "").strip().splitlines()[0]
     assert first_line.startswith(f"`scenepalette run {name} ") and ("data.root=" in first_line) == bool(root)
+
+
+def test_the_demo_needs_no_weights_from_elsewhere_and_sets_its_pairs_against_a_control() -> None:
+    config = load_config("demo")
+    assert config.images.perceptual_features == "segmenter" and config.segmenters.encoder_weights is None
+    assert min(config.data.size) >= 64
+    assert config.controls() == ("copy-paste",) and config.treatments() == ("semi", "real+syn")
+    # The generator of partial pairs is not trained for nothing.
+    assert [name for name in units_of(config) if name.startswith("layouts/")] == ["layouts/semantic-palette"]
 
 
 def test_cityscapes_recipe_has_the_papers_epochs(tmp_path: Path) -> None:
@@ -90,29 +100,29 @@ def test_lists_follow_from_a_file_as_from_assignments(tmp_path: Path) -> None:
     assert lists_in(str(path), "layouts.full.steps=600") == lists_of(600, 5)
     # What was not said of the partial generator follows from the recipe's own steps.
     partial = load_config(str(path)).layouts.partial
-    assert (partial.fade_steps, partial.stable_steps, partial.batch_sizes) == lists_of(480, 5)
+    assert (partial.fade_steps, partial.stable_steps, partial.batch_sizes) == lists_of(500, 5)
 
 
 def test_lists_by_hand_win_whatever_the_total() -> None:
-    by_hand = ["layouts.full.fade_steps=[0, 1, 2, 3]", "layouts.full.stable_steps=[4, 5, 6, 7]"]
+    by_hand = ["layouts.full.fade_steps=[0, 1, 2, 3, 4]", "layouts.full.stable_steps=[5, 6, 7, 8, 9]"]
     steps = lists_in("demo", *by_hand, "layouts.full.steps=1000")[:2]
-    assert steps == ((0, 1, 2, 3), (4, 5, 6, 7))
-    batches = lists_in("demo", "layouts.full.batch_sizes=[8, 8, 8, 8]", "layouts.full.steps=1000")
-    assert batches == lists_of(1000, 4, (8, 8, 8, 8))
+    assert steps == ((0, 1, 2, 3, 4), (5, 6, 7, 8, 9))
+    batches = lists_in("demo", "layouts.full.batch_sizes=[8, 8, 8, 8, 8]", "layouts.full.steps=1000")
+    assert batches == lists_of(1000, 5, (8, 8, 8, 8, 8))
 
 
 @pytest.mark.parametrize(
     ("assignments", "problem"),
     [
-        (["layouts.full.steps=3"], r"layouts.full.steps: got 3, but data.size .* has 4 levels"),
+        (["layouts.full.steps=4"], r"layouts.full.steps: got 4, but data.size .* has 5 levels"),
         (["layouts.full={}"], r"layouts.full.steps: it has no steps"),
         (["layouts.full.steps=0"], r"layouts.full.steps: .* greater than or equal to 1, got 0"),
         (["layouts.full.steps=9.5"], r"layouts.full.steps: .* integer"),
         (
-            ["data.size=[96, 144]", "layouts.full.fade_steps=[0, 1, 1, 1, 1]"],
-            r"stable_steps: 4 entries, .* 5 levels; .*layouts.full.steps in place of the lists",
+            ["layouts.full.batch_sizes=[8, 8, 8, 8, 8]", "layouts.full.fade_steps=[0, 1, 1, 1]"],
+            r"fade_steps: 4 entries, .* 5 levels; .*layouts.full.steps in place of the lists",
         ),
-        (["layouts.full.steps=99", "layouts.full.batch_sizes=[8, 8]"], r"batch_sizes: 2 entries, .* has 4 levels"),
+        (["layouts.full.steps=99", "layouts.full.batch_sizes=[8, 8]"], r"batch_sizes: 2 entries, .* has 5 levels"),
     ],
 )
 def test_totals_and_lists_that_do_not_fit_are_told(assignments: list[str], problem: str) -> None:

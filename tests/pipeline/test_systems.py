@@ -143,6 +143,4 @@ def test_encoder_weights_are_known_by_their_content_and_an_architecture_by_its_n
     assert first == fingerprint(named[0], f"segmenters.encoder_weights={copied}") != fingerprint(named[0])
     copied.write_bytes(b"another")
     assert first != fingerprint(named[0], f"segmenters.encoder_weights={copied}")
-    assert (
-        fingerprint() == fingerprint("segmenters.architecture=deeplabv3") != fingerprint("segmenters.architecture=unet")
-    )
+    assert fingerprint() == fingerprint("segmenters.architecture=fpn") != fingerprint("segmenters.architecture=unet")

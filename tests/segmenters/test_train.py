@@ -448,6 +448,11 @@ def test_the_log_says_which_classes_were_weighted_and_pasted(
     assert last["class_weights"] == {"ground": 4.0, "wall": 1.0, "sky": pytest.approx(400 / 1026, abs=1e-4)}
     assert last["rare_classes"] == ["ground"]
 
+    rooted = make_settings(steps=2, class_weights="root-median-frequency")
+    train_segmenter(tmp_path / "rooted", rooted, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    weights = lines(tmp_path / "rooted")[-1]["class_weights"]
+    assert weights == {"ground": 2.0, "wall": 1.0, "sky": pytest.approx((400 / 1026) ** 0.5, abs=1e-4)}
+
 
 def test_learning_rate_falls_polynomially(
     tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric

@@ -151,7 +151,7 @@ def measurements(folder: Path) -> dict[str, Callable[[], float]]:
 
 def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: Fabric) -> float:
     name = config.images.system
-    features = untrained_features(config, name)
+    features = untrained_features(config, name, pairs.table)
 
     def training(folder: Path, progress: Progress) -> None:
         train_image_generator(

@@ -12,11 +12,14 @@ import segmentation_models_pytorch as smp
 import torch
 
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.streets.dataset import STREETS
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.stages.images import untrained_features
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 FOLDER = "data.name=folder"
@@ -115,6 +118,21 @@ def test_features_of_a_file_need_no_segmenter_and_decide_what_is_trained(config:
     named = unit(PERCEPTUAL, f"images.perceptual_encoder_weights={file}")
     assert named.inputs == ("data",) and named.settings["perceptual_encoder"] == "mobilenet_v2"
     assert named.settings["perceptual_encoder_weights"] and named.settings["perceptual_weight"] == 2.0
+
+
+def test_features_of_the_own_segmenter_are_a_choice_where_no_weights_are_named(config: Config, tmp_path: Path) -> None:
+    def unit(*changes: str) -> Unit:
+        return units_of(config(PERCEPTUAL, *changes))["images/oasis"]
+
+    chosen, named = "images.perceptual_features=segmenter", f"images.vgg_weights={tmp_path / 'vgg.pth'}"
+    (tmp_path / "vgg.pth").touch()
+    assert unit(chosen).settings == {**unit().settings, "perceptual_features": "segmenter"}
+    assert unit(chosen).inputs == unit().inputs and unit(chosen).inputs[1].startswith("segmenters/real/")
+    assert unit(chosen, named).settings == unit(named).settings != unit().settings
+    # What the doctor times is what will be trained against; nothing is looked for elsewhere.
+    found = untrained_features(config(PERCEPTUAL, chosen), "oasis", ClassTable.unnamed(3))
+    assert found is not None and found.description == CHOSEN_SEGMENTER
+    assert [feature.shape[0] for feature in found(torch.zeros(2, 3, 32, 48))] == [2] * 5
 
 
 def test_all_problems_are_told_at_once(config: Config) -> None:

@@ -22,7 +22,7 @@ from scenepalette.data.shards.kinds import KindCard
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.shards.schema import Row
-from scenepalette.evaluation.images.features import SegmenterFeatures
+from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig
@@ -155,7 +155,8 @@ def test_a_kill_after_the_manifest_leaves_it_as_it_is(copy_of_run: Callable[...,
 
 def test_layouts_are_hardened_as_configured_where_a_palette_is_asked_for() -> None:
     def units(*changes: str) -> dict[str, PairsUnit]:
-        return {unit.name: unit for unit in PairsUnit.of_kinds(load_config("demo", changes))}
+        given = ["generate.kinds=[full, partial, semi]", "generate.hardening=exact", *changes]
+        return {unit.name: unit for unit in PairsUnit.of_kinds(load_config("demo", given))}
 
     exact, largest = units(), units("generate.hardening=argmax")
     assert {name: unit.hardening for name, unit in exact.items()} == {
@@ -170,7 +171,7 @@ def test_layouts_are_hardened_as_configured_where_a_palette_is_asked_for() -> No
 
 
 def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> None:
-    config = load_config("demo")
+    config = load_config("demo", ["generate.hardening=exact"])
     models = row_models(config, "semantic-palette")
     assert PairsUnit.of(config, "x/pairs", models, 8, None, stage="comparison").hardening == "argmax"
     assert PairsUnit.of(config, "full", pair_models(config, "full"), 8, None).hardening == "exact"
@@ -179,7 +180,7 @@ def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> N
 ENCODER = "encoder mobilenet_v2 with the weights of a.pth"
 
 
-@pytest.mark.parametrize("named", [ENCODER, SegmenterFeatures.description, None])
+@pytest.mark.parametrize("named", [ENCODER, SegmenterFeatures.description, CHOSEN_SEGMENTER, None])
 def test_a_source_names_networks_from_elsewhere_that_images_were_learned_from(
     named: str | None, tmp_path: Path
 ) -> None:
