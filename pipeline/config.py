@@ -32,6 +32,8 @@ from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
+from scenepalette.generators.images.external.command import CommandSettings
+from scenepalette.generators.images.external.http import HttpSettings
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.layouts.hardening import Hardening
@@ -385,7 +387,16 @@ class _ImageSystem(Section):
 SHARED_IMAGE_KEYS = ("steps", "batch_size", "noise_scheme", "augment", "augment_policies", "warp", "checkpoint_every")
 
 
-class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  # pyright: ignore
+EXTERNAL_KEYS = {"command": "command", "http": "url"}
+"""The key of the section that says where each image system that paints elsewhere does so."""
+
+
+class ImagesConfig(  # pyright: ignore
+    keys_of(ImageSettings, *SHARED_IMAGE_KEYS),
+    keys_of(CommandSettings, "command"),
+    keys_of(HttpSettings, "url"),
+    _ImageSystem,
+):
     """The layout-to-image generator and its training."""
 
     vgg_weights: FilePath | None = Field(
@@ -410,7 +421,7 @@ class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  #
             ConfigError: There is no such system, or its numbers cannot be used; all problems at once.
         """
         name = system or self.system
-        shared = self.model_dump(include=set(SHARED_IMAGE_KEYS))
+        shared = self.model_dump(include={*SHARED_IMAGE_KEYS, *([key] if (key := EXTERNAL_KEYS.get(name)) else [])})
         return read_settings(find_image_system(name).settings, shared | self.systems.get(name, {}), name)
 
 
@@ -889,6 +900,12 @@ class RunConfig(Section):
         if self.images.system not in IMAGE_SYSTEMS:
             problems.append(f"images.system: got {self.images.system!r}; image systems are {', '.join(IMAGE_SYSTEMS)}")
             return problems
+        row_names = self.compare.rows
+        for name, key in EXTERNAL_KEYS.items():
+            if getattr(self.images, key) and name != self.images.system and f"real-layouts-{name}" not in row_names:
+                problems.append(
+                    f"images.{key}: nothing uses it, as images.system is {self.images.system}; add images.system={name}"
+                )
         for name in {self.images.system: None} | dict.fromkeys(names):
             if name in IMAGE_SYSTEMS:
                 try:
@@ -898,6 +915,8 @@ class RunConfig(Section):
         if problems:
             return problems
         system, size = IMAGE_SYSTEMS[self.images.system], self.data.size
+        if system.settings_problems is not None:
+            problems += [f"images.{text}" for text in system.settings_problems(self.images.settings())]
         if (problem := system.augmentation_problem(self.images.settings())) is not None:
             problems.append(f"images.{problem}")
         try:
