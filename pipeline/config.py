@@ -49,6 +49,7 @@ from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, CONTROLS, DEFAULT_ARMS, added_kind
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_from
+from scenepalette.segmenters.command import TrainerSettings, trainer_problems
 from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
 from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
 from scenepalette.segmenters.settings import SegmenterSettings
@@ -536,7 +537,12 @@ class FinetuneConfig(keys_of(FineTuneSettings), _FinetunedKinds):  # pyright: ig
         return settings_from(self, FineTuneSettings)
 
 
+class TrainerConfig(keys_of(TrainerSettings)):  # pyright: ignore
+    """Commands that train the segmenters of all arms, and have them predict, in place of this package's networks."""
+
+
 class _ComparedArms(Section):
+    command: TrainerConfig = TrainerConfig()
     arms: Annotated[tuple[ArmName, ...], InSchema(minItems=1)] = Field(
         default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed."
     )
@@ -771,6 +777,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *self._trainer_problems(),
             *self._primary_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._composite_problems(),
@@ -1034,6 +1041,26 @@ class RunConfig(Section):
             )
             if len(set(values)) != len(values)
         ]
+        return problems
+
+    def _trainer_problems(self) -> list[str]:
+        """Return what keeps commands from training the arms; they decide themselves how a batch is made."""
+        commands = settings_from(self.segmenters.command, TrainerSettings)
+        problems = [f"segmenters.command.{text}" for text in trainer_problems(commands)]
+        if not commands.train:
+            return problems
+        unable = [
+            name
+            for name in self.segmenters.arms
+            if name in ARMS
+            and (ARMS[name].adaptation != "none" or ARMS[name].mixing != "none" or ARMS[name].augmentation is not None)
+        ]
+        if unable:
+            able = ", ".join(name for name in self.segmenters.arms if name not in unable)
+            problems.append(
+                f"segmenters.arms: {', '.join(unable)} mix, adapt or augment within a training, which a command is not "
+                f"told to; leave them out: segmenters.arms=[{able}]"
+            )
         return problems
 
     def _primary_problems(self) -> list[str]:

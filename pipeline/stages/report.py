@@ -65,6 +65,7 @@ from scenepalette.pipeline.stages.segment import (
     reference_segmenter_of,
     segmenter_name,
 )
+from scenepalette.pipeline.stages.segment_by_command import confusion_by_command, predictions_by_command, trainer_of
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
@@ -136,6 +137,7 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "recipe": run.config.recipe,
         "seed": run.config.seed,
         "run_dir": str(run.run_dir),
+        **({"segmenters": commands.model_dump()} if (commands := run.config.segmenters.command).train else {}),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
         **run.environment(),
@@ -160,8 +162,9 @@ def measure_run(run: Workspace) -> ReportInputs:
             seed=seed,
             steps=arm_steps(segmenters.steps, arm),
             confusion=read_confusion(folder, reported_file),
-            metrics_path=folder / METRICS_FILE,
-            images_per_step=segmenters.batch_size,
+            # A command's own log, and the batches that it makes, are not known here.
+            metrics_path=None if segmenters.command.train else folder / METRICS_FILE,
+            images_per_step=None if segmenters.command.train else segmenters.batch_size,
             generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
             validation=read_confusion(folder) if data.has_test else None,
             extra_tests=_confusions_of_extra_tests(run, arm, folder),
@@ -388,17 +391,7 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
     if not rows:
         return []
     seed = run.config.segmenters.seeds[0]
-    real, other = (
-        _predict(
-            load_segmenter(
-                run.run_dir / segmenter_name(name, seed), arm_settings(run.config.segmenters, name), reported.table
-            ),
-            reported,
-            rows,
-            run.fabric,
-        )
-        for name in ("real", arm)
-    )
+    real, other = (_predictions_of_arm(run, name, seed, reported, rows) for name in ("real", arm))
     return [
         ChangedImage(
             np.asarray(reported.images[row]),
@@ -410,6 +403,15 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
         )
         for place, row in enumerate(rows)
     ]
+
+
+def _predictions_of_arm(run: Workspace, arm: str, seed: int, pairs: Pairs, rows: Sequence[int]) -> np.ndarray:
+    """Return what an arm's segmenter predicts for some images, uint8 [rows, H, W]."""
+    folder = run.run_dir / segmenter_name(arm, seed)
+    if run.config.segmenters.command.train:
+        return predictions_by_command(folder, trainer_of(run.config), pairs, rows)
+    segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), pairs.table)
+    return _predict(segmenter, pairs, rows, run.fabric)
 
 
 def reported_split(run: Workspace) -> EvaluatedSplit:
@@ -434,6 +436,8 @@ def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[s
     tests = run.data.extra_tests
     if not tests:
         return {}
+    if run.config.segmenters.command.train:
+        return {name: confusion_by_command(folder, trainer_of(run.config), pairs) for name, pairs in tests.items()}
     segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
         name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,13 +13,10 @@ from annotated_types import Gt
 from typing_extensions import Doc
 
 from scenepalette.common.commands import command_problems, named_files, program_problem, run_command
-from scenepalette.common.errors import DataError
-from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
-from scenepalette.data.exports.class_csv import CLASS_CSV, class_csv
+from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, label_png, names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem
-from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images, label_png, names_of
+from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images
 from scenepalette.training.settings import IDLE
 
 REQUIRED = ("labels", "out")
@@ -71,19 +66,7 @@ class CommandGenerator(PaintedElsewhere):
                 "seeds": folder / SEED_FILE,
             }
             run_command(self.command, values, timeout=self.timeout, logs=folder, name="images.command")
-            return decoded_images(_contents(folder / "out"), names, self.size, "images.command")
-
-
-def _contents(folder: Path) -> dict[str, bytes]:
-    """Return the files of a folder; of what is no regular file, nothing, which no image is."""
-    contents = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        try:
-            regular = stat.S_ISREG(entry.stat().st_mode)
-            contents[entry.name] = read_file(Path(entry.path), MAX_FILE_BYTES) if regular else b""
-        except (OSError, DataError):
-            contents[entry.name] = b""
-    return contents
+            return decoded_images(contents_of(folder / "out"), names, self.size, "images.command")
 
 
 def settings_problems(settings: CommandSettings) -> list[str]:

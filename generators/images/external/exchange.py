@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from scenepalette.common.errors import DataError
@@ -17,12 +15,12 @@ from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import images_from_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import open_image_content, shown_format
+from scenepalette.data.exports.exchange import name_problems
 from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.noise import NoiseScheme
 
 _FORMATS = ("PNG", "JPEG", "MPO")
 _MODES = ("RGB", "RGBA", "L", "LA", "P")
-ENDINGS = (".png", ".jpg", ".jpeg")
 _SEEDS = 2**32
 """Seeds are below it: what NumPy's older generators take at most."""
 
@@ -64,37 +62,6 @@ class PaintedElsewhere(ImageGenerator):
         """
 
 
-def names_of(count: int) -> list[str]:
-    """Return the names of a batch's label maps, without their ending."""
-    return [f"{number:05d}" for number in range(count)]
-
-
-def label_png(label: np.ndarray) -> bytes:
-    """Return a label map uint8 [H, W] as an 8-bit grey PNG whose values are the class ids."""
-    file = io.BytesIO()
-    Image.fromarray(label).save(file, "PNG")
-    return file.getvalue()
-
-
-def name_problems(found: Sequence[str], names: Sequence[str]) -> list[str]:
-    """Return which images are not there, there twice, or not asked for, one text each.
-
-    Args:
-        found: Names of files that were given back, with their endings.
-        names: Names that were asked for, without one.
-    """
-    asked, problems, given = set(names), list[str](), dict[str, str]()
-    for name in sorted(found):
-        stem, ending = Path(name).stem, Path(name).suffix.lower()
-        if stem not in asked or ending not in ENDINGS:
-            problems.append(f"{short(name)}: it was not asked for; give nothing but NAME.png or NAME.jpg of each label")
-        elif stem in given:
-            problems.append(f"{name}: {given[stem]} is there as well; give one of both")
-        else:
-            given[stem] = name
-    return [*(f"{name}.png or {name}.jpg: it is not there" for name in names if name not in given), *problems]
-
-
 def decoded_images(contents: Mapping[str, bytes], names: Sequence[str], size: tuple[int, int], who: str) -> np.ndarray:
     """Decode the images of a batch.
 
@@ -110,9 +77,10 @@ def decoded_images(contents: Mapping[str, bytes], names: Sequence[str], size: tu
     Raises:
         DataError: Images are missing, there for nothing, no images, or of another size; all problems at once.
     """
-    problems, images = name_problems([*contents], names), dict[str, np.ndarray]()
+    wrong, images = name_problems([*contents], names), dict[str, np.ndarray]()
+    problems = list(wrong.values())
     for name, content in contents.items():
-        if (stem := Path(name).stem) not in names:
+        if name in wrong:
             continue
         try:
             with open_image_content(content) as image:
@@ -128,7 +96,7 @@ def decoded_images(contents: Mapping[str, bytes], names: Sequence[str], size: tu
                     )
                 else:
                     image.info.pop("transparency", None)
-                    images[stem] = np.asarray(image.convert("RGB"))
+                    images[Path(name).stem] = np.asarray(image.convert("RGB"))
         except DataError as error:
             problems.append(f"{short(name)}: {error.summary}")
     if problems:

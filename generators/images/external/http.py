@@ -21,8 +21,9 @@ from scenepalette.common.credentials import holds_credentials, masked
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.exports.exchange import label_png, names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem
-from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images, label_png, names_of
+from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images
 from scenepalette.training.settings import IDLE
 
 AUTHORIZATION = "SCENEPALETTE_HTTP_AUTHORIZATION"
