@@ -537,8 +537,12 @@ class FinetuneConfig(keys_of(FineTuneSettings), _FinetunedKinds):  # pyright: ig
         return settings_from(self, FineTuneSettings)
 
 
-class TrainerConfig(keys_of(TrainerSettings)):  # pyright: ignore
+class TrainerConfig(keys_of(TrainerSettings), Section):  # pyright: ignore
     """Commands that train the segmenters of all arms, and have them predict, in place of this package's networks."""
+
+    def settings(self) -> TrainerSettings:
+        """Return the commands as their training takes them."""
+        return settings_from(self, TrainerSettings)
 
 
 class _ComparedArms(Section):
@@ -1045,7 +1049,7 @@ class RunConfig(Section):
 
     def _trainer_problems(self) -> list[str]:
         """Return what keeps commands from training the arms; they decide themselves how a batch is made."""
-        commands = settings_from(self.segmenters.command, TrainerSettings)
+        commands = self.segmenters.command.settings()
         problems = [f"segmenters.command.{text}" for text in trainer_problems(commands)]
         if not commands.train:
             return problems

@@ -65,13 +65,14 @@ from scenepalette.pipeline.stages.segment import (
     reference_segmenter_of,
     segmenter_name,
 )
-from scenepalette.pipeline.stages.segment_by_command import confusion_by_command, predictions_by_command, trainer_of
+from scenepalette.pipeline.stages.segment_by_command import confusion_by_command, predictions_by_command
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
 
 VERSION = 2
 SHOWN_PAIRS = 8
@@ -124,6 +125,7 @@ class ReportUnit(Unit):
 
 def provenance(run: Workspace) -> dict[str, Any]:
     """Return what a reader needs to assess and repeat a run."""
+    segmenters = run.config.segmenters
     lenders = {
         name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
         for name, unit in run.units.items()
@@ -137,7 +139,7 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "recipe": run.config.recipe,
         "seed": run.config.seed,
         "run_dir": str(run.run_dir),
-        **({"segmenters": commands.model_dump()} if (commands := run.config.segmenters.command).train else {}),
+        **({"segmenters": settings_of_result(commands)} if (commands := segmenters.command.settings()).train else {}),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
         **run.environment(),
@@ -408,8 +410,8 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
 def _predictions_of_arm(run: Workspace, arm: str, seed: int, pairs: Pairs, rows: Sequence[int]) -> np.ndarray:
     """Return what an arm's segmenter predicts for some images, uint8 [rows, H, W]."""
     folder = run.run_dir / segmenter_name(arm, seed)
-    if run.config.segmenters.command.train:
-        return predictions_by_command(folder, trainer_of(run.config), pairs, rows)
+    if (commands := run.config.segmenters.command.settings()).train:
+        return predictions_by_command(folder, commands, pairs, rows)
     segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), pairs.table)
     return _predict(segmenter, pairs, rows, run.fabric)
 
@@ -436,8 +438,8 @@ def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[s
     tests = run.data.extra_tests
     if not tests:
         return {}
-    if run.config.segmenters.command.train:
-        return {name: confusion_by_command(folder, trainer_of(run.config), pairs) for name, pairs in tests.items()}
+    if (commands := run.config.segmenters.command.settings()).train:
+        return {name: confusion_by_command(folder, commands, pairs) for name, pairs in tests.items()}
     segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
         name: confusion_per_image(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)

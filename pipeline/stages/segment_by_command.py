@@ -18,7 +18,6 @@ from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.sections import settings_from
 from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, SegmenterUnit, reference_segmenter_of
 from scenepalette.pipeline.units.sources import ABSENT, Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Workspace
@@ -51,7 +50,8 @@ class CommandSegmenterUnit(SegmenterUnit):
     @classmethod
     def _of_unit(cls, config: RunConfig, sources: Sources, like: SegmenterUnit) -> SegmenterUnit:
         """Return the unit that takes the place of one of the package's own: the same pairs, steps and seed."""
-        commands, kept = trainer_of(config), {"steps", "pairs", "arm", "seed", *fields_of(TrustSettings)}
+        commands = config.segmenters.command.settings()
+        kept = {"steps", "pairs", "arm", "seed", *fields_of(TrustSettings)}
         files = {
             f"file {name}": identity
             for name, path in files_of(commands).items()
@@ -74,7 +74,7 @@ class CommandSegmenterUnit(SegmenterUnit):
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Say which program is not there."""
-        return [f"segmenters.command.{text}" for text in place_problems(trainer_of(config))]
+        return [f"segmenters.command.{text}" for text in place_problems(config.segmenters.command.settings())]
 
     @classmethod
     def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
@@ -83,7 +83,7 @@ class CommandSegmenterUnit(SegmenterUnit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Have the segmenter trained, and its predictions counted."""
-        data, commands = run.data, trainer_of(run.config)
+        data, commands = run.data, run.config.segmenters.command.settings()
         train_by_command(
             folder,
             commands,
@@ -100,11 +100,6 @@ class CommandSegmenterUnit(SegmenterUnit):
             buffer = io.BytesIO()
             np.save(buffer, confusion_by_command(folder, commands, pairs), allow_pickle=False)
             write_atomically(folder / file, buffer.getvalue())
-
-
-def trainer_of(config: RunConfig) -> TrainerSettings:
-    """Return the commands of a configuration."""
-    return settings_from(config.segmenters.command, TrainerSettings)
 
 
 def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs | FirstPairs) -> np.ndarray:
