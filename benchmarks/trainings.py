@@ -25,7 +25,7 @@ from benchmarks.measure import machine, markdown_table
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
-from scenepalette.generators.images.registry import BUILT_IN, IMAGE_SYSTEMS
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
@@ -78,8 +78,13 @@ def trainings(
     sampler = load_sampler(folder / "palettes")
     return {
         **{name: _layout_training(name, pairs, labels, sampler, batch, width) for name in LAYOUT_SYSTEMS},
-        **{name: _image_training(name, pairs, labels, batch, width) for name in BUILT_IN},
+        **{name: _image_training(name, pairs, labels, batch, width) for name in _image_systems()},
     }
+
+
+def _image_systems() -> list[str]:
+    """Return those that are trained here."""
+    return [name for name, system in IMAGE_SYSTEMS.items() if system.build_objective is not None]
 
 
 def _layout_training(
@@ -134,7 +139,7 @@ def _millions(network: nn.Module) -> str:
 def main() -> None:
     """Run the benchmark and print its table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    known = [*LAYOUT_SYSTEMS, *BUILT_IN]
+    known = [*LAYOUT_SYSTEMS, *_image_systems()]
     parser.add_argument("--systems", nargs="+", default=["semantic-palette", "oasis", "gaugan"], choices=known)
     parser.add_argument("--size", type=lambda text: tuple(map(int, text.split("x"))), default=(128, 256))
     parser.add_argument("--batch", type=int, default=2, help="samples per step")
