@@ -34,6 +34,8 @@ from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.generators.fine_tuning import FineTuneSettings
 from scenepalette.generators.images.base import ImageSettings
+from scenepalette.generators.images.external.command import CommandSettings
+from scenepalette.generators.images.external.http import HttpSettings
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS, find_image_system
 from scenepalette.generators.layouts.hardening import Hardening
@@ -49,6 +51,7 @@ from scenepalette.generators.palettes import PaletteControls
 from scenepalette.pipeline.arms import ARMS, CONTROLS, DEFAULT_ARMS, added_kind
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.sections import Section, Settings, keys_of, settings_from
+from scenepalette.segmenters.command import TrainerSettings, trainer_problems
 from scenepalette.segmenters.model import TIMM_PREFIX, known_encoders, weights_file
 from scenepalette.segmenters.registry import SEGMENTERS, segmenter_problems
 from scenepalette.segmenters.settings import SegmenterSettings
@@ -451,7 +454,16 @@ class _ImageSystem(Section):
 SHARED_IMAGE_KEYS = ("steps", "batch_size", "noise_scheme", "augment", "augment_policies", "warp", "checkpoint_every")
 
 
-class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  # pyright: ignore
+EXTERNAL_KEYS = {"command": "command", "http": "url"}
+"""The key of the section that says where each image system that paints elsewhere does so."""
+
+
+class ImagesConfig(  # pyright: ignore
+    keys_of(ImageSettings, *SHARED_IMAGE_KEYS),
+    keys_of(CommandSettings, "command"),
+    keys_of(HttpSettings, "url"),
+    _ImageSystem,
+):
     """The layout-to-image generator and its training."""
 
     vgg_weights: FilePath | None = Field(
@@ -481,7 +493,7 @@ class ImagesConfig(keys_of(ImageSettings, *SHARED_IMAGE_KEYS), _ImageSystem):  #
             ConfigError: There is no such system, or its numbers cannot be used; all problems at once.
         """
         name = system or self.system
-        shared = self.model_dump(include=set(SHARED_IMAGE_KEYS))
+        shared = self.model_dump(include={*SHARED_IMAGE_KEYS, *([key] if (key := EXTERNAL_KEYS.get(name)) else [])})
         return read_settings(find_image_system(name).settings, shared | self.systems.get(name, {}), name)
 
 
@@ -596,7 +608,16 @@ class FinetuneConfig(keys_of(FineTuneSettings), _FinetunedKinds):  # pyright: ig
         return settings_from(self, FineTuneSettings)
 
 
+class TrainerConfig(keys_of(TrainerSettings), Section):  # pyright: ignore
+    """Commands that train the segmenters of all arms, and have them predict, in place of this package's networks."""
+
+    def settings(self) -> TrainerSettings:
+        """Return the commands as their training takes them."""
+        return settings_from(self, TrainerSettings)
+
+
 class _ComparedArms(Section):
+    command: TrainerConfig = TrainerConfig()
     arms: Annotated[tuple[ArmName, ...], InSchema(minItems=1)] = Field(
         default=DEFAULT_ARMS, description="Arms to train, by name; 'real' is always needed."
     )
@@ -888,6 +909,7 @@ class RunConfig(Section):
             *self._layout_problems(),
             *self._image_problems(),
             *self._arm_problems(),
+            *self._trainer_problems(),
             *self._primary_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._composite_problems(),
@@ -1066,6 +1088,12 @@ class RunConfig(Section):
         if self.images.system not in IMAGE_SYSTEMS:
             problems.append(f"images.system: got {self.images.system!r}; image systems are {', '.join(IMAGE_SYSTEMS)}")
             return problems
+        row_names = self.compare.rows
+        for name, key in EXTERNAL_KEYS.items():
+            if getattr(self.images, key) and name != self.images.system and f"real-layouts-{name}" not in row_names:
+                problems.append(
+                    f"images.{key}: nothing uses it, as images.system is {self.images.system}; add images.system={name}"
+                )
         for name in {self.images.system: None} | dict.fromkeys(names):
             if name in IMAGE_SYSTEMS:
                 try:
@@ -1075,6 +1103,8 @@ class RunConfig(Section):
         if problems:
             return problems
         system = IMAGE_SYSTEMS[self.images.system]
+        if system.settings_problems is not None:
+            problems += [f"images.{text}" for text in system.settings_problems(self.images.settings())]
         if (problem := system.augmentation_problem(self.images.settings())) is not None:
             problems.append(f"images.{problem}")
         try:
@@ -1196,6 +1226,36 @@ class RunConfig(Section):
             )
             if len(set(values)) != len(values)
         ]
+        return problems
+
+    def _trainer_problems(self) -> list[str]:
+        """Return what keeps commands from training the arms; they decide themselves how a batch is made."""
+        commands = self.segmenters.command.settings()
+        problems = [f"segmenters.command.{text}" for text in trainer_problems(commands)]
+        if not commands.train:
+            return problems
+        unable = [
+            name
+            for name in self.segmenters.arms
+            if name in ARMS
+            and (ARMS[name].adaptation != "none" or ARMS[name].mixing != "none" or ARMS[name].augmentation is not None)
+        ]
+        if unable:
+            able = ", ".join(name for name in self.segmenters.arms if name not in unable)
+            problems.append(
+                f"segmenters.arms: {', '.join(unable)} mix, adapt or augment within a training, which a command is not "
+                f"told to; leave them out: segmenters.arms=[{able}]"
+            )
+        if self.evaluates_natively:
+            problems.append(
+                "segmenters.evaluation: native, but what a command predicts is compared with labels in the size of the "
+                "images that it is given; set segmenters.evaluation to resized"
+            )
+        if self.data.fit == "tile":
+            problems.append(
+                "data.fit: tile, but the tiles of an image that a command predicts are not put together; set it to "
+                "stretch or crop"
+            )
         return problems
 
     def _primary_problems(self) -> list[str]:

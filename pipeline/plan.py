@@ -16,6 +16,7 @@ from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
 from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
 from scenepalette.pipeline.stages.studies.compare import comparison_units, row_models
 from scenepalette.pipeline.stages.studies.curve import curve_units
@@ -48,7 +49,7 @@ def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Uni
         *pairs,
         *(TeacherUnit.of_folds(config, sources) if needs_teachers(config) else []),
         *quality_units(config),
-        *SegmenterUnit.of_arms(config, sources),
+        *(CommandSegmenterUnit if config.segmenters.command.train else SegmenterUnit).of_arms(config, sources),
     ]
     return _in_order([*units, ReportUnit.of(config, sources, units)])
 

@@ -20,6 +20,8 @@ Weight = Annotated[float, Ge(0)]
 Decay = Annotated[float, Ge(0), Lt(1)]
 
 NON_IDENTIFYING = ("checkpoint_every", "log_every")
+IDLE = "changes no result"
+"""Marks a field, `Annotated[type, IDLE, ...]`, that decides whether or when there is a result, never which."""
 ADDED = "added later"
 """Marks a field, `Annotated[type, ADDED, ...]`, that leaves everything as it was while it has its default: results from
 before there was such a field stay valid."""
@@ -58,7 +60,7 @@ def fields_of(settings: type) -> dict[str, SettingField]:
 
 
 def settings_of_result(settings: Any) -> dict[str, Any]:
-    """Return the numbers that decide what a training ends with; how often it is kept or logged does not.
+    """Return the numbers that decide what a training ends with; how often it is kept, logged or waited for does not.
 
     Args:
         settings: A dataclass of settings.
@@ -67,7 +69,9 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     return {
         name: value
         for name, value in dataclasses.asdict(settings).items()
-        if name not in NON_IDENTIFYING and not (ADDED in get_args(hints[name]) and value == fields[name].default)
+        if name not in NON_IDENTIFYING
+        and IDLE not in get_args(hints[name])
+        and not (ADDED in get_args(hints[name]) and value == fields[name].default)
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, NamedTuple, Protocol
 
@@ -264,6 +265,11 @@ class ImageSystem:
             training set (`ImageGenerator.finish`), and its state becomes the weights.
         perceptual: Whether its losses need a feature network.
         perceptual_if: Tells from its settings whether they do, where `perceptual` is not set; None if they never do.
+        settings_problems: Tells from its settings what is wrong with them beyond types and ranges, a text each that
+            begins with the setting's name; None if nothing can be.
+        place_problems: The same of what such settings need on this machine; looked at before anything is made.
+        named_files: Returns the files that its settings may name, by how they do; the content of those that are there
+            belongs to what identifies a model. None if settings name none.
         perceptual_layers: Positions of the layers of VGG-19 that are compared; None for conv1_2 to conv5_2.
         augmentable: Whether its discriminator looks at images that may be augmented.
         predict_labels: For a discriminator that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW;
@@ -280,6 +286,9 @@ class ImageSystem:
     augmentable: bool = False
     predict_labels: Callable[[nn.Module, Tensor], Tensor] | None = None
     perceptual_if: Callable[[Any], bool] | None = None
+    settings_problems: Callable[[Any], Sequence[str]] | None = None
+    place_problems: Callable[[Any], Sequence[str]] | None = None
+    named_files: Callable[[Any], Mapping[str, Path]] | None = None
 
     def compares_features(self, settings: ImageSettings) -> bool:
         """Return whether its losses need a feature network with these settings."""

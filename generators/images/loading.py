@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import ImageGenerator, ImageSettings
 from scenepalette.generators.images.registry import find_image_system
@@ -35,8 +37,16 @@ def load_image_generator(
         ConfigError: There is no such system, or no base grid reaches the size.
     """
     network = find_image_system(name).build_generator(table, size, settings)
-    load_weights(path, network, system_identity(name, table, size))
+    load_weights(path, network, {**system_identity(name, table, size), **files_identity(name, settings)})
     return network.eval().requires_grad_(False)
+
+
+def files_identity(name: str, settings: ImageSettings) -> dict[str, Any]:
+    """Return what the weights of a system say of the files that its settings name: the SHA-256 of those that exist."""
+    named_files = find_image_system(name).named_files
+    if named_files is None:
+        return {}
+    return {"files": {file: sha256_of_file(path) for file, path in named_files(settings).items() if path.is_file()}}
 
 
 def load_image_discriminator(

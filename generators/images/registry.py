@@ -17,6 +17,11 @@ BUILT_IN = {
     "crn-imle": f"{_FOLDER}.crn:CRN_IMLE",
     "sean": f"{_FOLDER}.sean:SEAN",
 }
+EXTERNAL = {
+    "command": "scenepalette.generators.images.external.command:COMMAND",
+    "http": "scenepalette.generators.images.external.http:HTTP",
+}
+"""Systems that paint elsewhere; they come trained, and no table compares them unless it is asked to."""
 
 
 def _problem(name: str, entry: object) -> str | None:
@@ -37,5 +42,5 @@ def _problem(name: str, entry: object) -> str | None:
     return folder_problem(name)
 
 
-IMAGE_SYSTEMS: Registry[ImageSystem] = Registry("scenepalette.image_systems", BUILT_IN, _problem)
+IMAGE_SYSTEMS: Registry[ImageSystem] = Registry("scenepalette.image_systems", BUILT_IN | EXTERNAL, _problem)
 find_image_system = IMAGE_SYSTEMS.get

@@ -20,7 +20,7 @@ from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.base import FeatureNetwork, ImageBatch, ImageGenerator, ImageSettings, Loss
 from scenepalette.generators.images.diffaugment import Augmentation, draw_augmentation
 from scenepalette.generators.images.diversity import image_diversity
-from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS
+from scenepalette.generators.images.loading import DISCRIMINATOR_WEIGHTS, WEIGHTS, files_identity
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.warping import draw_warp, warp_image, warp_label
 from scenepalette.generators.kernels.passes import accelerate
@@ -343,5 +343,5 @@ def _keep_trained(
     network.finish(source)
     sheet = sample_sheet(network, source, f"{name}-sheet")
     tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
-    identity = system_identity(name, pairs.table, pairs.size)
+    identity = {**system_identity(name, pairs.table, pairs.size), **files_identity(name, settings)}
     save_weights(folder / WEIGHTS, network, {**identity, "settings": settings_of_result(settings)})

@@ -40,8 +40,9 @@ def status(
     for line in ["", *details] if details else []:
         typer.echo(line)
     shown = {unit.state for unit in found.units} - {"finished", "running", "missing"}
-    for state in (name for name in MEANINGS if name in shown):
-        typer.echo(f"{state}: {MEANINGS[state]}")
+    for state, meaning in MEANINGS.items():
+        if state in shown:
+            typer.echo(f"{state}: {meaning}")
     typer.echo(f"\n{found.count('finished')} of {len(found.units) - found.count('unused')} units are finished.")
     activity = found.activity
     if activity is None:

@@ -31,7 +31,7 @@ from scenepalette.generators.pairs.base import Labeller
 from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.segment import arm_settings, load_reference_segmenter, reference_segmenter_of
-from scenepalette.pipeline.units.sources import Sources, is_there
+from scenepalette.pipeline.units.sources import ABSENT, Sources, is_there
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.training.device.compiling import compiled
@@ -102,6 +102,14 @@ class ImageModel:
             raise ConfigError(f"The discriminator of {self.system} does not label pixels. Choose another system.")
         return partial(predict, self.load_discriminator(run))
 
+    def settings_problems(self) -> list[str]:
+        """Return what is wrong with the settings, and with what they need on this machine."""
+        system = find_image_system(self.system)
+        for look in (system.settings_problems, system.place_problems):
+            if look is not None and (problems := look(self.settings)):
+                return [f"images.{text}" for text in problems]
+        return []
+
     def problem(self, size: tuple[int, int]) -> str | None:
         """Return what keeps the model from being built at the size of the data."""
         system, table = IMAGE_SYSTEMS[self.system], ClassTable.unnamed(2)
@@ -137,7 +145,8 @@ class ImagesUnit(Unit):
     def of(cls, config: RunConfig, sources: Sources, model: ImageModel) -> ImagesUnit:
         """Return the unit of a model."""
         features = feature_settings(config, sources, model.system, model.unit)
-        settings = {**settings_of_result(model.settings), **features, "seed": config.seed}
+        files = file_settings(sources, model)
+        settings = {**settings_of_result(model.settings), **features, **files, "seed": config.seed}
         inputs = ("data", *feature_inputs(config, model.system))
         return cls("images", model.system, VERSION, settings, inputs, FILES, model=model)
 
@@ -153,8 +162,9 @@ class ImagesUnit(Unit):
 
     @classmethod
     def problems(cls, units: Sequence[ImagesUnit], config: RunConfig, *, fetch: bool) -> list[str]:
-        """Say if weights of a perceptual loss are not there, or not of their encoder."""
-        return feature_problems(config, [unit.model.system for unit in units])
+        """Say if weights of a perceptual loss are not there, or not of their encoder, or a painter elsewhere is not."""
+        problems = [text for unit in units for text in unit.model.settings_problems()]
+        return [*problems, *feature_problems(config, [unit.model.system for unit in units])]
 
     def record(self) -> Mapping[str, Any]:
         """Return whether the system came trained."""
@@ -176,6 +186,14 @@ class ImagesUnit(Unit):
             tensorboard=run.config.compute.writes_tensorboard,
             ranks=run.ranks,
         )
+
+
+def file_settings(sources: Sources, model: ImageModel) -> dict[str, str]:
+    """Return what identifies a model by the files that its settings name, as far as there are such files."""
+    named_files = find_image_system(model.system).named_files
+    files = {} if named_files is None else named_files(model.settings)
+    found = {f"file {name}": sources.file(path, model.unit, f"file {name}") for name, path in files.items()}
+    return {key: identity for key, identity in found.items() if identity is not None and identity != ABSENT}
 
 
 def compares_features(config: RunConfig, system: str) -> bool:

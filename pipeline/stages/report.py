@@ -67,12 +67,14 @@ from scenepalette.pipeline.stages.segment import (
     reference_segmenter_of,
     segmenter_name,
 )
+from scenepalette.pipeline.stages.segment_by_command import confusion_by_command, predictions_by_command
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
+from scenepalette.training.settings import settings_of_result
 
 VERSION = 2
 SHOWN_PAIRS = 8
@@ -125,6 +127,7 @@ class ReportUnit(Unit):
 
 def provenance(run: Workspace) -> dict[str, Any]:
     """Return what a reader needs to assess and repeat a run."""
+    segmenters = run.config.segmenters
     lenders = {
         name: {"run": lender["run"], "fingerprint": lender["fingerprint"], "weights": unit.settings[BORROWED]}
         for name, unit in run.units.items()
@@ -138,6 +141,7 @@ def provenance(run: Workspace) -> dict[str, Any]:
         "recipe": run.config.recipe,
         "seed": run.config.seed,
         "run_dir": str(run.run_dir),
+        **({"segmenters": settings_of_result(commands)} if (commands := segmenters.command.settings()).train else {}),
         "config_hash": fingerprint_of(run.units["report"], run.units),
         **({"models_from": lenders} if lenders else {}),
         **run.environment(),
@@ -163,8 +167,9 @@ def measure_run(run: Workspace) -> ReportInputs:
             seed=seed,
             steps=arm_steps(segmenters.steps, arm),
             confusion=read_confusion(folder, reported_file),
-            metrics_path=folder / METRICS_FILE,
-            images_per_step=segmenters.batch_size,
+            # A command's own log, and the batches that it makes, are not known here.
+            metrics_path=None if segmenters.command.train else folder / METRICS_FILE,
+            images_per_step=None if segmenters.command.train else segmenters.batch_size,
             generator_seed=None if ARMS[arm].synthetic is None else each.generator_seed,
             validation=read_confusion(folder) if data.has_test else None,
             extra_tests=_confusions_of_extra_tests(run, arm, folder),
@@ -394,17 +399,7 @@ def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: 
         return []
     seed = run.config.segmenters.seeds[0]
     shown = _shown_rows(reported, rows)
-    real, other = (
-        _predict(
-            load_segmenter(
-                run.run_dir / segmenter_name(name, seed), arm_settings(run.config.segmenters, name), reported.table
-            ),
-            reported,
-            shown,
-            run.fabric,
-        )
-        for name in ("real", arm)
-    )
+    real, other = (_predictions_of_arm(run, name, seed, reported, shown) for name in ("real", arm))
     return [
         ChangedImage(
             np.asarray(reported.images[row]),
@@ -423,6 +418,15 @@ def _shown_rows(pairs: Pairs, images: Sequence[int]) -> list[int]:
     if pairs.native is None:
         return list(images)
     return [int(rows[len(rows) // 2]) for image in images for rows in [np.flatnonzero(pairs.native.images == image)]]
+
+
+def _predictions_of_arm(run: Workspace, arm: str, seed: int, pairs: Pairs, rows: Sequence[int]) -> np.ndarray:
+    """Return what an arm's segmenter predicts for some images, uint8 [rows, H, W]."""
+    folder = run.run_dir / segmenter_name(arm, seed)
+    if (commands := run.config.segmenters.command.settings()).train:
+        return predictions_by_command(folder, commands, pairs, rows)
+    segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), pairs.table)
+    return _predict(segmenter, pairs, rows, run.fabric)
 
 
 def reported_split(run: Workspace) -> EvaluatedSplit:
@@ -447,6 +451,8 @@ def _confusions_of_extra_tests(run: Workspace, arm: str, folder: Path) -> dict[s
     tests = run.segmenter_data.extra_tests
     if not tests:
         return {}
+    if (commands := run.config.segmenters.command.settings()).train:
+        return {name: confusion_by_command(folder, commands, pairs) for name, pairs in tests.items()}
     segmenter = load_segmenter(folder, arm_settings(run.config.segmenters, arm), run.data.train.table)
     return {
         name: confusion_of_images(segmenter, pairs, EVALUATION_BATCH, run.fabric, run.progress)

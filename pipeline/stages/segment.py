@@ -76,7 +76,15 @@ class SegmenterUnit(Unit):
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
-        excluded = {"arms", "seeds", "checkpoint_every", "validation_images", "parallel", *_unused_settings(ARMS[arm])}
+        excluded = {
+            "arms",
+            "seeds",
+            "command",
+            "checkpoint_every",
+            "validation_images",
+            "parallel",
+            *_unused_settings(ARMS[arm]),
+        }
         excluded |= {"size", "evaluation"}  # which the data of segmenters stands for
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
@@ -235,8 +243,11 @@ def _judged_inputs(arm: Arm, pairs: str | None) -> list[str]:
 
 
 def reference_segmenter_of(config: RunConfig) -> str:
-    """Return the unit of the segmenter trained on real pairs whose features and predictions measure generated ones."""
-    return segmenter_name("real", config.segmenters.seeds[0])
+    """Return the unit of the segmenter trained on real pairs whose features and predictions measure generated ones.
+
+    It is the arm `real`, unless commands train the arms: of what they train, there are no features.
+    """
+    return segmenter_name("reference" if config.segmenters.command.train else "real", config.segmenters.seeds[0])
 
 
 def load_reference_segmenter(run: Workspace) -> nn.Module:

@@ -14,7 +14,7 @@ from plugins import Plugins
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.evaluation.registry import METRICS
-from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.images.registry import EXTERNAL, IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig
@@ -76,7 +76,9 @@ def test_every_system_has_a_row() -> None:
     assert {name for name, system in LAYOUT_SYSTEMS.items() if not system.partial} <= named
     alone = {row.images for row in ROWS.values() if row.layouts is None}
     assert alone == set(IMAGE_SYSTEMS)
-    assert set(DEFAULT_ROWS) == {name for name in ROWS if not name.startswith("ablation-")}
+    elsewhere = {f"real-layouts-{name}" for name in EXTERNAL}
+    assert elsewhere < set(ROWS)
+    assert set(DEFAULT_ROWS) == {name for name in ROWS if not name.startswith("ablation-")} - elsewhere
 
 
 def test_rows_share_models_with_each_other_and_with_the_run() -> None:

@@ -127,6 +127,11 @@ class PointUnit(SegmenterUnit):
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what is wrong with the segmenters, and which doses are smaller than a batch."""
+        if config.segmenters.command.train:
+            return [
+                "segmenters.command: the curve trains this package's networks; leave the commands out, in another run "
+                "directory"
+            ]
         size, counts = config.segmenters.batch_size, {unit.pairs[1] for unit in units if unit.pairs is not None}
         unchosen = [
             f"curve.doses: generate.candidates is {config.generate.candidates}, so that generate.pairs rows are chosen "

@@ -76,6 +76,11 @@ class BudgetUnit(Unit):
         """Say if there is no kind of pairs to ask, or nothing to ask them for."""
         able = ", ".join(name for name, kind in PAIR_KINDS.items() if kind.takes_budget)
         problems = []
+        if config.segmenters.command.train:
+            problems.append(
+                "segmenters.command: the loop trains this package's networks, and asks them what they lack; leave the "
+                "commands out, in another run directory"
+            )
         if not config.loop_kinds():
             problems.append(f"generate.kinds: the loop asks pairs for classes, which these kinds take: {able}; add one")
         if "full" in config.loop_kinds() and config.generate.palette:

@@ -1,0 +1,81 @@
+"""Folders that commands of users read and write: label maps and a class file in, files of the same names out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from scenepalette.common.errors import DataError
+from scenepalette.common.storage.untrusted import read_file, short
+from scenepalette.data.classes import ClassTable
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
+
+CLASS_CSV = "classes.csv"
+IMAGE_ENDINGS = (".png", ".jpg", ".jpeg")
+
+
+def class_csv(table: ClassTable) -> bytes:
+    """Return a class table as the CSV file that `data/decoding/class_files.py` reads.
+
+    The columns are id, name, red, green, blue and evaluated; there is a row per class, in the order of the ids.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["id", "name", "red", "green", "blue", "evaluated"])
+    for number, entry in enumerate(table.classes):
+        rows.writerow([number, entry.name, *entry.color, str(entry.evaluated).lower()])
+    return text.getvalue().encode()
+
+
+def names_of(count: int) -> list[str]:
+    """Return the names of so many files, without their ending."""
+    return [f"{number:05d}" for number in range(count)]
+
+
+def label_png(label: np.ndarray) -> bytes:
+    """Return a label map uint8 [H, W] as an 8-bit grey PNG whose values are the class ids."""
+    file = io.BytesIO()
+    Image.fromarray(label).save(file, "PNG")
+    return file.getvalue()
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    """Return the bytes of each entry of a folder by its name; of what is no readable file, none, as no image has."""
+    contents = {}
+    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
+        try:
+            regular = stat.S_ISREG(entry.stat().st_mode)
+            contents[entry.name] = read_file(Path(entry.path), MAX_FILE_BYTES) if regular else b""
+        except (OSError, DataError):
+            contents[entry.name] = b""
+    return contents
+
+
+def name_problems(
+    found: Sequence[str], names: Sequence[str], endings: tuple[str, ...] = IMAGE_ENDINGS
+) -> dict[str, str]:
+    """Return which files are not there, there twice, or not asked for: a text each, by the name that it is about.
+
+    Args:
+        found: Names of files that were given back, with their endings.
+        names: Names that were asked for, without one.
+        endings: Those that a file may have, in lower case.
+    """
+    asked, problems, given = set(names), dict[str, str](), dict[str, str]()
+    for name in sorted(found):
+        stem, ending = Path(name).stem, Path(name).suffix.lower()
+        if stem not in asked or ending not in endings:
+            problems[name] = f"{short(name)}: it was not asked for; give one file for each, named as it is, and no more"
+        elif stem in given:
+            problems[name] = f"{name}: {given[stem]} is there as well; give one of both"
+        else:
+            given[stem] = name
+    lacking = {f"{name}{endings[0]}": f"{name}{endings[0]}: it is not there" for name in names if name not in given}
+    return lacking | problems

@@ -1,0 +1,126 @@
+"""Stage segmenters where commands of the user's train: one unit per arm and seed, and the reference segmenter."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from scenepalette.common.storage.files import write_atomically
+from scenepalette.data.arrays import Pairs
+from scenepalette.data.shards.pairs import FirstPairs
+from scenepalette.data.splits.folds import ChosenPairs
+from scenepalette.evaluation.miou import confusion_of_batch
+from scenepalette.evaluation.pair_quality.trust import TrustSettings
+from scenepalette.pipeline.arms import ARMS
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.units.sources import ABSENT, Sources
+from scenepalette.pipeline.units.workspace import PreparedData, Workspace
+from scenepalette.segmenters.command import (
+    MODEL,
+    TRAINED,
+    TrainerSettings,
+    files_of,
+    place_problems,
+    predict_by_command,
+    train_by_command,
+)
+from scenepalette.training.settings import fields_of, settings_of_result
+
+VERSION = 1
+FILES = (f"{MODEL}/**/*", TRAINED, CONFUSION, TEST_CONFUSION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommandSegmenterUnit(SegmenterUnit):
+    """A segmenter that the command trains, and its predictions on the real validation and test splits."""
+
+    @classmethod
+    def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:
+        """Return the units of all arms and seeds, and that of the reference segmenter, a network of this package."""
+        name = reference_segmenter_of(config).removeprefix("segmenters/")
+        reference = SegmenterUnit.of(config, sources, name, "real", config.segmenters.seeds[0], None)
+        return [reference, *(cls._of_unit(config, sources, unit) for unit in SegmenterUnit.of_arms(config, sources))]
+
+    @classmethod
+    def _of_unit(cls, config: RunConfig, sources: Sources, like: SegmenterUnit) -> SegmenterUnit:
+        """Return the unit that takes the place of one of the package's own: the same pairs, steps and seed."""
+        commands = config.segmenters.command.settings()
+        kept = {"steps", "pairs", "arm", "seed", *fields_of(TrustSettings)}
+        files = {
+            f"file {name}": identity
+            for name, path in files_of(commands).items()
+            if (identity := sources.file(path, like.name, f"file {name}")) not in (None, ABSENT)
+        }
+        shared = {key: value for key, value in like.settings.items() if key in kept}
+        return cls(
+            like.stage,
+            like.part,
+            VERSION,
+            {**shared, **settings_of_result(commands), **files},
+            like.inputs,
+            FILES,
+            arm=like.arm,
+            seed=like.seed,
+            pairs=like.pairs,
+            steps=like.steps,
+        )
+
+    @classmethod
+    def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
+        """Say which program is not there."""
+        return [f"segmenters.command.{text}" for text in place_problems(config.segmenters.command.settings())]
+
+    @classmethod
+    def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Return nothing: classes are the command's business."""
+        return []
+
+    def make(self, run: Workspace, folder: Path) -> None:
+        """Have the segmenter trained, and its predictions counted."""
+        data, commands = run.data, run.config.segmenters.command.settings()
+        train_by_command(
+            folder,
+            commands,
+            real=self.real_pairs(run) if ARMS[self.arm].real != "none" else None,
+            synthetic=self.generated_pairs(run),
+            table=data.train.table,
+            steps=self.steps,
+            seed=self.seed,
+            arm=self.arm,
+            progress=run.progress,
+        )
+        sized = run.segmenter_data
+        splits = {CONFUSION: sized.validation, **({TEST_CONFUSION: sized.test} if sized.test is not None else {})}
+        for file, pairs in splits.items():
+            buffer = io.BytesIO()
+            np.save(buffer, confusion_by_command(folder, commands, pairs), allow_pickle=False)
+            write_atomically(folder / file, buffer.getvalue())
+
+
+def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs | FirstPairs) -> np.ndarray:
+    """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K].
+
+    Args:
+        folder: Folder of the segmenter's unit.
+        commands: The commands.
+        pairs: What to predict, with its labels.
+    """
+    table, counts = pairs.table, []
+    predicted = predict_by_command(folder / MODEL, commands, pairs, table)
+    for row in range(len(pairs)):
+        _, label = pairs.batch([row])
+        prediction = torch.from_numpy(predicted[row : row + 1]).long()
+        counts.append(confusion_of_batch(prediction, label, len(table)).numpy())
+    return np.concatenate(counts)
+
+
+def predictions_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs, rows: Sequence[int]) -> np.ndarray:
+    """Return the predictions of some images, uint8 [rows, H, W]; the arguments are as for `confusion_by_command`."""
+    chosen = ChosenPairs(pairs, list(rows))
+    return predict_by_command(folder / MODEL, commands, chosen, pairs.table)
