@@ -85,10 +85,11 @@ def test_texts_and_scripts_identify_the_arms_and_nothing_else(values: dict[str, 
 
     before = fingerprints()
     values["segmenters"]["command"]["timeout"] = 5
+    given = dict(values["segmenters"])
     values["segmenters"]["learning_rate"] = 0.005  # which no command is told
     arms = {"segmenters/real/seed0", "segmenters/semi/seed0"}
     assert {name: before[name] for name in arms} == {name: fingerprints()[name] for name in arms}
-    del values["segmenters"]["learning_rate"]
+    values["segmenters"] = given
     (tmp_path / "trainer.py").write_text(SCRIPT + "# trained otherwise\n")
     changed = {name for name, fingerprint in fingerprints().items() if fingerprint != before[name]}
     assert changed == {*arms, "report"}
