@@ -20,7 +20,7 @@ from PIL import Image
 
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "examples/plugin"
-PAGES = sorted((ROOT / "docs/extending").glob("*.md"))
+PAGES = sorted((ROOT / "docs/extending").glob("adding-*.md"))
 Scenepalette = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
