@@ -270,6 +270,8 @@ def check_options(config: RunConfig) -> list[Check]:
         ),
     )
     for name, url, path, purpose, key in weights:
+        if key == "images.vgg_weights" and path is None and config.images.perceptual_features != "vgg19":
+            continue  # nothing looks for them
         file = path or local_weights(url)
         if file.is_file():
             checks.append(Check(name, "ok", f"{name} for {purpose} are there."))

@@ -105,6 +105,10 @@ def test_absent_things_are_a_line_each(tiny_config: RunConfig, monkeypatch: pyte
     assert checks["Inception weights"].status == "warning"
     assert all("\n" not in check.summary for check in checks.values())
 
+    images = tiny_config.images.model_copy(update={"perceptual_features": "segmenter"})
+    own = tiny_config.model_copy(update={"images": images})
+    assert {check.name for check in check_options(own)} == checks.keys() - {"VGG-19 weights"}
+
 
 @pytest.mark.parametrize(
     ("choice", "status", "remedy"),
