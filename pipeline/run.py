@@ -38,7 +38,7 @@ from scenepalette.pipeline.run_directory.ownership import (
 )
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
-from scenepalette.pipeline.stages.pooling import pooling_problems
+from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
 from scenepalette.pipeline.stages.segment import SegmenterUnit
 from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON

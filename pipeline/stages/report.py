@@ -50,13 +50,19 @@ from scenepalette.pipeline.report.statistics import choose
 from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
 from scenepalette.pipeline.run_directory.curve_result import read_curve
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
-from scenepalette.pipeline.stages.copies import check_copies
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
-from scenepalette.pipeline.stages.pooling import identity_of, pooled_runs, pooling_notes, runs_of_arm, shared_seeds
 from scenepalette.pipeline.stages.quality import found_by_teachers
+from scenepalette.pipeline.stages.reporting.copies import check_copies
+from scenepalette.pipeline.stages.reporting.pooling import (
+    identity_of,
+    pooled_runs,
+    pooling_notes,
+    runs_of_arm,
+    shared_seeds,
+)
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
     EVALUATION_BATCH,

@@ -18,7 +18,7 @@ from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.report.results import ArmRun
 from scenepalette.pipeline.report.statistics import compare
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.pooling import (
+from scenepalette.pipeline.stages.reporting.pooling import (
     PooledRun,
     identity_of,
     pooling_notes,
