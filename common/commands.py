@@ -11,9 +11,9 @@ import subprocess
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
-from scenepalette.common.credentials import holds_credentials, masked
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.urls import holds_credentials, masked
 
 SHOWN_LINES = 15
 """Last lines of a failed command's stderr that its error shows."""

@@ -10,6 +10,11 @@ _IN_TEXT = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]+://?)(?P<rest>[^\s'\
 # user:password@, where a password may hold slashes; a port is none.
 _PASSWORD = re.compile(r"^[^/@:?]*:(?!\d+(?:[/?]|$)).*@")
 _USER = re.compile(r"^[^/@:?]+@")
+_SECRET = re.compile(
+    r"\b((?:[\w-]*(?:token|secret|passw(?:or)?d|signature|credential|authorization|(?:api|access)[_-]?key)|sig)=)"
+    r"(?!\*{3})[^&;\s'\"]+",
+    re.IGNORECASE,
+)
 _VALUE = re.compile(r"(?<==)[^&#]+")
 # Of Azure, what stands before @ is a container and no secret.
 _CONTAINERS = ("az://", "abfs://", "abfss://")
@@ -27,17 +32,32 @@ def scheme_of(url: str) -> str:
 
 
 def masked(text: str) -> str:
-    """Return a text with the credentials of all URLs in it replaced: user and password, and values of queries."""
-    return _IN_TEXT.sub(_mask, text) if ":/" in text else text
+    """Return a text without credentials: users, passwords and values of queries in URLs, `--password=` and its like."""
+    return _SECRET.sub(rf"\g<1>{MASK}", _IN_TEXT.sub(_mask, text) if ":/" in text else text)
+
+
+def holds_credentials(text: str) -> bool:
+    """Tell whether a text holds a URL with a user or password, or a parameter that is named like a secret.
+
+    Parameters of URLs that have other names are masked as well, but a service may need them.
+    """
+    users = [_user_in(match) for match in _IN_TEXT.finditer(text)]
+    return _SECRET.search(text) is not None or any(user and user[0] != f"{MASK}@" for user in users)
+
+
+def _user_in(match: re.Match[str]) -> re.Match[str] | None:
+    """Return what stands before the host of a URL, with its @."""
+    scheme, rest = match["scheme"], match["rest"]
+    if found := _PASSWORD.match(rest):
+        return found
+    return _USER.match(rest) if scheme.endswith("//") and scheme.lower() not in _CONTAINERS else None
 
 
 def _mask(match: re.Match[str]) -> str:
     scheme, rest = match["scheme"], match["rest"]
-    is_path = not scheme.endswith("//")
-    found = _PASSWORD.match(rest) or (None if is_path or scheme.lower() in _CONTAINERS else _USER.match(rest))
-    if found:
+    if found := _user_in(match):
         rest = f"{MASK}@{rest[found.end() :]}"
-    if is_path:
+    if not scheme.endswith("//"):
         return f"{scheme}{rest}"
     before, mark, query = rest.partition("?")
     return f"{scheme}{before}{mark}{_VALUE.sub(MASK, query) if '=' in query or not query else MASK}"

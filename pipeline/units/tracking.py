@@ -8,11 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from scenepalette.common.provenance import code_version
+from scenepalette.common.urls import masked
 from scenepalette.pipeline.run_directory.manifests import partial_results
 from scenepalette.pipeline.units.records import work_folder
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.loop import METRICS_FILE
-from scenepalette.training.tracking.base import UnitRun, flat, masked
+from scenepalette.training.tracking.base import UnitRun, flat
 from scenepalette.training.tracking.following import followed
 
 

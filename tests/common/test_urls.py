@@ -8,7 +8,7 @@ import pytest
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.untrusted import short
-from scenepalette.common.urls import is_url, masked, url_problem, without_file_scheme
+from scenepalette.common.urls import holds_credentials, is_url, masked, url_problem, without_file_scheme
 
 
 @pytest.mark.parametrize(
@@ -29,6 +29,8 @@ def test_a_url_has_a_protocol(text: str, expected: bool) -> None:
         ("https://token@host/x", "https://***@host/x"),
         ("https://host/x?sv=1&sig=secret", "https://host/x?sv=***&sig=***"),
         ("https://host/x?secret", "https://host/x?***"),
+        ("api_key=secret --password=secret y", "api_key=*** --password=*** y"),
+        ("s3://key:pa@ss-secret@bucket/x and http://secret@h", "s3://***@bucket/x and http://***@h"),
         ("tried 's3://key:secret@b/x' and s3://key:secret@b/y.", "tried 's3://***@b/x' and s3://***@b/y."),
     ],
 )
@@ -52,6 +54,25 @@ def test_credentials_are_masked_in_any_text_and_refused_in_a_url(text: str, show
 )
 def test_what_is_no_credential_stays(url: str) -> None:
     assert masked(url) == url and url_problem(url) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://me:pass@host/x",
+        "https://me:p@ss@host/x",
+        "run --to s3://key@bucket {out}",
+        "http://host/x?a=1&token=abc&b=2",
+        "http://host/?X-Amz-Signature=0f#top",
+    ],
+)
+def test_credentials_are_found_and_no_longer_when_masked(text: str) -> None:
+    assert holds_credentials(text) and not holds_credentials(masked(text))
+
+
+@pytest.mark.parametrize("text", ["http://host:80/a@b?size=3", "python paint.py a@b {out}", "section.key=value", ""])
+def test_other_texts_hold_none(text: str) -> None:
+    assert not holds_credentials(text)
 
 
 def test_a_secret_is_masked_before_a_message_is_cut() -> None:

@@ -1,22 +1,18 @@
-"""What a tracker is told of a unit of work, and what must never reach one: credentials."""
+"""What a tracker is told of a unit of work."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from scenepalette.common.urls import masked
+
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
 PROJECT = "scenepalette"
 """Experiment or project, where the tracker's own environment variables name none."""
 Status = Literal["finished", "failed", "interrupted"]
-
-# Up to the last @ before the path: a password may hold one.
-_USER = re.compile(r"(?<=://)[^/\s'\"]+@")
-_SECRET_NAMES = "token|secret|password|passwd|signature|credential|api[_-]?key"
-_SECRET = re.compile(rf"(?i)\b([\w-]*(?:{_SECRET_NAMES})|sig)=[^&\s'\"]+")
 
 
 @dataclass(frozen=True)
@@ -67,11 +63,6 @@ class Tracker(Protocol):
     def end(self, status: Status) -> None:
         """Close the unit's run."""
         ...
-
-
-def masked(text: str) -> str:
-    """Return a text without the credentials in its URLs: `https://me:secret@host` -> `https://***@host`."""
-    return _SECRET.sub(r"\1=***", _USER.sub("***@", text))
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:

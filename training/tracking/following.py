@@ -16,8 +16,9 @@ from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.files import read_json, write_json
+from scenepalette.common.urls import masked
 from scenepalette.training.loop import METRICS_FILE, read_metrics
-from scenepalette.training.tracking.base import Status, Tracker, TrackerName, UnitRun, masked
+from scenepalette.training.tracking.base import Status, Tracker, TrackerName, UnitRun
 from scenepalette.training.tracking.mlflow import MlflowTracker
 from scenepalette.training.tracking.tensorboard import TensorBoardTracker
 from scenepalette.training.tracking.wandb import WandbTracker

@@ -17,9 +17,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
-from scenepalette.common.credentials import holds_credentials, masked
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.urls import holds_credentials, masked
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.exports.exchange import label_png, names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem

@@ -19,17 +19,10 @@ from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.pipeline.cli.main import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.studies import curve as stage
-from scenepalette.pipeline.stages.studies.curve import (
-    CURVE_FILE,
-    RESULT,
-    PointUnit,
-    control_of,
-    part_problems,
-    points_of,
-    rows_within,
-)
+from scenepalette.pipeline.stages.studies.curve import PointUnit, control_of, part_problems, points_of, rows_within
 from scenepalette.segmenters import train as train_module
 
 CURVE = {"arm": "semi", "labels": [0.5], "doses": [0.5, 2]}
