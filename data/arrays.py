@@ -172,7 +172,7 @@ def write_arrays(
                 progress(stop, total)
         if lost:  # before the files get their names
             raise LostLabelsError(
-                lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for data.size:", lost
+                lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for {size[0]} x {size[1]}:", lost
             )
     write_json(
         _index_path(folder, dataset.split),

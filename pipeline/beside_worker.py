@@ -6,6 +6,7 @@ Whoever started it holds the run directory, and begins and finishes the unit; se
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -21,11 +22,13 @@ def _end_with_parent(parent: int) -> None:
     """End this process when the one that started it has ended, whatever ended that."""
     while os.getppid() == parent:
         time.sleep(1.0)
-    os._exit(1)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 def main(run_dir: str, name: str, threads: str) -> int:
     """Fill the folder; return the exit status."""
+    # As an exception, so that a command that it waits for is ended too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         run = Run.open(Path(run_dir))

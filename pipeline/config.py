@@ -910,6 +910,7 @@ class RunConfig(Section):
             *self._image_problems(),
             *self._arm_problems(),
             *self._trainer_problems(),
+            *self._tracking_problems(),
             *self._primary_problems(),
             *segmenter_problems(self.segmenters.architecture, self.segmenters.encoder, self.segmenters.encoder_weights),
             *self._composite_problems(),
@@ -1227,6 +1228,14 @@ class RunConfig(Section):
             if len(set(values)) != len(values)
         ]
         return problems
+
+    def _tracking_problems(self) -> list[str]:
+        if not self.compute.tracking or self.segmenters.parallel == 1:
+            return []
+        return [
+            f"segmenters.parallel: {self.segmenters.parallel}, but compute.tracking follows no segmenters that are "
+            "trained in processes of their own; set it to 1, or leave compute.tracking out"
+        ]
 
     def _trainer_problems(self) -> list[str]:
         """Return what keeps commands from training the arms; they decide themselves how a batch is made."""

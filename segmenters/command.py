@@ -21,7 +21,7 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import write_json
 from scenepalette.data.arrays import images_to_uint8
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.decoding.image_opening import open_image_content
+from scenepalette.data.decoding.image_opening import bits_of, open_image_content
 from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, label_png, name_problems, names_of
 from scenepalette.training.settings import IDLE
 
@@ -113,7 +113,8 @@ def train_by_command(
     """
     if (folder / TRAINED).is_file():
         return
-    pairs, model = folder / PAIRS, folder / MODEL
+    # Absolute, as a command may change its folder.
+    pairs, model = (folder / PAIRS).absolute(), (folder / MODEL).absolute()
     shutil.rmtree(pairs, ignore_errors=True)
     model.mkdir(parents=True, exist_ok=True)
     _export(pairs, {"real": real, "generated": synthetic}, table, progress)
@@ -202,8 +203,11 @@ def _labels(contents: Mapping[str, bytes], names: list[str], size: tuple[int, in
             continue
         try:
             with open_image_content(content) as image:
-                if image.format != "PNG" or image.mode not in _MODES:
-                    problems.append(f"{name}: it is {image.format} of mode {image.mode}; give a PNG of 8-bit class ids")
+                bits = bits_of(image, content)
+                # Of greys of fewer bits, Pillow multiplies the values.
+                if image.format != "PNG" or image.mode not in _MODES or (image.mode == "L" and bits in (2, 4)):
+                    found = f"{image.format} of mode {image.mode}, {bits} bits"
+                    problems.append(f"{name}: it is {found}; give a PNG of 8-bit class ids")
                     continue
                 if (image.height, image.width) != size:
                     problems.append(

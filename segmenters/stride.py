@@ -16,6 +16,7 @@ from scenepalette.segmenters.registry import SEGMENTERS
 from scenepalette.segmenters.settings import SegmenterSettings
 
 _CLASSES = 7
+_MULTIPLE = 32
 
 
 @cache
@@ -34,6 +35,8 @@ def decoder_stride(settings: SegmenterSettings, size: tuple[int, int]) -> int | 
     Returns:
         The stride, 1 or more, or None where the network cannot be run so or has no such convolution.
     """
+    # Other sizes are padded to such ones, which changes the ratio below and not the stride.
+    size = (math.ceil(size[0] / _MULTIPLE) * _MULTIPLE, math.ceil(size[1] / _MULTIPLE) * _MULTIPLE)
     shapes: list[torch.Size] = []
 
     def note(module: nn.Module, arguments: tuple[Any, ...], scores: Tensor) -> None:

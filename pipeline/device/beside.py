@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from typing import IO, NamedTuple
 
 from scenepalette.common.errors import TrainingError
+from scenepalette.common.progress import Progress
+from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.units.workspace import Workspace
 
 WORKER = "scenepalette.pipeline.beside_worker"
@@ -49,7 +51,15 @@ def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
     """
     threads = max(1, run.threads.threads // count)
     left, working = list(names), dict[str, _Worker]()
-    run.progress.start(f"Training {len(left)} segmenters, {count} at once", len(left))
+    with told(run.run_dir, f"{len(left)} segmenters", run.progress) as progress:
+        progress.start(f"Training {len(left)} segmenters, {count} at once", len(left))
+        _make_all(run, left, working, count, threads, progress)
+        progress.finish()
+
+
+def _make_all(
+    run: MakesUnits, left: list[str], working: dict[str, _Worker], count: int, threads: int, progress: Progress
+) -> None:
     try:
         while left or working:
             while left and len(working) < count:
@@ -60,7 +70,7 @@ def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
             for name in [name for name, worker in working.items() if worker.process.poll() is not None]:
                 _check(run, name, working.pop(name))
                 run.finish(name)
-                run.progress.advance(1)
+                progress.advance(1)
             time.sleep(LOOK_SECONDS)
     finally:
         for worker in working.values():
@@ -68,7 +78,6 @@ def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
         for worker in working.values():
             worker.process.wait()
             worker.errors.close()
-    run.progress.finish()
 
 
 def _start(run: MakesUnits, name: str, threads: int) -> _Worker:

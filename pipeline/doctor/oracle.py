@@ -8,6 +8,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import resize_label
+from scenepalette.data.fitting.geometry import Box, crop_box, tiles_of
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.evaluation.miou import intersection_over_union, mean_iou, overlaps
 from scenepalette.evaluation.oracle import oracle_confusion
@@ -20,6 +21,18 @@ from scenepalette.segmenters.stride import decoder_stride
 UNREACHABLE = 0.3
 """IoU of the oracle below which a class is named."""
 MOST_LABELS = 200
+
+
+def _worked_at(config: RunConfig, label: np.ndarray) -> list[np.ndarray]:
+    """Return what segmenters see of a label, by `data.fit` and at their size."""
+    shape, data = (label.shape[0], label.shape[1]), config.data
+    if data.fit == "stretch":
+        boxes = [Box(0, 0, *shape)]
+    elif data.fit == "crop":
+        boxes = [crop_box(shape, data.size)]
+    else:
+        boxes = [tile.box for tile in tiles_of(shape, data.size, data.tile_height)]
+    return [resize_label(label[box.top : box.bottom, box.left : box.right], config.segmenter_size) for box in boxes]
 
 
 def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Progress = NO_PROGRESS) -> Check | None:
@@ -44,8 +57,8 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
     labels = []
     progress.start("best possible IoU", len(chosen))
     try:
-        for label in map_in_order(lambda index: resize_label(dataset[int(index)].label, size), chosen.tolist()):
-            labels.append(label)
+        for parts in map_in_order(lambda index: _worked_at(config, dataset[int(index)].label), chosen.tolist()):
+            labels += parts
             progress.advance()
     except DataError:  # changed since it was scanned, which is reported elsewhere
         return None

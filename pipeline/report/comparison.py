@@ -107,8 +107,8 @@ def write_comparison(
         "dataset": {
             "name": train.name,
             "licence": train.licence,
-            "train": len(train),
-            "val": len(validation),
+            "train": len(train.image_ids),
+            "val": len(validation.image_ids),
             "size": list(train.size),
             "classes": list(table.names),
         },

@@ -14,6 +14,7 @@ from scenepalette.data.datasets import TEST
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.data import EVALUATED, DataUnit, content_of_arrays, open_splits
 from scenepalette.pipeline.stages.fitted import fitted_splits, read_for_segmenters, write_for_segmenters
+from scenepalette.pipeline.units.places import with_local_root
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
@@ -47,7 +48,7 @@ class SegmenterDataUnit(Unit):
             DataError: It is no longer what the unit "data" was made from.
         """
         config, progress = run.config, run.progress
-        splits = open_splits(config.data, config.data_seed, progress)
+        splits = open_splits(with_local_root(config.data, progress), config.data_seed, progress)
         found = sha256_of_json({dataset.split: dataset.content for dataset in splits.values()})
         if found != content_of_arrays(run.run_dir / "data"):
             raise DataError(

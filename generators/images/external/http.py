@@ -28,6 +28,7 @@ from scenepalette.training.settings import IDLE
 
 AUTHORIZATION = "SCENEPALETTE_HTTP_AUTHORIZATION"
 """Environment variable with the value of the header Authorization, for example "Bearer ..."."""
+LONGEST_WAIT = 60.0
 WAIT = 1.0
 """Seconds before the second try; twice as many before each further one."""
 _AGAIN = (429, 502, 503, 504)
@@ -102,7 +103,7 @@ class HttpGenerator(PaintedElsewhere):
                         "service or correct the URL, or raise images.systems.http.timeout, and rerun the same command; "
                         "what is finished stays."
                     ) from error
-            time.sleep(WAIT * 2**attempt)
+            time.sleep(min(LONGEST_WAIT, WAIT * 2**attempt))
         raise AssertionError("the last try returns or raises")
 
     def _post_once(self, body: bytes, limit: int) -> bytes:
@@ -128,7 +129,10 @@ class HttpGenerator(PaintedElsewhere):
             remedy = f"It leads to {where}; give that URL if you trust it"
         elif error.code in _AGAIN:
             remedy = f"It was still busy after {tries} tries; wait, or lower generate.batch_size"
-        said = error.read(_SHOWN_BYTES).decode("utf-8", errors="replace")
+        try:
+            said = error.read(_SHOWN_BYTES).decode("utf-8", errors="replace")
+        except (OSError, http.client.HTTPException):  # which says less than the status
+            said = ""
         lines = [short(masked(line.strip()), 300) for line in said.splitlines() if line.strip()]
         return ScenepaletteError(
             f"images.url {self._shown} answered {error.code} ({short(str(error.reason), 80)}), 200 is required. "
@@ -172,6 +176,7 @@ def settings_problems(settings: HttpSettings) -> list[str]:
     try:
         parts = urlsplit(url)
         wrong = parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0
+        (parts.hostname or "").encode("idna")  # raises for labels that are empty or too long
     except ValueError:
         wrong = True
     if wrong or not url.isprintable() or not url.isascii() or " " in url:

@@ -109,9 +109,10 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
     segmenter = _segmenter_parameters(config, num_classes)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * validation * num_classes**2
-    # Checkpoints are removed once the weights are written: one training at a time has them.
-    disk = trainings * (segmenter * FLOAT + confusion) + CHECKPOINTS * 2 * segmenter * FLOAT
-    needs.append(Need("segmenters", disk, 3 * segmenter * FLOAT))
+    # Checkpoints are removed once the weights are written: only trainings that run have them.
+    at_once = min(config.segmenters.parallel, trainings)
+    disk = trainings * (segmenter * FLOAT + confusion) + at_once * CHECKPOINTS * 2 * segmenter * FLOAT
+    needs.append(Need("segmenters", disk, at_once * 3 * segmenter * FLOAT))
     needs.append(Need("report", REPORT_BYTES))
     return needs
 
