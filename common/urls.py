@@ -9,6 +9,8 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _IN_TEXT = re.compile(r"(?P<scheme>\b[A-Za-z][A-Za-z0-9+.-]+://?)(?P<rest>[^\s'\"<>]+)")
 # user:password@, where a password may hold slashes; a port is none.
 _PASSWORD = re.compile(r"^[^/@:?]*:(?!\d+(?:[/?]|$)).*@")
+_ANY_PASSWORD = re.compile(r"^[^/@:?]*:.*@")
+_WITHOUT_PORTS = frozenset({"s3:", "s3a:", "gs:", "gcs:", "hf:", "az:"})
 _USER = re.compile(r"^[^/@:?]+@")
 _SECRET = re.compile(
     r"\b((?:[\w-]*(?:token|secret|passw(?:or)?d|signature|credential|authorization|(?:api|access)[_-]?key)|sig)=)"
@@ -48,7 +50,8 @@ def holds_credentials(text: str) -> bool:
 def _user_in(match: re.Match[str]) -> re.Match[str] | None:
     """Return what stands before the host of a URL, with its @."""
     scheme, rest = match["scheme"], match["rest"]
-    if found := _PASSWORD.match(rest):
+    # Where there are no ports, a secret may begin with digits and a slash.
+    if found := (_ANY_PASSWORD if scheme.lower().rstrip("/") in _WITHOUT_PORTS else _PASSWORD).match(rest):
         return found
     return _USER.match(rest) if scheme.endswith("//") and scheme.lower() not in _CONTAINERS else None
 

@@ -33,7 +33,9 @@ _SAME = {
     "odc-by-1.0": "odc-by",
     "pddl-1.0": "pddl",
 }
-_CREATIVE_COMMONS = re.compile(r"https?://creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/([0-9.]+)/?\S*")
+_CREATIVE_COMMONS = re.compile(
+    r"https?://creativecommons\.org/(licenses|publicdomain)/([a-z-]+)/([0-9.]+)/?(?:(?:legalcode|deed)(?:\.[a-z-]+)?/?)?"
+)
 _REASONS = (
     (r"non[\s-]?commercial|\bnc\b", "they allow no commercial use"),
     (r"\bno redistribution|not be redistributed|\bnd\b", "they allow no redistribution"),

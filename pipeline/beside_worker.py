@@ -28,7 +28,7 @@ def _end_with_parent(parent: int) -> None:
 def main(run_dir: str, name: str, threads: str) -> int:
     """Fill the folder; return the exit status."""
     # As an exception, so that a command that it waits for is ended too.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     try:
         run = Run.open(Path(run_dir))

@@ -240,7 +240,7 @@ class Training:
 
 def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values with tensors turned into numbers, for which a GPU is waited for once."""
-    tensors = {name: value.detach().double() for name, value in values.items() if isinstance(value, Tensor)}
+    tensors = {name: value.detach().double().reshape(()) for name, value in values.items() if isinstance(value, Tensor)}
     device = next((value.device for value in tensors.values()), None)
     numbers = torch.stack([value.to(device) for value in tensors.values()]).tolist() if tensors else []
     return {**values, **dict(zip(tensors, numbers, strict=True))}

@@ -54,7 +54,8 @@ class Mirror:
                 f"environment variable {VARIABLE}."
             )
         self._home = above / "remote" / hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        self.folder = self._home / (self.url.rpartition("/")[2] or "files")
+        last = self.url.rpartition("/")[2]
+        self.folder = self._home / ("files" if last in ("", ".", "..") else last)
         self.entries: dict[str, Entry] = self._store.files()
         if not self.entries:
             raise StoreError(f"There are no files at {self.url}. Check the URL, and that it names a folder.")
@@ -68,7 +69,7 @@ class Mirror:
         """Copy files that are not here yet, or have changed; return the folder of the copies.
 
         Args:
-            names: Which ones; None for all, and then files that are no longer at the URL are removed here.
+            names: Which ones; None for all. What is no longer at the URL is removed here.
             hashes: SHA-256 that files must have, by name.
             progress: Watches the files.
 
@@ -85,8 +86,7 @@ class Mirror:
                 for leftover in self._home.glob(".*"):
                     if is_temporary(leftover.name):
                         leftover.unlink()
-                if names is None:
-                    self._prune()
+                self._prune()
                 todo = [name for name in wanted if not self._is_fetched(name, known)]
                 if todo:
                     progress.start(f"fetch {self.url}", len(wanted), done=len(wanted) - len(todo))

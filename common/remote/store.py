@@ -31,7 +31,7 @@ _CREDENTIALS = {
     "azure": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "hf": "HF_TOKEN",
 }
-_REFUSED = ("NoCredentials", "AccessDenied", "Forbidden", "Unauthorized", "GatedRepo", "403", "401")
+_REFUSED = re.compile(r"NoCredentials|AccessDenied|Forbidden|Unauthorized|GatedRepo|\b40[13] Client Error")
 _CHUNK = 2**22
 MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -145,7 +145,7 @@ class Store:
             StoreError: It cannot be written.
         """
         with explained(f"{self.url}/{name}", "written"):
-            if scheme_of(self.url) == "file":
+            if scheme_of(self.url) in ("file", "local"):
                 self.fs.makedirs(self.path(name).rpartition("/")[0], exist_ok=True)
             self.fs.put_file(str(path), self.path(name))
 
@@ -209,6 +209,8 @@ def store_problem(url: str) -> str | None:
     if problem := url_problem(url):
         return problem
     scheme = scheme_of(url)
+    if scheme in ("http", "https"):
+        return f"{url}: web servers say neither which files they have nor how large they are; use s3, gs, az or hf"
     try:
         fsspec.get_filesystem_class(scheme)
     except ValueError:
@@ -230,7 +232,8 @@ def explained(url: str, done: str = "read") -> Iterator[None]:
     except Exception as error:  # each of these packages has errors of its own
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         extra = EXTRAS.get(scheme_of(url), "")
-        if isinstance(error, PermissionError) or any(text in f"{type(error).__name__} {error}" for text in _REFUSED):
+        refused = isinstance(error, PermissionError) or _REFUSED.search(f"{type(error).__name__} {error}") is not None
+        if refused and not isinstance(error, FileNotFoundError):
             where = _CREDENTIALS.get(extra, "as the package of the protocol describes")
             remedy = f"Check the bucket's permissions, and give credentials outside the URL: {where}"
             raise StoreError(f"{url} may not be {done}: {reason.rstrip('.')}. {remedy} (docs/storage.md).") from error

@@ -32,6 +32,9 @@ class BatchSize:
         self._device, self.grows = device, grows
         self._size = 0
         self._most = LARGEST_BATCH
+        if grows and device.type == "cuda":  # what a training took in this process says nothing of pairs
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
 
     def of(self, asked: int) -> int:
         """Return how many rows to make, where so many were asked for."""

@@ -14,6 +14,7 @@ from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.remote.store import Store
 from scenepalette.common.storage.files import read_json
+from scenepalette.common.urls import scheme_of
 from scenepalette.data.cards.dataset_card import collection_card
 from scenepalette.data.licences import licence_problem
 from scenepalette.data.shards.manifest import (
@@ -151,7 +152,12 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
             raise ConfigError(f"{folder} is a folder of shards, which is pushed whole; leave --what and --select out.")
         return [_shard_part(folder, "")]
     check_holds_run(folder)
-    found, problems = list[Part](), list[str]()
+    found, problems, lent = list[Part](), list[str](), _lent_terms(folder)
+    if kinds and not {"shards", "selected"} & {*(whats or DEFAULT)}:
+        raise ConfigError(
+            f"--select chooses kinds of pairs ({', '.join(kinds)}), but --what asks for {', '.join(whats)}; leave "
+            "--select out, or add --what shards."
+        )
     for what in whats or DEFAULT:
         if what in ("shards", "selected"):
             home = folder / what
@@ -163,12 +169,12 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
             ]
             chosen = [kind for kind in finished if not kinds or kind in kinds]
             prefix = "" if what == "shards" else "selected/"
-            parts = [_shard_part(finished[kind], f"{prefix}{kind}") for kind in chosen]
+            parts = [_shard_part(finished[kind], f"{prefix}{kind}", lent) for kind in chosen]
         elif what == "report":
-            parts = [_part(folder, folder / what, what)] if (folder / what / MANIFEST_NAME).is_file() else []
+            parts = [_part(folder, folder / what, what, lent)] if (folder / what / MANIFEST_NAME).is_file() else []
         else:
             homes = [path.parent for stage in MODEL_STAGES for path in sorted((folder / stage).rglob(MANIFEST_NAME))]
-            parts = [_part(folder, home, f"weights/{home.relative_to(folder).as_posix()}") for home in homes]
+            parts = [_part(folder, home, f"weights/{home.relative_to(folder).as_posix()}", lent) for home in homes]
         if not parts and whats and not kinds:
             problems.append(f"{what}: nothing of it is finished")
         found += parts
@@ -186,15 +192,21 @@ def _holds_shards(folder: Path) -> bool:
     return path.is_file() and "shards" in read_record(path)
 
 
-def _shard_part(folder: Path, place: str) -> Part:
+def _shard_part(folder: Path, place: str, lent: Sequence[str] = ()) -> Part:
     manifest = read_manifest(folder)
-    return Part(folder, place, manifest, licence_of(manifest), shards=True)
+    return Part(folder, place, manifest, "; ".join([licence_of(manifest), *lent]), shards=True)
 
 
-def _part(run_dir: Path, folder: Path, place: str) -> Part:
+def _part(run_dir: Path, folder: Path, place: str, lent: Sequence[str]) -> Part:
     data = read_json(run_dir / "data" / "train.json")
-    licence = data.get("licence") if isinstance(data, dict) else None
-    return Part(folder, place, read_record(folder / MANIFEST_NAME), str(licence or "not stated"), shards=False)
+    licence = str((data.get("licence") if isinstance(data, dict) else None) or "not stated")
+    return Part(folder, place, read_record(folder / MANIFEST_NAME), "; ".join([licence, *lent]), shards=False)
+
+
+def _lent_terms(run_dir: Path) -> list[str]:
+    """Return the terms of what models that were trained in other runs were learned from."""
+    records = [read_record(path) for stage in MODEL_STAGES for path in sorted((run_dir / stage).rglob(MANIFEST_NAME))]
+    return sorted({str(record["lender"].get("licence") or "not stated") for record in records if record.get("lender")})
 
 
 def _check_licences(parts: Iterable[Part]) -> None:
@@ -225,7 +237,10 @@ def _check_here(part: Part) -> None:
 
 def _manifest_at(store: Store, part: Part) -> Any:
     """Return the manifest at the URL; None where there is none, or half of one."""
-    content = store.read(part.named(MANIFEST_NAME))
+    return _parsed(store.read(part.named(MANIFEST_NAME)))
+
+
+def _parsed(content: bytes | None) -> Any:
     try:
         return None if content is None else json.loads(content)
     except ValueError:
@@ -284,7 +299,8 @@ def _push_part(store: Store, part: Part, there: Any, progress: Progress) -> Push
     copied = 0
     # Documents after the shards that they describe.
     for names in ([n for n in todo if n.endswith(".parquet")], [n for n in todo if not n.endswith(".parquet")]):
-        with ThreadPoolExecutor(_THREADS) as pool:
+        # On the Hub each file is a commit, and commits at once conflict.
+        with ThreadPoolExecutor(1 if scheme_of(store.url) == "hf" else _THREADS) as pool:
             futures = [pool.submit(copy, name) for name in names]
             try:
                 for future in futures:
@@ -307,7 +323,7 @@ def _write_card(store: Store, note: Callable[[str], object]) -> None:
     for name in store.files():
         kind, slash, rest = name.partition("/")
         if slash and rest == MANIFEST_NAME and kind not in ("report", "weights"):
-            manifest = json.loads(store.read(name) or b"null")
+            manifest = _parsed(store.read(name))
             if isinstance(manifest, dict) and "shards" in manifest and not manifest_problems(manifest):
                 manifests[kind] = manifest
     card, there = _marked(collection_card(manifests)), (store.read(CARD_NAME) or b"").decode(errors="replace")

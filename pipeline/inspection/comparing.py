@@ -150,6 +150,9 @@ def _equal_splits(a: Mapping[str, Any], b: Mapping[str, Any]) -> dict[str, bool]
 
 def _settings(a: Mapping[str, Mapping[str, Any]], b: Mapping[str, Mapping[str, Any]]) -> tuple[SettingDifference, ...]:
     found: dict[tuple[str, str, str], SettingDifference] = {}
+    only_a, only_b = ([name for name in one if name not in other] for one, other in ((a, b), (b, a)))
+    if only_a or only_b:  # such as images/oasis against images/crn
+        found[("units", "", "")] = SettingDifference("units", only_a, only_b, ())
     for name in (name for name in a if name in b):
         before, now = (identity_in(records[name]).get("settings", {}) for records in (a, b))
         for key in sorted({*before, *now} - {"content"}):

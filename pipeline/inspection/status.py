@@ -11,6 +11,7 @@ from typing import Any, Literal
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.activity import Activity, read_activity
+from scenepalette.pipeline.run_directory.manifests import identity_in
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
@@ -21,11 +22,11 @@ StateName = Literal["finished", "running", "begun", "missing", "outdated", "dama
 MEANINGS: Mapping[StateName, str] = {
     "finished": "made, whole",
     "running": "being made",
-    "begun": "interrupted; the same command resumes it",
+    "begun": "not finished; the same command resumes it",
     "missing": "still to make",
     "outdated": "made with other settings, inputs or fewer pairs",
     "damaged": "its record cannot be read",
-    "unused": "finished, and no part of config.yaml any more",
+    "unused": "no part of config.yaml any more",
 }
 
 
@@ -109,7 +110,7 @@ def status_of(run_dir: Path) -> RunStatus:
             wanted.update(group)
     found = [_status(run, units[name], activity) for name in units if name in wanted]
     found += [
-        UnitStatus(name, "unused", float(record.get("seconds", 0.0)))
+        UnitStatus(name, "unused", float(identity_in(record).get("seconds", 0.0)))
         for name, record in on_disk.items()
         if name not in units
     ]

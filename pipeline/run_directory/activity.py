@@ -18,7 +18,9 @@ from pathlib import Path
 
 import psutil
 
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import Progress
+from scenepalette.common.storage.files import write_atomically
 
 ACTIVITY = ".scenepalette-activity.json"
 TELL_SECONDS = 5.0
@@ -102,8 +104,8 @@ class ToldProgress:
 
     def _tell(self) -> None:
         self._set(told=time.time())
-        with contextlib.suppress(OSError):
-            self._path.write_text(json.dumps(asdict(self._now)) + "\n", encoding="utf-8")
+        with contextlib.suppress(OSError, ScenepaletteError):
+            write_atomically(self._path, json.dumps(asdict(self._now)) + "\n", durable=False)
 
     def end(self) -> None:
         """Tell that nothing is made any more."""

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.storage.files import open_atomically
+from scenepalette.common.storage.files import open_atomically, read_json
 from scenepalette.data.classes import ClassTable
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
@@ -58,11 +58,14 @@ class BorrowedUnit(Unit):
         """Return where the unit was trained, and how."""
         record = read_record(self.lender / self.name / MANIFEST)
         before, identity = record.get("lender", {}), identity_in(record)
+        data = read_json(self.lender / "data" / "train.json")
         return {
             "lender": {
                 "run": str(self.lender),
                 "fingerprint": before.get("fingerprint", identity.get("fingerprint")),
                 "settings": before.get("settings", identity.get("settings")),
+                # The terms of what the weights were learned from.
+                "licence": before.get("licence", data.get("licence") if isinstance(data, dict) else None),
             }
         }
 

@@ -24,6 +24,7 @@ def test_a_url_has_a_protocol(text: str, expected: bool) -> None:
     [
         ("s3://key:secret@bucket/x", "s3://***@bucket/x"),
         ("s3://AKIA:se/cr+et@bucket/x", "s3://***@bucket/x"),
+        ("s3://AKIA:12/secret@bucket/x", "s3://***@bucket/x"),
         ("ftp://me:a@b:c@host/x", "ftp://***@host/x"),
         ("there is no /work/s3:/key:secret@b/x", "there is no /work/s3:/***@b/x"),
         ("https://token@host/x", "https://***@host/x"),

@@ -44,6 +44,7 @@ def test_free_terms_are_known(terms: str) -> None:
         ("CC BY-NC-SA 4.0", "no commercial use"),
         ("cc-by-nd-4.0", "no redistribution"),
         ("https://creativecommons.org/licenses/by-nc/4.0/", "no commercial use"),
+        ("https://creativecommons.org/licenses/by/4.0/legalcode,research-only", "they are for research"),
         ("not stated", "none are stated"),
         ("", "none are stated"),
         (f"MIT; {UNLABELLED_TERMS}", "not among the terms"),

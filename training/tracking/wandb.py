@@ -28,7 +28,7 @@ class WandbTracker:
 
         self._wandb, self._unit, self._memory = wandb, unit, memory
         settings = wandb.setup().settings
-        if settings.mode not in ("offline", "disabled") and not settings.api_key:
+        if settings.mode not in ("offline", "disabled") and not _is_logged_in(settings):
             # Its client would ask at the terminal.
             raise RuntimeError("nobody is logged in; run `wandb login`, or set WANDB_MODE=offline")
         if "parent" not in memory:
@@ -79,3 +79,12 @@ class WandbTracker:
     def end(self, status: Status) -> None:
         """Close the unit's run."""
         self._run.finish(exit_code=0 if status == "finished" else 1)
+
+
+def _is_logged_in(settings: Any) -> bool:
+    """Tell whether W&B's client finds a key or a token; `wandb login` leaves its key in ~/.netrc."""
+    from requests.utils import get_netrc_auth  # which wandb brings with it
+
+    if settings.api_key or getattr(settings, "identity_token_file", None):
+        return True
+    return get_netrc_auth(settings.base_url) is not None
