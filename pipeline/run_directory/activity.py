@@ -104,6 +104,8 @@ class ToldProgress:
 
     def _tell(self) -> None:
         self._set(told=time.time())
+        if not self._path.parent.is_dir():  # it is not made for this alone
+            return
         with contextlib.suppress(OSError, ScenepaletteError):
             write_atomically(self._path, json.dumps(asdict(self._now)) + "\n", durable=False)
 
