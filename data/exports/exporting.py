@@ -61,6 +61,8 @@ def export_shards(
         problems.append("rows per tar are for webdataset alone; leave them out")
     if rows_per_tar is not None and rows_per_tar < 1:
         problems.append(f"rows per tar are {rows_per_tar}, not at least 1")
+    if to == "huggingface" and out.absolute().is_relative_to(folder.absolute()):
+        problems.append(f"{out} lies in {folder}, whose readers would take its Parquet files for theirs; name another")
     if problems:
         raise ConfigError("The pairs cannot be exported like this.", problems)
     shards = VerifiedShards(folder)

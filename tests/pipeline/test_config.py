@@ -149,7 +149,7 @@ def test_ways_to_fit_that_cannot_be_are_told_together() -> None:
     )
     found = problems_of(values, "data.fit=tile", "segmenters.size=[96, 96]", "segmenters.evaluation=resized")
     assert [text.split(":")[0] for text in found] == ["segmenters.size", "segmenters.evaluation"]
-    assert "stretches parts of the aspect ratio of data.size 48x72 by 50 %" in found[0]
+    assert "stretches parts of the aspect ratio of data.size 64x96 by 50 %" in found[0]
     assert make_config(with_overrides(values, ["segmenters.size=[96, 96]"])).segmenter_size == (96, 96)
     assert problems_of(values, "data.fit=pad")[0].startswith("data.fit: input should be 'stretch', 'crop' or 'tile'")
 

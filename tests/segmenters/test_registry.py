@@ -67,7 +67,12 @@ def test_encoders_that_deeplabv3_cannot_have_suit_others(architecture: str, enco
     assert network_problem(SegmenterSettings(architecture=architecture, encoder=encoder), (64, 96)) == ""
 
 
-@pytest.mark.parametrize(("architecture", "size"), [("fpn", (48, 72)), ("pan", (96, 128)), ("unetplusplus", (40, 64))])
+@pytest.mark.parametrize(("architecture", "size"), [("fpn", (48, 72)), ("unetplusplus", (40, 64)), ("unet", (45, 61))])
+def test_sizes_need_not_be_multiples_of_a_stride(architecture: str, size: tuple[int, int]) -> None:
+    assert network_problem(small(architecture), size) == ""
+
+
+@pytest.mark.parametrize(("architecture", "size"), [("pan", (96, 128))])
 def test_sizes_that_an_architecture_cannot_take(architecture: str, size: tuple[int, int]) -> None:
     assert network_problem(small(architecture), size).startswith(f"{architecture} cannot take it (")
 

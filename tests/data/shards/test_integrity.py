@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from scenepalette.common.errors import DataError
+from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.files import sealed
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import collection_card, write_card
@@ -51,6 +51,16 @@ def assert_is_read(folder: Path, rows: list[Row], scratch: Path) -> None:
     assert contact_sheet(folder, 2).width > 0
     for to in FORMATS:
         assert json.loads((export_shards(folder, to, scratch / to) / "export.json").read_text())["rows"] == len(rows)
+
+
+def test_parquet_files_are_not_exported_into_the_set(make_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
+    make_shards(tmp_path / "shards", (2,), "partial")
+    with pytest.raises(ConfigError) as caught:
+        export_shards(tmp_path / "shards", "huggingface", tmp_path / "shards/hub")
+    (problem,) = caught.value.problems
+    assert "lies in" in problem and not (tmp_path / "shards/hub").exists()
+    assert export_shards(tmp_path / "shards", "coco", tmp_path / "shards/coco").is_dir()
+    assert list(find_problems(tmp_path / "shards")) == []
 
 
 # Sets that grew
@@ -212,7 +222,7 @@ def test_a_link_to_what_cannot_be_read_is_told(
 def test_a_folder_under_any_path_is_read(name: bytes, make_shards: Callable[..., list[Row]], tmp_path: Path) -> None:
     folder = tmp_path / os.fsdecode(name)
     rows = make_shards(folder, (3, 4), "partial")
-    assert_is_read(folder, rows, folder)
+    assert_is_read(folder, rows, tmp_path / os.fsdecode(name + b" read"))
     commands = [["verify"], ["verify", "--json"], ["show", "--picture", str(folder / "sheet.png")]]
     commands += [["show", "--id", rows[1].id], ["export", "--to", "coco", "--out", str(folder / "again")]]
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8", "PYTHONPATH": str(ROOT / "src")}

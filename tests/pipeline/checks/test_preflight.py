@@ -70,7 +70,6 @@ BEFORE: list[tuple[list[str], str, str]] = [
         "images.perceptual_encoder_weights: there is no file /dev/null",
     ),
     (["generate.pairs=1"], "report", "generate.pairs: the report needs at least 2 pairs of each kind, got 1"),
-    (["data.size=[36, 52]", *LEVELS], "segmenters", "data.size: 36x52; both must be multiples"),
     (["data.size=[16, 24]", *LEVELS], "segmenters", "data.size: 16x24; AdvEnt needs at least 32 each way"),
     (["layouts.full.max_width=10000000000", "layouts.full.base_width=100000000000"], "layouts", "layouts.full: "),
     (["layouts.partial.hidden_channels=100000000000000000000"], "layouts", "layouts.partial: "),

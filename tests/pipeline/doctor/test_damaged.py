@@ -275,7 +275,7 @@ CONFIGS: dict[str, bytes] = {
         "infinite in a system": TINY + "images: {systems: {oasis: {generator_learning_rate: .inf}}}\n",
         "size of 0": "recipe: demo\ndata: {size: [0, 48]}\n",
         "size beyond bounds": "recipe: demo\ndata: {size: [3000000000, 4000000000]}\n",
-        "size not reached": "recipe: demo\ndata: {size: [33, 47]}\n",
+        "size not reached": "recipe: demo\ndata: {size: [32, 1024]}\n",
         "sizes of three": "recipe: demo\ndata: {size: [32, 48, 3]}\n",
         "scenes beyond bounds": "recipe: demo\ndata: {size: [32, 48], train_scenes: 9999999999}\n",
         "shards beyond bounds": TINY + "generate: {pairs: 100000000000000000000, rows_per_shard: 1}\n",

@@ -35,6 +35,7 @@ from scenepalette.pipeline.stages.layouts import LayoutModel
 from scenepalette.pipeline.stages.studies.compare import row_models
 from scenepalette.pipeline.units.records import begin
 from scenepalette.training.checkpoint import save_weights
+from scenepalette.training.fabric import make_fabric
 
 
 def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path: Path) -> None:
@@ -58,7 +59,10 @@ def test_card_and_manifest_say_where_the_labels_of_the_source_come_from(tmp_path
                 f"semi-{index}", image, label, "semi", share, share, "train_extra_x", None, 0, index, None, "a" * 64
             )
 
-    config, maker = GenerateConfig(pairs=2, kinds=("semi",)), SimpleNamespace(rows=rows, train=train)
+    config, maker = (
+        GenerateConfig(pairs=2, kinds=("semi",)),
+        SimpleNamespace(rows=rows, train=train, fabric=make_fabric("cpu")),
+    )
     finish_shards(
         tmp_path,
         PAIR_KINDS["semi"],

@@ -135,7 +135,7 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "other section": ({"changes": ["images.steps=3"]}, "images.steps=3 does not say how data is read"),
     "twice": ({"changes": ["data.root=/x"]}, "--set data.root: DIR and --data NAME say it"),
     "unknown key": ({"changes": ["data.sizes=[1]"]}, "data.sizes: there is no such key"),
-    "bad size": ({"changes": ["data.size=[33, 48]"]}, "data.size: The size 33x48"),
+    "bad size": ({"changes": ["data.size=[32, 1024]"]}, "data.size: The size 32x1024"),
     "not UTF-8": ({"root": Path("/tmp/\udcff")}, "cannot be used"),
 }
 
