@@ -20,6 +20,7 @@ from scenepalette.data.arrays import read_arrays
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
 from scenepalette.data.decoding.class_files import read_class_file, table_of_class_file
+from scenepalette.data.fitting.dataset import fit_dataset
 from scenepalette.data.readers.folder import CLASS_FILES
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.splits.holdout import PartOfDataset
@@ -233,7 +234,10 @@ def _of_stages(
     needs, wants = list[str](), list[str]()
     # Files that changed since they were scanned are reported elsewhere.
     with tempfile.TemporaryDirectory(prefix="scenepalette-doctor-") as folder, suppress(DataError):
-        data = data_to_come(datasets["train"], datasets["val"], config.generator_size, Path(folder))
+        train, validation = (
+            fit_dataset(datasets[split], config.data.fit, config.data.size, config.data.tile_height) for split in SPLITS
+        )
+        data = data_to_come(train, validation, config.generator_size, Path(folder))
         needs = data_problems(config, _to_make(config, run_dir), data)
         wants = data_problems(config, list(run.comparison_units.values()), data)
     checks = []

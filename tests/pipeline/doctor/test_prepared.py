@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from own_data import write_own_data
 
 from scenepalette.data.arrays import read_arrays, write_arrays
 from scenepalette.data.streets.dataset import Streets
+from scenepalette.pipeline.config import make_config, write_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.prepared import data_to_come
 from scenepalette.pipeline.request import Request
@@ -48,3 +51,16 @@ def test_what_only_the_comparison_would_refuse_is_a_note(tiny_recipe: Path, tmp_
     assert not diagnosis.of("problem")
     (check,) = [check for check in diagnosis.of("note") if check.name == "data for compare"]
     assert "comparison needs at least 4 validation pairs, got 3" in check.details[0]
+
+
+def test_tiles_count_and_not_the_images_that_they_are_of(tiny_values: dict[str, Any], tmp_path: Path) -> None:
+    root = write_own_data(tmp_path / "data", train=8, val=2, size=(48, 216))
+    tiny_values["data"] = {"name": "folder", "root": str(root), "size": [32, 48]}
+    names = {}
+    for fit in ("crop", "tile"):
+        tiny_values["data"]["fit"] = fit
+        write_config(tmp_path / f"{fit}.yaml", make_config(tiny_values))
+        diagnosis = examine(Request(str(tmp_path / f"{fit}.yaml"), (), tmp_path / "run"), measured=False)
+        assert not diagnosis.of("problem")
+        names[fit] = {check.name for check in diagnosis.of("note")}
+    assert "data for compare" in names["crop"] and "data for compare" not in names["tile"]
