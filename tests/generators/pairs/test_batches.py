@@ -33,7 +33,11 @@ def test_batches_grow_while_a_gpu_has_room(monkeypatch: pytest.MonkeyPatch) -> N
     taken = iter([10, 20, 41, 41])
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: next(taken))
+    begun: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: begun.append("emptied"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: begun.append("peak forgotten"))
     size = BatchSize(torch.device("cuda"), grows=True)
+    assert begun == ["emptied", "peak forgotten"]  # of trainings before, in the same process
     sizes = []
     for _ in range(4):
         sizes.append(size.of(3))
