@@ -26,7 +26,7 @@ def test_a_url_has_a_protocol(text: str, expected: bool) -> None:
         ("s3://AKIA:se/cr+et@bucket/x", "s3://***@bucket/x"),
         ("s3://AKIA:12/secret@bucket/x", "s3://***@bucket/x"),
         ("ftp://me:a@b:c@host/x", "ftp://***@host/x"),
-        ("there is no /work/s3:/key:secret@b/x", "there is no /work/s3:/***@b/x"),
+        ("there is no /data/s3:/key:secret@b/x", "there is no /data/s3:/***@b/x"),
         ("https://token@host/x", "https://***@host/x"),
         ("https://host/x?sv=1&sig=secret", "https://host/x?sv=***&sig=***"),
         ("https://host/x?secret", "https://host/x?***"),
