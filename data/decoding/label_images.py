@@ -279,11 +279,7 @@ def summary_of(path: Path) -> LabelSummary:
     Raises:
         DataError: As `read_label`.
     """
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise DataError(f"it cannot be read ({error.strerror})") from error
-    summary = _remembered(path, status.st_size, status.st_mtime_ns)
+    summary = outline_of(path)
     return summarise(read_label(path)) if summary.cut else summary
 
 
