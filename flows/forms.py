@@ -17,8 +17,9 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_after_validator_function
 
 from scenepalette.common.storage.untrusted import short
-from scenepalette.pipeline.config import RunConfig, Section
+from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.request import assignment
+from scenepalette.pipeline.sections import Section
 
 
 class Changes(BaseModel):

@@ -63,9 +63,9 @@ def demo() -> Values:
     return {
         "recipe": "demo",
         "data": {"name": "streets", "size": (64, 96), "train_scenes": 1600, "val_scenes": 100},
-        "layouts": {"full": {**layout, "steps": 1000}, "partial": {**layout, "steps": 500}},
+        "layouts": {"full": {**layout, "steps": 700}, "partial": {**layout, "steps": 400}},
         "images": {
-            "steps": 400,
+            "steps": 300,
             "batch_size": 4,
             "checkpoint_every": 100,
             # Nothing is downloaded, and no run depends on what lies in torchvision's folder.

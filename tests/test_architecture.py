@@ -34,10 +34,11 @@ def test_each_way_takes_as_many_files_as_it_says(title: str, said: str) -> None:
 def test_the_ways_leave_out_no_file_of_the_command_line() -> None:
     way = PAGE.split("## From the command line")[1].split("\n## ")[0]
     code = {name: (ROOT / "pipeline" / f"{name}.py").read_text(encoding="utf-8") for name in ("request", "run")}
+    files = {"config": "config/run_config"}
     imported = {
-        f"`pipeline/{name}.py`"
+        f"`pipeline/{files.get(name, name)}.py`"
         for text in code.values()
         for name in re.findall(r"from scenepalette\.pipeline\.(\w+) import", text)
     }
-    assert {"`pipeline/config.py`", "`pipeline/plan.py`", "`pipeline/recipes.py`"} <= imported
+    assert {"`pipeline/config/run_config.py`", "`pipeline/plan.py`", "`pipeline/recipes.py`"} <= imported
     assert [name for name in sorted(imported) if name not in way] == []

@@ -17,9 +17,10 @@ from pydantic import ValidationError
 from scenepalette.flows.augment import augment
 from scenepalette.flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
 from scenepalette.flows.stages import request_of
-from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, Section
+from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig
 from scenepalette.pipeline.recipes import RECIPES, load_config
 from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.sections import Section
 
 SECTIONS = [
     field.annotation

@@ -125,7 +125,7 @@ def test_trackers_need_not_be_installed_where_a_run_is_looked_at(
     run_dir = copy_of_run()
     compute = tiny_config.compute.model_copy(update={"tracking": ("mlflow", "wandb")})
     (run_dir / "config.yaml").write_text(config_text(tiny_config.model_copy(update={"compute": compute})))
-    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
+    monkeypatch.setattr("scenepalette.pipeline.config.compute.find_spec", lambda name: None)
     assert {unit.state for unit in status_of(run_dir).units} == {"finished"}
 
 

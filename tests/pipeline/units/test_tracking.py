@@ -46,7 +46,7 @@ def heard(monkeypatch: pytest.MonkeyPatch) -> type[Heard]:
     monkeypatch.setattr(following, "TRACKERS", {"mlflow": Heard, "tensorboard": Heard})
     monkeypatch.setattr(following, "_given_up", set())
     # Its package need not be installed where it is this one.
-    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: True)
+    monkeypatch.setattr("scenepalette.pipeline.config.compute.find_spec", lambda name: True)
     return Heard
 
 

@@ -350,7 +350,7 @@ def test_tensorboard_must_be_installed_and_is_no_part_of_a_result(monkeypatch: p
     demo = RECIPES["demo"]()
     wanted = make_config(with_overrides(demo, ["compute.tensorboard=true"]))
     assert wanted.compute.tensorboard and units_of(wanted) == units_of(make_config(demo))
-    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
+    monkeypatch.setattr("scenepalette.pipeline.config.compute.find_spec", lambda name: None)
     (problem,) = problems_of(demo, "compute.tensorboard=true")
     assert problem.startswith("compute.tensorboard: ") and "pip install 'scenepalette[tensorboard]'" in problem
 
@@ -360,7 +360,7 @@ def test_trackers_must_be_installed_and_are_no_part_of_a_result(monkeypatch: pyt
     wanted = make_config(with_overrides(demo, ["compute.tracking=[tensorboard]"]))
     assert wanted.compute.writes_tensorboard and units_of(wanted) == units_of(make_config(demo))
     assert not make_config(demo).compute.writes_tensorboard and make_config(demo).compute.tracking == ()
-    monkeypatch.setattr("scenepalette.pipeline.config.find_spec", lambda name: None)
+    monkeypatch.setattr("scenepalette.pipeline.config.compute.find_spec", lambda name: None)
     (problem,) = problems_of(demo, "compute.tracking=[wandb, mlflow, wandb]")
     assert problem.startswith("compute.tracking: wandb and mlflow are not installed;")
     assert "pip install 'scenepalette[wandb,mlflow]'" in problem
