@@ -36,11 +36,13 @@ class Scene(NamedTuple):
         label: uint8 [H, W] class ids.
         image: uint8 [H, W, 3].
         palette_target: float64 [K], the shares that were asked for, or None where nothing was asked.
+        caption: What a strip says above it.
     """
 
     label: np.ndarray
     image: np.ndarray
     palette_target: np.ndarray | None = None
+    caption: str = ""
 
 
 @dataclass(frozen=True)

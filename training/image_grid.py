@@ -1,4 +1,4 @@
-"""Sample sheets, strips and animations."""
+"""Sample sheets and animations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import write_atomically
 
 SHORTEST_SIDE = 64
-FRAME_FORMATS = {".png": "PNG", ".gif": "GIF", ".webp": "WEBP"}
+ANIMATIONS = {".gif": "GIF", ".webp": "WEBP"}
 
 
 def tile_images(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> None:
@@ -33,43 +33,40 @@ def tile_images(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> N
     sheet = np.full((rows * (height + 2) - 2, columns * (width + 2) - 2, 3), 255, dtype=np.uint8)
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
-        sheet[top : top + height, left : left + width] = image.repeat(factor, axis=0).repeat(factor, axis=1)
+        sheet[top : top + height, left : left + width] = enlarge(image, factor)
     buffer = io.BytesIO()
     Image.fromarray(sheet).save(buffer, format="PNG")
     write_atomically(path, buffer.getvalue())
 
 
+def enlarge(image: np.ndarray, factor: int) -> np.ndarray:
+    """Repeat every pixel of an HW3 image `factor` times each way."""
+    return image.repeat(factor, axis=0).repeat(factor, axis=1)
+
+
 def check_ending(path: Path) -> str:
-    """Return the ending, in small letters, of a file that `write_frames` can write.
+    """Return the ending, in small letters, of a strip or an animation.
 
     Raises:
-        ConfigError: It can write none with this ending.
+        ConfigError: Neither is written with this ending.
     """
     ending = path.suffix.lower()
-    if ending not in FRAME_FORMATS:
+    if ending != ".png" and ending not in ANIMATIONS:
         raise ConfigError(f"{path} ends in {ending!r}; a strip is written as .png, an animation as .gif or .webp.")
     return ending
 
 
-def write_frames(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
-    """Write frames as a strip (PNG) or as an animation that goes forth and back (GIF, WebP), by the file's ending.
+def write_animation(path: Path, frames: Sequence[np.ndarray], milliseconds: int = 250) -> None:
+    """Write frames as an animation that goes forth and back, GIF or WebP by the file's ending.
 
     Args:
         path: File to write, atomically.
         frames: uint8 HW3, all of one size.
-        milliseconds: Duration of a frame of an animation.
-
-    Raises:
-        ConfigError: The ending is none of these.
+        milliseconds: Duration of a frame.
     """
-    ending = check_ending(path)
-    if ending == ".png":
-        tile_images(path, frames, columns=len(frames))
-        return
-    factor = max(1, math.ceil(SHORTEST_SIDE / min(frames[0].shape[:2])))
-    forth = [Image.fromarray(frame.repeat(factor, axis=0).repeat(factor, axis=1)) for frame in frames]
+    forth = [Image.fromarray(frame) for frame in frames]
     images = [*forth, *forth[-2:0:-1]]
     buffer = io.BytesIO()
     options = {"save_all": True, "append_images": images[1:], "duration": milliseconds, "loop": 0}
-    images[0].save(buffer, format=FRAME_FORMATS[ending], **options)
+    images[0].save(buffer, format=ANIMATIONS[check_ending(path)], **options)
     write_atomically(path, buffer.getvalue())

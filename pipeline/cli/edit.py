@@ -145,7 +145,7 @@ def partial(
 
     Without --box the middle half is generated again. For example, twice as many pedestrians and less road:
 
-        scenepalette edit partial runs/demo --sample 5 --change pedestrian=2 --change road=0.7 --picture edit.png
+        scenepalette edit partial runs/demo --sample 25 --change pedestrian=2 --change road=0.7 --picture edit.png
     """
     changes = read_changes(change or [])
     _write("partial", run_dir, picture, sample=sample, changes=changes, variants=variants, seed=seed, box=read_box(box))

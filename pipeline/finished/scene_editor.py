@@ -30,13 +30,14 @@ from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.pipeline.finished.scene_strip import captioned, numbered, percentages, write_scenes
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import check_contents
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import layout_model
 from scenepalette.pipeline.units.records import reasons_of
-from scenepalette.training.image_grid import check_ending, write_frames
+from scenepalette.training.image_grid import check_ending
 
 Edit = Literal["palettes", "noise", "resample", "partial", "autoencode"]
 Frames = Annotated[int, Field(ge=2, le=200)]
@@ -78,7 +79,8 @@ class Editor:
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
         generator.to(self.run.fabric.device)
         hardening = self.run.config.generate.hardening
-        return palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed, hardening)
+        scenes = palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed, hardening)
+        return captioned(scenes, percentages(frames))
 
     def noise(
         self,
@@ -95,7 +97,8 @@ class Editor:
         """
         label = self.label(sample)
         region = region_of(label, class_name, box, self.table)
-        return noise_interpolation(self.painter(), label, frames, seed, region)
+        scenes = noise_interpolation(self.painter(), label, frames, seed, region)
+        return captioned(scenes, percentages(frames))
 
     def resample(
         self,
@@ -112,7 +115,7 @@ class Editor:
         """
         label = self.label(sample)
         region = region_of(label, class_name, box, self.table)
-        return resampling(self.painter(), label, draws, seed, region)
+        return captioned(resampling(self.painter(), label, draws, seed, region), numbered("draw", draws))
 
     def partial(
         self,
@@ -151,7 +154,7 @@ class Editor:
         hardening = self.run.config.generate.hardening
         scenes = partial_edit(generator, painter, label, box, factors, variants, seed, noise, hardening)
         real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
-        return [real, *scenes]
+        return captioned([real, *scenes], ["real", "real layout", *numbered("edit", variants)])
 
     def autoencode(self, sample: str = "0", draws: Frames = 4, seed: Seed = 0) -> list[Scene]:
         """Predict the layout of a validation image and generate its image again, after the real pair.
@@ -173,7 +176,7 @@ class Editor:
         image, _ = self.validation.batch([index])
         scenes = autoencoding(painter, discriminator, predict, image, draws, seed)
         real = Scene(np.asarray(self.validation.labels[index]), np.asarray(self.validation.images[index]))
-        return [real, *scenes]
+        return captioned([real, *scenes], ["real", *numbered("draw", draws)])
 
     def painter(self) -> Painter:
         """Return the run's image generator, ready to paint layouts."""
@@ -186,8 +189,8 @@ class Editor:
         return np.asarray(self.filled_labels[sample_index(sample, self.train.ids)])
 
     def write(self, path: Path, scenes: Sequence[Scene]) -> None:
-        """Write scenes, layouts above images, as a strip (.png) or an animation (.gif, .webp)."""
-        write_frames(path, [np.concatenate([self.table.colorize(scene.label), scene.image]) for scene in scenes])
+        """Write scenes, layouts above images, as a strip (.png) or an animation (.gif, .webp), enlarged."""
+        write_scenes(path, scenes, self.table)
 
     def _style(self, painter: Painter, sample: str) -> torch.Tensor | None:
         """Return the style codes of a training image, for an image system that has codes; else None."""

@@ -531,7 +531,7 @@ def _sheet(
                 cell.imshow(image, interpolation="nearest")
         for cell in cells[:images]:
             cell.set_frame_on(False)
-    _legend(figure, table, labels)
+    draw_legend(figure, table, labels)
     return figure, [list(cells) for cells in panels]
 
 
@@ -573,7 +573,7 @@ def _palette(
         spine.set_visible(False)
 
 
-def _legend(figure: Figure, table: ClassTable, labels: Iterable[np.ndarray]) -> None:
+def draw_legend(figure: Figure, table: ClassTable, labels: Iterable[np.ndarray], most_columns: int = 8) -> None:
     """Name the classes that occur in the layouts of a sheet."""
     present = np.unique(np.concatenate([np.unique(label) for label in labels]))
     handles = [
@@ -583,7 +583,7 @@ def _legend(figure: Figure, table: ClassTable, labels: Iterable[np.ndarray]) -> 
     ][:CLASSES_PER_LEGEND]
     if IGNORE_ID in present:
         handles.append(Patch(facecolor="black", label="unlabelled"))
-    columns = max(1, min(len(handles), 8))
+    columns = max(1, min(len(handles), most_columns))
     figure.legend(
         # A legend fills its columns first; dealt out like this it reads along its rows.
         handles=[handle for column in range(columns) for handle in handles[column::columns]],

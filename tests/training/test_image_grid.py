@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.training.image_grid import tile_images, write_frames
+from scenepalette.training.image_grid import check_ending, tile_images, write_animation
 
 
 def pictures_of(count: int, height: int, width: int) -> list[np.ndarray]:
@@ -38,23 +38,14 @@ def test_small_pictures_are_enlarged_by_whole_pixels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sheet, np.kron(image, np.ones((6, 6, 1), dtype=np.uint8)))
 
 
-def test_a_strip_shows_all_frames_in_one_row(tmp_path: Path) -> None:
-    frames = pictures_of(3, 64, 80)
-    write_frames(tmp_path / "strip.PNG", frames)
-    strip = np.asarray(Image.open(tmp_path / "strip.PNG"))
-    assert strip.shape == (64, 3 * 82 - 2, 3)
-    for index, frame in enumerate(frames):
-        np.testing.assert_array_equal(strip[:, 82 * index : 82 * index + 80], frame)
-
-
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 @pytest.mark.parametrize(("count", "shown"), [(2, [0, 1]), (4, [0, 1, 2, 3, 2, 1])])
 def test_an_animation_goes_forth_and_back_for_ever(ending: str, count: int, shown: list[int], tmp_path: Path) -> None:
     # Frames of one colour each, which no format loses.
     frames = [np.full((20, 30, 3), (60 * index, 200 - 40 * index, 90), dtype=np.uint8) for index in range(count)]
-    write_frames(tmp_path / f"frames{ending}", frames, milliseconds=120)
+    write_animation(tmp_path / f"frames{ending}", frames, milliseconds=120)
     with Image.open(tmp_path / f"frames{ending}") as animation:
-        assert animation.size == (120, 80) and animation.n_frames == len(shown)  # 4 makes 20 at least 64
+        assert animation.size == (30, 20) and animation.n_frames == len(shown)
         assert animation.info["loop"] == 0
         for position, index in enumerate(shown):
             animation.seek(position)
@@ -64,7 +55,11 @@ def test_an_animation_goes_forth_and_back_for_ever(ending: str, count: int, show
             assert np.abs(difference).max() <= 8
 
 
+@pytest.mark.parametrize("name", ["strip.PNG", "forth.gif", "forth.WebP"])
+def test_endings_of_strips_and_animations_are_known(name: str) -> None:
+    assert check_ending(Path(name)) == Path(name).suffix.lower()
+
+
 def test_other_endings_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"ends in '\.mp4'; a strip is written as \.png"):
-        write_frames(tmp_path / "frames.mp4", pictures_of(2, 8, 8))
-    assert list(tmp_path.iterdir()) == []
+        check_ending(tmp_path / "frames.mp4")

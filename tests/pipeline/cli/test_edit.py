@@ -28,11 +28,12 @@ from scenepalette.pipeline.finished.scene_editor import (
     sample_index,
     write_edit,
 )
+from scenepalette.pipeline.finished.scene_strip import GAP, MARGIN
 from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 
 EDITS = ("palettes", "noise", "resample", "partial", "autoencode")
-HEIGHT, WIDTH = 2 * 2 * 32, 2 * 48  # layouts above images of 32x48 pixels; 48 is enlarged to at least 64
+HEIGHT, WIDTH = 2 * 32, 48  # layouts above images of 32x48 pixels
 
 
 def invoke(*arguments: str, expected: int = 0) -> tuple[str, str]:
@@ -69,18 +70,19 @@ def changed_run(finished_run: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "images"),
+    ("arguments", "images", "factor"),  # the least factor by which so many images of 48 pixels are 900 pixels wide
     [
-        (("palettes", "--from", "2", "--to", "3", "--frames", "3"), 3),
-        (("noise", "--sample", "1", "--frames", "4", "--class", "road"), 4),
-        (("resample", "--sample", "1", "--draws", "2", "--box", "0,0,16,24"), 2),
-        (("partial", "--sample", "1", "--change", "road=0.5", "--variants", "2"), 4),  # real pair, its layout painted
-        (("autoencode", "--sample", "1", "--draws", "3"), 4),
+        (("palettes", "--from", "2", "--to", "3", "--frames", "3"), 3, 7),
+        (("noise", "--sample", "1", "--frames", "4", "--class", "road"), 4, 5),
+        (("resample", "--sample", "1", "--draws", "2", "--box", "0,0,16,24"), 2, 10),
+        # The real pair, its layout painted, two edits.
+        (("partial", "--sample", "1", "--change", "road=0.5", "--variants", "2"), 4, 5),
+        (("autoencode", "--sample", "1", "--draws", "3"), 4, 5),
     ],
     ids=EDITS,
 )
 def test_every_edit_writes_a_strip_and_animations(
-    arguments: tuple[str, ...], images: int, finished_run: Path, tmp_path: Path
+    arguments: tuple[str, ...], images: int, factor: int, finished_run: Path, tmp_path: Path
 ) -> None:
     name, *options = arguments
     for ending in (".png", ".webp"):
@@ -89,9 +91,10 @@ def test_every_edit_writes_a_strip_and_animations(
         assert str(path) in output
         with Image.open(path) as image:
             if ending == ".png":
-                assert image.size == (images * (WIDTH + 2) - 2, HEIGHT)
+                assert image.width == images * (factor * WIDTH + GAP) - GAP + 2 * MARGIN
+                assert factor * HEIGHT < image.height < factor * HEIGHT + 100
             else:
-                assert image.size == (WIDTH, HEIGHT)
+                assert image.size == (7 * WIDTH, 7 * HEIGHT)  # 320 pixels wide or more
                 assert 1 < image.n_frames <= 2 * images - 2
 
 

@@ -1,0 +1,3 @@
+"""Small folders of shards."""
+
+from shard_folders import write_shards  # noqa: F401 (a fixture)
