@@ -393,7 +393,7 @@ def _pretrained(terms: Mapping[str, str]) -> str:
     """Return what is to be said of weights from elsewhere, a paragraph with an empty line before it; or nothing."""
     if not terms:
         return ""
-    stated = ", ".join(f"**{_cell(name)}** ({_cell(licence)})" for name, licence in terms.items())
+    stated = ", ".join(f"**{_cell(name)}** under {_cell(licence)}" for name, licence in terms.items())
     text = f"The images were made with pretrained weights, whose terms apply beside it: {stated}."
     if any("rail" in licence.lower() for licence in terms.values()):
         text += (

@@ -26,6 +26,8 @@ from scenepalette.generators.images.base import ImageGenerator
 from scenepalette.generators.images.diffusion.conditions import class_shares, colour_image, prompt_of
 from scenepalette.generators.images.diffusion.pretrained import (
     CARD,
+    LAYOUT_CHANNELS,
+    folder_at,
     folder_of,
     folder_problems,
     packages_problem,
@@ -312,14 +314,17 @@ def _load(settings: ControlnetSettings) -> tuple[Frozen, Any]:
     fast = {**found, "low_cpu_mem_usage": False}  # else it wants the package accelerate
     try:
         unet = diffusers.UNet2DConditionModel.from_pretrained(base / "unet", torch_dtype=dtype, **fast)
+        vae = diffusers.AutoencoderKL.from_pretrained(base / "vae", torch_dtype=dtype, **fast)
         if control is None:
-            controlnet = diffusers.ControlNetModel.from_unet(unet).float()
+            # As many scales as the autoencoder has, so that layouts meet the latents at their size.
+            channels = LAYOUT_CHANNELS[: len(vae.config.block_out_channels)]
+            controlnet = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=channels).float()
         else:
             kept = torch.float32 if settings.steps else dtype
             controlnet = diffusers.ControlNetModel.from_pretrained(control, torch_dtype=kept, **fast)
         frozen = Frozen(
             unet=unet,
-            vae=diffusers.AutoencoderKL.from_pretrained(base / "vae", torch_dtype=dtype, **fast),
+            vae=vae,
             text_encoder=CLIPTextModel.from_pretrained(base / "text_encoder", dtype=dtype, **found),
             controlnet=None if settings.steps else controlnet,
             tokenizer=CLIPTokenizer.from_pretrained(base / "tokenizer", local_files_only=True),
@@ -341,7 +346,7 @@ def _sized_controlnet(settings: ControlnetSettings) -> Any:
         return None
     from diffusers import ControlNetModel  # pyright: ignore[reportMissingImports]
 
-    folder = Path(settings.controlnet).expanduser()
+    folder = folder_at(settings.controlnet)
     if folder_problems(None, folder):
         return None
     return ControlNetModel.from_config(ControlNetModel.load_config(folder, local_files_only=True))

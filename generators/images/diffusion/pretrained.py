@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,18 +19,20 @@ MISSING = (
     "another image system"
 )
 CARD = "README.md"
-_NETWORK = r"diffusion_pytorch_model(-\d+-of-\d+)?\.safetensors|diffusion_pytorch_model\.safetensors\.index\.json"
-_LANGUAGE = r"model(-\d+-of-\d+)?\.safetensors|model\.safetensors\.index\.json"
-_CONTROLNET = re.compile(rf"config\.json|{_NETWORK}")
-_PARTS = {
-    "unet": _CONTROLNET,
-    "vae": _CONTROLNET,
-    "text_encoder": re.compile(rf"config\.json|{_LANGUAGE}"),
-    "tokenizer": re.compile(r"tokenizer\.json|tokenizer_config\.json|vocab\.json|merges\.txt|special_tokens_map\.json"),
-    "scheduler": re.compile(r"scheduler_config\.json"),
+_NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
+_FILES: dict[str, dict[str, tuple[str, ...]]] = {
+    "base": {
+        "unet": _NETWORK,
+        "vae": _NETWORK,
+        "text_encoder": ("config.json", "model.safetensors"),
+        "tokenizer": ("tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt", "special_tokens_map.json"),
+        "scheduler": ("scheduler_config.json",),
+    },
+    "controlnet": {"": _NETWORK},
 }
-"""Folders of a base, and the names of the files that are read of each; other precisions beside them are not."""
-_FILES = {"base": _PARTS, "controlnet": {"": _CONTROLNET}}
+"""The files that are read, by role and folder; other precisions beside them are not."""
+LAYOUT_CHANNELS = (16, 32, 96, 256)
+"""Channels of the layers by which a ControlNet brings layouts to the size of latents, as published."""
 
 
 def packages_problem() -> str | None:
@@ -37,29 +40,26 @@ def packages_problem() -> str | None:
     return None if find_spec("diffusers") and find_spec("transformers") else MISSING
 
 
+def folder_at(place: str) -> Path:
+    """Return the folder that a text names; ~ is the user's home."""
+    return Path(os.path.expanduser(place))
+
+
 def named_files(settings: ControlnetSettings) -> dict[str, Path]:
-    """Return the files in folders that are read, README.md for the terms among them, by their names there.
+    """Return the files in folders that may be read, README.md for the terms among them, by their names there.
 
-    What is on the hub is identified by its commit.
+    Whether they are there is not looked at. What is on the hub is identified by its commit.
     """
-    found = dict[str, Path]()
-    for role, place, _ in places(settings):
-        if hub_name(place) is not None:
-            continue
-        home = Path(place).expanduser()
-        for part, pattern in _FILES[role].items():
-            for path in _files_in(home / part, pattern):
-                found[f"{role}/{path.relative_to(home).as_posix()}"] = path
-        if (home / CARD).is_file():
-            found[f"{role}/{CARD}"] = home / CARD
-    return found
+    return {
+        f"{role}/{name}": folder_at(place) / name
+        for role, place, _ in places(settings)
+        if hub_name(place) is None
+        for name in (*_names_of(role), CARD)
+    }
 
 
-def _files_in(folder: Path, pattern: re.Pattern[str]) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if pattern.fullmatch(path.name) and path.is_file())
-    except OSError:
-        return []
+def _names_of(role: str) -> list[str]:
+    return [f"{part}/{name}".lstrip("/") for part, names in _FILES[role].items() for name in names]
 
 
 def place_problems(settings: ControlnetSettings) -> list[str]:
@@ -67,7 +67,7 @@ def place_problems(settings: ControlnetSettings) -> list[str]:
     problems = []
     if (missing := packages_problem()) is not None:
         problems.append(f"system: {missing}")
-    folders = {role: Path(place).expanduser() for role, place, _ in places(settings) if hub_name(place) is None}
+    folders = {role: folder_at(place) for role, place, _ in places(settings) if hub_name(place) is None}
     problems += folder_problems(folders.get("base"), folders.get("controlnet"))
     problems += [
         f"{PREFIX}.{role}_licence: it is missing, and {short(place)} has no {CARD} with a line license: in its head; "
@@ -106,19 +106,11 @@ def _lacking(home: Path, role: str) -> list[str]:
     """Return the files that a folder lacks, in one text."""
     if not home.is_dir():
         return [f"{PREFIX}.{role}: there is no folder {short(str(home))}"]
-    lacking = []
-    for part, pattern in _FILES[role].items():
-        names = {path.name for path in _files_in(home / part, pattern)}
-        wanted = "scheduler_config.json" if part == "scheduler" else "config.json"
-        if part == "tokenizer":
-            if "tokenizer.json" not in names and not {"vocab.json", "merges.txt"} <= names:
-                lacking.append("tokenizer/tokenizer.json, or vocab.json and merges.txt")
-            continue
-        if wanted not in names:
-            lacking.append(f"{part}/{wanted}".lstrip("/"))
-        if part != "scheduler" and not any(name.endswith(".safetensors") for name in names):
-            stem = "model" if part == "text_encoder" else "diffusion_pytorch_model"
-            lacking.append(f"{part}/{stem}.safetensors".lstrip("/"))
+    lacking = [name for name in _names_of(role) if not name.startswith("tokenizer/") and not (home / name).is_file()]
+    words = home / "tokenizer"
+    divided = (words / "vocab.json").is_file() and (words / "merges.txt").is_file()
+    if role == "base" and not divided and not (words / "tokenizer.json").is_file():
+        lacking.append("tokenizer/tokenizer.json, or vocab.json and merges.txt")
     if not lacking:
         return []
     return [
@@ -172,6 +164,14 @@ def _controlnet_problems(folder: Path, base: Path | None) -> list[str]:
             for key in ("in_channels", "block_out_channels", "cross_attention_dim")
             if control.get(key) != unet.get(key)
         ]
+        vae = _config(base / "vae/config.json")
+        scales = len(control.get("conditioning_embedding_out_channels", LAYOUT_CHANNELS))
+        of_base = len(vae.get("block_out_channels", LAYOUT_CHANNELS))
+        if scales != of_base:
+            problems.append(
+                f"{PREFIX}.controlnet: it has layouts at {scales} scales, the autoencoder of the base images at "
+                f"{of_base}; take a ControlNet that was trained for this base"
+            )
     return problems
 
 
@@ -199,10 +199,10 @@ def licence_in(folder: Path) -> str | None:
 def pretrained_of(settings: ControlnetSettings) -> list[Pretrained]:
     """Return names and terms of the weights that images owe to."""
     found = []
-    for _, place, licence in places(settings):
-        hub, folder = hub_name(place), Path(place).expanduser()
+    for role, place, licence in places(settings):
+        hub, folder = hub_name(place), folder_at(place)
         name = f"{hub[0]}@{hub[1][:12]}" if hub else folder.resolve().name
-        found.append(Pretrained(name, licence or (None if hub else licence_in(folder)) or "not stated"))
+        found.append(Pretrained(f"{name} ({role})", licence or (None if hub else licence_in(folder)) or "not stated"))
     return found
 
 
@@ -214,13 +214,11 @@ def folder_of(place: str, role: str) -> Path:
     """
     hub = hub_name(place)
     if hub is None:
-        return Path(place).expanduser()
+        return folder_at(place)
     from huggingface_hub import snapshot_download
 
-    parts = [f"{part}/*" for part in _PARTS] if role == "base" else ["*"]
-    unwanted = ["*.bin", "*.ckpt", "*.msgpack", "*.fp16.safetensors", "*.non_ema.safetensors"]
     try:
-        path = snapshot_download(hub[0], revision=hub[1], allow_patterns=parts, ignore_patterns=unwanted)
+        path = snapshot_download(hub[0], revision=hub[1], allow_patterns=_names_of(role))
     except Exception as error:  # of the network, the hub and its disk: each has its own kind
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise ConfigError(

@@ -126,6 +126,8 @@ def settings_problems(settings: ControlnetSettings) -> list[str]:
             shown = ", ".join(f"{{{name}}}" for name in unknown)
             there = "placeholders are {classes} and {names}" if offered else "it has no placeholders"
             problems.append(f"{PREFIX}.{field_name}: it has {short(shown)}; {there}")
+    if settings.scheduler == "pndm" and settings.inference_steps < 4:
+        problems.append(f"{PREFIX}.inference_steps: got {settings.inference_steps}; pndm takes 4 or more")
     if settings.steps and settings.dtype == "float16":
         problems.append(
             f"{PREFIX}.dtype: gradients of the fine-tuning vanish in float16; use bfloat16 or float32, or steps=0"

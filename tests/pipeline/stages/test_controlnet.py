@@ -9,7 +9,6 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from tiny_diffusion import Weights, write_controlnet, write_weights
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.data.shards.manifest import read_manifest
@@ -20,6 +19,7 @@ from scenepalette.pipeline.finished.pushing import parts_of, push
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.records import fingerprint_of
+from tiny_diffusion import Weights, write_controlnet, write_weights
 
 MINE = {"base": "base", "controlnet": "controlnet", "colours": "classes"}
 
@@ -78,9 +78,12 @@ def test_pairs_are_the_same_whatever_the_batch_and_the_terms_go_with_them(
     assert json.loads((run_dir / "images/controlnet/manifest.json").read_text())["comes_trained"] is True
 
     manifest = read_manifest(run_dir / "shards/semi")
-    assert manifest["source"]["pretrained"] == {"base": "creativeml-openrail-m", "controlnet": "openrail"}
+    assert manifest["source"]["pretrained"] == {
+        "base (base)": "creativeml-openrail-m",
+        "controlnet (controlnet)": "openrail",
+    }
     card = (run_dir / "shards/semi/README.md").read_text()
-    assert "**base** (creativeml-openrail-m), **controlnet** (openrail)" in card
+    assert "**base (base)** under creativeml-openrail-m, **controlnet (controlnet)** under openrail" in card
     assert "license: other" in card and "restrict what the model" in card and "No safety checker" in card
     croissant = json.loads((run_dir / "shards/semi/croissant.json").read_text())
     assert croissant["license"] == "Apache-2.0; creativeml-openrail-m; openrail"
@@ -122,7 +125,7 @@ def test_a_fine_tuned_controlnet_is_a_model_of_its_own(values: dict[str, Any], m
     values["images"]["systems"]["controlnet"] |= {"steps": 2, "batch_size": 2, "prompt_dropout": 0.3}
     folder = made(values, stage="images") / "images/controlnet"
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert "comes_trained" not in manifest and manifest["pretrained"]["base"] == "creativeml-openrail-m"
+    assert "comes_trained" not in manifest and manifest["pretrained"]["base (base)"] == "creativeml-openrail-m"
     assert {"weights.safetensors", "controlnet/config.json"} <= set(manifest["files"])
     assert [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()] == [1, 2]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tiny_diffusion import Weights, write_weights
 
 

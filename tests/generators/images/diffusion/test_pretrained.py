@@ -62,7 +62,10 @@ def write(home: Path, name: str, text: str) -> None:
 
 def test_whole_folders_are_taken_and_their_terms_read(settings: ControlnetSettings) -> None:
     assert place_problems(settings) == []
-    assert pretrained_of(settings) == [("base", "creativeml-openrail-m"), ("controlnet", "openrail")]
+    assert pretrained_of(settings) == [
+        ("base (base)", "creativeml-openrail-m"),
+        ("controlnet (controlnet)", "openrail"),
+    ]
 
 
 def test_terms_that_are_said_count_in_place_of_those_of_the_folder(settings: ControlnetSettings) -> None:
@@ -74,7 +77,8 @@ def test_files_of_other_precisions_and_whole_checkpoints_are_not_among_those_tha
     settings: ControlnetSettings, tmp_path: Path
 ) -> None:
     before = named_files(settings)
-    assert set(before) == {*CONFIGS, *WEIGHTS, "base/README.md", "controlnet/README.md"}
+    there = {name for name, path in before.items() if path.is_file()}
+    assert there == {*CONFIGS, *WEIGHTS, "base/README.md", "controlnet/README.md"}
     for name in ("base/unet/diffusion_pytorch_model.fp16.safetensors", "base/v1-5.ckpt", "controlnet/model.bin"):
         write(tmp_path, name, "other")
     assert named_files(settings) == before
@@ -109,6 +113,7 @@ def test_what_a_folder_lacks_is_named(settings: ControlnetSettings, tmp_path: Pa
         ("controlnet", {"conditioning_channels": 1}, "it takes images of 1 channels; 3 are required"),
         ("controlnet", {"cross_attention_dim": 10}, "its cross_attention_dim is 10, that of the base is 8"),
         ("controlnet", {"block_out_channels": [8]}, "its block_out_channels is [8], that of the base is [8, 16]"),
+        ("controlnet", {"conditioning_embedding_out_channels": [4, 8]}, "it has layouts at 2 scales, the autoencoder"),
         ("controlnet", {"_class_name": "UNet2DModel"}, "holds UNet2DModel, ControlNetModel is required"),
     ],
 )
@@ -167,7 +172,10 @@ def test_weights_on_the_hub_are_named_by_their_commit_and_nothing_is_asked_befor
     place = f"hf://org/name@{COMMIT}"
     settings = ControlnetSettings(base=place, controlnet=place, base_licence="mit", controlnet_licence="mit")
     assert named_files(settings) == {}
-    assert pretrained_of(settings) == [("org/name@0123456789ab", "mit")] * 2
+    assert pretrained_of(settings) == [
+        ("org/name@0123456789ab (base)", "mit"),
+        ("org/name@0123456789ab (controlnet)", "mit"),
+    ]
 
 
 def test_a_commit_that_was_downloaded_is_taken_from_the_cache_and_another_is_told(tmp_path: Path) -> None:

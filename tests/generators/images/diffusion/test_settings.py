@@ -36,6 +36,7 @@ def settings(**values: object) -> ControlnetSettings:
         ({"prompt": "{class} on {names}"}, "systems.controlnet.prompt: it has {class}; placeholders are {classes}"),
         ({"negative_prompt": "{names}"}, "systems.controlnet.negative_prompt: it has {names}; it has no placeholders"),
         ({"steps": 5, "dtype": "float16"}, "gradients of the fine-tuning vanish in float16"),
+        ({"scheduler": "pndm", "inference_steps": 3}, "inference_steps: got 3; pndm takes 4 or more"),
         ({"noise_scheme": "pixel"}, "noise_scheme: got 'pixel'"),
         ({"colours": "classes", "ade20k_names": {"a": "road"}}, "colours=classes does not use it"),
         ({"ade20k_names": {"a": "unicorn"}}, "unicorn: ADE20K has no such class; its classes are wall, building"),
