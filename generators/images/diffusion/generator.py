@@ -84,6 +84,7 @@ class ControlnetGenerator(ImageGenerator):
     """
 
     noise_schemes: tuple[NoiseScheme, ...] = ("image",)
+    colours: Tensor
 
     def __init__(self, table: ClassTable, size: tuple[int, int], settings: ControlnetSettings) -> None:
         """Load the weights; on the meta device nothing is loaded.
