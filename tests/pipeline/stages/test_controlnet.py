@@ -15,6 +15,7 @@ from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.generators.images.diffusion import pretrained
 from scenepalette.pipeline.config import make_config
+from scenepalette.pipeline.doctor.machine.resources import check_options
 from scenepalette.pipeline.finished.pushing import parts_of, push
 from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.run import Run
@@ -97,6 +98,10 @@ def test_pairs_are_the_same_whatever_the_batch_and_the_terms_go_with_them(
     # The weights, which are a file without numbers here, are under the same terms.
     models = {part.place: part.licence for part in parts_of(run_dir, ["weights"])}
     assert models["weights/images/controlnet"] == "Apache-2.0; creativeml-openrail-m; openrail"
+    # And so are they in a run that takes them from this one.
+    borrowed = made({**values, "models_from": str(run_dir)}, "borrower", "images") / "images/controlnet/manifest.json"
+    record = json.loads(borrowed.read_text())
+    assert record["lender"]["run"] == str(run_dir) and record["pretrained"] == manifest["source"]["pretrained"]
 
 
 def test_an_interrupted_generation_resumes_with_the_same_bytes(
@@ -195,3 +200,11 @@ def test_classes_that_the_controlnet_would_not_know_are_told_before_it_is_loaded
     (problem,) = caught.value.problems
     assert "images.systems.controlnet.ade20k_names: ADE20K has no class 'lane marking'" in problem
     assert not (tmp_path / "run/images").exists()
+
+
+def test_the_doctor_warns_of_a_fine_tuning_without_a_gpu(tiny_values: dict[str, Any]) -> None:
+    for steps in (0, 5):
+        config = make_config(with_settings(tiny_values, {**MINE, "steps": steps}))
+        found = {check.name: check for check in check_options(config)}
+        assert ("training on a CPU" in found) == (steps > 0)
+    assert found["training on a CPU"].status == "warning" and "minutes a step" in found["training on a CPU"].summary
