@@ -86,7 +86,7 @@ def trainings(
 
 def _image_systems() -> list[str]:
     """Return those that are trained here."""
-    return [name for name, system in IMAGE_SYSTEMS.items() if system.build_objective is not None]
+    return [name for name, system in IMAGE_SYSTEMS.items() if not system.comes_trained(system.settings())]
 
 
 def _layout_training(

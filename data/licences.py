@@ -39,6 +39,7 @@ _CREATIVE_COMMONS = re.compile(
 _REASONS = (
     (r"non[\s-]?commercial|\bnc\b", "they allow no commercial use"),
     (r"\bno redistribution|not be redistributed|\bnd\b", "they allow no redistribution"),
+    (r"rail\b|rail[+-]", "they restrict what may be done with it, and ask to pass the restrictions on"),
     (r"\bresearch\b|\beducation", "they are for research"),
     (r"\bnot stated\b|^\s*$", "none are stated"),
 )

@@ -18,6 +18,8 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 READ_ONLY = (errno.EACCES, errno.EROFS, errno.EPERM)
+# Of `content_hash`; a file that is written again has another time or size.
+_hashes: dict[tuple[str, int, int], str] = {}
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.scenepalette-tmp")
 
 
@@ -180,6 +182,15 @@ def sha256_of_open(file: BinaryIO) -> str:
     """Return the hex SHA-256 of all bytes of an open file that can be read back."""
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+def content_hash(path: Path) -> str:
+    """Return the SHA-256 of a file, which is read once per process as long as its size and time do not change."""
+    status = path.stat()
+    key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
+    if key not in _hashes:
+        _hashes[key] = sha256_of_file(path)
+    return _hashes[key]
 
 
 def sha256_of_json(value: Any) -> str:

@@ -12,7 +12,7 @@ import yaml
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import card_of_kind
-from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of
+from scenepalette.data.shards.manifest import CARD_NAME, PRETRAINED, SELECTION, licence_of
 from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.
@@ -382,11 +382,26 @@ def _licence(manifest: Mapping[str, Any]) -> str:
 
 def _lineage(manifest: Mapping[str, Any]) -> str:
     source = manifest["source"]
-    name, licence = _cell(source["name"]), _cell(licence_of(manifest))
+    name, licence = _cell(source["name"]), _cell(licence_of({"source": {**source, PRETRAINED: {}}}))
     return f"""The models learned from **{name}**, whose licence is: {licence}. The rows derive
 from that data; what its licence asks of derived data applies to them.
-
+{_pretrained(source.get(PRETRAINED, {}))}
 {_items({key: value for key, value in source.items() if key not in ("name", "licence")}, "Source")}"""
+
+
+def _pretrained(terms: Mapping[str, str]) -> str:
+    """Return what is to be said of weights from elsewhere, a paragraph with an empty line before it; or nothing."""
+    if not terms:
+        return ""
+    stated = ", ".join(f"**{_cell(name)}** under {_cell(licence)}" for name, licence in terms.items())
+    text = f"The images were made with pretrained weights, whose terms apply beside it: {stated}."
+    if any("rail" in licence.lower() for licence in terms.values()):
+        text += (
+            " Licences of the RAIL family (CreativeML OpenRAIL-M among them) restrict what the model and what it made "
+            "may be used for, as listed in their attachment A; whoever uses or passes on these rows has to keep to "
+            "the list, and to pass it on."
+        )
+    return f"\n{text} No safety checker has looked at the images.\n"
 
 
 def _class_rows(table: ClassTable) -> list[tuple[str, ...]]:

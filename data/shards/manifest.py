@@ -26,6 +26,8 @@ CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
 SELECTION = "selection"
 """Where, among a manifest's extra values, a set that was selected from another says from which, and by what."""
+PRETRAINED = "pretrained"
+"""Where sources of shards, metadata of weights and manifests of units state the terms of weights from elsewhere."""
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")
@@ -215,6 +217,9 @@ def _content_problems(manifest: Mapping[str, Any]) -> list[str]:
     for key in ("name", "licence"):
         if not isinstance(parsed.source.get(key), str) or not parsed.source[key]:
             problems.append(f"source.{key} is missing; readers of the shards must know where they come from")
+    pretrained = parsed.source.get(PRETRAINED, {})
+    if not isinstance(pretrained, dict) or not all(isinstance(terms, str) for terms in pretrained.values()):
+        problems.append(f"source.{PRETRAINED} does not state terms by the names of weights")
     try:
         ClassTable.from_dict(parsed.class_table)
     except _NO_TABLE as error:
@@ -256,9 +261,10 @@ def _name_problems(names: Sequence[str]) -> list[str]:
 
 
 def licence_of(manifest: Mapping[str, Any]) -> str:
-    """Return the terms that rows come under: of the labelled source and, in pseudo rows, of the images beside it."""
+    """Return the terms that rows come under: of the labelled source, and of images and pretrained weights beside it."""
     source = manifest["source"]
-    return f"{source['licence']}; {UNLABELLED_TERMS}" if "images" in source else source["licence"]
+    beside = [UNLABELLED_TERMS] if "images" in source else []
+    return "; ".join([source["licence"], *dict.fromkeys([*beside, *source.get(PRETRAINED, {}).values()])])
 
 
 def has_form_of_manifest(manifest: Any) -> bool:

@@ -22,6 +22,7 @@ from typing_extensions import Doc
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.shards.manifest import PRETRAINED
 from scenepalette.generators.images.diffaugment import POLICIES, Augmentation, Policy
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.training.ranks import ALONE, Ranks
@@ -124,6 +125,9 @@ class ImageGenerator(nn.Module, ABC):
                 "whole image. Choose the whole image, or an image system with noise per pixel, such as oasis."
             )
         return torch.where(region[:, None], other, noise)
+
+    def export(self, folder: Path) -> None:
+        """Write trained weights into a folder as other tools read them too; does nothing unless overridden."""
 
     def finish(self, source: BatchSource) -> None:
         """Take what drawing noise needs from the training set, after the last step; does nothing unless overridden."""
@@ -230,7 +234,10 @@ class ImageObjective(ABC):
     def generator_loss(
         self, generator: Forward, discriminator: Forward | None, batch: ImageBatch
     ) -> tuple[Tensor, Loss]:
-        """Generate images and return them, B3HW, with the generator's loss."""
+        """Generate images and return them, B3HW, with the generator's loss.
+
+        Where no images are generated for the loss, and there is no discriminator to show them, real ones are returned.
+        """
 
     def discriminator_loss(self, discriminator: Forward, batch: ImageBatch, fake: Tensor) -> Loss:
         """Return the discriminator's loss for detached generated images B3HW; called only if there is one."""
@@ -249,6 +256,18 @@ class FeatureNetwork(nn.Module, ABC):
     @abstractmethod
     def forward(self, image: Tensor) -> list[Tensor]:
         """Map B3HW in [-1, 1] to feature maps BCHW, from fine to coarse."""
+
+
+class Pretrained(NamedTuple):
+    """Weights from elsewhere that a system's images owe to.
+
+    Attributes:
+        name: What they are called.
+        licence: Their terms.
+    """
+
+    name: str
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -274,6 +293,15 @@ class ImageSystem:
         augmentable: Whether its discriminator looks at images that may be augmented.
         predict_labels: For a discriminator that labels pixels: maps it and images B3HW in [-1, 1] to class ids BHW;
             else None.
+        table_problems: Tells from its settings and the class table of a data set what keeps them from each other, as
+            `settings_problems`; None if nothing can.
+        pretrained: Returns from its settings the weights from elsewhere, whose terms cards state and a push heeds; None
+            if there are none.
+        own: Fields of its settings that other systems share as keys of the section `images`, and that it takes from
+            `images.systems.NAME` alone.
+        end_to_end: Whether it can be fine-tuned together with a layout generator.
+        exports: Files that its generator's `export` writes.
+        cpu_warning: What is to be said before it is trained on a CPU; empty if nothing is.
     """
 
     name: str
@@ -289,6 +317,21 @@ class ImageSystem:
     settings_problems: Callable[[Any], Sequence[str]] | None = None
     place_problems: Callable[[Any], Sequence[str]] | None = None
     named_files: Callable[[Any], Mapping[str, Path]] | None = None
+    table_problems: Callable[[Any, ClassTable], Sequence[str]] | None = None
+    pretrained: Callable[[Any], Sequence[Pretrained]] | None = None
+    own: tuple[str, ...] = ()
+    end_to_end: bool = True
+    exports: tuple[str, ...] = ()
+    cpu_warning: str = ""
+
+    def comes_trained(self, settings: ImageSettings) -> bool:
+        """Return whether there is nothing to train with these settings."""
+        return self.build_objective is None or settings.steps == 0
+
+    def terms(self, settings: ImageSettings) -> dict[str, dict[str, str]]:
+        """Return what records say of weights from elsewhere: their terms by name, under PRETRAINED; nothing of none."""
+        found = self.pretrained(settings) if self.pretrained is not None else ()
+        return {PRETRAINED: {entry.name: entry.licence for entry in found}} if found else {}
 
     def compares_features(self, settings: ImageSettings) -> bool:
         """Return whether its losses need a feature network with these settings."""

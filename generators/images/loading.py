@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.common.storage.files import content_hash
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import ImageGenerator, ImageSettings
 from scenepalette.generators.images.registry import find_image_system
@@ -46,7 +46,7 @@ def files_identity(name: str, settings: ImageSettings) -> dict[str, Any]:
     named_files = find_image_system(name).named_files
     if named_files is None:
         return {}
-    return {"files": {file: sha256_of_file(path) for file, path in named_files(settings).items() if path.is_file()}}
+    return {"files": {file: content_hash(path) for file, path in named_files(settings).items() if path.is_file()}}
 
 
 def load_image_discriminator(

@@ -20,8 +20,9 @@ BUILT_IN = {
 EXTERNAL = {
     "command": "scenepalette.generators.images.external.command:COMMAND",
     "http": "scenepalette.generators.images.external.http:HTTP",
+    "controlnet": "scenepalette.generators.images.diffusion.controlnet:CONTROLNET",
 }
-"""Systems that paint elsewhere; they come trained, and no table compares them unless it is asked to."""
+"""Systems that paint elsewhere, or with weights from elsewhere; no table compares them unless it is asked to."""
 
 
 def _problem(name: str, entry: object) -> str | None:

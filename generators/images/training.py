@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -239,10 +240,12 @@ def train_image_generator(
         CheckpointError: A checkpoint in the folder is of another set-up.
     """
     system = find_image_system(name)
-    if system.build_objective is None:
+    if system.comes_trained(settings):
         if ranks.first:
             _keep_trained(folder, name, settings, pairs, filled_labels, seed, fabric)
         return
+    if system.cpu_warning and fabric.device.type == "cpu" and ranks.first:
+        print(f"Warning: {system.cpu_warning}.", file=sys.stderr, flush=True)
     if system.compares_features(settings) and features is None:
         raise ConfigError(f"The image system {name!r} has a perceptual loss and needs a network of features for it.")
     if (problem := system.augmentation_problem(settings)) is not None:
@@ -304,11 +307,14 @@ def train_image_generator(
     tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     metadata = {
         **system_identity(name, pairs.table, pairs.size),
+        **files_identity(name, settings),
         "settings": settings_of_result(settings),
         "perceptual_features": None if features is None else features.description,
+        **system.terms(settings),
     }
     if discriminator is not None:
         save_weights(folder / DISCRIMINATOR_WEIGHTS, discriminator.module, metadata)
+    generator.average.export(folder)
     save_weights(folder / WEIGHTS, generator.average, metadata)
 
 
@@ -337,11 +343,13 @@ def _keep_trained(
 ) -> None:
     """Write a system that comes trained as if its training had ended; it sees the training set once, by `finish`."""
     seed_step(seed, name, -1)
-    network = find_image_system(name).build_generator(pairs.table, pairs.size, settings)
+    system = find_image_system(name)
+    network = system.build_generator(pairs.table, pairs.size, settings)
     network.to(fabric.device).eval().requires_grad_(False)
     source = TrainingBatches(pairs, filled_labels, network, settings, seed, fabric.device)
     network.finish(source)
     sheet = sample_sheet(network, source, f"{name}-sheet")
     tile_images(folder / "samples" / "final.png", sheet, columns=SHEET_COLUMNS)
     identity = {**system_identity(name, pairs.table, pairs.size), **files_identity(name, settings)}
-    save_weights(folder / WEIGHTS, network, {**identity, "settings": settings_of_result(settings)})
+    terms = system.terms(settings)
+    save_weights(folder / WEIGHTS, network, {**identity, "settings": settings_of_result(settings), **terms})

@@ -282,6 +282,10 @@ def _comparison_problems(config: RunSections) -> list[str]:
             or (name in IMAGE_SYSTEMS and IMAGE_SYSTEMS[name].build_objective is None)
         ]
         problems += [f"finetune.kinds: {name} comes trained and has no losses; leave {kind!r} out" for name in trained]
+        if config.images.system in IMAGE_SYSTEMS and not IMAGE_SYSTEMS[config.images.system].end_to_end:
+            problems.append(
+                f"finetune.kinds: {config.images.system} cannot be trained together with layouts; leave {kind!r} out"
+            )
     problems += [
         f"finetune.kinds: {kind!r} is not among generate.kinds"
         for kind in config.finetune.kinds

@@ -149,8 +149,9 @@ class ImagesConfig(  # pyright: ignore
             ConfigError: There is no such system, or its numbers cannot be used; all problems at once.
         """
         name = system or self.system
-        shared = self.model_dump(include={*SHARED_IMAGE_KEYS, *([key] if (key := EXTERNAL_KEYS.get(name)) else [])})
-        return read_settings(find_image_system(name).settings, shared | self.systems.get(name, {}), name)
+        chosen = find_image_system(name)
+        keys = {*SHARED_IMAGE_KEYS, *([key] if (key := EXTERNAL_KEYS.get(name)) else [])} - {*chosen.own}
+        return read_settings(chosen.settings, self.model_dump(include=keys) | self.systems.get(name, {}), name)
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:

@@ -20,6 +20,7 @@ from scenepalette.data.licences import licence_problem
 from scenepalette.data.shards.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
+    PRETRAINED,
     document_problems,
     licence_of,
     manifest_problems,
@@ -194,7 +195,8 @@ def _holds_shards(folder: Path) -> bool:
 
 def _shard_part(folder: Path, place: str, lent: Sequence[str] = ()) -> Part:
     manifest = read_manifest(folder)
-    return Part(folder, place, manifest, "; ".join([licence_of(manifest), *lent]), shards=True)
+    beside = [terms for terms in lent if terms not in manifest["source"].get(PRETRAINED, {}).values()]
+    return Part(folder, place, manifest, "; ".join([licence_of(manifest), *beside]), shards=True)
 
 
 def _part(run_dir: Path, folder: Path, place: str, lent: Sequence[str]) -> Part:
@@ -204,9 +206,10 @@ def _part(run_dir: Path, folder: Path, place: str, lent: Sequence[str]) -> Part:
 
 
 def _lent_terms(run_dir: Path) -> list[str]:
-    """Return the terms of what models that were trained in other runs were learned from."""
+    """Return the terms of what models that were trained in other runs were learned from, and of pretrained weights."""
     records = [read_record(path) for stage in MODEL_STAGES for path in sorted((run_dir / stage).rglob(MANIFEST_NAME))]
-    return sorted({str(record["lender"].get("licence") or "not stated") for record in records if record.get("lender")})
+    lent = {str(record["lender"].get("licence") or "not stated") for record in records if record.get("lender")}
+    return sorted(lent | {str(terms) for record in records for terms in record.get(PRETRAINED, {}).values()})
 
 
 def _check_licences(parts: Iterable[Part]) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.storage.files import is_temporary, read_json, sealed, sha256_of_file
+from scenepalette.common.storage.files import content_hash, is_temporary, read_json, sealed
 from scenepalette.data.shards.manifest import SELECTION
 
 MANIFEST = "manifest.json"
@@ -16,9 +16,6 @@ UNFINISHED = "unfinished.json"
 STAGING = ".scenepalette-new"
 # Of a training that kept no checkpoint, these say how far it was; nothing can be resumed from them.
 _LOGS = frozenset({"metrics.jsonl", "samples", "tensorboard"})
-
-# Hashes of this process's earlier checks; a file that is written again has another time or size.
-_hashes: dict[tuple[str, int, int], str] = {}
 
 
 def contents_of(folder: Path, patterns: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -119,12 +116,3 @@ def _problem(path: Path, entry: Mapping[str, Any]) -> str:
         return f"it has {size} bytes, {entry['bytes']} were written"
     found = content_hash(path)
     return "" if found == entry["sha256"] else f"it has SHA-256 {found}, {entry['sha256']} was written"
-
-
-def content_hash(path: Path) -> str:
-    """Return the SHA-256 of a file, which is read once per process as long as its size and time do not change."""
-    status = path.stat()
-    key = (str(path.absolute()), status.st_size, status.st_mtime_ns)
-    if key not in _hashes:
-        _hashes[key] = sha256_of_file(path)
-    return _hashes[key]

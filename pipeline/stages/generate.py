@@ -21,7 +21,7 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
 from scenepalette.data.shards.kinds import described
-from scenepalette.data.shards.manifest import make_manifest, read_manifest, stray_problems, write_manifest
+from scenepalette.data.shards.manifest import PRETRAINED, make_manifest, read_manifest, stray_problems, write_manifest
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled
@@ -319,19 +319,23 @@ class PairsUnit(Unit):
         write_shards_card(run.run_dir)
 
 
-def features_beside(image_weights: Path) -> dict[str, str]:
-    """Return what the source of pairs is to say of a network from elsewhere that their image generator learned from.
+def features_beside(image_weights: Path) -> dict[str, Any]:
+    """Return what the source of pairs is to say of networks from elsewhere that their image generator owes to.
 
     Args:
         image_weights: Weights of the image generator.
 
     Returns:
-        Its description under "perceptual_features"; nothing if there is none, or it was trained on the real pairs.
+        Under "perceptual_features" the description of the network that it learned from, unless that was trained on the
+        real pairs; under "pretrained" the terms of the weights that it is built on, by name. Nothing if there are none.
     """
-    network = read_metadata(image_weights).get(PERCEPTUAL)
-    if network in (None, SegmenterFeatures.description, CHOSEN_SEGMENTER):
-        return {}
-    return {PERCEPTUAL: f"{network}, under the terms of these weights"}
+    metadata = read_metadata(image_weights)
+    network, found = metadata.get(PERCEPTUAL), dict[str, Any]()
+    if network not in (None, SegmenterFeatures.description, CHOSEN_SEGMENTER):
+        found[PERCEPTUAL] = f"{network}, under the terms of these weights"
+    if PRETRAINED in metadata:
+        found[PRETRAINED] = metadata[PRETRAINED]
+    return found
 
 
 def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
@@ -525,7 +529,7 @@ def finish_shards(
     models: Mapping[str, str],
     remake: Callable[[ShardPlan], ShardInfo],
     identity: Mapping[str, Any],
-    features: Mapping[str, str] | None = None,
+    features: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Check all new shards against their receipts and write the card, the Croissant file and, last, the manifest.
 

@@ -32,7 +32,7 @@ from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.segment import arm_settings, load_reference_segmenter, reference_segmenter_of
 from scenepalette.pipeline.units.sources import ABSENT, Sources, is_there
-from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import build_segmenter
 from scenepalette.training.device.compiling import compiled
 from scenepalette.training.device.speed import speed_of
@@ -145,15 +145,15 @@ class ImagesUnit(Unit):
     def of(cls, config: RunConfig, sources: Sources, model: ImageModel) -> ImagesUnit:
         """Return the unit of a model."""
         features = feature_settings(config, sources, model.system, model.unit)
-        files = file_settings(sources, model)
-        settings = {**settings_of_result(model.settings), **features, **files, "seed": config.seed}
-        inputs = ("data", *feature_inputs(config, model.system))
-        return cls("images", model.system, VERSION, settings, inputs, FILES, model=model)
+        named = file_settings(sources, model)
+        settings = {**settings_of_result(model.settings), **features, **named, "seed": config.seed}
+        inputs, files = ("data", *feature_inputs(config, model.system)), find_image_system(model.system).exports
+        return cls("images", model.system, VERSION, settings, inputs, (*FILES, *files), model=model)
 
     @property
     def comes_trained(self) -> bool:
         """Whether there is nothing to train."""
-        return find_image_system(self.model.system).build_objective is None
+        return find_image_system(self.model.system).comes_trained(self.model.settings)
 
     @property
     def batch_sizes(self) -> list[int]:
@@ -166,9 +166,17 @@ class ImagesUnit(Unit):
         problems = [text for unit in units for text in unit.model.settings_problems()]
         return [*problems, *feature_problems(config, [unit.model.system for unit in units])]
 
+    @classmethod
+    def problems_of_data(cls, units: Sequence[ImagesUnit], config: RunConfig, data: PreparedData) -> list[str]:
+        """Say which classes a system cannot take."""
+        looks = [(find_image_system(unit.model.system).table_problems, unit.model.settings) for unit in units]
+        found = [look(settings, data.train.table) for look, settings in looks if look is not None]
+        return [f"images.{text}" for texts in found for text in texts]
+
     def record(self) -> Mapping[str, Any]:
-        """Return whether the system came trained."""
-        return {"comes_trained": True} if self.comes_trained else {}
+        """Return whether the system came trained, and the terms of weights from elsewhere."""
+        terms = find_image_system(self.model.system).terms(self.model.settings)
+        return {**({"comes_trained": True} if self.comes_trained else {}), **terms}
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Train the generator."""

@@ -14,6 +14,7 @@ import yaml
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.files import open_atomically, read_json
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.shards.manifest import PRETRAINED
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     check_contents,
@@ -66,7 +67,8 @@ class BorrowedUnit(Unit):
                 "settings": before.get("settings", identity.get("settings")),
                 # The terms of what the weights were learned from.
                 "licence": before.get("licence", data.get("licence") if isinstance(data, dict) else None),
-            }
+            },
+            **({PRETRAINED: record[PRETRAINED]} if PRETRAINED in record else {}),
         }
 
 

@@ -50,6 +50,8 @@ def test_free_terms_are_known(terms: str) -> None:
         (f"MIT; {UNLABELLED_TERMS}", "not among the terms"),
         ("mit; cc-by-nc-4.0", "no commercial use"),
         ("not mit", "not among the terms"),
+        ("creativeml-openrail-m", "they restrict what may be done with it"),
+        ("mit; openrail++", "they restrict what may be done with it"),
     ],
 )
 def test_other_terms_are_refused_with_a_reason(terms: str, reason: str) -> None:

@@ -150,14 +150,16 @@ def measurements(folder: Path) -> dict[str, Callable[[], float]]:
 
 
 def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: Fabric) -> float:
-    name = config.images.system
+    name, settings = config.images.system, config.images.settings()
+    if not find_image_system(name).comes_trained(settings):
+        settings = replace(settings, steps=NEVER)
     features = untrained_features(config, name, pairs.table)
 
     def training(folder: Path, progress: Progress) -> None:
         train_image_generator(
             folder,
             name,
-            replace(config.images.settings(name), steps=NEVER, checkpoint_every=NEVER),
+            replace(settings, checkpoint_every=NEVER),
             pairs=pairs,
             filled_labels=filled,
             features=features,

@@ -251,6 +251,9 @@ def check_options(config: RunConfig) -> list[Check]:
             else f"bf16 is not used here: steps are computed in {precision}.",
         ),
     ]
+    system = IMAGE_SYSTEMS[config.images.system]
+    if system.cpu_warning and not gpu and not system.comes_trained(config.images.settings()):
+        checks.append(Check("training on a CPU", "warning", f"{system.cpu_warning}."))
     from torchvision.models import VGG19_Weights
 
     weights = (

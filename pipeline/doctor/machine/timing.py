@@ -216,7 +216,7 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
             estimates.append(Estimate(f"layouts/{layout.system}", total, basis))
     if "images" in known:
-        steps, second = config.images.steps, known["images"]
+        steps, second = config.images.settings().steps, known["images"]
         estimates.append(
             Estimate(f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each")
         )

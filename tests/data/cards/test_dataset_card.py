@@ -142,6 +142,20 @@ def test_unlabelled_images_have_terms_of_their_own():
     assert front_matter(card_text(manifest_of(1), TABLE))["tags"] == ["synthetic"]
 
 
+def test_terms_of_pretrained_weights_are_stated_beside_those_of_the_data():
+    weights = {"base": "creativeml-openrail-m", "control": "MIT"}
+    text = card_text(manifest_of(1, source={"name": "CamVid", "licence": "CC BY 4.0", "pretrained": weights}), TABLE)
+    front = front_matter(text)
+    assert (front["license"], front["license_name"]) == ("other", "cc-by-4.0-creativeml-openrail-m-mit")
+    assert "whose licence is: CC BY 4.0." in text
+    assert "terms apply beside it: **base** under creativeml-openrail-m, **control** under MIT." in text
+    assert "attachment A" in text and "No safety checker" in text
+    free = manifest_of(1, source={"name": "CamVid", "licence": "MIT", "pretrained": {"base": "MIT"}})
+    assert "attachment A" not in card_text(free, TABLE)
+    with pytest.raises(DataError, match=r"source\.pretrained does not state terms"):
+        manifest_of(1, source={"name": "CamVid", "licence": "MIT", "pretrained": ["MIT"]})
+
+
 def test_a_card_needs_a_licence():
     with pytest.raises(DataError, match=r"source\.licence"):
         manifest_of(1, source={"name": "x"})

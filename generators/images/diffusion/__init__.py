@@ -1,0 +1,1 @@
+"""The image system `controlnet`: Stable Diffusion, led by a ControlNet that sees the layout."""
