@@ -234,8 +234,8 @@ def _check_licences(parts: Iterable[Part]) -> None:
     if problems:
         raise ConfigError(
             "The terms of the data do not say that everyone may pass on what is made from it; nothing was copied. Add "
-            "--i-may (of a flow, i_may) if you may, or if the URL is for yourself alone. Terms of your own data are stated "
-            "in its class file, classes.yaml, by the key licence.",
+            "--i-may (of a flow, i_may) if you may, or if the URL is for yourself alone. Terms of your own data are "
+            "stated in its class file, classes.yaml, by the key licence.",
             [f"{', '.join(places)}: the terms are {text}" for text, places in problems.items()],
         )
 
