@@ -54,9 +54,9 @@ def test_tasks_of_a_flow_carry_the_tag(
     run_dir = copy_of_run("palettes", "layouts", "shards", "segmenters", "report")
     if forced:  # the work itself stays on the CPU
         monkeypatch.setattr(gpu, "chosen_accelerator", lambda setting: "cuda")
-    state = stages.generate_dataset(
-        str(tiny_recipe), str(run_dir), {"generate.kinds": ["full"], "generate.pairs": 4}, return_state=True
-    )
+    chosen = {"generate.kinds": ["full"], "generate.pairs": 4, "segmenters.arms": ["real", "syn"]}
+    state = stages.generate_dataset(str(tiny_recipe), str(run_dir), chosen, return_state=True)
+    assert state.result() == str(run_dir / "shards")
     with get_client(sync_client=True) as client:
         chosen = FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id]))
         tags = {run.name: run.tags for run in client.read_task_runs(flow_run_filter=chosen)}
