@@ -195,22 +195,12 @@ def test_flows_are_deployed_and_run_from_the_wheel_in_any_folder(
     with open(elsewhere / "worker.log", "w") as log:
         worker = subprocess.Popen([*map(str, command)], cwd=elsewhere, env=server, stdout=log, stderr=subprocess.STDOUT)
     try:
-        # The name alone first, which prefect.toml in the folder lets Prefect take.
-        for name, out in (("generate-dataset", "runs/a"), ("generate-dataset/generate-dataset", "runs/{date}")):
-            given = [
-                "--param",
-                "recipe=tiny.yaml",
-                "--param",
-                f"out={out}",
-                "--param",
-                'overrides={"generate.pairs": 5}',
-            ]
-            others = [] if out == "runs/a" else ["--param", "models_from=runs/a"]
-            run(*prefect, "deployment", "run", name, *given, *others, "--watch", cwd=folder, env=server)
+        # The name alone first, which prefect.toml in the folder lets Prefect take; the other finds everything made.
+        given = ["--param", "recipe=tiny.yaml", "--param", "out=runs/a", "--param", 'overrides={"generate.pairs": 5}']
+        for name in ("generate-dataset", "generate-dataset/generate-dataset"):
+            run(*prefect, "deployment", "run", name, *given, "--watch", cwd=folder, env=server)
     finally:
         worker.terminate()
         worker.wait()
-    made = sorted(path.relative_to(folder / "runs") for path in (folder / "runs").glob("*/shards/*/manifest.json"))
-    assert len(made) == 6 and {path.parts[2] for path in made} == {"full", "partial", "semi"}, (
-        elsewhere / "worker.log"
-    ).read_text()
+    made = {path.parent.name for path in (folder / "runs/a/shards").glob("*/manifest.json")}
+    assert made == {"full", "partial", "semi"}, (elsewhere / "worker.log").read_text()

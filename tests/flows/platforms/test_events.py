@@ -83,6 +83,7 @@ def test_a_report_without_a_contrast_has_an_event_too(copy_of_run: Callable[...,
     assert payload["primary"] is None and payload["verdict"] == "do not"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_a_report_that_is_made_is_an_event_and_one_that_was_there_is_none(
     copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
