@@ -148,6 +148,16 @@ def test_the_command_works_beside_their_modules(environment: Path, elsewhere: Pa
     )
 
 
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process; a worker whose server is gone does not end by itself."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 @pytest.fixture
 def server(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A server of Prefect on loopback, as the environment of those that use it."""
@@ -175,8 +185,7 @@ def server(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Itera
                     time.sleep(0.5)
             yield env
         finally:
-            process.terminate()
-            process.wait()
+            end_process(process)
 
 
 def test_flows_are_deployed_and_run_from_the_wheel_in_any_folder(
@@ -200,7 +209,6 @@ def test_flows_are_deployed_and_run_from_the_wheel_in_any_folder(
         for name in ("generate-dataset", "generate-dataset/generate-dataset"):
             run(*prefect, "deployment", "run", name, *given, "--watch", cwd=folder, env=server)
     finally:
-        worker.terminate()
-        worker.wait()
+        end_process(worker)
     made = {path.parent.name for path in (folder / "runs/a/shards").glob("*/manifest.json")}
     assert made == {"full", "partial", "semi"}, (elsewhere / "worker.log").read_text()
