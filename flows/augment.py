@@ -12,5 +12,6 @@ augment = stage_flow(
     example='{"data.root": "/data/camvid"}',
     makes_pairs=True,
     borrows=True,
+    pushes=("shards", "report"),
     module=__name__,
 )

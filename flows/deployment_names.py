@@ -58,7 +58,10 @@ def setup_environment(*, ctx: HookContext) -> None:
     """
     commands = sys.argv[1:3]
     if "deploy" in commands and "--all" in sys.argv and not _has_file():
-        _say(f"There is no prefect.yaml in {Path.cwd()}. Add --prefect-file {FILE}; flows then run in this folder.")
+        _say(
+            f"There is no prefect.yaml in {Path.cwd()}. Write one: scenepalette prefect init . Or add --prefect-file "
+            f"{FILE}; flows then run in this folder."
+        )
     if not {"deploy", "deployment"} & set(commands) or "--help" in sys.argv:
         return
     problem = unreachable()

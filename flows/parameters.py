@@ -14,6 +14,7 @@ from typing import Annotated, Any, Optional
 from pydantic import Field
 
 from scenepalette.flows.forms import Changes, ChangesTo, OverridesForm
+from scenepalette.flows.platforms.destinations import PUSH_PATTERN
 from scenepalette.flows.shards import RunnerName, Workers
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.recipes import RECIPES
@@ -24,6 +25,7 @@ Recipe = Annotated[str, Field(pattern=rf"^({'|'.join(RECIPES)}|.+\.ya?ml)$")]
 # Neither blank nor with braces that say nothing: a variable that is not set must not stand for runs/RECIPE.
 Out = Annotated[str, Field(pattern=OUT_PATTERN)]
 Given = Annotated[str, Field(pattern=r"\S")]
+PushTo = Annotated[str, Field(pattern=PUSH_PATTERN)]
 Overrides = Annotated[list[str] | dict[str, Any] | None, OverridesForm()]
 
 Minutes = Annotated[float, Field(ge=0, le=7 * 24 * 60)]
@@ -83,6 +85,14 @@ POOL = {
     ),
 }
 LENDER = {"models_from": FlowParameter(Optional[Given], "Folder of another run whose trained models are used.")}  # noqa: UP045
+PUSH = {
+    "push_to": FlowParameter(
+        Optional[PushTo],  # noqa: UP045
+        "URL, or block as remote-file-system/NAME, that the results are copied to at the end; {date} and {time} in it "
+        "are those of the scheduled start.",
+    ),
+    "i_may": FlowParameter(bool, "Whether you may pass on what the terms of the data do not allow everyone to.", False),
+}
 WAIT = {
     "wait_minutes": FlowParameter(
         Minutes, "How long to wait while another run works in the same run directory.", WAIT_MINUTES
@@ -90,13 +100,16 @@ WAIT = {
 }
 
 
-def parameters_of(sections: Sequence[str], *, makes_pairs: bool, borrows: bool) -> dict[str, FlowParameter]:
+def parameters_of(
+    sections: Sequence[str], *, makes_pairs: bool, borrows: bool, pushes: bool
+) -> dict[str, FlowParameter]:
     """Return the parameters of a flow by name.
 
     Args:
         sections: Sections of the configuration that its form shows, beside the data set and the device.
         makes_pairs: Whether shards are made by a pool of workers.
         borrows: Whether trained models of another run can be used.
+        pushes: Whether results can be pushed at the end.
     """
     forms = {
         name: FlowParameter(
@@ -105,7 +118,9 @@ def parameters_of(sections: Sequence[str], *, makes_pairs: bool, borrows: bool) 
         )
         for name in ("data", *sections, "compute")
     }
-    return {**REQUEST, **forms, **(POOL if makes_pairs else {}), **(LENDER if borrows else {}), **WAIT}
+    optional = [(POOL, makes_pairs), (LENDER, borrows), (PUSH, pushes)]
+    chosen = {name: each for group, wanted in optional if wanted for name, each in group.items()}
+    return {**REQUEST, **forms, **chosen, **WAIT}
 
 
 def signature_of(parameters: dict[str, FlowParameter]) -> Signature:

@@ -9,6 +9,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import exponential_backoff
 
 from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.remote.store import TransferError
 
 RETRY_COUNT = 3
 FIRST_RETRY_SECONDS = 20
@@ -35,13 +36,15 @@ LASTING = frozenset(
 
 
 def is_passing_trouble(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """Tell whether a failure may be gone in a moment: reading or writing files, as on a network drive.
+    """Tell whether a failure may be gone in a moment: reading or writing files, as on a network drive or a bucket.
 
     What a user has to fix (a full disk and missing files among it) is not tried again, nor is anything that would
     fail in the same way, such as a damaged image: an `OSError` without an error number. Most errors of files come
     in words (`ScenepaletteError`); what the system said is their cause.
     """
     error = state.result(raise_on_failure=False)
+    if isinstance(error, TransferError):
+        return True
     if isinstance(error, ScenepaletteError):
         error = error.__cause__
     if isinstance(error, ConnectionError | TimeoutError):

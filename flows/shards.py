@@ -24,6 +24,7 @@ from pydantic import Field
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
+from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.retries import RETRIES
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
@@ -132,9 +133,10 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     with run.making(unit), _kept_threads(), pool.start() as runner:
         run.progress.start(f"shards of {label}", len(plans), len(plans) - len(missing))
         shard_config = shared_among(run.config, pool).model_dump_json()
+        make_shard_task = tagged(make_one_shard, run.config, unit)
         futures: list[PrefectFuture[Any]] = [
             runner.submit(
-                make_one_shard,
+                make_shard_task,
                 {"label": f"generate {label} {plan.name}", "config": shard_config, "run_dir": folder, "unit": name}
                 | {"name": plan.name, "first": plan.first, "rows": plan.rows},
             )

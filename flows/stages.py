@@ -7,6 +7,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +27,20 @@ from scenepalette.flows.forms import assignments, override_texts
 from scenepalette.flows.lost_tasks import end_lost_tasks
 from scenepalette.flows.parameters import (
     POOL,
+    WAIT_MINUTES,
     Given,
+    Minutes,
     Out,
     Overrides,
+    PushTo,
     Recipe,
     documentation_of,
     parameters_of,
     signature_of,
 )
+from scenepalette.flows.platforms.events import emit_report_finished
+from scenepalette.flows.platforms.gpu import tagged
+from scenepalette.flows.platforms.pushing import Part, PushRequest
 from scenepalette.flows.retries import RETRIES
 from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
 from scenepalette.pipeline.config import RunConfig
@@ -42,7 +49,7 @@ from scenepalette.pipeline.doctor.page import to_markdown, to_text
 from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
 from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.ownership import exclusive
+from scenepalette.pipeline.run_directory.ownership import check_holds_run, exclusive
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
@@ -51,7 +58,9 @@ from scenepalette.pipeline.systems import plugin_problems
 from scenepalette.pipeline.verbs import VERBS, verb_of
 
 
-def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPool = ONE_AT_A_TIME) -> str:
+def make_stage(
+    stage: str, request: Request, wait_minutes: float, pool: ShardPool = ONE_AT_A_TIME, push: PushRequest | None = None
+) -> str:
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
     Args:
@@ -59,6 +68,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
         request: A recipe, changes to it, and the run directory.
         wait_minutes: How long to wait for another run that holds the run directory.
         pool: Who makes shards.
+        push: What is pushed at the end, and where to.
 
     Raises:
         ScenepaletteError: Anything that a user can fix; finished work stays.
@@ -72,12 +82,11 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
     run = Run(request.config(), request.run_dir, command=request.command(verb))
     config = run.config.model_dump_json()
 
-    def waiting() -> None:
-        print(waiting_text(run.run_dir, wait_minutes))
-
     if not run.run_dir.exists():
         run.missing(run.names_of(stage))  # what cannot be made leaves no folder behind
-    with exclusive(run.run_dir, 60 * wait_minutes, waiting):
+    with held(run.run_dir, wait_minutes):
+        if push is not None:
+            push.check(run.run_dir)
         names = run.names_of(stage)
         missing = run.missing(names)
         run.write_documents()
@@ -89,8 +98,12 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
                 generate_pairs(run, name, pool)
             else:
                 label = f"{verb_of(unit.stage)} {unit.part}".strip()
-                make_unit(label, config, str(run.run_dir), name, run.command)
+                tagged(make_unit, run.config, unit)(label, config, str(run.run_dir), name, run.command)
                 publish_samples(run.run_dir / name, name)
+            if name == "report":
+                emit_report_finished(run.run_dir)
+            elif name == "data" and push is not None:
+                push.check(run.run_dir)
         progress.show(len(missing) or 1)
         if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")
@@ -98,7 +111,19 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
             publish_report(run.run_dir / COMPARISON / "report", "comparison")
         elif stage == LOOP:
             publish_report(run.run_dir / LOOP / "report", "loop")
+        if push is not None:
+            push.run(run.run_dir)
     return str(run.run_dir / stage)
+
+
+def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:
+    """Hold a run directory for a block; while another run works there, say so in the log and wait.
+
+    Args:
+        run_dir: The run directory.
+        wait_minutes: How long to wait.
+    """
+    return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes)))
 
 
 def request_of(
@@ -154,6 +179,7 @@ def stage_flow(
     summary: str = "",
     makes_pairs: bool = False,
     borrows: bool = False,
+    pushes: Sequence[Part] = (),
     module: str = __name__,
 ) -> Flow[..., str]:
     """Return the flow that makes the stage of a verb.
@@ -166,11 +192,12 @@ def stage_flow(
         summary: What it does, in a sentence; by default what the verb's own says.
         makes_pairs: Whether it makes shards, by a pool of workers.
         borrows: Whether it can use trained models of another run.
+        pushes: What it can push at the end.
         module: Where it is found by its name.
     """
     declared = VERBS[verb]
     name = name or verb
-    parameters = parameters_of(sections, makes_pairs=makes_pairs, borrows=borrows)
+    parameters = parameters_of(sections, makes_pairs=makes_pairs, borrows=borrows, pushes=bool(pushes))
     signature = signature_of(parameters)
 
     def make(*positional: Any, **named: Any) -> str:
@@ -180,7 +207,10 @@ def stage_flow(
         changes = {key: value for key, value in given.items() if key in RunConfig.model_fields and key != "recipe"}
         pool = ShardPool(*(given[key] for key in POOL)) if makes_pairs else ONE_AT_A_TIME
         request = request_of(given["recipe"], given["out"], given["overrides"], changes)
-        return make_stage(declared.stage, request, given["wait_minutes"], pool)
+        push = None
+        if given.get("push_to") is not None:
+            push = PushRequest.of(given["push_to"], pushes, given["i_may"], flow_run.scheduled_start_time)
+        return make_stage(declared.stage, request, given["wait_minutes"], pool, push)
 
     # What Prefect reads from a function.
     make.__name__ = make.__qualname__ = name.replace("-", "_")
@@ -217,6 +247,7 @@ generate_dataset = stage_flow(
     example='{"generate.pairs": 5000}',
     makes_pairs=True,
     borrows=True,
+    pushes=("shards",),
 )
 train_segmenter = stage_flow(
     "train-segmenter", ["generate", "segmenters"], example='{"segmenters.steps": 500}', borrows=True
@@ -243,6 +274,34 @@ def edit(what: Edit, run_dir: Given, picture: Given, options: dict[str, Any] | N
     write_edit(what, Path(run_dir), Path(picture), options or {})
     publish_image(Path(picture), f"edit {what} of {run_dir}")
     return picture
+
+
+@flow(name="push", flow_run_name="push {run_dir}", **FLOW)
+def push(
+    run_dir: Given,
+    push_to: PushTo,
+    parts: list[Part] | None = None,
+    kinds: list[str] | None = None,
+    i_may: bool = False,
+    wait_minutes: Minutes = WAIT_MINUTES,
+) -> list[str]:
+    """Copy what an existing run has finished to a bucket or a hub.
+
+    Args:
+        run_dir: Folder of a run.
+        push_to: URL, or block as remote-file-system/NAME; {date} and {time} in it are those of the scheduled start.
+        parts: Which parts of the run; shards and the report if it is left out.
+        kinds: Which kinds of pairs; all that are finished if it is left out.
+        i_may: Whether you may pass on what the terms of the data do not allow everyone to.
+        wait_minutes: How long to wait while a run works in the run directory.
+
+    Returns:
+        Where each part lies.
+    """
+    request = PushRequest.of(push_to, parts or (), i_may, flow_run.scheduled_start_time, kinds or ())
+    check_holds_run(Path(run_dir))
+    with held(Path(run_dir), wait_minutes):
+        return request.run(Path(run_dir))
 
 
 @flow(name="doctor", flow_run_name="doctor {recipe}", **FLOW)

@@ -50,8 +50,13 @@ def resolve_out(out: str, when: datetime | None = None) -> Path:
             f"The run directory (out) is {out!r}, and {', '.join(dict.fromkeys(unknown))} is no placeholder. Write "
             f"{known}, which are those of the start in UTC, or a name without braces."
         )
+    return Path(dated(out, when))
+
+
+def dated(text: str, when: datetime | None = None) -> str:
+    """Return a text in which {date} and {time} are those of `when` in UTC, or of now."""
     due = (when or _now()).astimezone(UTC)
-    return Path(re.sub(_PLACEHOLDER, lambda match: due.strftime(PLACEHOLDERS[match[1]]), out))
+    return re.sub(_PLACEHOLDER, lambda match: due.strftime(PLACEHOLDERS[match[1]]), text)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ TOOLS = PROJECT["tool"]
 HEAVY = {"torch", "numpy", "prefect", "pyarrow", "pydantic", "typer", "PIL"}
 
 
-@pytest.mark.parametrize("name", [*FOLDERS, "automations.yaml", "prefect.yaml"])
+@pytest.mark.parametrize("name", [*FOLDERS, "automations.yaml", "prefect.toml", "prefect.yaml"])
 def test_the_package_links_to_every_folder(name: str) -> None:
     link = PACKAGE / name
     assert link.is_symlink(), f"Make it: ln -s ../../{name} src/scenepalette/{name}"
@@ -36,7 +36,7 @@ def test_the_package_links_to_every_folder(name: str) -> None:
 
 def test_the_package_holds_nothing_but_links_and_itself() -> None:
     entries = {path.name for path in PACKAGE.iterdir()} - {"__pycache__"}
-    assert entries == {*FOLDERS, "automations.yaml", "prefect.yaml", "__init__.py", "py.typed"}
+    assert entries == {*FOLDERS, "automations.yaml", "prefect.toml", "prefect.yaml", "__init__.py", "py.typed"}
 
 
 def test_folders_are_imported_by_the_one_name() -> None:

@@ -5,25 +5,39 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 import venv
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted({path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"})
-SOURCES = ["pyproject.toml", "README.md", "LICENSE", "src", "prefect.yaml", "automations.yaml", *FOLDERS]
+SOURCES = [
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+    "src",
+    "prefect.yaml",
+    "prefect.toml",
+    "automations.yaml",
+    *FOLDERS,
+]
 # Nothing may lead back to the checkout: an installed package does without.
 CLEAN = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
 
 pytestmark = pytest.mark.slow
 
 
-def run(*command: str | Path, cwd: Path) -> str:
-    done = subprocess.run([*map(str, command)], cwd=cwd, env=CLEAN, capture_output=True, text=True, check=False)
+def run(*command: str | Path, cwd: Path, env: dict[str, str] = CLEAN) -> str:
+    done = subprocess.run([*map(str, command)], cwd=cwd, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -85,7 +99,7 @@ def test_the_wheel_holds_the_package_alone_and_whole(wheel: Path) -> None:
         if path.is_file() and path.suffix != ".pyc"
     }
     assert {".csv", ".jinja", ".py"} <= {Path(name).suffix for name in expected}
-    own = {"__init__.py", "py.typed", "prefect.yaml", "automations.yaml"}
+    own = {"__init__.py", "py.typed", "prefect.yaml", "prefect.toml", "automations.yaml"}
     assert packed == expected | {f"scenepalette/{name}" for name in own}
 
 
@@ -132,3 +146,69 @@ def test_the_command_works_beside_their_modules(environment: Path, elsewhere: Pa
     assert "Usage: python -m scenepalette.flows.local" in run(
         *module, "scenepalette.flows.local", "--help", cwd=elsewhere
     )
+
+
+def end_process(process: subprocess.Popen[bytes]) -> None:
+    """End a process; a worker whose server is gone does not end by itself."""
+    process.terminate()
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def server(environment: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A server of Prefect on loopback, as the environment of those that use it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    home = tmp_path_factory.mktemp("prefect")
+    env = CLEAN | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_API_URL": f"http://127.0.0.1:{port}/api",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "DO_NOT_TRACK": "1",
+    }
+    command = [environment / "python", "-m", "prefect", "server", "start", "--no-ui", "--port", str(port)]
+    with open(home / "server.log", "w") as log:
+        process = subprocess.Popen([*map(str, command)], cwd=home, env=env, stdout=log, stderr=subprocess.STDOUT)
+        try:
+            end = time.monotonic() + 240
+            while True:
+                try:
+                    urllib.request.urlopen(f"{env['PREFECT_API_URL']}/health", timeout=5).close()
+                    break
+                except (urllib.error.URLError, OSError):
+                    assert process.poll() is None and time.monotonic() < end, (home / "server.log").read_text()
+                    time.sleep(0.5)
+            yield env
+        finally:
+            end_process(process)
+
+
+def test_flows_are_deployed_and_run_from_the_wheel_in_any_folder(
+    environment: Path, elsewhere: Path, server: dict[str, str], tiny_recipe: Path
+) -> None:
+    folder = elsewhere / "deployed"
+    run(environment / "scenepalette", "prefect", "init", folder, cwd=elsewhere)
+    # Relative paths begin in the folder that was deployed from, wherever the worker was started.
+    shutil.copy(tiny_recipe, folder / "tiny.yaml")
+    prefect = [environment / "python", "-m", "prefect"]
+    run(*prefect, "work-pool", "create", "scenepalette", "--type", "process", cwd=folder, env=server)
+    run(*prefect, "--no-prompt", "deploy", "--all", cwd=folder, env=server)
+    module = [environment / "python", "-m", "scenepalette.flows.automations", "automations.yaml"]
+    assert "scenepalette-dead-runs: created" in run(*module, cwd=folder, env=server)
+    command = [*prefect, "worker", "start", "--pool", "scenepalette"]
+    with open(elsewhere / "worker.log", "w") as log:
+        worker = subprocess.Popen([*map(str, command)], cwd=elsewhere, env=server, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        # The name alone first, which prefect.toml in the folder lets Prefect take; the other finds everything made.
+        given = ["--param", "recipe=tiny.yaml", "--param", "out=runs/a", "--param", 'overrides={"generate.pairs": 5}']
+        for name in ("generate-dataset", "generate-dataset/generate-dataset"):
+            run(*prefect, "deployment", "run", name, *given, "--watch", cwd=folder, env=server)
+    finally:
+        end_process(worker)
+    made = {path.parent.name for path in (folder / "runs/a/shards").glob("*/manifest.json")}
+    assert made == {"full", "partial", "semi"}, (elsewhere / "worker.log").read_text()

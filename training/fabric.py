@@ -40,6 +40,13 @@ def make_fabric(
     return fabric
 
 
+def chosen_accelerator(accelerator: str) -> str:
+    """Return "cpu" or "cuda" for a setting, of which "auto" is a GPU where torch sees one."""
+    if accelerator == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return accelerator
+
+
 def computes_bfloat16(accelerator: str) -> bool:
     """Tell whether a device computes bfloat16 in hardware, where it is faster than float32.
 

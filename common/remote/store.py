@@ -40,6 +40,10 @@ class StoreError(ScenepaletteError):
     """A URL that cannot be read or written."""
 
 
+class TransferError(StoreError):
+    """A transfer that failed for a reason that may pass, such as a connection that was cut off."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """A file at a URL.
@@ -68,8 +72,12 @@ class Store:
     root: str
 
     @classmethod
-    def open(cls, url: str) -> Store:
+    def open(cls, url: str, options: Mapping[str, Any] | None = None) -> Store:
         """Open a folder at a URL; nothing is asked of the other side yet.
+
+        Args:
+            url: The URL.
+            options: What the protocol's file system is told, such as credentials; else it reads the environment.
 
         Raises:
             ConfigError: The URL holds credentials, its protocol is not known, or the protocol's package is missing.
@@ -79,7 +87,7 @@ class Store:
             raise ConfigError(f"{problem}.")
         url = url.rstrip("/")
         with explained(url):
-            fs, root = url_to_fs(_full(url))
+            fs, root = url_to_fs(_full(url), **(options or {}))
         return cls(url, fs, root.rstrip("/"))
 
     def path(self, name: str) -> str:
@@ -242,7 +250,7 @@ def explained(url: str, done: str = "read") -> Iterator[None]:
                 f"{url} could not be {done}: {reason.rstrip('.')}. Check the URL; buckets and repositories are not "
                 "made here, make one first."
             ) from error
-        raise StoreError(
+        raise TransferError(
             f"{url} could not be {done}: {reason.rstrip('.')}. Rerun the same command once it can be reached; what "
             "was copied whole is kept."
         ) from error

@@ -35,6 +35,7 @@ from scenepalette.pipeline.cli.options import (
     how_to_continue,
     request_of,
 )
+from scenepalette.pipeline.cli.platforms import prefect_app
 from scenepalette.pipeline.cli.push import push_command
 from scenepalette.pipeline.cli.reset import reset
 from scenepalette.pipeline.cli.runs import runs_app, status
@@ -110,6 +111,7 @@ app.add_typer(runs_app, name="runs", rich_help_panel="Results")
 app.add_typer(edit_app, name="edit", rich_help_panel="Results")
 app.add_typer(shards_app, name="shards", rich_help_panel="Results")
 app.add_typer(recipes_app, name="recipes", rich_help_panel="What there is")
+app.add_typer(prefect_app, name="prefect", rich_help_panel="Elsewhere")
 
 
 def _show_version(wanted: bool) -> None:

@@ -90,6 +90,7 @@ def push(
     whats: Sequence[What] = (),
     kinds: Sequence[str] = (),
     allowed: bool = False,
+    options: Mapping[str, Any] | None = None,
     progress: Progress = NO_PROGRESS,
     note: Callable[[str], object] = lambda text: None,
 ) -> list[Pushed]:
@@ -105,6 +106,7 @@ def push(
         whats: Which parts of a run; shards and the report by default, as far as they are finished.
         kinds: Which kinds of pairs; all that are finished by default.
         allowed: Whether the user may pass on what was made from data whose terms do not allow it to everyone.
+        options: What the URL's file system is told, such as credentials; else it reads the environment.
         progress: Watches the files.
         note: Told what a user should know beside that.
 
@@ -117,7 +119,7 @@ def push(
         DataError: A file is not what was written, or the URL holds another set; nothing was copied.
         StoreError: The URL cannot be read or written; what was copied whole stays, and counts when it is tried again.
     """
-    store = Store.open(url)
+    store = Store.open(url, options)
     parts = parts_of(folder, whats, kinds)
     if not allowed:
         _check_licences(parts)
@@ -200,9 +202,13 @@ def _shard_part(folder: Path, place: str, lent: Sequence[str] = ()) -> Part:
 
 
 def _part(run_dir: Path, folder: Path, place: str, lent: Sequence[str]) -> Part:
+    terms = "; ".join([_terms_of_data(run_dir), *lent])
+    return Part(folder, place, read_record(folder / MANIFEST_NAME), terms, shards=False)
+
+
+def _terms_of_data(run_dir: Path) -> str:
     data = read_json(run_dir / "data" / "train.json")
-    licence = str((data.get("licence") if isinstance(data, dict) else None) or "not stated")
-    return Part(folder, place, read_record(folder / MANIFEST_NAME), "; ".join([licence, *lent]), shards=False)
+    return str((data.get("licence") if isinstance(data, dict) else None) or "not stated")
 
 
 def _lent_terms(run_dir: Path) -> list[str]:
@@ -210,6 +216,16 @@ def _lent_terms(run_dir: Path) -> list[str]:
     records = [read_record(path) for stage in MODEL_STAGES for path in sorted((run_dir / stage).rglob(MANIFEST_NAME))]
     lent = {str(record["lender"].get("licence") or "not stated") for record in records if record.get("lender")}
     return sorted(lent | {str(terms) for record in records for terms in record.get(PRETRAINED, {}).values()})
+
+
+def check_terms_of_data(run_dir: Path) -> None:
+    """Refuse early what `push` would refuse at the end; a run whose data is not prepared passes.
+
+    Raises:
+        ConfigError: Terms of the run's data do not allow everyone to pass on what is made from it.
+    """
+    if (run_dir / "data" / "train.json").is_file():
+        _check_licences([Part(run_dir / "data", "", {}, _terms_of_data(run_dir), shards=False)])
 
 
 def _check_licences(parts: Iterable[Part]) -> None:
@@ -221,8 +237,8 @@ def _check_licences(parts: Iterable[Part]) -> None:
     if problems:
         raise ConfigError(
             "The terms of the data do not say that everyone may pass on what is made from it; nothing was copied. Add "
-            "--i-may if you may, or if the URL is for yourself alone. Terms of your own data are stated in its class "
-            "file, classes.yaml, by the key licence.",
+            "--i-may (of a flow, i_may) if you may, or if the URL is for yourself alone. Terms of your own data are "
+            "stated in its class file, classes.yaml, by the key licence.",
             [f"{', '.join(places)}: the terms are {text}" for text, places in problems.items()],
         )
 

@@ -24,7 +24,7 @@ from scenepalette.data.arrays import Pairs
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.manifests import check_contents
 from scenepalette.training.device.speed import usual_speed
-from scenepalette.training.fabric import computes_bfloat16, make_fabric
+from scenepalette.training.fabric import chosen_accelerator, computes_bfloat16, make_fabric
 from scenepalette.training.ranks import ALONE, Ranks
 
 
@@ -259,9 +259,7 @@ class Workspace(ABC):
         """This process's device, and precision."""
         compute = self.config.compute
         torch.set_num_threads(self.threads.threads)
-        accelerator = compute.accelerator
-        if accelerator == "auto":
-            accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+        accelerator = chosen_accelerator(compute.accelerator)
         precision = compute.precision
         if precision == "auto":
             precision = "bf16-mixed" if computes_bfloat16(accelerator) else "32-true"

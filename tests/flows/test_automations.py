@@ -5,23 +5,30 @@ from __future__ import annotations
 from datetime import timedelta
 from pathlib import Path
 
+import anyio
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState
+from prefect.events.actions import ChangeFlowRunState, RunDeployment
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.flows.automations import DEFAULT_FILE, apply_automations
+from scenepalette.flows.stages import push
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "automations.yaml"
 DEPLOYMENTS = yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
 
 
+def dead_runs() -> AutomationCore:
+    entries = yaml.safe_load(FILE.read_text())["automations"]
+    return AutomationCore.model_validate({entry["name"]: entry for entry in entries}["scenepalette-dead-runs"])
+
+
 def test_three_missing_signs_of_life_are_a_crash() -> None:
-    (automation,) = [AutomationCore.model_validate(entry) for entry in yaml.safe_load(FILE.read_text())["automations"]]
+    automation = dead_runs()
     trigger = automation.trigger
     assert isinstance(trigger, EventTrigger) and trigger.posture == Posture.Proactive and trigger.threshold == 1
     ends = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancelled", "Crashed")}
@@ -34,7 +41,7 @@ def test_three_missing_signs_of_life_are_a_crash() -> None:
 
 
 def test_the_automation_is_for_runs_of_these_deployments() -> None:
-    (automation,) = [AutomationCore.model_validate(entry) for entry in yaml.safe_load(FILE.read_text())["automations"]]
+    automation = dead_runs()
     assert isinstance(automation.trigger, EventTrigger)
     tag = automation.trigger.match_related.model_dump()["prefect.resource.id"]  # type: ignore[union-attr]
     for deployment in DEPLOYMENTS:
@@ -43,17 +50,40 @@ def test_the_automation_is_for_runs_of_these_deployments() -> None:
 
 @pytest.mark.usefixtures("server")
 def test_the_same_command_again_changes_nothing(tmp_path: Path) -> None:
-    assert apply_automations(FILE) == {"scenepalette-dead-runs": "created"}
-    assert apply_automations(FILE) == {"scenepalette-dead-runs": "unchanged"}
+    async def deploy() -> None:
+        async with get_client() as client:
+            await client.create_deployment(await client.create_flow(push), "push")
+
+    anyio.run(deploy)
+    names = ("scenepalette-dead-runs", "scenepalette-adopted")
+    assert apply_automations(FILE) == dict.fromkeys(names, "created")
+    assert apply_automations(FILE) == dict.fromkeys(names, "unchanged")
     changed = tmp_path / "changed.yaml"
     changed.write_text(FILE.read_text().replace("within: 90", "within: 120"))
-    assert apply_automations(changed) == {"scenepalette-dead-runs": "updated"}
+    assert apply_automations(changed) == dict(zip(names, ("updated", "unchanged"), strict=True))
     with get_client(sync_client=True) as client:
         (found,) = client.read_automations_by_name("scenepalette-dead-runs")
+        (other,) = client.read_automations_by_name("scenepalette-adopted")
+        deployment = client.read_deployment_by_name("push/push")
+    (action,) = other.actions
+    assert isinstance(action, RunDeployment) and action.deployment_id == deployment.id and not other.enabled
     assert isinstance(found.trigger, EventTrigger) and found.trigger.within == timedelta(seconds=120)
 
 
-@pytest.mark.parametrize("content", [None, "automations: [", "other: []", "automations: [{name: x}]"])
+@pytest.mark.usefixtures("server")
+def test_deployments_that_are_not_there_are_told_before_anything_is_changed(tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(FILE.read_text().replace("push/push", "other/absent").replace("name: scenepalette", "name: x"))
+    with pytest.raises(ConfigError, match="prefect --no-prompt deploy --all") as refused:
+        apply_automations(changed)
+    assert refused.value.problems == ("other/absent",)
+    with get_client(sync_client=True) as client:
+        assert client.read_automations_by_name("x-dead-runs") == []
+
+
+@pytest.mark.parametrize(
+    "content", [None, "automations: [", "other: []", "automations: [{name: x}]", "automations: [x]", "automations: 3"]
+)
 def test_a_file_that_holds_no_automations_is_explained(content: str | None, tmp_path: Path) -> None:
     path = tmp_path / "automations.yaml"
     words = r"There is no file .*automations\.yaml\. Name a YAML file"
