@@ -82,15 +82,19 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
         missing = run.missing(names)
         run.write_documents()
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
-        for done, name in enumerate(run.each_missing(names)):
+        done = 0
+        for together in run.each_missing(names):
             progress.show(done)
-            unit = run.units[name]
+            unit = run.units[together[0]]
             if isinstance(unit, PairsUnit):
-                generate_pairs(run, name, pool)
+                generate_pairs(run, unit.name, pool)
             else:
-                label = f"{verb_of(unit.stage)} {unit.part}".strip()
-                make_unit(label, config, str(run.run_dir), name, run.command)
-                publish_samples(run.run_dir / name, name)
+                part = unit.part if len(together) == 1 else f"{len(together)} segmenters"
+                label = f"{verb_of(unit.stage)} {part}".strip()
+                make_units(label, config, str(run.run_dir), together, run.command)
+                for name in together:
+                    publish_samples(run.run_dir / name, name)
+            done += len(together)
         progress.show(len(missing) or 1)
         if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")
@@ -118,27 +122,27 @@ def request_of(
     return Request(recipe, texts, out, flow_run.scheduled_start_time)
 
 
-@task(name="make-unit", task_run_name="{label}", log_prints=True, **RETRIES)
-def make_unit(label: str, config: str, run_dir: str, name: str, command: str) -> str:
-    """Make one unit whose inputs are finished.
+@task(name="make-units", task_run_name="{label}", log_prints=True, **RETRIES)
+def make_units(label: str, config: str, run_dir: str, names: list[str], command: str) -> list[str]:
+    """Make units whose inputs are finished: one, or segmenters that are trained at once.
 
     Args:
         label: Name of the task run.
         config: The run's configuration as JSON.
         run_dir: The run directory.
-        name: Name of the unit, which is its folder in the run directory.
+        names: Names of the units, which are their folders in the run directory.
         command: The command that the report names for making the run again.
 
     Returns:
-        The unit's folder.
+        The units' folders.
     """
     progress = PublishedProgress(LOG_SECONDS)
     run = Run(RunConfig.model_validate_json(config), Path(run_dir), progress, command)
     try:
-        run.make_one(name)
+        run.make_together(names)
     finally:
         progress.finish()
-    return str(run.run_dir / name)
+    return [str(run.run_dir / name) for name in names]
 
 
 # Settings that all flows share: what stages print becomes the flow run's log.

@@ -281,7 +281,7 @@ def test_passing_trouble_with_files_is_tried_again(
         make_one(self, name)
 
     monkeypatch.setattr(Run, "make_one", fail_once)
-    monkeypatch.setattr(stages, "make_unit", stages.make_unit.with_options(retry_delay_seconds=0))
+    monkeypatch.setattr(stages, "make_units", stages.make_units.with_options(retry_delay_seconds=0))
     stages.fit_palettes(str(tiny_recipe), str(run_dir))
     assert calls == ["palettes", "palettes"] and (run_dir / "palettes/manifest.json").exists()
 
@@ -461,7 +461,7 @@ def test_an_interrupted_task_is_not_said_to_be_done(
     monkeypatch.setattr(shards, "shared_pair_maker", lambda run, unit: None)
     config = tiny_config.model_dump_json()
     with pytest.raises(KeyboardInterrupt):
-        stages.make_unit.fn("label", config, str(tmp_path), "palettes", "command")
+        stages.make_units.fn("label", config, str(tmp_path), ["palettes"], "command")
     with pytest.raises(KeyboardInterrupt):
         shards.make_one_shard.fn("label", config, str(tmp_path), "shards/full", "x.parquet", 0, 4)
     lines = capsys.readouterr().err.splitlines()
