@@ -7,6 +7,7 @@ Without a configured server, Prefect starts one for the time of the flow. `make 
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -91,7 +92,7 @@ def run(
         os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
         from scenepalette.flows import stages
         from scenepalette.flows.augment import augment
-        from scenepalette.flows.servers import unreachable
+        from scenepalette.flows.servers import shared_server, unreachable
         from scenepalette.flows.shards import ShardPool
 
         if pool:
@@ -102,8 +103,8 @@ def run(
 
         chosen = augment if flow == "augment" else getattr(stages, flow.replace("-", "_"))
         try:
-            folder = Path(
-                chosen(
+            with shared_server() if task_runner not in (None, "threads") else nullcontext():
+                folder = chosen(
                     recipe=recipe,
                     # As it is resolved here: there is one folder to name, whenever the flow begins.
                     out=None if out is None else str(request.run_dir),
@@ -111,7 +112,7 @@ def run(
                     wait_minutes=wait,
                     **pool,
                 )
-            )
+            folder = Path(folder)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(how_to_continue(request))
             raise

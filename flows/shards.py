@@ -26,6 +26,7 @@ from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner, ThreadPoolTa
 from pydantic import Field
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
+from scenepalette.common.processors import choose_threads, usable_processors
 from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.retries import RETRIES
@@ -87,6 +88,19 @@ class ShardPool:
             problems += [problem] if problem else []
         if problems:
             raise ConfigError("Shards cannot be made in the way that was asked for.", problems)
+
+    def warning(self, processors: float) -> str:
+        """Return what to know before workers of this machine wait for each other, or "".
+
+        Args:
+            processors: What this process may use, by its affinity and the quota of its container.
+        """
+        if self.address is not None or self.workers <= processors or self.runner == "threads":
+            return ""
+        return (
+            f"shard_workers asks for {self.workers} workers, but this process may use {processors:g} processors: on a "
+            f"CPU they wait for each other, and each holds the models. {max(1, int(processors))} are as fast."
+        )
 
     @contextmanager
     def started(self) -> Iterator[TaskRunner[Any]]:
@@ -160,6 +174,8 @@ def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
     missing = [plan for plan in plans if is_written(run.run_dir / unit.name, plan) is None]
     progress.show(len(plans) - len(missing))
     work = tasks_of(run, name, missing, pool)
+    if missing and (warning := pool.warning(usable_processors())):
+        print(f"Warning: {warning}", flush=True)
     with run.making(unit), _kept_threads():
         run.progress.start(f"shards of {label}", len(plans), len(plans) - len(missing))
         for done, _ in enumerate(all_made(work, pool), start=len(plans) - len(missing) + 1):
@@ -256,7 +272,7 @@ def shared_among(config: RunConfig, pool: ShardPool) -> RunConfig:
     """
     update: dict[str, Any] = {"tracking": (), "tensorboard": False}
     if not pool.address:
-        update["threads"] = max(1, (config.compute.threads or torch.get_num_threads()) // pool.workers)
+        update["threads"] = max(1, (config.compute.threads or choose_threads().threads) // pool.workers)
     return config.model_copy(update={"compute": config.compute.model_copy(update=update)})
 
 

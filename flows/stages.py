@@ -6,6 +6,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from prefect import Flow, flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.flows.artifacts import (
     ProgressArtifact,
     PublishedProgress,
@@ -40,6 +41,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
 from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
@@ -63,6 +65,7 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
     Raises:
         ScenepaletteError: Anything that a user can fix; finished work stays.
     """
+    check_recipe_file(request)
     pool.check()
     end_lost_tasks()
     for line in plugin_problems():
@@ -103,6 +106,20 @@ def make_stage(stage: str, request: Request, wait_minutes: float, pool: ShardPoo
         elif stage == LOOP:
             publish_report(run.run_dir / LOOP / "report", "loop")
     return str(run.run_dir / stage)
+
+
+def check_recipe_file(request: Request) -> None:
+    """Check that the file of a recipe is on this machine, which may be another than where the run was submitted.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if request.recipe in RECIPES or Path(request.recipe).exists():
+        return
+    raise ConfigError(
+        f"The worker on {socket.gethostname()}, in {Path.cwd()}, has no file {request.recipe}, and no recipe has this "
+        "name. Give a path that is the same on every machine, or a recipe's name with changes as overrides."
+    )
 
 
 def request_of(

@@ -41,8 +41,8 @@ class Cluster:
     def worker_with_open(self, suffix: str) -> tuple[subprocess.Popen[bytes], str] | None:
         """Return a worker that has a file open whose name ends so, and the file's name; None if none has."""
         for worker in self.workers:
-            for process in (worker.pid, *_descendants(worker.pid)):
-                for name in _open_files(process):
+            for process in (worker.pid, *descendants(worker.pid)):
+                for name in open_files(process):
                     if name.endswith(suffix):
                         return worker, name
         return None
@@ -50,7 +50,7 @@ class Cluster:
     def processes(self) -> list[int]:
         """Return all processes that run: of the head, and of the workers."""
         started = [self.head, *(worker.pid for worker in self.workers)]
-        return [each for pid in started for each in (pid, *_descendants(pid))]
+        return [each for pid in started for each in (pid, *descendants(pid))]
 
     def lose(self, worker: subprocess.Popen[bytes]) -> None:
         """End a worker with all its processes at once, without a word to anyone (SIGKILL)."""
@@ -180,7 +180,7 @@ def _free_port() -> int:
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    for pid in (*_descendants(process.pid), process.pid):
+    for pid in (*descendants(process.pid), process.pid):
         try:
             os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -188,7 +188,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """Return the processes that a process has started, and those that they have started."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
@@ -207,7 +207,8 @@ def _descendants(pid: int) -> list[int]:
     return found
 
 
-def _open_files(pid: int) -> list[str]:
+def open_files(pid: int) -> list[str]:
+    """Return the names of the files that a process has open."""
     names = []
     try:
         for link in Path(f"/proc/{pid}/fd").iterdir():
