@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from prefect.settings import get_current_settings
 from prefect.testing.utilities import prefect_test_harness
 
-from benchmarks.clusters.loopback import CLUSTERS, POLL_SECONDS, Cluster
+from benchmarks.clusters.loopback import CLUSTERS, POLL_SECONDS, Cluster, lose
 from benchmarks.clusters.making import Cost, all_shards, demo_run, timed_shards
 from benchmarks.measure import machine, markdown_table
 from benchmarks.runners import UNIT
@@ -38,7 +38,7 @@ from scenepalette.flows.shards import ShardPool
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.generate import RECEIPTS, is_written, make_shard
 
-TEMPORARY = ".scenepalette-tmp"
+TEMPORARY, SHARD_BEING_WRITTEN = ".scenepalette-tmp", "/.train-"
 
 
 class Loss(threading.Thread):
@@ -59,10 +59,10 @@ class Loss(threading.Thread):
         receipts = self._folder / RECEIPTS
         while len(list(receipts.glob("*.json"))) < self._finished:
             time.sleep(POLL_SECONDS)
-        while (found := self._cluster.worker_with_open(TEMPORARY)) is None:
+        while (found := self._cluster.worker_with_open(SHARD_BEING_WRITTEN)) is None:
             time.sleep(POLL_SECONDS / 10)
         worker, path = found
-        self._cluster.lose(worker)
+        lose(worker)
         began = time.perf_counter()
         name = Path(path).name.removeprefix(".").partition(".parquet")[0] + ".parquet"
         self.shard = name
@@ -161,7 +161,7 @@ def made_alone(run: Run) -> tuple[list[str], Cost]:
     unit = run.pairs(UNIT)
     run.begin(UNIT)
     maker, generation, folder = run.pair_maker(UNIT), unit.generation(run.config), run.run_dir / UNIT
-    list(maker.rows(0, 1, 1))
+    list(maker.rows(0, 1, generation.batch_size))  # the size that the maker keeps to
     began, before = time.perf_counter(), time.process_time()
     for plan in unit.plans(run):
         make_shard(folder, plan, maker, generation, run.progress)

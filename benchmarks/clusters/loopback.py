@@ -10,15 +10,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-HOST = "127.0.0.1"
+HOST, RAY_HOST = "127.0.0.1", "127.0.0.2"
 START_SECONDS = 600.0
 """Until which a cluster has to be up; each worker imports its packages, all at once on few cores."""
-PRELOADED = "scenepalette.flows.shards"
-"""What tasks need: a scheduler that imports it at the first task answers nobody meanwhile."""
 POLL_SECONDS = 0.02
 
 
@@ -28,34 +26,25 @@ class Cluster:
 
     Attributes:
         address: What a task runner connects to.
-        workers: Of each worker, the process that was started for it.
-        head: Process of the scheduler, or of Ray's head.
         log: What its processes say, as long as it runs.
+        started: The processes that were started for it, which may have started others.
     """
 
     address: str
-    workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    head: int = 0
-    log: Path = Path(os.devnull)
-
-    def worker_with_open(self, suffix: str) -> tuple[subprocess.Popen[bytes], str] | None:
-        """Return a worker that has a file open whose name ends so, and the file's name; None if none has."""
-        for worker in self.workers:
-            for process in (worker.pid, *descendants(worker.pid)):
-                for name in open_files(process):
-                    if name.endswith(suffix):
-                        return worker, name
-        return None
+    log: Path
+    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def processes(self) -> list[int]:
-        """Return all processes that run: of the head, and of the workers."""
-        started = [self.head, *(worker.pid for worker in self.workers)]
-        return [each for pid in started for each in (pid, *descendants(pid))]
+        """Return all processes that run."""
+        return [each for process in self.started for each in (process.pid, *descendants(process.pid))]
 
-    def lose(self, worker: subprocess.Popen[bytes]) -> None:
-        """End a worker with all its processes at once, without a word to anyone (SIGKILL)."""
-        _kill(worker)
-        self.workers.remove(worker)
+    def worker_with_open(self, part: str) -> tuple[int, str] | None:
+        """Return a process that has a file open whose name holds this, and the file's name; None if none has."""
+        for process in self.processes():
+            for name in open_files(process):
+                if part in name:
+                    return process, name
+        return None
 
 
 def processor_seconds(processes: Iterable[int]) -> float:
@@ -77,99 +66,80 @@ def dask_cluster(workers: int, environment: Mapping[str, str]) -> Iterator[Clust
     address = f"tcp://{HOST}:{port}"
     dask = [sys.executable, "-m", "dask"]
     head = [*dask, "scheduler", "--host", HOST, "--port", str(port), "--no-dashboard", "--no-show"]
-    head += ["--preload", PRELOADED]
     worker = [*dask, "worker", address, "--host", HOST, "--nthreads", "1", "--no-nanny", "--no-dashboard"]
-    worker += ["--memory-limit", "0", "--preload", PRELOADED]
-
-    def ready() -> int:
+    worker += ["--memory-limit", "0"]
+    # A scheduler that imports what tasks need at the first of them answers nobody meanwhile.
+    preload = ["--preload", "scenepalette.flows.shards"]
+    with _started(address, [[*head, *preload], *([[*worker, *preload]] * workers)], environment) as cluster:
         from distributed import Client
 
         with Client(address, timeout=START_SECONDS, set_as_default=False) as client:
-            return len(client.scheduler_info(n_workers=-1)["workers"])
-
-    commands = [[*worker, "--name", str(number)] for number in range(workers)]
-    with _started(Cluster(address), head, commands, ready, environment) as cluster:
+            client.wait_for_workers(workers, timeout=START_SECONDS)
         yield cluster
 
 
 @contextmanager
 def ray_cluster(workers: int, environment: Mapping[str, str]) -> Iterator[Cluster]:
-    """Start a head without CPUs, and a node of one CPU for each worker."""
+    """Start a node with a CPU for each worker; a worker is a process of it, and is replaced when it is lost."""
     port = _free_port()
-    ray = [sys.executable, "-m", "ray.scripts.scripts", "start", "--node-ip-address", HOST, "--block"]
-    ray += ["--disable-usage-stats", "--object-store-memory", str(100 * 2**20)]
-    head = [*ray, "--head", "--port", str(port), "--num-cpus", "0", "--include-dashboard", "false"]
-    node = [*ray, "--address", f"{HOST}:{port}", "--num-cpus", "1"]
-
-    def ready() -> int:
-        code = (
-            f"import ray; ray.init('{HOST}:{port}', log_to_driver=False, logging_level='ERROR');"
-            "print(sum(n['Alive'] for n in ray.nodes()) - 1)"
-        )
-        # In a process of its own: one process connects to one cluster.
-        asked = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=dict(environment))
-        return int(asked.stdout.split()[-1]) if asked.returncode == 0 else 0
-
-    with _started(Cluster(f"{HOST}:{port}"), head, [node] * workers, ready, environment) as cluster:
+    # Ray takes 127.0.0.1 for "find the address of this machine".
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"]
+    command += ["--node-ip-address", RAY_HOST, "--port", str(port), "--num-cpus", str(workers)]
+    command += ["--include-dashboard", "false", "--object-store-memory", str(100 * 2**20)]
+    with _started(f"{RAY_HOST}:{port}", [command], environment) as cluster:
         yield cluster
 
 
-CLUSTERS: dict[str, Callable[[int, Mapping[str, str]], Iterator[Cluster]]] = {
-    "dask": dask_cluster,  # type: ignore[dict-item]
-    "ray": ray_cluster,  # type: ignore[dict-item]
+CLUSTERS: dict[str, Callable[[int, Mapping[str, str]], AbstractContextManager[Cluster]]] = {
+    "dask": dask_cluster,
+    "ray": ray_cluster,
 }
 
 
 @contextmanager
-def _started(
-    cluster: Cluster,
-    head: list[str],
-    workers: list[list[str]],
-    ready: Callable[[], int],
-    environment: Mapping[str, str],
-) -> Iterator[Cluster]:
-    processes: list[subprocess.Popen[bytes]] = []
+def _started(address: str, commands: list[list[str]], environment: Mapping[str, str]) -> Iterator[Cluster]:
+    """Start the head and wait until it listens, then start the others; in the end, end all of them."""
     with tempfile.TemporaryDirectory() as folder:
-        cluster.log = Path(folder) / "log"
+        cluster = Cluster(address, Path(folder) / "log")
 
-        def start(command: list[str]) -> subprocess.Popen[bytes]:
+        def start(command: list[str]) -> None:
             with cluster.log.open("ab") as log:
-                processes.append(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.DEVNULL,
-                        stdout=log,
-                        stderr=log,
-                        start_new_session=True,
-                        env=dict(environment),
-                    )
-                )
-            return processes[-1]
+                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
+                started = subprocess.Popen(command, **streams, start_new_session=True, env=dict(environment))
+            cluster.started.append(started)
 
         try:
-            cluster.head = start(head).pid
-            _wait_for_port(int(cluster.address.rpartition(":")[2]))
-            cluster.workers = [start(command) for command in workers]
-            end = time.monotonic() + START_SECONDS
-            while ready() < len(workers):
-                if time.monotonic() > end or any(process.poll() is not None for process in processes):
-                    raise RuntimeError(f"The cluster did not start:\n{cluster.log.read_text()[-4000:]}")
-                time.sleep(0.2)
+            head, *others = commands
+            start(head)
+            _wait_for_port(cluster)
+            for command in others:
+                start(command)
             yield cluster
         finally:
-            for process in reversed(processes):
-                _kill(process)
+            lose(*cluster.processes())
+            for process in cluster.started:
+                process.wait()
 
 
-def _wait_for_port(port: int) -> None:
+def lose(*processes: int) -> None:
+    """End processes at once, without a word to anyone (SIGKILL)."""
+    for process in processes:
+        try:
+            os.kill(process, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+
+
+def _wait_for_port(cluster: Cluster) -> None:
+    host, _, port = cluster.address.removeprefix("tcp://").partition(":")
     end = time.monotonic() + START_SECONDS
     while True:
         try:
-            socket.create_connection((HOST, port), 1.0).close()
+            socket.create_connection((host, int(port)), 1.0).close()
             return
         except OSError:
-            if time.monotonic() > end:
-                raise
+            if time.monotonic() > end or cluster.started[0].poll() is not None:
+                raise RuntimeError(f"The cluster did not start:\n{cluster.log.read_text()[-4000:]}") from None
             time.sleep(POLL_SECONDS)
 
 
@@ -177,15 +147,6 @@ def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind((HOST, 0))
         return listener.getsockname()[1]
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    for pid in (*descendants(process.pid), process.pid):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait()
 
 
 def descendants(pid: int) -> list[int]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.processors import ThreadChoice
@@ -49,6 +50,14 @@ def test_all_that_a_worker_lacks_is_told_at_once(begun: dict[str, Any], tmp_path
     assert f"it has scenepalette {versions_here()['scenepalette']}, and the flow run has 9.9; install" in first
     assert "torch 1.0" not in first and "flow run has 1.0" in second
     assert f"{tmp_path}/elsewhere/{UNIT}/unfinished.json is not there" in third and "Mount it" in third
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch sees a GPU")
+def test_a_worker_without_the_gpu_that_is_asked_for(begun: dict[str, Any]) -> None:
+    config = begun["config"].replace('"accelerator":"cpu"', '"accelerator":"cuda"')
+    assert config != begun["config"]
+    with pytest.raises(ConfigError, match=r"cuda, but torch sees no GPU\. Use compute\.accelerator=cpu or auto"):
+        shards.make_one_shard.fn(**{**begun, "config": config})
 
 
 def test_a_run_directory_of_another_run_is_not_written_into(begun: dict[str, Any]) -> None:
