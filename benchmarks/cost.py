@@ -1,7 +1,7 @@
 """Hours and money that a number of pairs costs on GPUs, from measured or assumed times.
 
 Usage: python -m benchmarks.cost --measured DIR --size 256x512 --hourly-price 2.50 [--pairs 10000000] [--gpus 1 8 64]
-       python -m benchmarks.cost --gmac 143 --teraflops 20 --encode-milliseconds 2.1
+       python -m benchmarks.cost --gmac 362 --teraflops 20 --encode-milliseconds 2.4
 
 DIR is the --out folder of `python -m benchmarks.gpu`, whose pairs per second to shards, encoding and writing included,
 take the place of all assumptions. Without it a GPU makes a pair in 2 x gmac / teraflops milliseconds, or in
@@ -103,11 +103,11 @@ def main() -> None:
     source = parser.add_mutually_exclusive_group()
     source.add_argument("--measured", type=Path, help="--out folder of benchmarks.gpu")
     source.add_argument("--milliseconds-per-pair", type=_amount, help="of a GPU, measured")
-    source.add_argument("--gmac", type=_amount, default=143.0, help="billion multiply-adds of a pair")
+    source.add_argument("--gmac", type=_amount, default=362.0, help="billion multiply-adds of a pair")
     parser.add_argument("--kind", default="full", help="of the measured pairs")
     parser.add_argument("--size", default="256x512", help="of the measured pairs")
     parser.add_argument("--teraflops", type=_amount, default=20.0, help="achieved rate of a GPU")
-    parser.add_argument("--encode-milliseconds", type=_amount, default=2.1, help="of a CPU core for a pair")
+    parser.add_argument("--encode-milliseconds", type=_amount, default=2.4, help="of a CPU core for a pair")
     parser.add_argument("--cores-per-gpu", type=_count, help="enough by default")
     arguments = parser.parse_args()
     if arguments.measured is not None:

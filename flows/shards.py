@@ -117,7 +117,8 @@ class ShardPool:
                 raise
             raise ConfigError(
                 f"cluster_address: no {self.runner} cluster answers at {self.address} ({type(error).__name__}: "
-                f"{str(error).partition(chr(10))[0]}). Start it, or leave cluster_address out to start one here."
+                f"{str(error).partition(chr(10))[0]}). Start it, or leave cluster_address out to start one here. A Ray "
+                "cluster that asks for a token needs RAY_AUTH_MODE=token here as well."
             ) from error
         try:
             yield entered

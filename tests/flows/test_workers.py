@@ -106,9 +106,21 @@ def test_workers_have_to_reach_prefects_server(cluster: str, server: str | None,
         assert "prefect server start --host" in problem and "PREFECT_API_URL" in problem and cluster in problem
 
 
-@pytest.mark.parametrize("address", ["[::1]:8786", "tcp://127.0.0.2:1", "localhost", "auto", "http://localhost/api"])
-def test_loopback_is_known(address: str) -> None:
-    assert is_loopback(address) and not is_loopback(address.replace("127.0.0.2", "10.0.0.2") + ".org")
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        *(
+            (each, True)
+            for each in ("[::1]:8786", "tcp://127.0.0.2:1", "localhost", "auto", "http://localhost:4200/api")
+        ),
+        *(
+            (each, False)
+            for each in ("tcp://10.0.0.2:1", "head:6379", "ray://localhost.org:1", "http://[fe80::1]:1/api")
+        ),
+    ],
+)
+def test_loopback_is_known(address: str, expected: bool) -> None:
+    assert is_loopback(address) == expected
 
 
 def test_a_worker_without_the_recipes_file_says_where_it_looked(tmp_path: Path) -> None:
