@@ -88,6 +88,12 @@ def ray_cluster(workers: int, environment: Mapping[str, str]) -> Iterator[Cluste
     command += ["--include-dashboard", "false", "--object-store-memory", str(100 * 2**20)]
     # It listens to this machine alone; with a token of the user, whoever connects would have to ask for it too.
     with _started(f"{RAY_HOST}:{port}", [command], {**environment, "RAY_AUTH_MODE": "disabled"}) as cluster:
+        # Its port answers before its node is there. In a process of its own: one process connects once.
+        code = f"import ray; ray.init('{cluster.address}', log_to_driver=False)"
+        end = time.monotonic() + START_SECONDS
+        while subprocess.run([sys.executable, "-c", code], capture_output=True, env=dict(environment)).returncode:
+            if time.monotonic() > end:
+                raise RuntimeError(f"The cluster did not start:\n{cluster.log.read_text()[-4000:]}")
         yield cluster
 
 
@@ -105,8 +111,14 @@ def _started(address: str, commands: list[list[str]], environment: Mapping[str, 
 
         def start(command: list[str]) -> None:
             with cluster.log.open("ab") as log:
-                streams = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": log}
-                started = subprocess.Popen(command, **streams, start_new_session=True, env=dict(environment))
+                started = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                    env=dict(environment),
+                )
             cluster.started.append(started)
 
         try:
