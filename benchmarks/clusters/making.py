@@ -1,4 +1,4 @@
-"""Flows that make shards on a cluster; in a module of their own, as workers import what they are given tasks of."""
+"""A flow that makes shards on a cluster; in a module of its own, as workers import what they are given tasks of."""
 
 from __future__ import annotations
 
@@ -29,9 +29,16 @@ def demo_run(shards: int, rows: int, run_dir: Path) -> Run:
 
 @flow(name="benchmark-timed-shards", log_prints=False)
 def timed_shards(
-    shards: int, rows: int, run_dir: str, runner: RunnerName, workers: int, address: str, processes: Sequence[int]
+    shards: int,
+    rows: int,
+    run_dir: str,
+    runner: RunnerName,
+    workers: int,
+    address: str,
+    processes: Sequence[int] = (),
+    times: int = 1,
 ) -> list[Cost]:
-    """Make all shards, then give the same tasks again, and finish the unit; return what each took.
+    """Make all shards, perhaps give the same tasks again, and finish the unit; return what each took.
 
     Args:
         shards: Their number.
@@ -41,10 +48,11 @@ def timed_shards(
         workers: Its workers.
         address: Where it is.
         processes: Its processes.
+        times: How often the tasks are given.
     """
     run, pool, costs = demo_run(shards, rows, Path(run_dir)), ShardPool(runner, workers, address), []
     run.begin(UNIT)
-    for _ in range(2):
+    for _ in range(times):
         work = tasks_of(run, UNIT, run.pairs(UNIT).plans(run), pool)
         began, before = time.perf_counter(), time.process_time() + processor_seconds(processes)
         for _ in all_made(work, pool):
@@ -53,9 +61,3 @@ def timed_shards(
         costs.append(Cost(time.perf_counter() - began, after - before))
     generate_pairs(run, UNIT, pool)
     return costs
-
-
-@flow(name="benchmark-all-shards", log_prints=False)
-def all_shards(shards: int, rows: int, run_dir: str, runner: RunnerName, workers: int, address: str) -> None:
-    """Make all shards as the flows of the product do; arguments as those of `timed_shards`."""
-    generate_pairs(demo_run(shards, rows, Path(run_dir)), UNIT, ShardPool(runner, workers, address))
