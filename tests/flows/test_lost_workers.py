@@ -148,6 +148,7 @@ def lose_one(lose: Callable[[], str | None], lost: list[str]) -> threading.Threa
         while not lost and time.monotonic() < end:
             if (name := lose()) is not None:
                 lost.append(name)
+            time.sleep(0.005)  # the threads of the flow have to get on
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
