@@ -35,6 +35,7 @@ bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.trainings
 	$(BIN)/python -m benchmarks.read_shards
 	$(BIN)/python -m benchmarks.runners
+	$(BIN)/python -m benchmarks.clusters
 	$(BIN)/python -m benchmarks.end_to_end
 	$(BIN)/python -m benchmarks.generate_memory
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from benchmarks.measure import peak_memory
+from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.recipes import camvid_cpu
 from scenepalette.pipeline.run import Run
@@ -26,8 +27,8 @@ from scenepalette.pipeline.run import Run
 def benchmark_config(pairs: int, size: tuple[int, int]) -> RunConfig:
     """Return `camvid-cpu` on embedded scenes, trained for one step, with the given number of pairs."""
     values = camvid_cpu()
-    levels = len(values["layouts"]["full"]["batch_sizes"])
-    once = {"fade_steps": (0,) * levels, "stable_steps": (0,) * (levels - 1) + (1,)}
+    levels = base_grid(size)[1] + 1
+    once = {"fade_steps": (0,) * levels, "stable_steps": (0,) * (levels - 1) + (1,), "batch_sizes": (8,) * levels}
     changes = {
         "data": {"name": "streets", "size": size, "train_scenes": 64, "val_scenes": 8},
         "layouts": {"full": once, "partial": once},

@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -44,11 +45,12 @@ SHORT = [
 @flow(name="benchmark-runners", log_prints=False)
 def make_shards(shards: int, rows: int, run_dir: str, runner: RunnerName, workers: int) -> None:
     """Make all shards of the unit."""
-    generate_pairs(_run(shards, rows, Path(run_dir)), UNIT, ShardPool(runner, workers))
+    generate_pairs(short_run(shards, rows, Path(run_dir)), UNIT, ShardPool(runner, workers))
 
 
-def _run(shards: int, rows: int, run_dir: Path) -> Run:
-    changes = [*SHORT, f"generate.pairs={shards * rows}", f"generate.rows_per_shard={rows}"]
+def short_run(shards: int, rows: int, run_dir: Path, changes: Sequence[str] = ()) -> Run:
+    """Return a run whose trainings take seconds and that makes so many shards."""
+    changes = [*SHORT, *changes, f"generate.pairs={shards * rows}", f"generate.rows_per_shard={rows}"]
     return Run(load_config("demo", changes), run_dir)
 
 
@@ -64,7 +66,7 @@ def main() -> None:
     lines: list[list[str]] = []
     with tempfile.TemporaryDirectory() as folder:
         run_dir = Path(folder) / "run"
-        run = _run(arguments.shards, arguments.rows, run_dir)
+        run = short_run(arguments.shards, arguments.rows, run_dir)
         run.make(list(run.units[UNIT].inputs))
         expected: list[str] | None = None
         for runner in arguments.runners:

@@ -23,6 +23,7 @@ from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW
 from scenepalette.evaluation.images.precision_recall import NEIGHBORS
 from scenepalette.evaluation.miou import mean_of_defined
 from scenepalette.evaluation.registry import METRICS, Metric
+from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -240,8 +241,13 @@ def _draw(
     images_of_layouts: Callable[[Tensor, int], Tensor], labels: np.ndarray, draw: int, fabric: Fabric
 ) -> np.ndarray:
     """Return one image of each layout, uint8 [B, H, W, 3]."""
-    with torch.inference_mode(), fabric.autocast():
-        images = images_of_layouts(torch.from_numpy(labels.astype(np.int64)).to(fabric.device), draw)
+
+    def of_rows(rows: range) -> Tensor:
+        layouts = torch.from_numpy(labels[rows.start : rows.stop].astype(np.int64)).to(fabric.device)
+        with torch.inference_mode(), fabric.autocast():
+            return images_of_layouts(layouts, draw)
+
+    images = torch.cat([images for _, images in in_fitting_batches(len(labels), len(labels), of_rows, "layouts")])
     expected = (len(labels), 3, *labels.shape[1:])
     if tuple(images.shape) != expected:
         raise DataError(

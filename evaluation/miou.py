@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -34,20 +35,23 @@ def apply_to_pairs(
         model: Network that `function` uses; moved to the device and put into evaluation mode.
         pairs: Image-label pairs.
         function: Takes images B3HW in [-1, 1] and labels BHW on the device; called under the fabric's precision.
-        batch_size: Images at once; the last batch may be smaller.
+        batch_size: Images at once; the last batch may be smaller, and all where the device lacks memory for them.
         fabric: Device and precision.
         progress: Counts images.
         description: What the work is called.
     """
     model.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     progress.start(description, len(pairs))
-    for first in range(0, len(pairs), batch_size):
-        images, labels = pairs.batch(range(first, min(first + batch_size, len(pairs))))
+
+    def of_rows(rows: range) -> Tensor:
+        images, labels = pairs.batch(rows)
         images = images.to(fabric.device).contiguous(memory_format=torch.channels_last)
         with torch.inference_mode(), fabric.autocast():
-            result = function(images, labels.to(fabric.device))
+            return function(images, labels.to(fabric.device))
+
+    for rows, result in in_fitting_batches(len(pairs), batch_size, of_rows):
         yield result
-        progress.advance(len(images))
+        progress.advance(len(rows))
     progress.finish()
 
 

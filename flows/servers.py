@@ -1,6 +1,10 @@
-"""Whether Prefect's server can be reached, reported before Prefect fails with a traceback."""
+"""Prefect's server: whether it can be reached, and one for the time of a flow that its workers reach too."""
 
 from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -25,3 +29,23 @@ def unreachable() -> str | None:
         f"Prefect's server at {url} does not answer ({error}). Start it (prefect server start --host 127.0.0.1), or "
         "set PREFECT_API_URL to the address of one that runs."
     )
+
+
+@contextmanager
+def shared_server() -> Iterator[None]:
+    """Start a server for the time of the block, unless one is configured, that workers of this machine use as well.
+
+    Prefect would start one by itself, but one in each process that runs a task.
+    """
+    from prefect.server.api.server import SubprocessASGIServer
+    from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
+
+    if get_current_settings().api.url is not None:
+        yield
+        return
+    with SubprocessASGIServer() as server, temporary_settings({PREFECT_API_URL: server.api_url}):
+        os.environ["PREFECT_API_URL"] = server.api_url  # of processes that are started here
+        try:
+            yield
+        finally:
+            del os.environ["PREFECT_API_URL"]

@@ -6,6 +6,7 @@ Prefect's cache: running a flow again continues where an earlier one, or the com
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,7 +16,7 @@ from prefect import Flow, flow, task
 from prefect.artifacts import create_markdown_artifact
 from prefect.runtime import flow_run
 
-from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.flows.artifacts import (
     ProgressArtifact,
     PublishedProgress,
@@ -47,6 +48,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
 from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request, waiting_text
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_holds_run, exclusive
@@ -73,6 +75,7 @@ def make_stage(
     Raises:
         ScenepaletteError: Anything that a user can fix; finished work stays.
     """
+    check_recipe_file(request)
     pool.check()
     end_lost_tasks()
     for line in plugin_problems():
@@ -91,18 +94,21 @@ def make_stage(
         missing = run.missing(names)
         run.write_documents()
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
-        for done, name in enumerate(run.each_missing(names)):
+        done = 0
+        for together in run.each_missing(names):
             progress.show(done)
-            unit = run.units[name]
+            unit = run.units[together[0]]
             if isinstance(unit, PairsUnit):
-                generate_pairs(run, name, pool)
+                generate_pairs(run, unit.name, pool)
             else:
-                label = f"{verb_of(unit.stage)} {unit.part}".strip()
-                tagged(make_unit, run.config, unit)(label, config, str(run.run_dir), name, run.command)
-                publish_samples(run.run_dir / name, name)
-            if name == "report":
+                part = unit.part if len(together) == 1 else f"{len(together)} segmenters"
+                label = f"{verb_of(unit.stage)} {part}".strip()
+                tagged(make_units, run.config, unit)(label, config, str(run.run_dir), together, run.command)
+                for name in together:
+                    publish_samples(run.run_dir / name, name)
+            if unit.name == "report":
                 emit_report_finished(run.run_dir)
-            elif name == "data" and push is not None:
+            elif unit.name == "data" and push is not None:
                 push.check(run.run_dir)
         progress.show(len(missing) or 1)
         if stage in ("report", CURVE):
@@ -126,6 +132,20 @@ def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:
     return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes)))
 
 
+def check_recipe_file(request: Request) -> None:
+    """Check that the file of a recipe is on this machine, which may be another than where the run was submitted.
+
+    Raises:
+        ConfigError: It is not.
+    """
+    if request.recipe in RECIPES or Path(request.recipe).exists():
+        return
+    raise ConfigError(
+        f"The worker on {socket.gethostname()}, in {Path.cwd()}, has no file {request.recipe}, and no recipe has this "
+        "name. Give a path that is the same on every machine, or a recipe's name with changes as overrides."
+    )
+
+
 def request_of(
     recipe: str,
     out: str | None,
@@ -143,27 +163,27 @@ def request_of(
     return Request(recipe, texts, out, flow_run.scheduled_start_time)
 
 
-@task(name="make-unit", task_run_name="{label}", log_prints=True, **RETRIES)
-def make_unit(label: str, config: str, run_dir: str, name: str, command: str) -> str:
-    """Make one unit whose inputs are finished.
+@task(name="make-units", task_run_name="{label}", log_prints=True, **RETRIES)
+def make_units(label: str, config: str, run_dir: str, names: list[str], command: str) -> list[str]:
+    """Make units whose inputs are finished: one, or segmenters that are trained at once.
 
     Args:
         label: Name of the task run.
         config: The run's configuration as JSON.
         run_dir: The run directory.
-        name: Name of the unit, which is its folder in the run directory.
+        names: Names of the units, which are their folders in the run directory.
         command: The command that the report names for making the run again.
 
     Returns:
-        The unit's folder.
+        The units' folders.
     """
     progress = PublishedProgress(LOG_SECONDS)
     run = Run(RunConfig.model_validate_json(config), Path(run_dir), progress, command)
     try:
-        run.make_one(name)
+        run.make_together(names)
     finally:
         progress.finish()
-    return str(run.run_dir / name)
+    return [str(run.run_dir / name) for name in names]
 
 
 # Settings that all flows share: what stages print becomes the flow run's log.

@@ -246,16 +246,21 @@ class Run(MakesUnits):
         if problems:
             raise ConfigError("The configuration cannot be run; nothing was made.", problems)
 
-    def each_missing(self, names: Sequence[str]) -> Iterator[str]:
-        """Yield the units to make, in order, each to be finished before the next is asked for."""
+    def each_missing(self, names: Sequence[str]) -> Iterator[list[str]]:
+        """Yield the units to make, in order, all that are made at once to be finished before the next are asked for.
+
+        That is one unit, or as many segmenters as can be trained now if `segmenters.parallel` trains several at once.
+        """
         missing = self.missing(names)
         self.ranks.wait()  # all have planned before the first of them changes anything
         while missing:
-            name, *missing = missing
-            yield name
-            if self._replans(name):
+            together = self._beside(missing)
+            yield together
+            if any(map(self._replans, together)):
                 missing = self.missing(names)
                 self.ranks.wait()
+            else:
+                missing = [name for name in missing if name not in together]
 
     def make(self, names: Sequence[str], wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
         """Make units and whatever they are made from, as far as it is not finished.
@@ -280,33 +285,33 @@ class Run(MakesUnits):
             ranks.wait()
             if ranks.first:
                 self.write_documents()
-            made_beside = set[str]()
-            for name in self.each_missing(names):
-                if name in made_beside:
-                    continue
-                beside = self._beside(name, names)
-                if len(beside) > 1:
-                    with writing_explained(self.run_dir):
-                        make_beside(self, beside, self.config.segmenters.parallel)
-                    made_beside.update(beside)
-                else:
-                    self.make_one(name)
+            for together in self.each_missing(names):
+                self.make_together(together)
             ranks.wait()
 
-    def _beside(self, name: str, names: Sequence[str]) -> list[str]:
-        """Return the segmenters that can be trained now, if the next unit is one and several are trained at once."""
+    def _beside(self, missing: Sequence[str]) -> list[str]:
+        """Return the next unit, or the segmenters that can be trained with it if several are trained at once."""
         if (
             self.config.segmenters.parallel == 1
             or self.ranks.count > 1
-            or not isinstance(self.units[name], SegmenterUnit)
+            or not isinstance(self.units[missing[0]], SegmenterUnit)
         ):
-            return []
+            return [missing[0]]
         return [
-            other
-            for other in self.missing(names)
-            if isinstance(self.units[other], SegmenterUnit)
-            and all(self.is_finished(needed) for needed in self.units[other].inputs)
+            name
+            for name in missing
+            if isinstance(self.units[name], SegmenterUnit)
+            and all(self.is_finished(needed) for needed in self.units[name].inputs)
         ]
+
+    def make_together(self, names: Sequence[str]) -> None:
+        """Make what `each_missing` yields, as far as it is not finished; raises as `make_one` does."""
+        if len(names) == 1:
+            self.make_one(names[0])
+            return
+        with writing_explained(self.run_dir):
+            left = [name for name in names if not self.is_finished(name)]
+            make_beside(self, left, self.config.segmenters.parallel)
 
     def write_documents(self) -> None:
         """Write the resolved configuration and the card above all shards; the caller holds the run directory."""

@@ -18,6 +18,7 @@ from scenepalette.common.storage.downloads import load_published
 from scenepalette.evaluation.miou import apply_to_pairs
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.segmenters.model import feature_maps, pooled_features
+from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -60,9 +61,14 @@ def inception_features(
     """
     inception, collected = network.to(device), []
     for batch in images:
-        image = torch.from_numpy(np.ascontiguousarray(batch)).permute(0, 3, 1, 2).to(device)  # B 3 H W
-        with torch.inference_mode():
-            collected.append(inception(image)[0].cpu().numpy())
+
+        def of_rows(rows: range, batch: np.ndarray = batch) -> np.ndarray:
+            some = np.ascontiguousarray(batch[rows.start : rows.stop])
+            image = torch.from_numpy(some).permute(0, 3, 1, 2).to(device)  # B 3 H W
+            with torch.inference_mode():
+                return inception(image)[0].cpu().numpy()
+
+        collected += [features for _, features in in_fitting_batches(len(batch), max(1, len(batch)), of_rows)]
     return np.concatenate(collected) if collected else np.zeros((0, int(INCEPTION_LAYER)), dtype=np.float32)
 
 

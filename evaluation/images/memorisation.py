@@ -24,6 +24,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.evaluation.images.nearest import nearest
 from scenepalette.generators.images.base import FeatureNetwork
+from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -151,13 +152,18 @@ def describe(
     """
     progress.start(description, len(pairs))
     features, thumbnails = [], []
-    for first in range(0, len(pairs), batch_size):
-        image = pairs.batch(list(range(first, min(first + batch_size, len(pairs)))))[0]
+
+    def of_rows(rows: range) -> tuple[np.ndarray, np.ndarray]:
+        image = pairs.batch(list(rows))[0]
         image = image.flip(3) if mirrored else image
         with torch.inference_mode(), fabric.autocast():
-            features.append(network(image.to(fabric.device))[-1].float().mean(dim=(2, 3)).cpu().numpy())
-        thumbnails.append(_thumbnails(image))
-        progress.advance(len(image))
+            found = network(image.to(fabric.device))[-1].float().mean(dim=(2, 3)).cpu().numpy()
+        return found, _thumbnails(image)
+
+    for rows, (found, small) in in_fitting_batches(len(pairs), batch_size, of_rows):
+        features.append(found)
+        thumbnails.append(small)
+        progress.advance(len(rows))
     progress.finish()
     return Described(np.concatenate(features), np.concatenate(thumbnails))
 

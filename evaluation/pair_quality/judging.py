@@ -21,6 +21,7 @@ from scenepalette.evaluation.pair_quality.trust import (
     quantised_confidence,
     shares_of_classes,
 )
+from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
     from scenepalette.data.arrays import Pairs
@@ -91,16 +92,18 @@ def judge_pairs(
     for teacher in teachers:
         teacher.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     progress.start(description, len(pairs))
-    for first in range(0, len(pairs), batch_size):
-        rows = range(first, min(first + batch_size, len(pairs)))
+
+    def of_rows(rows: range) -> dict[int, Judgement]:
         judged = [row for row in rows if judges[row]]
-        found: dict[int, Judgement] = {}
-        if judged:
-            images, labels = pairs.batch(judged)
-            images = images.to(fabric.device).contiguous(memory_format=torch.channels_last)
-            with torch.inference_mode(), fabric.autocast():
-                probabilities = mean_probabilities(teachers, images, [judges[row] for row in judged])
-            found = dict(zip(judged, _judgements(probabilities, labels.to(fabric.device)), strict=True))
+        if not judged:
+            return {}
+        images, labels = pairs.batch(judged)
+        images = images.to(fabric.device).contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode(), fabric.autocast():
+            probabilities = mean_probabilities(teachers, images, [judges[row] for row in judged])
+        return dict(zip(judged, _judgements(probabilities, labels.to(fabric.device)), strict=True))
+
+    for rows, found in in_fitting_batches(len(pairs), batch_size, of_rows, "pairs"):
         for row in rows:
             yield found.get(row)
         progress.advance(len(rows))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 from collections.abc import Generator, Iterator
 from typing import TypeVar
 
 import torch
 
-from scenepalette.common.errors import ScenepaletteError
+from scenepalette.training.device.fitting import halved
 
 Item = TypeVar("Item")
 
@@ -57,20 +56,7 @@ class BatchSize:
         Raises:
             ScenepaletteError: It was a single row.
         """
-        if rows == 1:
-            raise ScenepaletteError(
-                "The device's memory is too small for a single pair. Free some of it (nvidia-smi shows who uses it), "
-                "or use compute.accelerator=cpu; a smaller data.size or narrower networks need a new run."
-            )
-        self._size = self._most = rows // 2
-        print(
-            f"Warning: the device's memory is too small for {rows} pairs at once; from here on {self._size} are made. "
-            f"generate.batch_size={self._size} begins so.",
-            file=sys.stderr,
-            flush=True,
-        )
-        if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+        self._size = self._most = halved(rows, "pairs", "generate.batch_size")
 
 
 class _Failed:

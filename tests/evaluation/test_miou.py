@@ -70,6 +70,21 @@ def test_confusion_does_not_depend_on_the_batch_size(make_pairs: Callable[..., P
     assert results[0] == results[1] == results[2]
 
 
+def test_batches_are_halved_where_memory_is_lacking_and_the_confusion_stays(
+    make_pairs: Callable[..., Pairs], fabric: Fabric, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Limited(ByBrightness):
+        def forward(self, image: Tensor) -> Tensor:
+            if len(image) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().forward(image)
+
+    pairs = make_pairs(count=7)
+    confusion = confusion_per_image(Limited(), pairs, batch_size=16, fabric=fabric)
+    np.testing.assert_array_equal(confusion, confusion_per_image(ByBrightness(), pairs, batch_size=7, fabric=fabric))
+    assert "from here on 3 are taken" in capsys.readouterr().err
+
+
 def test_network_of_another_number_of_classes_is_refused(make_pairs: Callable[..., Pairs], fabric: Fabric) -> None:
     with pytest.raises(DataError, match=r"predicts 4 classes.*have 3"):
         confusion_per_image(ByBrightness(4), make_pairs(count=1), batch_size=1, fabric=fabric)

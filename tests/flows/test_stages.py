@@ -32,6 +32,7 @@ from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive
+from scenepalette.pipeline.stages import segment
 
 Results = Callable[[Path], dict[str, Any]]
 FLOWS = {
@@ -150,6 +151,38 @@ def test_augment_makes_what_the_command_line_makes(
     for key in ("samples-images-oasis", "samples-layouts-semantic-palette"):
         assert "data:image/png;base64," in artifacts[key].data  # type: ignore[operator]
     assert str(run_dir / "report/report.html") in str(artifacts["report-file"].data)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_segmenters_are_trained_at_once_where_that_is_asked_for(
+    finished_run: Path, copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("segmenters", "report")
+    monkeypatch.setattr(segment, "train_arm", None)  # nothing is trained in this process
+    state = stages.train_segmenter(str(tiny_recipe), str(run_dir), {"segmenters.parallel": 2}, return_state=True)
+    assert state.result() == str(run_dir / "segmenters")
+    names = sorted(str(path.parent.relative_to(run_dir)) for path in run_dir.glob("segmenters/*/*/manifest.json"))
+    assert len(names) == 5
+    for name in names:
+        weights = (run / name / "weights.safetensors" for run in (run_dir, finished_run))
+        assert len(set(map(sha256_of_file, weights))) == 1, name
+    assert state.state_details.flow_run_id is not None
+    assert task_runs(state.state_details.flow_run_id).keys() == {"train-segmenter 5 segmenters"}
+
+
+def test_segmenters_that_are_finished_are_not_trained_again_with_the_others(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir = copy_of_run("segmenters/syn", "segmenters/semi", "report")
+    segmenters = tiny_config.segmenters.model_copy(update={"parallel": 2})
+    run = Run(tiny_config.model_copy(update={"segmenters": segmenters}), run_dir)
+    together = next(run.each_missing(run.names_of("segmenters")))
+    assert together == ["segmenters/syn/seed0", "segmenters/semi/seed0"]
+    trained: list[list[str]] = []
+    monkeypatch.setattr("scenepalette.pipeline.run.make_beside", lambda run, names, count: trained.append(list(names)))
+    run.make_together([*together, "segmenters/real/seed0"])
+    assert trained == [together]
 
 
 @pytest.mark.usefixtures("server")
@@ -281,7 +314,7 @@ def test_passing_trouble_with_files_is_tried_again(
         make_one(self, name)
 
     monkeypatch.setattr(Run, "make_one", fail_once)
-    monkeypatch.setattr(stages, "make_unit", stages.make_unit.with_options(retry_delay_seconds=0))
+    monkeypatch.setattr(stages, "make_units", stages.make_units.with_options(retry_delay_seconds=0))
     stages.fit_palettes(str(tiny_recipe), str(run_dir))
     assert calls == ["palettes", "palettes"] and (run_dir / "palettes/manifest.json").exists()
 
@@ -406,7 +439,7 @@ def test_threads_of_this_machine_are_shared_and_those_of_a_cluster_are_not(tiny_
     config = tiny_config.model_copy(update={"compute": compute})
     assert shards.shared_among(config, ShardPool("processes", 4)).compute.threads == 2
     assert shards.shared_among(config, ShardPool("threads", 16)).compute.threads == 1
-    assert shards.shared_among(config, ShardPool("dask", 4, "tcp://127.0.0.1:8786")) == config
+    assert shards.shared_among(config, ShardPool("dask", 4, "tcp://127.0.0.1:8786")).compute.threads == 8
 
 
 @pytest.mark.parametrize("name", ["augment", *FLOWS])
@@ -459,11 +492,12 @@ def test_an_interrupted_task_is_not_said_to_be_done(
     monkeypatch.setattr(Run, "make_one", work)
     monkeypatch.setattr(shards, "make_shard", work)
     monkeypatch.setattr(shards, "shared_pair_maker", lambda run, unit: None)
+    monkeypatch.setattr(shards, "run_of_worker", lambda config, run_dir, *_: Run(tiny_config, Path(run_dir)))
     config = tiny_config.model_dump_json()
     with pytest.raises(KeyboardInterrupt):
-        stages.make_unit.fn("label", config, str(tmp_path), "palettes", "command")
+        stages.make_units.fn("label", config, str(tmp_path), ["palettes"], "command")
     with pytest.raises(KeyboardInterrupt):
-        shards.make_one_shard.fn("label", config, str(tmp_path), "shards/full", "x.parquet", 0, 4)
+        shards.make_one_shard.fn("label", config, str(tmp_path), "shards/full", "", {}, "x.parquet", 0, 4)
     lines = capsys.readouterr().err.splitlines()
     assert len([line for line in lines if "stopped after 2 of 3" in line]) == 2 and "done" not in "".join(lines)
     assert shown == [2]

@@ -44,6 +44,7 @@ from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
+from scenepalette.training.device.fitting import in_fitting_batches
 
 VERSION = 1
 METRICS = "metrics.json"
@@ -271,9 +272,13 @@ def discriminator_confusion(discriminator: nn.Module, system: str, validation: P
     assert predict is not None
     discriminator = fabric.to_device(discriminator)
     total = np.zeros((validation.table.num_classes,) * 2, dtype=np.int64)
-    for first in range(0, len(validation), EVALUATION_BATCH):
-        image, label = validation.batch(range(first, min(first + EVALUATION_BATCH, len(validation))))
+
+    def of_rows(rows: range) -> np.ndarray:
+        image, label = validation.batch(rows)
         with torch.inference_mode(), fabric.autocast():
             prediction = predict(discriminator, image.to(fabric.device)).cpu()
-        total += confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
+        return confusion_of_batch(prediction, label, validation.table.num_classes).sum(dim=0).numpy()
+
+    for _, confusion in in_fitting_batches(len(validation), EVALUATION_BATCH, of_rows):
+        total += confusion
     return total

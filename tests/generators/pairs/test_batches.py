@@ -18,11 +18,11 @@ def test_a_batch_for_which_memory_was_lacking_is_halved_for_good(capsys: pytest.
     size.lacked_memory(4)
     size.fitted()
     assert size.of(8) == 2
-    assert "too small for 4 pairs at once; from here on 2 are made" in capsys.readouterr().err
+    assert "too small for 4 pairs at once; from here on 2 are taken" in capsys.readouterr().err
 
 
 def test_a_single_row_for_which_memory_was_lacking_is_an_error_with_a_remedy() -> None:
-    with pytest.raises(ScenepaletteError, match=r"too small for a single pair.*compute.accelerator=cpu"):
+    with pytest.raises(ScenepaletteError, match=r"too small for a single one of the pairs.*compute.accelerator=cpu"):
         BatchSize(CPU).lacked_memory(1)
 
 
