@@ -6,7 +6,7 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -36,15 +36,21 @@ _Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_prin
 
 # Spreadsheets, label tools and data sets call their columns so; names are compared without case, spaces and _ or -.
 _COLUMNS = {
-    "name": ("name", "class", "classname", "label", "labelname", "category"),
-    "id": ("id", "classid", "labelid", "pixelvalue", "value", "index", "ids"),
+    "name": (
+        "name", "names", "class", "classes", "classname", "classnames", "label", "labels", "labelname", "category",
+        "categoryname", "semanticclass",
+    ),
+    "id": (
+        "id", "ids", "classid", "labelid", "categoryid", "pixelvalue", "maskvalue", "labelvalue", "value", "index",
+        "idx", "classindex", "gray", "grey", "grayvalue", "greyvalue", "graylevel", "greylevel",
+    ),
     "red": ("red", "r"),
     "green": ("green", "g"),
     "blue": ("blue", "b"),
     "color": ("color", "colour", "rgb", "hex", "colorrgb", "colourrgb", "colorhex", "colourhex"),
     "evaluated": ("evaluated", "evaluate", "eval"),
     "ignore": ("ignore", "ignored"),
-}
+}  # fmt: skip
 _KEY_OF = {spelling: key for key, spellings in _COLUMNS.items() for spelling in spellings}
 _CHANNELS = ("red", "green", "blue")
 _NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "border", "none"})
@@ -128,7 +134,7 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
         raise DataError(f"The class file {path} cannot be used: {error.summary}. It must be text in UTF-8.") from error
     try:
         content = _parse_csv(text) if is_csv else parse_yaml(text)
-        stated = dict(content) if isinstance(content, dict) else {"classes": content}
+        stated = _sections(content) if isinstance(content, dict) else {"classes": content}
         if isinstance(stated.get("classes"), list | dict):
             stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
     except (csv.Error, ValueError) as error:
@@ -158,8 +164,13 @@ def _problem(text: str) -> Problem:
 def _decoded(content: bytes, notes: list[str], *, lenient: bool) -> str:
     """Decode text as spreadsheets write it: UTF-8 or UTF-16 with or without a byte order mark, or Windows-1252."""
     try:
+        if content[:4] in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE):
+            return content.decode("utf-32")
         if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
             return content.decode("utf-16")
+        # Of the first two letters of a text in UTF-16, one byte of each is 0.
+        if len(content) % 2 == 0 and content[:4].count(0) == 2 and content[0] != content[1]:
+            return content.decode("utf-16-be" if content[0] == 0 else "utf-16-le")
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         if lenient and b"\0" not in content:
@@ -170,11 +181,24 @@ def _decoded(content: bytes, notes: list[str], *, lenient: bool) -> str:
         raise DataError(f"it cannot be read as text in UTF-8 ({error})") from error
 
 
+def _sections(content: dict[Any, Any]) -> dict[str, Any]:
+    """Return the keys of a class file for a mapping of classes alone, or for the `names` of YOLO's data.yaml."""
+    if "classes" in content:
+        return dict(content)
+    if "names" in content:
+        return {"classes": content["names"], **{key: content[key] for key in content.keys() & ClassFile.model_fields}}
+    numbered = all(str(key).isdecimal() for key in content) or all(type(value) is int for value in content.values())
+    return {"classes": content} if content and numbered else dict(content)
+
+
 def _parse_csv(text: str) -> list[dict[str, Any]]:
-    first = next((line for line in text.splitlines() if line.strip()), "")
-    delimiter = max(",;\t|", key=first.count)
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").split("\n")
+    # Before the header, Excel has a line that names the delimiter, and people have comments.
+    while lines[1:] and (re.fullmatch(r"sep=.", lines[0].strip()) or _is_comment(lines[0])):
+        del lines[0]
+    delimiter = max(",;\t|", key=lines[0].count)
     rows = csv.DictReader(
-        io.StringIO(text.lstrip("\r\n")),
+        io.StringIO("\n".join(lines).lstrip("\n")),
         skipinitialspace=True,
         restkey="too many values",
         strict=True,
@@ -197,6 +221,10 @@ def _parse_csv(text: str) -> list[dict[str, Any]]:
     return [row for row in kept if row]
 
 
+def _is_comment(line: str) -> bool:
+    return not line.strip() or (line.startswith("#") and "name" not in map(_key_of, re.split(r"[,;\t|]", line)))
+
+
 def _stripped(value: Any) -> Any:
     if isinstance(value, list):  # of cells beyond the header's
         return [cell for cell in value if cell.strip()] or None
@@ -213,7 +241,9 @@ def _key_of(name: object) -> str:
 
 def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     """Return the rows with the keys of `_ClassRow`, and whether they state colours."""
-    if isinstance(classes, dict):  # {0: road, 1: car}
+    if isinstance(classes, dict) and classes and all(type(number) is int for number in classes.values()):
+        classes = [{"id": number, "name": name} for name, number in classes.items()]  # {road: 0, car: 1}
+    elif isinstance(classes, dict):  # {0: road, 1: car}
         classes = [{"id": number, "name": name} for number, name in classes.items()]
     rows = [{"name": row} if isinstance(row, str) else row for row in classes]
     if not all(isinstance(row, dict) for row in rows):
@@ -224,11 +254,14 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
             row |= dict(zip(_CHANNELS, _channels_of(row.pop("color")), strict=True))
         if "id" in row:
             row["id"] = _ids_of(row["id"])
+        for channel in _CHANNELS:
+            row |= {channel: _whole(row[channel])} if channel in row else {}
     has_colours = any(channel in row for row in rows for channel in _CHANNELS)
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}
     complete = all(all(channel in row for channel in _CHANNELS) for row in rows)
     if others and (complete or not has_colours):
+        _refuse_unread_numbers(rows, others)
         notes.append(f"the columns {', '.join(sorted(map(repr, others))[:_MOST_NOTED])} are not read.")
         rows = [{key: value for key, value in row.items() if key not in others} for row in rows]
     if not has_colours:
@@ -237,13 +270,44 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     return rows, has_colours
 
 
+def _refuse_unread_numbers(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> None:
+    """Refuse a column that seems to say the label value of each class under another name than "id".
+
+    Numbers that count the rows, from any first one, say nothing but their order, in which label values are read.
+
+    Raises:
+        ValueError: There is such a column, and none that is read.
+    """
+    if any("id" in row for row in rows):
+        return
+    for column in sorted(columns):
+        texts = [str(row.get(column, "")).strip() for row in rows]
+        if not all(re.fullmatch(r"\d{1,3}", text) and int(text) <= IGNORE_ID for text in texts):
+            continue
+        numbers = [int(text) for text in texts]
+        counted = [number - place for place, number in enumerate(numbers)]
+        if len(numbers) > 1 and len(set(numbers)) == len(numbers) and len(set(counted)) > 1:
+            raise ValueError(
+                f"its column {short(repr(column))} has another number for each class "
+                f"({', '.join(texts[:_MOST_NOTED])}, ...). Call it id if label values are these numbers; remove it if "
+                "they are 0, 1, ... in the order of the rows"
+            )
+
+
+def _whole(value: Any) -> Any:
+    """Return a number as a German or French spreadsheet writes whole ones, "70,0", without its decimals."""
+    return re.sub(r",0+$", "", value) if isinstance(value, str) else value
+
+
 def _channels_of(stated: Any) -> tuple[Any, Any, Any]:
     """Return red, green and blue of "128 64 128", "(128, 64, 128)", "#804080" or [128, 64, 128]."""
     value = stated
     if isinstance(value, str):
         text = value.strip().strip("()[]")
-        if re.fullmatch(r"#?[0-9a-fA-F]{6}", text):
-            return tuple(bytes.fromhex(text.lstrip("#")))  # type: ignore[return-value]
+        if re.fullmatch(r"#[0-9a-fA-F]{3}", text):
+            text = "".join(2 * digit for digit in text[1:])
+        if re.fullmatch(r"(#|0[xX])?[0-9a-fA-F]{6}", text):
+            return tuple(bytes.fromhex(text[-6:]))  # type: ignore[return-value]
         value = re.split(r"[\s,;/]+", text)
     if isinstance(value, list | tuple) and len(value) == 3:
         return value[0], value[1], value[2]

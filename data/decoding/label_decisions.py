@@ -38,6 +38,10 @@ from scenepalette.data.decoding.label_reading import (
 
 _SHOWN = 8
 _EXAMPLES = 3
+_NEARLY = 16
+"""Largest difference of a channel up to which a palette's colour is nearly a class's."""
+_SMOOTHED = 16
+"""Different values of labels from which, if there are twice as many as classes, borders were smoothed."""
 _LEAST_PART, _MOST_NEEDED = 0.75, 5
 """Share of the classes, and number of them, of which one is enough to recognise spread ids by."""
 _VISIBLE_STEP = 8
@@ -111,11 +115,13 @@ def decide(
     reading = _decide_channels(base, coloured, settings)
     reading = _decide_palettes(reading, {name: label for name, label in labels.items() if label.kind == "palette"})
     reading = _decide_greys(reading, labels, settings)
+    if colours is not None and settings.encoding == "auto" and not reading.greys_are_colours:
+        reading = _ask_for_greys(reading, labels)
     numbered = _numbers(reading, labels)
     if settings.encoding in ("auto", "colours"):
         reading = _decide_spread(reading, numbered, table, settings, own=colours is not None)
     if not reading.problems:
-        reading = _ask_for_offset(reading, numbered, table, settings, frozenset(never))
+        reading = _ask_for_offset(reading, numbered, table, settings, frozenset(never), own=colours is not None)
     if transparent := [name for name, label in labels.items() if label.transparent]:
         reading = _noted(reading, f"{len(transparent)} labels have transparent pixels; their colours alone are read.")
     return reading
@@ -229,6 +235,14 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
             "class ids all the same"
         )
         return replace(reading, problems=(*reading.problems, *problems, Problem(ProblemKind.LABEL_MEANING, "", text)))
+    nearly = replace(reading, tolerance=_NEARLY)
+    if near := [name for name in silent if nearly.palette_of(labels[name]) == "colours"]:
+        return _refused(
+            replace(reading, problems=(*reading.problems, *problems)),
+            f"the palettes of {len(near)} labels (such as {near[0]}) have nearly the classes' colours, at other "
+            f"indices than the classes' ids. Set data.colour_tolerance to {_NEARLY} if these are the classes, or "
+            "data.label_encoding to ids if indices are class ids",
+        )
     if by_colour := said.get("colours", ()):
         text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
         reading = _noted(reading, f"The palettes of {len(by_colour)} labels {text} (such as {by_colour[0]}).")
@@ -267,6 +281,24 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
     return _noted(replace(reading, greys_are_colours=True), text)
 
 
+def _ask_for_greys(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> LabelReading:
+    """Ask where every value of files of one channel is an id of one class and the grey of another's colour."""
+    greys = {name: label for name, label in labels.items() if label.kind == "grey"}
+    seen = set(np.unique(np.concatenate([label.values for label in greys.values()])).tolist()) if greys else set()
+    seen -= reading.values.all_ignored
+    by_grey = {value: reading.colours.get(grey_code(value), UNKNOWN) for value in sorted(seen)}
+    if len(seen) < 2 or any(entry in (UNKNOWN, IGNORE_ID) for entry in by_grey.values()):
+        return reading
+    if not seen <= reading.values.ids.keys() or all(reading.values.ids[value] == by_grey[value] for value in seen):
+        return reading
+    return _refused(
+        reading,
+        f"the values of {len(greys)} labels (such as {next(iter(greys))}) are ids of classes, and by the class file's "
+        f"colours the greys of others: {_shown_ids(by_grey)} by colour. Set data.label_encoding to colours if its "
+        "colours say what values mean, or to ids if its ids, or the order of its rows, do",
+    )
+
+
 def _differing(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> tuple[str, ...]:
     """Return the names of two files whose palettes contradict each other, or none."""
     indices: dict[int, tuple[int, str]] = {}
@@ -298,11 +330,13 @@ class _Numbers:
         of_files: Those of each file.
         pixels: Pixels of each number over all files, int64 [256].
         heights: Mean height of each number over all files, 0 at the top; NaN where unknown.
+        lossy: The files whose format may have changed values.
     """
 
     of_files: Mapping[str, frozenset[int]]
     pixels: np.ndarray
     heights: np.ndarray
+    lossy: frozenset[str] = frozenset()
 
     @property
     def seen(self) -> frozenset[int]:
@@ -324,7 +358,7 @@ def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> _Numb
         np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
         np.add.at(weights, values[fine], label.counts[fine])
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _Numbers(of_files, pixels, summed / weights)
+        return _Numbers(of_files, pixels, summed / weights, frozenset(name for name in of_files if labels[name].lossy))
 
 
 def _decide_spread(
@@ -395,6 +429,15 @@ def _decide_spread(
         texts.append(
             f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
             "the value of each class into a column id of the class file"
+        )
+    # Of files that a lossy format changed, each has a problem that says so.
+    if not texts and own and set(with_bad) <= numbers.lossy:
+        return reading
+    if not texts and own and len(seen) > max(_SMOOTHED, 2 * count):
+        texts.append(
+            f"the labels hold {len(seen)} different values (in {where}), as smoothing or resizing leaves at borders. "
+            "Export them again without it; or, if they hold 0 and 255 or the greys of the class file, set "
+            "data.colour_tolerance to take each pixel for the nearest of these"
         )
     if not texts and own and 2 * len(with_bad) > len(numbers.of_files):
         texts.append(
@@ -492,7 +535,13 @@ def _shown_ids(ids: Mapping[int, int]) -> str:
 
 
 def _ask_for_offset(
-    reading: LabelReading, numbers: _Numbers, table: ClassTable, settings: LabelSettings, never: frozenset[int]
+    reading: LabelReading,
+    numbers: _Numbers,
+    table: ClassTable,
+    settings: LabelSettings,
+    never: frozenset[int],
+    *,
+    own: bool,
 ) -> LabelReading:
     """Ask where the labels look as if they counted classes otherwise than published."""
     if settings.offset is not None or settings.encoding not in ("auto", "colours") or not numbers.seen:
@@ -532,6 +581,16 @@ def _ask_for_offset(
                 f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {odd}moved by one, "
                 f"{' and '.join(named)} are where images have them. {_ASK} to {offset} if so, or to 0 to read them as "
                 "they are",
+            )
+    if own and IGNORE_ID in numbers.seen - reading.values.ignored and last not in numbers.seen and against:
+        fit, _, otherwise = _fit(reading.values.shifted(1), numbers, table)
+        if fit > now and not otherwise:
+            return _refused(
+                reading,
+                f"these labels seem reduced by one: 255 occurs, {last} does not, and by their values "
+                f"{' and '.join(against)} would be where images do not have it. If 255 is the first class, write the "
+                "value of each class into a column id of the class file (255, 0, 1, ...); if it is unlabelled, set "
+                "data.label_offset to 1; set it to 0 to read them as they are",
             )
     return _ask_for_train_ids(reading, numbers, table, against)
 

@@ -176,7 +176,7 @@ def read_label(path: Path) -> LabelImage:
     """Read a label image completely, as it is stored.
 
     Greys of 2 and 4 bits, which Pillow spreads over 0 to 255, are the numbers that the file holds; so are 16-bit greys
-    that are 8-bit ones times 257, as converters write them.
+    that are 8-bit ones times 257, as converters write them, and floating-point numbers that are whole.
 
     Args:
         path: An image file of class ids, or of colours.
@@ -203,12 +203,21 @@ def read_label(path: Path) -> LabelImage:
             channels = np.asarray(image.convert("RGB")).astype(np.uint32)
             pixels = channels[..., 0] << 16 | channels[..., 1] << 8 | channels[..., 2]
             return LabelImage("colour", pixels, **stated, transparent=transparent)
-        if image.mode not in ("L", "1") and not image.mode.startswith("I"):
+        if image.mode not in ("L", "1", "F") and not image.mode.startswith("I"):
             raise DataError(
-                f"its pixels are of mode {image.mode}; required are class ids or the class file's colours",
+                f"its pixels are of mode {image.mode}; required are class ids or the class file's colours. Save it as "
+                "a grey or RGB image with 8 bits per channel",
                 kind=ProblemKind.LABEL_FORMAT,
             )
         pixels = np.asarray(image)
+    if image.mode == "F":  # as programs for maps export ids
+        if not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
+            raise DataError(
+                "its pixels are floating-point numbers that are not whole; required are class ids. Save them as "
+                "integers with 8 bits",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
+        pixels = pixels.astype(np.int64)
     if bits in (2, 4):  # which Pillow spreads over 0 to 255
         pixels = pixels // (255 // (2**bits - 1))
     return LabelImage("grey", _as_bytes(pixels), **stated)
@@ -231,7 +240,7 @@ def _as_bytes(pixels: np.ndarray) -> np.ndarray:
 def _is_lossy(image: Image.Image, content: bytes) -> bool:
     if image.format == "WEBP":
         return b"VP8L" not in content[:64]
-    return image.format not in ("PNG", "BMP", "GIF", "TIFF") or image.info.get("compression") == "jpeg"
+    return image.format not in ("PNG", "BMP", "GIF", "TIFF", "PPM") or image.info.get("compression") == "jpeg"
 
 
 def summarise(label: LabelImage) -> LabelSummary:

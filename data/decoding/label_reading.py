@@ -173,6 +173,8 @@ class LabelReading:
         """Return class ids, uint8 [H, W]; what means nothing is ignored, for `unclear` to refuse."""
         ids = self.ids_of(summary)
         ids = np.where(ids == UNKNOWN, IGNORE_ID, ids).astype(np.uint8)
+        if label.kind == "grey" and (ids == summary.values).all():
+            return label.pixels
         if label.kind != "colour":
             lookup = np.full(256, IGNORE_ID, np.uint8)
             lookup[summary.values] = ids

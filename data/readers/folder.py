@@ -104,7 +104,9 @@ def _find_class_file(root: Path) -> Path:
         raise DataError(
             f"{root} holds an unfinished import. Rerun the same command, scenepalette import, to finish it."
         )
-    present = [root / name for name in CLASS_FILES if (root / name).is_file()]
+    # Windows tells no capitals apart: Classes.csv is the same file there.
+    entries = sorted(entry for entry in root.iterdir() if entry.name.lower() in CLASS_FILES and entry.is_file())
+    present = sorted(entries, key=lambda entry: CLASS_FILES.index(entry.name.lower()))
     exported = [root / name for name in EXPORTED_CLASS_FILES if (root / name).is_file()]
     if not present and exported:
         return exported[0]

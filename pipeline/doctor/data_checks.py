@@ -17,7 +17,6 @@ from PIL import Image
 from scenepalette.common.errors import SHOWN_OF_KIND, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import is_within
-from scenepalette.data.arrays import lost_label
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
@@ -231,19 +230,6 @@ def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "da
     if not texts:
         texts.append(f"Images of {len(counted)} size{'s' if len(counted) > 1 else ''} fit {target}")
     return Check("scaling", status, f"{'; '.join(texts)}.", " ".join(remedies), tuple(details))
-
-
-def check_lost_labels(scans: Sequence[Scan], size: tuple[int, int]) -> Check:
-    """Refuse samples whose label has no labelled pixel left at `data.size`."""
-    lost = [
-        lost_label(scan.ids[index], size)
-        for scan in scans
-        for index in np.flatnonzero((scan.resized_pixels[:, :-1].sum(1) == 0) & (scan.pixels.sum(1) > 0))
-    ]
-    at = f"at {size[0]} x {size[1]}"
-    summary = f"{len(lost)} samples have no labelled pixel left {at}."
-    check = Check("labels after resizing", "problem", summary, "Choose a larger data.size, or leave these samples out.")
-    return _none_of(lost, f"Every sample keeps labelled pixels {at}.", check)
 
 
 def check_class_table(table: ClassTable, train: Scan, validation: Scan) -> Check:

@@ -101,8 +101,9 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     checks += _check_unlabelled(config)
     facts = {"data": config.data.name, "data.size": "{} x {}".format(*config.data.size)}
     result: Measured | None = None
+    scans: dict[Split, Scan] = {}
     if not errors:
-        scans: dict[Split, Scan] = {
+        scans = {
             split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)], config.data.fit)
             for split, dataset in datasets.items()
         }
@@ -123,7 +124,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
             progress.finish()
             samples = sum(len(entry) for entry in scans.values())
             checks += check_time(config, result, samples * _seconds_per_sample(datasets["train"]), samples)
-    checks += _of_machine(config, datasets, request.run_dir, result)
+    checks += _of_machine(config, datasets, scans, request.run_dir, result)
     subject = f"{request.recipe} on {config.data.name}"
     return Diagnosis(subject, command, tuple(checks), facts)
 
@@ -212,7 +213,7 @@ def _of_data(
         data_checks.check_scaling(both, config.segmenter_size, size_field(config))
         if config.data.fit == "stretch"
         else fit_checks.check_parts(config, both),
-        data_checks.check_lost_labels(both, size) if config.data.fit != "tile" else None,
+        fit_checks.check_lost_labels(config, datasets, scans),
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
         data_checks.check_rare_classes(table, train, size),
@@ -312,13 +313,19 @@ def _check_unlabelled(config: RunConfig) -> list[Check]:
 
 
 def _of_machine(
-    config: RunConfig, datasets: dict[Split, SegmentationDataset], run_dir: Path, measured: Measured | None
+    config: RunConfig,
+    datasets: dict[Split, SegmentationDataset],
+    scans: dict[Split, Scan],
+    run_dir: Path,
+    measured: Measured | None,
 ) -> list[Check]:
     """Check what the run needs of this machine; `measured` is None if no measurement was tried."""
     checks = check_options(config)
-    if any(check.name == "device" and check.status == "problem" for check in checks) or not {*SPLITS} <= {*datasets}:
+    if any(check.name == "device" and check.status == "problem" for check in checks) or not {*SPLITS} <= {*scans}:
         return checks
-    evaluated = sum(len(dataset) for split, dataset in datasets.items() if split != "train")
+    samples = {split: fit_checks.samples_of(config, entry) for split, entry in scans.items()}
+    evaluated = sum(count for split, count in samples.items() if split != "train")
+    images = sum(len(entry) for split, entry in scans.items() if split != "train")
     unlabelled = 0
     if any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds) and config.data.unlabelled is not None:
         try:
@@ -327,7 +334,7 @@ def _of_machine(
             unlabelled = 0  # reported with the unlabelled images
     try:
         classes = datasets["train"].table.num_classes
-        needs = needs_of(config, classes, len(datasets["train"]), evaluated, unlabelled)
+        needs = needs_of(config, classes, samples["train"], evaluated, unlabelled, images)
     except ConfigError as error:
         return [*checks, Check("networks", "problem", error.summary, "Correct what is named.", error.problems)]
     complete = measured is not None and not measured.missing and not measured.errors

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 
+from scenepalette.common.errors import DataError
+from scenepalette.data.arrays import lost_label, resize_label
+from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.datasets import Split
+from scenepalette.data.fitting.dataset import fit_dataset
 from scenepalette.data.fitting.geometry import crop_box, tiles_of
+from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.doctor.scan import Scan
 from scenepalette.pipeline.stages.fitted import size_note
 
+FEW_LABELLED = 0.05
+"""Share of labelled pixels below which a label may lose all of them when it is resized."""
 MUCH_LOST = 0.35
 """Share of the pixels of an image from which it is a warning that they are cropped away."""
 
@@ -34,6 +43,54 @@ def with_parts(config: RunConfig, scan: Scan) -> Scan:
         return scan
     sizes = [_part(config, (height, width)) if height else (0, 0) for height, width in scan.sizes.tolist()]
     return replace(scan, sizes=np.array(sizes, np.int64).reshape(-1, 2))
+
+
+def samples_of(config: RunConfig, scan: Scan) -> int:
+    """Return how many samples a run makes of a split at most: its tiles, where images are cut, else its images."""
+    if config.data.fit != "tile":
+        return len(scan)
+    sizes = [(height, width) for height, width in scan.sizes.tolist() if height]
+    return sum(len(tiles_of(size, config.data.size, config.data.tile_height)) for size in sizes)
+
+
+def check_lost_labels(
+    config: RunConfig, datasets: Mapping[Split, SegmentationDataset], scans: Mapping[Split, Scan]
+) -> Check | None:
+    """Refuse samples whose label has no labelled pixel left at a size that generators or segmenters work at.
+
+    Of labels that are resized to another size than they were scanned for, those with less than 5 % of labelled pixels
+    are read once more. Tiles without labels are left out by the run itself.
+    """
+    if config.data.fit == "tile":
+        return None
+    sizes = tuple(dict.fromkeys((config.generator_size, config.segmenter_size)))
+    lost = []
+    for split, entry in scans.items():
+        fitted = fit_dataset(datasets[split], config.data.fit, config.data.size)
+        labelled = entry.pixels[:, :-1].sum(1)
+        few = np.flatnonzero((labelled < FEW_LABELLED * entry.pixels.sum(1)) & (labelled > 0)).tolist()
+        labels: dict[int, np.ndarray] = {}
+        if any(size != config.data.size for size in sizes):
+            with suppress(DataError):  # changed since it was scanned, which is reported elsewhere
+                labels = {index: fitted[index].label for index in few}
+        for size in sizes:
+            if size == config.data.size:
+                found = (entry.resized_pixels[:, :-1].sum(1) == 0) & (entry.pixels.sum(1) > 0)
+                places = np.flatnonzero(found).tolist()
+            else:
+                places = [index for index in few if index in labels and _is_lost(labels[index], size)]
+            lost += [lost_label(entry.ids[index], size) for index in places]
+    at = f"at {' and '.join('{} x {}'.format(*size) for size in sizes)}"
+    if not lost:
+        return Check("labels after resizing", "ok", f"Every sample keeps labelled pixels {at}.")
+    summary = f"{len(lost)} labels have no labelled pixel left {at}."
+    larger = "data.size" if len(sizes) == 1 else "data.size or segmenters.size"
+    remedy = f"Choose a larger {larger}, or leave these samples out."
+    return Check("labels after resizing", "problem", summary, remedy, tuple(lost))
+
+
+def _is_lost(label: np.ndarray, size: tuple[int, int]) -> bool:
+    return bool((resize_label(label, size) == IGNORE_ID).all())
 
 
 def _part(config: RunConfig, size: tuple[int, int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.data.arrays import LostLabelsError
 from scenepalette.data.datasets import TEST
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.data import EVALUATED, DataUnit, content_of_arrays, open_splits
@@ -63,9 +64,20 @@ class SegmenterDataUnit(Unit):
             if any(path.match(pattern) for pattern in FILES):
                 path.unlink()
         progress.start("data for segmenters", steps)
+        lost: list[str] = []
         for dataset in fits.values():
-            write_for_segmenters(dataset, config, folder, progress)
+            try:
+                write_for_segmenters(dataset, config, folder, progress)
+            except LostLabelsError as error:
+                lost += error.problems or [error.summary]
         progress.finish()
+        if lost:
+            size = "{} x {}".format(*config.segmenter_size)
+            raise DataError(
+                f"{len(lost)} labels are too fine for segmenters.size {size}. Remove these pairs, or choose a larger "
+                "size:",
+                lost,
+            )
 
 
 def read_segmenter_data(

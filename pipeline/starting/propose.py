@@ -26,6 +26,8 @@ from scenepalette.pipeline.units.records import counted, show_seconds
 
 LONGEST = 60 * 24 * 60.0
 STRETCHED, STRONGLY_STRETCHED = 1.05, 1.35
+LEAST_LARGER, MUCH_SMALLER = 1.25, 4.0
+"""How many times as large as `data.size` images have to be for a larger size of segmenters, and for tiles."""
 MANY_ODD = 0.25
 """Share of strongly stretched images from which cropping is proposed."""
 
@@ -104,7 +106,8 @@ def propose(
             + (
                 ", whose networks two CPU cores can train; those of camvid are larger, for a GPU."
                 if base == CPU
-                else ", whose networks are for a GPU; those of camvid-cpu are smaller."
+                else ", whose networks are for a GPU; those of camvid-cpu are smaller. Its widths, batch sizes and "
+                "steps are guesses: nobody has measured them on a GPU yet."
             )
         ],
         "data.name": [
@@ -122,8 +125,8 @@ def propose(
         if not fits
         else [],
         "segmenters.evaluation": [
-            "By labels in the size of their files, as a model in use is judged. With segmenters.size: [H, W], any, "
-            "segmenters work at a larger one than generators; it costs them time alone."
+            "By labels in the size of their files, as a model in use is judged.",
+            *_about_segmenter_size(final.data.size, seen),
         ],
         "layouts": ["Steps in all; the lists per level of the growing network follow from them and from data.size."],
         "images.steps": [
@@ -237,7 +240,32 @@ def _about_size(config: RunConfig, seen: Survey, choice: Choice, *, fixed: bool)
                 *choice.larger
             )
         )
-    return lines
+    return [*lines, *_about_tiles(size, seen)] if config.data.fit == "stretch" else lines
+
+
+def _about_segmenter_size(size: tuple[int, int], seen: Survey) -> list[str]:
+    """Propose a size at which segmenters see more than generators, up to twice as large each way."""
+    factor = min(2.0, *(native / side for native, side in zip(seen.size, size, strict=True)))
+    larger = round(factor * size[0]), round(factor * size[1])
+    if factor < LEAST_LARGER:
+        return []
+    return [
+        "Segmenters can work at a larger size than generators; one of their steps then takes about "
+        f"{larger[0] * larger[1] / (size[0] * size[1]):.1f} times as long:",
+        f"size: [{larger[0]}, {larger[1]}]",
+    ]
+
+
+def _about_tiles(size: tuple[int, int], seen: Survey) -> list[str]:
+    """Propose tiles of images of which little is left at a size."""
+    if min(native / side for native, side in zip(seen.size, size, strict=True)) < MUCH_SMALLER:
+        return []
+    return [
+        "Little of what is small is left of such images. Tiles of them are seen twice as large each way, as about 4 "
+        "times as many samples; every pixel is still evaluated:",
+        "fit: tile",
+        f"tile_height: {seen.size[0] // 2}",
+    ]
 
 
 def _ordered(section: dict[str, Any], first: Sequence[str]) -> dict[str, Any]:

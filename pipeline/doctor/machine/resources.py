@@ -65,15 +65,23 @@ class Need:
     memory: int = 0
 
 
-def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, unlabelled: int = 0) -> list[Need]:
+def needs_of(
+    config: RunConfig,
+    num_classes: int,
+    train: int,
+    validation: int,
+    unlabelled: int = 0,
+    evaluated_images: int | None = None,
+) -> list[Need]:
     """Return what each part of a run needs.
 
     Args:
         config: The configuration.
         num_classes: K.
-        train: Number of training samples.
+        train: Number of training samples; tiles, where images are cut into them.
         validation: Number of validation and test samples.
         unlabelled: Number of unlabelled images.
+        evaluated_images: Number of validation and test images, where samples are tiles of them.
 
     Raises:
         ConfigError: A network cannot be built, such as a segmenter whose encoder is not known.
@@ -108,7 +116,7 @@ def needs_of(config: RunConfig, num_classes: int, train: int, validation: int, u
             needs.append(Need(config.generate.unit_of_pairs(kind), config.generate.pairs * pair + SHARD_BYTES))
     segmenter = _segmenter_parameters(config, num_classes)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
-    confusion = 8 * validation * num_classes**2
+    confusion = 8 * (validation if evaluated_images is None else evaluated_images) * num_classes**2
     # Checkpoints are removed once the weights are written: only trainings that run have them.
     at_once = min(config.segmenters.parallel, trainings)
     disk = trainings * (segmenter * FLOAT + confusion) + at_once * CHECKPOINTS * 2 * segmenter * FLOAT

@@ -73,6 +73,15 @@ SPELLINGS: dict[str, str | bytes] = {
     "numbers with points": HEADER + ROWS.replace("70,", "70.0,"),
     "ids in order": "id,name,red,green,blue\n0,sky,70,130,180\n1,road,128,64,128\n2,car,0,0,142\n",
     "ids in another order": "name,red,green,blue,ID\ncar,0,0,142,2\nsky,70,130,180,0\nroad,128,64,128,1\n",
+    "lines of old Macs": (HEADER + ROWS).replace("\n", "\r"),
+    "UTF-16 without a mark": (HEADER + ROWS).encode("utf-16-le"),
+    "UTF-16 without a mark, big end first": (HEADER + ROWS).encode("utf-16-be"),
+    "UTF-32": (HEADER + ROWS).encode("utf-32"),
+    "Excel's line of the delimiter": "sep=;\r\n" + (HEADER + ROWS).replace(",", ";").replace("\n", "\r\n"),
+    "a comment before the header": "# classes of the roads\n\n" + HEADER + ROWS,
+    "decimal commas": "name;red;green;blue\nsky;70,0;130,00;180,0\nroad;128;64;128\ncar;0,0;0;142,0\n",
+    "hexadecimal with 0x": "name,hex\nsky,0x4682b4\nroad,0X804080\ncar,0x00008E\n",
+    "a serial number": "name,red,green,blue,no\nsky,70,130,180,1\nroad,128,64,128,2\ncar,0,0,142,3\n",
     "further columns": "name,r,g,b,class_11\nsky,70,130,180,1\nroad,128,64,128,1\ncar,0,0,142,1\n",
 }
 
@@ -100,6 +109,44 @@ def test_yaml_is_read_alike(tmp_path: Path, name: str) -> None:
     table, values, _ = read(tmp_path / "classes.yaml", YAML[name])
     assert [entry.color for entry in table.classes] == [(70, 130, 180), (128, 64, 128), (0, 0, 142)]
     assert values.ids == {0: 0, 1: 1, 2: 2}
+
+
+ID_COLUMNS = ["idx", "Index", "class_id", "categoryId", "gray", "Grey value", "mask_value", "Pixel Value", "labelID"]
+
+
+@pytest.mark.parametrize("column", ID_COLUMNS)
+def test_spellings_of_the_column_of_label_values(tmp_path: Path, column: str) -> None:
+    table, values, _ = read(tmp_path / "classes.csv", f"{column},name\n2,car\n0,sky\n1,road\n")
+    assert table.names == ("sky", "road", "car") and values.ids == {0: 0, 1: 1, 2: 2}
+
+
+@pytest.mark.parametrize("column", ["train_id", "no", "number", "code", "#", "Klasse"])
+@pytest.mark.parametrize("numbers", [(2, 0, 1), (7, 8, 11)])
+def test_another_column_of_numbers_that_may_be_label_values_is_asked_about(
+    tmp_path: Path, column: str, numbers: tuple[int, ...]
+) -> None:
+    rows = "".join(f"{number},{name}\n" for number, name in zip(numbers, ("car", "sky", "road"), strict=True))
+    with pytest.raises(DataError, match=rf"column '{column}' has another number for each class .*Call it id if"):
+        read(tmp_path / "classes.csv", f"{column},name\n{rows}")
+    table, values, _ = read(tmp_path / "classes.csv", f"id,{column},name\n" + rows.replace(",", ",9,"))
+    assert values.lookup[list(numbers)].tolist() == [table.names.index(name) for name in ("car", "sky", "road")]
+
+
+MAPPINGS = [
+    "{2: car, 0: sky, 1: road}",
+    "{'2': car, '0': sky, '1': road}",
+    "classes: {2: car, 0: sky, 1: road}",
+    "{car: 2, sky: 0, road: 1}",
+    "classes: {car: 2, sky: 0, road: 1}",
+    "path: ../roads\ntrain: images/train\nnc: 3\nnames: [sky, road, car]\n",
+    "names:\n  1: road\n  0: sky\n  2: car\n",
+]
+
+
+@pytest.mark.parametrize("content", MAPPINGS)
+def test_yaml_mappings_of_ids_and_names(tmp_path: Path, content: str) -> None:
+    table, values, _ = read(tmp_path / "classes.yaml", content)
+    assert table.names == ("sky", "road", "car") and values.ids == {0: 0, 1: 1, 2: 2}
 
 
 @pytest.mark.parametrize("content", ["[sky, road]", "classes: {0: sky, 1: road}", "- {name: sky}\n- {name: road}\n"])
@@ -164,6 +211,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "no colour": ("name,color\nsky,blue\nroad,1 2 3\n", "the colour 'blue' cannot be read"),
     "a colour missing": ("name,red,green,blue\nsky,1,2,3\nroad,,,\n", r"classes\.1\.red: Field required"),
     "an id above 255": ("id,name\n1,sky\n300,road\n", r"classes\.1\.id\.0.*300"),
+    "shares of 1": ("name,r,g,b\nsky,0.2,0.5,0.7\nroad,0.5,0.25,0.5\n", r"classes\.0\.red"),
+    "-1 of a class": ("id,name\n0,sky\n-1,road\n", r"classes\.1\.id\.0.*-1"),
     "a column twice": ("name,label,color\na,b,1 2 3\n", "'name' come twice"),
 }  # fmt: skip
 

@@ -95,6 +95,10 @@ def in_order(palette: Sequence[Sequence[int]]) -> Save:
     return save_palette(lambda _: palette, lambda _: IN_ORDER)
 
 
+def in_order_of(order: Sequence[int], palette: Sequence[Sequence[int]]) -> Save:
+    return save_palette(lambda _: palette, lambda _: order)
+
+
 PALETTES: dict[str, tuple[Save, str | None]] = {
     "each file in another order": (save_palette(rotated_palette, rotated), "decoded by colour"),
     "one other order for all": (save_palette(lambda _: FIXED_PALETTE, lambda _: FIXED), "decoded by colour"),
@@ -139,6 +143,20 @@ def test_colours_that_a_tool_made_a_palette_of(tmp_path: Path, tool: str) -> Non
             image.quantize(16).save(path, optimize=tool == "optimize")
 
     assert_read(write_folder(tmp_path, save), scene, "decoded by colour")
+
+
+def test_palettes_of_nearly_the_classes_colours_in_one_other_order_are_asked_about(tmp_path: Path) -> None:
+    near = [[part + 1 for part in colour] for colour in FIXED_PALETTE]
+    root = write_folder(tmp_path, in_order_of(FIXED, near))
+    text = refusal(root)
+    assert "have nearly the classes' colours, at other indices" in text and "label_offset" not in text
+    assert_read(root, scene, "decoded by colour", LabelSettings(tolerance=16))
+    assert wrong_pixels(opened(root, LabelSettings("ids"))) > 0
+
+
+def test_palettes_of_nearly_the_classes_colours_at_their_indices_are_read(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, in_order([[part + 1 for part in colour] for colour in COLOURS.tolist()]))
+    assert_read(root, scene, "their indices are read")
 
 
 def test_a_palette_of_nearly_the_classes_colours_needs_the_tolerance(tmp_path: Path) -> None:
@@ -294,6 +312,84 @@ IGNORED: dict[str, tuple[Truth, Any]] = {
 def test_255_is_ignored_where_other_ids_show_that(tmp_path: Path, name: str) -> None:
     truth, classes = IGNORED[name]
     assert_read(write_folder(tmp_path, save_values(range(255)), truth=truth, classes=classes), truth)
+
+
+def first_as_255(index: int) -> np.ndarray:
+    return (scene(index).astype(int) - 1).astype(np.uint8)
+
+
+def test_255_in_place_of_the_first_class_is_asked_about(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, lambda path, label, index: Image.fromarray(first_as_255(index)).save(path))
+    assert "these labels seem reduced by one: 255 occurs, 3 does not" in refusal(root)
+    ids = "id,name\n255,sky\n0,road\n1,car\n2,tree\n"
+    (root / "classes.csv").write_text(ids)
+    names = ("sky", "road", "car", "tree")
+    for dataset in opened(root):
+        order = np.array([names.index(name) for name in dataset.table.names])
+        first = 0 if dataset.split == "train" else 8
+        for place in range(len(dataset)):
+            assert (order[dataset[place].label] == scene(first + place)).all()
+
+
+PERMUTED_GREYS = tuple((name, (k,) * 3) for name, k in zip(("tree", "sky", "road", "car"), (3, 0, 1, 2), strict=True))
+
+
+def test_greys_of_the_class_file_that_are_other_classes_ids_are_asked_about(tmp_path: Path) -> None:
+    def by_colour(index: int) -> np.ndarray:
+        return np.array([1, 2, 3, 0], np.uint8)[scene(index)]
+
+    root = write_folder(tmp_path, save_scene(save_values([0, 1, 2, 3])), classes=PERMUTED_GREYS)
+    assert "are ids of classes, and by the class file's colours the greys of others" in refusal(root)
+    assert wrong_pixels(opened(root, LabelSettings("colours")), by_colour) == 0
+    assert wrong_pixels(opened(root, LabelSettings("ids")), scene) == 0
+
+
+def test_greys_of_the_class_file_that_are_their_own_ids_are_read(tmp_path: Path) -> None:
+    assert_read(write_folder(tmp_path, save_values(range(4)), classes=[(f"c{k}", (k,) * 3) for k in range(4)]))
+
+
+@pytest.mark.parametrize("ending", ["pgm", "ppm", "bmp", "gif", "tif"])
+def test_formats_that_keep_values(tmp_path: Path, ending: str) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        pixels = COLOURS[label] if ending == "ppm" else label
+        Image.fromarray(pixels).save(path.with_suffix(f".{ending}"))
+
+    assert_read(write_folder(tmp_path, save), scene, "decoded by the classes' colours" if ending == "ppm" else None)
+
+
+def test_floating_point_numbers_that_are_whole_are_ids(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(label.astype(np.float32)).save(path.with_suffix(".tif"))
+
+    assert_read(write_folder(tmp_path, save), scene)
+
+
+@pytest.mark.parametrize("bad", [0.5, float("nan"), float("inf"), -1.0, 256.0, 1e30])
+def test_other_floating_point_numbers_are_refused(tmp_path: Path, bad: float) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        pixels = label.astype(np.float32)
+        pixels[0, 0] = bad
+        Image.fromarray(pixels).save(path.with_suffix(".tif"))
+
+    text = refusal(write_folder(tmp_path, save))
+    assert "not whole" in text or "class ids must fit into 0 to 255" in text
+
+
+def test_smoothed_masks_are_not_told_to_list_every_value(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(label * 255).filter(ImageFilter.GaussianBlur(1)).save(path)
+
+    root = write_folder(tmp_path, save, truth=two, classes=RED_GREEN)
+    text = refusal(root)
+    assert "as smoothing or resizing leaves at borders" in text and "column id" not in text
+
+
+def test_masks_as_jpeg_are_not_told_to_list_every_value(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(label * 255).save(path.with_suffix(".jpg"))
+
+    text = refusal(write_folder(tmp_path, save, truth=two, classes=RED_GREEN))
+    assert "data.colour_tolerance" in text and "column id" not in text
 
 
 def test_255_in_place_of_the_last_class_is_noted(tmp_path: Path) -> None:

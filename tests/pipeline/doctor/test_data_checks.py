@@ -15,7 +15,6 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.data.arrays import lost_label
 from scenepalette.data.classes import ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.readers.camvid import open_camvid
@@ -59,7 +58,6 @@ def test_nothing_is_said_about_a_data_set_without_faults() -> None:
     checks = [
         data_checks.check_amount(TRAIN, VAL),
         data_checks.check_scaling([TRAIN, VAL], SIZE),
-        data_checks.check_lost_labels([TRAIN, VAL], SIZE),
         data_checks.check_class_table(CAMVID, TRAIN, VAL),
         data_checks.check_rare_classes(CAMVID, TRAIN, SIZE),
         data_checks.check_leakage(TRAIN, VAL),
@@ -67,7 +65,7 @@ def test_nothing_is_said_about_a_data_set_without_faults() -> None:
         data_checks.check_constant([TRAIN, VAL]),
         data_checks.check_fit([TRAIN, VAL]),
     ]
-    assert [check.status for check in checks if check is not None] == ["ok"] * 9
+    assert [check.status for check in checks if check is not None] == ["ok"] * 8
     assert all(check.remedy == "" for check in checks if check is not None)
 
 
@@ -230,15 +228,12 @@ def test_rare_classes_by_images_pixels_and_share() -> None:
     assert check.status == "note" and check.details[0].startswith("pole: 0.398 %")
 
 
-def test_amount_scaling_lost_labels_and_empty_pictures() -> None:
+def test_amount_scaling_and_empty_pictures() -> None:
     assert data_checks.check_amount(made_scan(99), VAL).status == "warning"
     assert data_checks.check_amount(TRAIN, made_scan(19, "val")).status == "warning"
     assert data_checks.check_scaling([TRAIN], (96, 128)).status == "warning"
     assert data_checks.check_scaling([TRAIN], (48, 56)).status == "note"
     assert data_checks.check_scaling([TRAIN], (16, 48)).status == "warning"
-    lost = changed(TRAIN, "resized_pixels", (4, slice(0, K)), 0)
-    check = data_checks.check_lost_labels([lost, VAL], SIZE)
-    assert check.status == "problem" and check.details == (lost_label("train4", SIZE),)
     check = data_checks.check_constant([changed(TRAIN, "spread", 8, 1.0)])
     assert check.status == "warning" and check.details == ("train: train8",)
 

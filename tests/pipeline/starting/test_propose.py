@@ -118,9 +118,31 @@ def test_notes_of_the_reader_are_comments(own: Path, tmp_path: Path) -> None:
     assert any("rgb" in note for note in proposal.notes) and "# Read so: train: " in proposal.text
 
 
+def test_a_larger_size_of_segmenters_and_tiles_are_proposed_where_images_have_them(tmp_path: Path) -> None:
+    root = write_own_data(tmp_path / "own", train=4, val=4, size=(256, 384))
+    text = propose(root, 60, changes=["data.size=[64, 96]"], timed=machine()).text
+    assert "about 4.0 times as long:\n  # size: [128, 192]\n" in text
+    assert "  # fit: tile\n  # tile_height: 128\n" in text
+    # Without the marks of comments, they are settings that can be used.
+    lines = ["size: [128, 192]", "fit: tile", "tile_height: 128"]
+    for line in lines:
+        text = text.replace(f"  # {line}\n", f"  {line}\n")
+    path = tmp_path / "tiles.yaml"
+    path.write_text(text, encoding="utf-8")
+    config = load_config(str(path))
+    assert (config.segmenters.size, config.data.fit, config.data.tile_height) == ((128, 192), "tile", 128)
+
+
+def test_neither_is_proposed_where_images_are_not_larger(own: Path) -> None:
+    text = propose(own, 60, changes=["data.size=[96, 128]"], timed=machine()).text
+    assert "# size: [" not in text and "tile_height" not in text
+
+
 def test_a_gpu_begins_with_the_papers_networks(own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "base_of_machine", lambda: GPU)
-    config = load_config(str(written(propose(own, 240, timed=machine(20)), tmp_path)))
+    proposal = propose(own, 240, timed=machine(20))
+    assert "are guesses: nobody has measured them" in " ".join(proposal.text.replace("#", "").split())
+    config = load_config(str(written(proposal, tmp_path)))
     assert (config.recipe, config.segmenters.encoder) == ("camvid", "resnet50")
 
 
