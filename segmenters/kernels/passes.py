@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from scenepalette.segmenters.kernels.enlarging import enlarge
-from scenepalette.segmenters.kernels.small_maps import convolve_small, pays
+from scenepalette.segmenters.kernels.small_maps import convolve_small, idle_taps, pays
+
+Pair = tuple[int, int]
 
 
 def _normalize(self: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -25,15 +27,22 @@ def _normalize(self: nn.GroupNorm, x: Tensor) -> Tensor:
 
 
 def _convolve(self: nn.Conv2d, x: Tensor) -> Tensor:
-    (height, width), (kernel, stride) = x.shape[2:], (self.weight.shape[2:], self.stride[0])
-    if not _computes_bfloat16(x) or not pays(
-        len(x), (height, width), (kernel[0], kernel[1]), stride, self.out_channels
-    ):
+    if x.device.type != "cpu":
         return nn.Conv2d.forward(self, x)
-    padding = self.padding
-    assert not isinstance(padding, str)
-    stride = (self.stride[0], self.stride[1])
-    return convolve_small(x.bfloat16(), self.weight.bfloat16(), stride, (padding[0], padding[1]))
+    (stride, padding, dilation), weight = _geometry(self), self.weight
+    sides = zip(x.shape[2:], weight.shape[2:], stride, padding, dilation, strict=True)
+    idle = [idle_taps(*side) for side in sides]
+    if any(idle):
+        rows, columns = (slice(count, length - count) for count, length in zip(idle, weight.shape[2:], strict=True))
+        weight = weight[:, :, rows, columns]
+        padding = (padding[0] - idle[0] * dilation[0], padding[1] - idle[1] * dilation[1])
+    if self.bias is None and self.groups == 1 and _computes_bfloat16(x):
+        reach = [1 + step * (length - 1) for step, length in zip(dilation, weight.shape[2:], strict=True)]
+        if reach == list(weight.shape[2:]) and pays(x.shape, weight.shape, stride, padding):
+            return convolve_small(x.bfloat16(), weight.bfloat16(), stride, padding)
+    if any(idle):
+        return F.conv2d(x, weight, self.bias, stride, padding, dilation, self.groups)
+    return nn.Conv2d.forward(self, x)
 
 
 def _enlarge(self: nn.Upsample, x: Tensor) -> Tensor:
@@ -45,32 +54,39 @@ def _enlarge(self: nn.Upsample, x: Tensor) -> Tensor:
 def accelerate(network: nn.Module) -> None:
     """Compute a segmenter faster on a CPU, in place, in training too: the same function of the same parameters.
 
-    Group norms of bfloat16 features are taken in float32; convolutions over a handful of pixels are matrix products;
-    and the head enlarges class scores, in float32 at least, by two matrix products. State and copies of the network,
-    made afterwards, are as ever.
+    Group norms of bfloat16 features are taken in float32; weights of convolutions that meet no pixel but the zeros
+    around are left out, and convolutions over a handful of pixels are matrix products; and the head enlarges class
+    scores, in float32 at least, by two matrix products. State and copies of the network, made afterwards, are as ever.
     """
     head = getattr(network, "segmentation_head", None)
     of_head = set(head.modules()) if isinstance(head, nn.Module) else set()
     for module in network.modules():
         if type(module) is nn.GroupNorm and module.affine:
             module.forward = MethodType(_normalize, module)
-        elif _can_be_small(module):
+        elif _convolves(module):
             module.forward = MethodType(_convolve, module)
         elif module in of_head and _enlarges(module):
             module.forward = MethodType(_enlarge, module)
 
 
-def _can_be_small(module: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Return whether a module convolves, and does nothing else that `convolve_small` does not."""
+def _convolves(module: nn.Module) -> TypeGuard[nn.Conv2d]:
+    """Return whether a module convolves by more than single weights, with zeros around, and does nothing else."""
     return (
         type(module) is nn.Conv2d
         and max(module.kernel_size) > 1
-        and module.groups == 1
-        and module.bias is None
         and module.padding_mode == "zeros"
         and not isinstance(module.padding, str)
-        and module.dilation == (1, 1)
-        and module.stride[0] == module.stride[1]
+    )
+
+
+def _geometry(module: nn.Conv2d) -> tuple[Pair, Pair, Pair]:
+    """Return stride, padding and dilation, each of rows and columns."""
+    padding = module.padding
+    assert not isinstance(padding, str)
+    return (
+        (module.stride[0], module.stride[1]),
+        (padding[0], padding[1]),
+        (module.dilation[0], module.dilation[1]),
     )
 
 

@@ -1,4 +1,7 @@
-"""Convolutions over fewer pixels than they have channels, as one matrix product.
+"""Convolutions of small maps: weights that meet no pixel, and matrix products over fewer pixels than channels.
+
+DeepLabV3's dilations are made for large images: 24 or 36 pixels to either side of a map of 12x16 there is nothing but
+the zeros around it, and a kernel of 3x3 is the weight in its middle.
 
 An encoder for photographs leaves a few pixels of a small image: 2x3 of 64x96. A convolution there is little more than
 reading its weights, which torch's kernels for bfloat16 reorder first, and their gradients once more. Laid out as rows
@@ -75,14 +78,33 @@ def convolve_small(x: Tensor, weight: Tensor, stride: tuple[int, int], padding: 
     return result
 
 
-def pays(batch: int, size: tuple[int, int], kernel: tuple[int, int], stride: int, outputs: int) -> bool:
+def idle_taps(size: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
+    """Return how many weights at either end of a kernel meet no pixel along one side, at no place.
+
+    Args:
+        size: Pixels of the side.
+        kernel: Weights along it.
+        stride: Pixels from one place of the kernel to the next.
+        padding: Zeros at either end of the side.
+        dilation: Pixels from one weight to the next.
+    """
+    last = (size + 2 * padding - dilation * (kernel - 1) - 1) // stride  # the last place, from 0
+    first = sum(tap * dilation - padding + last * stride < 0 for tap in range(kernel))
+    end = sum(tap * dilation - padding >= size for tap in range(kernel))
+    count = min(first, end, (kernel - 1) // 2)
+    return count if count * dilation <= padding else 0
+
+
+def pays(features: torch.Size, weight: torch.Size, stride: tuple[int, int], padding: tuple[int, int]) -> bool:
     """Tell whether bfloat16 features are convolved faster as one matrix product (measured: see docs/results/speed.md).
 
     Args:
-        batch: Images.
-        size: Height and width of the features.
-        kernel: Of the weights.
-        stride: Of rows and columns.
-        outputs: Channels of the result.
+        features: Shape BCHW.
+        weight: Shape OC and the kernel's height and width.
+        stride: As of `convolve_small`.
+        padding: As of `convolve_small`.
     """
-    return kernel[0] * kernel[1] > 1 and batch * -(-size[0] // stride) * -(-size[1] // stride) < outputs
+    pixels = features[0]
+    for side, kernel, step, zeros in zip(features[2:], weight[2:], stride, padding, strict=True):
+        pixels *= (side + 2 * zeros - kernel) // step + 1
+    return max(weight[2:]) > 1 and pixels < weight[0]
