@@ -366,9 +366,7 @@ def _renew_statistics(
 
 
 def _is_worth_keeping(
-    settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
-    domain: Domain,
+    settings: SegmenterSettings, domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs], domain: Domain
 ) -> bool:
     """Tell whether pairs, other than on a GPU, are better decoded once than each time that a step takes them.
 

@@ -43,8 +43,8 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
     """
     for name, module in modules.items():
         gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
-        # No value is larger than the root of the sum of squares, NaN if there is one, which is found ten times as fast as
-        # the largest value. Only where that is too large is each of them looked at.
+        # No value is larger than the root of the sum of squares, NaN if there is one, which CPUs find ten times as fast
+        # as the largest value. Only where that is too large is each value looked at.
         if float(nn.utils.get_total_norm(list(gradients.values()))) < LARGEST_GRADIENT:
             continue
         large = (key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())

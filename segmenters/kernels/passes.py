@@ -83,11 +83,7 @@ def _geometry(module: nn.Conv2d) -> tuple[Pair, Pair, Pair]:
     """Return stride, padding and dilation, each of rows and columns."""
     padding = module.padding
     assert not isinstance(padding, str)
-    return (
-        (module.stride[0], module.stride[1]),
-        (padding[0], padding[1]),
-        (module.dilation[0], module.dilation[1]),
-    )
+    return ((module.stride[0], module.stride[1]), (padding[0], padding[1]), (module.dilation[0], module.dilation[1]))
 
 
 def _enlarges(module: nn.Module) -> TypeGuard[nn.Upsample]:

@@ -34,9 +34,8 @@ def test_small_convolutions_and_their_gradients(
     measured = convolve_small(x, weight, stride, padding)
     torch.testing.assert_close(measured, expected)
     given = torch.randn(expected.shape, generator=generator, dtype=torch.float64)
-    for ours, plain in zip(
-        torch.autograd.grad(measured, [x, weight], given), torch.autograd.grad(expected, [x, weight], given), strict=True
-    ):
+    gradients = (torch.autograd.grad(result, [x, weight], given) for result in (measured, expected))
+    for ours, plain in zip(*gradients, strict=True):
         torch.testing.assert_close(ours, plain)
 
 
