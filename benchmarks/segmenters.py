@@ -140,9 +140,8 @@ def _write_shards(folder: Path, pairs: Any) -> None:
 def step_seconds(work: Callable[..., nn.Module], precision: str, steps: int) -> list[float]:
     """Return the CPU times of some steps of a training, without its first."""
     times = CpuTimes(steps)
-    with tempfile.TemporaryDirectory() as out:
-        with suppress(EnoughError):
-            work(Path(out), fabric=make_fabric(precision=precision), progress=times)
+    with tempfile.TemporaryDirectory() as out, suppress(EnoughError):
+        work(Path(out), fabric=make_fabric(precision=precision), progress=times)
     return times.seconds[1:]
 
 
