@@ -33,6 +33,7 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-test
 	$(BIN)/python -m benchmarks.inference --sizes 96x128 128x256
 	$(BIN)/python -m benchmarks.trainings
+	$(BIN)/python -m benchmarks.segmenters
 	$(BIN)/python -m benchmarks.read_shards
 	$(BIN)/python -m benchmarks.runners
 	$(BIN)/python -m benchmarks.clusters

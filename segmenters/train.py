@@ -42,7 +42,7 @@ from scenepalette.common.randomness import epoch_indices, seed_step, torch_gener
 from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
 from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.device.resident import place
+from scenepalette.data.device.resident import place, resident_bytes
 from scenepalette.data.device.transfer import to_device
 from scenepalette.data.mixing import class_mix, copy_paste
 from scenepalette.data.rare_classes import rare_classes
@@ -56,6 +56,7 @@ from scenepalette.segmenters.advent import (
     minimum_entropy_loss,
     weighted_self_information,
 )
+from scenepalette.segmenters.kernels.passes import accelerate
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
 from scenepalette.segmenters.model import weights_file
 from scenepalette.segmenters.registry import network_problem
@@ -80,6 +81,8 @@ AnyPairs: TypeAlias = "Pairs | ShardPairs | FirstPairs | ChosenPairs | ResidentP
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
 VALIDATION = "validation_miou"
+MOST_KEPT_BYTES = 2**28
+"""Most bytes of decoded pairs that a training on a CPU keeps."""
 # Parts of the steps after which a segmenter is validated: the last fifth tells whether more would help.
 VALIDATED = (0.6, 0.8, 1.0)
 
@@ -95,8 +98,11 @@ def supervised_loss(logits: Tensor, label: Tensor, weights: Tensor | None = None
     Returns:
         Scalar; 0, with zero gradients, if no pixel of the batch is labelled.
     """
-    labelled = label != IGNORE_ID
-    total = labelled.sum() if weights is None else weights[label.where(labelled, 0)].where(labelled, 0.0).sum()
+    if weights is None:
+        total = (label != IGNORE_ID).sum()
+    else:
+        # One look-up for each pixel, whose last classes, the ignored one among them, weigh nothing.
+        total = F.pad(weights, (0, IGNORE_ID + 1 - len(weights))).take(label).sum()
     entropy = F.cross_entropy(logits, label, weights, ignore_index=IGNORE_ID, reduction="sum")
     return entropy / total.clamp(min=1 if weights is None else torch.finfo(total.dtype).tiny)
 
@@ -167,14 +173,17 @@ def train_segmenter(
             print(f"Training again, because the weights are damaged: {error}", file=sys.stderr, flush=True)
         else:
             checkpoints.clear()  # if the training was killed after its weights were written
+            accelerate(network)
             return channels_last(fabric.to_device(network)).eval()
         seed_step(seed, f"{STAGE} weights", 0)
 
     network = build_segmenter(settings, table, settings.encoder_weights)
+    accelerate(network)
     segmenter, discriminator = Trainee("segmenter", network, _optimizer(settings), fabric), None
     if settings.adaptation == "advent":
         seed_step(seed, f"{STAGE} discriminator weights", 0)
-        adam = partial(torch.optim.Adam, lr=settings.discriminator_learning_rate, betas=settings.discriminator_betas)
+        rate, betas = settings.discriminator_learning_rate, settings.discriminator_betas
+        adam = partial(torch.optim.Adam, lr=rate, betas=betas, fused=True)
         network = build_advent_discriminator(table.num_classes, settings.discriminator_width)
         discriminator = Trainee("discriminator", network, adam, fabric)
     training = Training(
@@ -204,7 +213,8 @@ def train_segmenter(
 
     resident = speed_of(fabric).resident
     placed: dict[Domain, AnyPairs] = {
-        domain: place(pairs, fabric.device) if resident else pairs for domain, pairs in domains.items()
+        domain: place(pairs, fabric.device) if resident or _is_worth_keeping(settings, domains, domain) else pairs
+        for domain, pairs in domains.items()
     }
     segmenter.module.train()
     with contextlib.closing(_batches(placed, settings, seed, training.finished)) as batches:
@@ -286,7 +296,8 @@ def train_segmenter(
 def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]:
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw":
-        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
+        # In one pass over the weights, on CPUs too, where it takes half the time; SGD gains nothing.
+        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
     return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
@@ -352,6 +363,19 @@ def _renew_statistics(
             network(image)
 
     measure_statistics(network, forward, images())
+
+
+def _is_worth_keeping(
+    settings: SegmenterSettings, domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs], domain: Domain
+) -> bool:
+    """Tell whether pairs, other than on a GPU, are better decoded once than each time that a step takes them.
+
+    Generated pairs lie encoded in shards; real ones are decoded already.
+    """
+    if domain == "real" or resident_bytes(domains[domain]) > MOST_KEPT_BYTES:
+        return False
+    taken = sum(images_of_step(settings, domains, step).get(domain, 0) for step in range(settings.steps))
+    return taken >= 2 * len(domains[domain])
 
 
 def _batches(

@@ -307,6 +307,10 @@ def _optimizer_state(
             index, entry = key.split("/")
             if value.ndim and value.shape != parameters[int(index)].shape:
                 raise ValueError(f"{entry} of parameter {index} has shape {list(value.shape)}")
+            if value.ndim:
+                # As the parameter lies in memory, which fused steps take for granted: files hold contiguous tensors.
+                like = parameters[int(index)].detach()
+                value = torch.empty_like(like, dtype=value.dtype, device=value.device).copy_(value)
             state.setdefault(int(index), {})[entry] = value
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedCheckpointError(f"its state of the optimizer {name} cannot be used: {error!r}") from error

@@ -43,10 +43,14 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
     """
     for name, module in modules.items():
         gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
-        # The largest absolute value is one number a network, NaN if there is one.
-        if float(nn.utils.get_total_norm(list(gradients.values()), math.inf)) < LARGEST_GRADIENT:
+        # No value is larger than the root of the sum of squares, NaN if there is one, which CPUs find ten times as fast
+        # as the largest value. Only where that is too large is each value looked at.
+        if float(nn.utils.get_total_norm(list(gradients.values()))) < LARGEST_GRADIENT:
             continue
-        first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
+        large = (key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
+        first = next(large, None)
+        if first is None:
+            continue
         raise gradient_error(name, first, step)
 
 

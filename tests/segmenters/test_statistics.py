@@ -64,3 +64,30 @@ def test_a_network_without_batch_norms_reads_no_image() -> None:
 
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.GroupNorm(2, 4))
     measure_statistics(model, model, batches())
+
+
+def test_momentum_and_norms_that_saw_nothing_stay_as_they_were() -> None:
+    class Partly(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.used, self.unused = nn.BatchNorm2d(3, momentum=0.3), nn.BatchNorm2d(3, momentum=None)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.used(x)
+
+    model = Partly()
+    for norm in (model.used, model.unused):
+        norm.running_mean.fill_(float("inf"))  # type: ignore[union-attr]
+        norm.running_var.fill_(7.0)  # type: ignore[union-attr]
+    images = torch.randn(4, 3, 5, 5)
+    measure_statistics(model, model, [images])
+    assert (model.used.momentum, model.unused.momentum) == (0.3, None)
+    torch.testing.assert_close(model.used.running_mean, images.mean(dim=(0, 2, 3)))
+    assert torch.isinf(model.unused.running_mean).all() and (model.unused.running_var == 7.0).all()  # type: ignore
+    with pytest.raises(ValueError, match="stopped"):
+        measure_statistics(model, model, (_stopped() for _ in range(1)))
+    torch.testing.assert_close(model.used.running_mean, images.mean(dim=(0, 2, 3)))
+
+
+def _stopped() -> torch.Tensor:
+    raise ValueError("stopped")

@@ -337,3 +337,20 @@ def test_a_save_that_fails_leaves_the_checkpoint_before(tmp_path: Path, monkeypa
     monkeypatch.undo()
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-00000001.safetensors"]
     assert folder.load({"net": network}, {"opt": optimizer})[0] == 1
+
+
+def test_state_of_optimizers_lies_in_memory_as_the_weights_do(tmp_path: Path) -> None:
+    def set_up() -> tuple[nn.Module, torch.optim.Optimizer]:
+        network = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network, torch.optim.AdamW(network.parameters(), fused=True)
+
+    network, optimizer = set_up()
+    network(torch.randn(2, 3, 5, 5)).square().sum().backward()
+    optimizer.step()
+    CheckpointFolder(tmp_path).save(1, {"network": network}, {"network": optimizer}, {})
+    other, resumed = set_up()
+    CheckpointFolder(tmp_path).load({"network": other}, {"network": resumed})
+    # Fused steps go through weights and state side by side.
+    before, after = (one.state[module.weight]["exp_avg"] for one, module in ((optimizer, network), (resumed, other)))
+    assert after.stride() == before.stride() == other.weight.stride() != after.contiguous().stride()  # type: ignore
+    assert torch.equal(after, before)

@@ -93,3 +93,13 @@ def test_gradients_pass_through_frozen_networks_but_not_into_them() -> None:
     assert generator.module.weight.grad is not None and generator.module.weight.grad.item() == 3.0
     assert opponent.module.weight.grad is None
     assert opponent.module.weight.requires_grad
+
+
+def test_gradients_whose_squares_fit_one_by_one_but_not_together_are_finite() -> None:
+    network = nn.Linear(20, 20)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 1.8e19)
+    require_finite_gradients(3, network=network)
+    network.bias.grad[7] = -1.9e19  # type: ignore[index]
+    with pytest.raises(TrainingError, match="first in bias"):
+        require_finite_gradients(3, network=network)

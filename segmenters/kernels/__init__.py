@@ -1,0 +1,1 @@
+"""What makes segmenters faster on CPUs; networks know nothing of it."""
