@@ -39,7 +39,7 @@ def test_work_is_tagged_if_and_only_if_it_takes_a_gpu(
     for unit in units.values():
         wanted = expected and unit.computes
         assert uses_gpu(config, unit) is wanted, unit.name
-        for each in (stages.make_unit, shards.make_one_shard):
+        for each in (stages.make_units, shards.make_one_shard):
             assert tagged(each, config, unit).tags == ({GPU_TAG} if wanted else set()), unit.name
     trained = {name for name, unit in units.items() if unit.computes}
     assert {"images/oasis", "shards/full", "segmenters/real/seed0", "report"} <= trained
