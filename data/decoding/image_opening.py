@@ -152,7 +152,7 @@ def check_image(path: Path) -> ImageFacts:
     return read_stored(path)
 
 
-def read_stored(path: Path, *, writable: bool = True) -> StoredImage:
+def read_stored(path: Path) -> StoredImage:
     """Read an image completely, as it is stored.
 
     Colours, greys, palettes, black and white and CMYK become RGB; transparency is dropped. Of 16 bits per channel the
@@ -160,8 +160,6 @@ def read_stored(path: Path, *, writable: bool = True) -> StoredImage:
 
     Args:
         path: A file in one of `FORMATS`, whatever its name.
-        writable: Whether the pixels are going to be changed; else they are not copied once more, which would take
-            longer than decoding a JPEG.
 
     Raises:
         DataError: The file is missing, damaged, cut off, far too large, no such image, or its pixels cannot be brought
@@ -177,7 +175,7 @@ def read_stored(path: Path, *, writable: bool = True) -> StoredImage:
             pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
             black = not values.any()
         elif image.mode in _EIGHT_BITS:
-            pixels, black = (np.array if writable else np.asarray)(_rgb(image)), False
+            pixels, black = np.array(_rgb(image)), False
         else:
             raise DataError(
                 f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "

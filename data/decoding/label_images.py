@@ -217,7 +217,7 @@ def read_label(path: Path) -> LabelImage:
                 "integers with 8 bits",
                 kind=ProblemKind.LABEL_FORMAT,
             )
-        pixels = pixels.astype(np.int64)
+        pixels = np.clip(pixels, -1, 65536).astype(np.int64)  # beyond, they are refused all the same
     if bits in (2, 4):  # which Pillow spreads over 0 to 255
         pixels = pixels // (255 // (2**bits - 1))
     return LabelImage("grey", _as_bytes(pixels), **stated)

@@ -340,7 +340,7 @@ class PairedFiles:
         stored: LabelImage | None = None
         label: LabelSummary | None = None
         try:
-            stored_image = check_image(pair.image) if look_at is None else read_stored(pair.image, writable=False)
+            stored_image = check_image(pair.image) if look_at is None else read_stored(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
