@@ -277,7 +277,7 @@ class _Memory:
 
 def _hash(image: np.ndarray) -> str:
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(np.ascontiguousarray(image).data)
     return digest.hexdigest()
 
 
