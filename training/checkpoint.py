@@ -305,8 +305,12 @@ def _optimizer_state(
         state: dict[int, dict[str, Tensor]] = {}
         for key, value in _below(tensors, f"optimizer/{name}/").items():
             index, entry = key.split("/")
-            if value.ndim and value.shape != parameters[int(index)].shape:
+            parameter = parameters[int(index)]
+            if value.ndim and value.shape != parameter.shape:
                 raise ValueError(f"{entry} of parameter {index} has shape {list(value.shape)}")
+            if value.ndim:
+                # Fused optimizers go through parameter and state alike, in the order in which they lie in memory.
+                value = torch.empty_like(parameter, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(index), {})[entry] = value
     except (LookupError, TypeError, ValueError) as error:
         raise DamagedCheckpointError(f"its state of the optimizer {name} cannot be used: {error!r}") from error

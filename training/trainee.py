@@ -43,11 +43,13 @@ def require_finite_gradients(step: int, **modules: nn.Module) -> None:
     """
     for name, module in modules.items():
         gradients = {key: value.grad for key, value in module.named_parameters() if value.grad is not None}
-        # The largest absolute value is one number a network, NaN if there is one.
-        if float(nn.utils.get_total_norm(list(gradients.values()), math.inf)) < LARGEST_GRADIENT:
+        # No value is above the root of the sum of squares, which is one number a network, NaN if there is a NaN, and
+        # found in a tenth of the time of the largest absolute value.
+        if float(nn.utils.get_total_norm(list(gradients.values()))) < LARGEST_GRADIENT:
             continue
-        first = next(key for key, gradient in gradients.items() if not (gradient.abs() < LARGEST_GRADIENT).all())
-        raise gradient_error(name, first, step)
+        for key, gradient in gradients.items():
+            if not (gradient.abs() < LARGEST_GRADIENT).all():
+                raise gradient_error(name, key, step)
 
 
 class Trainee(Generic[Module]):
