@@ -145,12 +145,13 @@ class _DiscriminatorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, direction: str, first: bool = False) -> None:
         super().__init__()
         self.direction, self.first = direction, first
-        first_conv: nn.Module = UpsampledConv2d(in_channels, out_channels)
-        second_conv: nn.Module = nn.Conv2d(out_channels, out_channels, 3, padding=1)
-        if direction == "down":
-            first_conv = nn.Conv2d(in_channels, out_channels, 3, padding=1)
-            second_conv = PooledConv2d(out_channels, out_channels)
-        self.conv_0, self.conv_1 = spectral_norm(first_conv), spectral_norm(second_conv)
+        # One after the other: each draws its weights, then its spectral norm's vectors.
+        if direction == "up":
+            self.conv_0 = spectral_norm(UpsampledConv2d(in_channels, out_channels))
+            self.conv_1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        else:
+            self.conv_0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+            self.conv_1 = spectral_norm(PooledConv2d(out_channels, out_channels))
         self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
