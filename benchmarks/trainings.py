@@ -4,12 +4,18 @@ Usage: python -m benchmarks.trainings [--systems oasis semantic-palette] [--size
 
 Each system is trained for some steps on embedded scenes with the papers' networks: all losses, both optimizers. The
 ways take turns, a few steps each; the first step of every turn is left out, and medians are printed.
+
+`--recipe demo` or `--recipe camvid-cpu` takes the networks, losses, sizes and batches of a recipe instead, its image
+system and its layouts at every level that it trains, and prints processor seconds per step. The scenes are embedded
+ones for both, as what labels look like matters little; perceptual losses have random weights, which cost what trained
+ones do.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -35,7 +41,10 @@ from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig
 from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
+from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.data import prepare_data, read_data
+from scenepalette.pipeline.stages.images import image_model, untrained_features
+from scenepalette.pipeline.stages.layouts import SECTIONS, layout_model
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
 from scenepalette.training.device.speed import usual_speed
 from scenepalette.training.fabric import computes_bfloat16, make_fabric
@@ -46,9 +55,26 @@ if computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu"):
     WAYS["as trained, bf16"] = ("bf16-mixed", False)
 
 
-def step_seconds(training: Callable[..., None], precision: str, plain: bool, steps: int, folder: Path) -> list[float]:
-    """Return the wall times of the steps of a training, without its first."""
-    times = StepTimes(steps)
+class ProcessorTimes(StepTimes):
+    """The same in seconds of the processor, which other programs on it disturb little."""
+
+    def start(self, description: str, total: int, done: int = 0) -> None:
+        """Begin to time the first step."""
+        self._began = time.process_time()
+
+    def advance(self, count: int = 1, **values: float) -> None:
+        """Note how long a step took; after enough of them, raise `EnoughError`."""
+        now = time.process_time()
+        self.seconds.append(now - self._began)
+        if len(self.seconds) > self.steps:
+            raise EnoughError
+        self._began = now
+
+
+def step_seconds(
+    training: Callable[..., None], precision: str, plain: bool, times: StepTimes, folder: Path
+) -> list[float]:
+    """Return the seconds of the steps of a training, without its first."""
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = make_fabric(accelerator, precision, speed=usual_speed(accelerator, plain=plain))
     try:
@@ -84,6 +110,49 @@ def trainings(
     }
 
 
+def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[..., None], str]]:
+    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches.
+
+    Args:
+        folder: Where the embedded scenes are kept.
+        recipe: Its name.
+    """
+    changes = ["data.name=streets", "data.train_scenes=64", "data.val_scenes=2"]
+    config = load_config(recipe, changes)
+    prepare_data(folder / "data", config.data, 0, NO_PROGRESS)
+    pairs, _, labels = read_data(folder / "data")
+    fit_palettes(folder / "palettes", 4, pairs, 0)
+    sampler, chosen = load_sampler(folder / "palettes"), image_model(config)
+    image = partial(
+        train_image_generator,
+        name=chosen.system,
+        settings=replace(chosen.settings, steps=10**6, checkpoint_every=10**6),
+        pairs=pairs,
+        filled_labels=labels,
+        features=untrained_features(config, chosen.system, pairs.table),
+        seed=0,
+    )
+    found: dict[str, tuple[Callable[..., None], str]] = {chosen.system: (image, str(chosen.settings.batch_size))}
+    for section in SECTIONS:
+        model = layout_model(config, section)
+        for level in reversed(range(len(model.settings.batch_sizes))):
+            stable = tuple(10**6 if i == level else 0 for i in range(len(model.settings.batch_sizes)))
+            settings = replace(
+                model.settings, fade_steps=(0,) * len(stable), stable_steps=stable, checkpoint_every=10**6
+            )
+            layout = partial(
+                train_layout_generator,
+                name=model.system,
+                settings=settings,
+                labels=labels,
+                table=pairs.table,
+                sampler=sampler,
+                seed=0,
+            )
+            found[f"{model.system}, level {level}"] = (layout, str(settings.batch_sizes[level]))
+    return found
+
+
 def _image_systems() -> list[str]:
     """Return those that are trained here."""
     return [name for name, system in IMAGE_SYSTEMS.items() if not system.comes_trained(system.settings())]
@@ -103,7 +172,7 @@ def _layout_training(
     )
     network = LAYOUT_SYSTEMS[name].build_generator(pairs.table, pairs.size, settings)
     training = partial(
-        train_layout_generator, kind=name, settings=settings, labels=labels, table=pairs.table, sampler=sampler, seed=0
+        train_layout_generator, name=name, settings=settings, labels=labels, table=pairs.table, sampler=sampler, seed=0
     )
     return training, _millions(network)
 
@@ -148,22 +217,38 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=2, help="timed steps per turn")
     parser.add_argument("--turns", type=int, default=2, help="turns of each way")
     parser.add_argument("--width", type=float, default=1.0, help="factor on the papers' widths")
+    parser.add_argument("--recipe", choices=["demo", "camvid-cpu"], help="networks and batches of a recipe instead")
     arguments = parser.parse_args()
     print(machine())
+    if arguments.recipe:
+        print(f"{arguments.recipe}: processor seconds per step\n")
+        with tempfile.TemporaryDirectory() as folder:
+            _print_rows(recipe_trainings(Path(folder), arguments.recipe), arguments, Path(folder), ProcessorTimes)
+        return
     print(f"{arguments.size[0]}x{arguments.size[1]}, {arguments.batch} samples per step, seconds per step\n")
-    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        chosen = trainings(Path(folder), arguments.size, arguments.batch, arguments.width)
-        for name in arguments.systems:
-            training, parameters = chosen[name]
-            seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-            for turn in range(arguments.turns):
-                for way, (precision, plain) in WAYS.items():
-                    out = Path(folder) / f"{name}-{turn}-{precision}-{plain}"
-                    seconds[way] += step_seconds(training, precision, plain, arguments.steps, out)
-            first, *others = (median(values) for values in seconds.values())
-            rows.append([name, parameters, f"{first:.2f}", *(f"{s:.2f} ({first / s:.1f} x)" for s in others)])
-    print(markdown_table(["system", "generator", *WAYS], rows))
+        known_trainings = trainings(Path(folder), arguments.size, arguments.batch, arguments.width)
+        chosen = {name: known_trainings[name] for name in arguments.systems}
+        _print_rows(chosen, arguments, Path(folder), StepTimes)
+
+
+def _print_rows(
+    chosen: dict[str, tuple[Callable[..., None], str]],
+    arguments: argparse.Namespace,
+    folder: Path,
+    timed_by: Callable[[int], StepTimes],
+) -> None:
+    rows = []
+    for name, (training, about) in chosen.items():
+        seconds: dict[str, list[float]] = {way: [] for way in WAYS}
+        for turn in range(arguments.turns):
+            for way, (precision, plain) in WAYS.items():
+                out = folder / f"{name}-{turn}-{precision}-{plain}"
+                seconds[way] += step_seconds(training, precision, plain, timed_by(arguments.steps), out)
+        first, *others = (median(values) for values in seconds.values())
+        rows.append([name, about, f"{first:.3f}", *(f"{s:.3f} ({first / s:.1f} x)" for s in others)])
+    second = "batch" if arguments.recipe else "generator"
+    print(markdown_table(["training", second, *WAYS], rows))
 
 
 if __name__ == "__main__":

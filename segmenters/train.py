@@ -183,7 +183,7 @@ def train_segmenter(
     if settings.adaptation == "advent":
         seed_step(seed, f"{STAGE} discriminator weights", 0)
         rate, betas = settings.discriminator_learning_rate, settings.discriminator_betas
-        adam = partial(torch.optim.Adam, lr=rate, betas=betas, fused=True)
+        adam = partial(torch.optim.Adam, lr=rate, betas=betas)
         network = build_advent_discriminator(table.num_classes, settings.discriminator_width)
         discriminator = Trainee("discriminator", network, adam, fabric)
     training = Training(
@@ -296,8 +296,7 @@ def train_segmenter(
 def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]:
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "adamw":
-        # In one pass over the weights, on CPUs too, where it takes half the time; SGD gains nothing.
-        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay, fused=True)
+        return partial(torch.optim.AdamW, lr=rate, weight_decay=decay)
     return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 

@@ -11,13 +11,19 @@ from types import MethodType
 from typing import TypeGuard, TypeVar, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations, type_before_parametrizations
 
 from scenepalette.generators.kernels.label_patches import ConditionCache, convolve_patches, per_symbol, per_tap
+from scenepalette.generators.kernels.modulation import modulated
+from scenepalette.generators.kernels.resampled import convolve_and_pool, upsample_and_convolve
 from scenepalette.generators.kernels.spade_tables import TabulatedSpadeBlock
-from scenepalette.generators.kernels.winograd import convolve_3x3, points_of
+from scenepalette.generators.kernels.spectral import spectrally_normalised
+from scenepalette.generators.kernels.winograd import convolve_3x3, multiplies_less, points_of
 from scenepalette.generators.nn.blocks import EqualizedConv2d, SpadeResidualBlock, SpatiallyAdaptiveNorm
+from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d, UpsampledEqualizedConv2d, upsample
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -27,29 +33,72 @@ def _convolve(self: nn.Conv2d, x: Tensor) -> Tensor:
 
 
 def _convolve_equalized(self: EqualizedConv2d, x: Tensor) -> Tensor:
-    weight = self.weight if self.scale == 1 else self.weight * self.scale
-    return convolve_3x3(x, weight, self.bias, getattr(self, "points", None), second_order=True)
+    return convolve_3x3(x, _scaled(self), self.bias, getattr(self, "points", None), second_order=True)
 
 
-def _modulation(
-    self: SpatiallyAdaptiveNorm, condition: Tensor, size: tuple[int, int], codes: Tensor | None = None
-) -> Tensor:
-    conditions = cast(ConditionCache, self.conditions)
+def _scaled(layer: EqualizedConv2d) -> Tensor:
+    return layer.weight if layer.scale == 1 else layer.weight * layer.scale
+
+
+def _convolve_pooled(self: PooledConv2d, x: Tensor) -> Tensor:
+    weight, points = self.weight, getattr(self, "points", None)
+    if points is not None or _computes_each_pixel(x, weight, pixels=x[:, 0].numel()):
+        return F.avg_pool2d(convolve_3x3(x, weight, self.bias, points), 2)
+    return convolve_and_pool(x, weight, self.bias)
+
+
+def _convolve_upsampled(self: UpsampledConv2d | UpsampledEqualizedConv2d, x: Tensor) -> Tensor:
+    weight = _scaled(self) if isinstance(self, UpsampledEqualizedConv2d) else self.weight
+    points = getattr(self, "points", None)
+    if points is not None or _computes_each_pixel(x, weight, pixels=4 * x[:, 0].numel()):
+        return convolve_3x3(upsample(x), weight, self.bias, points)
+    return upsample_and_convolve(x, weight, self.bias)
+
+
+def _computes_each_pixel(x: Tensor, weight: Tensor, pixels: int) -> bool:
+    """Return whether all pixels of a larger size are to be computed: on a GPU, and where these multiply less."""
+    return x.device.type != "cpu" or multiplies_less(x, weight, pixels)
+
+
+def scale_and_shift(
+    norm: SpatiallyAdaptiveNorm, condition: Tensor, size: tuple[int, int], codes: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of an accelerated layer at a height and width, BCHW each; see its `modulation`."""
+    conditions = cast(ConditionCache, norm.conditions)
     patches = conditions.patches(condition, size, codes)
     if patches is None or patches.is_dense:
-        return SpatiallyAdaptiveNorm.modulation(self, conditions.resized(condition, size, codes), size)
-    first, second = self.hidden, self.scale_and_shift
+        scale, shift = norm.modulation(conditions.resized(condition, size, codes), size).chunk(2, dim=1)
+        return scale, shift
+    first, second = norm.hidden, norm.scale_and_shift
     assert first.bias is not None and second.bias is not None
-    weights = (per_symbol(first.weight), first.bias, *per_tap(second.weight, second.bias))
-    return patches.to_pixels(convolve_patches(patches, *weights))
+    rows = convolve_patches(patches, per_symbol(first.weight), first.bias, per_tap(second.weight), None)
+    # Apart, so that what is computed with them at each pixel goes through memory in one piece.
+    scales, shifts = (
+        part + bias.to(rows.dtype) for part, bias in zip(rows.chunk(2, dim=1), second.bias.chunk(2), strict=True)
+    )
+    return patches.to_pixels(scales), patches.to_pixels(shifts)
 
 
-# By class: the method that another one, which computes the same, takes the place of. A subclass may compute something
-# else and is left alone.
-FASTER: dict[type[nn.Module], tuple[str, Callable[..., Tensor]]] = {
-    nn.Conv2d: ("forward", _convolve),
-    EqualizedConv2d: ("forward", _convolve_equalized),
-    SpatiallyAdaptiveNorm: ("modulation", _modulation),
+def _modulate(self: SpatiallyAdaptiveNorm, x: Tensor, condition: Tensor, codes: Tensor | None = None) -> Tensor:
+    return modulated(self.norm(x), *scale_and_shift(self, condition, (x.shape[2], x.shape[3]), codes))
+
+
+def _normalise(self: _SpectralNorm, weight: Tensor) -> Tensor:
+    if weight.ndim != 4 or self.dim != 0 or self.n_power_iterations != 1:
+        return _SpectralNorm.forward(self, weight)
+    return spectrally_normalised(weight, self._u, self._v, self.eps, moves=self.training)
+
+
+# By class: the forward pass that another one, which computes the same, takes the place of. A subclass may compute
+# something else and is left alone.
+FASTER: dict[type[nn.Module], Callable[..., Tensor]] = {
+    nn.Conv2d: _convolve,
+    EqualizedConv2d: _convolve_equalized,
+    PooledConv2d: _convolve_pooled,
+    UpsampledConv2d: _convolve_upsampled,
+    UpsampledEqualizedConv2d: _convolve_upsampled,
+    SpatiallyAdaptiveNorm: _modulate,
+    _SpectralNorm: _normalise,
 }
 
 
@@ -88,13 +137,12 @@ def _accelerate(network: nn.Module, patches: bool = False) -> ConditionCache:
     conditions = ConditionCache(patches)
     conditions.attach(network)
     for module in network.modules():
-        name, method = FASTER.get(type_before_parametrizations(module), ("", None))
+        forward = FASTER.get(type_before_parametrizations(module))
+        if forward is None or (isinstance(module, nn.Conv2d | EqualizedConv2d) and not _is_3x3(module)):
+            continue
         if isinstance(module, SpatiallyAdaptiveNorm):
             module.conditions = conditions  # type: ignore[assignment]
-        elif not _is_3x3(module):
-            continue
-        if method is not None:
-            setattr(module, name, MethodType(method, module))
+        module.forward = MethodType(forward, module)
     return conditions
 
 

@@ -22,6 +22,7 @@ from scenepalette.generators.kernels.label_patches import (
     image_rows,
     per_symbol,
     per_tap,
+    per_tap_bias,
 )
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, SpatiallyAdaptiveNorm, doubled
 
@@ -67,7 +68,7 @@ class ModulationTable(nn.Module):
             "bias": bias,
             "symbol_weight": per_symbol(hidden.weight),
         }
-        tap_weight, buffers["tap_bias"] = per_tap(weight, bias)
+        tap_weight, buffers["tap_bias"] = per_tap(weight), per_tap_bias(bias)
         # In the order in which products read it.
         by_mm = TUNING.multiplies_by_mm and dtype == torch.float32
         buffers["tap_weight"] = tap_weight.T.contiguous().T if by_mm else tap_weight

@@ -12,6 +12,8 @@ Shapes: B batch, C features in, O features out, H x W pixels, N tiles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -24,6 +26,8 @@ SIDE = 4  # of a tile
 POINTS = 6  # of each variable
 # Tiles whose points are multiplied at once: enough to read the weights seldom, few enough to stay in cache.
 TILES_AT_ONCE = 256
+
+_FOR_INPUTS = ContextVar("gradients of inputs alone", default=False)
 
 # The finite points but 0, each with both signs; they and their powers are exact in binary.
 NEAR, FAR = 3 / 4, 3 / 2
@@ -76,17 +80,40 @@ def convolve_3x3(
         BOHW.
     """
     pixels = len(x) * x.shape[2] * x.shape[3]
-    in_float32 = x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     on_cpu = x.device.type == "cpu"
-    if on_cpu and in_float32 and points is not None and pixels >= TUNING.inference.pixels:
+    if on_cpu and _in_float32(x, weight) and points is not None and pixels >= TUNING.inference.pixels:
         return convolve(x, points, bias)
-    fewer = in_float32 and _has_channels(weight, TUNING.training) and pixels >= TUNING.training.pixels
+    fewer = multiplies_less(x, weight, pixels)
     if not on_cpu or not (fewer or (second_order and torch.is_grad_enabled())):
         return F.conv2d(x, weight, bias, padding=1)
     if torch.is_autocast_enabled("cpu"):
         dtype = torch.get_autocast_dtype("cpu")
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     return _Convolution.apply(x, weight, bias, fewer)
+
+
+def multiplies_less(x: Tensor, weight: Tensor, pixels: int) -> bool:
+    """Return whether a convolution of so many pixels is trained with fewer multiplications."""
+    suits = _in_float32(x, weight) and _has_channels(weight, TUNING.training)
+    return suits and x.device.type == "cpu" and pixels >= TUNING.training.pixels
+
+
+def _in_float32(x: Tensor, weight: Tensor) -> bool:
+    return x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+@contextmanager
+def input_gradients_alone() -> Iterator[None]:
+    """Say that gradients computed in a block are those of inputs, as of a gradient penalty, none of weights.
+
+    Torch's own operations leave out what `torch.autograd.grad` is not asked for; a `torch.autograd.Function` is not
+    told, and would compute gradients of weights that nobody takes.
+    """
+    token = _FOR_INPUTS.set(True)
+    try:
+        yield
+    finally:
+        _FOR_INPUTS.reset(token)
 
 
 class _Convolution(torch.autograd.Function):
@@ -109,6 +136,8 @@ class _Convolution(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         (gradient,) = gradients
         needs = ctx.needs_input_grad
+        if _FOR_INPUTS.get():
+            needs = (needs[0], False, False, False)
         if not ctx.fewer and not torch.is_grad_enabled():  # no one asks for gradients of the gradients
             return (*_gradients(gradient, x, weight, needs[:3]), None)
         return (

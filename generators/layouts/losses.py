@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms.functional import gaussian_blur
 
+from scenepalette.generators.kernels.winograd import input_gradients_alone
 from scenepalette.generators.layouts.networks.saa import LOG_EPSILON
 
 DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the discriminator's scores near zero
@@ -49,7 +50,9 @@ def gradient_penalty(discriminator: Callable[[Tensor], Tensor], real: Tensor, fa
         share: [B] in [0, 1], the position on the line.
     """
     mixed = torch.lerp(real.detach(), fake.detach(), share[:, None, None, None]).requires_grad_(True)
-    (gradient,) = torch.autograd.grad(discriminator(mixed).sum(), mixed, create_graph=True)
+    scores = discriminator(mixed).sum()
+    with input_gradients_alone():
+        (gradient,) = torch.autograd.grad(scores, mixed, create_graph=True)
     return (gradient.flatten(1).norm(dim=1) - 1.0).square().mean()
 
 

@@ -42,7 +42,7 @@ class ComputeConfig(Section):
     plain: bool = Field(
         default=False,
         description="Whether a GPU works as a CPU does: data sent at every step, losses looked at at every step, "
-        "optimizers not fused, pairs encoded one by one.",
+        "pairs encoded one by one.",
     )
     tensorboard: bool = Field(
         default=False,

@@ -50,7 +50,7 @@ def test_fused_steps_are_those_weight_by_weight_also_after_resuming(
     # In double precision, as batches of two images magnify rounding.
     given["fabric"] = make_fabric(precision="64-true")
     fused = train._optimizer(settings)
-    with patch.object(train, "_optimizer", lambda settings: lambda parameters: fused(parameters, fused=False)):
+    with patch.object(train, "_optimizer", lambda settings: lambda parameters, **_: fused(parameters, fused=False)):
         expected = train_segmenter(tmp_path / "plain", settings, **given)
     with pytest.raises(KeyboardInterrupt):
         train_segmenter(tmp_path / "fused", settings, progress=StopAt(3), **given)

@@ -1,4 +1,4 @@
-"""What a GPU is used with and a CPU is not; results are equal up to rounding."""
+"""How a device is used: what a GPU is used with and a CPU is not; results are equal up to rounding."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Speed:
         label_patches: Whether modulations are computed once per distinct label patch on a GPU too.
     """
 
-    fused: bool = False
+    fused: bool = True
     deferred: bool = False
     resident: bool = False
     tuned: bool = False
@@ -47,7 +47,7 @@ def usual_speed(
         label_patches: As of `Speed`.
     """
     gpu = device_type == "cuda" and not plain
-    return Speed(gpu, gpu, gpu, gpu, gpu, compile, label_patches)
+    return Speed(True, gpu, gpu, gpu, gpu, compile, label_patches)
 
 
 class DeviceFabric(Fabric):

@@ -47,6 +47,7 @@ from scenepalette.generators.images.systems.oasis_losses import (
 from scenepalette.generators.images.systems.patch_losses import perceptual_loss
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Upsampling
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d
 from scenepalette.training.settings import ADDED
 
 DOUBLINGS = 5  # Table M: 256x256 from 8x8
@@ -144,20 +145,25 @@ class _DiscriminatorBlock(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, direction: str, first: bool = False) -> None:
         super().__init__()
         self.direction, self.first = direction, first
-        self.conv_0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
-        self.conv_1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        # One after the other: each draws its weights, then its spectral norm's vectors.
+        if direction == "up":
+            self.conv_0 = spectral_norm(UpsampledConv2d(in_channels, out_channels))
+            self.conv_1 = spectral_norm(nn.Conv2d(out_channels, out_channels, 3, padding=1))
+        else:
+            self.conv_0 = spectral_norm(nn.Conv2d(in_channels, out_channels, 3, padding=1))
+            self.conv_1 = spectral_norm(PooledConv2d(out_channels, out_channels))
         self.shortcut = spectral_norm(nn.Conv2d(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         if self.direction == "up":
             # The 1x1 shortcut commutes with repeating pixels and costs a quarter before it.
             skip = F.interpolate(self.shortcut(x), scale_factor=2, mode="nearest")
-            x = self.conv_0(F.interpolate(F.leaky_relu(x, SLOPE), scale_factor=2, mode="nearest"))
+            x = self.conv_0(F.leaky_relu(x, SLOPE))
             return self.conv_1(F.leaky_relu(x, SLOPE)) + skip
         # The same holds for average pooling.
         skip = self.shortcut(F.avg_pool2d(x, 2))
         x = self.conv_0(x if self.first else F.leaky_relu(x, SLOPE))
-        return F.avg_pool2d(self.conv_1(F.leaky_relu(x, SLOPE)), 2) + skip
+        return self.conv_1(F.leaky_relu(x, SLOPE)) + skip
 
 
 class OasisDiscriminator(nn.Module):

@@ -18,7 +18,15 @@ from torch import Tensor, nn
 
 from scenepalette.generators.layouts.networks.gumbel import gumbel_softmax, sample_gumbel
 from scenepalette.generators.layouts.networks.saa import ActivatedMask, semantically_assisted_activation
-from scenepalette.generators.nn.blocks import SLOPE, EqualizedConv2d, EqualizedLinear, SpadeResidualBlock, pixel_norm
+from scenepalette.generators.nn.blocks import (
+    SLOPE,
+    EqualizedConv2d,
+    EqualizedLinear,
+    SpadeResidualBlock,
+    pixel_norm,
+    resize_condition,
+)
+from scenepalette.generators.nn.resampling import UpsampledEqualizedConv2d, upsample
 from scenepalette.training.ranks import SpansRanks
 
 # When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its discriminator
@@ -52,21 +60,16 @@ def progressive_widths(doublings: int, max_width: int, base_width: int) -> list[
     return [min(max_width, max(base_width >> (level + 1), 8)) for level in range(doublings + 1)]
 
 
-def upsample(x: Tensor) -> Tensor:
-    """Double H and W by repeating pixels."""
-    return F.interpolate(x, scale_factor=2, mode="nearest")
-
-
 class ProgressiveBlock(nn.Module):
-    """Two 3x3 convolutions, each followed by a leaky ReLU and pixel norm."""
+    """Pixels repeated 2x2 times, then two 3x3 convolutions, each followed by a leaky ReLU and pixel norm."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv_0 = EqualizedConv2d(in_channels, out_channels, 3, padding=1)
+        self.conv_0 = UpsampledEqualizedConv2d(in_channels, out_channels)
         self.conv_1 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map B in HW to B out HW."""
+        """Map B in HW to B out (2H)(2W)."""
         x = pixel_norm(F.leaky_relu(self.conv_0(x), SLOPE))
         return pixel_norm(F.leaky_relu(self.conv_1(x), SLOPE))
 
@@ -124,9 +127,9 @@ class _ProgressiveGenerator(LayoutNetwork):
         x = self.from_noise(x if condition is None else torch.cat([x, condition], dim=1))
         return pixel_norm(F.leaky_relu(x.view(-1, self.first_width, *self.base), SLOPE))
 
-    def _grow(self, level: int, x: Tensor, mask: Tensor) -> Tensor:
-        """Double the features, after adding the mask mapped back to features (residual conditional fusion)."""
-        return upsample(x + self.fusion[level](mask.to(x.dtype)) if self.fusion else x)
+    def _fused(self, level: int, x: Tensor, mask: Tensor) -> Tensor:
+        """Add the mask mapped back to features (residual conditional fusion), from which the next level grows."""
+        return x + self.fusion[level](mask.to(x.dtype)) if self.fusion else x
 
     def _drawn(self, soft: Tensor, generators: Sequence[torch.Generator] | None) -> Tensor:
         """Draw a class at each pixel, if this network does so now."""
@@ -221,7 +224,7 @@ class LayoutGenerator(FullLayoutGenerator):
         x = self._first_features(noise, palette)
         scales = [semantically_assisted_activation(self.to_mask[0](x), palette, self.sinkhorn_iterations)]
         for i in range(level):
-            x = self.blocks[i](self._grow(i, x, scales[-1].mask))
+            x = self.blocks[i](self._fused(i, x, scales[-1].mask))
             scales.append(semantically_assisted_activation(self.to_mask[i + 1](x), palette, self.sinkhorn_iterations))
         soft = _faded([scale.mask for scale in scales], level, fade)
         return LayoutBatch(self._drawn(soft, generators), scales, soft)
@@ -259,7 +262,7 @@ class SoftmaxLayoutGenerator(FullLayoutGenerator):
         x = self._first_features(noise, palette)
         masks = [torch.softmax(self.to_mask[0](x).float(), dim=1)]
         for i in range(level):
-            x = self.blocks[i](self._grow(i, x, masks[-1]))
+            x = self.blocks[i](self._fused(i, x, masks[-1]))
             masks.append(torch.softmax(self.to_mask[i + 1](x).float(), dim=1))
         soft = _faded(masks, level, fade)
         return LayoutBatch(self._drawn(soft, generators), [], soft)
@@ -321,16 +324,18 @@ class PartialLayoutGenerator(_ProgressiveGenerator):
             The merged layout, and the generated masks with K + 1 classes for the conditional loss.
         """
         level = self.doublings if level is None else level
+        # No level looks at pixels between those that the active one takes.
+        source = resize_condition(source, (self.base[0] << level, self.base[1] << level))
         x = self._start(noise, budget)
         scales: list[ActivatedMask] = []
         for i in range(level + 1):
             if i:
-                x = self._grow(i - 1, x, scales[-1].mask)
+                x = upsample(self._fused(i - 1, x, scales[-1].mask))
             x = self.blocks[i](x, source)
             scales.append(semantically_assisted_activation(self.to_mask[i](x), budget, self.sinkhorn_iterations))
         mask = _faded([scale.mask for scale in scales], level, fade)
         generated, background = mask[:, :-1], mask[:, -1:]
-        merged = generated + background * F.interpolate(source, size=mask.shape[2:], mode="nearest")
+        merged = generated + background * source
         edited = mask.argmax(dim=1) < self.num_classes
         return LayoutBatch(self._drawn(merged, generators), scales, merged, edited)
 

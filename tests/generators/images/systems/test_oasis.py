@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from parameters import count_parameters
-from torch import Tensor
+from torch import Tensor, nn
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.labels import one_hot
@@ -92,13 +92,19 @@ def test_the_discriminator_has_as_many_levels_as_the_size_can_be_halved(size: tu
     assert network(torch.zeros(1, 3, *size)).shape == (1, 4, *size)
 
 
+def convolved(x: Tensor, layer: nn.Conv2d) -> Tensor:
+    """Return the 3x3 convolution alone, without what the layer does before or after it."""
+    return F.conv2d(x, layer.weight, layer.bias, padding=1)
+
+
 @pytest.mark.parametrize("index", [0, 1])
 def test_going_down_is_a_residual_block_with_average_pooling(index: int) -> None:
     torch.manual_seed(0)
     block = OasisDiscriminator(3, (12, 16), width=4).eval().down[index]
     x = torch.randn(2, 3 if index == 0 else 4, 12, 16)
     # In the published order: shortcut, then pooling; the first block sees pixels, so it begins without activation.
-    y = block.conv_1(F.leaky_relu(block.conv_0(x if index == 0 else F.leaky_relu(x, 0.2)), 0.2))  # type: ignore
+    y = convolved(x if index == 0 else F.leaky_relu(x, 0.2), block.conv_0)  # type: ignore[arg-type]
+    y = convolved(F.leaky_relu(y, 0.2), block.conv_1)  # type: ignore[arg-type]
     expected = F.avg_pool2d(y, 2) + F.avg_pool2d(block.shortcut(x), 2)  # type: ignore[operator]
     torch.testing.assert_close(block(x), expected)
 
@@ -111,7 +117,8 @@ def test_going_up_is_a_residual_block_with_nearest_upsampling() -> None:
     def twice(y: Tensor) -> Tensor:
         return y.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
 
-    y = block.conv_1(F.leaky_relu(block.conv_0(twice(F.leaky_relu(x, 0.2))), 0.2))  # type: ignore[operator]
+    y = convolved(twice(F.leaky_relu(x, 0.2)), block.conv_0)  # type: ignore[arg-type]
+    y = convolved(F.leaky_relu(y, 0.2), block.conv_1)  # type: ignore[arg-type]
     torch.testing.assert_close(block(x), y + block.shortcut(twice(x)))  # type: ignore[operator]
 
 

@@ -1,0 +1,25 @@
+"""3x3 convolutions next to a doubling or an average of 2x2 pixels, with 16 multiplications in place of 36.
+
+Both are one convolution by 4x4 kernels with stride 2: an average of four neighbouring results is what the average of
+the kernel, moved by a pixel each way, gives, and four repeated pixels meet sums of its weights. The results are equal
+up to rounding, and the features of the larger size need not be written down. Karras et al. ("Analyzing and improving
+the image quality of StyleGAN", 2020, appendix B) call this fused resampling.
+
+Shapes: B batch, C features in, O features out, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Convolve BCHW by OC33 with zeros outside and average 2x2 pixels: BO(H/2)(W/2)."""
+    return F.conv2d(x, F.avg_pool2d(weight, 2, stride=1, padding=1), bias, stride=2, padding=1)
+
+
+def upsample_and_convolve(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Repeat the pixels of BCHW 2x2 times and convolve by OC33 with zeros outside: BO(2H)(2W)."""
+    sums = F.avg_pool2d(weight.flip(2, 3).transpose(0, 1), 2, stride=1, padding=1, divisor_override=1)
+    return F.conv_transpose2d(x, sums, bias, stride=2, padding=1)
