@@ -213,8 +213,8 @@ def _parse_csv(text: str) -> list[dict[str, Any]]:
         raise ValueError(f"the columns {', '.join(map(repr, repeated))} come twice")
     if columns and "name" not in map(_key_of, columns):
         raise ValueError(
-            f"its first line ({short(', '.join(columns))}) names no column 'name'. Required is a header such as name,red,green,blue, or "
-            "id,name,red,green,blue, before the classes"
+            f"its first line ({short(', '.join(columns))}) names no column 'name'. Required is a header such as "
+            "name,red,green,blue, or id,name,red,green,blue, before the classes"
         )
     # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
     filled = ({key: _stripped(value) for key, value in row.items()} for row in rows)
