@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,20 @@ def test_every_setting_of_sampling_counts(
     assert (images - before).abs().max() > 1e-5
     again = paint(changed, label, noise)
     assert torch.equal(again, images)
+
+
+def test_threads_share_a_generator(settings: ControlnetSettings, table: ClassTable) -> None:
+    # Of shards that threads of one process make.
+    generator, label = build(settings, table), make_label(2)
+    noise = draw(generator, label)
+    wanted, interval = paint(generator, label, noise), sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            images = list(threads.map(lambda _: paint(generator, label, noise), range(24)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert all(torch.equal(image, wanted) for image in images)
 
 
 def test_noise_belongs_to_the_whole_image(settings: ControlnetSettings, table: ClassTable) -> None:
