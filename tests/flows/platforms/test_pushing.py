@@ -25,6 +25,7 @@ from scenepalette.flows.augment import augment
 from scenepalette.flows.platforms import pushing
 from scenepalette.flows.retries import is_passing_trouble
 from scenepalette.pipeline.finished import pushing as finished
+from scenepalette.pipeline.run_directory.manifests import sealed
 from scenepalette.pipeline.stages.images import ImagesUnit
 
 HOME = "/scenepalette-tests"
@@ -137,7 +138,7 @@ def test_terms_are_those_of_data_models_and_models_to_come(copy_of_run: Callable
     with pytest.raises(ConfigError, match="for research"):
         finished.check_terms(run_dir, [{"lender": {"licence": "for research"}}])
     path = run_dir / "images/oasis/manifest.json"
-    write_json(path, {**read_json(path), PRETRAINED: {"base": "openrail"}})
+    write_json(path, sealed({**read_json(path), PRETRAINED: {"base": "openrail"}}))
     with pytest.raises(ConfigError, match="openrail"):
         finished.check_terms(run_dir)
 
