@@ -133,7 +133,11 @@ def fill_ignored(label: np.ndarray) -> np.ndarray:
 
 def label_counts(label: np.ndarray, num_classes: int) -> np.ndarray:
     """Return the pixels of each class in a label map uint8 [H, W], and in the last place of ignored ones: [K + 1]."""
-    counts = value_counts(label)
+    return class_pixels(value_counts(label), num_classes)
+
+
+def class_pixels(counts: np.ndarray, num_classes: int) -> np.ndarray:
+    """Return the pixels of each class and, in the last place, of ignored ones, [K + 1], by those of each id, [256]."""
     return np.append(counts[:num_classes], counts[IGNORE_ID])
 
 

@@ -54,6 +54,10 @@ def apply_automations(path: Path) -> dict[str, Change]:
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
         names = sorted({action["deployment"] for action in _actions(entries) if "deployment" in action})
+        if malformed := [name for name in names if name.count("/") != 1]:
+            raise ConfigError(
+                f"{path} names deployments otherwise than as FLOW/DEPLOYMENT, such as push/push.", malformed
+            )
         _with_ids(entries, dict.fromkeys(names, UUID(int=0)))  # the file is checked before the server is asked
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError, ValidationError) as error:
         raise ConfigError(f"{path} cannot be read as a list of automations: {error}") from error

@@ -113,7 +113,7 @@ class ShardPool:
         runner = TASK_RUNNERS[self.runner](self)
         try:
             entered = runner.__enter__()
-        except (OSError, RuntimeError) as error:  # of Dask, TimeoutError among them; of Ray
+        except (OSError, RuntimeError, ValueError) as error:  # of Dask, TimeoutError among them; of Ray
             if self.address is None:
                 raise
             raise ConfigError(

@@ -88,10 +88,10 @@ def make_stage(
     if not run.run_dir.exists():
         run.missing(run.names_of(stage))  # what cannot be made leaves no folder behind
     with held(run.run_dir, wait_minutes):
-        if push is not None:
-            push.check(run.run_dir)
         names = run.names_of(stage)
         missing = run.missing(names)
+        if push is not None:
+            push.check(run, missing)
         run.write_documents()
         progress = ProgressArtifact("progress", f"{len(missing)} unfinished part(s) of {run.run_dir}", len(missing))
         done = 0
@@ -109,7 +109,8 @@ def make_stage(
             if unit.name == "report":
                 emit_report_finished(run.run_dir)
             elif unit.name == "data" and push is not None:
-                push.check(run.run_dir)
+                push.check(run, missing)
+            done += len(together)
         progress.show(len(missing) or 1)
         if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")

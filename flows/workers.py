@@ -94,10 +94,8 @@ def server_problem(cluster_address: str, server: str | None) -> str | None:
 
 def is_loopback(address: str) -> bool:
     """Tell whether an address, with or without scheme and port, names this machine's loopback; "auto" of Ray does."""
-    host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
-    if host in ("localhost", "auto"):
-        return True
     try:
-        return ipaddress.ip_address(host).is_loopback
+        host = urlsplit(address if "//" in address else f"//{address}").hostname or ""
+        return host in ("localhost", "auto") or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False

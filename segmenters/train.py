@@ -211,9 +211,11 @@ def train_segmenter(
     statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
-    resident = speed_of(fabric).resident
+    resident, on_cpu = speed_of(fabric).resident, fabric.device.type == "cpu"
     placed: dict[Domain, AnyPairs] = {
-        domain: place(pairs, fabric.device) if resident or _is_worth_keeping(settings, domains, domain) else pairs
+        domain: place(pairs, fabric.device)
+        if resident or (on_cpu and _is_worth_keeping(settings, domains, domain))
+        else pairs
         for domain, pairs in domains.items()
     }
     segmenter.module.train()

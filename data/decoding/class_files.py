@@ -193,9 +193,12 @@ def _sections(content: dict[Any, Any]) -> dict[str, Any]:
 
 def _parse_csv(text: str) -> list[dict[str, Any]]:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").split("\n")
-    # Before the header, Excel has a line that names the delimiter, and people have comments.
+    # Before the header, Excel has a line that names the delimiter, and people have comments; NumPy makes it one.
+    comment = ""
     while lines[1:] and (re.fullmatch(r"sep=.", lines[0].strip()) or _is_comment(lines[0])):
-        del lines[0]
+        comment = lines.pop(0).lstrip("# ")
+    if _has_name(comment) and not _has_name(lines[0]):
+        lines.insert(0, comment)
     delimiter = max(",;\t|", key=lines[0].count)
     rows = csv.DictReader(
         io.StringIO("\n".join(lines).lstrip("\n")),
@@ -204,15 +207,14 @@ def _parse_csv(text: str) -> list[dict[str, Any]]:
         strict=True,
         delimiter=delimiter,
     )
-    columns = [_key_of(name) for name in rows.fieldnames or ()]
+    columns = [name.strip() for name in rows.fieldnames or ()]
     repeated = sorted({name for name in columns if columns.count(name) > 1 and name})
     if repeated:
         raise ValueError(f"the columns {', '.join(map(repr, repeated))} come twice")
-    if columns and "name" not in columns:
-        shown = short(", ".join(name.strip() for name in rows.fieldnames or ()))
+    if columns and "name" not in map(_key_of, columns):
         raise ValueError(
-            f"its first line ({shown}) names no column 'name'. Required is a header such as name,red,green,blue, or "
-            "id,name,red,green,blue, before the classes"
+            f"its first line ({short(', '.join(columns))}) names no column 'name'. Required is a header such as "
+            "name,red,green,blue, or id,name,red,green,blue, before the classes"
         )
     # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
     filled = ({key: _stripped(value) for key, value in row.items()} for row in rows)
@@ -222,7 +224,12 @@ def _parse_csv(text: str) -> list[dict[str, Any]]:
 
 
 def _is_comment(line: str) -> bool:
-    return not line.strip() or (line.startswith("#") and "name" not in map(_key_of, re.split(r"[,;\t|]", line)))
+    return not line.strip() or (line.startswith("#") and not _has_name(line))
+
+
+def _has_name(line: str) -> bool:
+    """Return whether a line can be the header: one of its cells is a spelling of "name"."""
+    return "name" in map(_key_of, re.split(r"[,;\t|]", line))
 
 
 def _stripped(value: Any) -> Any:
@@ -239,6 +246,26 @@ def _key_of(name: object) -> str:
     return _KEY_OF.get(_plain(name), str(name).strip())
 
 
+def _keys_of(rows: Sequence[dict[Any, Any]]) -> dict[Any, str]:
+    """Return the key of each column: "name" and not "category", where there are both, "color" and not "hex".
+
+    Raises:
+        ValueError: Several columns may say the same, or label values, of which a wrong one would be read in silence.
+    """
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    keys = {column: _key_of(column) for column in columns}
+    for key in dict.fromkeys(keys.values()):
+        same = [column for column in columns if keys[column] == key]
+        exact = [column for column in same if _plain(column) == key]
+        if all(len(row.keys() & same) < 2 for row in rows):  # rows of YAML may each have a spelling of their own
+            continue
+        if key == "id" or len(exact) != 1:
+            listed = " and ".join(short(repr(column)) for column in same)
+            raise ValueError(f"the columns {listed} both say '{key}' of a class. Keep the right one")
+        keys |= {column: str(column) for column in same if column not in exact}
+    return keys
+
+
 def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     """Return the rows with the keys of `_ClassRow`, and whether they state colours."""
     if isinstance(classes, dict) and classes and all(type(number) is int for number in classes.values()):
@@ -248,7 +275,8 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     rows = [{"name": row} if isinstance(row, str) else row for row in classes]
     if not all(isinstance(row, dict) for row in rows):
         return rows, True
-    rows = [{_key_of(key): value for key, value in row.items()} for row in rows]
+    keys = _keys_of(rows)
+    rows = [{keys[key]: value for key, value in row.items()} for row in rows]
     for row in rows:
         if "color" in row and not any(channel in row for channel in _CHANNELS):
             row |= dict(zip(_CHANNELS, _channels_of(row.pop("color")), strict=True))
@@ -260,8 +288,8 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}
     complete = all(all(channel in row for channel in _CHANNELS) for row in rows)
+    _refuse_unread_numbers(rows, {"name", *others})
     if others and (complete or not has_colours):
-        _refuse_unread_numbers(rows, others)
         notes.append(f"the columns {', '.join(sorted(map(repr, others))[:_MOST_NOTED])} are not read.")
         rows = [{key: value for key, value in row.items() if key not in others} for row in rows]
     if not has_colours:
@@ -273,7 +301,8 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
 def _refuse_unread_numbers(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> None:
     """Refuse a column that seems to say the label value of each class under another name than "id".
 
-    Numbers that count the rows, from any first one, say nothing but their order, in which label values are read.
+    Numbers that count the rows, from any first one, say nothing but their order, in which label values are read. -1
+    and 255 stand for no class, of which there may be several.
 
     Raises:
         ValueError: There is such a column, and none that is read.
@@ -282,15 +311,15 @@ def _refuse_unread_numbers(rows: Sequence[dict[str, Any]], columns: Iterable[str
         return
     for column in sorted(columns):
         texts = [str(row.get(column, "")).strip() for row in rows]
-        if not all(re.fullmatch(r"\d{1,3}", text) and int(text) <= IGNORE_ID for text in texts):
+        if not all(re.fullmatch(r"-1|\d{1,3}", text) and int(text) <= IGNORE_ID for text in texts):
             continue
-        numbers = [int(text) for text in texts]
-        counted = [number - place for place, number in enumerate(numbers)]
-        if len(numbers) > 1 and len(set(numbers)) == len(numbers) and len(set(counted)) > 1:
+        numbers = [int(text) for text in texts if int(text) not in (-1, IGNORE_ID)]
+        counted = {number - place for place, number in enumerate(map(int, texts))}
+        if len(numbers) > 1 and len(set(numbers)) == len(numbers) and len(counted) > 1:
             raise ValueError(
                 f"its column {short(repr(column))} has another number for each class "
-                f"({', '.join(texts[:_MOST_NOTED])}, ...). Call it id if label values are these numbers; remove it if "
-                "they are 0, 1, ... in the order of the rows"
+                f"({', '.join(texts[:_MOST_NOTED])}, ...), and there is no column id. Add one: with these numbers if "
+                "they are the label values, else with 0, 1, ... if label values are in the order of the rows"
             )
 
 

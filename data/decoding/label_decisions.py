@@ -435,9 +435,10 @@ def _decide_spread(
         return reading
     if not texts and own and len(seen) > max(_SMOOTHED, 2 * count):
         texts.append(
-            f"the labels hold {len(seen)} different values (in {where}), as smoothing or resizing leaves at borders. "
-            "Export them again without it; or, if they hold 0 and 255 or the greys of the class file, set "
-            "data.colour_tolerance to take each pixel for the nearest of these"
+            f"the labels hold {len(seen)} different values, of {count} classes (in {where}), as smoothing or resizing "
+            "leaves at borders, or as labels of more classes have. Export them again without smoothing; or set "
+            "data.colour_tolerance, if they hold 0 and 255 or the greys of the class file, to take each pixel for the "
+            "nearest of these; or name all classes in the class file"
         )
     if not texts and own and 2 * len(with_bad) > len(numbers.of_files):
         texts.append(

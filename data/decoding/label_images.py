@@ -213,8 +213,8 @@ def read_label(path: Path) -> LabelImage:
     if image.mode == "F":  # as programs for maps export ids
         if not np.isfinite(pixels).all() or (pixels != np.rint(pixels)).any():
             raise DataError(
-                "its pixels are floating-point numbers that are not whole; required are class ids. Save them as "
-                "integers with 8 bits",
+                "its pixels are floating-point numbers that are not all whole, or no numbers (NaN); required are class "
+                "ids. Save them as integers with 8 bits, 255 where there is no class",
                 kind=ProblemKind.LABEL_FORMAT,
             )
         pixels = np.clip(pixels, -1, 65536).astype(np.int64)  # beyond, they are refused all the same
@@ -225,7 +225,7 @@ def read_label(path: Path) -> LabelImage:
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype in (np.bool_, np.uint8):
-        return pixels.astype(np.uint8)
+        return pixels.astype(np.uint8, copy=False)
     if pixels.min() >= 0 and 255 < pixels.max() <= 65535 and not (pixels % 257).any():
         pixels = pixels // 257
     if pixels.max() > 255 or pixels.min() < 0:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.processors import map_in_order
@@ -32,8 +33,9 @@ UNSETTLED_SECONDS = 2.0
 
 Pair = TypeVar("Pair")
 Result = TypeVar("Result")
-LookAt = Callable[[np.ndarray, np.ndarray], Any]
-"""What is done with a decoded image uint8 [H, W, 3] and its class ids uint8 [H, W], in one of several threads."""
+LookAt = Callable[[Image.Image, np.ndarray, np.ndarray], Any]
+"""What is done, in one of several threads, with a decoded image, its class ids uint8 [H, W], and the pixels of each id
+int64 [256]."""
 
 
 class Look(Protocol):
@@ -43,8 +45,8 @@ class Look(Protocol):
         """Hear which samples will come."""
         ...
 
-    def at(self, image: np.ndarray, label: np.ndarray, /) -> Any:
-        """Look at a decoded sample; called from several threads at once."""
+    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> Any:
+        """Look at a decoded RGB image and its label, of `counts` pixels of each id; called from several threads."""
         ...
 
     def add(self, index: int, seen: Any) -> None:

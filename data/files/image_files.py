@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.common.storage.files import sha256_of_files, sha256_of_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.decoding.image_opening import ImageFacts, StoredImage, check_image, read_stored
+from scenepalette.data.decoding.image_opening import ImageFacts, check_image, decode_image, read_stored
 from scenepalette.data.decoding.label_decisions import decide
 from scenepalette.data.decoding.label_images import (
     LabelImage,
@@ -261,7 +262,8 @@ class PairedFiles:
         problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
-        return Sample(id=pair.id, image=image, label=self._ids_of(pair, label, summary))
+        # Samples may be changed; what a decoder holds may not.
+        return Sample(id=pair.id, image=image, label=np.require(self._ids_of(pair, label, summary), requirements="W"))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -337,10 +339,14 @@ class PairedFiles:
     def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
         stored_image: ImageFacts | None = None
+        image: Image.Image | None = None
         stored: LabelImage | None = None
         label: LabelSummary | None = None
         try:
-            stored_image = check_image(pair.image) if look_at is None else read_stored(pair.image)
+            if look_at is None:
+                stored_image = check_image(pair.image)
+            else:
+                stored_image, image = decode_image(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
@@ -367,16 +373,12 @@ class PairedFiles:
             ignored,
             "" if label is None else self._reading_of(pair).method(label),
         )
-        if (
-            problems
-            or stored is None
-            or label is None
-            or tagged
-            or look_at is None
-            or not isinstance(stored_image, StoredImage)
-        ):
+        if problems or image is None or stored is None or label is None or tagged or look_at is None:
             return looked, None  # how a tagged image is turned is decided once all were seen
-        return looked, look_at(stored_image.pixels, self._ids_of(pair, stored, label))
+        ids = self._reading_of(pair).ids_of(label)
+        counts = np.zeros(256, np.int64)
+        np.add.at(counts, ids, label.counts * self._label_scale**2)
+        return looked, look_at(image, self._ids_of(pair, stored, label), counts)
 
     def _decide_turns(
         self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation

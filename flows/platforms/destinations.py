@@ -23,7 +23,7 @@ PUSH_PATTERN = (
     r"([^{}\s?@\x00]|\{(date|time)\})+$"
 )
 """What a flow's `push_to` takes, for schemas: a URL without credentials, or BLOCK-TYPE/NAME."""
-_SECRET_KEY = re.compile(r"key|secret|token|passw|credential|connection|sas", re.IGNORECASE)
+_SECRET_KEY = re.compile(r"key|secret|token|passw|credential|connection|sas|auth", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -143,4 +143,6 @@ def _secrets(options: Any, secret: bool = False) -> list[str]:
             for text in _secrets(value, secret or _SECRET_KEY.search(str(name)) is not None)
         ]
         return sorted(found, key=len, reverse=True)
+    if isinstance(options, list | tuple):
+        return sorted((text for value in options for text in _secrets(value, secret)), key=len, reverse=True)
     return [options] if secret and isinstance(options, str) and options else []

@@ -15,8 +15,9 @@ from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import PublishedProgress
 from scenepalette.flows.platforms.destinations import resolve
 from scenepalette.flows.retries import RETRIES
-from scenepalette.pipeline.finished.pushing import check_terms_of_data, push
+from scenepalette.pipeline.finished.pushing import check_terms, push
 from scenepalette.pipeline.request import dated
+from scenepalette.pipeline.run import Run
 
 LOG_SECONDS = 30.0
 Part = Literal["shards", "selected", "report", "weights"]
@@ -51,14 +52,20 @@ class PushRequest:
         resolve(to)
         return cls(to, tuple(parts), tuple(kinds), allowed)
 
-    def check(self, run_dir: Path) -> None:
-        """Refuse data that may not be passed on as soon as its terms are known, before anything is trained.
+    def check(self, run: Run, missing: Sequence[str]) -> None:
+        """Refuse what may not be passed on as soon as its terms are known, before anything is trained.
+
+        Args:
+            run: The run, whose data need not be prepared yet.
+            missing: Units that are still to be made.
 
         Raises:
             ConfigError: The terms do not allow it, and the user did not say that they may.
         """
         if not self.allowed:
-            check_terms_of_data(run_dir)
+            # Units that the data decides on are planned anew once it is there.
+            units = [run.units[name] for name in missing if name in run.units]
+            check_terms(run.run_dir, [unit.record() for unit in units])
 
     def run(self, run_dir: Path) -> list[str]:
         """Push, as a task of the current flow run; return where each part lies."""

@@ -22,15 +22,18 @@ from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.cache import cache_folder
 from scenepalette.common.storage.files import sha256_of_json, write_atomically
 from scenepalette.data.arrays import resize_label
+from scenepalette.data.decoding.label_images import value_counts
 from scenepalette.data.fitting.geometry import Fit, crop_box
-from scenepalette.data.labels import label_counts
+from scenepalette.data.labels import class_pixels, label_counts
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
 
 _EDGES = (96, 128)
 _AT_ONCE = 32
 _SHIFT = 16
-_SCHEMA = 1
+_BLOCK, _LARGE = 4, 512
+"""Side of the blocks of pixels that are averaged for what needs no single ones, and of images where they are."""
+_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,8 @@ class Scan:
         split: "train", "val" or "test".
         ids: Sample ids.
         sizes: int64 [N, 2], height and width of the images.
-        hashes: SHA-256 of each image's decoded pixels and size.
+        hashes: SHA-256 of each image's size, the grey of each pixel and its colour, or, where all sides have 512 pixels
+            and more, the mean colours of 4 x 4 pixels, which are fewer bytes and hardly ever equal of other images.
         thumbnails: uint8 [N, 32, 32], grey.
         spread: float32 [N], standard deviation of each image's grey values at full size, 0 to 127.
         pixels: int64 [N, K + 1], pixels of each class in each label, and in the last column of ignored ones.
@@ -110,22 +114,24 @@ class Scanner:
         self._block: list[tuple[int, _Seen]] = []
         self._added = 0
 
-    def at(self, image: np.ndarray, label: np.ndarray, /) -> _Seen:
-        """Return what is seen of a sample."""
-        grey = Image.fromarray(image).convert("L")
+    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> _Seen:
+        """Return what is seen of a sample, whose label has so many pixels of each id."""
+        grey = image.convert("L")
         worked = label
         if self._fit == "crop":
             box = crop_box((label.shape[0], label.shape[1]), self._size)
             worked = label[box.top : box.bottom, box.left : box.right]
-        small = np.asarray(grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX), np.float32)
+        reduced = image.reduce(_BLOCK) if min(image.size) >= _LARGE else image
+        reduced_grey = reduced.convert("L")
+        small = reduced_grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX)
         return _Seen(
-            size=(image.shape[0], image.shape[1]),
-            hash=_hash(image),
-            thumbnail=thumbnail_of(grey),
+            size=(image.height, image.width),
+            hash=_hash(grey, reduced),
+            thumbnail=thumbnail_of(reduced_grey),
             spread=_spread(grey.histogram()),
-            pixels=label_counts(label, self._num_classes),
+            pixels=class_pixels(counts, self._num_classes),
             resized_pixels=label_counts(resize_label(worked, self._size), self._num_classes),
-            gradient=_changes(small),
+            gradient=_changes(np.asarray(small, np.float32)),
             boundary=_changes(resize_label(label, _EDGES).astype(np.int16)) > 0,
         )
 
@@ -218,7 +224,7 @@ def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Pro
             sample = dataset[index]
         except DataError as error:
             return error
-        return scanner.at(sample.image, sample.label)
+        return scanner.at(Image.fromarray(sample.image), sample.label, value_counts(sample.label))
 
     for index, seen in enumerate(map_in_order(look, range(count))):
         if isinstance(seen, DataError):
@@ -275,9 +281,10 @@ class _Memory:
             write_atomically(self._path, buffer.getvalue(), durable=False)
 
 
-def _hash(image: np.ndarray) -> str:
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
+def _hash(*images: Image.Image) -> str:
+    digest = hashlib.sha256(repr([image.size for image in images]).encode())
+    for image in images:
+        digest.update(image.tobytes())
     return digest.hexdigest()
 
 

@@ -212,20 +212,36 @@ def _terms_of_data(run_dir: Path) -> str:
 
 
 def _lent_terms(run_dir: Path) -> list[str]:
+    """Return the terms that a run's finished models come under beside those of its data; see `_terms_of_records`."""
+    homes = (path for stage in MODEL_STAGES for path in sorted((run_dir / stage).rglob(MANIFEST_NAME)))
+    return _terms_of_records(read_record(path) for path in homes)
+
+
+def _terms_of_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
     """Return the terms of what models that were trained in other runs were learned from, and of pretrained weights."""
-    records = [read_record(path) for stage in MODEL_STAGES for path in sorted((run_dir / stage).rglob(MANIFEST_NAME))]
-    lent = {str(record["lender"].get("licence") or "not stated") for record in records if record.get("lender")}
-    return sorted(lent | {str(terms) for record in records for terms in record.get(PRETRAINED, {}).values()})
+    found = set[str]()
+    for record in records:
+        if record.get("lender"):
+            found.add(str(record["lender"].get("licence") or "not stated"))
+        found.update(map(str, record.get(PRETRAINED, {}).values()))
+    return sorted(found)
 
 
-def check_terms_of_data(run_dir: Path) -> None:
-    """Refuse early what `push` would refuse at the end; a run whose data is not prepared passes.
+def check_terms(run_dir: Path, coming: Iterable[Mapping[str, Any]] = ()) -> None:
+    """Refuse early what `push` would refuse at the end, as far as the terms are known; they need not be.
+
+    Args:
+        run_dir: The run directory.
+        coming: What the manifests of units will say that are still to be made.
 
     Raises:
-        ConfigError: Terms of the run's data do not allow everyone to pass on what is made from it.
+        ConfigError: Terms of the data or of models do not allow everyone to pass on what is made from them.
     """
+    terms = sorted({*_lent_terms(run_dir), *_terms_of_records(coming)})
     if (run_dir / "data" / "train.json").is_file():
-        _check_licences([Part(run_dir / "data", "", {}, _terms_of_data(run_dir), shards=False)])
+        terms.insert(0, _terms_of_data(run_dir))
+    if terms:
+        _check_licences([Part(run_dir, "", {}, "; ".join(terms), shards=False)])
 
 
 def _check_licences(parts: Iterable[Part]) -> None:

@@ -175,5 +175,22 @@ def test_machines_that_are_busy_full_or_too_small(tmp_path: Path) -> None:
     check("Memory is too small.", f"Error: {caught.value}")
 
 
-def test_every_message_of_the_page_is_read_by_these_tests() -> None:
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("Makefile", "Name another: make PYTHON=python3.12"),
+        ("segmenters/model.py", "weights of the encoder"),
+        ("pipeline/cli/main.py", "Stopped; finished work is kept. "),
+        ("pipeline/units/records.py", "made with other settings or inputs than this command "),
+        ("pipeline/starting/budget.py", "is too short to learn anything from these images "),
+        ("flows/servers.py", "does not answer ("),
+        ("pipeline/report/sections/page_one.py", "Do not adopt"),
+    ],
+)
+def test_messages_that_are_not_provoked_are_in_the_source(file: str, text: str) -> None:
+    assert text in " ".join(PAGE.split())
+    assert text in (Path(__file__).parents[2] / file).read_text(encoding="utf-8")
+
+
+def test_messages_are_found_on_the_page() -> None:
     assert len(MESSAGES) > 20 and all(all(lines) for lines in MESSAGES.values())

@@ -81,6 +81,14 @@ def test_deployments_that_are_not_there_are_told_before_anything_is_changed(tmp_
         assert client.read_automations_by_name("x-dead-runs") == []
 
 
+def test_deployments_that_are_not_named_with_their_flow_are_told(tmp_path: Path) -> None:
+    changed = tmp_path / "changed.yaml"
+    changed.write_text(FILE.read_text().replace("push/push", "push"))
+    with pytest.raises(ConfigError, match="FLOW/DEPLOYMENT") as refused:
+        apply_automations(changed)
+    assert refused.value.problems == ("push",)
+
+
 @pytest.mark.parametrize(
     "content", [None, "automations: [", "other: []", "automations: [{name: x}]", "automations: [x]", "automations: 3"]
 )

@@ -124,15 +124,19 @@ def test_no_more_shards_are_submitted_than_memory_is_meant_for(
     assert runner.most == 2
 
 
-def test_an_address_without_a_cluster_is_told_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [TimeoutError, ConnectionError, RuntimeError, ValueError])
+def test_an_address_without_a_cluster_is_told_in_a_sentence(
+    error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Silent(StandIn):
         def __enter__(self) -> StandIn:
-            raise TimeoutError("Timed out trying to connect\nto it")
+            raise error("Nobody is\nthere")
 
     monkeypatch.setitem(shards.TASK_RUNNERS, "dask", lambda pool: Silent(str))
-    with pytest.raises(ConfigError, match=r"no dask cluster answers at tcp://127\.0\.0\.1:1 \(TimeoutError: Timed out"):
+    words = rf"no dask cluster answers at tcp://127\.0\.0\.1:1 \({error.__name__}: Nobody is\)"
+    with pytest.raises(ConfigError, match=words):
         list(all_made(WORK, ShardPool("dask", 1, "tcp://127.0.0.1:1")))
-    with pytest.raises(TimeoutError):  # of one that is started here, no address is to blame
+    with pytest.raises(error):  # of one that is started here, no address is to blame
         list(all_made(WORK, ShardPool("dask", 1)))
 
 

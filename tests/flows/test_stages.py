@@ -186,6 +186,22 @@ def test_segmenters_that_are_finished_are_not_trained_again_with_the_others(
 
 
 @pytest.mark.usefixtures("server")
+@pytest.mark.parametrize(("parallel", "expected"), [(1, [0, 1, 2, 3, 4, 5]), (2, [0, 5])])
+def test_progress_counts_the_units_that_are_made(
+    parallel: int,
+    expected: list[int],
+    copy_of_run: Callable[..., Path],
+    tiny_recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run_dir, shown = copy_of_run("segmenters", "report"), list[int]()
+    monkeypatch.setattr(stages, "ProgressArtifact", lambda *_: SimpleNamespace(show=shown.append))
+    monkeypatch.setattr(stages, "make_units", lambda *_: None)
+    stages.train_segmenter(str(tiny_recipe), str(run_dir), {"segmenters.parallel": parallel})
+    assert shown == expected
+
+
+@pytest.mark.usefixtures("server")
 def test_generate_dataset_makes_missing_shards_only(
     copy_of_run: Callable[..., Path], tiny_recipe: Path, results_of: Results
 ) -> None:

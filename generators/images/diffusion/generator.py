@@ -9,9 +9,10 @@ import json
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -60,6 +61,8 @@ class Frozen:
         controlnet: The ControlNet, unless it is fine-tuned.
         tokenizer: Divides prompts.
         scheduler: Configuration of the base's scheduler.
+        wording: Held while the tokenizer is used: how it pads and cuts is a state of its own, and threads that make
+            shards share it.
     """
 
     unet: Any
@@ -68,6 +71,7 @@ class Frozen:
     controlnet: Any
     tokenizer: Any
     scheduler: dict[str, Any]
+    wording: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     def networks(self) -> Iterator[nn.Module]:
         """Iterate over the networks."""
@@ -202,9 +206,13 @@ class ControlnetGenerator(ImageGenerator):
     def _draw(self, pipeline: Any, label: Tensor, noise: Tensor) -> Tensor:
         """Return the image of one layout [1, H, W]."""
         settings = self.settings
+        with self.parts.wording:
+            words, unwanted = pipeline.encode_prompt(
+                self._prompt(label[0]), noise.device, 1, settings.guidance > 1, settings.negative_prompt
+            )
         drawn = pipeline(
-            prompt=self._prompt(label[0]),
-            negative_prompt=settings.negative_prompt,
+            prompt_embeds=words,
+            negative_prompt_embeds=unwanted,
             image=colour_image(label, self.colours, self.working_size),
             latents=noise,
             num_inference_steps=settings.inference_steps,
@@ -229,8 +237,9 @@ class ControlnetGenerator(ImageGenerator):
             clean = parts.vae.encode(whole.to(parts.vae.dtype)).latent_dist.mode() * parts.vae.config.scaling_factor
             clean = clean.to(noise.dtype)
             wanted = prompted.tolist()
-            prompts = [self._prompt(one) if wanted[i] else "" for i, one in enumerate(label)]
-            words = self._pipeline(noise.device).encode_prompt(prompts, noise.device, 1, False)[0]
+            with parts.wording:
+                prompts = [self._prompt(one) if wanted[i] else "" for i, one in enumerate(label)]
+                words = self._pipeline(noise.device).encode_prompt(prompts, noise.device, 1, False)[0]
             mixed = scheduler.add_noise(clean, noise, steps)
             velocity = scheduler.config.prediction_type == "v_prediction"
             target = scheduler.get_velocity(clean, noise, steps) if velocity else noise

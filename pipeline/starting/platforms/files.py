@@ -31,7 +31,7 @@ _HERE = Path(__file__).parent
 _WORK_POOL = re.compile(r"^  work_pool: &work_pool\n(?: {4}.*\n)+", re.MULTILINE)
 _DEFINITIONS = "definitions:\n"
 # A reference of an image: registry, name, and a tag or digest.
-_IMAGE_NAME = re.compile(r"[A-Za-z0-9][\w.\-/:@]*")
+_IMAGE_NAME = re.compile(r"[A-Za-z0-9]([\w.\-/:@]*\w)?", re.ASCII)
 
 
 @dataclass(frozen=True)

@@ -126,10 +126,34 @@ def test_another_column_of_numbers_that_may_be_label_values_is_asked_about(
     tmp_path: Path, column: str, numbers: tuple[int, ...]
 ) -> None:
     rows = "".join(f"{number},{name}\n" for number, name in zip(numbers, ("car", "sky", "road"), strict=True))
-    with pytest.raises(DataError, match=rf"column '{column}' has another number for each class .*Call it id if"):
+    with pytest.raises(DataError, match=rf"column '{column}' has another number for each class .*Add one: with these"):
         read(tmp_path / "classes.csv", f"{column},name\n{rows}")
     table, values, _ = read(tmp_path / "classes.csv", f"id,{column},name\n" + rows.replace(",", ",9,"))
     assert values.lookup[list(numbers)].tolist() == [table.names.index(name) for name in ("car", "sky", "road")]
+
+
+def test_the_column_called_as_its_key_is_read_in_place_of_its_spellings(tmp_path: Path) -> None:
+    """Cityscapes' classes have a category as well, of which several have the same."""
+    rows = "name,id,category,color,hex\ntruck,27,vehicle,1 2 3,#040506\ncar,26,vehicle,7 8 9,#040506\n"
+    in_yaml = "- {id: 27, name: truck, category: vehicle}\n- {id: 26, name: car, category: vehicle}\n"
+    for ending, text in ((".csv", rows), (".yaml", in_yaml)):
+        table, values, _ = read(tmp_path / f"classes{ending}", text)
+        assert table.names == ("car", "truck") and values.ids == {26: 0, 27: 1}
+        (note,) = read_class_file(tmp_path / f"classes{ending}").notes
+        assert "'category'" in note and note.endswith("are not read.")
+    with pytest.raises(DataError, match="'id' and 'index' both say 'id' of a class"):
+        read(tmp_path / "classes.yaml", "- {name: car, id: 26, index: 0}\n- {name: truck, id: 27, index: 1}\n")
+
+
+@pytest.mark.parametrize("header", ["# name,id", "#name,id", "# by NumPy\n# class,id"])
+def test_the_header_may_be_a_comment(tmp_path: Path, header: str) -> None:
+    table, values, _ = read(tmp_path / "classes.csv", f"{header}\nsky,7\nroad,3\n")
+    assert table.names == ("road", "sky") and values.ids == {3: 0, 7: 1}
+
+
+def test_a_comment_above_the_header_is_none(tmp_path: Path) -> None:
+    table, _, _ = read(tmp_path / "classes.csv", "# labels\nname,id\nsky,7\nroad,3\n")
+    assert table.names == ("road", "sky")
 
 
 MAPPINGS = [
@@ -213,7 +237,11 @@ REFUSED: dict[str, tuple[str, str]] = {
     "an id above 255": ("id,name\n1,sky\n300,road\n", r"classes\.1\.id\.0.*300"),
     "shares of 1": ("name,r,g,b\nsky,0.2,0.5,0.7\nroad,0.5,0.25,0.5\n", r"classes\.0\.red"),
     "-1 of a class": ("id,name\n0,sky\n-1,road\n", r"classes\.1\.id\.0.*-1"),
-    "a column twice": ("name,label,color\na,b,1 2 3\n", "'name' come twice"),
+    "a column twice": ("name,name,color\na,b,1 2 3\n", "'name' come twice"),
+    "two columns of names": ("class,label\na,b\nc,d\n", "'class' and 'label' both say 'name'"),
+    "two columns of ids": ("id,name,gray\n0,sky,0\n1,road,128\n", "'id' and 'gray' both say 'id' of a class"),
+    "names that are numbers": ("label,color\n7,1 2 3\n26,4 5 6\n", "column 'name' has another number for each"),
+    "train ids": ("name,trainId\nvoid,255\nroad,0\negg,-1\ncar,1\n", "column 'trainId' .* there is no column id"),
 }  # fmt: skip
 
 

@@ -372,7 +372,7 @@ def test_other_floating_point_numbers_are_refused(tmp_path: Path, bad: float) ->
         Image.fromarray(pixels).save(path.with_suffix(".tif"))
 
     text = refusal(write_folder(tmp_path, save))
-    assert "not whole" in text or "class ids must fit into 0 to 255" in text
+    assert "not all whole" in text or "class ids must fit into 0 to 255" in text
 
 
 def test_smoothed_masks_are_not_told_to_list_every_value(tmp_path: Path) -> None:

@@ -48,8 +48,9 @@ class Looking:
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
         self.ids, self.num_classes = list(ids), num_classes
 
-    def at(self, image: np.ndarray, label: np.ndarray, /) -> Any:
-        return float(image.mean()), np.unique(label).tolist()
+    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> Any:
+        assert counts.tolist() == np.bincount(label.ravel(), minlength=256).tolist()
+        return float(np.asarray(image).mean()), np.unique(label).tolist()
 
     def add(self, index: int, seen: Any) -> None:
         self.seen[index] = seen
@@ -74,7 +75,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
         return watched
 
-    for name in ("check_image", "read_stored"):
+    for name in ("check_image", "decode_image", "read_stored"):
         monkeypatch.setattr(image_files, name, watch(getattr(image_files, name)))
     return names
 

@@ -138,4 +138,7 @@ def test_errors_are_told_without_credentials_and_keep_their_type() -> None:
     )
     error = place.without_secrets(TransferError("key AKIAEXAMPLE of eu was refused", ["tok=EN is old", "eu"]))
     assert type(error) is TransferError and isinstance(error, StoreError)
+    headers = {"client_kwargs": {"headers": {"Authorization": "Bearer abc"}, "auth": ["me", "mypass"]}}
+    told = Destination("webdav://host", headers).without_secrets(StoreError("Bearer abc, mypass"))
+    assert told.summary == "***, ***"
     assert error.summary == "key *** of eu was refused" and error.problems == ("*** is old", "eu")

@@ -19,11 +19,14 @@ from buckets import MEMORY, refusing
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError, TransferError
 from scenepalette.common.storage.files import read_json, write_json
+from scenepalette.data.shards.manifest import PRETRAINED
 from scenepalette.flows import stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.platforms import pushing
 from scenepalette.flows.retries import is_passing_trouble
 from scenepalette.pipeline.finished import pushing as finished
+from scenepalette.pipeline.run_directory.manifests import sealed
+from scenepalette.pipeline.stages.images import ImagesUnit
 
 HOME = "/scenepalette-tests"
 SECRET = "TOPSECRET0123456789"
@@ -116,6 +119,28 @@ def test_terms_that_forbid_it_end_a_run_before_anything_is_trained(
         with pytest.raises(ConfigError, match=r"nothing was copied.*i_may"):
             stages.generate_dataset(str(tiny_recipe), str(run_dir), push_to=MEMORY)
         assert (run_dir / "data/manifest.json").exists() and not (run_dir / "palettes").exists()
+
+
+@pytest.mark.usefixtures("server")
+def test_terms_of_pretrained_weights_end_a_run_before_anything_is_made(
+    tiny_recipe: Path, tmp_path: Path, memory: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terms = {PRETRAINED: {"weights (base)": "creativeml-openrail-m"}}
+    monkeypatch.setattr(ImagesUnit, "record", lambda unit: terms)
+    with pytest.raises(ConfigError, match="pass the restrictions on"):
+        stages.generate_dataset(str(tiny_recipe), str(tmp_path / "run"), push_to=MEMORY)
+    assert not (tmp_path / "run/data").exists()
+
+
+def test_terms_are_those_of_data_models_and_models_to_come(copy_of_run: Callable[..., Path]) -> None:
+    run_dir = copy_of_run()
+    finished.check_terms(run_dir)  # those of drawn scenes are free
+    with pytest.raises(ConfigError, match="for research"):
+        finished.check_terms(run_dir, [{"lender": {"licence": "for research"}}])
+    path = run_dir / "images/oasis/manifest.json"
+    write_json(path, sealed({**read_json(path), PRETRAINED: {"base": "openrail"}}))
+    with pytest.raises(ConfigError, match="openrail"):
+        finished.check_terms(run_dir)
 
 
 @pytest.mark.usefixtures("server")

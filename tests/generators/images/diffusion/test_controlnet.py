@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -122,6 +124,30 @@ def test_every_setting_of_sampling_counts(
     assert (images - before).abs().max() > 1e-5
     again = paint(changed, label, noise)
     assert torch.equal(again, images)
+
+
+def test_threads_share_a_generator(
+    settings: ControlnetSettings, table: ClassTable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As threads that make shards do. How the tokenizer pads and cuts is a state of its own, set by each call.
+    generator, label = build(settings, table), make_label(1)
+    noise, kind = draw(generator, label), type(generator.parts.tokenizer)
+    wanted, divide, busy, most = paint(generator, label, noise), kind.__call__, list[int](), list[int]()
+
+    def watched(*arguments: Any, **named: Any) -> Any:
+        busy.append(1)
+        most.append(len(busy))
+        time.sleep(0.01)
+        try:
+            return divide(*arguments, **named)
+        finally:
+            busy.pop()
+
+    monkeypatch.setattr(kind, "__call__", watched)
+    with ThreadPoolExecutor(4) as threads:
+        images = list(threads.map(lambda _: paint(generator, label, noise), range(8)))
+    assert max(most) == 1
+    assert all(torch.equal(image, wanted) for image in images)
 
 
 def test_noise_belongs_to_the_whole_image(settings: ControlnetSettings, table: ClassTable) -> None:

@@ -198,7 +198,7 @@ def test_arguments_that_cannot_be_used_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         write_platform_files(tmp_path / "x", image="worker", directory=" ")
     assert [problem.split(":")[0] for problem in refused.value.problems] == ["--image", "--worker-directory"]
-    for image in ("", "a b", "x\n  name: y", "-x"):
+    for image in ("", "a b", "x\n  name: y", "-x", "x:"):
         with pytest.raises(ConfigError, match="is no image"):
             write_platform_files(tmp_path / "x", "docker", image=image)
     assert not (tmp_path / "x").exists()
