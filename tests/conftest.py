@@ -10,6 +10,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+# First of all: Prefect ends the log handlers that it finds, and one of absl would close pytest's captured output.
+import prefect.main  # noqa: F401
 import pytest
 import yaml
 

@@ -139,7 +139,7 @@ def records_of(folder: Path) -> list[Any]:
         pieces += content[place + 7 : place + 7 + length]
         place += 7 + length
         if kind in (1, 4):  # whole, or the last piece
-            record = wandb_internal_pb2.Record()
+            record = wandb_internal_pb2.Record()  # pyright: ignore (its stub has no names)
             record.ParseFromString(pieces)
             found.append(record)
             pieces = b""
