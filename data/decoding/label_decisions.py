@@ -433,14 +433,15 @@ def _decide_spread(
     # Of files that a lossy format changed, each has a problem that says so.
     if not texts and own and set(with_bad) <= numbers.lossy:
         return reading
-    if not texts and own and len(seen) > max(_SMOOTHED, 2 * count):
+    mostly = own and 2 * len(with_bad) > len(numbers.of_files)
+    if not texts and mostly and len(seen) > max(_SMOOTHED, 2 * count):
         texts.append(
             f"the labels hold {len(seen)} different values, of {count} classes (in {where}), as smoothing or resizing "
             "leaves at borders, or as labels of more classes have. Export them again without smoothing; or set "
             "data.colour_tolerance, if they hold 0 and 255 or the greys of the class file, to take each pixel for the "
             "nearest of these; or name all classes in the class file"
         )
-    if not texts and own and 2 * len(with_bad) > len(numbers.of_files):
+    if not texts and mostly:
         texts.append(
             f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {where}), but by the "
             f"class file, allowed are {values}. Add a column id to it that says the value of each class, and list "

@@ -121,13 +121,15 @@ class Scanner:
         if self._fit == "crop":
             box = crop_box((label.shape[0], label.shape[1]), self._size)
             worked = label[box.top : box.bottom, box.left : box.right]
-        reduced = image.reduce(_BLOCK) if min(image.size) >= _LARGE else image
-        reduced_grey = reduced.convert("L")
-        small = reduced_grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX)
+        block = _BLOCK if min(image.size) >= _LARGE else 1
+        reduced = image.reduce(block)
+        # The last blocks may be cut off.
+        whole = (0.0, 0.0, image.width / block, image.height / block)
+        small = reduced.convert("L").resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX, whole)
         return _Seen(
             size=(image.height, image.width),
             hash=_hash(grey, reduced),
-            thumbnail=thumbnail_of(reduced_grey),
+            thumbnail=thumbnail_of(grey),
             spread=_spread(grey.histogram()),
             pixels=class_pixels(counts, self._num_classes),
             resized_pixels=label_counts(resize_label(worked, self._size), self._num_classes),

@@ -58,8 +58,7 @@ def test_hashes_are_equal_of_equal_images_alone(size: tuple[int, int]) -> None:
     assert len({hash_of(pixels) for pixels in (image, brighter, turned, redder)}) == 4
 
 
-def test_large_images_are_described_as_by_all_their_pixels() -> None:
-    """Thumbnails and edges of an image that is reduced first differ from those of all pixels by rounding."""
+def test_edges_of_large_images_are_nearly_those_of_all_pixels() -> None:
     size = (777, 1030)
     random = np.random.default_rng(0)
     coarse = Image.fromarray(random.integers(0, 256, (40, 50, 3), dtype=np.uint8))
@@ -70,10 +69,10 @@ def test_large_images_are_described_as_by_all_their_pixels() -> None:
     scanner.begin(["a"], 2)
     seen = scanner.at(image, label, np.bincount(label.ravel(), minlength=256))
     grey = image.convert("L")
-    assert abs(seen.thumbnail.astype(int) - np.asarray(grey.resize((32, 32), Image.Resampling.BOX), int)).max() <= 6
+    assert np.array_equal(seen.thumbnail, np.asarray(grey.resize((32, 32), Image.Resampling.BOX)))
     small = np.asarray(grey.resize((128, 96), Image.Resampling.BOX), float)
     changes = abs(small[:-1, 1:] - small[:-1, :-1]) + abs(small[1:, :-1] - small[:-1, :-1])
-    assert np.corrcoef(seen.gradient.ravel(), changes.ravel())[0, 1] > 0.98
+    assert np.corrcoef(seen.gradient.ravel(), changes.ravel())[0, 1] > 0.95
     assert seen.pixels.tolist() == [777 * 500, 777 * 530, 0] and seen.size == size
 
 
