@@ -2,8 +2,7 @@
 
 Both are one convolution by 4x4 kernels with stride 2: an average of four neighbouring results is what the average of
 the kernel, moved by a pixel each way, gives, and four repeated pixels meet sums of its weights. The results are equal
-up to rounding, and the features of the larger size need not be written down. Karras et al. ("Analyzing and improving
-the image quality of StyleGAN", 2020, appendix B) call this fused resampling.
+up to rounding, and the features of the larger size need not be written down.
 
 Shapes: B batch, C features in, O features out, H x W pixels.
 """
