@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+PRETRAINED = "pretrained"
+"""Where sources of shards, metadata of weights and manifests of units state the terms of weights from elsewhere."""
+
 # Terms under which anyone may pass on what derives from the data, for any purpose.
 _FREE = (
     "apache-2.0",

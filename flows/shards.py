@@ -146,7 +146,9 @@ def _ray(pool: ShardPool) -> TaskRunner[Any]:
 
     if pool.address:
         return RayTaskRunner(address=pool.address)
-    local = {"num_cpus": pool.workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    # "local", or Ray would join any cluster that happens to run on this machine.
+    local = {"address": "local", "num_cpus": pool.workers}
+    local |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     return RayTaskRunner(init_kwargs=local)
 
 

@@ -47,6 +47,11 @@ def images_of_step(settings: SegmenterSettings, domains: Collection[Domain], ste
     return {domain: count for domain, count in counts.items() if count}
 
 
+def images_of_training(settings: SegmenterSettings, domains: Collection[Domain], domain: Domain) -> int:
+    """Return how many images of a domain all steps of a training take; the other arguments as of `images_of_step`."""
+    return sum(images_of_step(settings, domains, step).get(domain, 0) for step in range(settings.steps))
+
+
 def division_problems(settings: SegmenterSettings) -> list[str]:
     """Return why a batch of real and generated images cannot be put together as the settings say, one text each."""
     share, size = settings.synthetic_share, settings.batch_size

@@ -60,7 +60,13 @@ from scenepalette.segmenters.kernels.passes import accelerate
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
 from scenepalette.segmenters.model import weights_file
 from scenepalette.segmenters.registry import network_problem
-from scenepalette.segmenters.schedule import combined_loss, division_problems, images_of_step, learning_rate_factor
+from scenepalette.segmenters.schedule import (
+    combined_loss,
+    division_problems,
+    images_of_step,
+    images_of_training,
+    learning_rate_factor,
+)
 from scenepalette.segmenters.settings import Domain, SegmenterSettings
 from scenepalette.segmenters.statistics import measure_statistics
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
@@ -375,8 +381,7 @@ def _is_worth_keeping(
     """
     if domain == "real" or resident_bytes(domains[domain]) > MOST_KEPT_BYTES:
         return False
-    taken = sum(images_of_step(settings, domains, step).get(domain, 0) for step in range(settings.steps))
-    return taken >= 2 * len(domains[domain])
+    return images_of_training(settings, domains, domain) >= 2 * len(domains[domain])
 
 
 def _batches(

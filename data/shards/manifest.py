@@ -16,6 +16,7 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.files import read_json, sealed, sha256_of_file, write_json
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.licences import PRETRAINED
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_known
 from scenepalette.data.shards.schema import SCHEMA_VERSIONS
 from scenepalette.data.shards.writing import ShardInfo
@@ -26,8 +27,6 @@ CROISSANT_NAME = "croissant.json"
 DOCUMENTS = (CARD_NAME, CROISSANT_NAME)
 SELECTION = "selection"
 """Where, among a manifest's extra values, a set that was selected from another says from which, and by what."""
-PRETRAINED = "pretrained"
-"""Where sources of shards, metadata of weights and manifests of units state the terms of weights from elsewhere."""
 UNLABELLED_TERMS = "unlabelled images under their own terms"
 MAX_MANIFEST_BYTES = 64 * 2**20
 _SHARD_NAME = re.compile(r"train-([0-9]{5})-of-([0-9]{5})\.parquet")

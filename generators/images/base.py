@@ -22,7 +22,7 @@ from typing_extensions import Doc
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.manifest import PRETRAINED
+from scenepalette.data.licences import PRETRAINED
 from scenepalette.generators.images.diffaugment import POLICIES, Augmentation, Policy
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.training.ranks import ALONE, Ranks

@@ -16,11 +16,10 @@ from scenepalette.common.remote.store import Store
 from scenepalette.common.storage.files import read_json
 from scenepalette.common.urls import scheme_of
 from scenepalette.data.cards.dataset_card import collection_card
-from scenepalette.data.licences import licence_problem
+from scenepalette.data.licences import PRETRAINED, licence_problem
 from scenepalette.data.shards.manifest import (
     CARD_NAME,
     MANIFEST_NAME,
-    PRETRAINED,
     document_problems,
     licence_of,
     manifest_problems,

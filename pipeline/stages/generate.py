@@ -20,8 +20,9 @@ from scenepalette.common.storage.files import read_json, sha256_of_file, sha256_
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
+from scenepalette.data.licences import PRETRAINED
 from scenepalette.data.shards.kinds import described
-from scenepalette.data.shards.manifest import PRETRAINED, make_manifest, read_manifest, stray_problems, write_manifest
+from scenepalette.data.shards.manifest import make_manifest, read_manifest, stray_problems, write_manifest
 from scenepalette.data.shards.schema import Row, shard_name
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.data.unlabelled import UnlabelledImages, read_unlabelled

@@ -14,7 +14,7 @@ import yaml
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.files import open_atomically, read_json
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.shards.manifest import PRETRAINED
+from scenepalette.data.licences import PRETRAINED
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     check_contents,

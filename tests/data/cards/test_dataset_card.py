@@ -220,7 +220,7 @@ def test_the_example_of_ray_data_in_the_card_runs(folder, monkeypatch):
     import ray
 
     try:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
         names = run(examples_of((folder / "README.md").read_text())[8], folder)
         assert sorted(row["id"] for row in names["rows"].take_all()) == [f"r{i}" for i in range(5)]
     finally:

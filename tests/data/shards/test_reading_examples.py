@@ -98,7 +98,7 @@ def test_example_of_ray_data_runs(rows, monkeypatch):
 
     (example,) = [example for section, example in SECTIONS if section == "Ray Data"]
     try:
-        ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False)
+        ray.init("local", num_cpus=1, include_dashboard=False, log_to_driver=False)
         run("Ray Data", example, rows)
     finally:
         ray.shutdown()

@@ -19,7 +19,7 @@ from buckets import MEMORY, refusing
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError, TransferError
 from scenepalette.common.storage.files import read_json, write_json
-from scenepalette.data.shards.manifest import PRETRAINED
+from scenepalette.data.licences import PRETRAINED
 from scenepalette.flows import stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.platforms import pushing

@@ -44,7 +44,7 @@ def test_a_compiled_network_learns_what_a_plain_one_does(mode: str) -> None:
     for choice in ("off", mode):
         torch.manual_seed(0)
         network = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 1, 1))
-        adam = lambda parameters: torch.optim.Adam(parameters, lr=0.1)  # noqa: E731
+        adam = lambda parameters, **_: torch.optim.Adam(parameters, lr=0.1)  # noqa: E731
         trainee = Trainee("network", network, adam, make_fabric(speed=Speed(compile=choice)))  # type: ignore[arg-type]
         for step in range(3):
             take_step(step, trainee.forward(torch.randn(2, 2, 6, 6)).square().mean(), trainee)
