@@ -20,13 +20,13 @@ from pathlib import Path
 from benchmarks.measure import peak_memory
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import RunConfig, make_config, merge
-from scenepalette.pipeline.recipes import camvid_cpu
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.run import Run
 
 
 def benchmark_config(pairs: int, size: tuple[int, int]) -> RunConfig:
     """Return `camvid-cpu` on embedded scenes, trained for one step, with the given number of pairs."""
-    values = camvid_cpu()
+    values = RECIPES["camvid-cpu"]()
     levels = base_grid(size)[1] + 1
     once = {"fade_steps": (0,) * levels, "stable_steps": (0,) * (levels - 1) + (1,), "batch_sizes": (8,) * levels}
     changes = {

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.measure import machine, markdown_table
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config
 
 
 def seconds_of(*arguments: str) -> float:

@@ -26,7 +26,7 @@ from benchmarks.measure import machine, markdown_table
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.flows.shards import RunnerName, ShardPool, generate_pairs
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.run import Run
 
 UNIT = "shards/full"

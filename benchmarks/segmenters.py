@@ -30,8 +30,8 @@ from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
 from scenepalette.data.shards.writing import write_shard
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.doctor.machine.measure import EnoughError
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters import train

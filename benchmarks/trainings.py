@@ -39,9 +39,8 @@ from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
-from scenepalette.pipeline.config import DataConfig
+from scenepalette.pipeline.config import DataConfig, load_config
 from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.layouts import SECTIONS, layout_model

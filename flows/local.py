@@ -83,8 +83,10 @@ def run(
             options = ", ".join(f"--{name.replace('_', '-')}" for name in pool)
             raise ConfigError(f"{options}: {flow} makes no pairs; these options are for {', '.join(MAKE_PAIRS)}.")
         request = request_of(recipe, changes, out, models_from)
+        from scenepalette.pipeline.config import load_config
+
         # Problems are reported before a server starts.
-        request.config()
+        load_config(request.recipe, request.overrides, request.run_dir)
         # Read when Prefect is imported: the embedded server sends no telemetry.
         os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
         os.environ.setdefault("DO_NOT_TRACK", "1")

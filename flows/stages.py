@@ -44,7 +44,7 @@ from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.platforms.pushing import Part, PushRequest
 from scenepalette.flows.retries import RETRIES
 from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text
 from scenepalette.pipeline.finished.scene_editor import Edit, write_edit
@@ -82,8 +82,8 @@ def make_stage(
         print(line)
     # The verb that makes the same again, for the report to name.
     verb = verb_of(stage) if stage in (COMPARISON, CURVE, LOOP) else "run"
-    run = Run(request.config(), request.run_dir, command=request.command(verb))
-    config = run.config.model_dump_json()
+    config = load_config(request.recipe, request.overrides, request.run_dir)
+    run = Run(config, request.run_dir, command=request.command(verb))
 
     if not run.run_dir.exists():
         run.missing(run.names_of(stage))  # what cannot be made leaves no folder behind
@@ -103,7 +103,8 @@ def make_stage(
             else:
                 part = unit.part if len(together) == 1 else f"{len(together)} segmenters"
                 label = f"{verb_of(unit.stage)} {part}".strip()
-                tagged(make_units, run.config, unit)(label, config, str(run.run_dir), together, run.command)
+                task = tagged(make_units, config, unit)
+                task(label, config.model_dump_json(), str(run.run_dir), together, run.command)
                 for name in together:
                     publish_samples(run.run_dir / name, name)
             if unit.name == "report":

@@ -7,13 +7,10 @@ import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.urls import is_url, masked
-
-if TYPE_CHECKING:
-    from scenepalette.pipeline.config import RunConfig
 
 PLACEHOLDERS = {"date": "%Y-%m-%d", "time": "%H%M"}
 _PLACEHOLDER = r"\{(" + "|".join(PLACEHOLDERS) + r")\}"
@@ -90,17 +87,6 @@ class Request:
     def is_dated(self) -> bool:
         """Whether the same request would have another run directory later."""
         return self.out is not None and Path(self.out) != self.run_dir
-
-    def config(self) -> RunConfig:
-        """Resolve and check the configuration.
-
-        Raises:
-            ConfigError: It cannot be run; all problems at once.
-        """
-        # Imported here, as it brings torch with it: a command line must be able to explain itself without.
-        from scenepalette.pipeline.recipes import load_config
-
-        return load_config(self.recipe, self.overrides, self.run_dir)
 
     def command(self, verb: str = "run") -> str:
         """Return the command line that does the same, for a report to name and an interrupted user to repeat."""

@@ -19,11 +19,10 @@ from scenepalette.common.storage.files import writing_explained
 from scenepalette.common.urls import is_url
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
-from scenepalette.pipeline.config import RunConfig, config_text
+from scenepalette.pipeline.config import RunConfig, config_text, load_config
 from scenepalette.pipeline.device.beside import MakesUnits, make_beside
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
 from scenepalette.pipeline.run_directory.manifests import MANIFEST

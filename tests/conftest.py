@@ -20,8 +20,7 @@ import yaml
 
 from plugins import Plugins
 from scenepalette.common.storage.files import sha256_of_file
-from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.run import Run
 
 LAYOUT = {

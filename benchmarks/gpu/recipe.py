@@ -15,9 +15,8 @@ from safetensors.torch import load_file, save_file
 from benchmarks.gpu.record import Row
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.datasets import open_dataset
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.machine.timing import estimates_of, measure
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.records import seconds_spent
 

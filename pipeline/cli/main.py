@@ -158,6 +158,7 @@ def _make(request: Request, wait: float, verb: Verb) -> Path:
 
     from scenepalette.common.progress import NO_PROGRESS
     from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.pipeline.config import load_config
     from scenepalette.training.ranks import joined_ranks
 
     def waiting() -> None:
@@ -167,7 +168,7 @@ def _make(request: Request, wait: float, verb: Verb) -> Path:
         if request.is_dated:  # processes do not start at the very same time
             began = ranks.total(torch.tensor(request.when.timestamp() * ranks.first, dtype=torch.float64))
             request = replace(request, when=datetime.fromtimestamp(float(began), UTC))
-        config = request.config()
+        config = load_config(request.recipe, request.overrides, request.run_dir)
         from scenepalette.pipeline.run import Run
 
         progress = choose_progress() if ranks.first else NO_PROGRESS
@@ -282,7 +283,7 @@ def recipes(context: typer.Context) -> None:
         from scenepalette.pipeline.recipes import RECIPES
 
         for name, recipe in RECIPES.items():
-            typer.echo(f"{name:12} {(recipe.__doc__ or '').strip().splitlines()[0]}")
+            typer.echo(f"{name:12} {recipe.summary}")
 
 
 @recipes_app.command("show")
@@ -299,7 +300,7 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
 
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
-    # Through JSON, which turns tuples into the lists that YAML has.
+    # Through JSON, which knows no aliases of what comes twice.
     typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
 
 

@@ -2,23 +2,22 @@
 
 from scenepalette.pipeline.config.data import DataConfig
 from scenepalette.pipeline.config.field_types import MOST_FOLDS
-from scenepalette.pipeline.config.generation import (
-    LEVEL_LISTS,
-    STEP_LISTS,
-    FinetuneConfig,
-    GenerateConfig,
-    ImagesConfig,
-    LayoutsConfig,
-)
+from scenepalette.pipeline.config.generation import FinetuneConfig, GenerateConfig, ImagesConfig, LayoutsConfig
 from scenepalette.pipeline.config.reporting import CurveConfig
-from scenepalette.pipeline.config.run_config import RunConfig, config_of_pairs, config_text, make_config, write_config
+from scenepalette.pipeline.config.run_config import (
+    RunConfig,
+    config_of_pairs,
+    config_text,
+    load_config,
+    make_config,
+    with_following_lists,
+    write_config,
+)
 from scenepalette.pipeline.config.segmenters import SegmentersConfig
 from scenepalette.pipeline.config.values import merge, with_overrides
 
 __all__ = [
-    "LEVEL_LISTS",
     "MOST_FOLDS",
-    "STEP_LISTS",
     "CurveConfig",
     "DataConfig",
     "FinetuneConfig",
@@ -29,8 +28,10 @@ __all__ = [
     "SegmentersConfig",
     "config_of_pairs",
     "config_text",
+    "load_config",
     "make_config",
     "merge",
+    "with_following_lists",
     "with_overrides",
     "write_config",
 ]

@@ -1,20 +1,29 @@
-"""The configuration of a run: frozen sections, checked as a whole before anything starts."""
+"""The configuration of a run: read from a recipe or a file, and checked as a whole before anything starts."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 from pydantic import ValidationError, model_validator
 
-from scenepalette.common.errors import ConfigError
+from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.storage.files import write_atomically
-from scenepalette.generators.nn.grids import base_grid
+from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_text, short
+from scenepalette.common.urls import is_url
+from scenepalette.generators.nn.grids import base_grid, reached_size
 from scenepalette.pipeline.config.agreement import disagreements
+from scenepalette.pipeline.config.generation import LEVEL_LISTS, STEP_LISTS
 from scenepalette.pipeline.config.run_sections import RunSections
-from scenepalette.pipeline.config.values import problems_of
+from scenepalette.pipeline.config.values import merge, problems_of, with_overrides
+from scenepalette.pipeline.recipes import RECIPES
+from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
+
+Values = dict[str, Any]
+# What a run that lends its generators decides for the borrower: the networks that its weights fit.
+_LENT_SECTIONS = ("layouts", "images", "finetune")
 
 
 class RunConfig(RunSections):
@@ -34,6 +43,28 @@ class RunConfig(RunSections):
         if problems := disagreements(self):
             raise ValueError("\n".join(problems))
         return self
+
+
+def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None) -> RunConfig:
+    """Resolve what a command line gives into a checked configuration.
+
+    Args:
+        recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
+        assignments: `section.key=value` changes.
+        run_dir: Where the run is kept: what it has borrowed serves also when the lender is gone.
+
+    Raises:
+        ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
+    """
+    values = RECIPES[recipe_or_yaml]() if recipe_or_yaml in RECIPES else _read_yaml(recipe_or_yaml)
+    resolved = with_overrides(values, assignments)
+    lender = resolved.get("models_from")
+    # A run's own config.yaml holds what the lender decided when its models were borrowed.
+    decided = lender == values.get("models_from") and values.keys() >= RunConfig.model_fields.keys()
+    if isinstance(lender, str) and lender and not is_url(lender) and not decided:
+        return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
+    given = with_overrides({}, assignments)
+    return make_config(with_following_lists(resolved, given))
 
 
 def make_config(values: Mapping[str, Any]) -> RunConfig:
@@ -72,3 +103,150 @@ def config_of_pairs(config: RunConfig) -> dict[str, Any]:
             "images": {"vgg_weights", "perceptual_encoder_weights"},
         },
     )
+
+
+def with_following_lists(values: Values, given: Values) -> Values:
+    """Return changed values without the lists per level that a change has put out of date; their total remains.
+
+    Lists that are not among the changes are out of date if a total is, or if `data.size` is and has another number of
+    levels than they have entries. What is malformed stays, to be refused with everything else.
+
+    Args:
+        values: Values with the changes.
+        given: The changes alone, nested.
+    """
+    levels = _levels_of(_at(values, "data").get("size")) if "size" in _at(given, "data") else None
+    sections = {}
+    for name, section in _at(values, "layouts").items():
+        if not isinstance(section, dict):
+            continue
+        said = _at(_at(given, "layouts"), name)
+        total = said.get("steps")
+        stale = {
+            key: entries
+            for key in LEVEL_LISTS
+            if isinstance(entries := section.get(key), list | tuple)
+            and key not in said
+            and (total is not None or (levels is not None and len(entries) != levels))
+        }
+        counts = [count for key in STEP_LISTS if key in stale for count in stale[key]]
+        if total is None and counts:
+            # One that is given by hand goes with none that follows.
+            if not {*STEP_LISTS} <= stale.keys() or not all(isinstance(count, int) for count in counts):
+                continue
+            total = sum(counts)
+        kept = {key: value for key, value in section.items() if key not in stale}
+        sections[name] = kept if total is None else {**kept, "steps": total}
+    return {**values, "layouts": {**_at(values, "layouts"), **sections}} if sections else values
+
+
+def _at(values: Values, key: str) -> Values:
+    """Return a section of nested values; an empty one where there is none."""
+    section = values.get(key)
+    return section if isinstance(section, dict) else {}
+
+
+def _levels_of(size: Any) -> int | None:
+    """Return the levels of networks of a size, or None if it is none that they have."""
+    if not isinstance(size, list | tuple) or len(size) != 2 or not all(type(side) is int and side > 0 for side in size):
+        return None
+    try:
+        return base_grid(reached_size((size[0], size[1])))[1] + 1
+    except ConfigError:
+        return None
+
+
+def _with_borrowed_sections(
+    lender: Path, values: Values, assignments: Sequence[str], run_dir: Path | None
+) -> RunConfig:
+    """Return a configuration whose generators, and the size that they work at, are those of the run that lends them.
+
+    Raises:
+        ConfigError: The run is not there, or another set-up is asked for; all problems at once.
+    """
+    lent = _lent_sections(lender)
+    if lent is None and run_dir is not None:
+        lent = _borrowed_sections(run_dir, lender)
+    if lent is None:
+        raise ConfigError(
+            f"models_from: there is no run in {lender}. Correct it, or give the config.yaml of a run that borrowed "
+            "from it in place of a recipe."
+        )
+    size = lent.pop("data")["size"]
+    values = merge({**values, **lent}, {"data": {"size": size}})
+    wanted = with_overrides(values, assignments)
+    problems = [
+        f"{name}: --set asks for other values than the models were trained with; leave it out"
+        for name in ("layouts", "images")
+        if wanted[name] != values[name]
+    ]
+    if wanted["data"].get("size") != size:
+        problems.append(f"data.size: got {wanted['data'].get('size')}, the models are for {size}")
+    if problems:
+        raise ConfigError(f"models_from: {lender} cannot lend its models to this configuration.", problems)
+    return make_config(wanted)
+
+
+def _read_yaml(name: str) -> Values:
+    path = Path(name)
+    try:
+        exists = path.exists()
+    except (OSError, ValueError):  # no file can have such a name
+        exists = False
+    if not exists:
+        raise ConfigError(
+            f"There is no recipe and no YAML file named {short(repr(name))}. Recipes are {', '.join(RECIPES)}; a file "
+            "is given by its path."
+        )
+    try:
+        changes = parse_yaml(read_text(path, YAML_BYTES))
+    except (DataError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(changes, dict):
+        raise ConfigError(f"{path} must hold sections such as data: and images:, got {type(changes).__name__}.")
+    keys = [short(repr(key)) for key in changes if not isinstance(key, str)]
+    if keys:
+        raise ConfigError(f"{path} has keys that are no names: {', '.join(keys)}. Keys are sections such as data.")
+    recipe = changes.get("recipe")
+    if isinstance(recipe, str) and recipe in RECIPES:
+        return with_following_lists(merge(RECIPES[recipe](), changes), changes)
+    # A run's config.yaml has every section, so that no recipe is needed, and may name one of another version.
+    if recipe is not None and not RunConfig.model_fields.keys() - {"models_from"} <= changes.keys():
+        raise ConfigError(
+            f"{path} says recipe: {short(repr(recipe))}, which there is not, and leaves sections to it. Recipes are "
+            f"{', '.join(RECIPES)}."
+        )
+    return changes
+
+
+def _lent_sections(lender: Path) -> dict[str, Any] | None:
+    """Return the sections of a run's configuration that its trained generators need, or None if it is not there.
+
+    Raises:
+        ScenepaletteError: The folder is no run directory of this version, or its configuration cannot be read.
+    """
+    if not lender.exists():
+        return None
+    check_holds_run(lender)
+    try:
+        config = yaml.safe_load((lender / CONFIG).read_text(encoding="utf-8"))
+        return {**{key: config[key] for key in _LENT_SECTIONS}, "data": {"size": config["data"]["size"]}}
+    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise ScenepaletteError(
+            f"{lender / CONFIG} cannot be read ({error}). Restore it, or correct models_from."
+        ) from error
+
+
+def _borrowed_sections(run_dir: Path, lender: Path) -> dict[str, Any] | None:
+    """Return the sections that a run took from a lender when it borrowed from it, or None if it has not.
+
+    Raises:
+        ScenepaletteError: The run's configuration cannot be read.
+    """
+    if not (run_dir / CONFIG).is_file():
+        return None
+    try:
+        stored = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")).get("models_from")
+    except (OSError, UnicodeError, yaml.YAMLError, AttributeError):
+        return None
+    return _lent_sections(run_dir) if stored == str(lender) else None

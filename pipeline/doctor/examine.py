@@ -29,7 +29,7 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import control_problems
 from scenepalette.pipeline.checks.preflight import data_problems, settings_problems
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor import data_checks, fit_checks
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
@@ -75,7 +75,7 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     command = masked(shlex.join(["scenepalette", "doctor", request.recipe, *changes, *out]))
     plugins = _check_plugins()
     try:
-        config = request.config()
+        config = load_config(request.recipe, request.overrides, request.run_dir)
     except ScenepaletteError as error:
         problems = error.problems
         check = Check("configuration", "problem", error.summary, "Fix the listed problems and rerun doctor.", problems)

@@ -16,10 +16,10 @@ from scenepalette.common.progress import Progress
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
-from scenepalette.pipeline.config import RunConfig, make_config, merge
+from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of, measure
-from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.starting.sizes import architecture_for
 from scenepalette.segmenters.settings import SegmenterSettings
 

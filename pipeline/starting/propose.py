@@ -12,10 +12,10 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.datasets import DATASETS, TEST
 from scenepalette.pipeline.checks.requirements import REFUSED, amount_problems
-from scenepalette.pipeline.config import RunConfig, make_config, merge, with_overrides
+from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists, with_overrides
 from scenepalette.pipeline.doctor.machine.timing import Measured, measure
 from scenepalette.pipeline.doctor.oracle import check_oracle
-from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.stages.data import hold_out, notes_of, open_splits, origin_of_test
 from scenepalette.pipeline.starting.budget import CPU, RESERVE, Base, Choice, Search, base_of_machine
 from scenepalette.pipeline.starting.recognise import recognise

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.files import open_atomically, read_json
 from scenepalette.data.classes import ClassTable
@@ -22,13 +20,10 @@ from scenepalette.pipeline.run_directory.manifests import (
     identity_in,
     read_record,
 )
-from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run
 from scenepalette.pipeline.units.records import BORROWED
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 
-# What the lender's configuration decides for the borrower: the networks that its weights fit.
-SECTIONS = ("layouts", "images", "finetune")
 BORROWING_VERSION = 1
 _OTHER_CLASSES = "it was trained on other classes than this data set has; leave models_from out, or use such a data set"
 # What a fine-tuning's settings hold beside its own numbers.
@@ -70,39 +65,6 @@ class BorrowedUnit(Unit):
             },
             **({PRETRAINED: record[PRETRAINED]} if PRETRAINED in record else {}),
         }
-
-
-def sections_of(lender: Path) -> dict[str, Any] | None:
-    """Return the sections of a run's configuration that its trained generators need, or None if it is not there.
-
-    Raises:
-        ScenepaletteError: The folder is no run directory of this version, or its configuration cannot be read.
-    """
-    if not lender.exists():
-        return None
-    check_holds_run(lender)
-    try:
-        config = yaml.safe_load((lender / CONFIG).read_text(encoding="utf-8"))
-        return {**{key: config[key] for key in SECTIONS}, "data": {"size": config["data"]["size"]}}
-    except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise ScenepaletteError(
-            f"{lender / CONFIG} cannot be read ({error}). Restore it, or correct models_from."
-        ) from error
-
-
-def borrowed_sections_of(run_dir: Path, lender: Path) -> dict[str, Any] | None:
-    """Return the sections that a run took from a lender when it borrowed from it, or None if it has not.
-
-    Raises:
-        ScenepaletteError: The run's configuration cannot be read.
-    """
-    if not (run_dir / CONFIG).is_file():
-        return None
-    try:
-        stored = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")).get("models_from")
-    except (OSError, UnicodeError, yaml.YAMLError, AttributeError):
-        return None
-    return sections_of(run_dir) if stored == str(lender) else None
 
 
 def weights_of(lender: Path, unit: str) -> dict[str, str] | None:

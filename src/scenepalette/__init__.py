@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from scenepalette.data.shards.pairs import ShardPairs
     from scenepalette.data.shards.reading import iterate_rows
     from scenepalette.data.shards.stream import ShardStream
-    from scenepalette.pipeline.config import RunConfig
-    from scenepalette.pipeline.recipes import load_config
+    from scenepalette.pipeline.config import RunConfig, load_config
     from scenepalette.pipeline.run import Run
     from scenepalette.pipeline.systems import register, systems
 
@@ -50,7 +49,7 @@ _MODULES = {
     "ShardPairs": "data.shards.pairs",
     "ShardStream": "data.shards.stream",
     "iterate_rows": "data.shards.reading",
-    "load_config": "pipeline.recipes",
+    "load_config": "pipeline.config",
     "open_dataset": "data.datasets",
     "read_manifest": "data.shards.manifest",
     "register": "pipeline.systems",

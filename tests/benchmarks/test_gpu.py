@@ -14,7 +14,7 @@ from benchmarks.gpu import recipe
 from benchmarks.gpu.record import ATTEMPTS, Record, measure_cases, table_of
 from benchmarks.gpu.scenes import time_calls
 from benchmarks.gpu.trainings import StepRate, _EnoughError
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.run import Run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

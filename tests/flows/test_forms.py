@@ -17,8 +17,8 @@ from pydantic import ValidationError
 from scenepalette.flows.augment import augment
 from scenepalette.flows.forms import Changes, ChangesTo, assignments, changes_to, override_texts
 from scenepalette.flows.stages import request_of
-from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.config import DataConfig, GenerateConfig, ImagesConfig, LayoutsConfig, RunConfig, load_config
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.sections import Section
 
@@ -90,7 +90,7 @@ def test_overrides_come_after_forms() -> None:
     given: dict[str, Any] = {"generate": {"pairs": 5}, "overrides": ["generate.pairs=6"]}
     values = augment.validate_parameters(given)
     request = request_of("demo", None, values["overrides"], {"generate": values["generate"]})
-    assert request.config().generate.pairs == 6
+    assert load_config(request.recipe, request.overrides).generate.pairs == 6
 
 
 SAME: list[tuple[dict[str, Any], list[str]]] = [

@@ -26,9 +26,8 @@ from scenepalette.flows import artifacts, shards, stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.forms import changes_to
 from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
-from scenepalette.pipeline.config import CurveConfig, RunConfig
+from scenepalette.pipeline.config import CurveConfig, RunConfig, load_config
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive

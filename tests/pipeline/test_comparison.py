@@ -17,9 +17,9 @@ from scenepalette.evaluation.registry import METRICS
 from scenepalette.generators.images.registry import EXTERNAL, IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.plan import comparison_units_of, units_of
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.report.comparison import comparison_page
 from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.run import Run

@@ -18,8 +18,8 @@ from scenepalette.data.arrays import images_from_uint8, resize_image
 from scenepalette.data.fitting.geometry import Box, crop_box, tiles_of
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.splits.folds import folds_of
-from scenepalette.pipeline.config import RunConfig, make_config, merge
-from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.segment import arm_settings, read_confusion
 from scenepalette.segmenters.loading import load_segmenter

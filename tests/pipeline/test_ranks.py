@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scenepalette.pipeline.config import RunConfig, write_config
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import RunConfig, load_config, write_config
 from scenepalette.pipeline.run import Run
 
 ROOT = Path(__file__).parents[2]

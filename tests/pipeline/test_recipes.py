@@ -8,9 +8,9 @@ import yaml
 from scenepalette.common.errors import ConfigError
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
-from scenepalette.pipeline.config import config_of_pairs, write_config
+from scenepalette.pipeline.config import config_of_pairs, load_config, write_config
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.recipes import RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -18,8 +18,8 @@ def test_recipe_is_complete_and_says_its_command(name: str, tmp_path: Path) -> N
     root = [] if name == "demo" else [f"data.root={tmp_path}"]
     config = load_config(name, root)
     assert config.recipe == name
-    first_line = (RECIPES[name].__doc__ or "").strip().splitlines()[0]
-    assert first_line.startswith(f"`scenepalette run {name} ") and ("data.root=" in first_line) == bool(root)
+    summary = RECIPES[name].summary
+    assert summary.startswith(f"`scenepalette run {name} ") and ("data.root=" in summary) == bool(root)
 
 
 def test_the_demo_needs_no_weights_from_elsewhere_and_sets_its_pairs_against_a_control() -> None:

@@ -23,9 +23,8 @@ from scenepalette.data.classes import SemanticClass
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.layouts.loading import load_layout_generator
-from scenepalette.pipeline.config import FinetuneConfig, RunConfig
+from scenepalette.pipeline.config import FinetuneConfig, RunConfig, load_config
 from scenepalette.pipeline.plan import comparison_units_of, units_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for

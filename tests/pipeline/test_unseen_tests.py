@@ -17,8 +17,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.data import arrays
 from scenepalette.data.streets.dataset import STREETS, Streets
 from scenepalette.evaluation.miou import mean_iou
-from scenepalette.pipeline.config import make_config, merge
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config, make_config, merge
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import segment
 from scenepalette.pipeline.units.workspace import PreparedData

@@ -36,8 +36,7 @@ from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
-from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import FILLED
 from scenepalette.pipeline.stages.generate import ShardPlan, hardening_of, make_shard, pair_models

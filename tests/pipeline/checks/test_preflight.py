@@ -16,9 +16,8 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.streets.dataset import STREETS
 from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.plan import comparison_units_of, units_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.images import untrained_features
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 

@@ -20,6 +20,7 @@ from scenepalette.generators.editing import Painter
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.pipeline.cli.edit import read_box, read_changes
 from scenepalette.pipeline.cli.main import app
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.finished.scene_editor import (
     Editor,
     check_present,
@@ -29,7 +30,6 @@ from scenepalette.pipeline.finished.scene_editor import (
     write_edit,
 )
 from scenepalette.pipeline.finished.scene_strip import GAP, MARGIN
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 
 EDITS = ("palettes", "noise", "resample", "partial", "autoencode")

@@ -27,8 +27,8 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline import run as run_module
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.cli.main import app
-from scenepalette.pipeline.config import with_overrides
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.config import load_config, with_overrides
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import exclusive

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 import fuzzing
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.config import RunConfig, load_config
+from scenepalette.pipeline.recipes import RECIPES
 
 FUZZ = settings(fuzzing.FUZZ, max_examples=60)
 

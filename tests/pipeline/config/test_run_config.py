@@ -14,13 +14,15 @@ from scenepalette.pipeline.config import (
     DataConfig,
     RunConfig,
     config_of_pairs,
+    load_config,
     make_config,
     merge,
+    with_following_lists,
     with_overrides,
     write_config,
 )
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.recipes import RECIPES, load_config, with_following_lists
+from scenepalette.pipeline.recipes import RECIPES
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:

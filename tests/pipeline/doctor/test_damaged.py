@@ -18,11 +18,10 @@ from PIL import Image
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.data.datasets import open_dataset
 from scenepalette.pipeline.checks.preflight import settings_problems
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
 from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 
 HEIGHT, WIDTH = 16, 24
@@ -210,7 +209,8 @@ def request(root: Path, *changes: str) -> Request:
 @pytest.fixture(scope="module")
 def config_of_whole(whole: Path) -> RunConfig:
     """Checked once: building its networks takes longer than everything else here."""
-    return request(whole).config()
+    asked = request(whole)
+    return load_config(asked.recipe, asked.overrides)
 
 
 @pytest.mark.damaged

@@ -96,7 +96,7 @@ def test_classes_that_are_asked_for_and_do_not_exist_are_a_problem(tiny_recipe: 
 def test_files_that_changed_since_a_run_read_them_are_noticed(
     tiny_recipe: Path, tmp_path: Path, write_folder: Callable[[Path], None]
 ) -> None:
-    from scenepalette.pipeline.recipes import load_config
+    from scenepalette.pipeline.config import load_config
     from scenepalette.pipeline.run import Run
 
     root = tmp_path / "root"

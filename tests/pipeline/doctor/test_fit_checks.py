@@ -14,11 +14,10 @@ from scenepalette.data.arrays import lost_label
 from scenepalette.data.datasets import Split
 from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor import fit_checks
 from scenepalette.pipeline.doctor.machine.resources import needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
-from scenepalette.pipeline.recipes import load_config
 
 SIZE = (48, 64)
 Opened = tuple[dict[Split, SegmentationDataset], dict[Split, Scan]]

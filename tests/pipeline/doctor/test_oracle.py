@@ -7,9 +7,8 @@ import pytest
 
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.sample import Sample
-from scenepalette.pipeline.config import RunConfig, make_config, merge
+from scenepalette.pipeline.config import RunConfig, load_config, make_config, merge
 from scenepalette.pipeline.doctor.oracle import MOST_LABELS, UNREACHABLE, check_oracle
-from scenepalette.pipeline.recipes import load_config
 
 ROAD, SKY, POLE = (CAMVID.names.index(name) for name in ("road", "sky", "pole"))
 

@@ -18,8 +18,8 @@ from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.schema import ROW_GROUP, SCHEMA, row_id
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.finished.regenerate import regenerate_rows, regenerate_shards
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages import generate
 from scenepalette.pipeline.stages.data import read_data

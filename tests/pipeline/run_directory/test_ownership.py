@@ -19,11 +19,9 @@ from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.reading import iterate_rows
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.finished.scene_editor import Editor, write_edit
-from scenepalette.pipeline.recipes import load_config
-from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership, exclusive, write_document
 from scenepalette.pipeline.stages.data import read_data
@@ -753,5 +751,5 @@ def test_the_same_command_serves_when_the_lender_is_gone(lender: Path, tiny_reci
     make(borrowing(tiny_recipe, lender), run_dir, "images")
     lender.rename(tmp_path / "moved")
     changes = (f"models_from={lender}", "generate.pairs=6", "seed=5")
-    config = Request(str(tiny_recipe), changes, run_dir).config()
+    config = load_config(str(tiny_recipe), changes, run_dir)
     assert Run(config, run_dir).missing(["images/oasis"]) == []

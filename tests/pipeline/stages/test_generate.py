@@ -25,8 +25,7 @@ from scenepalette.data.shards.schema import Row
 from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER, SegmenterFeatures
 from scenepalette.generators.pairs.base import Layouts, PairKind, PairMaker
 from scenepalette.generators.pairs.registry import PAIR_KINDS
-from scenepalette.pipeline.config import GenerateConfig, RunConfig
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import GenerateConfig, RunConfig, load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.stages.generate import PairsUnit, features_beside, finish_shards, make_shard, pair_models

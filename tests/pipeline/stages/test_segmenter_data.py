@@ -9,7 +9,7 @@ import pytest
 
 from labelled_folders import write_pixels
 from scenepalette.common.errors import DataError
-from scenepalette.pipeline.recipes import load_config
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.run import Run
 
 

@@ -11,9 +11,9 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.pipeline.config import make_config, merge
+from scenepalette.pipeline.config import make_config, merge, with_following_lists
 from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of
-from scenepalette.pipeline.recipes import RECIPES, with_following_lists
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.starting.budget import CPU, EXTENTS, GPU, Base, Search
 
 SIZES = [(64, 96), (96, 128), (160, 224), (192, 256)]

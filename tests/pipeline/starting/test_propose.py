@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from labelled_folders import camvid_root, write_pixels  # noqa: F401 (a fixture)
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.pipeline.cli.main import app
+from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.machine.timing import estimates_of
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.starting import propose as module
 from scenepalette.pipeline.starting.budget import GPU

@@ -14,9 +14,9 @@ from buckets import MEMORY, refusing
 from labelled_folders import write_pixels
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError
-from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge
+from scenepalette.pipeline.config import DataConfig, RunConfig, load_config, make_config, merge
 from scenepalette.pipeline.doctor.examine import examine
-from scenepalette.pipeline.recipes import RECIPES, load_config
+from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.places import local_folder

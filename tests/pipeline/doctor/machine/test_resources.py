@@ -13,7 +13,7 @@ from scenepalette.common.processors import ThreadChoice
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.machine import resources
 from scenepalette.pipeline.doctor.machine.resources import (
     Need,
@@ -25,7 +25,6 @@ from scenepalette.pipeline.doctor.machine.resources import (
     needs_of,
     show_bytes,
 )
-from scenepalette.pipeline.recipes import load_config
 from scenepalette.pipeline.stages.layouts import layout_model
 from scenepalette.training.checkpoint import CheckpointFolder
 
