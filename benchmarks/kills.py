@@ -39,7 +39,7 @@ from benchmarks.measure import markdown_table
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import load_config
-from scenepalette.pipeline.plan import units_of
+from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.units.records import MANIFEST, UNFINISHED
 
 LAYOUT = {

@@ -1,4 +1,4 @@
-"""A run: its directory, how far its units are, and how one is made with all that it needs.
+"""The units of a run, each after those that it reads, and how one is made with all that it needs.
 
 `run.make` makes units of the run directory and whatever unfinished unit they are made from; what a unit does is in its
 stage's file in `pipeline/stages/`. The command line and the flows call this and nothing else.
@@ -10,60 +10,68 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 from scenepalette.common.errors import ConfigError, TrainingError
 from scenepalette.common.storage.files import writing_explained
-from scenepalette.common.urls import is_url
-from scenepalette.generators.pairs.base import PairMaker
+from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
-from scenepalette.pipeline.config import RunConfig, config_text, load_config
-from scenepalette.pipeline.device.beside import MakesUnits, make_beside
+from scenepalette.pipeline.config import RunConfig, load_config
+from scenepalette.pipeline.device.beside import make_beside
 from scenepalette.pipeline.device.memory import memory_explained
-from scenepalette.pipeline.plan import comparison_units_of, curve_units_of, loop_units_of, units_of
 from scenepalette.pipeline.run_directory.activity import told
-from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
-from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.run_directory.ownership import (
-    CONFIG,
-    check_holds_run,
-    exclusive,
-    read_mark,
-    remember,
-    write_document,
-    write_shards_card,
-)
-from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, data_paths, read_data, unlabelled_paths
-from scenepalette.pipeline.stages.generate import PairsUnit
+from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run, exclusive, remember
+from scenepalette.pipeline.run_state import PlannedUnits, RunState
+from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUnit, UnlabelledUnit
+from scenepalette.pipeline.stages.generate import PairsUnit, model_units
+from scenepalette.pipeline.stages.palettes import PalettesUnit
+from scenepalette.pipeline.stages.quality import quality_units
+from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
 from scenepalette.pipeline.stages.segment import SegmenterUnit
-from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
-from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
-from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
-from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
-from scenepalette.pipeline.stages.studies.loop import decision_name
+from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
+from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
+from scenepalette.pipeline.stages.studies.compare import comparison_units
+from scenepalette.pipeline.stages.studies.curve import curve_units, with_curve
+from scenepalette.pipeline.stages.studies.loop_report import loop_units
+from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import lending_problems
-from scenepalette.pipeline.units.records import State, begin, finish, is_finished, misfits, state_of, timed, work_folder
-from scenepalette.pipeline.units.sources import Sources, may_be_there
+from scenepalette.pipeline.units.records import begin, finish, misfits, timed, work_folder
+from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.tracking import tracked
-from scenepalette.pipeline.units.workspace import PreparedData, Unit
+from scenepalette.pipeline.units.workspace import Unit, in_order
+
+
+def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
+    """Return all units of a run by name, each after those that it reads.
+
+    Args:
+        config: The configuration.
+        sources: Identities of what is read from outside; without them, what would be read for the first time.
+    """
+    sources = sources or Sources()
+    predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)
+    pairs = PairsUnit.of_kinds(config)
+    units: list[Unit] = [
+        DataUnit.of(config, sources),
+        *ExtraTestUnit.of_names(config, sources),
+        *SegmenterDataUnit.of_config(config),
+        *([UnlabelledUnit.of(config, sources)] if predicted else []),
+        PalettesUnit.of(config),
+        *model_units(config, sources, [unit.models for unit in pairs]),
+        *pairs,
+        *(TeacherUnit.of_folds(config, sources) if needs_teachers(config) else []),
+        *quality_units(config),
+        *(CommandSegmenterUnit if config.segmenters.command.train else SegmenterUnit).of_arms(config, sources),
+    ]
+    return in_order([*units, ReportUnit.of(config, sources, units)])
 
 
 @dataclass
-class Run(MakesUnits):
-    """A configuration, its run directory, and the work that turns the one into the other.
+class Run(RunState):
+    """A configuration, its run directory, and the work that turns the one into the other."""
 
-    Attributes:
-        look: Whether what lies outside the run directory is compared with what was read of it; see `Sources`.
-    """
-
-    look: bool = True
     _checked: set[str] = field(default_factory=set, repr=False)
-    _units: tuple[Any, tuple[dict[str, Unit], ...]] | None = field(default=None, repr=False)
-    _data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
-    _segmenter_data: tuple[Any, PreparedData] | None = field(default=None, repr=False)
 
     @classmethod
     def open(cls, run_dir: Path) -> Run:
@@ -76,101 +84,13 @@ class Run(MakesUnits):
         # Trackers are told of trainings, and need not be installed where none is.
         return cls(load_config(str(run_dir / CONFIG), ["compute.tracking=[]"]), run_dir, look=False)
 
-    @property
-    def run_units(self) -> dict[str, Unit]:
-        """The units of the run by name, without those of the comparison."""
-        return self._known_units()[0]
-
-    @property
-    def comparison_units(self) -> dict[str, Unit]:
-        """The units of the comparison of systems by name, with those that it shares with the run."""
-        return self._known_units()[1]
-
-    @property
-    def curve_units(self) -> dict[str, Unit]:
-        """What the curve of labels and doses needs beside the units of the run, by name."""
-        return self._known_units()[2]
-
-    @property
-    def loop_units(self) -> dict[str, Unit]:
-        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
-        return self._known_units()[3]
-
-    def _known_units(self) -> tuple[dict[str, Unit], ...]:
-        # Known again when a unit that reads sources, or decides on others, is finished, in this process or another.
-        curve = self.run_dir / CURVE_RESULT
-        read = [self.run_dir / "data", self.run_dir / "unlabelled", *self._extra_tests.values()]
-        read += [self.run_dir / decision_name(number) for number in range(1, self.config.loop.rounds + 1)]
-        state = tuple(_stamp(folder / MANIFEST) for folder in (*read, curve))
-        if self._units is None or self._units[0] != state:
-            makers = (units_of, comparison_units_of, curve_units_of, loop_units_of)
-            units = tuple(make(self.config, self.sources) for make in makers)
-            if state[-1] is not None:
-                units = (_with_curve(self.run_dir, *units[:3]), *units[1:])
-            self._units = (state, units)
-        return self._units[1]
-
-    @property
-    def data(self) -> PreparedData:
-        """The prepared data set, read once."""
-        state = _stamp(self.run_dir / "data" / MANIFEST)
-        if self._data is None or self._data[0] != state:
-            self._data = (state, read_data(self.run_dir / "data", self._extra_tests))
-        return self._data[1]
-
-    @property
-    def segmenter_data(self) -> PreparedData:
-        """The data set as segmenters take it, at the size that they work at."""
-        state = tuple(_stamp(self.run_dir / name / MANIFEST) for name in self.config.data_of_segmenters)
-        if self._segmenter_data is None or self._segmenter_data[0] != state:
-            read = read_segmenter_data(self.config, self.run_dir, self.data, self._extra_tests)
-            self._segmenter_data = (state, read)
-        return self._segmenter_data[1]
-
-    @property
-    def _extra_tests(self) -> dict[str, Path]:
-        return {name: self.run_dir / EXTRA_TESTS / name for name in self.config.report.extra_test}
-
-    @cached_property
-    def sources(self) -> Sources:
-        """Identities of what is read from outside the run directory."""
-        return Sources(self.run_dir, self.look, self.progress)
-
-    def names_of(self, stage: str) -> list[str]:
-        """Return the names of a stage's units, for example of "layouts", "shards" or "comparison".
-
-        Raises:
-            ConfigError: Fine-tuning or a curve is asked for, and the configuration names nothing for it.
-        """
-        units = {COMPARISON: self.comparison_units, CURVE: self.curve_units, LOOP: self.loop_units}.get(
-            stage, self.run_units
-        )
-        names = [name for name, unit in units.items() if unit.stage == stage]
-        if stage == CURVE:
-            if not names:
-                raise ConfigError(
-                    "There is no curve to draw: no arm adds generated pairs to real labels. Name one in "
-                    "segmenters.arms, for example --set 'segmenters.arms=[real, semi]'."
-                )
-            names.append("report")  # which shows it
-        if stage == "finetuned" and not names:
-            raise ConfigError(
-                "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "
-                "--set 'finetune.kinds=[full]', [partial] or both."
-            )
-        return names
-
-    def state(self, name: str) -> State:
-        """Return how far a unit is.
-
-        Raises:
-            ScenepaletteError: Its record is damaged, or its folder holds files of somebody else.
-        """
-        return state_of(self.run_dir, self.units[name], self.units)
-
-    def is_finished(self, name: str) -> bool:
-        """Tell whether a unit is finished; raises as `state` does."""
-        return self.state(name).status == "finished"
+    def plan(self) -> PlannedUnits:
+        """Return the units that the configuration has."""
+        config, sources = self.config, self.sources
+        run = units_of(config, sources)
+        comparison, loop = comparison_units(config, sources, run), loop_units(config, sources, run)
+        curve = {unit.name: unit for unit in curve_units(config, sources)}
+        return PlannedUnits(with_curve(self.run_dir, run, comparison, curve), comparison, curve, loop)
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return the units to make among `names` and among all that they are made from, in order.
@@ -197,7 +117,7 @@ class Run(MakesUnits):
 
         for name in names:
             visit(name)
-        unread = {name for name in states if self._reads_source(name) and states[name].status == "missing"}
+        unread = {name for name in states if isinstance(units[name], SourceUnit) and states[name].status == "missing"}
         others = [
             name
             for name in units
@@ -218,12 +138,6 @@ class Run(MakesUnits):
                 found.add(other)
                 names += units[other].inputs
         return found
-
-    def _reads_source(self, name: str) -> bool:
-        return isinstance(self.units[name], SourceUnit)
-
-    def _replans(self, name: str) -> bool:
-        return self._reads_source(name) or self.units[name].replans
 
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""
@@ -255,7 +169,7 @@ class Run(MakesUnits):
         while missing:
             together = self._beside(missing)
             yield together
-            if any(map(self._replans, together)):
+            if any(self.units[name].replans for name in together):
                 missing = self.missing(names)
                 self.ranks.wait()
             else:
@@ -312,26 +226,6 @@ class Run(MakesUnits):
             left = [name for name in names if not self.is_finished(name)]
             make_beside(self, left, self.config.segmenters.parallel)
 
-    def write_documents(self) -> None:
-        """Write the resolved configuration and the card above all shards; the caller holds the run directory."""
-        write_document(self.run_dir, CONFIG, config_text(self._with_known_paths()))
-        write_shards_card(self.run_dir)
-        for name, unit in self.units.items():
-            paths = dict(unit.paths) if isinstance(unit, SourceUnit) else {}
-            # Where it lies now, since its content was found to be what was read.
-            if paths and all(map(may_be_there, paths.values())) and self.is_finished(name):
-                remember(self.run_dir, lambda mark, name=name, paths=paths: mark.sources.update({name: paths}))
-
-    def _with_known_paths(self) -> RunConfig:
-        """Return the configuration with the paths that data was read from in place of paths that are not there."""
-        given = {**data_paths(self.config.data), **unlabelled_paths(self.config.data)}
-        known = {key: path for paths in read_mark(self.run_dir).sources.values() for key, path in paths.items()}
-        gone = {key: path for key, path in given.items() if not may_be_there(path) and known.get(key, path) != path}
-        for key, path in gone.items():
-            print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", flush=True)
-        update = {key: known[key] if is_url(known[key]) else Path(known[key]) for key in gone}
-        return self.config.model_copy(update={"data": self.config.data.model_copy(update=update)})
-
     def make_one(self, name: str) -> None:
         """Make one unit whose inputs are finished.
 
@@ -357,7 +251,7 @@ class Run(MakesUnits):
         ranks.wait()
         if ranks.first:
             self.finish(name)
-        if self._replans(name):
+        if unit.replans:
             ranks.wait()  # what is made from it is planned by all processes alike
 
     @contextmanager
@@ -373,7 +267,7 @@ class Run(MakesUnits):
     def begin(self, name: str) -> None:
         """Mark a unit as begun; the caller holds the run directory."""
         self.sources.forget(name)
-        self._units = None
+        self._kept.pop("units", None)
         begin(self.run_dir, self.units[name], self.units)
         self.units[name].begin(self)
 
@@ -387,36 +281,3 @@ class Run(MakesUnits):
             remember(self.run_dir, lambda mark: mark.sources.update({name: paths}))
         units = {**self.units, name: unit}
         finish(self.run_dir, unit, units, unit.manifest_writer(self), extra=unit.record())
-
-    def pairs(self, name: str) -> PairsUnit:
-        """Return a unit of generated pairs, "shards/KIND", "comparison/ROW/pairs" or "curve/pairs"."""
-        unit = self.units[name]
-        assert isinstance(unit, PairsUnit)
-        return unit
-
-    def pair_maker(self, name: str) -> PairMaker:
-        """Return what makes the pairs of a unit from finished models.
-
-        Raises:
-            ScenepaletteError: Files that they are made from are damaged.
-        """
-        return self.pairs(name).pair_maker(self)
-
-
-def _with_curve(
-    run_dir: Path, units: dict[str, Unit], comparison: dict[str, Unit], curve: dict[str, Unit]
-) -> dict[str, Unit]:
-    """Return the units of a run whose report shows the curve, if that of these settings is finished."""
-    result = curve.get(CURVE_RESULT)
-    if result is None or not is_finished(run_dir, result, units | comparison | curve):
-        return units
-    report = units["report"]
-    return {**units, "report": replace(report, inputs=(*report.inputs, CURVE_RESULT))}
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size

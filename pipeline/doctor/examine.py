@@ -46,9 +46,8 @@ from scenepalette.pipeline.doctor.oracle import check_oracle
 from scenepalette.pipeline.doctor.prepared import data_to_come
 from scenepalette.pipeline.doctor.scan import Scan, Scanner, scan
 from scenepalette.pipeline.doctor.split_checks import check_extra_tests, check_test
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import check_ownership
 from scenepalette.pipeline.stages.data import try_splits
 from scenepalette.pipeline.stages.segment import size_field

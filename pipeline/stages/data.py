@@ -16,6 +16,7 @@ from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json, sha256_of_json, write_json
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.urls import is_url
 from scenepalette.data import unlabelled
 from scenepalette.data.arrays import LostLabelsError, Pairs, content_of, open_array, read_arrays, write_label_array
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split, has_published_test, open_dataset
@@ -29,9 +30,10 @@ from scenepalette.data.splits.parts import part_of
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.checks.splits import Findings, Origin, class_difference, examine_arrays, examine_size
 from scenepalette.pipeline.config import DataConfig, RunConfig
+from scenepalette.pipeline.run_directory.ownership import read_mark
 from scenepalette.pipeline.stages.fitted import fitted, fitted_splits, size_note, write_for_segmenters, write_watched
 from scenepalette.pipeline.units.places import local_folder, place_problem, with_local_root
-from scenepalette.pipeline.units.sources import Sources, is_there
+from scenepalette.pipeline.units.sources import Sources, is_there, may_be_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
@@ -56,6 +58,7 @@ class SourceUnit(Unit):
     """
 
     computes: ClassVar[bool] = False
+    replans: ClassVar[bool] = True
 
     paths: Mapping[str, str] = field(default_factory=dict)
 
@@ -192,6 +195,17 @@ def data_paths(config: DataConfig) -> dict[str, str]:
 def unlabelled_paths(config: DataConfig) -> dict[str, str]:
     """Return where the unlabelled images lie."""
     return {"unlabelled": str(config.unlabelled)} if config.unlabelled is not None else {}
+
+
+def with_known_paths(config: RunConfig, run_dir: Path) -> RunConfig:
+    """Return a configuration with the paths that a run has read data from in place of paths that are not there."""
+    given = {**data_paths(config.data), **unlabelled_paths(config.data)}
+    known = {key: path for paths in read_mark(run_dir).sources.values() for key, path in paths.items()}
+    gone = {key: path for key, path in given.items() if not may_be_there(path) and known.get(key, path) != path}
+    for key, path in gone.items():
+        print(f"data.{key}: there is no {path}; this run uses what it read from {known[key]}.", flush=True)
+    update = {key: known[key] if is_url(known[key]) else Path(known[key]) for key in gone}
+    return config.model_copy(update={"data": config.data.model_copy(update=update)})
 
 
 def prepare_data(

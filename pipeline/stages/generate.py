@@ -7,7 +7,7 @@ import itertools
 import os
 import shutil
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -41,11 +41,13 @@ from scenepalette.pipeline.config import GenerateConfig, RunConfig, config_of_pa
 from scenepalette.pipeline.report.comparison import PERCEPTUAL
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING, check_contents, read_record
 from scenepalette.pipeline.run_directory.ownership import keep_changed, write_shards_card
-from scenepalette.pipeline.stages.images import ImageModel, image_model
-from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
+from scenepalette.pipeline.stages.finetune import FinetunedUnit
+from scenepalette.pipeline.stages.images import ImageModel, ImagesUnit, image_model
+from scenepalette.pipeline.stages.layouts import LayoutModel, LayoutsUnit, layout_model
 from scenepalette.pipeline.stages.palettes import SAMPLER, load_sampler
-from scenepalette.pipeline.units.borrowing import lender_of
+from scenepalette.pipeline.units.borrowing import BorrowedUnit, lender_of
 from scenepalette.pipeline.units.records import fingerprint_of
+from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.training.checkpoint import read_metadata
 from scenepalette.training.device.speed import speed_of
@@ -125,6 +127,26 @@ def pair_models(config: RunConfig, kind: str) -> PairModels:
         image_model(config),
         kind if kind in config.finetune.kinds else None,
     )
+
+
+def model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels]) -> list[Unit]:
+    """Return the units of the models that pairs are made with, each once: layouts, images, and both fine-tuned."""
+    layouts: dict[str, Unit] = {}
+    images: dict[str, Unit] = {}
+    finetuned: dict[str, Unit] = {}
+    for made_by in models:
+        layout, image, part = made_by.layout, made_by.image, made_by.finetuning
+        images[image.unit] = ImagesUnit.of(config, sources, image)
+        if layout is not None:
+            layouts[layout.unit] = LayoutsUnit.of(config, layout)
+            if part is not None:
+                finetuned[part] = FinetunedUnit.of(config, sources, part, layout, image)
+    units = [*layouts.values(), *images.values(), *finetuned.values()]
+    lender = config.models_from
+    if lender is None:
+        return units
+    weights = {unit.name: sources.borrowed(lender, unit) for unit in units}
+    return [BorrowedUnit.of(unit, lender, lent) if (lent := weights[unit.name]) else unit for unit in units]
 
 
 def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:

@@ -115,6 +115,22 @@ class Unit(ABC):
         return None
 
 
+def in_order(units: list[Unit]) -> dict[str, Unit]:
+    """Return units by name, each moved behind those that it reads and otherwise as given."""
+    by_name = {unit.name: unit for unit in units}
+    ordered: dict[str, Unit] = {}
+
+    def place(unit: Unit) -> None:
+        if unit.name not in ordered:
+            for name in unit.inputs:
+                place(by_name[name])
+            ordered[unit.name] = unit
+
+    for unit in units:
+        place(unit)
+    return ordered
+
+
 class LearningData(NamedTuple):
     """The part of a labelled data set that trainings and choices may see.
 

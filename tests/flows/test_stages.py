@@ -27,9 +27,8 @@ from scenepalette.flows.augment import augment
 from scenepalette.flows.forms import changes_to
 from scenepalette.flows.shards import PACKAGES, ShardPool, shared_pair_maker
 from scenepalette.pipeline.config import CurveConfig, RunConfig, load_config
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.request import Request
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.stages import segment
 

@@ -18,12 +18,12 @@ from scenepalette.generators.images.registry import EXTERNAL, IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig, load_config
-from scenepalette.pipeline.plan import comparison_units_of, units_of
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.report.comparison import comparison_page
 from scenepalette.pipeline.report.page import to_markdown
-from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.studies.compare import row_models
+from scenepalette.pipeline.run import Run, units_of
+from scenepalette.pipeline.stages.studies.compare import comparison_units, row_models
+from scenepalette.pipeline.units.sources import Sources
 
 CHOSEN = ["sb-gan", "semantic-palette-e2e", "real-layouts-oasis", "ablation-saa"]
 
@@ -83,7 +83,7 @@ def test_every_system_has_a_row() -> None:
 
 def test_rows_share_models_with_each_other_and_with_the_run() -> None:
     config = load_config("demo")
-    main, comparison = units_of(config), comparison_units_of(config)
+    main, comparison = units_of(config), comparison_units(config, Sources(), units_of(config))
     shared = main.keys() & comparison.keys()
     assert {"data", "palettes", "layouts/semantic-palette", "images/oasis", "segmenters/real/seed0"} <= shared
     assert all(main[name] == comparison[name] for name in shared)
@@ -108,7 +108,7 @@ def test_all_layout_systems_get_the_budget_of_the_full_one() -> None:
 def test_every_row_of_every_recipe_can_be_built(recipe: str, tmp_path: Path) -> None:
     needs_root = "root" not in RECIPES[recipe]()["data"] and RECIPES[recipe]()["data"]["name"] != "streets"
     config = load_config(recipe, [f"data.root={tmp_path}"] if needs_root else [])
-    assert len(comparison_units_of(config)) > len(ROWS)
+    assert len(comparison_units(config, Sources(), units_of(config))) > len(ROWS)
 
 
 @pytest.mark.slow

@@ -19,8 +19,7 @@ from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.checks.preflight import data_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.quality import sources_of
 

@@ -21,8 +21,7 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.report import _samples
 

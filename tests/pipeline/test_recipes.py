@@ -9,8 +9,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import config_of_pairs, load_config, write_config
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES
+from scenepalette.pipeline.run import units_of
 
 
 @pytest.mark.parametrize("name", RECIPES)

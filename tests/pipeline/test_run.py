@@ -24,11 +24,12 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.generators.images.loading import load_image_generator
 from scenepalette.generators.layouts.loading import load_layout_generator
 from scenepalette.pipeline.config import FinetuneConfig, RunConfig, load_config
-from scenepalette.pipeline.plan import comparison_units_of, units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard, place_of, plan_shards, plans_for
+from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.units.records import fingerprint_of
+from scenepalette.pipeline.units.sources import Sources
 
 ROOT = Path(__file__).parents[2]
 
@@ -95,8 +96,10 @@ def test_how_often_a_training_is_kept_does_not_identify_its_result(
 
 def test_weights_for_a_perceptual_loss_identify_the_systems_that_have_one(tiny_recipe: Path) -> None:
     rows = "compare.rows=[semantic-palette-oasis, real-layouts-crn]"
-    without = comparison_units_of(load_config(str(tiny_recipe), [rows]))
-    given = comparison_units_of(load_config(str(tiny_recipe), [rows, "images.vgg_weights=vgg19.pth"]))
+    without, given = (
+        comparison_units(config, Sources(), units_of(config))
+        for config in (load_config(str(tiny_recipe), [rows, *more]) for more in ([], ["images.vgg_weights=vgg19.pth"]))
+    )
     changed = {name for name in without if without[name].settings != given[name].settings}
     assert changed == {"images/crn"}
 
@@ -159,7 +162,7 @@ def test_data_are_read_once(
         calls.append(folder)
         return read_data(folder, extra_tests)
 
-    monkeypatch.setattr("scenepalette.pipeline.run.read_data", read)
+    monkeypatch.setattr("scenepalette.pipeline.run_state.read_data", read)
     make_stage("report", tiny_config, run_dir)
     assert calls == [run_dir / "data"]
 

@@ -16,9 +16,9 @@ from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.comparisons import DEFAULT_ROWS, ROWS
 from scenepalette.pipeline.config import RunConfig, make_config, with_overrides
 from scenepalette.pipeline.doctor.examine import examine
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.systems import plugin_entries, plugin_problems, register, systems
 from scenepalette.pipeline.units.records import fingerprint_of
 from scenepalette.pipeline.units.sources import Sources

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.comparisons import ROWS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.comparison import PERCEPTUAL, RowResult, write_comparison
-from scenepalette.pipeline.stages.generate import PairModels, PairsUnit
+from scenepalette.pipeline.stages.generate import PairModels, PairsUnit, model_units
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
@@ -42,7 +42,7 @@ from scenepalette.pipeline.stages.segment import (
 )
 from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, in_order
 from scenepalette.training.checkpoint import read_metadata
 from scenepalette.training.device.fitting import in_fitting_batches
 
@@ -202,7 +202,28 @@ class ComparisonUnit(Unit):
         )
 
 
-def comparison_units(config: RunConfig, sources: Sources) -> list[Unit]:
+def comparison_units(config: RunConfig, sources: Sources, run_units: Mapping[str, Unit]) -> dict[str, Unit]:
+    """Return the units of the comparison of systems, by name, each after those that it reads.
+
+    Models that a run has as well are the same units, made once for both.
+
+    Args:
+        config: The configuration.
+        sources: Identities of what is read from outside.
+        run_units: The units of the run by name.
+    """
+    shared = (*config.data_of_segmenters, "palettes", reference_segmenter_of(config))
+    models = [row_models(config, name) for name in config.compare.rows]
+    return in_order(
+        [
+            *(unit for name, unit in run_units.items() if name in shared),
+            *model_units(config, sources, models),
+            *_units_of_rows(config, sources),
+        ]
+    )
+
+
+def _units_of_rows(config: RunConfig, sources: Sources) -> list[Unit]:
     """Return the pairs, segmenter and measurements of every row, and the table; their models are other units."""
     reference, count, seed = reference_segmenter_of(config), config.compare.pairs, {"seed": config.seed}
     units: list[Unit] = []

@@ -29,7 +29,7 @@ from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_document, to_percent
-from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE
+from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
@@ -40,7 +40,7 @@ from scenepalette.pipeline.stages.segment import (
     read_confusion,
     segmenter_name,
 )
-from scenepalette.pipeline.units.records import seconds_spent
+from scenepalette.pipeline.units.records import is_finished, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
@@ -367,3 +367,14 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
         seeds=seeds,
     )
     return [*units, result]
+
+
+def with_curve(
+    run_dir: Path, units: dict[str, Unit], comparison: dict[str, Unit], curve: dict[str, Unit]
+) -> dict[str, Unit]:
+    """Return the units of a run whose report shows the curve, if that of these settings is finished."""
+    result = curve.get(RESULT)
+    if result is None or not is_finished(run_dir, result, units | comparison | curve):
+        return units
+    report = units["report"]
+    return {**units, "report": replace(report, inputs=(*report.inputs, RESULT))}

@@ -3,8 +3,8 @@
 A round reads the segmenters of the one before it (of the first, the arm "real"), finds from their predictions on
 validation images what they lack, asks that many pairs for each class, adds the pairs to those of earlier rounds, and
 trains segmenters on real and all added pairs. Whether there is another round depends on what a round gained: its units
-are planned once it is known (`pipeline/plan.py`). At last the control is trained: the same number of pairs at random
-palettes, the same steps and seeds. No round reads a test split; the page that compares the two does.
+are planned once it is known (`loop_units` in `loop_report.py`). At last the control is trained: the same number of
+pairs at random palettes, the same steps and seeds. No round reads a test split; the page that compares the two does.
 """
 
 from __future__ import annotations

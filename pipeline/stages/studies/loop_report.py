@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from scenepalette.common.errors import ScenepaletteError
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
@@ -42,9 +43,12 @@ from scenepalette.pipeline.stages.studies.loop import (
     load_loop_segmenter,
     read_budget,
     read_decision,
+    units_of_control,
+    units_of_round,
 )
-from scenepalette.pipeline.units.records import seconds_spent
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.records import is_finished, seconds_spent
+from scenepalette.pipeline.units.sources import Sources
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, in_order
 
 SHOWN_PAIRS = 6
 
@@ -172,3 +176,45 @@ def _samples(run: Workspace, name: str) -> list[tuple[str, PairSample]]:
         for index, row in enumerate(iterate_rows(run.run_dir / name))
         if index in chosen
     ]
+
+
+def loop_units(config: RunConfig, sources: Sources, run_units: Mapping[str, Unit]) -> dict[str, Unit]:
+    """Return the units of the loop, by name, each after those that it reads.
+
+    There are as many rounds as finished ones gave reason for, and one more; after the last round come the control and
+    the page. Pairs and segmenters of the run that the loop needs are the same units.
+
+    Args:
+        config: The configuration.
+        sources: Identities of what is read from outside.
+        run_units: The units of the run by name.
+    """
+    rounds = list[Unit]()
+    for number in range(1, config.loop.rounds + 1):
+        rounds += units_of_round(config, sources, number)
+        decided = _decision(sources, rounds[-1], {**run_units, **{unit.name: unit for unit in rounds}})
+        if decided is None or not decided:
+            break
+    number = rounds[-1].settings["round"]
+    ended = decided is False or (decided is True and number == config.loop.rounds)
+    control = units_of_control(config, sources, number) if ended else []
+    units = [*rounds, *control, LoopReportUnit.of(config, number, [*rounds, *control], ended=ended)]
+    needed, names = dict[str, Unit](), [name for unit in units for name in unit.inputs]
+    while names:
+        name = names.pop()
+        if name in run_units and name not in needed:
+            needed[name] = run_units[name]
+            names += run_units[name].inputs
+    return in_order([*(unit for name, unit in run_units.items() if name in needed), *units])
+
+
+def _decision(sources: Sources, unit: Unit, units: dict[str, Unit]) -> bool | None:
+    """Return whether a round gave reason for another; None until that is known."""
+    if sources.run_dir is None:
+        return None
+    try:
+        if not is_finished(sources.run_dir, unit, units):
+            return None
+        return read_decision(sources.run_dir / unit.name)["continue"]
+    except ScenepaletteError:
+        return None  # told when the unit's state is asked for, or its result is read

@@ -19,7 +19,7 @@ from scenepalette.flows import shards, stages
 from scenepalette.flows.platforms import gpu
 from scenepalette.flows.platforms.gpu import GPU_TAG, tagged, uses_gpu
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.plan import units_of
+from scenepalette.pipeline.run import units_of
 
 
 def with_accelerator(config: RunConfig, name: str) -> RunConfig:

@@ -17,8 +17,10 @@ from scenepalette.data.streets.dataset import STREETS
 from scenepalette.evaluation.images.features import CHOSEN_SEGMENTER
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config
-from scenepalette.pipeline.plan import comparison_units_of, units_of
+from scenepalette.pipeline.run import units_of
 from scenepalette.pipeline.stages.images import untrained_features
+from scenepalette.pipeline.stages.studies.compare import comparison_units
+from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit
 
 FOLDER = "data.name=folder"
@@ -40,7 +42,7 @@ def config(tiny_recipe: Path) -> Config:
 
 def problems_before(config: RunConfig, *, finished: Sequence[str] = (), comparison: bool = False) -> tuple[str, ...]:
     """Return the problems that are found if some stages are finished."""
-    units = comparison_units_of(config) if comparison else units_of(config)
+    units = comparison_units(config, Sources(), units_of(config)) if comparison else units_of(config)
     left = [unit for unit in units.values() if unit.stage not in finished]
     return (*settings_problems(config, left), *device_problems(config, left))
 
@@ -228,7 +230,7 @@ def test_what_only_the_data_set_can_tell_is_told_before_anything_is_trained(
     changes: list[str], train: int, validation: int, problems: list[str], config: Config
 ) -> None:
     wanted = config(*changes)
-    units = (units_of(wanted) | comparison_units_of(wanted)).values()
+    units = (units_of(wanted) | comparison_units(wanted, Sources(), units_of(wanted))).values()
     found = data_problems(wanted, units, data_of(pairs_of(train), pairs_of(validation)))
     assert len(found) == len(problems)
     assert all(text.startswith(beginning) for text, beginning in zip(found, problems, strict=True))

@@ -21,8 +21,8 @@ from scenepalette.pipeline.config import (
     with_overrides,
     write_config,
 )
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.recipes import RECIPES
+from scenepalette.pipeline.run import units_of
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:

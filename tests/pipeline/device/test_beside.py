@@ -10,8 +10,7 @@ from scenepalette.common.errors import TrainingError
 from scenepalette.common.progress import NoProgress
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages import segment
 from scenepalette.pipeline.units.records import fingerprint_of
 

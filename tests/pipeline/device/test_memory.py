@@ -10,8 +10,7 @@ import torch
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.memory import memory_explained
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages import segment
 
 

@@ -21,8 +21,8 @@ from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_html, to_markdown, to_text
-from scenepalette.pipeline.plan import units_of
 from scenepalette.pipeline.request import Request
+from scenepalette.pipeline.run import units_of
 
 HEIGHT, WIDTH = 16, 24
 CLASSES = "name,red,green,blue\nroad,128,64,128\ncar,0,0,142\nsky,70,130,180\n"

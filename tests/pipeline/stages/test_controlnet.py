@@ -17,8 +17,7 @@ from scenepalette.generators.images.diffusion import pretrained
 from scenepalette.pipeline.config import make_config
 from scenepalette.pipeline.doctor.machine.resources import check_options
 from scenepalette.pipeline.finished.pushing import parts_of, push
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.units.records import fingerprint_of
 from tiny_diffusion import Weights, write_controlnet, write_weights
 

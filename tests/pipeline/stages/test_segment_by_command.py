@@ -13,8 +13,7 @@ import pytest
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.pipeline.config import make_config
-from scenepalette.pipeline.plan import units_of
-from scenepalette.pipeline.run import Run
+from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.segment import read_confusion
 from scenepalette.pipeline.units.records import fingerprint_of
 
