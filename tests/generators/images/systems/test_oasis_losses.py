@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.generators.images.systems.oasis_losses import (
+from scenepalette.generators.images.systems.oasis import (
     class_weights,
     fake_loss,
     label_mix,
