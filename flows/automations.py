@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from scenepalette.common.errors import ConfigError
 from scenepalette.flows.servers import unreachable
 from scenepalette.pipeline.cli.main import report_errors
-from scenepalette.pipeline.cli.streams import run_program
+from scenepalette.pipeline.cli.terminal.streams import run_program
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient

@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 import typer
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.pipeline.cli.main import print_comparison, print_curve, print_loop, print_summary, report_errors
+from scenepalette.pipeline.cli.main import report_errors
 from scenepalette.pipeline.cli.options import (
     ModelsOption,
     OutOption,
@@ -24,7 +24,8 @@ from scenepalette.pipeline.cli.options import (
     how_to_continue,
     request_of,
 )
-from scenepalette.pipeline.cli.streams import run_program
+from scenepalette.pipeline.cli.terminal.results import print_comparison, print_curve, print_loop, print_summary
+from scenepalette.pipeline.cli.terminal.streams import run_program
 
 FlowName = Literal[
     "augment",

@@ -26,8 +26,8 @@ from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUni
 from scenepalette.pipeline.stages.generate import PairsUnit, model_units
 from scenepalette.pipeline.stages.palettes import PalettesUnit
 from scenepalette.pipeline.stages.quality import quality_units
-from scenepalette.pipeline.stages.report import ReportUnit
 from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
+from scenepalette.pipeline.stages.reporting.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit
 from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
 from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit

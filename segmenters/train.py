@@ -40,13 +40,13 @@ from scenepalette.common.errors import ConfigError, DamagedCheckpointError, Data
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.randomness import epoch_indices, seed_step, torch_generator
 from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
+from scenepalette.data.augmentation.mixing import class_mix, copy_paste
+from scenepalette.data.augmentation.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.device.resident import place, resident_bytes
 from scenepalette.data.device.transfer import to_device
-from scenepalette.data.mixing import class_mix, copy_paste
 from scenepalette.data.rare_classes import rare_classes
-from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.segmenters.advent import (
     ADAPTED_DOMAIN,
     REFERENCE_DOMAIN,

@@ -22,7 +22,7 @@ class Arm:
         synthetic: Kind of generated pairs that take part, or None. An arm with both divides its batches among them.
         adaptation: Domain adaptation between real and synthetic batches.
         augmentation: Its own choice of augmentation, or None for the one that all arms share.
-        mixing: What is pasted from real images into other real ones (`data/mixing.py`).
+        mixing: What is pasted from real images into other real ones (`data/augmentation/mixing.py`).
         steps_factor: Its optimizer steps as a multiple of those that the arms share.
         trust: Whether pixels of generated pairs are left out where teachers doubt their label, or also relabelled where
             these are sure of another one.

@@ -50,7 +50,7 @@ def doctor(
     from rich.text import Text
 
     from scenepalette.common.storage.files import write_atomically, write_json
-    from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import choose_progress
     from scenepalette.pipeline.doctor.examine import examine
     from scenepalette.pipeline.doctor.page import lines_of, to_html
 

@@ -76,7 +76,7 @@ def import_command(
     """
     from scenepalette.data.imports.importing import import_annotations
     from scenepalette.data.imports.source import ImportOptions
-    from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import choose_progress
 
     options = ImportOptions(
         images=images,

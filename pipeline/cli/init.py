@@ -38,7 +38,7 @@ def init(
 
         scenepalette init SCANS --data folder --set data.label_encoding=colours > mine.yaml
     """
-    from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import choose_progress
     from scenepalette.pipeline.starting.propose import propose
 
     progress = choose_progress()

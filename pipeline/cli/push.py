@@ -49,7 +49,7 @@ def push_command(
 
         scenepalette push runs/demo hf://my-org/streets --what shards --select full
     """
-    from scenepalette.pipeline.cli.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import choose_progress
     from scenepalette.pipeline.finished.pushing import WHATS, push
 
     unknown = [name for name in what or () if name not in WHATS]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from scenepalette.pipeline.cli.tables import print_table
+from scenepalette.pipeline.cli.terminal.tables import print_table
 
 SHOWN_CHARACTERS = 30
 

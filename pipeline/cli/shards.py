@@ -16,7 +16,7 @@ import typer
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.pipeline.cli.options import folder_or_url, given_path
-from scenepalette.pipeline.cli.tables import print_table
+from scenepalette.pipeline.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
     from scenepalette.common.progress import Progress
@@ -346,7 +346,7 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
 @contextlib.contextmanager
 def _terminal_given_back() -> Iterator[Progress]:
     """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
-    from scenepalette.pipeline.cli.progress import RichProgress, choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import RichProgress, choose_progress
 
     progress = choose_progress()
     try:

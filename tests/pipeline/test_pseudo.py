@@ -23,7 +23,7 @@ from scenepalette.pipeline.checks.preflight import settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.data import read_data
-from scenepalette.pipeline.stages.report import _samples
+from scenepalette.pipeline.stages.reporting.report import _samples
 
 MIXED = "segmenters.arms=[real, real+pseudo]"
 PSEUDO = "generate.kinds=[pseudo]"

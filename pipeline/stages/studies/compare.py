@@ -32,7 +32,7 @@ from scenepalette.pipeline.stages.generate import PairModels, PairsUnit, model_u
 from scenepalette.pipeline.stages.images import image_model
 from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.report import provenance
+from scenepalette.pipeline.stages.reporting.report import provenance
 from scenepalette.pipeline.stages.segment import (
     EVALUATION_BATCH,
     SegmenterUnit,

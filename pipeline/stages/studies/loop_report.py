@@ -24,7 +24,7 @@ from scenepalette.pipeline.report.loop import (
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.report import (
+from scenepalette.pipeline.stages.reporting.report import (
     pixels_of_classes,
     provenance,
     rare_class_problems,

@@ -26,7 +26,7 @@ from scenepalette.data.exports import exporting, images
 from scenepalette.data.shards.schema import SCHEMA
 from scenepalette.pipeline.cli import progress
 from scenepalette.pipeline.cli.main import app
-from scenepalette.pipeline.cli.progress import RichProgress
+from scenepalette.pipeline.cli.terminal.progress import RichProgress
 
 SHARD = "train-00001-of-00003.parquet"
 

@@ -16,7 +16,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.data.splits.folds import ChosenPairs
-from scenepalette.pipeline.cli.main import print_curve
+from scenepalette.pipeline.cli.terminal.results import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
 FINE = "print('result'); print('progress', file=sys.stderr)"
 WRONG = "print('trouble', file=sys.stderr); raise SystemExit(3)"
 BUG = "1 / 0"
 BEGIN = (
-    "import sys; from scenepalette.pipeline.cli.streams import run_program\n"
+    "import sys; from scenepalette.pipeline.cli.terminal.streams import run_program\n"
     "def program():\n    {}\nrun_program(program)"
 )
 

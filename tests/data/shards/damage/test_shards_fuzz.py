@@ -21,7 +21,7 @@ from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 SHARD = "train-00000-of-00001.parquet"
 
 

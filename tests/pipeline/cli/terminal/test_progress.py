@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from scenepalette.common.errors import TrainingError
 from scenepalette.common.progress import PlainProgress
 from scenepalette.pipeline.cli.main import app
-from scenepalette.pipeline.cli.progress import RichProgress, choose_progress
+from scenepalette.pipeline.cli.terminal.progress import RichProgress, choose_progress
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.training import trainee

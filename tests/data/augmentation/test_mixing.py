@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from scenepalette.common.randomness import torch_generator
+from scenepalette.data.augmentation.mixing import class_mix, copy_paste
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.mixing import class_mix, copy_paste
 
 FIRST = [[0, 0, 0, 0], [0, 0, 2, 0], [1, 1, 2, 1], [1, 1, 1, 255]]
 SECOND = [[0, 0, 3, 3], [0, 0, 0, 3], [1, 0, 0, 0], [255, 1, 1, 1]]

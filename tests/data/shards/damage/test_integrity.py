@@ -32,7 +32,7 @@ from scenepalette.data.shards.stream import ShardStream
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.pipeline.cli.main import app
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GROWN = [shard_name(0, 2), shard_name(1, 2), shard_name(2, 3), shard_name(3, 5), shard_name(4, 5)]
 COUNTS = (3, 2, 2, 1, 4)
 

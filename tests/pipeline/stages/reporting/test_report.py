@@ -12,7 +12,7 @@ from scenepalette.data.arrays import read_arrays
 from scenepalette.data.rare_classes import rare_classes
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.report import ReportUnit, pixels_of_classes
+from scenepalette.pipeline.stages.reporting.report import ReportUnit, pixels_of_classes
 from scenepalette.pipeline.units.records import seconds_spent
 
 

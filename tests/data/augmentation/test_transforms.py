@@ -8,8 +8,8 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as vision
 
 from scenepalette.common.randomness import torch_generator
+from scenepalette.data.augmentation.transforms import StandardAugmentation, flip_horizontally
 from scenepalette.data.classes import IGNORE_ID
-from scenepalette.data.transforms import StandardAugmentation, flip_horizontally
 
 
 def _encoded_batch(count: int = 12, height: int = 48, width: int = 64) -> tuple[torch.Tensor, torch.Tensor]:
