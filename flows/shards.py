@@ -30,8 +30,8 @@ from scenepalette.common.processors import choose_threads, usable_processors
 from scenepalette.common.progress import PlainProgress
 from scenepalette.flows.artifacts import ProgressArtifact
 from scenepalette.flows.platforms.gpu import tagged
-from scenepalette.flows.retries import RETRIES
-from scenepalette.flows.workers import run_of_worker, server_problem, versions_here
+from scenepalette.flows.tasks.retries import RETRIES
+from scenepalette.flows.tasks.workers import run_of_worker, server_problem, versions_here
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.memory import memory_explained

@@ -25,7 +25,6 @@ from scenepalette.flows.artifacts import (
     publish_samples,
 )
 from scenepalette.flows.forms import assignments, override_texts
-from scenepalette.flows.lost_tasks import end_lost_tasks
 from scenepalette.flows.parameters import (
     POOL,
     WAIT_MINUTES,
@@ -42,8 +41,9 @@ from scenepalette.flows.parameters import (
 from scenepalette.flows.platforms.events import emit_report_finished
 from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.platforms.pushing import Part, PushRequest
-from scenepalette.flows.retries import RETRIES
 from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
+from scenepalette.flows.tasks.lost_tasks import end_lost_tasks
+from scenepalette.flows.tasks.retries import RETRIES
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor.examine import examine
 from scenepalette.pipeline.doctor.page import to_markdown, to_text

@@ -14,7 +14,7 @@ from prefect.artifacts import create_markdown_artifact
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.flows.artifacts import PublishedProgress
 from scenepalette.flows.platforms.destinations import resolve
-from scenepalette.flows.retries import RETRIES
+from scenepalette.flows.tasks.retries import RETRIES
 from scenepalette.pipeline.finished.pushing import check_terms, push
 from scenepalette.pipeline.request import dated
 from scenepalette.pipeline.run import Run

@@ -23,7 +23,7 @@ from scenepalette.data.licences import PRETRAINED
 from scenepalette.flows import stages
 from scenepalette.flows.augment import augment
 from scenepalette.flows.platforms import pushing
-from scenepalette.flows.retries import is_passing_trouble
+from scenepalette.flows.tasks.retries import is_passing_trouble
 from scenepalette.pipeline.finished import pushing as finished
 from scenepalette.pipeline.run_directory.manifests import sealed
 from scenepalette.pipeline.stages.images import ImagesUnit

@@ -10,7 +10,7 @@ from prefect.states import Failed
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.files import open_atomically
-from scenepalette.flows.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
+from scenepalette.flows.tasks.retries import FIRST_RETRY_SECONDS, RETRIES, RETRY_COUNT, is_passing_trouble
 
 
 @pytest.mark.parametrize(

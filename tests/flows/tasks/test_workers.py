@@ -13,7 +13,7 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.processors import ThreadChoice
 from scenepalette.flows import shards, stages
 from scenepalette.flows.shards import ShardPool
-from scenepalette.flows.workers import is_loopback, run_of_worker, server_problem, versions_here
+from scenepalette.flows.tasks.workers import is_loopback, run_of_worker, server_problem, versions_here
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run

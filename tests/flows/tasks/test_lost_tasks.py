@@ -8,7 +8,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 from prefect.states import Completed, Running, State
 
-from scenepalette.flows.lost_tasks import end_lost_tasks
+from scenepalette.flows.tasks.lost_tasks import end_lost_tasks
 
 
 @task
