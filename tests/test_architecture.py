@@ -79,7 +79,7 @@ def test_every_file_and_folder_that_is_named_exists() -> None:
     ("title", "said"),
     [
         (ROW, "passes through {} files:"),
-        (WEIGHTS, 'passes through the first three of these, for the stage "images", and {} more:'),
+        (WEIGHTS, 'passes through the same first three files, for the stage "images", and {} more:'),
     ],
 )
 def test_each_way_takes_as_many_files_as_it_says(title: str, said: str) -> None:
