@@ -99,14 +99,14 @@ def test_the_files_of_a_way_are_those_that_are_passed(
     copy_of_run: Callable[..., Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    passed: dict[str, set[str]] = {}
+    passed: dict[tuple[Any, str], set[str]] = {}
 
     def watch(owner: Any, name: str) -> None:
         original = getattr(owner, name)
 
         def watched(*args: Any, **kwargs: Any) -> Any:
-            if name not in passed:
-                passed[name] = files_passed(owner)
+            if (owner, name) not in passed:
+                passed[owner, name] = files_passed(owner)
             return original(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, watched)
@@ -116,5 +116,5 @@ def test_the_files_of_a_way_are_those_that_are_passed(
         watch(owner, name)
     result = CliRunner().invoke(app, [verb, str(tiny_recipe), "--out", str(run_dir)], catch_exceptions=False)
     assert result.exit_code == 0 and (run_dir / unit / "manifest.json").is_file()
-    assert passed.keys() == {name for _, name in MOMENTS[title]}
+    assert passed.keys() == set(MOMENTS[title])
     assert set().union(*passed.values()) == set(listed(title))
