@@ -24,8 +24,8 @@ from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.exports import exporting, images
 from scenepalette.data.shards.schema import SCHEMA
-from scenepalette.pipeline.cli import progress
 from scenepalette.pipeline.cli.main import app
+from scenepalette.pipeline.cli.terminal import progress
 from scenepalette.pipeline.cli.terminal.progress import RichProgress
 
 SHARD = "train-00001-of-00003.parquet"
