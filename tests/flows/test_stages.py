@@ -109,11 +109,11 @@ def test_an_empty_text_is_not_taken_for_a_default(chosen: Any, name: str) -> Non
 def test_flows_that_make_pairs_can_use_models_of_another_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[tuple[str, ...]] = []
 
-    def config(self: Request) -> None:
-        asked.append(self.overrides)
+    def load(recipe: str, overrides: tuple[str, ...], run_dir: Path) -> None:
+        asked.append(overrides)
         raise ConfigError("enough")
 
-    monkeypatch.setattr(Request, "config", config)
+    monkeypatch.setattr(stages, "load_config", load)
     chosen = augment if name == "augment" else getattr(stages, name.replace("-", "_"))
     with pytest.raises(ConfigError, match="enough"):
         chosen.fn("demo", models_from="runs/other")

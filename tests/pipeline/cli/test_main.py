@@ -177,11 +177,12 @@ def test_a_run_waits_for_its_directory_if_it_is_told_to(
 def test_models_of_another_run_are_a_setting(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Request] = []
 
-    def config(self: Request) -> None:
-        asked.append(self)
+    def load(recipe: str, overrides: tuple[str, ...], run_dir: Path) -> None:
+        asked.append(Request(recipe, overrides, run_dir))
         raise ConfigError("enough")
 
-    monkeypatch.setattr(Request, "config", config)
+    for module in ("config", "doctor.examine"):
+        monkeypatch.setattr(f"scenepalette.pipeline.{module}.load_config", load)
     CliRunner().invoke(app, [verb, "demo", "--set", "seed=1", "--models-from", "runs/2026: a"])
     (request,) = asked
     assert with_overrides({}, request.overrides) == {"seed": 1, "models_from": "runs/2026: a"}

@@ -221,7 +221,8 @@ def test_damaged_data_is_refused_by_the_reader_and_named_by_the_doctor(
     damage, expected = DATA[case]
     damage(root)
     data = config_of_whole.data.model_copy(update={"root": root})
-    monkeypatch.setattr(Request, "config", lambda self: config_of_whole.model_copy(update={"data": data}))
+    config = config_of_whole.model_copy(update={"data": data})
+    monkeypatch.setattr("scenepalette.pipeline.doctor.examine.load_config", lambda *_: config)
     with pytest.raises(ScenepaletteError):
         for split in ("train", "val"):
             open_dataset("folder", split, root)  # type: ignore[arg-type]

@@ -13,7 +13,6 @@ from typer.testing import CliRunner
 
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.units.records import begin
 
@@ -152,7 +151,7 @@ def test_damage_to_a_run_is_told(
     damage(folder / target.path)
     assert not (folder / target.path).is_file() or (folder / target.path).read_bytes() != before
     # Checked once: building its networks takes longer than everything else here.
-    monkeypatch.setattr(Request, "config", lambda self: tiny_config)
+    monkeypatch.setattr("scenepalette.pipeline.config.load_config", lambda *_: tiny_config)
     result = CliRunner().invoke(app, [target.command, str(tiny_recipe), "--out", str(folder)])
     assert result.exit_code in (0, 1), result.exit_code
     assert result.exception is None or isinstance(result.exception, SystemExit)
