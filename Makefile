@@ -20,9 +20,10 @@ INSTALL = $(BIN)/python $(PIP_INSTALL)
 demo: $(VENV)/.installed
 	$(BIN)/python -m scenepalette.flows.local augment demo --out runs/demo
 
-# One thread a process, since two of them share two cores; a file's tests stay together, with what they share.
+# One thread a process, since two of them share two cores; a file's tests stay together, with what they share. Files
+# are begun in the order of tests/conftest.py, slow ones first, and not in that of their numbers of tests.
 test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -62,11 +63,15 @@ $(BIN)/python:
 	  + sys.version.split()[0] + ". Name another: make PYTHON=python3.12 ..." if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml constraints.txt src/scenepalette/__init__.py | $(BIN)/python
+INSTALLED_FROM = pyproject.toml constraints.txt src/scenepalette/__init__.py
+
+$(VENV)/.installed: $(INSTALLED_FROM) | $(BIN)/python
 	@echo "Installing into $(VENV); torch is large, so that this takes some minutes the first time."
 	$(INSTALL) -e .
 	@touch $@
 
-$(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-docs: $(VENV)/.installed-%: $(VENV)/.installed
+# With all that the package itself needs, in one go.
+$(VENV)/.installed-test $(VENV)/.installed-dev $(VENV)/.installed-docs: $(VENV)/.installed-%: $(INSTALLED_FROM) | $(BIN)/python
+	@echo "Installing into $(VENV); torch is large, so that this takes some minutes the first time."
 	$(INSTALL) -e '.[$*]'
-	@touch $@
+	@touch $(VENV)/.installed $@

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import copy
+import ctypes
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-os.environ.setdefault("DO_NOT_TRACK", "1")
-
-# First of all: Prefect ends the log handlers that it finds, and one of absl would close pytest's captured output.
-import prefect.main  # noqa: F401
 import pytest
 import yaml
 
 from plugins import Plugins
 from scenepalette.common.storage.files import sha256_of_file
-from scenepalette.pipeline.config import RunConfig, load_config
-from scenepalette.pipeline.run import Run
+
+if TYPE_CHECKING:
+    from scenepalette.pipeline.config import RunConfig
+
+os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+os.environ.setdefault("DO_NOT_TRACK", "1")
 
 LAYOUT = {
     "noise_features": 4,
@@ -73,12 +74,35 @@ TINY: dict[str, Any] = {
 }
 
 
+def pytest_collectstart() -> None:
+    """Import Prefect before any test: it ends log handlers, and one of absl would close pytest's captured output.
+
+    Not with this file, which pytest-xdist reads in a process that runs no test.
+    """
+    import prefect.main  # noqa: F401
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that have slow tests: no process is still at one when the others have ended."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let nothing be remembered in the cache folder of whoever runs the tests."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("SCENEPALETTE_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _freed_memory() -> Iterator[None]:
+    """Give freed memory back after each file: trainings set their process to keep it, gigabytes after many of them."""
+    yield
+    if trim := getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None:
+        trim(0)
 
 
 @pytest.fixture
@@ -114,12 +138,16 @@ def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_config(tiny_recipe: Path) -> RunConfig:
+    from scenepalette.pipeline.config import load_config
+
     return load_config(str(tiny_recipe))
 
 
 @pytest.fixture(scope="session")
 def finished_run(tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run directory of the tiny recipe, made without interruption; tests must not change it."""
+    from scenepalette.pipeline.run import Run
+
     folder = tmp_path_factory.mktemp("finished") / "run"
     run = Run(tiny_config, folder)
     run.make(run.names_of("report"))

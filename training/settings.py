@@ -7,8 +7,10 @@ made from the class, so that a new setting is declared once, beside the training
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
-from types import NoneType
+from collections.abc import Mapping
+from types import MappingProxyType, NoneType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from annotated_types import BaseMetadata, Ge, Gt, Le, Lt
@@ -45,9 +47,15 @@ class SettingField(NamedTuple):
     default: Any
 
 
-def fields_of(settings: type) -> dict[str, SettingField]:
-    """Return the fields of a settings class by name, in their order."""
-    hints, result = get_type_hints(settings, include_extras=True), {}
+@functools.cache
+def _hints_of(settings: type) -> dict[str, Any]:
+    return get_type_hints(settings, include_extras=True)
+
+
+@functools.cache
+def fields_of(settings: type) -> Mapping[str, SettingField]:
+    """Return the fields of a settings class by name, in their order; they are read once."""
+    hints, result = _hints_of(settings), {}
     for field in dataclasses.fields(settings):
         hint = hints[field.name]
         kind, *given = get_args(hint) if get_origin(hint) is Annotated else (hint,)
@@ -56,7 +64,7 @@ def fields_of(settings: type) -> dict[str, SettingField]:
         make = field.default_factory
         default = field.default if make is dataclasses.MISSING else make()
         result[field.name] = SettingField(kind, ranges, text, default)
-    return result
+    return MappingProxyType(result)
 
 
 def settings_of_result(settings: Any) -> dict[str, Any]:
@@ -65,7 +73,7 @@ def settings_of_result(settings: Any) -> dict[str, Any]:
     Args:
         settings: A dataclass of settings.
     """
-    fields, hints = fields_of(type(settings)), get_type_hints(type(settings), include_extras=True)
+    fields, hints = fields_of(type(settings)), _hints_of(type(settings))
     return {
         name: value
         for name, value in dataclasses.asdict(settings).items()

@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils.parametrizations import spectral_norm
 
+from scenepalette.generators.nn.spectral_norm import spectral_norm
 from scenepalette.training.ranks import BatchNorm2d
 
 Upsampling = Literal["nearest", "bilinear"]

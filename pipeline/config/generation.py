@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
@@ -154,6 +155,12 @@ class ImagesConfig(  # pyright: ignore
         return read_settings(chosen.settings, self.model_dump(include=keys) | self.systems.get(name, {}), name)
 
 
+@functools.cache
+def _keys_of_settings(kind: type) -> Any:
+    # Made once: plans read the settings of every system again and again.
+    return keys_of(kind)
+
+
 def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
     """Check values against a class of settings and return its instance.
 
@@ -165,7 +172,7 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
     Raises:
         ConfigError: Unknown fields and values of the wrong type or range, all at once.
     """
-    keys: Any = keys_of(kind)
+    keys = _keys_of_settings(kind)
     try:
         return settings_from(keys.model_validate(values), kind)
     except ValidationError as error:

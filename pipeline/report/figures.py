@@ -18,6 +18,7 @@ from typing import Literal
 import matplotlib.patheffects
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
@@ -200,7 +201,10 @@ def draw_figures(inputs: ReportInputs, arms: Sequence[ArmStatistics]) -> Iterato
 def figure_to_png(figure: Figure) -> bytes:
     """Render a figure; the bytes depend on nothing but the figure."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, facecolor="white", metadata={"Software": None})
+    figure.set_dpi(DPI)
+    figure.set_facecolor("white")
+    # Figure.savefig would draw all of it twice, the first time for its layout alone.
+    FigureCanvasAgg(figure).print_png(buffer, metadata={"Software": None})
     return buffer.getvalue()
 
 

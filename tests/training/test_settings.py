@@ -28,6 +28,10 @@ def test_a_field_has_its_type_ranges_description_and_default() -> None:
     assert list(fields) == ["count", "share", "decay", "mode", "free"]
     assert fields["count"] == (int, (Ge(1),), "How many.", MISSING)
     assert fields["share"].ranges == (Gt(0), Le(1)) and fields["share"].default == 0.5
+    # Read once for all who ask: nobody can change what others get.
+    assert fields_of(Numbers) is fields
+    with pytest.raises(TypeError):
+        fields["share"] = fields["decay"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

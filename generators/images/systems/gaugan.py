@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.data.classes import ClassTable
 from scenepalette.generators.images.base import (
@@ -32,6 +31,7 @@ from scenepalette.generators.images.systems.patch_losses import kl_divergence
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective, PatchSettings
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.spectral_norm import spectral_norm
 
 DOUBLINGS = 5  # 256x256 from 8x8
 ENCODER_LAYERS = 6  # 256x256 to 4x4

@@ -14,7 +14,6 @@ from typing import Annotated
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 from typing_extensions import Doc
 
 from scenepalette.data.classes import IGNORE_ID, ClassTable
@@ -42,6 +41,7 @@ from scenepalette.generators.images.systems.patch_losses import perceptual_loss
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Upsampling
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d
+from scenepalette.generators.nn.spectral_norm import spectral_norm
 from scenepalette.training.ranks import ALONE, Ranks
 from scenepalette.training.settings import ADDED
 

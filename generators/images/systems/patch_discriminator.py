@@ -10,9 +10,9 @@ from typing import NamedTuple, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.generators.nn.blocks import SLOPE
+from scenepalette.generators.nn.spectral_norm import spectral_norm
 
 STRIDED_LAYERS = 3  # published: patches of 70x70 pixels
 SMALLEST_MAP = 4  # shorter side of the map of patches at the coarsest scale, pixels

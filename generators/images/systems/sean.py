@@ -19,7 +19,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils.parametrizations import spectral_norm
 
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.data.classes import ClassTable
@@ -38,6 +37,7 @@ from scenepalette.generators.images.systems.gaugan import SpadeBlocks, SpadeSett
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
 from scenepalette.generators.images.systems.patch_objective import PERCEPTUAL_LAYERS, PatchObjective
 from scenepalette.generators.nn.blocks import SLOPE
+from scenepalette.generators.nn.spectral_norm import spectral_norm
 
 ENCODED_AT_ONCE = 16
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,14 @@ def test_the_palette_bars_are_the_achieved_shares_on_a_root_scale(make_inputs: M
     np.testing.assert_allclose(np.square(heights), sample.palette_achieved, atol=1e-9)
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), inputs.table.colorize(sample.label))
     np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), sample.image)
+
+
+def test_a_figure_that_is_drawn_once_is_the_one_that_matplotlib_saves(make_inputs: MakeInputs) -> None:
+    inputs = make_inputs()
+    ours, theirs = (figures.draw_pairs(inputs.samples["full"], inputs.table) for _ in range(2))
+    saved = io.BytesIO()
+    theirs.savefig(saved, format="png", dpi=figures.DPI, facecolor="white", metadata={"Software": None})
+    assert figures.figure_to_png(ours) == saved.getvalue()
 
 
 def test_an_edit_box_is_outlined_where_it_is(make_inputs: MakeInputs) -> None:
