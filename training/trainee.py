@@ -144,9 +144,12 @@ def take_step(step: int, loss: Tensor, *trainees: Trainee[Any]) -> None:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Let gradients of losses computed in a block pass through a network, but not into its weights."""
-    module.requires_grad_(False)
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(False)
     yield
-    module.requires_grad_(True)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
 
 
 def channels_last(module: Module) -> Module:
