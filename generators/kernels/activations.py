@@ -54,6 +54,11 @@ def _gradient(gradient: Tensor, activated: Tensor, slope: float) -> Tensor:
     return torch.ops.aten.leaky_relu_backward(gradient, activated, slope, True)
 
 
+def _summed_type(x: Tensor) -> torch.dtype:
+    """Return the type in which values are summed."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _at_each_feature(values: Tensor, x: Tensor) -> Tensor:
     """Return B1HW as it may be multiplied by BCHW: written down for each feature if those of a pixel lie together.
 
@@ -129,7 +134,7 @@ class _ActivatedPixelNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, slope: float, eps: float) -> Tensor:
         activated = F.leaky_relu(x, slope)
-        length = torch.linalg.vector_norm(activated, dim=1, keepdim=True, dtype=torch.float32)
+        length = torch.linalg.vector_norm(activated, dim=1, keepdim=True, dtype=_summed_type(x))
         scale = length.square_().div_(x.shape[1]).add_(eps).rsqrt_().to(x.dtype)
         normalised = activated.mul_(_at_each_feature(scale, x))
         ctx.save_for_backward(normalised, scale)
@@ -142,7 +147,7 @@ class _ActivatedPixelNorm(torch.autograd.Function):
         normalised, scale = ctx.saved_tensors
         (gradient,) = gradients
         # Along the features themselves nothing changes.
-        along = (gradient * normalised).sum(dim=1, keepdim=True, dtype=torch.float32).div_(-normalised.shape[1])
-        along = _at_each_feature(along.to(normalised.dtype), normalised)
+        along = (gradient * normalised).sum(dim=1, keepdim=True, dtype=_summed_type(gradient))
+        along = _at_each_feature(along.div_(-normalised.shape[1]).to(normalised.dtype), normalised)
         before = torch.addcmul(gradient, normalised, along).mul_(_at_each_feature(scale, normalised))
         return _gradient(before, normalised, ctx.slope), None, None

@@ -65,7 +65,8 @@ class EqualizedLinear(nn.Module):
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Divide by the root mean square over channels (ProGAN, 4.2); for BC or BCHW."""
-    return x * torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + PIXEL_NORM_EPSILON).to(x.dtype)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x * torch.rsqrt(exact.square().mean(dim=1, keepdim=True) + PIXEL_NORM_EPSILON).to(x.dtype)
 
 
 class ActivatedPixelNorm(nn.Module):

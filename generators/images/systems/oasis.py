@@ -207,8 +207,9 @@ class OasisDiscriminator(nn.Module):
             x = block(x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
+        logits = self.to_logits(x)
         # Losses are computed fastest class after class in memory.
-        return self.to_logits(x).to(torch.float32, memory_format=torch.contiguous_format)
+        return logits.to(torch.promote_types(logits.dtype, torch.float32), memory_format=torch.contiguous_format)
 
 
 class OasisObjective(ImageObjective):
