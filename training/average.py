@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import torch
 from torch import nn
+from torch.nn import Parameter
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -17,16 +18,25 @@ def averaged_copy(module: Module) -> Module:
 
 
 @torch.no_grad()
-def update_average(average: nn.Module, module: nn.Module, decay: float) -> None:
+def update_average(
+    average: nn.Module,
+    module: nn.Module,
+    decay: float,
+    averages: list[Parameter] | None = None,
+    parameters: list[Parameter] | None = None,
+) -> None:
     """Move the averaged parameters towards the trained ones; buffers are copied.
 
     Args:
         average: Result of `averaged_copy`, changed in place: average = decay * average + (1 - decay) * module.
         module: The trained module.
         decay: In [0, 1).
+        averages: The parameters of `average`, if they are known; None to look for them.
+        parameters: Those of `module`, likewise.
     """
+    averages, parameters = averages or list(average.parameters()), parameters or list(module.parameters())
     # All at once: a GPU gets a few kernels in place of one for each.
-    torch._foreach_lerp_(list(average.parameters()), list(module.parameters()), 1.0 - decay)  # type: ignore
+    torch._foreach_lerp_(averages, parameters, 1.0 - decay)  # type: ignore
     if buffers := list(average.buffers()):
         torch._foreach_copy_(buffers, list(module.buffers()))  # type: ignore
 

@@ -91,6 +91,8 @@ class Trainee(Generic[Module]):
         speed = speed_of(fabric)
         self.name, self.module, self.fabric, self.ranks = name, channels_last(module), fabric, ranks
         self.average: Module = averaged_copy(module).to(fabric.device) if averaged else module
+        # Looking for them takes longer than what is done with them in a step of a small network.
+        self._parameters, self._averages = list(module.parameters()), list(self.average.parameters())
         ranks.join(module)
         # What other processes wait for is looked at in every step.
         self.checks = DeferredChecks() if speed.deferred and ranks.count == 1 else None
@@ -100,7 +102,7 @@ class Trainee(Generic[Module]):
 
     def update_average(self, decay: float) -> None:
         """Move the average towards the weights after a step; `decay` is in [0, 1)."""
-        update_average(self.average, self.module, decay)
+        update_average(self.average, self.module, decay, self._averages, self._parameters)
 
     def set_learning_rate(self, rate: float) -> None:
         """Set the learning rate of the steps from now on."""
@@ -144,9 +146,12 @@ def take_step(step: int, loss: Tensor, *trainees: Trainee[Any]) -> None:
 @contextmanager
 def frozen(module: nn.Module) -> Iterator[None]:
     """Let gradients of losses computed in a block pass through a network, but not into its weights."""
-    module.requires_grad_(False)
+    parameters = list(module.parameters())
+    for parameter in parameters:
+        parameter.requires_grad_(False)
     yield
-    module.requires_grad_(True)
+    for parameter in parameters:
+        parameter.requires_grad_(True)
 
 
 def channels_last(module: Module) -> Module:

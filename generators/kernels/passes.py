@@ -16,13 +16,21 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations, type_before_parametrizations
 
+from scenepalette.generators.kernels.activations import activated_pixel_norm, average_2x2, leaky_relu
 from scenepalette.generators.kernels.label_patches import ConditionCache, convolve_patches, per_symbol, per_tap
 from scenepalette.generators.kernels.modulation import modulated
 from scenepalette.generators.kernels.resampled import convolve_and_pool, upsample_and_convolve
 from scenepalette.generators.kernels.spade_tables import TabulatedSpadeBlock
 from scenepalette.generators.kernels.spectral import spectrally_normalised
 from scenepalette.generators.kernels.winograd import convolve_3x3, multiplies_less, points_of
-from scenepalette.generators.nn.blocks import EqualizedConv2d, SpadeResidualBlock, SpatiallyAdaptiveNorm
+from scenepalette.generators.nn.blocks import (
+    PIXEL_NORM_EPSILON,
+    SLOPE,
+    ActivatedPixelNorm,
+    EqualizedConv2d,
+    SpadeResidualBlock,
+    SpatiallyAdaptiveNorm,
+)
 from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d, UpsampledEqualizedConv2d, upsample
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -83,6 +91,24 @@ def _modulate(self: SpatiallyAdaptiveNorm, x: Tensor, condition: Tensor, codes: 
     return modulated(self.norm(x), *scale_and_shift(self, condition, (x.shape[2], x.shape[3]), codes))
 
 
+def _activate(self: nn.LeakyReLU, x: Tensor) -> Tensor:
+    if x.device.type != "cpu" or self.inplace or self.negative_slope <= 0 or not torch.is_grad_enabled():
+        return F.leaky_relu(x, self.negative_slope, self.inplace)
+    return leaky_relu(x, self.negative_slope)
+
+
+def _average(self: nn.AvgPool2d, x: Tensor) -> Tensor:
+    plain = x.device.type != "cpu" or not torch.is_grad_enabled() or x.ndim != 4
+    shape = (self.kernel_size, self.stride, self.padding, self.ceil_mode, self.divisor_override)
+    return nn.AvgPool2d.forward(self, x) if plain or shape != (2, 2, 0, False, None) else average_2x2(x)
+
+
+def _activate_and_normalise(self: ActivatedPixelNorm, x: Tensor) -> Tensor:
+    if x.device.type != "cpu":
+        return ActivatedPixelNorm.forward(self, x)
+    return activated_pixel_norm(x, SLOPE, PIXEL_NORM_EPSILON)
+
+
 def _normalise(self: _SpectralNorm, weight: Tensor) -> Tensor:
     if weight.ndim != 4 or self.dim != 0 or self.n_power_iterations != 1:
         return _SpectralNorm.forward(self, weight)
@@ -99,6 +125,9 @@ FASTER: dict[type[nn.Module], Callable[..., Tensor]] = {
     UpsampledEqualizedConv2d: _convolve_upsampled,
     SpatiallyAdaptiveNorm: _modulate,
     _SpectralNorm: _normalise,
+    nn.LeakyReLU: _activate,
+    nn.AvgPool2d: _average,
+    ActivatedPixelNorm: _activate_and_normalise,
 }
 
 

@@ -44,12 +44,15 @@ class _Normalised(torch.autograd.Function):
         rows, right = _rows(weight), _by_columns(v, weight)
         if moves:
             left = _unit(torch.mv(rows, right), eps)
-            right = _unit(torch.mv(rows.T, left), eps)
+            along = torch.mv(rows.T, left)
+            right = _unit(along, eps)
             u.copy_(left)
             v.view(weight.shape[1], -1).copy_(right.view(-1, weight.shape[1]).T)
+            largest = torch.dot(along, right)
         else:
             left = u.clone()
-        scale = torch.dot(left, torch.mv(rows, right)).reciprocal()
+            largest = torch.dot(left, torch.mv(rows, right))
+        scale = largest.reciprocal()
         ctx.save_for_backward(weight, left, right, scale)
         return weight * scale
 

@@ -19,6 +19,7 @@ from scenepalette.training.ranks import BatchNorm2d
 
 Upsampling = Literal["nearest", "bilinear"]
 SLOPE = 0.2  # of every leaky ReLU in ProGAN, SPADE and OASIS
+PIXEL_NORM_EPSILON = 1e-8
 
 
 class EqualizedConv2d(nn.Module):
@@ -64,7 +65,16 @@ class EqualizedLinear(nn.Module):
 
 def pixel_norm(x: Tensor) -> Tensor:
     """Divide by the root mean square over channels (ProGAN, 4.2); for BC or BCHW."""
-    return x * torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-8).to(x.dtype)
+    exact = x.to(torch.promote_types(x.dtype, torch.float32))
+    return x * torch.rsqrt(exact.square().mean(dim=1, keepdim=True) + PIXEL_NORM_EPSILON).to(x.dtype)
+
+
+class ActivatedPixelNorm(nn.Module):
+    """Leaky ReLU, then pixel norm, as behind each 3x3 convolution of ProGAN's generator."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map BCHW."""
+        return pixel_norm(F.leaky_relu(x, SLOPE))
 
 
 def resize_condition(condition: Tensor, size: tuple[int, int], codes: Tensor | None = None) -> Tensor:

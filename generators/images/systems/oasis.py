@@ -127,8 +127,7 @@ class OasisGenerator(ImageGenerator):
     def forward(self, label_map: Tensor, noise: Tensor) -> Tensor:
         """Generate images; see `ImageGenerator.forward`. Noise is BZHW."""
         condition = torch.cat([noise, label_map], dim=1)
-        smallest = [F.interpolate(part, size=self.base, mode="nearest") for part in (noise, label_map)]
-        x = self.from_condition(torch.cat(smallest, dim=1))
+        x = self.from_condition(F.interpolate(condition, size=self.base, mode="nearest"))
         for block in self.blocks:
             x = block(x, condition)
         return torch.tanh(self.to_image(F.leaky_relu(x, SLOPE)).float())
@@ -203,7 +202,9 @@ class OasisDiscriminator(nn.Module):
             x = block(x)
             if skips:
                 x = torch.cat([x, skips.pop()], dim=1)
-        return self.to_logits(x)
+        logits = self.to_logits(x)
+        # Losses are computed fastest class after class in memory.
+        return logits.to(torch.promote_types(logits.dtype, torch.float32), memory_format=torch.contiguous_format)
 
 
 def class_weights(label: Tensor, num_classes: int, ranks: Ranks = ALONE) -> Tensor:

@@ -20,6 +20,7 @@ from scenepalette.generators.layouts.networks.gumbel import gumbel_softmax, samp
 from scenepalette.generators.layouts.networks.saa import ActivatedMask, semantically_assisted_activation
 from scenepalette.generators.nn.blocks import (
     SLOPE,
+    ActivatedPixelNorm,
     EqualizedConv2d,
     EqualizedLinear,
     SpadeResidualBlock,
@@ -67,11 +68,11 @@ class ProgressiveBlock(nn.Module):
         super().__init__()
         self.conv_0 = UpsampledEqualizedConv2d(in_channels, out_channels)
         self.conv_1 = EqualizedConv2d(out_channels, out_channels, 3, padding=1)
+        self.activated = ActivatedPixelNorm()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map B in HW to B out (2H)(2W)."""
-        x = pixel_norm(F.leaky_relu(self.conv_0(x), SLOPE))
-        return pixel_norm(F.leaky_relu(self.conv_1(x), SLOPE))
+        return self.activated(self.conv_1(self.activated(self.conv_0(x))))
 
 
 class LayoutNetwork(nn.Module):
@@ -168,11 +169,12 @@ class FullLayoutGenerator(_ProgressiveGenerator):
         first = EqualizedConv2d(widths[0], widths[0], 3, padding=1)
         later = (ProgressiveBlock(widths[i], widths[i + 1]) for i in range(doublings))
         self.first, self.blocks = first, nn.ModuleList(later)
+        self.activated = ActivatedPixelNorm()
 
     def _first_features(self, noise: Tensor, palette: Tensor) -> Tensor:
         """Map noise BZ and, if conditional, the palette BK to the features of level 0."""
         x = self._start(noise, palette if self.conditional else None)
-        return pixel_norm(F.leaky_relu(self.first(x), SLOPE))
+        return self.activated(self.first(x))
 
 
 class LayoutGenerator(FullLayoutGenerator):
@@ -417,6 +419,7 @@ class LayoutDiscriminator(SpansRanks):
         self.last = EqualizedConv2d(widths[0] + 1, widths[0], 3, padding=1)
         self.to_point = EqualizedConv2d(widths[0], widths[0], base)
         self.to_score = EqualizedLinear(widths[0], 1, gain=1.0)
+        self.activated, self.pooled = nn.LeakyReLU(SLOPE), nn.AvgPool2d(2)
 
     def forward(self, layout: Tensor, level: int, fade: float = 1.0, palette: Tensor | None = None) -> Tensor:
         """Score layouts.
@@ -434,18 +437,18 @@ class LayoutDiscriminator(SpansRanks):
         if self.conditional:
             assert palette is not None
             layout = torch.cat([layout, palette[:, :, None, None].expand(-1, -1, *layout.shape[2:])], dim=1)
-        x = F.leaky_relu(self.from_mask[level](layout), SLOPE)
+        x = self.activated(self.from_mask[level](layout))
         for i in range(level - 1, -1, -1):
             for conv in cast(nn.ModuleList, self.convs[i]):
-                x = F.leaky_relu(conv(x), SLOPE)
-            x = F.avg_pool2d(x, 2)
+                x = self.activated(conv(x))
+            x = self.pooled(x)
             if i == level - 1 and fade < 1:
-                before = F.leaky_relu(self.from_mask[i](F.avg_pool2d(layout, 2)), SLOPE)
+                before = self.activated(self.from_mask[i](self.pooled(layout)))
                 x = torch.lerp(before, x, fade)
         # Minibatch standard deviation (ProGAN, section 3): one more feature, the same everywhere.
         _, variance, _ = self.ranks.moments(x.float(), (0,))
         deviation = (variance + 1e-8).sqrt().mean().to(x.dtype)
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], dim=1)
-        x = F.leaky_relu(self.last(x), SLOPE)
-        x = F.leaky_relu(self.to_point(x), SLOPE)
+        x = self.activated(self.last(x))
+        x = self.activated(self.to_point(x))
         return self.to_score(x.flatten(1)).squeeze(1)

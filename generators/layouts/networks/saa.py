@@ -36,7 +36,9 @@ def semantically_assisted_activation(features: Tensor, palette: Tensor, iteratio
             the shares of the mask closer to the palette.
     """
     assert iterations >= 1
-    features, log_palette = features.float(), palette.float().log()[:, :, None, None]
+    # Sums over pixels, and over classes, are computed fastest class after class in memory.
+    features = features.to(torch.float32, memory_format=torch.contiguous_format)
+    log_palette = palette.float().log()[:, :, None, None]
     log_density = log_palette + _over_pixels(features)  # omega_c = t_c * rho_c
     for _ in range(iterations - 1):
         # Eq. 10 scales the features, not omega: those of a class without a share stay finite.
