@@ -48,7 +48,12 @@ class Looking:
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
         self.ids, self.num_classes = list(ids), num_classes
 
-    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> Any:
+    @staticmethod
+    def sketch(label: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.searchsorted(values, label)
+
+    def at(self, image: Image.Image, sketched: np.ndarray, ids: np.ndarray, counts: np.ndarray, /) -> Any:
+        label = ids[sketched]
         assert counts.tolist() == np.bincount(label.ravel(), minlength=256).tolist()
         return float(np.asarray(image).mean()), np.unique(label).tolist()
 
@@ -100,7 +105,7 @@ def test_nothing_is_written_into_the_data_sets_folder(camvid_root: Path, tmp_pat
     before = files()
     with checking():
         open_camvid(camvid_root, "train")
-    assert files() == before and any((tmp_path / "cache").rglob("*.json"))
+    assert files() == before and any((tmp_path / "cache").rglob("*.jsonl"))
 
 
 def test_who_asks_for_no_memory_has_every_file_checked(camvid_root: Path, read: list[str]) -> None:  # noqa: F811
@@ -294,7 +299,7 @@ def test_a_damaged_memory_is_no_memory(content: bytes, camvid_root: Path, tmp_pa
     for _ in range(2):
         with checking():
             open_camvid(camvid_root, "train")
-        memories = list((tmp_path / "cache/checked").glob("*.json"))
+        memories = list((tmp_path / "cache/checked").glob("*.jsonl"))
         assert len(memories) == 2  # of the labels, and of the pairs
         for memory in memories:
             memory.write_bytes(content)
