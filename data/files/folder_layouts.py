@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
@@ -536,28 +537,54 @@ def _read_list(
         if wrong >= MOST_LINE_PROBLEMS:
             search.problems.append(not_read_further(path, number))
             break
-        # A name may have spaces; two paths on a line have them, or a comma, between them.
         text = line.strip()
-        words = (
-            [text, re.split(r"[,;\t]", text)[0].strip(), text.split()[0]] if text and not text.startswith("#") else []
-        )
-        matches = next((by_name[key] for word in words if (key := _listed_name(word)) in by_name), None)
-        if matches is None or len(matches) > 1:
-            if words:
-                wrong += 1
-                why = "no image with a label has that name" if matches is None else "several images have that name"
-                search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}: {why}", number))
+        if not text or text.startswith("#"):
             continue
-        (pair,) = matches
-        if pair.id in found:
+        matches, others = _named_on(text, by_name)
+        why = ""
+        if len(matches) != 1:
+            why = ": several images have that name" if matches else ": no image with a label has that name"
+        elif matches[0].id in found:
+            why = f" is listed before, in line {found[matches[0].id][1]}"
+        elif (other := next((word for word in others if not _is_label_of(matches[0], word, search.root)), None)) is not None:
+            label = search.name(matches[0].label) if isinstance(matches[0].label, Path) else matches[0].label.name
+            why = (
+                f": it names {short(other)}, but by its name the image's label is {label}. Rename labels as their "
+                "images, or set data.label_folder or data.label_suffix"
+            )
+        if why:
             wrong += 1
-            text = f"{short(text)} is listed before, in line {found[pair.id][1]}"
-            search.problems.append(Problem(ProblemKind.LIST, name, text, number))
+            search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}{why}", number))
         else:
-            found[pair.id] = pair, number
+            found[matches[0].id] = matches[0], number
     return found
 
 
-def _listed_name(word: str) -> str:
-    name = word.replace("\\", "/").removeprefix("./").lstrip("/")
-    return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name
+def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Sequence[FilePair], list[str]]:
+    """Return the pairs that a line names, and what stands behind the name: names may have spaces, two be on a line."""
+    for words in ([text], re.split(r"[,;\t]", text), text.split()):
+        name, *others = (word.strip().strip("\"'") for word in words)
+        for key in _listed_names(name):
+            if key in by_name:
+                return by_name[key], others
+    return [], []
+
+
+def _listed_names(word: str) -> Iterable[str]:
+    """Return what a word of a list may call an image: of a path on another machine, its last parts."""
+    if is_url := word.lower().startswith("file:"):
+        word = unquote(word[5:])
+    name = re.sub("/+", "/", word.replace("\\", "/")).removeprefix("./")
+    name = str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name
+    parts = name.strip("/").split("/")
+    is_absolute = is_url or name.startswith("/") or re.match(r"[A-Za-z]:/", name)
+    return ("/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1))
+
+
+def _is_label_of(pair: FilePair, word: str, root: Path) -> bool:
+    """Tell whether a word beside an image on a line is its label's file, or no file's name at all."""
+    if Path(word).suffix.lower() not in ENDINGS or not isinstance(pair.label, Path):
+        return True
+    *_, name = _listed_names(word)
+    file = root / word.replace("\\", "/").lstrip("/")
+    return Path(name).name == pair.label.stem and not (file.is_file() and not file.samefile(pair.label))

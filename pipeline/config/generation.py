@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -154,6 +155,12 @@ class ImagesConfig(  # pyright: ignore
         return read_settings(chosen.settings, self.model_dump(include=keys) | self.systems.get(name, {}), name)
 
 
+@cache
+def _keys_of(kind: type[Any]) -> type[Any]:
+    """Return the keys of a class of settings, which is asked for hundreds of times: each unit needs its numbers."""
+    return keys_of(kind)
+
+
 def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
     """Check values against a class of settings and return its instance.
 
@@ -165,7 +172,7 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) ->
     Raises:
         ConfigError: Unknown fields and values of the wrong type or range, all at once.
     """
-    keys: Any = keys_of(kind)
+    keys: Any = _keys_of(kind)
     try:
         return settings_from(keys.model_validate(values), kind)
     except ValidationError as error:
