@@ -310,8 +310,7 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
     try:
         # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
         with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
-            limit = min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
-            if (pixels := image.width * image.height) > limit:
+            if (pixels := image.width * image.height) > (limit := _most_pixels()):
                 raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
             image.verify()
         image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
@@ -321,7 +320,11 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
             image.draft(image.mode, (max(1, image.width // _BLOCK), max(1, image.height // _BLOCK)))
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"it is too large ({error}). Scale it down") from error
+        stated = re.search(r"\d+", str(error))  # Pillow's own text speaks of attacks
+        raise DataError(
+            f"it is too large, or its header is damaged ({stated[0] if stated else 'too many'} pixels, at most "
+            f"{_most_pixels()} are decoded). Scale it down, or copy it again from its source"
+        ) from error
     except Exception as error:
         # Pillow's decoders raise errors of many types on broken files; each of them means that this file is unusable.
         # What another format holds may well be whole; copying it again would not help.
@@ -332,6 +335,10 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
     if image.format in ("JPEG", "MPO"):
         image.info[_STATED_SIZE] = size
     return image
+
+
+def _most_pixels() -> int:
+    return min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
 
 
 def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -236,8 +236,12 @@ def _as_bytes(pixels: np.ndarray) -> np.ndarray:
         pixels = pixels // 257
     if pixels.max() > 255 or pixels.min() < 0:
         raise DataError(
-            f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. Files of "
-            "instances (such as *_instanceIds.png) are no labels of classes",
+            f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. "
+            + (
+                "Save 255 in place of what is below 0, if it stands for no class"
+                if pixels.min() < 0 and pixels.max() < IGNORE_ID
+                else "Files of instances (such as *_instanceIds.png) are no labels of classes"
+            ),
             kind=ProblemKind.LABEL_VALUE,
         )
     return pixels.astype(np.uint8)

@@ -344,7 +344,7 @@ def _best_suffix(counts: Mapping[str, int], place: Path) -> str:
     named = " or ".join(f"NAME{suffix} ({count})" for suffix, count in sorted(counts.items()))
     raise DataError(
         f"In {place}, the label of an image could be {named}. Set data.label_suffix to what the names of the right "
-        "ones have after those of their images."
+        "ones have after those of their images. If each is a mask of one class, merge them into one label per image."
     )
 
 
@@ -546,12 +546,8 @@ def _read_list(
             why = ": several images have that name" if matches else ": no image with a label has that name"
         elif matches[0].id in found:
             why = f" is listed before, in line {found[matches[0].id][1]}"
-        elif (other := next((word for word in others if not _is_label_of(matches[0], word, search.root)), None)) is not None:
-            label = search.name(matches[0].label) if isinstance(matches[0].label, Path) else matches[0].label.name
-            why = (
-                f": it names {short(other)}, but by its name the image's label is {label}. Rename labels as their "
-                "images, or set data.label_folder or data.label_suffix"
-            )
+        else:
+            why = _other_label(search, matches[0], others)
         if why:
             wrong += 1
             search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}{why}", number))
@@ -581,10 +577,16 @@ def _listed_names(word: str) -> Iterable[str]:
     return ("/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1))
 
 
-def _is_label_of(pair: FilePair, word: str, root: Path) -> bool:
-    """Tell whether a word beside an image on a line is its label's file, or no file's name at all."""
-    if Path(word).suffix.lower() not in ENDINGS or not isinstance(pair.label, Path):
-        return True
-    *_, name = _listed_names(word)
-    file = root / word.replace("\\", "/").lstrip("/")
-    return Path(name).name == pair.label.stem and not (file.is_file() and not file.samefile(pair.label))
+def _other_label(search: Search, pair: FilePair, words: Sequence[str]) -> str:
+    """Return what is wrong with words beside an image on a line that name another image file than its label."""
+    for word in words:
+        if Path(word).suffix.lower() not in ENDINGS or not isinstance(pair.label, Path):
+            continue
+        *_, name = _listed_names(word)
+        file = search.root / word.replace("\\", "/").lstrip("/")
+        if Path(name).name != pair.label.stem or (file.is_file() and not file.samefile(pair.label)):
+            return (
+                f": it names {short(word)}, but by its name the image's label is {search.name(pair.label)}. Rename "
+                "labels as their images, or set data.label_folder or data.label_suffix"
+            )
+    return ""
