@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -77,6 +78,28 @@ def thumbnail_of(image: np.ndarray | Image.Image) -> np.ndarray:
     """
     grey = (image if isinstance(image, Image.Image) else Image.fromarray(image)).convert("L")
     return np.asarray(grey.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BOX))
+
+
+def thumbnail_of_blocks(means: np.ndarray, height: float, width: float) -> np.ndarray:
+    """Return nearly the same of an image whose pixels were averaged in blocks, uint8 [32, 32].
+
+    Where a thumbnail's pixel covers a part of a block, that part of the block's mean counts.
+
+    Args:
+        means: Mean grey of each block, 0 to 255, [H, W].
+        height: Blocks from the image's top to its bottom, of which the last may be cut off: more than H - 1, at most H.
+        width: The same from left to right.
+    """
+    return np.rint(_parts(means.shape[0], height) @ means @ _parts(means.shape[1], width).T).astype(np.uint8)
+
+
+@lru_cache(64)
+def _parts(blocks: int, length: float) -> np.ndarray:
+    """Return the part of each block in the mean of each pixel of a thumbnail, float32 [32, blocks]."""
+    edges, starts = np.linspace(0, length, THUMBNAIL + 1), np.arange(blocks)
+    shared = np.minimum(edges[1:, None], np.minimum(starts + 1, length)) - np.maximum(edges[:-1, None], starts)
+    shared = np.maximum(shared, 0)
+    return (shared / shared.sum(1, keepdims=True)).astype(np.float32)
 
 
 def similar_pairs(

@@ -5,6 +5,7 @@ Nothing that is read here can run code. Images have their own reader, `scenepale
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 import re
@@ -102,7 +103,9 @@ def read_lines(path: Path, root: Path) -> Iterator[str]:
 
 
 def _lines_of(path: Path, content: bytes) -> Iterator[str]:
-    text = io.TextIOWrapper(io.BytesIO(content), encoding="utf-8-sig", errors="replace")
+    # Notepad and PowerShell write UTF-16.
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    text = io.TextIOWrapper(io.BytesIO(content), encoding=encoding, errors="replace")
     for number, line in enumerate(text, start=1):
         if number > MAX_LINES:
             raise DataError(f"The list {path} cannot be used: it has more than {MAX_LINES} lines.")

@@ -133,7 +133,7 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
     except DataError as error:
         raise DataError(f"The class file {path} cannot be used: {error.summary}. It must be text in UTF-8.") from error
     try:
-        content = _parse_csv(text) if is_csv else parse_yaml(text)
+        content = _parse_csv(text, notes) if is_csv else parse_yaml(text)
         stated = _sections(content) if isinstance(content, dict) else {"classes": content}
         if isinstance(stated.get("classes"), list | dict):
             stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
@@ -191,7 +191,7 @@ def _sections(content: dict[Any, Any]) -> dict[str, Any]:
     return {"classes": content} if content and numbered else dict(content)
 
 
-def _parse_csv(text: str) -> list[dict[str, Any]]:
+def _parse_csv(text: str, notes: list[str]) -> list[dict[str, Any]]:
     lines = text.replace("\r\n", "\n").replace("\r", "\n").lstrip("\n").split("\n")
     # Before the header, Excel has a line that names the delimiter, and people have comments; NumPy makes it one.
     comment = ""
@@ -219,8 +219,16 @@ def _parse_csv(text: str) -> list[dict[str, Any]]:
     # An empty or absent cell is a key that is not there, so that its default or its absence is what counts.
     filled = ({key: _stripped(value) for key, value in row.items()} for row in rows)
     kept = ({key.strip(): value for key, value in row.items() if value not in (None, "")} for row in filled)
-    # Spreadsheets leave empty rows behind.
-    return [row for row in kept if row]
+    # Spreadsheets leave empty rows behind; people comment on rows, or leave them out so.
+    comments, classes = list[str](), list[dict[str, Any]]()
+    for row in filter(None, kept):
+        start = str(row.get(columns[0], ""))
+        is_comment = start.startswith("#") and _key_of(columns[0]) != "color"
+        comments += [start] if is_comment else []
+        classes += [] if is_comment else [row]
+    if comments:
+        notes.append(f"{len(comments)} lines that begin with # are not read (such as {short(comments[0])}).")
+    return classes
 
 
 def _is_comment(line: str) -> bool:
@@ -284,6 +292,15 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
             row["id"] = _ids_of(row["id"])
         for channel in _CHANNELS:
             row |= {channel: _whole(row[channel])} if channel in row else {}
+    in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
+    if in_none:
+        names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
+        notes.append(f"no label holds the id -1: {names} left out.")
+        rows = [row for row in rows if row not in in_none]
+    folded = [str(row.get("name", "")).strip().casefold() for row in rows]
+    alike = sorted({str(row["name"]) for row, name in zip(rows, folded, strict=True) if folded.count(name) > 1})
+    if len(alike) > len({name.strip().casefold() for name in alike}):
+        notes.append(f"{', '.join(map(repr, alike[:_MOST_NOTED]))} differ in capitals alone and are different classes.")
     has_colours = any(channel in row for row in rows for channel in _CHANNELS)
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -20,6 +20,8 @@ from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, bits_of, op
 
 UNKNOWN = -1
 """Stands for the class of a value or colour that means none, or several."""
+EVERY_ID = np.arange(256, dtype=np.uint8)
+"""What the values of a label map are that holds class ids already."""
 NO_COLOUR = -1
 """Stands for the colour of a palette's entry that the file does not state, or that padding states as well."""
 _PADDING = 8
@@ -27,7 +29,11 @@ _PADDING = 8
 _MOST_VALUES = 4096
 """Most values of a label whose summary is kept; a photograph has a hundred times as many."""
 _KEPT = 2**17
-_SUBSAMPLED = 4
+_LEAST_STEP, _MOST_ROWS = 4, 128
+"""Of every fourth row and column, or of at least 128 rows, it is looked where values lie."""
+
+Sketch = Callable[[np.ndarray, np.ndarray], Any]
+"""What is taken down of a label's pixels, integers [H, W], and its different values, sorted, while it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -230,8 +236,12 @@ def _as_bytes(pixels: np.ndarray) -> np.ndarray:
         pixels = pixels // 257
     if pixels.max() > 255 or pixels.min() < 0:
         raise DataError(
-            f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. Files of "
-            "instances (such as *_instanceIds.png) are no labels of classes",
+            f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. "
+            + (
+                "Save 255 in place of what is below 0, if it stands for no class"
+                if pixels.min() < 0 and pixels.max() < IGNORE_ID
+                else "Files of instances (such as *_instanceIds.png) are no labels of classes"
+            ),
             kind=ProblemKind.LABEL_VALUE,
         )
     return pixels.astype(np.uint8)
@@ -258,11 +268,12 @@ def summarise(label: LabelImage) -> LabelSummary:
         every = value_counts(pixels)
         values = np.flatnonzero(every)
         counts = every[values]
-        some = pixels[::_SUBSAMPLED, ::_SUBSAMPLED]
+        step = max(_LEAST_STEP, len(pixels) // _MOST_ROWS)
+        some = pixels[::step, ::step]
         rows = np.broadcast_to(((np.arange(len(some)) + 0.5) / len(some))[:, None], some.shape)
         with np.errstate(invalid="ignore"):
             mean = np.bincount(some.ravel(), rows.ravel(), 256) / np.bincount(some.ravel(), minlength=256)
-        heights = mean[values]
+        heights = mean[values].round(4)
     return LabelSummary(
         kind=label.kind,
         shape=(pixels.shape[0], pixels.shape[1]),
@@ -282,18 +293,17 @@ def _used_colours(palette: tuple[int, ...], values: np.ndarray) -> np.ndarray:
     return np.array([NO_COLOUR if code in padding else code for code in known], np.int64)
 
 
-def summary_of(path: Path) -> LabelSummary:
-    """Return what a label file holds; remembered while the file's size and time of change stay the same.
+def outline_of(path: Path, sketch: Sketch | None = None) -> tuple[LabelSummary, Any]:
+    """Return what a label file holds, the values of files that have thousands of them cut.
 
-    Raises:
-        DataError: As `read_label`.
-    """
-    summary = outline_of(path)
-    return summarise(read_label(path)) if summary.cut else summary
+    It is remembered while the file's size and time of change stay the same.
 
+    Args:
+        path: The file.
+        sketch: What is to be taken down of its pixels while they are there.
 
-def outline_of(path: Path) -> LabelSummary:
-    """Return the same without the values of files that have thousands of them.
+    Returns:
+        The summary, and what `sketch` returned; None without one, or of a summary that is cut.
 
     Raises:
         DataError: As `read_label`.
@@ -302,16 +312,17 @@ def outline_of(path: Path) -> LabelSummary:
         status = path.stat()
     except OSError as error:
         raise DataError(f"it cannot be read ({error.strerror})") from error
-    return _remembered(path, status.st_size, status.st_mtime_ns)
+    return _remembered(path, status.st_size, status.st_mtime_ns, sketch)
 
 
 @lru_cache(_KEPT)
-def _remembered(path: Path, size: int, changed: int) -> LabelSummary:
-    summary = summarise(read_label(path))
+def _remembered(path: Path, size: int, changed: int, sketch: Sketch | None) -> tuple[LabelSummary, Any]:
+    label = read_label(path)
+    summary = summarise(label)
     if len(summary.values) <= _MOST_VALUES:
-        return summary
+        return summary, sketch(label.pixels, summary.values) if sketch else None
     most = np.sort(np.argsort(-summary.counts, kind="stable")[:_MOST_VALUES])
-    return LabelSummary(
+    cut = LabelSummary(
         kind=summary.kind,
         shape=summary.shape,
         values=summary.values[most],
@@ -321,6 +332,7 @@ def _remembered(path: Path, size: int, changed: int) -> LabelSummary:
         lossy=summary.lossy,
         transparent=summary.transparent,
     )
+    return cut, None
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -28,6 +28,9 @@ MOST_UNCLEAR = 0.2
 """Largest share of a label's pixels that may be farther from every colour than the tolerance."""
 _SHOWN = 8
 _MANY_COLOURS = 16
+_NEARLY = 16
+_PHOTOGRAPH = 0.05
+"""Different colours of a photograph by its pixels, at least; where half of the pixels have them, a label is none."""
 _EXAMPLES = 3
 CHANNELS: Mapping[str, int] = {"red": 16, "green": 8, "blue": 0}
 
@@ -218,12 +221,29 @@ class LabelReading:
         hint = ""
         if all(code_of(reversed(colour_of(code))) in self.colours for code in codes):
             hint = ". With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"
+        elif not self.tolerance and (_nearest(np.array(codes), self.colours, _NEARLY) != UNKNOWN).all():
+            hint = f". All are within {_NEARLY} of classes' colours: set data.colour_tolerance, if they are these"
+        elif len(codes) > _PHOTOGRAPH * label.counts.sum() and 2 * pixels > label.counts.sum():
+            hint = (
+                ". So many colours are those of photographs, or of small labels stored as JPEG: look whether images "
+                "and labels are exchanged. If not, set data.colour_tolerance, or export labels again"
+            )
+        elif channel := self._channel_of_ids(codes):
+            hint = f". If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
         elif len(codes) > _MANY_COLOURS:
             hint = (
                 ". So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
                 "again without smoothing"
             )
         return f"{text}; colours of classes are {self._shown_colours()}{hint}"
+
+    def _channel_of_ids(self, codes: Sequence[int]) -> str:
+        """Return the first channel that changes and holds nothing but ids, or nothing."""
+        for name, shift in CHANNELS.items():
+            values = np.unique(np.array(codes) >> shift & 255)
+            if len(values) > 1 and self.values.allowed[values].all():
+                return name
+        return ""
 
     def _shown_colours(self) -> str:
         return listed([str(colour_of(code)) for code in self.places])

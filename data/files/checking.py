@@ -8,10 +8,11 @@ around the call, so that readers need not hand it on.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,16 +27,16 @@ from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.cache import cache_folder
 from scenepalette.common.storage.files import sha256_of_json, write_atomically
+from scenepalette.data.decoding.label_images import Sketch
 
-_SCHEMA = 1
+_SCHEMA = 2
+_KEY = 64
+"""Characters of a key, before the JSON values on its line."""
 UNSETTLED_SECONDS = 2.0
 """Age up to which a file's time of change may still be that of its next change: file systems keep seconds or more."""
 
 Pair = TypeVar("Pair")
 Result = TypeVar("Result")
-LookAt = Callable[[Image.Image, np.ndarray, np.ndarray], Any]
-"""What is done, in one of several threads, with a decoded image, its class ids uint8 [H, W], and the pixels of each id
-int64 [256]."""
 
 
 class Look(Protocol):
@@ -45,8 +46,23 @@ class Look(Protocol):
         """Hear which samples will come."""
         ...
 
-    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> Any:
-        """Look at a decoded RGB image and its label, of `counts` pixels of each id; called from several threads."""
+    @property
+    def sketch(self) -> Sketch:
+        """What is to be taken down of a label as it is decoded, before it is known what its values mean.
+
+        Labels are decoded once: those of all splits before the first image. Equal functions are one, by their hash.
+        """
+        ...
+
+    def at(self, image: Image.Image, sketched: Any, ids: np.ndarray, counts: np.ndarray, /) -> Any:
+        """Look at a sample; called from several threads.
+
+        Args:
+            image: The decoded image, in RGB.
+            sketched: What `sketch` returned of its label and the N values of it.
+            ids: The class id of each of these values, uint8 [N].
+            counts: Pixels of each class id in the label, int64 [256].
+        """
         ...
 
     def add(self, index: int, seen: Any) -> None:
@@ -105,25 +121,25 @@ class Subject:
 def check_all(
     subject: Subject,
     pairs: Sequence[Pair],
-    check: Callable[[Pair, LookAt | None], tuple[Result, Any]],
+    check: Callable[[Pair, Look | None], tuple[Result, Any]],
     *,
     files: Callable[[Pair], Sequence[Path]],
     meaning: Callable[[Pair], Any],
     dump: Callable[[Result], Any],
     load: Callable[[Any], Result],
-    looked_at: bool = True,
+    samples: bool = True,
 ) -> list[Result]:
     """Check pairs of files, all cores at once.
 
     Args:
         subject: What they belong to.
         pairs: The pairs.
-        check: Returns what is found of a pair, and what was seen by the function that it is given.
+        check: Returns what is found of a pair, and what was seen by the one who looks, which it is given.
         files: Returns the files of a pair.
         meaning: Returns, as JSON values, whatever else decides what is found of a pair.
         dump: Returns a result as JSON values, or None if it is not to be remembered, as of a damaged file.
         load: Returns the result of such values.
-        looked_at: Whether these are the samples that somebody looks at.
+        samples: Whether these are samples, at which somebody may look, or their labels alone.
 
     Returns:
         What was found of each.
@@ -131,16 +147,16 @@ def check_all(
     now = _CHECKING.get()
     memory = _Memory(subject) if now.remembers else None
     keys = [memory.key(files(pair), meaning(pair)) if memory else None for pair in pairs]
-    known = [memory.found.get(key) if memory and key else None for key in keys]
-    if all(values is not None for values in known):
-        return [load(values) for values in known]
-    look = now.look if looked_at else None
+    known = {place: line for place, key in enumerate(keys) if memory and key and (line := memory.found.get(key))}
+    if len(known) == len(pairs):
+        return [load(json.loads(known[place])) for place in range(len(pairs))]
+    look = now.look if samples else None
     if look is not None:
         look.begin(subject.ids, subject.num_classes)
-    places = [place for place, values in enumerate(known) if values is None or look is not None]
+    places = [place for place in range(len(pairs)) if place not in known or look is not None]
     now.progress.start(f"checking {subject.split}", len(pairs), len(pairs) - len(places))
-    results: dict[int, Result] = {place: load(values) for place, values in enumerate(known) if values is not None}
-    checked = map_in_order(lambda place: check(pairs[place], look.at if look else None), places)
+    results: dict[int, Result] = {place: load(json.loads(line)) for place, line in known.items()}
+    checked = map_in_order(lambda place: check(pairs[place], now.look), places)
     for place, (result, seen) in zip(places, checked, strict=True):
         results[place] = result
         if look is not None:
@@ -149,7 +165,7 @@ def check_all(
     now.progress.finish()
     found = [results[place] for place in range(len(pairs))]
     if memory:
-        memory.write(keys, [dump(result) for result in found])
+        memory.write(keys, map(dump, found))
     return found
 
 
@@ -159,15 +175,15 @@ class _Memory:
     def __init__(self, subject: Subject) -> None:
         folder = cache_folder()
         place = sha256_of_json([os.path.realpath(subject.root), subject.name, subject.split])
-        self.path = folder / "checked" / f"{place[:32]}.json" if folder else None
+        self.path = folder / "checked" / f"{place[:32]}.jsonl" if folder else None
         self.rules = sha256_of_json([_SCHEMA, code_version(), subject.name, subject.split, subject.num_classes])
         self.settled = time.time_ns() - int(UNSETTLED_SECONDS * 1e9)
-        self.found: dict[str, Any] = {}
-        # Whatever is wrong with the file, the pairs are checked again.
-        with contextlib.suppress(OSError, ValueError):
-            stated = json.loads(self.path.read_bytes()) if self.path else {}
-            found = stated.get("found") if isinstance(stated, dict) and stated.get("rules") == self.rules else None
-            self.found = found if isinstance(found, dict) else {}
+        self.found: dict[str, bytes] = {}
+        # A line for each pair, read when it is asked for: as objects all of them would take ten times as much memory.
+        with contextlib.suppress(OSError):
+            head, _, lines = self.path.read_bytes().partition(b"\n") if self.path else (b"", b"", b"")
+            if head.decode(errors="replace") == self._head(lines):
+                self.found = {line[:_KEY].decode(): line[_KEY:] for line in lines.split(b"\n") if line}
 
     def key(self, files: Sequence[Path], meaning: Any) -> str | None:
         """Return what a pair's result is remembered by; None if a file is missing or only just written."""
@@ -182,11 +198,16 @@ class _Memory:
             stated.append([str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns])
         return sha256_of_json([stated, meaning])
 
-    def write(self, keys: Sequence[str | None], values: Sequence[Any]) -> None:
+    def write(self, keys: Sequence[str | None], values: Iterable[Any]) -> None:
         """Keep the results that can be kept, instead of all earlier ones."""
         if self.path is None:
             return
-        found = {key: value for key, value in zip(keys, values, strict=True) if key and value is not None}
+        found = zip(keys, values, strict=True)
+        lines = "\n".join(key + json.dumps(value) for key, value in found if key and value is not None).encode()
         # Nobody has to be able to write there; then nothing is remembered.
         with contextlib.suppress(ScenepaletteError):
-            write_atomically(self.path, json.dumps({"rules": self.rules, "found": found}), durable=False)
+            write_atomically(self.path, self._head(lines).encode() + b"\n" + lines, durable=False)
+
+    def _head(self, lines: bytes) -> str:
+        """Return the first line of a memory: what its lines hold for, and their checksum."""
+        return f"{self.rules} {hashlib.sha256(lines).hexdigest()}"

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
@@ -343,7 +344,7 @@ def _best_suffix(counts: Mapping[str, int], place: Path) -> str:
     named = " or ".join(f"NAME{suffix} ({count})" for suffix, count in sorted(counts.items()))
     raise DataError(
         f"In {place}, the label of an image could be {named}. Set data.label_suffix to what the names of the right "
-        "ones have after those of their images."
+        "ones have after those of their images. If each is a mask of one class, merge them into one label per image."
     )
 
 
@@ -536,28 +537,56 @@ def _read_list(
         if wrong >= MOST_LINE_PROBLEMS:
             search.problems.append(not_read_further(path, number))
             break
-        # A name may have spaces; two paths on a line have them, or a comma, between them.
         text = line.strip()
-        words = (
-            [text, re.split(r"[,;\t]", text)[0].strip(), text.split()[0]] if text and not text.startswith("#") else []
-        )
-        matches = next((by_name[key] for word in words if (key := _listed_name(word)) in by_name), None)
-        if matches is None or len(matches) > 1:
-            if words:
-                wrong += 1
-                why = "no image with a label has that name" if matches is None else "several images have that name"
-                search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}: {why}", number))
+        if not text or text.startswith("#"):
             continue
-        (pair,) = matches
-        if pair.id in found:
-            wrong += 1
-            text = f"{short(text)} is listed before, in line {found[pair.id][1]}"
-            search.problems.append(Problem(ProblemKind.LIST, name, text, number))
+        matches, others = _named_on(text, by_name)
+        why = ""
+        if len(matches) != 1:
+            why = ": several images have that name" if matches else ": no image with a label has that name"
+        elif matches[0].id in found:
+            why = f" is listed before, in line {found[matches[0].id][1]}"
         else:
-            found[pair.id] = pair, number
+            why = _other_label(search, matches[0], others)
+        if why:
+            wrong += 1
+            search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}{why}", number))
+        else:
+            found[matches[0].id] = matches[0], number
     return found
 
 
-def _listed_name(word: str) -> str:
-    name = word.replace("\\", "/").removeprefix("./").lstrip("/")
-    return str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name
+def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Sequence[FilePair], list[str]]:
+    """Return the pairs that a line names, and what stands behind the name: names may have spaces, two be on a line."""
+    for words in ([text], re.split(r"[,;\t]", text), text.split()):
+        name, *others = (word.strip().strip("\"'") for word in words)
+        for key in _listed_names(name):
+            if key in by_name:
+                return by_name[key], others
+    return [], []
+
+
+def _listed_names(word: str) -> Iterable[str]:
+    """Return what a word of a list may call an image: of a path on another machine, its last parts."""
+    if is_url := word.lower().startswith("file:"):
+        word = unquote(word[5:])
+    name = re.sub("/+", "/", word.replace("\\", "/")).removeprefix("./")
+    name = str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name
+    parts = name.strip("/").split("/")
+    is_absolute = is_url or name.startswith("/") or re.match(r"[A-Za-z]:/", name)
+    return ("/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1))
+
+
+def _other_label(search: Search, pair: FilePair, words: Sequence[str]) -> str:
+    """Return what is wrong with words beside an image on a line that name another image file than its label."""
+    for word in words:
+        if Path(word).suffix.lower() not in ENDINGS or not isinstance(pair.label, Path):
+            continue
+        *_, name = _listed_names(word)
+        file = search.root / word.replace("\\", "/").lstrip("/")
+        if Path(name).name != pair.label.stem or (file.is_file() and not file.samefile(pair.label)):
+            return (
+                f": it names {short(word)}, but by its name the image's label is {search.name(pair.label)}. Rename "
+                "labels as their images, or set data.label_folder or data.label_suffix"
+            )
+    return ""

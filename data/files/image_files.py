@@ -18,16 +18,18 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.image_opening import ImageFacts, check_image, decode_image, read_stored
 from scenepalette.data.decoding.label_decisions import decide
 from scenepalette.data.decoding.label_images import (
+    EVERY_ID,
+    UNKNOWN,
     LabelImage,
     LabelSummary,
     LabelValues,
+    Sketch,
     outline_of,
     read_label,
     summarise,
-    summary_of,
 )
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelReading, LabelSettings
-from scenepalette.data.files.checking import LookAt, Subject, check_all
+from scenepalette.data.files.checking import Look, Subject, check_all
 from scenepalette.data.files.naming import counted, name_within
 from scenepalette.data.sample import Orientation, Sample
 
@@ -234,12 +236,12 @@ class PairedFiles:
         outlines = check_all(
             Subject(self.name, f"labels of {self.split}", self._root, (), self.table.num_classes),
             paths,
-            lambda path, _: (_outline(path), None),
+            lambda path, look: (_outline(path, look.sketch if look else None), None),
             files=lambda path: (path,),
             meaning=lambda path: None,
             dump=lambda outline: outline.to_values() if outline and len(outline.values) <= _MOST_REMEMBERED else None,
             load=LabelSummary.of_values,
-            looked_at=False,
+            samples=False,
         )
         held = zip(paths, outlines, strict=True)
         looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
@@ -336,25 +338,26 @@ class PairedFiles:
             ids = ids.repeat(self._label_scale, axis=0).repeat(self._label_scale, axis=1)
         return ids
 
-    def _check(self, pair: FilePair, look_at: LookAt | None) -> tuple[_Looked, Any]:
+    def _check(self, pair: FilePair, look: Look | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
         stored_image: ImageFacts | None = None
         image: Image.Image | None = None
         stored: LabelImage | None = None
         label: LabelSummary | None = None
+        sketched = None
         try:
-            if look_at is None:
+            if look is None:
                 stored_image = check_image(pair.image)
             else:
                 stored_image, image = decode_image(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
-            if look_at is None and isinstance(pair.label, Path):
-                label = summary_of(pair.label)
-            else:
+            if isinstance(pair.label, Path):
+                label, sketched = outline_of(pair.label, look.sketch if look else None)
+            if label is None or label.cut:
                 stored = _read_label_of(pair)
-                label = summary_of(pair.label) if isinstance(pair.label, Path) else summarise(stored)
+                label = summarise(stored)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
         tagged = stored_image is not None and stored_image.orientation != 1
@@ -373,12 +376,14 @@ class PairedFiles:
             ignored,
             "" if label is None else self._reading_of(pair).method(label),
         )
-        if problems or image is None or stored is None or label is None or tagged or look_at is None:
+        if problems or image is None or label is None or tagged or look is None:
             return looked, None  # how a tagged image is turned is decided once all were seen
-        ids = self._reading_of(pair).ids_of(label)
-        counts = np.zeros(256, np.int64)
+        ids, counts = self._reading_of(pair).ids_of(label), np.zeros(256, np.int64)
+        ids = np.where(ids == UNKNOWN, IGNORE_ID, ids).astype(np.uint8)
         np.add.at(counts, ids, label.counts * self._label_scale**2)
-        return looked, look_at(image, self._ids_of(pair, stored, label), counts)
+        if stored is not None:
+            sketched, ids = look.sketch(self._ids_of(pair, stored, label), EVERY_ID), EVERY_ID
+        return looked, look.at(image, sketched, ids, counts)
 
     def _decide_turns(
         self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation
@@ -490,10 +495,10 @@ def _read_label_of(pair: FilePair) -> LabelImage:
     return read_label(pair.label) if isinstance(pair.label, Path) else LabelImage("grey", pair.label.read())
 
 
-def _outline(path: Path) -> LabelSummary | None:
+def _outline(path: Path, sketch: Sketch | None) -> LabelSummary | None:
     """Return what a label file holds, or None for one that cannot be read, which its split reports."""
     try:
-        return outline_of(path)
+        return outline_of(path, sketch)[0]
     except DataError:
         return None
 

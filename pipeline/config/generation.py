@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
+from functools import cache
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError
@@ -155,7 +155,7 @@ class ImagesConfig(  # pyright: ignore
         return read_settings(chosen.settings, self.model_dump(include=keys) | self.systems.get(name, {}), name)
 
 
-@functools.cache
+@cache
 def _keys_of_settings(kind: type) -> Any:
     # Made once: plans read the settings of every system again and again.
     return keys_of(kind)

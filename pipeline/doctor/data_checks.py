@@ -306,12 +306,19 @@ def _distance_by_chance(train: np.ndarray, validation: np.ndarray) -> float:
     return largest
 
 
-def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) -> Check:
+def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *, tiled: bool = False) -> Check:
     """Name classes that are too rare to learn.
 
     A class in fewer than 10 training images, or of fewer than 16 pixels in half of its images at `data.size`, is a
     warning. A class of less than 0.5 % of the labelled pixels is a note: expect a low IoU.
+
+    Args:
+        table: The classes.
+        train: Scan of the training split.
+        size: Height and width that samples are resized to.
+        tiled: Whether samples are tiles of the images; `resized_pixels` are then those of all tiles of an image.
     """
+    where = f"in tiles of {size[0]} x {size[1]}" if tiled else f"at {size[0]} x {size[1]}"
     counts, resized = train.pixels[:, :-1], train.resized_pixels[:, :-1]
     total = max(1, counts.sum())
     warnings, notes = [], []
@@ -323,7 +330,7 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
         median = float(np.median(resized[counts[:, class_id] > 0, class_id]))
         text = (
             f"{table.names[class_id]}: {100 * shares[class_id]:.3g} % of the pixels, in {images} of "
-            f"{len(train)} images; half of these show {median:.0f} pixels of it or fewer at {size[0]} x {size[1]}"
+            f"{len(train)} images; half of these show {median:.0f} pixels of it or fewer {where}"
         )
         if images < min(RARE_IMAGES, len(train)) or median < TINY_PIXELS:
             warnings.append(text)
@@ -339,7 +346,8 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int]) ->
         "warning",
         f"{len(warnings)} of {table.num_classes} classes are too rare to learn: in fewer than {RARE_IMAGES} training "
         f"images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
-        "Add images that show them, choose a larger data.size, or merge them with related classes.",
+        f"Add images that show them, choose {'smaller tiles' if tiled else 'a larger data.size'}, or merge them with "
+        "related classes.",
         (*warnings, *notes),
     )
 

@@ -215,7 +215,9 @@ def _of_data(
         fit_checks.check_lost_labels(config, datasets, scans),
         data_checks.check_amount(train, validation),
         data_checks.check_class_table(table, train, validation),
-        data_checks.check_rare_classes(table, train, size),
+        data_checks.check_rare_classes(
+            table, fit_checks.at_scale_of_tiles(config, train), size, tiled=config.data.fit == "tile"
+        ),
         data_checks.check_leakage(train, validation, (datasets["train"], datasets["val"])),
         data_checks.check_duplicates(train),
         data_checks.check_constant(both),

@@ -45,6 +45,18 @@ def with_parts(config: RunConfig, scan: Scan) -> Scan:
     return replace(scan, sizes=np.array(sizes, np.int64).reshape(-1, 2))
 
 
+def at_scale_of_tiles(config: RunConfig, scan: Scan) -> Scan:
+    """Return a scan whose `resized_pixels` are those that all tiles of an image show, without what overlaps.
+
+    Scans are of whole images at `data.size`, in which an object has far fewer pixels than in a tile of that size.
+    """
+    if config.data.fit != "tile":
+        return scan
+    tiles = with_parts(config, scan).sizes.prod(1)
+    scale = np.where(tiles > 0, np.prod(config.data.size) / np.maximum(tiles, 1), 0)
+    return replace(scan, resized_pixels=np.rint(scan.pixels * scale[:, None]).astype(np.int64))
+
+
 def samples_of(config: RunConfig, scan: Scan) -> int:
     """Return how many samples a run makes of a split at most: its tiles, where images are cut, else its images."""
     if config.data.fit != "tile":

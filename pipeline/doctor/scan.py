@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from io import BytesIO
@@ -22,18 +23,20 @@ from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.cache import cache_folder
 from scenepalette.common.storage.files import sha256_of_json, write_atomically
 from scenepalette.data.arrays import resize_label
-from scenepalette.data.decoding.label_images import value_counts
+from scenepalette.data.decoding.label_images import EVERY_ID, value_counts
 from scenepalette.data.fitting.geometry import Fit, crop_box
-from scenepalette.data.labels import class_pixels, label_counts
+from scenepalette.data.labels import class_pixels
 from scenepalette.data.sample import SegmentationDataset
-from scenepalette.data.similarity import THUMBNAIL, thumbnail_of
+from scenepalette.data.similarity import THUMBNAIL, thumbnail_of, thumbnail_of_blocks
 
 _EDGES = (96, 128)
 _AT_ONCE = 32
 _SHIFT = 16
 _BLOCK, _LARGE = 4, 512
 """Side of the blocks of pixels that are averaged for what needs no single ones, and of images where they are."""
-_SCHEMA = 2
+_APART = 3.7
+"""Distance of the single pixels that are looked at in large images; no whole number, so that no texture has it."""
+_SCHEMA = 3
 
 
 @dataclass(frozen=True)
@@ -44,10 +47,12 @@ class Scan:
         split: "train", "val" or "test".
         ids: Sample ids.
         sizes: int64 [N, 2], height and width of the images.
-        hashes: SHA-256 of each image's size, the grey of each pixel and its colour, or, where all sides have 512 pixels
-            and more, the mean colours of 4 x 4 pixels, which are fewer bytes and hardly ever equal of other images.
+        hashes: SHA-256 of each image's size and pixels, or, where all sides have 512 pixels and more, of the mean
+            colours of 4 x 4 pixels and every 14th pixel, which are a fifth of the bytes and hardly ever equal of other
+            images.
         thumbnails: uint8 [N, 32, 32], grey.
-        spread: float32 [N], standard deviation of each image's grey values at full size, 0 to 127.
+        spread: float32 [N], standard deviation of each image's grey values, 0 to 127; of large images those of every
+            14th pixel.
         pixels: int64 [N, K + 1], pixels of each class in each label, and in the last column of ignored ones.
         resized_pixels: The same at the size that is worked at.
         edges: float32 [N, 2]: how much stronger than on average an image changes where its own label has a
@@ -85,6 +90,43 @@ class _Seen:
     boundary: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Sketched:
+    """What is kept of a label.
+
+    Attributes:
+        counts: int32 [N], pixels of each of its values at the size that is worked at.
+        edges: The place of each pixel's value among its values at the size of `_EDGES`, compressed; of labels with more
+            than 256 values, in 16 bits.
+    """
+
+    counts: np.ndarray
+    edges: bytes
+
+
+@dataclass(frozen=True)
+class _Sketcher:
+    size: tuple[int, int]
+    fit: Fit
+
+    def __call__(self, label: np.ndarray, values: np.ndarray) -> _Sketched:
+        worked = label
+        if self.fit == "crop":
+            box = crop_box((label.shape[0], label.shape[1]), self.size)
+            worked = label[box.top : box.bottom, box.left : box.right]
+        resized = resize_label(worked, self.size)
+        if label.dtype == np.uint8:
+            counts = value_counts(resized)[values]
+        else:
+            counts = np.bincount(np.searchsorted(values, resized).ravel(), minlength=len(values))
+        places = np.searchsorted(values, resize_label(label, _EDGES)).astype(_places_type(len(values)))
+        return _Sketched(counts.astype(np.int32), zlib.compress(places.tobytes(), 1))
+
+
+def _places_type(values: int) -> type[np.unsignedinteger[Any]]:
+    return np.uint8 if values <= 256 else np.uint16
+
+
 class Scanner:
     """Looks at decoded samples and keeps their numbers; memory grows by about 2 KB a sample.
 
@@ -94,7 +136,7 @@ class Scanner:
 
     def __init__(self, size: tuple[int, int], fit: Fit = "stretch") -> None:
         """Say which height and width in pixels samples are resized to for work, and how; tiles are taken as wholes."""
-        self._size, self._fit = size, fit
+        self.sketch = _Sketcher((size[0], size[1]), fit)
         self._ids: tuple[str, ...] | None = None
 
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
@@ -114,27 +156,30 @@ class Scanner:
         self._block: list[tuple[int, _Seen]] = []
         self._added = 0
 
-    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> _Seen:
-        """Return what is seen of a sample, whose label has so many pixels of each id."""
-        grey = image.convert("L")
-        worked = label
-        if self._fit == "crop":
-            box = crop_box((label.shape[0], label.shape[1]), self._size)
-            worked = label[box.top : box.bottom, box.left : box.right]
-        block = _BLOCK if min(image.size) >= _LARGE else 1
-        reduced = image.reduce(block)
+    def at(self, image: Image.Image, sketched: _Sketched, ids: np.ndarray, counts: np.ndarray, /) -> _Seen:
+        """Return what is seen of a sample; see `scenepalette.data.files.checking.Look`."""
+        reduced, some, block = image, image, 1
+        if min(image.size) >= _LARGE:
+            reduced, block = image.reduce(_BLOCK), _BLOCK
+            apart = (round(image.width / _APART), round(image.height / _APART))
+            some = image.resize(apart, Image.Resampling.NEAREST)
+        grey = reduced.convert("L")
         # The last blocks may be cut off.
         whole = (0.0, 0.0, image.width / block, image.height / block)
-        small = reduced.convert("L").resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX, whole)
+        means = np.asarray(grey, np.float32)
+        small = grey.resize((_EDGES[1], _EDGES[0]), Image.Resampling.BOX, whole)
+        resized = np.zeros(256, np.int64)
+        np.add.at(resized, ids, sketched.counts)
+        places = np.frombuffer(zlib.decompress(sketched.edges), _places_type(len(ids))).reshape(_EDGES)
         return _Seen(
             size=(image.height, image.width),
-            hash=_hash(grey, reduced),
-            thumbnail=thumbnail_of(grey),
-            spread=_spread(grey.histogram()),
+            hash=_hash(image.size, *((image,) if block == 1 else (reduced, some))),
+            thumbnail=thumbnail_of(grey) if block == 1 else thumbnail_of_blocks(means, whole[3], whole[2]),
+            spread=_spread((grey if block == 1 else some.convert("L")).histogram()),
             pixels=class_pixels(counts, self._num_classes),
-            resized_pixels=label_counts(resize_label(worked, self._size), self._num_classes),
+            resized_pixels=class_pixels(resized, self._num_classes),
             gradient=_changes(np.asarray(small, np.float32)),
-            boundary=_changes(resize_label(label, _EDGES).astype(np.int16)) > 0,
+            boundary=_changes(ids[places].astype(np.int16)) > 0,
         )
 
     def add(self, index: int, seen: _Seen | None) -> None:
@@ -226,7 +271,8 @@ def _read_all(dataset: SegmentationDataset, size: tuple[int, int], progress: Pro
             sample = dataset[index]
         except DataError as error:
             return error
-        return scanner.at(Image.fromarray(sample.image), sample.label, value_counts(sample.label))
+        sketched = scanner.sketch(sample.label, EVERY_ID)
+        return scanner.at(Image.fromarray(sample.image), sketched, EVERY_ID, value_counts(sample.label))
 
     for index, seen in enumerate(map_in_order(look, range(count))):
         if isinstance(seen, DataError):
@@ -283,8 +329,8 @@ class _Memory:
             write_atomically(self._path, buffer.getvalue(), durable=False)
 
 
-def _hash(*images: Image.Image) -> str:
-    digest = hashlib.sha256(repr([image.size for image in images]).encode())
+def _hash(size: tuple[int, int], *images: Image.Image) -> str:
+    digest = hashlib.sha256(repr(size).encode())
     for image in images:
         digest.update(image.tobytes())
     return digest.hexdigest()

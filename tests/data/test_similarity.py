@@ -8,7 +8,16 @@ import pytest
 from PIL import Image
 
 from scenepalette.data import similarity
-from scenepalette.data.similarity import UPRIGHT, are_copies, candidates, comparable, overlay, similar_pairs
+from scenepalette.data.similarity import (
+    UPRIGHT,
+    are_copies,
+    candidates,
+    comparable,
+    overlay,
+    similar_pairs,
+    thumbnail_of,
+    thumbnail_of_blocks,
+)
 
 
 @pytest.fixture
@@ -155,3 +164,20 @@ def test_candidates_are_the_nearest_few(monkeypatch: pytest.MonkeyPatch) -> None
         monkeypatch.setattr(similarity, "_BLOCK", block)
         found = candidates(thumbnail(image)[None], others, most=2)
         assert [(pair.first, pair.second) for pair in found] == expected
+
+
+@pytest.mark.parametrize("size", [(96, 128), (97, 131), (130, 513)])
+def test_thumbnails_of_blocks_are_means_over_areas(size: tuple[int, int]) -> None:
+    means = np.random.default_rng(0).integers(0, 256, size).astype(np.float32)
+    height, width = size[0] - 0.25, size[1] - 0.75  # the last blocks are cut off
+    # Twenty points to a block, as many of them as of the image.
+    rows = ((np.arange(3200) + 0.5) * height / 3200).astype(int)
+    columns = ((np.arange(3200) + 0.5) * width / 3200).astype(int)
+    expected = means[np.ix_(rows, columns)].reshape(32, 100, 32, 100).mean((1, 3))
+    assert abs(thumbnail_of_blocks(means, height, width) - expected).max() < 4
+
+
+def test_whole_blocks_have_the_thumbnail_of_their_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 512), dtype=np.uint8)
+    means = pixels.reshape(64, 4, 128, 4).mean((1, 3))
+    assert abs(thumbnail_of_blocks(means, 64, 128).astype(int) - thumbnail_of(Image.fromarray(pixels))).max() <= 1

@@ -79,6 +79,11 @@ SPELLINGS: dict[str, str | bytes] = {
     "UTF-32": (HEADER + ROWS).encode("utf-32"),
     "Excel's line of the delimiter": "sep=;\r\n" + (HEADER + ROWS).replace(",", ";").replace("\n", "\r\n"),
     "a comment before the header": "# classes of the roads\n\n" + HEADER + ROWS,
+    "comments between the rows": HEADER + "# sky and road\n" + ROWS.replace("car,", "#bus,1,2,3,true\n#,,,,\ncar,"),
+    "comments where ids stand": "id,name,color\n# first\n0,sky,#4682b4\n#9,bus,#010203\n1,road,#804080\n"
+    "2,car,#00008e\n",
+    "hexadecimal colours first": "color,name\n#4682b4,sky\n#804080,road\n#00008e,car\n",
+    "void with -1": "id,name,color\n-1,void,0 0 0\n0,sky,#4682b4\n1,road,#804080\n2,car,#00008e\n",
     "decimal commas": "name;red;green;blue\nsky;70,0;130,00;180,0\nroad;128;64;128\ncar;0,0;0;142,0\n",
     "hexadecimal with 0x": "name,hex\nsky,0x4682b4\nroad,0X804080\ncar,0x00008E\n",
     "a serial number": "name,red,green,blue,no\nsky,70,130,180,1\nroad,128,64,128,2\ncar,0,0,142,3\n",
@@ -94,6 +99,16 @@ def test_class_files_as_they_are_written(tmp_path: Path, name: str) -> None:
     assert table.eval_ids == (0, 1, 2)
     assert values.ids == {0: 0, 1: 1, 2: 2} and values.all_ignored == {255}
     assert colours == {code_of(entry.color): [class_id] for class_id, entry in enumerate(table.classes)}
+
+
+def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_text("id,name\n# old,\n#3,bus\n-1,void\n0,Sky\n1,sky\n2,road\n")
+    assert read_class_file(path).notes == (
+        "classes.csv: 2 lines that begin with # are not read (such as # old).",
+        "classes.csv: no label holds the id -1: void left out.",
+        "classes.csv: 'Sky', 'sky' differ in capitals alone and are different classes.",
+    )
 
 
 YAML: dict[str, str] = {

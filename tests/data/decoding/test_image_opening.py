@@ -277,3 +277,58 @@ def test_ids_are_read_from_every_lossless_format_of_one_channel(tmp_path: Path, 
     Image.fromarray(ids).save(tmp_path / f"x.{ending}")
     with open_lossless(tmp_path / f"x.{ending}", "labels") as image:
         assert image.mode in ("L", "P") and np.array_equal(np.asarray(image), ids)
+
+
+@pytest.mark.parametrize("sides", [(60000, 60000), (2**31 - 1, 2**31 - 1), (9000, 9000)])
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_header_of_too_many_pixels_is_told_without_being_believed(tmp_path: Path, sides: tuple[int, int]) -> None:
+    path = tmp_path / "a.png"
+    Image.new("L", (8, 8)).save(path)
+    content = bytearray(path.read_bytes())
+    content[16:24] = struct.pack(">II", *sides)
+    content[29:33] = struct.pack(">I", zlib.crc32(bytes(content[12:29])))
+    path.write_bytes(content)
+    pixels = sides[0] * sides[1]
+    with pytest.raises(DataError, match=rf"header is damaged \({pixels} pixels, at most 67108864 are decoded\)"):
+        check_image(path)
+
+
+def verdict_of(read: Callable[[Path], object], path: Path) -> str:
+    try:
+        read(path)
+    except DataError as error:
+        return error.summary
+    return ""
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_check_by_blocks_finds_what_decoding_every_pixel_finds(tmp_path: Path, mode: str, progressive: bool) -> None:
+    random = np.random.default_rng(0)
+    noise = Image.fromarray(random.integers(0, 256, (9, 12, 3), dtype=np.uint8)).resize((180, 131)).convert(mode)
+    buffer = io.BytesIO()
+    noise.save(buffer, "JPEG", progressive=progressive, restart_marker_blocks=random.integers(0, 5))
+    content, path, found = buffer.getvalue(), tmp_path / "a.jpg", set()
+    for trial in range(60):
+        place, length = random.integers(2, len(content)), random.integers(1, 60)
+        damaged = {
+            0: content[:place],
+            1: content[:place] + bytes([content[place] ^ 1 << random.integers(8)]) + content[place + 1 :],
+            2: content[:place] + content[place + length :],
+        }[trial % 3]
+        path.write_bytes(damaged)
+        verdicts = verdict_of(check_image, path), verdict_of(read_stored, path)
+        assert verdicts[0] == verdicts[1]
+        found.add(bool(verdicts[0]))
+    assert found == {False, True}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 5), (7, 700), (131, 180)])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_check_by_blocks_states_the_size_of_the_file(tmp_path: Path, size: tuple[int, int], orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.new("RGB", (size[1], size[0])).save(tmp_path / "a.jpg", exif=exif)
+    facts, stored = check_image(tmp_path / "a.jpg"), read_stored(tmp_path / "a.jpg")
+    assert facts.stored_size == stored.stored_size == size == stored.pixels.shape[:2]
+    assert (facts.orientation, facts.upright_size) == (orientation, stored.upright_size)

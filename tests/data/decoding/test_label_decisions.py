@@ -543,10 +543,16 @@ def save_noise(path: Path, label: np.ndarray, index: int) -> None:
     Image.fromarray(np.random.default_rng(index).integers(0, 256, (24, 32, 3), dtype=np.uint8)).save(path)
 
 
+def save_ids_and_instances(path: Path, label: np.ndarray, index: int) -> None:
+    Image.fromarray(np.dstack([label, np.full_like(label, 40 + index), np.full_like(label, 7)])).save(path)
+
+
 WRONG_COLOURS: dict[str, tuple[Save, str]] = {
     "of no class": (save_colours(np.array([*COLOURS[:3], [1, 2, 3]], np.uint8)), "colours (1, 2, 3) in"),
     "red and blue exchanged": (save_colours(np.ascontiguousarray(COLOURS[:, ::-1])), "red and blue exchanged"),
-    "photographs": (save_noise, "smoothed borders or JPEG"),
+    "photographs": (save_noise, "look whether images and labels are exchanged"),
+    "a rounding away": (save_colours(COLOURS + 1), "All are within 16 of classes' colours: set data.colour_tolerance"),
+    "ids beside instances": (save_ids_and_instances, "set data.label_encoding to it: all values of red are ids"),
 }
 
 

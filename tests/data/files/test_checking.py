@@ -13,7 +13,9 @@ from PIL import Image
 
 from labelled_folders import camvid_root  # noqa: F401 (a fixture)
 from scenepalette.common.errors import DataError
+from scenepalette.data.decoding import label_images
 from scenepalette.data.decoding.image_opening import ImageFacts
+from scenepalette.data.decoding.label_images import LabelImage, read_label
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files import checking as module
 from scenepalette.data.files import image_files
@@ -48,7 +50,12 @@ class Looking:
     def begin(self, ids: Sequence[str], num_classes: int) -> None:
         self.ids, self.num_classes = list(ids), num_classes
 
-    def at(self, image: Image.Image, label: np.ndarray, counts: np.ndarray, /) -> Any:
+    @staticmethod
+    def sketch(label: np.ndarray, values: np.ndarray) -> np.ndarray:
+        return np.searchsorted(values, label)
+
+    def at(self, image: Image.Image, sketched: np.ndarray, ids: np.ndarray, counts: np.ndarray, /) -> Any:
+        label = ids[sketched]
         assert counts.tolist() == np.bincount(label.ravel(), minlength=256).tolist()
         return float(np.asarray(image).mean()), np.unique(label).tolist()
 
@@ -100,7 +107,7 @@ def test_nothing_is_written_into_the_data_sets_folder(camvid_root: Path, tmp_pat
     before = files()
     with checking():
         open_camvid(camvid_root, "train")
-    assert files() == before and any((tmp_path / "cache").rglob("*.json"))
+    assert files() == before and any((tmp_path / "cache").rglob("*.jsonl"))
 
 
 def test_who_asks_for_no_memory_has_every_file_checked(camvid_root: Path, read: list[str]) -> None:  # noqa: F811
@@ -294,7 +301,7 @@ def test_a_damaged_memory_is_no_memory(content: bytes, camvid_root: Path, tmp_pa
     for _ in range(2):
         with checking():
             open_camvid(camvid_root, "train")
-        memories = list((tmp_path / "cache/checked").glob("*.json"))
+        memories = list((tmp_path / "cache/checked").glob("*.jsonl"))
         assert len(memories) == 2  # of the labels, and of the pairs
         for memory in memories:
             memory.write_bytes(content)
@@ -321,6 +328,46 @@ def test_samples_are_looked_at_as_they_are_checked(camvid_root: Path, read: list
     for index in range(3):
         sample = dataset[index]
         assert look.seen[index] == (float(sample.image.mean()), np.unique(sample.label).tolist())
+
+
+@pytest.mark.parametrize("remembers", [True, False])
+def test_a_label_is_decoded_once_for_all_who_ask(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, remembers: bool
+) -> None:
+    """The labels of both splits decide how they are read, each split is checked, and somebody looks at it."""
+    root = small_folder(tmp_path / "data", PALETTES)
+    decoded: list[Path] = []
+
+    def watched(path: Path) -> LabelImage:
+        decoded.append(path)
+        return read_label(path)
+
+    monkeypatch.setattr(label_images, "read_label", watched)
+    monkeypatch.setattr(image_files, "read_label", watched)
+    monkeypatch.setenv("SCENEPALETTE_CACHE", str(tmp_path / "cache") if remembers else "")
+    looks = Looking(), Looking()
+    for split, look in zip(("train", "val"), looks, strict=True):
+        with checking(look=look):
+            open_folder(root, split)
+    assert sorted(decoded) == sorted(root.glob("*/labels/*.png"))
+    assert [seen[1] for look in looks for seen in look.seen.values()] == [[0, 1]] * 4
+
+
+def test_a_label_of_thousands_of_values_is_looked_at(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    small_folder(root, [of_ids(0, 1, 2), of_ids(0, 1)])
+    (root / "classes.csv").write_text("name,red,green,blue\nr,30,0,0\ng,0,200,0\nb,0,0,200\n")
+    nearly = np.zeros((80, 80, 3), np.uint8)
+    nearly[..., 0], nearly[..., 1], nearly[..., 2] = 30, np.arange(80) % 64, np.arange(80)[:, None] % 64
+    for name in "ab":
+        Image.fromarray(nearly).save(root / f"train/images/{name}.png")
+        Image.fromarray(nearly).save(root / f"train/labels/{name}.png")
+        Image.fromarray(nearly).save(root / f"val/images/{name}.png")
+        Image.fromarray(nearly).save(root / f"val/labels/{name}.png")
+    look = Looking()
+    with checking(look=look):
+        dataset = open_folder(root, "train", labels=LabelSettings(encoding="colours", tolerance=64))
+    assert [seen[1] for seen in look.seen.values()] == [np.unique(dataset[k].label).tolist() for k in range(2)]
 
 
 def test_who_looks_sees_all_samples_or_none(camvid_root: Path, read: list[str]) -> None:  # noqa: F811

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pytest
@@ -220,6 +222,11 @@ LINES: dict[str, Callable[[str], str]] = {
     "two paths, tab": lambda name: f"/images/{name}.png\t/labels/{name}.png",
     "two paths, comma": lambda name: f"images/{name}.png,labels/{name}.png",
     "backslashes": lambda name: f"images\\{name}.png",
+    "a drive of Windows": lambda name: f"D:\\set\\images\\{name}.png\tD:\\set\\labels\\{name}.png",
+    "paths elsewhere": lambda name: f"/home/me/set//images/{name}.png",
+    "two addresses": lambda name: f"file:///set/images/{quote(name)}.png,file:///set/labels/{quote(name)}.png",
+    "quoted": lambda name: f'"images/{name}.png", "labels/{name}.png"',
+    "name and number": lambda name: f"{name},  17",
 }
 
 
@@ -253,6 +260,28 @@ def test_lists_lie_where_people_have_them(tmp_path: Path, place: str, val: str) 
     lists(root, LINES["names"], place, val)
     assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
     assert "passed over, without a label: 1 (JPEGImages/unlabelled.png)" in open_folder(root, "val").notes
+
+
+def test_a_list_may_be_in_utf_16(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/i {n}.png", "labels/i {n}.png")
+    lists(root, LINES["names"])
+    for path in root.glob("*.txt"):
+        path.write_bytes(path.read_text().replace("\n", "\r\n").encode("utf-16"))
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
+
+
+@pytest.mark.parametrize("line", ["images/i-000.png labels/i-001.png", "images/i-000.png other/i-000.png"])
+def test_a_list_that_gives_an_image_another_label_is_refused(tmp_path: Path, line: str) -> None:
+    root = made(tmp_path / "data", "images/i-{n}.png", "labels/i-{n}.png")
+    (root / "other").mkdir()
+    shutil.copy(root / "labels/i-000.png", root / "other/i-000.png")
+    (root / "train.txt").write_text(f"{line}\nimages/i-001.png labels/i-001.png\n")
+    (root / "val.txt").write_text("i-002\n")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"train.txt, line 1: {line}: it names {line.split()[1]}, but ")
+    assert "the image's label is labels/i-000.png" in problem
 
 
 def test_wrong_lines_of_a_list_are_listed(tmp_path: Path) -> None:

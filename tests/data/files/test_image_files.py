@@ -141,6 +141,17 @@ def test_a_label_of_16_bits_per_channel_is_refused(tmp_path: Path) -> None:
         read_label(tmp_path / "x.png")
 
 
+@pytest.mark.parametrize(
+    ("largest", "says"), [(3, "Save 255 in place of what is below 0"), (7000, "Files of instances")]
+)
+def test_labels_below_0_are_refused(tmp_path: Path, largest: int, says: str) -> None:
+    label = np.full((6, 8), largest, np.int32)
+    label[0] = -1
+    Image.fromarray(label).save(tmp_path / "x.tif")
+    with pytest.raises(DataError, match=f"holds values from -1 to {largest}.*{says}"):
+        read_label(tmp_path / "x.tif")
+
+
 def test_a_jpeg_label_is_refused(camvid_root: Path) -> None:
     Image.fromarray(np.zeros((6, 8), np.uint8)).save(camvid_root / "trainannot" / "a.png", format="JPEG")
     (problem,) = problems_of(camvid_root)

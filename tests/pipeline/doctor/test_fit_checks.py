@@ -16,6 +16,7 @@ from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor import fit_checks
+from scenepalette.pipeline.doctor.data_checks import check_rare_classes
 from scenepalette.pipeline.doctor.machine.resources import needs_of
 from scenepalette.pipeline.doctor.scan import Scan, scan
 
@@ -97,6 +98,22 @@ def test_tiles_are_left_out_by_the_run(tmp_path: Path) -> None:
     root = write(tmp_path)
     config = config_of(root, "data.fit=tile")
     assert fit_checks.check_lost_labels(config, *opened(root, config)) is None
+
+
+def test_objects_are_as_large_as_in_tiles_where_images_are_cut(tmp_path: Path) -> None:
+    root = write(tmp_path, height=96, width=128)
+    label = np.zeros((96, 128), np.uint8)
+    label[40:44, 50:58] = 1  # 32 pixels; in the whole image resized to 24 x 32, two
+    for path in (root / "train/labels").iterdir():
+        write_pixels(path, label)
+    told = {}
+    for fit in ("stretch", "tile"):
+        config = config_of(root, "data.size=[24, 32]", f"data.fit={fit}", *["data.tile_height=24"] * (fit == "tile"))
+        datasets, scans = opened(root, config)
+        scan = fit_checks.at_scale_of_tiles(config, scans["train"])
+        told[fit] = check_rare_classes(datasets["train"].table, scan, config.data.size, tiled=fit == "tile")
+    assert told["stretch"].status == "warning" and "show 2 pixels of it or fewer at 24" in told["stretch"].details[0]
+    assert told["tile"].status == "note" and "show 32 pixels of it or fewer in tiles of 24" in told["tile"].details[0]
 
 
 @pytest.mark.parametrize(("changes", "samples"), [([], 3), (["data.fit=crop"], 3), (["data.fit=tile"], 6)])
