@@ -266,15 +266,13 @@ class _Drawing:
         if checked is None:
             return None
         content, size = checked
-        own = Findings()
-        canvas = Canvas(size, self.classes.outside, own, self.where)
+        canvas = Canvas(size, self.classes.outside, findings, self.where)
         if self.segments is not None:
-            self._fill_segments(self.segments, canvas, own)
+            self._fill_segments(self.segments, canvas, findings)
         else:
             for entry in self.annotations:
-                self._draw(entry, canvas, own)
-        findings.add(own)
-        return None if own else Drawn(content, canvas.label)
+                self._draw(entry, canvas, findings)
+        return Drawn(content, canvas.label)
 
     def _value(self, entry: dict[str, Any], findings: Findings) -> int | None:
         """Return what an annotation is drawn with; None if it is not."""

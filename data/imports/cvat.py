@@ -125,12 +125,6 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw its shapes, those with a higher z_order above."""
-        own = Findings()
-        drawn = self._read(own)
-        findings.add(own)
-        return None if own else drawn
-
-    def _read(self, findings: Findings) -> Drawn | None:
         size = stated_size(_number(self.element.get("height")), _number(self.element.get("width")))
         checked = read_checked(self.path, size, findings, self.where)
         if checked is None:

@@ -372,8 +372,8 @@ def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -
 def _write_pair(out: Path, entry: _Placed, writing: bool, link: bool) -> tuple[np.ndarray | None, Findings]:
     """Draw a pair and write it; return its pixels of each value, None after reporting why there are none."""
     findings = Findings()
-    drawn: Drawn | None = entry.item.read(findings)
-    if drawn is None:
+    drawn = entry.item.read(findings)
+    if drawn is None or findings:
         return None, findings
     if writing:
         image = entry.item.image

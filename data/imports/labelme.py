@@ -119,12 +119,6 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw the shapes in their order."""
-        own = Findings()
-        drawn = self._read(own)
-        findings.add(own)
-        return None if own else drawn
-
-    def _read(self, findings: Findings) -> Drawn | None:
         content = _content_of(self.path, self.where, findings)
         if content is None:
             return None

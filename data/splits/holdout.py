@@ -164,26 +164,8 @@ class PartOfDataset:
         self.split = split
         self._whole, self._indices = whole, tuple(indices)
         self.ids = tuple(whole.ids[index] for index in self._indices)
-
-    @property
-    def name(self) -> str:
-        """Name of the data set."""
-        return self._whole.name
-
-    @property
-    def table(self) -> ClassTable:
-        """The classes."""
-        return self._whole.table
-
-    @property
-    def licence(self) -> str:
-        """The terms of publication."""
-        return self._whole.licence
-
-    @property
-    def label_origins(self) -> Mapping[str, str]:
-        """How the labels came about."""
-        return self._whole.label_origins
+        self.name, self.table = whole.name, whole.table
+        self.licence, self.label_origins = whole.licence, whole.label_origins
 
     @property
     def notes(self) -> Sequence[str]:

@@ -52,7 +52,7 @@ def evidence(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Evidence:
 
     def draws() -> Any:
         for factor in (1, 2):
-            yield Draws(images * factor, real.labels[0], [images * factor])
+            yield Draws(images * factor, real.labels[0])
 
     segmenter = build_network("deeplabv3", 3, decoder_channels=8)
     absent = Path("no-such-weights.pth")
