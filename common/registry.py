@@ -129,7 +129,7 @@ class Registry(Generic[T]):
                 self._declared[name] = entry
                 continue
             text = (
-                f"{package}: its {self.noun} '{name}' has the name of one of {self.source(name)}, which is used "
+                f"{package}: its {self.noun} '{name}' has the same name as one of {self.source(name)}, which is used "
                 "instead. Rename it there, or uninstall the package that you do not need."
             )
             self._clashes.append(_warned(text))

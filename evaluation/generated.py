@@ -194,10 +194,7 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
 
 
 def _check(
-    layouts: np.ndarray,
-    real: Pairs | ShardPairs | FirstPairs,
-    generated: Pairs | ShardPairs | FirstPairs,
-    draws: int,
+    layouts: np.ndarray, real: Pairs | ShardPairs | FirstPairs, generated: Pairs | ShardPairs | FirstPairs, draws: int
 ) -> None:
     problems = []
     if layouts.dtype != np.uint8 or layouts.ndim != 3 or len(layouts) == 0:

@@ -273,7 +273,7 @@ def format_remarks(path: Path, image: Image.Image) -> list[str]:
     remarks = []
     kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format or "", image.format or "")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() not in FORMATS.get(kind, ()):
-        remarks.append(f"read as {shown_format(kind)}, whatever their endings say")
+        remarks.append(f"read as {shown_format(kind)}, whatever their extensions say")
     # Further images of an MPO file are previews of its first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         remarks.append(SEVERAL_FRAMES)

@@ -187,6 +187,6 @@ class _Memory:
         if self.path is None:
             return
         found = {key: value for key, value in zip(keys, values, strict=True) if key and value is not None}
-        # Nobody has to be able to write there; then nothing is remembered.
+        # The folder need not be writable; then nothing is remembered.
         with contextlib.suppress(ScenepaletteError):
             write_atomically(self.path, json.dumps({"rules": self.rules, "found": found}), durable=False)

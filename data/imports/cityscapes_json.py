@@ -91,7 +91,7 @@ def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings
         if any(isinstance(label, str) and label in evaluated for label in labels):
             return paths
     for path in tests:
-        findings.left_out("test annotations passed over that show no evaluated class", relative_name(path, source))
+        findings.left_out("test annotations that show no evaluated class, skipped", relative_name(path, source))
     return [path for path in paths if path not in set(tests)]
 
 

@@ -81,7 +81,7 @@ def _document(path: Path, where: str, findings: Findings) -> Element | None:
         findings.fault(Fault.UNREADABLE, f"{where}: {reason}")
         return None
     if document.tag != "annotations":
-        findings.left_out("XML files passed over that are no CVAT annotations", where)
+        findings.left_out("XML files that are not CVAT annotations, skipped", where)
         return None
     if document.find("track") is not None:
         findings.fault(Fault.UNREADABLE, f"{where}: tracks of a video; export it as CVAT for images")

@@ -99,7 +99,7 @@ def _content_of(path: Path, where: str, findings: Findings) -> dict[str, Any] | 
         findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
         return None
     if not isinstance(content, dict) or "shapes" not in content:
-        findings.left_out("JSON files passed over that are no LabelMe annotations", where)
+        findings.left_out("JSON files that are not LabelMe annotations, skipped", where)
         return None
     if not isinstance(content["shapes"], list):
         findings.fault(Fault.UNREADABLE, f"{where}: shapes are {short(repr(content['shapes']), 40)}")

@@ -6,13 +6,12 @@ on; a run of frames in the middle of each recording, with some left out before a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.common.storage.files import sha256_of_json
-from scenepalette.data.classes import ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sequences_of
 

@@ -105,8 +105,8 @@ def test_a_plugin_with_the_name_of_another_is_left_out(
     assert (numbers.get("dozen"), numbers.get("ten"), numbers.source("dozen")) == (12, 10, "first 1.0")
     assert list(numbers.problems()) == [record.message for record in caplog.records]
     assert [line.partition(". ")[0] for line in numbers.problems()] == [
-        "second 1.0: its round number 'dozen' has the name of one of first 1.0, which is used instead",
-        "first 1.0: its round number 'ten' has the name of one of scenepalette, which is used instead",
+        "second 1.0: its round number 'dozen' has the same name as one of first 1.0, which is used instead",
+        "first 1.0: its round number 'ten' has the same name as one of scenepalette, which is used instead",
     ]
 
 

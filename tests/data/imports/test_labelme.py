@@ -168,7 +168,7 @@ def test_a_shape_that_is_wrong_is_refused(found: Any, text: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"image": "z.png"}, "images that are not there: 1"),
+        ({"image": "z.png"}, "missing images: 1"),
         ({"image": None}, "names that cannot be those of files"),
         ({"image": "../../../z.png"}, "lead out of the folder"),
         ({"imageHeight": 40, "imageWidth": 60}, "annotations for another size.*60 x 40, the image has 30 x 20"),
