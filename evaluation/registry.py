@@ -90,9 +90,7 @@ class Metric:
         return 100 if self.unit == "%" else 1
 
 
-def _check(name: str, entry: object) -> str | None:
-    if not isinstance(entry, Metric):
-        return f"a scenepalette.evaluation.registry.Metric is required, not {entry}"
+def _check(name: str, entry: Metric) -> str | None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name.endswith("_absent_because"):
         return "its name, a key of reports, must be lower-case letters, digits and _, not ending in _absent_because"
     return None
@@ -316,6 +314,7 @@ METRICS: Registry[Metric] = Registry(
             title="Noise difference",
         ),
     },
+    Metric,
     _check,
 )
 """Metrics by name, in the order of tables; packages add theirs under the entry-point group "scenepalette.metrics"."""
