@@ -37,12 +37,12 @@ class ExportedRow:
 
     @property
     def key(self) -> str:
-        """Its id as a file name without ending: one part, no dot; different for different ids."""
+        """Its id as a file name without extension: one part, no dot; different for different ids."""
         return quote(self.row.id, safe="").replace(".", "%2E")
 
     @property
     def image_name(self) -> str:
-        """File name of the image, with the ending of its format."""
+        """File name of the image, with the extension of its format."""
         return f"{self.key}.{'png' if self.image.startswith(bytes([0x89]) + b'PNG') else 'jpg'}"
 
 

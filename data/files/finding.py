@@ -68,7 +68,7 @@ class Search:
         return name_within(path, self.root)
 
     def paths(self, folder: str, *, deep: bool = True, beside: Collection[str] = ()) -> list[Path]:
-        """Return the image files of a folder, by their endings in upper or lower case, in the order of their names.
+        """Return the image files of a folder, by their extensions in upper or lower case, in the order of their names.
 
         What operating systems leave behind (._NAME, .DS_Store, Thumbs.db, desktop.ini, @eaDir) is no part of a data
         set and left out. Other files are passed over with a word. Links are followed.
