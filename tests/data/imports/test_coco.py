@@ -245,7 +245,7 @@ def test_splits_are_those_of_the_source(annotations: str, images: str, tmp_path:
     write_json_file(root / "annotations/captions_train2017.json", {"images": [], "annotations": [{"caption": "a"}]})
     made = imported(root, "coco", tmp_path / "out")
     assert made.pairs == {"train": 1, "val": 1}
-    assert any("hold no masks: 1" in note for note in made.notes)
+    assert any("files without masks, skipped: 1" in note for note in made.notes)
 
 
 def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
     root = make(tmp_path / "in", *BOTH)
     write_json_file(root / "settings.json", {"theme": "dark"})
     made = imported(root, "labelme", tmp_path / "out")
-    assert any("no LabelMe annotations: 1 (settings.json)" in note for note in made.notes)
+    assert any("not LabelMe annotations, skipped: 1 (settings.json)" in note for note in made.notes)
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:
