@@ -152,7 +152,7 @@ def write_tables(path: Path | str, tables: Iterable[pa.Table], schema: pa.Schema
 
 @contextlib.contextmanager
 def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    writer = pq.ParquetWriter(file, schema, compression=_compression(schema), **_PARQUET_OPTIONS)
+    writer = pq.ParquetWriter(file, schema, **{**_PARQUET_OPTIONS, "compression": _compression(schema)})
     try:
         yield writer
     except BaseException:
