@@ -31,7 +31,7 @@ from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
 from scenepalette.data.shards.writing import write_shard
 from scenepalette.pipeline.config import load_config
-from scenepalette.pipeline.doctor.machine.measure import EnoughError
+from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters import train
@@ -43,28 +43,6 @@ NEVER = "segmenters.checkpoint_every=1000000"
 SCENES = 200
 ARMS = {"real": False, "real+syn": True}
 """Arms, and whether they take generated pairs."""
-
-
-class CpuTimes:
-    """Progress that notes the CPU time of steps, the first left out, and ends the training after some."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps, self.seconds, self._began = steps, [], 0.0
-
-    def start(self, description: str, total: int, done: int = 0) -> None:
-        """Begin to time."""
-        self._began = time.process_time()
-
-    def advance(self, count: int = 1, **values: float) -> None:
-        """Note how long a step took; after enough of them, raise `EnoughError`."""
-        now = time.process_time()
-        self.seconds.append(now - self._began)
-        self._began = now
-        if len(self.seconds) > self.steps:
-            raise EnoughError
-
-    def finish(self) -> None:
-        """Nothing is left to do."""
 
 
 @contextmanager
@@ -139,7 +117,7 @@ def _write_shards(folder: Path, pairs: Any) -> None:
 
 def step_seconds(work: Callable[..., nn.Module], precision: str, steps: int) -> list[float]:
     """Return the CPU times of some steps of a training, without its first."""
-    times = CpuTimes(steps)
+    times = StepTimes(steps, time.process_time)
     with tempfile.TemporaryDirectory() as out, suppress(EnoughError):
         work(Path(out), fabric=make_fabric(precision=precision), progress=times)
     return times.seconds[1:]

@@ -54,22 +54,6 @@ if computes_bfloat16("cuda" if torch.cuda.is_available() else "cpu"):
     WAYS["as trained, bf16"] = ("bf16-mixed", False)
 
 
-class ProcessorTimes(StepTimes):
-    """The same in seconds of the processor, which other programs on it disturb little."""
-
-    def start(self, description: str, total: int, done: int = 0) -> None:
-        """Begin to time the first step."""
-        self._began = time.process_time()
-
-    def advance(self, count: int = 1, **values: float) -> None:
-        """Note how long a step took; after enough of them, raise `EnoughError`."""
-        now = time.process_time()
-        self.seconds.append(now - self._began)
-        if len(self.seconds) > self.steps:
-            raise EnoughError
-        self._began = now
-
-
 def step_seconds(
     training: Callable[..., None], precision: str, plain: bool, times: StepTimes, folder: Path
 ) -> list[float]:
@@ -222,20 +206,20 @@ def main() -> None:
     if arguments.recipe:
         print(f"{arguments.recipe}: processor seconds per step\n")
         with tempfile.TemporaryDirectory() as folder:
-            _print_rows(recipe_trainings(Path(folder), arguments.recipe), arguments, Path(folder), ProcessorTimes)
+            _print_rows(recipe_trainings(Path(folder), arguments.recipe), arguments, Path(folder), time.process_time)
         return
     print(f"{arguments.size[0]}x{arguments.size[1]}, {arguments.batch} samples per step, seconds per step\n")
     with tempfile.TemporaryDirectory() as folder:
         known_trainings = trainings(Path(folder), arguments.size, arguments.batch, arguments.width)
         chosen = {name: known_trainings[name] for name in arguments.systems}
-        _print_rows(chosen, arguments, Path(folder), StepTimes)
+        _print_rows(chosen, arguments, Path(folder), time.perf_counter)
 
 
 def _print_rows(
     chosen: dict[str, tuple[Callable[..., None], str]],
     arguments: argparse.Namespace,
     folder: Path,
-    timed_by: Callable[[int], StepTimes],
+    clock: Callable[[], float],
 ) -> None:
     rows = []
     for name, (training, about) in chosen.items():
@@ -243,7 +227,7 @@ def _print_rows(
         for turn in range(arguments.turns):
             for way, (precision, plain) in WAYS.items():
                 out = folder / f"{name}-{turn}-{precision}-{plain}"
-                seconds[way] += step_seconds(training, precision, plain, timed_by(arguments.steps), out)
+                seconds[way] += step_seconds(training, precision, plain, StepTimes(arguments.steps, clock), out)
         first, *others = (median(values) for values in seconds.values())
         rows.append([name, about, f"{first:.3f}", *(f"{s:.3f} ({first / s:.1f} x)" for s in others)])
     second = "batch" if arguments.recipe else "generator"

@@ -86,7 +86,7 @@ class AbsentError(ScenepaletteError):
 
 
 class TrainingError(ScenepaletteError):
-    """A training that must not go on, such as one with a loss that is not finite."""
+    """A training that must stop, such as one with a loss that is not finite."""
 
 
 def _examples(found: Sequence[Problem]) -> list[str]:

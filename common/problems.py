@@ -22,10 +22,10 @@ class ProblemKind(Enum):
     PAIRING = "pairing", "Add the missing files, or rename those that belong together; move aside what belongs to none."
     FILE = (
         "files",
-        "Do for each what it says. A file that is damaged at its source as well has to be left out, with its image or "
+        "Follow the advice in each line. Leave out a file that is damaged at its source as well, with its image or "
         "label.",
     )
-    IMAGE_FORMAT = "image format", "Do for each what it says; copying these files again does not help."
+    IMAGE_FORMAT = "image format", "Follow the advice in each line; copying these files again does not help."
     SIZE = (
         "sizes",
         "Find the right label of each. Only a label that shows the whole of its image at another size may be scaled, "
@@ -33,8 +33,8 @@ class ProblemKind(Enum):
     )
     LABEL_FORMAT = (
         "label files",
-        "Do for each what it says, or export them again as PNG files that hold a class id a pixel, or its class's "
-        "colour. Converting what was stored with losses, as JPEG, brings no exact values back.",
+        "Follow the advice in each line, or export them again as PNG files with the class id, or the class's colour, "
+        "of each pixel. Converting files that were stored with losses, such as JPEG, does not restore exact values.",
     )
     LABEL_MEANING = "reading of labels", "Look at some labels, and settle it as it says there."
     LABEL_VALUE = (

@@ -32,7 +32,8 @@ class Registry(Generic[T]):
         self,
         group: str,
         builtin: Mapping[str, str | T],
-        check: Callable[[str, object], str | None],
+        entry_type: type[T],
+        check: Callable[[str, T], str | None] = lambda name, entry: None,
         *,
         noun: str | None = None,
     ) -> None:
@@ -41,13 +42,14 @@ class Registry(Generic[T]):
         Args:
             group: Group of the entry points, for example "scenepalette.image_systems".
             builtin: The entries of this package; a string "module:attribute" is imported on first use.
-            check: Says what an entry of that name lacks, as the end of a sentence, or returns None.
+            entry_type: Class of the entries; if these have a `name`, it must be the one they are declared under.
+            check: Says what else an entry of that name lacks, as the end of a sentence, or returns None.
             noun: What messages call an entry; by default from the group, for example "image system".
         """
         self.group = group
         self.noun = noun or group.rpartition(".")[2].replace("_", " ").removesuffix("s")
         self._builtin = dict(builtin)
-        self._check = check
+        self._entry_type, self._check = entry_type, check
         self._added: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         self._refused: dict[str, str] = {}
@@ -62,7 +64,7 @@ class Registry(Generic[T]):
         """
         if name in self._builtin or name in self._plugins():
             raise ConfigError(f"There is a {self.noun} '{name}' already, of {self.source(name)}. Choose another name.")
-        if reason := self._check(name, entry):
+        if reason := self._problem(name, entry):
             raise ConfigError(f"The {self.noun} '{name}' cannot be used: {reason}.")
         self._added[name] = entry
 
@@ -129,11 +131,19 @@ class Registry(Generic[T]):
                 self._declared[name] = entry
                 continue
             text = (
-                f"{package}: its {self.noun} '{name}' has the name of one of {self.source(name)}, which is used "
+                f"{package}: its {self.noun} '{name}' has the same name as one of {self.source(name)}, which is used "
                 "instead. Rename it there, or uninstall the package that you do not need."
             )
             self._clashes.append(_warned(text))
         return self._declared
+
+    def _problem(self, name: str, entry: object) -> str | None:
+        wanted = self._entry_type
+        if not isinstance(entry, wanted):
+            return f"it is of type {type(entry).__name__}; a {wanted.__module__}.{wanted.__qualname__} is required"
+        if (own := getattr(entry, "name", name)) != name:
+            return f"it calls itself {own!r}; both names must be equal"
+        return self._check(name, entry)
 
     def _load(self, name: str) -> str | None:
         """Import an entry unless that was done; return why it cannot be used, or None."""
@@ -151,7 +161,7 @@ class Registry(Generic[T]):
             return f"There is no {self.noun} '{name}'; known are {', '.join(self.names())}."
         try:
             loaded: Any = plugins[name].load()
-            reason = self._check(name, loaded)
+            reason = self._problem(name, loaded)
         except (Exception, SystemExit) as error:
             # A stranger's module may raise anything when it is imported, and must not keep others from being used.
             reason = f"{plugins[name].value} cannot be imported ({type(error).__name__}: {error})"

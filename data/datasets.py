@@ -8,7 +8,6 @@ from typing import Literal
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.registry import Registry
-from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.sample import DatasetEntry, FolderOptions, SegmentationDataset
 
@@ -20,11 +19,7 @@ TEST: Literal["test"] = "test"
 _MEMBERS = ("name", "split", "table", "licence", "label_origins", "ids", "fingerprint", "content")
 
 
-def _lacks(name: str, entry: object) -> str | None:
-    if not isinstance(entry, DatasetEntry):
-        return f"a scenepalette.data.sample.DatasetEntry is required, received {short(repr(entry))}"
-    if entry.name != name:
-        return f"it calls itself {entry.name!r}; both names must be equal"
+def _lacks(name: str, entry: DatasetEntry) -> str | None:
     return None if callable(entry.open) else f"its open is {entry.open!r}; a function is required"
 
 
@@ -43,6 +38,7 @@ DATASETS: Registry[DatasetEntry] = Registry(
         "gta5": "scenepalette.data.readers.gta5:DATASET",
         "folder": "scenepalette.data.readers.folder:DATASET",
     },
+    DatasetEntry,
     _lacks,
     noun="data set",
 )

@@ -107,12 +107,14 @@ class DatasetEntry:
 
     Attributes:
         name: Value of `data.name`.
-        open: Opens a split and checks every file of it: open(root, split), and with `takes_class_file` also
-            class_file=, which is None unless the user named one. It raises a DataError that lists every problem.
+        open: Opens a split and checks every file of it: open(root, split) with the data set's folder and "train", "val"
+            or "test". With `takes_class_file` it is also given class_file=, which is None unless the user named one,
+            with `takes_options` options=, and with `takes_label_settings` labels=, what the user says of the label
+            images. Raises a DataError that lists every problem with its file.
         description: One line for lists.
         takes_class_file: Whether a file of the user may say which classes there are.
-        takes_options: Whether `open` also takes options=, `FolderOptions` of the user.
-        takes_label_settings: Whether `open` takes labels=, a `scenepalette.data.decoding.label_reading.LabelSettings`.
+        takes_options: Whether `open` takes `FolderOptions` of the user.
+        takes_label_settings: Whether `open` takes a `scenepalette.data.decoding.label_reading.LabelSettings`.
         drawn: Whether samples are drawn and not read: open(split=, count=, size=, seed=). These arguments alone must
             decide them.
         table: The classes, unless files say which there are; the doctor uses it where no split can be opened.

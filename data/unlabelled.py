@@ -64,7 +64,7 @@ class UnlabelledImages:
 
 
 def find_images(root: Path) -> list[Path]:
-    """Return all image files below a folder, by their endings in any case, in the order of their relative paths.
+    """Return all image files below a folder, by their extensions in any case, in the order of their relative paths.
 
     Hidden files and folders are left out. Links are not followed: what one inside the folder points to is found in its
     own place, and one that leads out of the folder is a problem.

@@ -2,7 +2,7 @@
 
 Two independent random choices decide what an experiment with generated pairs shows: which scenes the test images
 happen to hold, and how training happens to turn out, for the generator's seed and for the segmenter's. Each is a level
-of the bootstrap and is drawn anew, independently of the others, in every resample (Owen 2007, "The pigeonhole
+of the bootstrap and is redrawn, independently of the others, in every resample (Owen 2007, "The pigeonhole
 bootstrap", for levels that are crossed: each segmenter seed meets each generator seed and each image).
 
 A level of n units is resampled by n - 1 draws with replacement: n draws would give the mean only (n - 1) / n of its

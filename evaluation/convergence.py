@@ -31,7 +31,7 @@ def converged(curve: Iterable[tuple[int, float]]) -> tuple[bool, str]:
     *before, (last, end) = list(curve) or [(0, 0.0)]
     earlier = [(step, value) for step, value in before if step <= (1 - LAST_PART) * last + 1]
     if not earlier:
-        return False, "it was not validated before the last fifth of its steps, so that nobody knows"
+        return False, "it was not validated before the last fifth of its steps, so this is not known"
     step, value = earlier[-1]
     gain = f"{100 * (end - value):+.1f}".replace("-", "\N{MINUS SIGN}")
     return end - value < SMALL_GAIN, (

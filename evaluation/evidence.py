@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -55,12 +55,10 @@ class Draws(NamedTuple):
     Attributes:
         images: uint8 [N, H, W, 3], N >= 2.
         label: The layout, integer class ids [H, W].
-        choices: Subsets of the images over which the variance per class is taken; mostly all images once.
     """
 
     images: np.ndarray
     label: np.ndarray
-    choices: Sequence[np.ndarray]
 
 
 class Evidence:

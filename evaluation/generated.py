@@ -14,12 +14,11 @@ from torch import Tensor, nn
 
 from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
-from scenepalette.common.randomness import derive_seed
 from scenepalette.common.registry import PACKAGE
 from scenepalette.data.arrays import images_to_uint8
 from scenepalette.evaluation.evidence import DRAWS as SEVERAL
 from scenepalette.evaluation.evidence import Draws, Evidence
-from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW, distinct_images
+from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW
 from scenepalette.evaluation.images.precision_recall import NEIGHBORS
 from scenepalette.evaluation.miou import mean_of_defined
 from scenepalette.evaluation.registry import METRICS, Metric
@@ -34,8 +33,6 @@ ImageMetrics = dict[str, float | int | str | None]
 
 # Schönfeld et al., 2021, 4.1.
 DRAWS = 20
-# Li et al., 2019, 4.3: how often one image of each cluster is chosen.
-CHOICES_OF_CLUSTERS = 10
 SMALLEST_SIDE = max(WINDOW, LPIPS_SMALLEST_SIDE)
 """Least height and width of images whose diversity is measured."""
 LEAST_PAIRS = NEIGHBORS + 1
@@ -52,10 +49,8 @@ def evaluate_images(
     batch_size: int,
     fabric: Fabric,
     draws: int = DRAWS,
-    variance_clusters: int | None = None,
     inception_weights: Path | None = None,
     alexnet_weights: Path | None = None,
-    seed: int = 0,
     given: Mapping[str, Any] | None = None,
     progress: Progress = NO_PROGRESS,
 ) -> ImageMetrics:
@@ -73,11 +68,8 @@ def evaluate_images(
         batch_size: Layouts or images at once.
         fabric: Device and precision.
         draws: Images per layout, at least 2.
-        variance_clusters: If set, the variance per class is taken over this many images, one at random from each
-            cluster of the draws, ten times over (Li et al., 2019, 4.3); None takes it over all draws.
         inception_weights: Local file for FID, precision and recall; None to find or download it.
         alexnet_weights: Local file for LPIPS; None to find or download it.
-        seed: What the choice from clusters depends on.
         given: What else metrics may need, by the names of `evaluation.evidence.NEEDS`.
         progress: Counts images.
 
@@ -87,7 +79,7 @@ def evaluate_images(
     Raises:
         DataError: The inputs do not suit the metrics; all problems at once.
     """
-    _check(layouts, real, generated, draws, variance_clusters)
+    _check(layouts, real, generated, draws)
 
     def several() -> Iterator[Draws]:
         progress.start("Diversity of images of one layout", len(layouts) * draws)
@@ -99,12 +91,7 @@ def evaluate_images(
                 drawn.append(_draw(images_of_layouts, labels, draw, fabric))
                 progress.advance(len(labels))
             for position, label in enumerate(labels):
-                images = np.stack([batch[position] for batch in drawn])  # N H W 3
-                choices = [images]
-                if variance_clusters is not None:
-                    seeds = [derive_seed(seed, "variance", first + position, c) for c in range(CHOICES_OF_CLUSTERS)]
-                    choices = [distinct_images(images, variance_clusters, chosen) for chosen in seeds]
-                yield Draws(images, label, choices)
+                yield Draws(np.stack([batch[position] for batch in drawn]), label)  # N H W 3
         progress.finish()
 
     evidence = Evidence(
@@ -207,11 +194,7 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
 
 
 def _check(
-    layouts: np.ndarray,
-    real: Pairs | ShardPairs | FirstPairs,
-    generated: Pairs | ShardPairs | FirstPairs,
-    draws: int,
-    variance_clusters: int | None,
+    layouts: np.ndarray, real: Pairs | ShardPairs | FirstPairs, generated: Pairs | ShardPairs | FirstPairs, draws: int
 ) -> None:
     problems = []
     if layouts.dtype != np.uint8 or layouts.ndim != 3 or len(layouts) == 0:
@@ -231,8 +214,6 @@ def _check(
         )
     if draws < 2:
         problems.append(f"{draws} draws per layout were asked for; diversity needs at least 2.")
-    if variance_clusters is not None and not 2 <= variance_clusters <= draws:
-        problems.append(f"{variance_clusters} clusters of {draws} draws were asked for; use 2 to {draws}.")
     if problems:
         raise DataError("These images cannot be evaluated.", problems)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.registry import PACKAGE, Registry
-from scenepalette.evaluation.evidence import NEEDS, Draws
+from scenepalette.evaluation.evidence import NEEDS
 from scenepalette.evaluation.images.appearance import color_distance, texture_distance
 from scenepalette.evaluation.images.diversity import (
     class_variance,
@@ -27,7 +27,6 @@ from scenepalette.generators.palettes import palette_divergence, reached_shares
 BOTH = frozenset({"report", "comparison"})
 REPORT = frozenset({"report"})
 COMPARISON = frozenset({"comparison"})
-REPORT = frozenset({"report"})
 TERMINAL = frozenset({"terminal"})
 """Where `scenepalette compare` prints, to a width that holds few columns."""
 KEPT = frozenset[str]()
@@ -91,16 +90,10 @@ class Metric:
         return 100 if self.unit == "%" else 1
 
 
-def _check(name: str, entry: object) -> str | None:
-    if not isinstance(entry, Metric):
-        return f"a scenepalette.evaluation.registry.Metric is required, not {entry}"
+def _check(name: str, entry: Metric) -> str | None:
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name) or name.endswith("_absent_because"):
         return "its name, a key of reports, must be lower-case letters, digits and _, not ending in _absent_because"
     return None
-
-
-def _class_variance(draws: Draws, table: Any) -> np.ndarray:
-    return np.mean([class_variance(images, draws.label, table.num_classes) for images in draws.choices], axis=0)
 
 
 _NO_CLASS_SHOWN = "no generated pair shows a class that counts, nor is one predicted"
@@ -250,7 +243,7 @@ METRICS: Registry[Metric] = Registry(
             "variance",
             "variance of a class's pixels over images of one layout",
             ("draws", "table"),
-            _class_variance,
+            lambda draws, table: class_variance(draws.images, draws.label, table.num_classes),
             better="higher",
             shown=COMPARISON,
             undefined="the layouts have no labelled pixel",
@@ -321,6 +314,7 @@ METRICS: Registry[Metric] = Registry(
             title="Noise difference",
         ),
     },
+    Metric,
     _check,
 )
 """Metrics by name, in the order of tables; packages add theirs under the entry-point group "scenepalette.metrics"."""

@@ -59,9 +59,9 @@ class FineTuneSettings:
     batch_size: Annotated[int, Ge(2), Doc("Real pairs, and generated layouts, per step.")] = 8
     train: Annotated[Literal["both", "layouts", "images"], Doc("Which generators are trained further.")] = "both"
     # 1e-4 for ADE-Indoor
-    layout_learning_rate: Annotated[Rate, Doc("Adam's for the layout generator.")] = 1e-5
-    image_learning_rate: Annotated[Rate, Doc("Adam's for the image generator.")] = 1e-4
-    discriminator_learning_rate: Annotated[Rate, Doc("Adam's for image discriminators.")] = 4e-4
+    layout_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the layout generator.")] = 1e-5
+    image_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the image generator.")] = 1e-4
+    discriminator_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the image discriminators.")] = 4e-4
     # lambda of Eq. 3
     layout_weight: Annotated[Weight, Doc("Weight of the layout generator's own losses.")] = 10.0
     width: Annotated[Count, Doc("Channels of the further discriminator's first layer.")] = 64

@@ -32,10 +32,8 @@ DEFAULT_ARMS = tuple(
 )
 
 
-def _problem(name: str, entry: object) -> str | None:
+def _problem(name: str, entry: Arm) -> str | None:
     """Say what is wrong with the arm of another package."""
-    if not isinstance(entry, Arm):
-        return f"it is {type(entry).__name__}, not an Arm"
     if wrong := range_problems(entry, "Arm"):
         return " ".join(wrong).removesuffix(".")
     if entry.synthetic not in (None, *PAIR_KINDS):
@@ -55,7 +53,7 @@ def _problem(name: str, entry: object) -> str | None:
     return folder_problem(name)
 
 
-ARMS: Registry[Arm] = Registry("scenepalette.arms", _BUILT_IN, _problem)
+ARMS: Registry[Arm] = Registry("scenepalette.arms", _BUILT_IN, Arm, _problem)
 """The arms by name."""
 CONTROLS = ("real-long", "copy-paste")
 """What a user would try in place of generated pairs."""

@@ -34,7 +34,7 @@ def best_rows(
         with its share and that asked for.
 
     Raises:
-        DataError: There are fewer rows, rows have no scores, or nobody judged any.
+        DataError: There are fewer rows, rows have no scores, or no teacher judged any.
     """
     among = np.arange(columns.num_rows) if among is None else among
     quotas = _palettes(columns, "palette_target").mean(axis=0)

@@ -48,12 +48,8 @@ def _build(architecture: str, table: ClassTable, settings: SegmenterSettings) ->
     )
 
 
-def _problem(name: str, entry: object) -> str | None:
+def _problem(name: str, entry: Segmenter) -> str | None:
     """Say what a package's entry lacks of the contract of a `Segmenter`."""
-    if not isinstance(entry, Segmenter):
-        return f"it is {type(entry).__name__}, not a Segmenter"
-    if entry.name != name:
-        return f"its name is {entry.name!r}, which must be that of the entry point"
     return None if callable(entry.build) else "its build cannot be called"
 
 
@@ -92,4 +88,4 @@ def network_problem(settings: SegmenterSettings, size: tuple[int, int]) -> str:
 
 
 BUILT_IN = {name: Segmenter(name, title_of(name), partial(_build, name)) for name in ARCHITECTURES}
-SEGMENTERS: Registry[Segmenter] = Registry("scenepalette.segmenters", BUILT_IN, _problem)
+SEGMENTERS: Registry[Segmenter] = Registry("scenepalette.segmenters", BUILT_IN, Segmenter, _problem)

@@ -1,4 +1,4 @@
-"""Statistics of batch norms, taken anew on chosen images at the end of a training."""
+"""Statistics of batch norms, recomputed on chosen images at the end of a training."""
 
 from __future__ import annotations
 

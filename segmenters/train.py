@@ -4,7 +4,7 @@ Arms: real pairs alone, synthetic pairs alone, or both (`real+syn`, `semi`, `rea
 pairs given). Every arm takes `batch_size` images a step; `segmenters/schedule.py` says how many are real. Both domains
 run through the network as one batch, so batch normalisation sees them together.
 
-Statistics of batch norms are taken anew from real training images at the end, without augmentation as in evaluation,
+Statistics of batch norms are recomputed from real training images at the end, without augmentation as in evaluation,
 in every arm that learns from real labels, `real` itself included: so none owes a gain to that alone. Arms without real
 labels keep the averages of their training: GAN-train must not see a real image, and adaptation to unlabelled ones is
 left as it was published.

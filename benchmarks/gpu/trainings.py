@@ -21,6 +21,7 @@ from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.doctor.machine.measure import EnoughError
 from scenepalette.training.device.speed import CompileMode, usual_speed
 from scenepalette.training.fabric import make_fabric
 
@@ -31,10 +32,6 @@ PLAIN = "plain"
 AS_TRAINED = "as trained"
 COMPILED = "compiled"
 GRAPHS = "compiled with graphs"
-
-
-class _EnoughError(Exception):
-    """Ends a training from inside."""
 
 
 class StepRate:
@@ -62,7 +59,7 @@ class StepRate:
         if now > self._began + self._seconds:
             wait(self._device)
             self.seconds = time.perf_counter() - self._from
-            raise _EnoughError
+            raise EnoughError
 
     def finish(self) -> None:
         """Do nothing: the training has no end."""
@@ -99,7 +96,7 @@ def _measure(
                     training(Path(folder), fabric=fabric, progress=progress)
             else:
                 training(Path(folder), fabric=fabric, progress=progress)
-    except _EnoughError:
+    except EnoughError:
         pass
     return {
         "training": name,

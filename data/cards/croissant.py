@@ -51,18 +51,7 @@ _CONTEXT: dict[str, Any] = {
 
 
 def write_croissant(folder: Path | str, manifest: Mapping[str, Any]) -> Path:
-    """Write croissant.json for a folder of shards.
-
-    Args:
-        folder: Where the shards are.
-        manifest: What `make_manifest` returned.
-
-    Returns:
-        The path of the file.
-
-    Raises:
-        ScenepaletteError: The file cannot be written.
-    """
+    """Write croissant.json for a folder of shards; arguments, result and errors are those of `write_card`."""
     path = Path(folder) / CROISSANT_NAME
     write_json(path, croissant_document(manifest, ClassTable.from_dict(manifest["class_table"])))
     return path

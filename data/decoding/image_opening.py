@@ -29,7 +29,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
 }
-"""The formats that are read, by Pillow's names, and the endings of each. Other decoders start programs (EPS) or are
+"""The formats that are read, by Pillow's names, and the extensions of each. Other decoders start programs (EPS) or are
 rarely looked at, and are never let near a file."""
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
 READ_FORMATS = "PNG, JPEG, TIFF, BMP, WebP, GIF and PNM"
@@ -276,7 +276,7 @@ def format_remarks(path: Path, image: Image.Image) -> list[str]:
     remarks = []
     kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format or "", image.format or "")
     if path.suffix.lower() in ENDINGS and path.suffix.lower() not in FORMATS.get(kind, ()):
-        remarks.append(f"read as {shown_format(kind)}, whatever their endings say")
+        remarks.append(f"read as {shown_format(kind)}, whatever their extensions say")
     # Further images of an MPO file are previews of its first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         remarks.append(SEVERAL_FRAMES)
@@ -363,7 +363,7 @@ def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def ending_of_content(content: bytes) -> str:
-    """Return the usual ending of an image file's name by its bytes, for example ".png"; empty if it is none."""
+    """Return the usual extension of an image file's name by its bytes, for example ".png"; empty if it is none."""
     kind = _kind_of(content)
     return FORMATS[kind][0] if kind else ""
 

@@ -35,7 +35,7 @@ def class_csv(table: ClassTable) -> bytes:
 
 
 def names_of(count: int) -> list[str]:
-    """Return the names of so many files, without their ending."""
+    """Return the names of so many files, without their extensions."""
     return [f"{number:05d}" for number in range(count)]
 
 

@@ -22,7 +22,7 @@ CLASS_NAMES = "id2label.json"
 def write_huggingface(out: Path, shards: VerifiedShards, rows: Iterator[ExportedRow]) -> list[dict[str, Any]]:
     """Write OUT/data/train-00000-of-00003.parquet and so on, OUT/README.md and OUT/id2label.json.
 
-    The Parquet files are the shards, byte for byte, numbered anew: those of a set that grew have names of two numbers
+    The Parquet files are the shards, byte for byte, renumbered: those of a set that grew have names of two numbers
     of shards.
 
     Returns:

@@ -15,7 +15,7 @@ import numpy as np
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest, shard_problems, table_of_manifest
-from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.data.shards.reading import tables_of
 from scenepalette.data.shards.schema import Row, decode_row, row_problems
 
 
@@ -37,12 +37,12 @@ class ExportedRow:
 
     @property
     def key(self) -> str:
-        """Its id as a file name without ending: one part, no dot; different for different ids."""
+        """Its id as a file name without extension: one part, no dot; different for different ids."""
         return quote(self.row.id, safe="").replace(".", "%2E")
 
     @property
     def image_name(self) -> str:
-        """File name of the image, with the ending of its format."""
+        """File name of the image, with the extension of its format."""
         return f"{self.key}.{'png' if self.image.startswith(bytes([0x89]) + b'PNG') else 'jpg'}"
 
 
@@ -67,12 +67,10 @@ class VerifiedShards:
         """Files are named after ids: one that comes twice would lose a row. Eight bytes per row are held."""
         digests = array("Q")
         for shard in self.manifest["shards"]:
-            path = self.folder / shard["name"]
-            with open_shard(path) as file:
-                for group in range(file.num_row_groups):
-                    for row_id in read_group(file, path, group, ["id"])["id"].to_pylist():
-                        digest = hashlib.blake2b(str(row_id).encode(), digest_size=8).digest()
-                        digests.append(int.from_bytes(digest, "little"))
+            for table in tables_of(self.folder / shard["name"], columns=["id"]):
+                for row_id in table["id"].to_pylist():
+                    digest = hashlib.blake2b(str(row_id).encode(), digest_size=8).digest()
+                    digests.append(int.from_bytes(digest, "little"))
         if len(np.unique(np.asarray(digests))) < len(digests):
             raise DataError(f"Ids in {self.folder} come twice. `scenepalette shards verify` names the rows.")
 
@@ -87,13 +85,10 @@ class VerifiedShards:
             path, first = self.folder / shard["name"], number
             if sha256_of_file(path) != shard["sha256"]:
                 raise DataError(f"{path} was altered since it was written: its SHA-256 is not that of the manifest.")
-            with open_shard(path, shard["rows"]) as file:
-                for group in range(file.num_row_groups):
-                    table = read_group(file, path, group)
-                    for position in range(table.num_rows):
-                        values = table.slice(position, 1).to_pylist()[0]
-                        yield self._checked(number, values, f"{self.folder} {shard['name']} row {number - first}")
-                        number += 1
+            for table in tables_of(path, shard["rows"]):
+                for values in table.to_pylist():
+                    yield self._checked(number, values, f"{self.folder} {shard['name']} row {number - first}")
+                    number += 1
 
     def _checked(self, number: int, values: Mapping[str, Any], where: str) -> ExportedRow:
         row = decode_row(values, where)

@@ -204,7 +204,7 @@ class _Memory:
             return
         found = zip(keys, values, strict=True)
         lines = "\n".join(key + json.dumps(value) for key, value in found if key and value is not None).encode()
-        # Nobody has to be able to write there; then nothing is remembered.
+        # The folder need not be writable; then nothing is remembered.
         with contextlib.suppress(ScenepaletteError):
             write_atomically(self.path, self._head(lines).encode() + b"\n" + lines, durable=False)
 

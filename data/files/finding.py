@@ -68,7 +68,7 @@ class Search:
         return name_within(path, self.root)
 
     def paths(self, folder: str, *, deep: bool = True, beside: Collection[str] = ()) -> list[Path]:
-        """Return the image files of a folder, by their endings in upper or lower case, in the order of their names.
+        """Return the image files of a folder, by their extensions in upper or lower case, in the order of their names.
 
         What operating systems leave behind (._NAME, .DS_Store, Thumbs.db, desktop.ini, @eaDir) is no part of a data
         set and left out. Other files are passed over with a word. Links are followed.
@@ -89,7 +89,7 @@ class Search:
             if path.suffix.lower() not in ENDINGS:
                 # Around the splits lie class files, lists and what else tells about a data set.
                 if not name.startswith(".") and folder != ".":
-                    self.pass_over([path], "no image by its ending")
+                    self.pass_over([path], "not an image, by its extension")
             elif name.startswith("."):
                 self.pass_over([path], "hidden by the dot before the name")
             elif not _is_text(self.name_as_stored(path)):
@@ -217,7 +217,7 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
     """
     missing = [folder for folder in [".", *folders] if not (root / folder).is_dir()]
     if "." in missing:
-        raise DataError(f"The data set '{name}' was looked for in {root}, which is not a folder. Correct data.root.")
+        raise DataError(f"The data set '{name}' was expected in {root}, which is not a folder. Correct data.root.")
     if missing:
         raise DataError(
             f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "

@@ -22,12 +22,11 @@ LEAST_LABELLED = 0.01
 _KEPT = 2
 
 
-class CroppedDataset:
-    """The middle of every image of a data set, as large as an aspect ratio allows."""
+class _FittedDataset:
+    """What a data set of parts of images has in common with that of the whole images."""
 
-    def __init__(self, dataset: SegmentationDataset, aspect: tuple[int, int]) -> None:
-        """Take a data set and the height and width whose ratio the parts get."""
-        self._dataset, self._aspect = dataset, aspect
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
         self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
         self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
 
@@ -42,7 +41,16 @@ class CroppedDataset:
         return self._dataset.content
 
     def __len__(self) -> int:
-        return len(self._dataset)
+        return len(self.ids)
+
+
+class CroppedDataset(_FittedDataset):
+    """The middle of every image of a data set, as large as an aspect ratio allows."""
+
+    def __init__(self, dataset: SegmentationDataset, aspect: tuple[int, int]) -> None:
+        """Take a data set and the height and width whose ratio the parts get."""
+        super().__init__(dataset)
+        self._aspect = aspect
 
     def __getitem__(self, index: int, /) -> Sample:
         sample = self._dataset[index]
@@ -62,7 +70,7 @@ class _Place(NamedTuple):
     tile: Tile
 
 
-class TiledDataset:
+class TiledDataset(_FittedDataset):
     """The tiles of every image of a data set, one sample each; neighbours in order are of one image.
 
     Ids are those of the images with the tile's number, see `scenepalette.data.sequences.TILE_MARK`. Tiles without
@@ -90,9 +98,7 @@ class TiledDataset:
         Raises:
             DataError: A sample can no longer be read, or is too narrow for tiles of the aspect ratio; all at once.
         """
-        self._dataset = dataset
-        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
-        self.licence, self.label_origins = dataset.licence, dataset.label_origins
+        super().__init__(dataset)
         least = LEAST_LABELLED if dataset.split == "train" else 0.0
 
         def cut(source: int) -> tuple[list[tuple[str, _Place]], int, str]:
@@ -124,19 +130,6 @@ class TiledDataset:
         self.ids: Sequence[str] = [name for name, _ in chosen]
         self._places = [place for _, place in chosen]
         self._lock, self._kept = threading.Lock(), OrderedDict[int, Sample]()
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the whole data set."""
-        return self._dataset.fingerprint
-
-    @property
-    def content(self) -> str:
-        """That of the whole data set."""
-        return self._dataset.content
-
-    def __len__(self) -> int:
-        return len(self._places)
 
     def __getitem__(self, index: int, /) -> Sample:
         source, tile = self._places[index]

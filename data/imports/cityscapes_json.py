@@ -91,7 +91,7 @@ def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings
         if any(isinstance(label, str) and label in evaluated for label in labels):
             return paths
     for path in tests:
-        findings.left_out("test annotations passed over that show no evaluated class", relative_name(path, source))
+        findings.left_out("test annotations that show no evaluated class, skipped", relative_name(path, source))
     return [path for path in paths if path not in set(tests)]
 
 
@@ -113,19 +113,18 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw the objects in their order."""
-        own, where = Findings(), relative_name(self.path, self.source)
-        drawn = None
-        content = _objects_of(self.path, self.source, own)
-        if content is not None:
-            size = stated_size(content.get("imgHeight"), content.get("imgWidth"))
-            checked = read_checked(self.image, size, own, where)
-            if checked is not None:
-                canvas = Canvas(checked[1], self.classes.outside, own, where)
-                for number, entry in enumerate(content["objects"]):
-                    self._draw(entry, f"object {number}", canvas, own, where)
-                drawn = Drawn(checked[0], canvas.label)
-        findings.add(own)
-        return None if own else drawn
+        where = relative_name(self.path, self.source)
+        content = _objects_of(self.path, self.source, findings)
+        if content is None:
+            return None
+        size = stated_size(content.get("imgHeight"), content.get("imgWidth"))
+        checked = read_checked(self.image, size, findings, where)
+        if checked is None:
+            return None
+        canvas = Canvas(checked[1], self.classes.outside, findings, where)
+        for number, entry in enumerate(content["objects"]):
+            self._draw(entry, f"object {number}", canvas, findings, where)
+        return Drawn(checked[0], canvas.label)
 
     def _draw(self, entry: object, text: str, canvas: Canvas, findings: Findings, where: str) -> None:
         if not isinstance(entry, dict):

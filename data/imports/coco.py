@@ -93,7 +93,7 @@ def _files_of(source: Path, findings: Findings) -> tuple[Path, list[Path]]:
     found = []
     for path in files_named(source, [".json"]):
         if path.name.lower().startswith(_NO_MASKS):
-            findings.left_out("files passed over that hold no masks", relative_name(path, source))
+            findings.left_out("files without masks, skipped", relative_name(path, source))
         else:
             found.append(path)
     return source, found
@@ -108,7 +108,7 @@ def _document(path: Path, root: Path, findings: Findings) -> _Document | None:
         return None
     keys = ("images", "annotations", "categories")
     if not isinstance(content, dict) or not any(key in content for key in keys):
-        findings.left_out("JSON files passed over that are no COCO annotations", name)
+        findings.left_out("JSON files that are not COCO annotations, skipped", name)
         return None
     missing = [key for key in keys if not isinstance(content.get(key), list)]
     if missing:
@@ -189,7 +189,7 @@ def _classes_of(
     unused = [name for name in every if name not in used]
     if used - {None} and options.classes is None:
         for name in unused:
-            findings.left_out("categories left out that no annotation has", name)
+            findings.left_out("categories without an annotation, left out", name)
         every = [name for name in every if name in used]
     # What a panoptic file leaves open has no label; beside instances there is background.
     panoptic = all(document.is_panoptic for document in documents)
@@ -266,15 +266,13 @@ class _Drawing:
         if checked is None:
             return None
         content, size = checked
-        own = Findings()
-        canvas = Canvas(size, self.classes.outside, own, self.where)
+        canvas = Canvas(size, self.classes.outside, findings, self.where)
         if self.segments is not None:
-            self._fill_segments(self.segments, canvas, own)
+            self._fill_segments(self.segments, canvas, findings)
         else:
             for entry in self.annotations:
-                self._draw(entry, canvas, own)
-        findings.add(own)
-        return None if own else Drawn(content, canvas.label)
+                self._draw(entry, canvas, findings)
+        return Drawn(content, canvas.label)
 
     def _value(self, entry: dict[str, Any], findings: Findings) -> int | None:
         """Return what an annotation is drawn with; None if it is not."""

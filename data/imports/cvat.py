@@ -81,7 +81,7 @@ def _document(path: Path, where: str, findings: Findings) -> Element | None:
         findings.fault(Fault.UNREADABLE, f"{where}: {reason}")
         return None
     if document.tag != "annotations":
-        findings.left_out("XML files passed over that are no CVAT annotations", where)
+        findings.left_out("XML files that are not CVAT annotations, skipped", where)
         return None
     if document.find("track") is not None:
         findings.fault(Fault.UNREADABLE, f"{where}: tracks of a video; export it as CVAT for images")
@@ -125,12 +125,6 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw its shapes, those with a higher z_order above."""
-        own = Findings()
-        drawn = self._read(own)
-        findings.add(own)
-        return None if own else drawn
-
-    def _read(self, findings: Findings) -> Drawn | None:
         size = stated_size(_number(self.element.get("height")), _number(self.element.get("width")))
         checked = read_checked(self.path, size, findings, self.where)
         if checked is None:

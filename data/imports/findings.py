@@ -17,7 +17,7 @@ class Fault(Enum):
     """
 
     MISSING = (
-        "images that are not there",
+        "missing images",
         "Expected is an image file under the stated name below the source. Add them, or name their folder with "
         "--images.",
     )
@@ -58,7 +58,7 @@ class Fault(Enum):
     )
     NO_AREA = (
         "annotations without a mask or outline",
-        "Expected are polygons or masks; boxes, points and captions say nothing of an object's pixels. Annotate "
+        "Expected are polygons or masks; boxes, points and captions do not describe an object's pixels. Annotate "
         "them, or remove them.",
     )
     KIND = (

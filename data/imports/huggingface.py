@@ -133,7 +133,7 @@ def _splits_of(source: str, options: ImportOptions, scratch: Path, findings: Fin
     for name, dataset in loaded.items():
         split = split_named(str(name))
         if split is None or split in found:
-            findings.left_out("splits passed over that are not train, validation or test", str(name))
+            findings.left_out("splits other than train, validation and test, skipped", str(name))
         else:
             found[split] = dataset
     if not found:

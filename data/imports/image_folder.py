@@ -109,7 +109,7 @@ class ImageFolder:
     def tell_unused(self, findings: Findings) -> None:
         """Note the images that no annotation file names."""
         for key in sorted(self._paths.keys() - self._used):
-            findings.left_out("images passed over that no annotation names", printable(key))
+            findings.left_out("images that no annotation names, skipped", printable(key))
 
 
 def read_checked(

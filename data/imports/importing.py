@@ -37,7 +37,7 @@ from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.files.naming import flat_name
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, divide
+from scenepalette.data.imports.source import Classes, ImportOptions, Item, Source, divide
 
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"
@@ -372,8 +372,8 @@ def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -
 def _write_pair(out: Path, entry: _Placed, writing: bool, link: bool) -> tuple[np.ndarray | None, Findings]:
     """Draw a pair and write it; return its pixels of each value, None after reporting why there are none."""
     findings = Findings()
-    drawn: Drawn | None = entry.item.read(findings)
-    if drawn is None:
+    drawn = entry.item.read(findings)
+    if drawn is None or findings:
         return None, findings
     if writing:
         image = entry.item.image
@@ -415,7 +415,7 @@ def _shown(classes: Classes, pixels: np.ndarray) -> Iterator[int]:
 
 
 def _class_csv(classes: Classes, pixels: np.ndarray) -> str:
-    """Return a class file with ids; 255 stands in a row of its own, so that nobody takes it for a class."""
+    """Return a class file with ids; 255 stands in a row of its own, so that it is not taken for a class."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["id", "name", "red", "green", "blue", "evaluated", "ignore"])

@@ -99,7 +99,7 @@ def _content_of(path: Path, where: str, findings: Findings) -> dict[str, Any] | 
         findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
         return None
     if not isinstance(content, dict) or "shapes" not in content:
-        findings.left_out("JSON files passed over that are no LabelMe annotations", where)
+        findings.left_out("JSON files that are not LabelMe annotations, skipped", where)
         return None
     if not isinstance(content["shapes"], list):
         findings.fault(Fault.UNREADABLE, f"{where}: shapes are {short(repr(content['shapes']), 40)}")
@@ -119,12 +119,6 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw the shapes in their order."""
-        own = Findings()
-        drawn = self._read(own)
-        findings.add(own)
-        return None if own else drawn
-
-    def _read(self, findings: Findings) -> Drawn | None:
         content = _content_of(self.path, self.where, findings)
         if content is None:
             return None

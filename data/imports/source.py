@@ -94,7 +94,7 @@ class Item:
         where: What messages call it.
         split: "train", "val", "test", or None where the source does not say.
         image: Its file; None where the image lies within another file.
-        read: Returns image and label map, or None after it reported why not; may be called in any thread.
+        read: Returns image and label map, which count only if it reports no problem; may be called in any thread.
     """
 
     id: str

@@ -24,18 +24,8 @@ FOLDERS = {"train": "training", "val": "validation"}
 def open_ade20k(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: images/training/NAME.jpg with annotations/training/NAME.png, or validation instead of training.
 
-    Other formats and sub-folders are read too.
-
-    Args:
-        root: Folder with images/ and annotations/, such as ADEChallengeData2016.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; label value v is class v - 1 of 150, 0 is ignored.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    Other formats and sub-folders are read too. Label value v is class v - 1 of 150; 0 is ignored. The arguments are
+    those of `DatasetEntry.open`; the root is a folder such as ADEChallengeData2016.
     """
     table = packaged_table("ade20k")
     pairs, search = pair_ade20k("ade20k", root, split)

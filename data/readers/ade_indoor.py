@@ -46,19 +46,8 @@ def open_ade_indoor(
     SB-GAN, is there: a path and the number of a scene category per line; of the path, only the file name is used.
     Otherwise they are all whose category in ROOT/sceneCategories.txt, published with ADE20K, is one of SCENES; these
     may be more. The class list has one class of ADE20K per line, by its name in ade20k.csv or by its number
-    from 1 to 150; the line order gives the ids. Pixels of other classes are ignored.
-
-    Args:
-        root: Folder with images/ and annotations/, such as ADEChallengeData2016.
-        split: "train" or "val".
-        class_file: File with the 95 classes; by default ROOT/ade_indoor_classes.txt.
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    from 1 to 150; the line order gives the ids. Pixels of other classes are ignored. The arguments are those of
+    `DatasetEntry.open`; the class list is by default ROOT/ade_indoor_classes.txt.
     """
     all_pairs, search = pair_ade20k("ade-indoor", root, split)
     if class_file is None:

@@ -24,17 +24,8 @@ def open_camvid(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> 
 
     If there is a list ROOT/SPLIT.txt, as the release has it (an image path and a label path per line), then the split
     is what it lists, in that order; of the paths, only the file names are used. Otherwise it is all files, sorted.
-
-    Args:
-        root: Folder of the data set.
-        split: "train", "val" or, if ROOT/testannot is there, "test".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; label value 11 ("unlabelled") is ignored.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    Label value 11 ("unlabelled") is ignored. There is a split "test" if ROOT/testannot is there. The arguments are
+    those of `DatasetEntry.open`.
     """
     layout = "SPLIT/NAME.png, SPLITannot/NAME.png and, if wanted, SPLIT.txt"
     require_folders("camvid", root, [split, f"{split}annot"], layout)

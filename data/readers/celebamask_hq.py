@@ -97,17 +97,8 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
 
     CelebA-HQ-to-CelebA-mapping.txt names the image of CelebA behind each face. If CelebA's list_eval_partition.txt is
     there too, then it says which split that belongs to; otherwise CelebA's published partition is taken by number: up
-    to 162770 training, up to 182637 validation. Test images are left out, and lines without files are skipped.
-
-    Args:
-        root: Folder with CelebA-HQ-img/, CelebAMask-HQ-mask-anno/ and CelebA-HQ-to-CelebA-mapping.txt.
-        split: "train" or "val".
-
-    Returns:
-        The checked data set.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    to 162770 training, up to 182637 validation. Test images are left out, and lines without files are skipped. The
+    arguments are those of `DatasetEntry.open`.
     """
     layout = f"{IMAGES}/NUMBER.jpg, {MASKS}/FOLDER/NUMBER_PART.png and {MAPPING}"
     require_folders("celebamask-hq", root, [IMAGES, MASKS], layout)

@@ -19,19 +19,8 @@ BESIDE = ("_color.png", "_instanceIds.png", "_labelTrainIds.png", "_instanceTrai
 def open_cityscapes(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> PairedFiles:
     """Open a split: leftImg8bit/SPLIT/CITY/*_leftImg8bit.png with gtFine/SPLIT/CITY/*_gtFine_labelIds.png.
 
-    Other formats are read too. Label values are the published label ids, see
-    scenepalette.data.classes.CITYSCAPES; 255 is ignored.
-
-    Args:
-        root: Folder with leftImg8bit/ and gtFine/.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set. Checking decodes every file: some minutes for the whole training split.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    Other formats are read too. Label values are the published label ids; 255 is ignored. The arguments are those of
+    `DatasetEntry.open`. Checking decodes every file, which takes some minutes for the whole training split.
     """
     layout = "leftImg8bit/SPLIT/CITY/*_leftImg8bit.png and gtFine/SPLIT/CITY/*_gtFine_labelIds.png"
     require_folders("cityscapes", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)

@@ -29,18 +29,8 @@ def open_cityscapes_25k(root: Path, split: str, *, labels: LabelSettings = AS_FO
     The label of leftImg8bit/train_extra/CITY/NAME_leftImg8bit.png is a file of the same name in
     refinement_final/train_extra/CITY/. It may hold the published label ids of the 19 evaluated classes and, ignored, 0
     and 255; other values, such as train ids, are refused. Labels without an image are skipped, because the
-    published archive has some. The additional samples come last, and their ids begin with "train_extra_".
-
-    Args:
-        root: Folder with leftImg8bit/, gtFine/ and refinement_final/.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; `label_origins` says which samples have machine-made labels.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    published archive has some. The additional samples come last, their ids begin with "train_extra_", and
+    `label_origins` says that their labels are machine-made. The arguments are those of `DatasetEntry.open`.
     """
     extra_images = f"leftImg8bit/{EXTRA}"
     layout = (

@@ -23,18 +23,8 @@ def open_coco_stuff(root: Path, split: str, *, labels: LabelSettings = AS_FOUND)
     """Open a split: images/train2017/NUMBER.jpg with annotations/train2017/NUMBER.png, the same for val2017.
 
     Images may also lie in ROOT/train2017/, and labels in a folder stuffthingmaps_trainval2017/ or stuffthingmaps/
-    instead of annotations/. Labels whose name is not a number are passed over.
-
-    Args:
-        root: Folder with the unpacked archives train2017, val2017 and stuffthingmaps_trainval2017.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; label value v is the published class index v + 1 of 182, 255 ("unlabeled") is ignored.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    instead of annotations/. Labels whose name is not a number are skipped. Label value v is the published class index
+    v + 1 of 182; 255 ("unlabeled") is ignored. The arguments are those of `DatasetEntry.open`.
     """
     images = _first_folder(root, IMAGE_FOLDERS, f"{split}2017")
     annotations = _first_folder(root, LABEL_FOLDERS, f"{split}2017")

@@ -33,20 +33,8 @@ def open_folder(
 ) -> PairedFiles:
     """Open a split: ROOT/SPLIT/images/NAME.png with ROOT/SPLIT/labels/NAME.png, or what else `layouts` recognises.
 
-    `read_class_file` says what a class file holds.
-
-    Args:
-        root: Folder of the data set.
-        split: "train", "val" or, if it has labels, "test".
-        class_file: The class file; by default ROOT/classes.csv or ROOT/classes.yaml.
-        options: What the user says of the folder.
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; images may differ in size.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    `read_class_file` says what a class file holds; by default it is ROOT/classes.csv or ROOT/classes.yaml. There is a
+    split "test" if it has labels. Images may differ in size. The arguments are those of `DatasetEntry.open`.
     """
     require_folders("folder", root, [], LAYOUT)
     path = _find_class_file(root) if class_file is None else Path(class_file)

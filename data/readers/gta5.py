@@ -36,18 +36,8 @@ def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pa
     alike, so that a cut at one place mixes least.
 
     Some labels were published in another size than their images, reportedly 15188, 20803 to 20834 and 20858 to 20860.
-    They are listed as problems like any other; move both files of each elsewhere.
-
-    Args:
-        root: Folder with images/ and labels/.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; 255 is ignored.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    They are listed as problems like any other; move both files of each elsewhere. The arguments are those of
+    `DatasetEntry.open`.
     """
     require_folders(
         "gta5", root, ["images", "labels"], "images/NUMBER.png, labels/NUMBER.png and, if wanted, split.mat"

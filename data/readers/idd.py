@@ -21,16 +21,7 @@ def open_idd(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pai
 
     The data set is published with polygons; its makers' script `createLabels.py --id-type id` makes the label files.
 
-    Args:
-        root: Folder with leftImg8bit/ and gtFine/.
-        split: "train" or "val".
-        labels: What the user says of the label images.
-
-    Returns:
-        The checked data set; label values are ids of scenepalette.data.classes.IDD, 255 is ignored.
-
-    Raises:
-        DataError: Something is missing or wrong; every problem is listed with its file.
+    Label values are these ids; 255 is ignored. The arguments are those of `DatasetEntry.open`.
     """
     layout = "leftImg8bit/SPLIT/SEQUENCE/*_leftImg8bit.(png|jpg) and gtFine/SPLIT/SEQUENCE/*_gtFine_labelids.png"
     require_folders("idd", root, [f"leftImg8bit/{split}", f"gtFine/{split}"], layout)

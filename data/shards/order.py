@@ -45,17 +45,9 @@ class EpochOrder:
         shuffle_rows: int = 4096,
         remainder: Remainder = "keep",
     ) -> None:
-        """Draw the order.
+        """Draw the order of an epoch, a pass numbered from 0, over shards of so many rows.
 
-        Args:
-            shard_rows: Rows of each shard.
-            batch_size: Rows per batch, B; this and the others are as in `ShardStream`.
-            seed: Seed of the order.
-            epoch: Number of the pass, from 0.
-            rank: This process, 0 .. world_size - 1.
-            world_size: Number of processes that share the rows.
-            shuffle_rows: Rows among which a rank's next batches are drawn.
-            remainder: What becomes of rows that fill no whole batch on every rank.
+        The other arguments are those of `ShardStream`.
 
         Raises:
             ConfigError: A number is out of range, all such problems listed; or nothing would be left.

@@ -115,6 +115,19 @@ def read_group(file: pq.ParquetFile, path: Path, group: int, columns: list[str] 
         return table
 
 
+def tables_of(path: Path, rows: int | None = None, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield the row groups of a shard in order; one is held at a time. Arguments and errors are those of `open_shard`.
+
+    Args:
+        path: The file.
+        rows: How many rows its manifest says it has; None to take any number.
+        columns: Those that are read; None for all.
+    """
+    with open_shard(path, rows) as file:
+        for group in range(file.num_row_groups):
+            yield read_group(file, path, group, columns)
+
+
 def iterate_rows(folder: Path | str) -> Iterator[Row]:
     """Yield the rows of all shards in order; one row group is held at a time.
 
@@ -127,11 +140,9 @@ def iterate_rows(folder: Path | str) -> Iterator[Row]:
     place = ShardPlace(folder)
     for shard in open_folder(place.folder)["shards"]:
         path = place.path(shard)
-        with open_shard(path, shard["rows"]) as file:
-            for group in range(file.num_row_groups):
-                table = read_group(file, path, group)
-                for position in range(table.num_rows):
-                    yield _row_of(table, position, path)
+        for table in tables_of(path, shard["rows"]):
+            for position in range(table.num_rows):
+                yield _row_of(table, position, path)
 
 
 def read_row(folder: Path | str, row_id: str) -> Row:

@@ -129,7 +129,7 @@ class ShardStream(IterableDataset[dict[str, Any]]):
         self.resume(epoch, 0)
 
     def resume(self, epoch: int, batches: int) -> None:
-        """Let the next iteration go on in an epoch.
+        """Let the next iteration resume within an epoch.
 
         Args:
             epoch: Number of the epoch, from 0.

@@ -22,28 +22,7 @@ from scenepalette.data.shards.schema import IMAGE_FORMATS, INSERTED, ROW_GROUP, 
 # Rows taken from the producer and not yet encoded; with one row group of encoded rows, all that a writer ever holds.
 ROWS_IN_FLIGHT = ROW_GROUP
 
-# Images are compressed already, so their columns are stored as they are; all others are listed here.
-_COMPRESSION = {
-    "id": "zstd",
-    "kind": "zstd",
-    "palette_target.list.element": "zstd",
-    "palette_achieved.list.element": "zstd",
-    "source_id": "zstd",
-    "edit_box.list.element": "zstd",
-    "seed": "zstd",
-    "index": "zstd",
-    "layout_model": "zstd",
-    "image_model": "zstd",
-    "inserted_classes.list.element": "zstd",
-    "source_ids.list.element": "zstd",
-    "image.bytes": "none",
-    "image.path": "none",
-    "label.bytes": "none",
-    "label.path": "none",
-}
-
 _PARQUET_OPTIONS: dict[str, Any] = {
-    "compression": _COMPRESSION,
     "use_dictionary": ["kind", "source_id", "seed", "layout_model", "image_model"],
     # Smallest and largest values help a query to skip row groups, except those of images, which cost room.
     "write_statistics": ["id", "kind", "source_id", "seed", "index"],
@@ -173,7 +152,7 @@ def write_tables(path: Path | str, tables: Iterable[pa.Table], schema: pa.Schema
 
 @contextlib.contextmanager
 def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    writer = pq.ParquetWriter(file, schema, **_PARQUET_OPTIONS)
+    writer = pq.ParquetWriter(file, schema, **{**_PARQUET_OPTIONS, "compression": _compression(schema)})
     try:
         yield writer
     except BaseException:
@@ -182,6 +161,17 @@ def _parquet_writer(file: BinaryIO, schema: pa.Schema) -> Iterator[pq.ParquetWri
             writer.close()
         raise
     writer.close()
+
+
+def _compression(schema: pa.Schema) -> dict[str, str]:
+    """Return the compression of each column by its path; images are compressed already and stored as they are."""
+    found = {}
+    for field in schema:
+        if pa.types.is_struct(field.type):
+            found |= {f"{field.name}.{part.name}": "none" for part in field.type}
+        else:
+            found[f"{field.name}.list.element" if pa.types.is_list(field.type) else field.name] = "zstd"
+    return found
 
 
 def _groups(encoded: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

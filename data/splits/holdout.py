@@ -6,13 +6,12 @@ on; a run of frames in the middle of each recording, with some left out before a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.common.storage.files import sha256_of_json
-from scenepalette.data.classes import ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sequences_of
 
@@ -164,26 +163,8 @@ class PartOfDataset:
         self.split = split
         self._whole, self._indices = whole, tuple(indices)
         self.ids = tuple(whole.ids[index] for index in self._indices)
-
-    @property
-    def name(self) -> str:
-        """Name of the data set."""
-        return self._whole.name
-
-    @property
-    def table(self) -> ClassTable:
-        """The classes."""
-        return self._whole.table
-
-    @property
-    def licence(self) -> str:
-        """The terms of publication."""
-        return self._whole.licence
-
-    @property
-    def label_origins(self) -> Mapping[str, str]:
-        """How the labels came about."""
-        return self._whole.label_origins
+        self.name, self.table = whole.name, whole.table
+        self.licence, self.label_origins = whole.licence, whole.label_origins
 
     @property
     def notes(self) -> Sequence[str]:

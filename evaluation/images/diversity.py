@@ -14,14 +14,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.cluster import KMeans
 from torch import Tensor, nn
 from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
 from torchvision.models import AlexNet_Weights
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.randomness import derive_seed, numpy_generator
 from scenepalette.common.storage.downloads import load_published
 from scenepalette.evaluation.images.image_checks import check_images, labelled_pixels
 
@@ -182,37 +180,6 @@ def class_variance(images: np.ndarray, label: np.ndarray, num_classes: int) -> n
     pixels = np.bincount(label[labelled], minlength=num_classes)
     sums = np.bincount(label[labelled], weights=variance[labelled], minlength=num_classes)
     return np.divide(sums, pixels, out=np.full(num_classes, np.nan), where=pixels > 0)
-
-
-def distinct_images(images: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Choose images of one layout that differ: k-means of all of them, one image of each cluster at random.
-
-    Li et al., 2019, 4.3, so compares a generator of any number of images (100 are drawn) with one of a fixed
-    number (9).
-
-    Args:
-        images: uint8 [N, H, W, 3].
-        count: Clusters, 1 to N.
-        seed: What the start of k-means and the choice within clusters depend on.
-
-    Returns:
-        uint8 [count, H, W, 3]. Where there are fewer different images than clusters, others are chosen at random.
-
-    Raises:
-        DataError: There are not that many images.
-    """
-    check_images(images, "The images of a layout")
-    if not 1 <= count <= len(images):
-        raise DataError(f"{count} distinct images cannot be chosen from {len(images)}. Draw more, or choose fewer.")
-    start = derive_seed(seed, "k-means") % 2**32
-    different = len(np.unique(images, axis=0))
-    pixels = images.reshape(len(images), -1) / 255.0
-    clusters = KMeans(min(count, different), n_init="auto", random_state=start).fit_predict(pixels)
-    generator = numpy_generator(seed, "one of each cluster")
-    chosen = [int(generator.choice(np.flatnonzero(clusters == cluster))) for cluster in np.unique(clusters)]
-    others = np.setdiff1d(np.arange(len(images)), chosen)
-    chosen += generator.permutation(others)[: count - len(chosen)].tolist()
-    return images[chosen]
 
 
 def _check_draws(images: np.ndarray) -> None:

@@ -55,7 +55,7 @@ def load_encoder_features(name: str, path: Path) -> EncoderFeatures:
     Raises:
         ConfigError: There is no such encoder, or the file cannot be read or is not one of it.
     """
-    with torch.random.fork_rng(devices=[]):  # the random weights that the file replaces are nobody's business
+    with torch.random.fork_rng(devices=[]):  # the file replaces the random weights: leave the caller's generator alone
         network = EncoderFeatures(name, f"encoder {name} with the weights of {path.name}")
     load_encoder(network.encoder, name, path, SETTING)
     return network.eval().requires_grad_(False)

@@ -26,7 +26,7 @@ ROW_GROUP = 64
 MAPS = ("levels", "predicted", "confidence")
 """Columns with a map of a row, as the bytes of a greyscale PNG."""
 NO_SCORES = (*MAPS, "level_counts")
-"""Columns that readers of labels need, and that nobody selects rows by."""
+"""Columns that readers of labels need, and by which no one selects rows."""
 _CACHE_BYTES = 256 * 2**20
 _PARQUET_OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -62,7 +62,7 @@ class QualityRow:
         id: The row's id in its shards.
         judges: Teachers that judged it; none if each of them saw a sample that the row was made from.
         trusted: Share of the labelled pixels whose loss is at most 1.25 times the mean of their class in real images,
-            whatever the thresholds of a run; None if nobody judged, as the five after it.
+            whatever the thresholds of a run; None if no teacher judged, as the five after it.
         trusted_per_class: The same of each class, K values, None for a class without pixels.
         agreement: Share of the labelled pixels to which the teachers give the class of the label.
         mean_loss: Mean cross-entropy of the teachers against the label.
@@ -71,7 +71,7 @@ class QualityRow:
         nearest_distance: The Euclidean distance between both.
         copy: Whether it is less than the distance of any training image to its own nearest neighbour.
         palette_kl: Divergence of the achieved palette from the one asked for, in nats.
-        levels: uint8 [H, W], see `levels_of`; None if nobody judged, as those after it.
+        levels: uint8 [H, W], see `levels_of`; None if no teacher judged, as those after it.
         predicted: uint8 [H, W], the teachers' classes.
         confidence: uint8 [H, W], their probability in 200ths.
         level_counts: int [K, 256], pixels of each class at each level.
@@ -175,7 +175,7 @@ class QualityFile:
         return counts
 
     def maps(self, row: int) -> Maps | None:
-        """Return the maps of a row; None if nobody judged it.
+        """Return the maps of a row; None if no teacher judged it.
 
         Raises:
             DataError: One is damaged.

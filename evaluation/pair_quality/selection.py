@@ -19,16 +19,16 @@ def score_rows(hardness: np.ndarray, trusted: np.ndarray, novelty: np.ndarray, c
 
     Args:
         hardness: float [N], mean loss of the teachers over the pixels that are trusted; nan without one.
-        trusted: float [N], share of pixels that are trusted; nan in rows that nobody judged.
+        trusted: float [N], share of pixels that are trusted; nan in rows that no teacher judged.
         novelty: float [N], distance to the nearest training image.
         copies: bool [N], rows whose image is as good as a training image.
 
     Returns:
-        float64 [N] in [0, 1]. A rank is the part of the rows that have no more. Copies are worth 0, rows that nobody
-        judged as much as the median of the others.
+        float64 [N] in [0, 1]. A rank is the part of the rows that have no more. Copies are worth 0, rows that no
+        teacher judged as much as the median of the others.
 
     Raises:
-        DataError: Nobody judged any row.
+        DataError: No teacher judged any row.
     """
     judged = ~np.isnan(trusted)
     if not judged.any():

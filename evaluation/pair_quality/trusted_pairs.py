@@ -19,8 +19,8 @@ from scenepalette.evaluation.pair_quality.trust import TrustSettings, relabelled
 class TrustedPairs(FirstPairs):
     """The first pairs of a folder of shards, with labels as far as they are trusted.
 
-    A pair that nobody judged keeps its label. Thresholds are applied as pairs are read: shards and scores stay as they
-    are.
+    A pair that no teacher judged keeps its label. Thresholds are applied as pairs are read: shards and scores stay
+    as they are.
 
     Attributes:
         limits: int [K], the highest level at which pixels of each class are trusted.

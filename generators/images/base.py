@@ -42,8 +42,8 @@ class ImageSettings:
     width: Annotated[Count, Doc("Channels of the generator's last block (CRN: a 32nd of its table of widths).")] = 64
     steps: Annotated[Count, Doc("Optimizer steps.")] = 30000
     batch_size: Annotated[Count, Doc("Images per step.")] = 16
-    generator_learning_rate: Annotated[Rate, Doc("Adam's for the generator.")] = 1e-4
-    discriminator_learning_rate: Annotated[Rate, Doc("Adam's for what the generator is trained against.")] = 4e-4
+    generator_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the generator.")] = 1e-4
+    discriminator_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the discriminator.")] = 4e-4
     betas: Annotated[tuple[float, float], Doc("Of all Adam optimizers.")] = (0.5, 0.999)
     average_decay: Annotated[
         Decay, Doc("Of the averaged generator used for sampling; 0 samples from the trained one itself.")

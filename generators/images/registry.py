@@ -25,17 +25,13 @@ EXTERNAL = {
 """Systems that paint elsewhere, or with weights from elsewhere; no table compares them unless it is asked to."""
 
 
-def _problem(name: str, entry: object) -> str | None:
+def _problem(name: str, entry: ImageSystem) -> str | None:
     """Say what a package's entry lacks of the contract in `scenepalette.generators.images.base`."""
-    if not isinstance(entry, ImageSystem):
-        return f"it is {type(entry).__name__}, not an ImageSystem"
     settings = entry.settings
     if not (isinstance(settings, type) and issubclass(settings, ImageSettings) and is_dataclass(settings)):
         return "its settings are no dataclass derived from ImageSettings"
     if entry.predict_labels is not None and entry.build_objective is None:
         return "it comes trained, so that there is no discriminator for predict_labels"
-    if entry.name != name:
-        return f"its name is {entry.name!r}, which must be that of the entry point"
     if not callable(entry.build_generator):
         return "its build_generator cannot be called"
     if entry.build_objective is not None and not callable(entry.build_objective):
@@ -43,5 +39,5 @@ def _problem(name: str, entry: object) -> str | None:
     return folder_problem(name)
 
 
-IMAGE_SYSTEMS: Registry[ImageSystem] = Registry("scenepalette.image_systems", BUILT_IN | EXTERNAL, _problem)
+IMAGE_SYSTEMS = Registry("scenepalette.image_systems", BUILT_IN | EXTERNAL, ImageSystem, _problem)
 find_image_system = IMAGE_SYSTEMS.get

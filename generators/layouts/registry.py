@@ -285,12 +285,8 @@ OPTIONAL = frozenset[str]().union(*(system.options for system in BUILT_IN.values
 """Fields of LayoutSettings that do not mean something to every layout system."""
 
 
-def _problem(name: str, entry: object) -> str | None:
+def _problem(name: str, entry: LayoutSystem) -> str | None:
     """Say what a package's entry lacks of the contract of a `LayoutSystem`."""
-    if not isinstance(entry, LayoutSystem):
-        return f"it is {type(entry).__name__}, not a LayoutSystem"
-    if entry.name != name:
-        return f"its name is {entry.name!r}, which must be that of the entry point"
     if missing := [part for part in ("generator", "problems") if not callable(getattr(entry, part))]:
         return f"its {' and '.join(missing)} cannot be called"
     if entry.losses is not None and not callable(entry.losses):
@@ -300,7 +296,7 @@ def _problem(name: str, entry: object) -> str | None:
     return folder_problem(name)
 
 
-LAYOUT_SYSTEMS: Registry[LayoutSystem] = Registry("scenepalette.layout_systems", BUILT_IN, _problem)
+LAYOUT_SYSTEMS: Registry[LayoutSystem] = Registry("scenepalette.layout_systems", BUILT_IN, LayoutSystem, _problem)
 layout_system = LAYOUT_SYSTEMS.get
 
 

@@ -161,7 +161,7 @@ def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequenc
         return Check("label encoding", "warning", f"In the labels {'; '.join(guesses)}.", remedy)
     if not raw:
         return None
-    return Check("label encoding", "ok", f"{len(raw)} labels looked at hold class ids as they should.")
+    return Check("label encoding", "ok", f"{len(raw)} labels examined hold class ids, as they should.")
 
 
 def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None:

@@ -133,7 +133,7 @@ def _check_plugins() -> list[Check]:
     checks = []
     if problems := plugin_problems():
         summary = "Other packages declare extensions that cannot be used; everything else works without them."
-        checks.append(Check("plug-ins", "warning", summary, "Do for each what it says.", tuple(problems)))
+        checks.append(Check("plug-ins", "warning", summary, "Follow the advice in each line.", tuple(problems)))
     if added := plugin_entries():
         checks.append(Check("plug-ins", "note", "Other packages extend scenepalette.", details=tuple(added)))
     return checks
@@ -199,7 +199,7 @@ def _of_data(
             "reading",
             "problem",
             "Files changed while they were read.",
-            "Ask again once nothing writes them.",
+            "Rerun doctor once nothing writes to them.",
             tuple(unread),
         )
         if unread
@@ -299,7 +299,7 @@ def _check_wishes(config: RunConfig, table: ClassTable) -> Check | None:
     problems = [f"generate.{text}" for text in control_problems(config.generate.controls(), table.names)]
     if not problems:
         return None
-    summary = "The palettes that are asked for cannot be made of this data set's classes."
+    summary = "The requested palettes cannot be made from this data set's classes."
     return Check("palettes", "problem", summary, "Correct what is listed.", tuple(problems))
 
 

@@ -83,5 +83,5 @@ def _check_split(
     of = f" of {len(sequences_of(test.ids))} recordings" if recordings else ""
     summary = f"{len(test)} images{of} are for testing alone ({field}, {origin})."
     status: Status = "problem" if problems else "warning" if warnings else "ok"
-    remedy = "Mend what is listed, or read the report's numbers with it." if status != "ok" else ""
+    remedy = "Correct what is listed, or keep it in mind when you read the report." if status != "ok" else ""
     return Check(title, status, summary, remedy, (*problems, *warnings))

@@ -166,19 +166,6 @@ def verdict(difference: Difference) -> Verdict:
     return "no difference that this evaluation can show"
 
 
-def compare_arms(
-    runs: Sequence[ArmRun],
-    eval_ids: Sequence[int],
-    bootstrap_samples: int,
-    seed: int,
-    *,
-    blocks: np.ndarray | None = None,
-    rare_ids: Sequence[int] = (),
-) -> list[ArmStatistics]:
-    """Estimate every arm and its difference from the arm "real"; see `compare`."""
-    return compare(runs, eval_ids, bootstrap_samples, seed, blocks=blocks, rare_ids=rare_ids).arms
-
-
 def compare(
     runs: Sequence[ArmRun],
     eval_ids: Sequence[int],

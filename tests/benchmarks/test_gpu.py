@@ -14,7 +14,7 @@ from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import recipe
 from benchmarks.gpu.record import ATTEMPTS, Record, measure_cases, table_of
 from benchmarks.gpu.scenes import time_calls
-from benchmarks.gpu.trainings import StepRate, _EnoughError
+from benchmarks.gpu.trainings import EnoughError, StepRate
 from scenepalette.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]
@@ -90,7 +90,7 @@ def test_calls_are_timed_for_as_long_as_is_asked() -> None:
 
 def test_steps_are_counted_after_the_first_ones() -> None:
     rate = StepRate(torch.device("cpu"), 0.3)
-    with pytest.raises(_EnoughError):
+    with pytest.raises(EnoughError):
         while True:
             time.sleep(0.01)
             rate.advance(1, loss=1.0)

@@ -118,7 +118,7 @@ def test_what_a_data_set_of_another_package_lacks_is_told(folder_root: Path, plu
     plugins.install(DATASETS, entries, source=STRANGER)
     assert [line.partition(" cannot be used: ")[2].partition(". Update")[0] for line in DATASETS.problems()] == [
         "its open is None; a function is required",
-        "a scenepalette.data.sample.DatasetEntry is required, received 3",
+        "it is of type int; a scenepalette.data.sample.DatasetEntry is required",
         "it calls itself 'mine'; both names must be equal",
     ]
     with pytest.raises(ConfigError, match=r"its data set 'empty' lacks name, split, table, .*, __getitem__ of"):

@@ -92,7 +92,7 @@ def setting(*changes: str) -> list[str]:
         ("There is no validation split.", without_validation),
         ("Labels count from 1.", lambda root: write_mine(root, lambda label: label + 1)),
         (
-            "Colours that are no class's.",
+            "Colours of no class.",
             lambda root: write_mine(
                 root, lambda label: COLOURS[label] + (label == 2)[..., None] * np.array([0, 0, 1], np.uint8)
             ),
@@ -115,9 +115,9 @@ def test_problems_of_a_data_set(
 @pytest.mark.parametrize(
     ("title", "arguments"),
     [
-        ("A name that is none.", ["demo", *setting("generate.pair=10", "images.step=3")]),
+        ("An unknown key.", ["demo", *setting("generate.pair=10", "images.step=3")]),
         ("An arm without its pairs.", ["demo", *setting("segmenters.arms=[real, real+insert]")]),
-        ("The folder is not named, or not there.", ["camvid-cpu"]),
+        ("The folder is not named, or does not exist.", ["camvid-cpu"]),
         pytest.param(
             "No GPU is seen.",
             ["demo", *setting("compute.accelerator=cuda")],

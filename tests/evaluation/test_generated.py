@@ -214,15 +214,13 @@ def test_a_generator_without_noise_has_no_diversity(
     assert metrics["class_variance"] == pytest.approx(0, abs=1e-12)
 
 
-def test_variance_over_clusters_of_the_draws(evaluate: Callable[..., dict[str, Any]]) -> None:
+def test_variance_over_all_draws(evaluate: Callable[..., dict[str, Any]]) -> None:
     def three_modes(labels: Tensor, draw: int) -> Tensor:
         level = [-1.0, -1.0, -1.0, -1.0, 0.2, 1.0][draw]
         return torch.full((len(labels), 3, *labels.shape[1:]), level)
 
-    over_all = evaluate(images_of_layouts=three_modes, draws=6)
-    of_clusters = evaluate(images_of_layouts=three_modes, draws=6, variance_clusters=3)
-    assert of_clusters["class_variance"] == pytest.approx(np.var([0, 153 / 255, 1]))
-    assert over_all["class_variance"] == pytest.approx(np.var([0, 0, 0, 0, 153 / 255, 1]))
+    metrics = evaluate(images_of_layouts=three_modes, draws=6)
+    assert metrics["class_variance"] == pytest.approx(np.var([0, 0, 0, 0, 153 / 255, 1]))
 
 
 def test_a_metric_without_a_class_is_absent(
@@ -246,10 +244,9 @@ def test_all_problems_are_reported_at_once(
             real=make_pairs(count=3),
             generated=make_pairs(count=2),
             draws=1,
-            variance_clusters=5,
         )
-    assert len(caught.value.problems) == 5
-    for text in ("layouts are 30x40", "3 real pairs", "2 generated pairs", "1 draws", "5 clusters of 1 draws"):
+    assert len(caught.value.problems) == 4
+    for text in ("layouts are 30x40", "3 real pairs", "2 generated pairs", "1 draws"):
         assert text in str(caught.value)
     with pytest.raises(DataError, match=r"layouts are int64 \[2, 32, 48\]"):
         evaluate(layouts=np.zeros((2, 32, 48), dtype=np.int64))

@@ -52,7 +52,7 @@ def evidence(make_pairs: Callable[..., Pairs], fabric: Fabric) -> Evidence:
 
     def draws() -> Any:
         for factor in (1, 2):
-            yield Draws(images * factor, real.labels[0], [images * factor])
+            yield Draws(images * factor, real.labels[0])
 
     segmenter = build_network("deeplabv3", 3, decoder_channels=8)
     absent = Path("no-such-weights.pth")
@@ -129,7 +129,7 @@ def test_a_metric_that_cannot_be_used_is_one_line(plugins: Plugins, caplog: pyte
     lines = METRICS.problems()
     assert [record.message for record in caplog.records] == list(lines) and len(lines) == 2
     assert "needs: 'pixels'; known are real" in lines[0] and "better: 'big'" in lines[0]
-    assert "Metric is required, not 3" in lines[1]
+    assert "it is of type int; a scenepalette.evaluation.registry.Metric is required" in lines[1]
 
 
 def test_a_metric_names_all_its_problems() -> None:

@@ -96,6 +96,6 @@ def test_a_package_adds_one_and_its_faults_are_said(plugins: Plugins) -> None:
     settings = SegmenterSettings(architecture="bare")
     assert "has no attribute 'encoder'" in network_problem(settings, (32, 32))
     (problem,) = SEGMENTERS.problems()
-    assert problem.startswith("stranger 1.0") and "its name is 'another'" in problem
-    with pytest.raises(ConfigError, match="its name is 'another'"):
+    assert problem.startswith("stranger 1.0") and "it calls itself 'another'" in problem
+    with pytest.raises(ConfigError, match="it calls itself 'another'"):
         SEGMENTERS.get("misnamed")

@@ -171,7 +171,7 @@ class _Follower(threading.Thread):
         if name not in _given_up:
             _given_up.add(name)
             print(
-                f"Warning: {name} is told nothing more of this run; the work goes on without it. {why}",
+                f"Warning: {name} gets no further data from this run, which continues without it. {why}",
                 file=sys.stderr,
                 flush=True,
             )

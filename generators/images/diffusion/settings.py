@@ -61,14 +61,16 @@ class ControlnetSettings(ImageSettings):
             'sky 20 %", {names} for the same without shares. What does not fit is left out from the end.'
         ),
     ] = "photo, realistic, detailed, {classes}"
-    negative_prompt: Annotated[str, Doc("What images shall not be like; counts with guidance above 1.")] = (
+    negative_prompt: Annotated[str, Doc("What images should not look like; used with guidance above 1.")] = (
         "drawing, painting, blurred, distorted"
     )
     scheduler: Annotated[
         Literal["unipc", "ddim", "dpm++", "euler", "pndm"], Doc("How noise becomes an image, step by step.")
     ] = "unipc"
     inference_steps: Annotated[int, Ge(1), Le(1000), Doc("Steps of the scheduler for an image.")] = 20
-    guidance: Annotated[Weight, Doc("How strongly images follow the prompt; up to 1 the negative one is unused.")] = 7.5
+    guidance: Annotated[
+        Weight, Doc("How strongly images follow the prompt; the negative prompt is used above 1 only.")
+    ] = 7.5
     conditioning_scale: Annotated[Weight, Doc("How strongly images follow the layout.")] = 1.0
     size: Annotated[
         tuple[Count, Count] | None,
@@ -81,11 +83,11 @@ class ControlnetSettings(ImageSettings):
         Literal["float32", "bfloat16", "float16"], Doc("Numbers that the weights which are not trained are kept in.")
     ] = "float32"
     steps: Annotated[
-        int, Ge(0), Doc("Optimizer steps that fine-tune the ControlNet on the training pairs; 0 for as it comes.")
+        int, Ge(0), Doc("Optimizer steps that fine-tune the ControlNet on the training pairs; 0 to use it as it is.")
     ] = 0
     batch_size: Annotated[Count, Doc("Training pairs per step of the fine-tuning.")] = 4
     prompt_dropout: Annotated[float, Ge(0), Le(1), Doc("Share of training pairs whose prompt is left empty.")] = 0.5
-    generator_learning_rate: Annotated[Rate, Doc("Adam's for the ControlNet.")] = 1e-5
+    generator_learning_rate: Annotated[Rate, Doc("Adam's learning rate for the ControlNet.")] = 1e-5
     betas: Annotated[tuple[float, float], Doc("Of Adam.")] = (0.9, 0.999)
 
 

@@ -48,7 +48,7 @@ class HttpSettings(ImageSettings):
     ] = ""
     timeout: Annotated[float, IDLE, Gt(0), Doc("Seconds that an answer may take.")] = 600.0
     retries: Annotated[
-        int, IDLE, Ge(0), Le(20), Doc("Further tries when there is no connection, or the service is busy.")
+        int, IDLE, Ge(0), Le(20), Doc("Retries when there is no connection, or the service is busy.")
     ] = 4
 
 

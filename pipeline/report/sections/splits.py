@@ -12,7 +12,7 @@ from scenepalette.data.sequences import sequences_of
 from scenepalette.pipeline.report import wording
 from scenepalette.pipeline.report.page import Block, Cell, Heading, Table, Text
 from scenepalette.pipeline.report.results import ArmRun, EvaluatedSplit, ReportInputs
-from scenepalette.pipeline.report.statistics import ArmStatistics, compare_arms
+from scenepalette.pipeline.report.statistics import ArmStatistics, compare
 
 ORIGINS = {
     "published": "the published test split",
@@ -73,7 +73,7 @@ def _compare(
         for run, confusion in zip(inputs.arms, confusions, strict=True)
         if confusion is not None
     ]
-    arms = compare_arms(runs, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed, blocks=blocks)
+    arms = compare(runs, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed, blocks=blocks).arms
     return {arm.name: arm for arm in arms}
 
 

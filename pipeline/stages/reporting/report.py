@@ -212,7 +212,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         real_segmenter,
         batch_size=EVALUATION_BATCH,
         fabric=fabric,
-        draws=lambda: (Draws(np.stack(images), label, [np.stack(images)]) for label, images in noise_samples),
+        draws=lambda: (Draws(np.stack(images), label) for label, images in noise_samples),
         inception_weights=config.report.inception_weights,
         given={
             "gan_test": gan_test[shown],

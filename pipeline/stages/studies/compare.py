@@ -127,7 +127,6 @@ class RowMetricsUnit(Unit):
             draws=config.compare.draws,
             inception_weights=config.report.inception_weights,
             alexnet_weights=config.compare.alexnet_weights,
-            seed=config.seed,
             given=given,
             progress=run.progress,
         )

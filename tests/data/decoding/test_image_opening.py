@@ -72,7 +72,7 @@ def test_the_content_decides_how_a_file_is_read_and_another_ending_is_told(
     image = read_and_checked(path)
     assert np.array_equal(image.pixels, PIXELS)
     shown = {"WEBP": "WebP", "PPM": "PNM"}.get(kind, kind)
-    wanted = () if ending in FORMATS[kind] else (f"read as {shown}, whatever their endings say",)
+    wanted = () if ending in FORMATS[kind] else (f"read as {shown}, whatever their extensions say",)
     assert image.remarks == wanted
 
 

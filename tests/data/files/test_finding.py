@@ -107,9 +107,9 @@ def test_what_is_passed_over_is_counted_with_three_examples(layout: str, root: P
     folder = files(root, layout, 1)[0].parent
     for number in range(5):
         (folder / f"{number}.txt").write_text("")
-    (note,) = [note for note in opened(layout, root).notes if "no image by its ending" in note]
+    (note,) = [note for note in opened(layout, root).notes if "not an image, by its extension" in note]
     shown = ", ".join(f"{folder.relative_to(root).as_posix()}/{number}.txt" for number in range(3))
-    assert note == f"passed over, no image by its ending: 5 ({shown} and 2 more)"
+    assert note == f"passed over, not an image, by its extension: 5 ({shown} and 2 more)"
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["images", "labels"])

@@ -106,7 +106,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
     root = make(tmp_path / "in", *SCENE)
     (root / "leftImg8bit/train/aachen/aachen_000000_000019_leftImg8bit.png").unlink()
     (root / "leftImg8bit/val/aachen/aachen_000000_000019_leftImg8bit.png").unlink()
-    with pytest.raises(DataError, match=r"not there: 2 .*aachen_000000_000019_leftImg8bit.png"):
+    with pytest.raises(DataError, match=r"missing images: 2 .*aachen_000000_000019_leftImg8bit.png"):
         imported(root, "cityscapes-json", tmp_path / "out")
 
 

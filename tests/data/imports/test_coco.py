@@ -188,7 +188,7 @@ def test_categories_without_annotations_are_left_out_with_a_note(tmp_path: Path)
     categories = [{"id": 0, "name": "things"}, {"id": CAR, "name": "car"}, {"id": TREE, "name": "tree"}]
     made = imported(make(tmp_path / "in", CAR_SQUARE, categories=categories), "coco", tmp_path / "out")
     assert made.classes == ["background", "tree", "car"]
-    assert any(note.startswith("categories left out that no annotation has: 1 (things)") for note in made.notes)
+    assert any(note.startswith("categories without an annotation, left out: 1 (things)") for note in made.notes)
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_categories_without_annotations_are_left_out_with_a_note(tmp_path: Path)
         ({"annotations": [3]}, "annotations that are no objects"),
         ({"annotations": [{"image_id": 99, "category_id": CAR}]}, "image 99, which is not listed"),
         ({"categories": [{"id": CAR, "name": "a\nb"}, {"id": TREE, "name": "tree"}]}, "class names that cannot be"),
-        ({"images": [{"id": 0, "file_name": "b.png"}]}, r"images that are not there: 2 .*'b.png'"),
+        ({"images": [{"id": 0, "file_name": "b.png"}]}, r"missing images: 2 .*'b.png'"),
         ({"images": [{"id": 0, "file_name": "../../a.png"}]}, "lead out of the folder"),
         ({"images": [{"id": 0, "file_name": "/etc/passwd"}]}, "lead out of the folder"),
         ({"images": [{"id": 0, "file_name": "C:\\data\\a.png"}]}, "lead out of the folder"),
@@ -245,7 +245,7 @@ def test_splits_are_those_of_the_source(annotations: str, images: str, tmp_path:
     write_json_file(root / "annotations/captions_train2017.json", {"images": [], "annotations": [{"caption": "a"}]})
     made = imported(root, "coco", tmp_path / "out")
     assert made.pairs == {"train": 1, "val": 1}
-    assert any("hold no masks: 1" in note for note in made.notes)
+    assert any("files without masks, skipped: 1" in note for note in made.notes)
 
 
 def test_two_files_of_one_split_are_not_chosen_between(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ def test_problems_are_a_line_per_kind_with_a_count_and_three_examples(tmp_path: 
     with pytest.raises(DataError, match=r"nothing was imported.*--skip-problems") as caught:
         imported(source, "labelme", tmp_path / "out")
     missing, wrong = caught.value.problems
-    assert missing.startswith("images that are not there: 5 (train/z0.json: 'z0.png', train/z1.json: 'z1.png', ")
+    assert missing.startswith("missing images: 5 (train/z0.json: 'z0.png', train/z1.json: 'z1.png', ")
     assert "and 2 more). Expected is" in missing and wrong.startswith("shapes that cannot be drawn: 1 (val/c.json: ")
     made = imported(source, "labelme", tmp_path / "out", skip_problems=True)
     assert made.pairs == {"train": 2, "val": 1} and len(made.problems) == 2

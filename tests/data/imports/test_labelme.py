@@ -168,7 +168,7 @@ def test_a_shape_that_is_wrong_is_refused(found: Any, text: str, tmp_path: Path)
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"image": "z.png"}, "images that are not there: 1"),
+        ({"image": "z.png"}, "missing images: 1"),
         ({"image": None}, "names that cannot be those of files"),
         ({"image": "../../../z.png"}, "lead out of the folder"),
         ({"imageHeight": 40, "imageWidth": 60}, "annotations for another size.*60 x 40, the image has 30 x 20"),
@@ -190,7 +190,7 @@ def test_other_json_files_are_passed_over(tmp_path: Path) -> None:
     root = make(tmp_path / "in", *BOTH)
     write_json_file(root / "settings.json", {"theme": "dark"})
     made = imported(root, "labelme", tmp_path / "out")
-    assert any("no LabelMe annotations: 1 (settings.json)" in note for note in made.notes)
+    assert any("not LabelMe annotations, skipped: 1 (settings.json)" in note for note in made.notes)
 
 
 def test_a_folder_without_annotations_is_refused(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from scenepalette.evaluation.images.diversity import (
     ALEXNET_URL,
     SCALE_EXPONENTS,
     class_variance,
-    distinct_images,
     load_lpips,
     mean_pairwise_difference,
     mean_pairwise_lpips,
@@ -237,26 +236,3 @@ def test_class_variance_limits() -> None:
         class_variance(draws(2, (48, 64)), label + 5, 2)
     with pytest.raises(DataError, match="of the same size"):
         class_variance(draws(2, (48, 64)), label[:-1], 2)
-
-
-def test_distinct_images_are_one_of_each_cluster() -> None:
-    generator = np.random.default_rng(0)
-    modes = np.repeat(np.arange(4), [30, 10, 5, 1])
-    images = (60 * modes[:, None, None, None] + generator.integers(0, 9, (46, 6, 5, 3))).astype(np.uint8)
-    of_first_mode = set()
-    for seed in range(3):
-        chosen = distinct_images(images, 4, seed)
-        assert sorted(int(image.min()) // 60 for image in chosen) == [0, 1, 2, 3]
-        assert chosen.tolist() == distinct_images(images, 4, seed).tolist()
-        of_first_mode |= {image.tobytes() for image in chosen if image.max() < 60}
-    assert len(of_first_mode) > 1  # another seed chooses another image of a cluster
-
-
-def test_distinct_images_of_too_few_different_ones() -> None:
-    images = np.repeat(draws(2, (6, 5)), 3, axis=0)
-    chosen = distinct_images(images, 4, seed=0)
-    assert chosen.shape == (4, 6, 5, 3)
-    assert len(np.unique(chosen, axis=0)) == 2
-    assert sorted(distinct_images(images, 6, seed=0).tolist()) == sorted(images.tolist())
-    with pytest.raises(DataError, match="7 distinct images cannot be chosen from 6"):
-        distinct_images(images, 7, seed=0)

@@ -42,9 +42,9 @@ def test_problems_end_it_with_1_and_can_be_left_out(source: Path, tmp_path: Path
     write_json_file(source / "train/b.json", labelme([], "b.png"))
     arguments = (str(source), "--from", "labelme", "--to", str(tmp_path / "out"))
     output, errors = invoke(*arguments, expected=1)
-    assert output == "" and "  - images that are not there: 1 (train/b.json: 'b.png'). Expected is" in errors
+    assert output == "" and "  - missing images: 1 (train/b.json: 'b.png'). Expected is" in errors
     output, errors = invoke(*arguments, "--skip-problems")
-    assert "Left out: images that are not there: 1" in errors and output.startswith("Done: ")
+    assert "Left out: missing images: 1" in errors and output.startswith("Done: ")
 
 
 @pytest.mark.parametrize("name", FORMATS)

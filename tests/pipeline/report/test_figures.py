@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from scenepalette.common.errors import DataError
 from scenepalette.pipeline.report import figures
 from scenepalette.pipeline.report.results import ReportInputs
-from scenepalette.pipeline.report.statistics import compare_arms
+from scenepalette.pipeline.report.statistics import compare
 
 MakeInputs = Callable[..., ReportInputs]
 
@@ -47,11 +47,11 @@ def test_an_edit_box_is_outlined_where_it_is(make_inputs: MakeInputs) -> None:
 
 def test_an_arm_far_from_real_does_not_squeeze_the_axis(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
-    arms = compare_arms(inputs.arms, inputs.table.eval_ids, 100, 0)
+    arms = compare(inputs.arms, inputs.table.eval_ids, 100, 0).arms
     arms = [arm for arm in arms if arm.name != "real+full"]
     right = figures.draw_arms(arms, alone={"full"}).axes[1]
     assert right.get_xlim()[0] == pytest.approx(100 * 1.1 * min(arms[1].delta.low, arms[1].delta.high))
-    near = compare_arms(inputs.arms, inputs.table.eval_ids, 100, 0)
+    near = compare(inputs.arms, inputs.table.eval_ids, 100, 0).arms
     right = figures.draw_arms(near, alone={"full"}).axes[1]
     assert right.get_xlim()[1] == pytest.approx(110 * max(abs(near[1].delta.low), abs(near[1].delta.high)), rel=1e-6)
     assert len(right.texts) == (abs(near[2].delta.mean) * 100 > right.get_xlim()[1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +15,7 @@ from scenepalette.common.randomness import numpy_generator
 from scenepalette.evaluation.contrasts import holm
 from scenepalette.evaluation.miou import intersection_over_union
 from scenepalette.pipeline.report.results import ArmRun
-from scenepalette.pipeline.report.statistics import (
-    ArmStatistics,
-    Difference,
-    compare,
-    compare_arms,
-    estimate_miou,
-    verdict,
-)
+from scenepalette.pipeline.report.statistics import ArmStatistics, Difference, compare, estimate_miou, verdict
 
 CLASSES = 3
 EVAL_IDS = (0, 2)
@@ -30,6 +24,10 @@ EVAL_IDS = (0, 2)
 def _confusion(seed: int, images: int = 7, classes: int = CLASSES) -> np.ndarray:
     generator = np.random.default_rng(seed)
     return generator.integers(0, 40, (images, classes, classes)) + 30 * np.eye(classes, dtype=np.int64)
+
+
+def compare_arms(*args: Any, **options: Any) -> list[ArmStatistics]:
+    return compare(*args, **options).arms
 
 
 def _run(name: str, seed: int, confusion: np.ndarray) -> ArmRun:

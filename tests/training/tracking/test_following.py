@@ -164,7 +164,7 @@ def test_a_tracker_that_raises_is_warned_of_once_and_the_others_go_on(
             MetricsLog(unit.folder / "metrics.jsonl", 0).write(20, loss=0.5)
     assert [call[0] for call in calls] == ["begin", "begin", "log", "end", "begin", "log", "end"]
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("Warning: wandb is told nothing more of this run; the work goes on without it.")
+    assert line.startswith("Warning: wandb gets no further data from this run, which continues without it.")
     assert "ConnectionError: https://***@tracker.example/api?token=*** refused second line" in line
     assert "secret" not in line and "abc" not in line
 

@@ -111,7 +111,7 @@ def test_an_mlflow_server_that_is_down_stops_nothing(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     make_run(tmp_path / "demo", "mlflow")
     errors = capsys.readouterr().err
-    assert errors.count("Warning: mlflow is told nothing more of this run") == 1 and "***@127.0.0.1" in errors
+    assert errors.count("Warning: mlflow gets no further data from this run") == 1 and "***@127.0.0.1" in errors
     assert "secret" not in errors and "secret" not in (tmp_path / "demo/.scenepalette-tracking.json").read_text()
 
 
