@@ -54,7 +54,7 @@ class Base:
     reference: int
 
 
-CPU = Base("camvid-cpu", 1.0, 0.25, 4.0, 96 * 128)
+CPU = Base("camvid-cpu", 1 / 3, 1 / 12, 4 / 3, 96 * 128)
 GPU = Base("camvid", 1 / 3, 1 / 12, 4 / 3, 192 * 256)
 
 

@@ -48,7 +48,7 @@ def write_own_data(
 
 
 def machine(speed: float = 1.0, **changes: Any) -> Callable[..., Measured]:
-    """Return a measurement that takes no time: at speed 1, the recipe camvid-cpu takes about an hour.
+    """Return a measurement that takes no time: at speed 1, a third of camvid-cpu's steps take about an hour.
 
     Args:
         speed: How many times as fast.
