@@ -227,7 +227,9 @@ def _parse_csv(text: str, notes: list[str]) -> list[dict[str, Any]]:
         comments += [start] if is_comment else []
         classes += [] if is_comment else [row]
     if comments:
-        notes.append(f"{len(comments)} lines that begin with # are not read (such as {short(comments[0])}).")
+        stated = any(_key_of(column) == "id" for column in columns)
+        order = "" if stated else " There is no column id, so label values count the other rows."
+        notes.append(f"{len(comments)} lines that begin with # are not read (such as {short(comments[0])}).{order}")
     return classes
 
 
@@ -295,10 +297,16 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
     if in_none:
         names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
-        notes.append(f"no label holds the id -1: {names} left out.")
-        rows = [row for row in rows if row not in in_none]
-    folded = [str(row.get("name", "")).strip().casefold() for row in rows]
-    alike = sorted({str(row["name"]) for row, name in zip(rows, folded, strict=True) if folded.count(name) > 1})
+        notes.append(f"no label holds the id -1: {names} stands for no class.")
+        # A label of 8 bits holds -1 as 255; one of colours may show the row's colour all the same.
+        is_free = not any(str(IGNORE_ID) in map(str, row.get("id", ())) for row in rows)
+        shown = [row for row in in_none if is_free and all(channel in row for channel in _CHANNELS)]
+        rows = [row for row in rows if row not in in_none or row in shown]
+        for row in shown:
+            row["id"] = [IGNORE_ID]
+    stated = [str(row["name"]) for row in rows if row.get("name")]
+    folded = [name.strip().casefold() for name in stated]
+    alike = sorted({name for name, key in zip(stated, folded, strict=True) if folded.count(key) > 1})
     if len(alike) > len({name.strip().casefold() for name in alike}):
         notes.append(f"{', '.join(map(repr, alike[:_MOST_NOTED]))} differ in capitals alone and are different classes.")
     has_colours = any(channel in row for row in rows for channel in _CHANNELS)

@@ -83,7 +83,7 @@ SPELLINGS: dict[str, str | bytes] = {
     "comments where ids stand": "id,name,color\n# first\n0,sky,#4682b4\n#9,bus,#010203\n1,road,#804080\n"
     "2,car,#00008e\n",
     "hexadecimal colours first": "color,name\n#4682b4,sky\n#804080,road\n#00008e,car\n",
-    "void with -1": "id,name,color\n-1,void,0 0 0\n0,sky,#4682b4\n1,road,#804080\n2,car,#00008e\n",
+    "void with -1": "id,name,color\n-1,void,\n0,sky,#4682b4\n1,road,#804080\n2,car,#00008e\n",
     "decimal commas": "name;red;green;blue\nsky;70,0;130,00;180,0\nroad;128;64;128\ncar;0,0;0;142,0\n",
     "hexadecimal with 0x": "name,hex\nsky,0x4682b4\nroad,0X804080\ncar,0x00008E\n",
     "a serial number": "name,red,green,blue,no\nsky,70,130,180,1\nroad,128,64,128,2\ncar,0,0,142,3\n",
@@ -106,9 +106,31 @@ def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
     path.write_text("id,name\n# old,\n#3,bus\n-1,void\n0,Sky\n1,sky\n2,road\n")
     assert read_class_file(path).notes == (
         "classes.csv: 2 lines that begin with # are not read (such as # old).",
-        "classes.csv: no label holds the id -1: void left out.",
+        "classes.csv: no label holds the id -1: void stands for no class.",
         "classes.csv: 'Sky', 'sky' differ in capitals alone and are different classes.",
     )
+
+
+def test_without_ids_it_is_noted_that_rows_behind_a_hash_do_not_count(tmp_path: Path) -> None:
+    path = tmp_path / "classes.csv"
+    path.write_text("name,red,green,blue\nsky,1,2,3\n#bus,4,5,6\nroad,7,8,9\n")
+    assert read_class_file(path).notes == (
+        "classes.csv: 1 lines that begin with # are not read (such as #bus). There is no column id, so label values "
+        "count the other rows.",
+    )
+
+
+def test_the_colour_of_void_with_the_id_minus_1_is_ignored(tmp_path: Path) -> None:
+    content = "id,name,color\n-1,void,0 0 0\n0,sky,1 2 3\n1,road,4 5 6\n"
+    table, values, colours = read(tmp_path / "classes.csv", content)
+    assert table.names == ("sky", "road") and values.ids == {0: 0, 1: 1} and values.all_ignored == {255}
+    assert colours == {code_of((0, 0, 0)): [255], code_of((1, 2, 3)): [0], code_of((4, 5, 6)): [1]}
+
+
+def test_void_with_the_id_minus_1_beside_a_class_255_is_left_out(tmp_path: Path) -> None:
+    content = "id,name,color\n-1,void,0 0 0\n0,sky,1 2 3\n255,road,4 5 6\n"
+    table, values, _ = read(tmp_path / "classes.csv", content)
+    assert table.names == ("sky", "road") and values.ids == {0: 0, 255: 1}
 
 
 YAML: dict[str, str] = {
@@ -245,6 +267,7 @@ def test_ids_count_from_1_where_0_is_ignored(tmp_path: Path) -> None:
 REFUSED: dict[str, tuple[str, str]] = {
     "no header": ("sky,70,130,180\nroad,1,2,3\n", r"its first line \(sky, 70, 130, 180\) names no column 'name'"),
     "an id of two classes": ("id,name\n1,sky\n1,road\n", "the label value 1 is that of 'sky' and of 'road'"),
+    "rows without a name": ("name,color\n,1 2 3\n,4 5 6\n", r"classes\.0\.name: Field required"),
     "a row without id": ("id,name\n1,sky\n,road\n", "'road' has no id, others have"),
     "ignored and a class": ("id,name,ignore\n1,sky,\n2,road,\n1,void,true\n", r"\[1\] both as class ids and"),
     "no colour": ("name,color\nsky,blue\nroad,1 2 3\n", "the colour 'blue' cannot be read"),
