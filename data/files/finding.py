@@ -39,8 +39,8 @@ class Search:
 
     @property
     def notes(self) -> list[str]:
-        """What was decided and what was passed over, a line each."""
-        lines = [counted(names, f"passed over, {reason}") for reason, names in self._passed_over.items()]
+        """What was decided and what was skipped, a line each."""
+        lines = [counted(names, f"skipped, {reason}") for reason, names in self._passed_over.items()]
         return [*self._notes, *lines]
 
     def note(self, text: str) -> None:

@@ -13,7 +13,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 from urllib.parse import unquote
 
@@ -40,6 +40,9 @@ LABEL_FOLDERS = (
 )  # fmt: skip
 LIST_FOLDERS = (".", "ImageSets/Segmentation", "imagesets/segmentation", "splits", "split", "lists", "list")
 _LABEL_WORDS = frozenset({*LABEL_FOLDERS, "l", "matte", "labelids", "segm", "indexlabel"})
+_SEVERAL_PATHS = re.compile(
+    rf"({'|'.join(map(re.escape, sorted(ENDINGS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
+)
 _SEPARATED = re.compile(r"[_\-. ]")
 _LEAST_SUFFIXED = 2
 
@@ -511,7 +514,7 @@ def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequen
     for pair in pairs:
         stem = pair.image.relative_to(search.root).with_suffix("").as_posix()
         parts = stem.split("/")
-        for name in {pair.id, *("/".join(parts[place:]) for place in range(len(parts)))}:
+        for name in {_nfc(pair.id), *(_nfc("/".join(parts[place:])) for place in range(len(parts)))}:
             by_name.setdefault(name, []).append(pair)
     chosen = {name: _read_list(search, path, by_name) for name, path in lists.items()}
     named = {pair.id for entries in chosen.values() for pair, _ in entries.values()}
@@ -560,33 +563,41 @@ def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Seq
     """Return the pairs that a line names, and what stands behind the name: names may have spaces, two be on a line."""
     for words in ([text], re.split(r"[,;\t]", text), text.split()):
         name, *others = (word.strip().strip("\"'") for word in words)
-        for key in _listed_names(name):
-            if key in by_name:
+        # The last parts of two paths that are taken for one would be the second's.
+        for path in _listed_paths(name)[: 1 if _SEVERAL_PATHS.search(name) else None]:
+            if (key := _nfc(_without_extension(path))) in by_name:
                 return by_name[key], others
     return [], []
 
 
-def _listed_names(word: str) -> Iterable[str]:
-    """Return what a word of a list may call an image: of a path on another machine, its last parts."""
+def _listed_paths(word: str) -> list[str]:
+    """Return which file a word of a list may mean: of a path on another machine, its last parts."""
     if is_url := word.lower().startswith("file:"):
         word = unquote(word[5:])
-    name = re.sub("/+", "/", word.replace("\\", "/")).removeprefix("./")
-    name = str(Path(name).with_suffix("")) if Path(name).suffix.lower() in ENDINGS else name
-    parts = name.strip("/").split("/")
-    is_absolute = is_url or name.startswith("/") or re.match(r"[A-Za-z]:/", name)
-    return ("/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1))
+    path = re.sub("/+", "/", word.replace("\\", "/")).removeprefix("./")
+    is_absolute = is_url or path.startswith("/") or re.match(r"[A-Za-z]:/", path)
+    parts = path.strip("/").split("/")
+    return ["/".join(parts[place:]) for place in range(len(parts) if is_absolute else 1)]
+
+
+def _without_extension(path: str) -> str:
+    return path[: -len(suffix)] if (suffix := PurePosixPath(path).suffix).lower() in ENDINGS else path
 
 
 def _other_label(search: Search, pair: FilePair, words: Sequence[str]) -> str:
-    """Return what is wrong with words beside an image on a line that name another image file than its label."""
-    for word in words:
-        if Path(word).suffix.lower() not in ENDINGS or not isinstance(pair.label, Path):
-            continue
-        *_, name = _listed_names(word)
-        file = search.root / word.replace("\\", "/").lstrip("/")
-        if Path(name).name != pair.label.stem or (file.is_file() and not file.samefile(pair.label)):
-            return (
-                f": it names {short(word)}, but by its name the image's label is {search.name(pair.label)}. Rename "
-                "labels as their images, or set data.label_folder or data.label_suffix"
-            )
-    return ""
+    """Return what is wrong if image files are named beside an image on a line, and its label is none of them."""
+    label, files = pair.label, [word for word in words if PurePosixPath(word).suffix.lower() in ENDINGS]
+    if not files or not isinstance(label, Path) or any(_is_named(search, label, word) for word in files):
+        return ""
+    return (
+        f": it names {short(files[0])}, but by its name the image's label is {search.name(label)}. Rename labels as "
+        "their images, or set data.label_folder or data.label_suffix"
+    )
+
+
+def _is_named(search: Search, label: Path, word: str) -> bool:
+    paths = _listed_paths(word)
+    found = next((file for path in paths if os.path.isfile(file := search.root / path)), None)
+    if found is not None:
+        return os.path.samefile(found, label)
+    return _nfc(PurePosixPath(paths[-1]).stem).casefold() == _nfc(label.stem).casefold()

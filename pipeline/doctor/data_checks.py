@@ -112,12 +112,12 @@ def check_opening(
 def check_notes(
     datasets: Mapping[Split, SegmentationDataset], errors: Mapping[Split, ScenepaletteError]
 ) -> Check | None:
-    """Say what the readers decided from the files, and what they passed over."""
+    """Say what the readers decided from the files, and what they skipped."""
     notes = notes_of(datasets.values())
     notes += [f"{split}: {note}" for split, error in errors.items() for note in getattr(error, "notes", ())]
     if not notes:
         return None
-    summary = f"{len(notes)} things that the files left open were decided, or files passed over."
+    summary = f"{len(notes)} things that the files left open were decided, or files skipped."
     return Check("reading of files", "note", summary, "", tuple(notes))
 
 

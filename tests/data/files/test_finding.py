@@ -100,7 +100,7 @@ def test_what_systems_leave_behind_is_no_part_of_a_data_set(layout: str, root: P
                 place.write_bytes(b"\0\5\x16\7")
     dataset = opened(layout, root)
     assert same(samples(layout, root), before) and dataset.content == content
-    assert not [note for note in dataset.notes if "passed over" in note]
+    assert not [note for note in dataset.notes if "skipped" in note]
 
 
 def test_what_is_passed_over_is_counted_with_three_examples(layout: str, root: Path) -> None:
@@ -109,7 +109,7 @@ def test_what_is_passed_over_is_counted_with_three_examples(layout: str, root: P
         (folder / f"{number}.txt").write_text("")
     (note,) = [note for note in opened(layout, root).notes if "not an image, by its extension" in note]
     shown = ", ".join(f"{folder.relative_to(root).as_posix()}/{number}.txt" for number in range(3))
-    assert note == f"passed over, not an image, by its extension: 5 ({shown} and 2 more)"
+    assert note == f"skipped, not an image, by its extension: 5 ({shown} and 2 more)"
 
 
 @pytest.mark.parametrize("part", [0, 1], ids=["images", "labels"])
@@ -217,7 +217,7 @@ def test_a_name_that_is_no_text_is_refused_before_anything_is_made(folder_root: 
 def test_a_hidden_image_is_told(folder_root: Path) -> None:
     write_pixels(folder_root / "train/labels/.street.png", random_label(0, 3))
     assert open_folder(folder_root, "train").notes == (
-        "passed over, hidden by the dot before the name: 1 (train/labels/.street.png)",
+        "skipped, hidden by the dot before the name: 1 (train/labels/.street.png)",
     )
 
 
@@ -227,7 +227,7 @@ def test_a_jpeg_beside_a_label_is_passed_over_and_alone_is_no_label(folder_root:
     dataset = open_folder(folder_root, "train")
     assert dataset.content == content
     assert dataset.notes == (
-        "passed over, a JPEG beside a label of the same name, which keeps ids exactly: 1 (train/labels/street.jpg)",
+        "skipped, a JPEG beside a label of the same name, which keeps ids exactly: 1 (train/labels/street.jpg)",
     )
     (folder_root / "train/labels/street.png").unlink()
     with pytest.raises(DataError, match=r"street\.jpg: it is a JPEG file"):
@@ -270,5 +270,5 @@ def test_notes_are_given_once_and_problems_are_collected(tmp_path: Path) -> None
         search.note("decided")
         search.pass_over([tmp_path / "a", "b"], "of no use")
     search.refuse(tmp_path / "c", "wrong")
-    assert search.notes == ["decided", "passed over, of no use: 2 (a, b)"]
+    assert search.notes == ["decided", "skipped, of no use: 2 (a, b)"]
     assert [str(problem) for problem in search.problems] == ["c: wrong"]

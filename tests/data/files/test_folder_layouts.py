@@ -146,7 +146,7 @@ def test_a_coloured_copy_beside_a_label_is_passed_over(tmp_path: Path, first: st
     for number in TRAIN:
         write_pixels(root / f"train/labels/i{number:03d}_color.png", random_image(number))
     assert numbers(root, "train") == TRAIN
-    assert open_folder(root, "train").notes[-1].startswith("passed over, beside a label of the same image: 12 (")
+    assert open_folder(root, "train").notes[-1].startswith("skipped, beside a label of the same image: 12 (")
 
 
 def test_suffixes_on_some_labels_only_are_read(tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_labels_beside_masks_are_read_and_the_others_told(tmp_path: Path) -> Non
     made(root, "{s}/images/i{n}.png", "{s}/masks/i{n}.png")
     assert numbers(root, "train") == TRAIN
     assert open_folder(root, "train").notes == (
-        "passed over, beside train/labels/, which is read; data.label_folder overrules it: 1 (train/masks/)",
+        "skipped, beside train/labels/, which is read; data.label_folder overrules it: 1 (train/masks/)",
     )
     (root / "train/masks/i003.png").unlink()
     with pytest.raises(DataError, match=r"i003\.png: no label for it, train/masks/i003\.png is missing"):
@@ -209,9 +209,7 @@ def test_a_folder_of_boxes_as_text_is_no_folder_of_labels(tmp_path: Path) -> Non
 def test_images_beside_the_folders_of_a_split_are_told(tmp_path: Path) -> None:
     root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
     write_pixels(root / "train/new.png", random_image(0))
-    assert open_folder(root, "train").notes == (
-        "passed over, outside of train/images/, train/labels/: 1 (train/new.png)",
-    )
+    assert open_folder(root, "train").notes == ("skipped, outside of train/images/, train/labels/: 1 (train/new.png)",)
 
 
 LINES: dict[str, Callable[[str], str]] = {
@@ -227,6 +225,7 @@ LINES: dict[str, Callable[[str], str]] = {
     "two addresses": lambda name: f"file:///set/images/{quote(name)}.png,file:///set/labels/{quote(name)}.png",
     "quoted": lambda name: f'"images/{name}.png", "labels/{name}.png"',
     "name and number": lambda name: f"{name},  17",
+    "a third file": lambda name: f"images/{name}.png,depth/{name}_z.png,labels/{name}.png",
 }
 
 
@@ -259,7 +258,7 @@ def test_lists_lie_where_people_have_them(tmp_path: Path, place: str, val: str) 
     write_pixels(root / "JPEGImages/unlabelled.png", random_image(0))
     lists(root, LINES["names"], place, val)
     assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
-    assert "passed over, without a label: 1 (JPEGImages/unlabelled.png)" in open_folder(root, "val").notes
+    assert "skipped, without a label: 1 (JPEGImages/unlabelled.png)" in open_folder(root, "val").notes
 
 
 def test_a_list_may_be_in_utf_16(tmp_path: Path) -> None:
@@ -270,7 +269,16 @@ def test_a_list_may_be_in_utf_16(tmp_path: Path) -> None:
     assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
 
 
-@pytest.mark.parametrize("line", ["images/i-000.png labels/i-001.png", "images/i-000.png other/i-000.png"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "images/i-000.png labels/i-001.png",
+        "images/i-000.png other/i-000.png",
+        "/set/images/i-000.png /set/labels/i-001.png",
+        "/set/images/i-000.png labels/i-001.png",
+        "/set/images/i-000 /set/labels/i-001.png",
+    ],
+)
 def test_a_list_that_gives_an_image_another_label_is_refused(tmp_path: Path, line: str) -> None:
     root = made(tmp_path / "data", "images/i-{n}.png", "labels/i-{n}.png")
     (root / "other").mkdir()
@@ -282,6 +290,24 @@ def test_a_list_that_gives_an_image_another_label_is_refused(tmp_path: Path, lin
     (problem,) = caught.value.problems
     assert problem.startswith(f"train.txt, line 1: {line}: it names {line.split()[1]}, but ")
     assert "the image's label is labels/i-000.png" in problem
+
+
+def test_the_labels_path_on_another_machine_counts_by_its_last_parts(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/i-{n}.png", "labels/i-{n}.png")
+    (root / "other").mkdir()
+    shutil.copy(root / "labels/i-000.png", root / "other/i-000.png")
+    (root / "train.txt").write_text("/set/images/i-000.png /set/other/i-000.png\n/old/i-001.png /old/masks/i-001.png\n")
+    (root / "val.txt").write_text("i-002\n")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    (problem,) = caught.value.problems
+    assert problem.startswith("train.txt, line 1: ") and "it names /set/other/i-000.png, but " in problem
+
+
+def test_lists_name_files_in_any_unicode_form(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/\u00e4 {n}.png", "labels/a\u0308 {n}.png")
+    lists(root, lambda name: f"images/a\u0308 {name[2:]}.png,labels/a\u0308 {name[2:]}.png")
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
 
 
 def test_wrong_lines_of_a_list_are_listed(tmp_path: Path) -> None:
@@ -305,7 +331,7 @@ def test_images_in_no_list_are_told(tmp_path: Path) -> None:
     lists(root, LINES["names"])
     (root / "train.txt").write_text("i 000\ni 001\n")
     assert numbers(root, "train") == [0, 1]
-    assert "passed over, in none of the lists train.txt, val.txt: 10 (images/i 002.png" in " ".join(
+    assert "skipped, in none of the lists train.txt, val.txt: 10 (images/i 002.png" in " ".join(
         open_folder(root, "train").notes
     )
 

@@ -312,7 +312,7 @@ def test_notes_go_along_with_problems_and_survive_pickling(camvid_root: Path) ->
     (camvid_root / "train/a.png").unlink()
     with pytest.raises(DataError) as caught:
         open_camvid(camvid_root, "train")
-    assert caught.value.notes == ("passed over, not an image, by its extension: 1 (train/notes.txt)",)
-    assert str(caught.value).endswith("Note: passed over, not an image, by its extension: 1 (train/notes.txt).")
+    assert caught.value.notes == ("skipped, not an image, by its extension: 1 (train/notes.txt)",)
+    assert str(caught.value).endswith("Note: skipped, not an image, by its extension: 1 (train/notes.txt).")
     again = pickle.loads(pickle.dumps(caught.value))
     assert str(again) == str(caught.value) and again.notes == caught.value.notes and again.found == caught.value.found

@@ -87,7 +87,7 @@ def test_files_that_a_list_leaves_out_are_counted(camvid_root: Path) -> None:
     (camvid_root / "train.txt").write_text("/x/a.png /x/a.png\n/x/b.png /x/b.png\n")
     dataset = open_camvid(camvid_root, "train")
     assert dataset.ids == ("a", "b")
-    assert dataset.notes == ("passed over, not listed in train.txt: 2 (train/c.png, trainannot/c.png)",)
+    assert dataset.notes == ("skipped, not listed in train.txt: 2 (train/c.png, trainannot/c.png)",)
 
 
 def test_missing_folders_are_all_named(tmp_path: Path) -> None:
