@@ -228,7 +228,7 @@ class LabelReading:
                 ". So many colours are those of photographs, or of small labels stored as JPEG: look whether images "
                 "and labels are exchanged. If not, set data.colour_tolerance, or export labels again"
             )
-        elif channel := self._channel_of_ids(codes):
+        elif channel := self._channel_of_ids(_codes_of(label)):
             hint = f". If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
         elif len(codes) > _MANY_COLOURS:
             hint = (
@@ -237,10 +237,10 @@ class LabelReading:
             )
         return f"{text}; colours of classes are {self._shown_colours()}{hint}"
 
-    def _channel_of_ids(self, codes: Sequence[int]) -> str:
-        """Return the first channel that changes and holds nothing but ids, or nothing."""
+    def _channel_of_ids(self, codes: np.ndarray) -> str:
+        """Return the first channel of all colours of a label that changes and holds nothing but ids, or nothing."""
         for name, shift in CHANNELS.items():
-            values = np.unique(np.array(codes) >> shift & 255)
+            values = np.unique(codes[codes != NO_COLOUR] >> shift & 255)
             if len(values) > 1 and self.values.allowed[values].all():
                 return name
         return ""
