@@ -86,7 +86,8 @@ class VerifiedShards:
             if sha256_of_file(path) != shard["sha256"]:
                 raise DataError(f"{path} was altered since it was written: its SHA-256 is not that of the manifest.")
             for table in tables_of(path, shard["rows"]):
-                for values in table.to_pylist():
+                for row in table.to_batches(max_chunksize=1):  # as Python objects, a row at a time
+                    (values,) = row.to_pylist()
                     yield self._checked(number, values, f"{self.folder} {shard['name']} row {number - first}")
                     number += 1
 
