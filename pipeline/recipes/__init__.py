@@ -1,4 +1,4 @@
-"""Recipes: complete configurations in a YAML file each, whose first line says its command and what to expect of it."""
+"""Recipes: a YAML file each of what differs from defaults, whose first line says its command and what to expect."""
 
 from __future__ import annotations
 
