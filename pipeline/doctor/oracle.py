@@ -23,6 +23,11 @@ UNREACHABLE = 0.3
 MOST_LABELS = 200
 
 
+def _finer(stride: int) -> str:
+    known = "deeplabv3plus, fpn and upernet have 4; unet and linknet 1" if stride > 4 else "unet and linknet have 1"
+    return f"a segmenters.architecture of a finer stride ({known}), or " if stride > 1 else ""
+
+
 def _worked_at(config: RunConfig, label: np.ndarray) -> list[np.ndarray]:
     """Return what segmenters see of a label, by `data.fit` and at their size."""
     shape, data = (label.shape[0], label.shape[1]), config.data
@@ -76,7 +81,6 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
         "warning",
         f"{summary} {len(lost)} of {len(table.eval_ids)} classes stay below IoU {100 * UNREACHABLE:.0f} in every arm, "
         "however well it is trained.",
-        "Choose a segmenters.architecture of a finer stride (deeplabv3plus, fpn and upernet have 4; unet and linknet "
-        f"1), or a larger {size_field(config)}.",
+        f"Choose {_finer(stride)}a larger {size_field(config)}.",
         tuple(f"{name}: IoU {100 * value:.0f} at most" for value, name in lost),
     )
