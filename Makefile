@@ -1,5 +1,6 @@
 # make demo    the whole product on embedded street scenes: runs/demo/report/report.html
-# make test    all tests
+# make test    all tests but the slow ones, in less than 15 minutes
+# make test-slow    the slow ones: whole runs, killed and resumed, on several processes and clusters
 # make lint    style, types, and who imports whom
 # make bench   speed and memory on this machine: tables, ratios within one run
 # make docs    the documentation with an API reference, all links checked: site/index.html
@@ -14,16 +15,18 @@ BIN = $(VENV)/bin
 PIP_INSTALL = -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 INSTALL = $(BIN)/python $(PIP_INSTALL)
 
-.PHONY: demo test lint bench docs wheel clean
+.PHONY: demo test test-slow lint bench docs wheel clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m scenepalette.flows.local augment demo --out runs/demo
 
 # One thread a process, since two of them share two cores; a file's tests stay together, with what they share. Files
-# are begun in the order of tests/conftest.py, slow ones first, and not in that of their numbers of tests.
-test: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# are begun in the order of tests/conftest.py, not in that of their numbers of tests.
+test: TESTS = not slow
+test-slow: TESTS = slow
+test test-slow: $(VENV)/.installed-test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(TESTS)" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
