@@ -1,6 +1,6 @@
 # make demo    the whole product on embedded street scenes: runs/demo/report/report.html
-# make test    all tests but the slow ones, in less than 15 minutes
-# make test-slow    the slow ones: whole runs, killed and resumed, on several processes and clusters
+# make test    all tests but the slow ones
+# make test-slow    the slow ones, such as runs that are killed and resumed, or made on clusters
 # make lint    style, types, and who imports whom
 # make bench   speed and memory on this machine: tables, ratios within one run
 # make docs    the documentation with an API reference, all links checked: site/index.html
@@ -23,10 +23,13 @@ demo: $(VENV)/.installed
 
 # One thread a process, since two of them share two cores; a file's tests stay together, with what they share. Files
 # are begun in the order of tests/conftest.py, not in that of their numbers of tests.
-test: TESTS = not slow
-test-slow: TESTS = slow
-test test-slow: $(VENV)/.installed-test
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "$(TESTS)" -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: $(VENV)/.installed-test
+	$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed-test
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
