@@ -25,13 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import machine, markdown_table
-from scenepalette.common.progress import NO_PROGRESS
+from scenepalette.common.progress import NO_PROGRESS, EnoughError
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
 from scenepalette.data.shards.writing import write_shard
 from scenepalette.pipeline.config import load_config
-from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
+from scenepalette.pipeline.doctor.machine.measure import StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters import train

@@ -28,7 +28,7 @@ import torch
 from torch import nn
 
 from benchmarks.measure import machine, markdown_table
-from scenepalette.common.progress import NO_PROGRESS
+from scenepalette.common.progress import NO_PROGRESS, EnoughError
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
@@ -40,7 +40,7 @@ from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig, load_config
-from scenepalette.pipeline.doctor.machine.measure import EnoughError, StepTimes
+from scenepalette.pipeline.doctor.machine.measure import StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.layouts import SECTIONS, layout_model

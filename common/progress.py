@@ -39,6 +39,10 @@ class NoProgress:
 NO_PROGRESS = NoProgress()
 
 
+class EnoughError(Exception):
+    """Raised by a progress to end a training that is only timed."""
+
+
 class PlainProgress:
     """Progress as plain lines for logs and pipes: at most one line per `interval` seconds, with time left."""
 

@@ -21,6 +21,7 @@ from scenepalette.pipeline.config import run_config
 from scenepalette.training import checkpoint, loop, trainee
 
 ROOT = Path(__file__).parents[1]
+FOLDERS = {path.name for path in (ROOT / "src/scenepalette").iterdir() if path.is_dir()}
 PAGE = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
 MOST_FILES = 10
 ROW = "From the command line to a row of a Parquet file"
@@ -58,14 +59,14 @@ def listed(title: str) -> list[str]:
 
 
 def files_passed(owner: Any) -> set[str]:
-    """Return the files of the repository, but tests, that are on the call stack, and that of `owner` on its top."""
+    """Return the files of the package that are on the call stack, and that of `owner` on its top."""
     frame, names = sys._getframe(1), [str(sys.modules[getattr(owner, "__module__", owner.__name__)].__file__)]
     while frame is not None:
         names.append(frame.f_code.co_filename)
         frame = frame.f_back
     paths = (Path(name).resolve() for name in names if not name.startswith("<"))
     own = (path.relative_to(ROOT) for path in paths if path.is_relative_to(ROOT))
-    return {path.as_posix() for path in own if path.parts[0] != "tests"}
+    return {path.as_posix() for path in own if path.parts[0] in FOLDERS}
 
 
 def test_every_file_and_folder_that_is_named_exists() -> None:

@@ -31,7 +31,7 @@ def update_average(
         average: Result of `averaged_copy`, changed in place: average = decay * average + (1 - decay) * module.
         module: The trained module.
         decay: In [0, 1).
-        averages: The parameters of `average`, if they are known; None to look for them.
+        averages: The parameters of `average`, which take long to collect in each step; None to collect them here.
         parameters: Those of `module`, likewise.
     """
     averages, parameters = averages or list(average.parameters()), parameters or list(module.parameters())

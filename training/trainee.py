@@ -91,7 +91,7 @@ class Trainee(Generic[Module]):
         speed = speed_of(fabric)
         self.name, self.module, self.fabric, self.ranks = name, channels_last(module), fabric, ranks
         self.average: Module = averaged_copy(module).to(fabric.device) if averaged else module
-        # Looking for them takes longer than what is done with them in a step of a small network.
+        # Kept: to collect them takes longer than to average them in a step of a small network.
         self._parameters, self._averages = list(module.parameters()), list(self.average.parameters())
         ranks.join(module)
         # What other processes wait for is looked at in every step.

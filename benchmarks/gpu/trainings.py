@@ -15,13 +15,13 @@ import torch
 from benchmarks.gpu.record import Cases, Row
 from benchmarks.gpu.scenes import Options, Scenes, device_memory, read_scenes, text_of
 from benchmarks.measure import wait
+from scenepalette.common.progress import EnoughError
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
-from scenepalette.pipeline.doctor.machine.measure import EnoughError
 from scenepalette.training.device.speed import CompileMode, usual_speed
 from scenepalette.training.fabric import make_fabric
 

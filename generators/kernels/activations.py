@@ -1,8 +1,8 @@
-"""What lies between convolutions, in training, with as few passes over the features as it takes.
+"""Activations, averages and pixel norms between convolutions, for training on CPUs in few passes over the features.
 
-Where gradients are differentiated again, as for a gradient penalty, torch writes zeros for the features that a leaky
-ReLU or an average over pixels took, although these are linear between its kinks, and adds them to the gradients that
-come from elsewhere. Its gradient of a pixel norm goes through the features nine times, four of them in float32.
+Leaky ReLUs are linear between their kinks and averages over pixels everywhere, so that their second derivative is zero.
+Where gradients are differentiated again, as for a gradient penalty, torch nevertheless writes these zeros and adds them
+to other gradients. Its gradient of a pixel norm passes over the features nine times, four of them in float32.
 
 Shapes: B batch, C features, H x W pixels.
 """
@@ -22,22 +22,22 @@ def leaky_relu(x: Tensor, slope: float) -> Tensor:
 
     Args:
         x: Of any shape.
-        slope: Positive, so that a result has the sign of what it came from.
+        slope: Positive, so that results have the signs of x.
     """
     return _LeakyReLU.apply(x, slope)
 
 
 def average_2x2(x: Tensor) -> Tensor:
-    """Return the averages of 2x2 pixels, differentiable any number of times.
+    """Return the averages of 2x2 pixels, B C (H//2) (W//2), differentiable any number of times.
 
     Args:
-        x: BCHW; a last row or column without a neighbour is left out.
+        x: BCHW; the last row or column of an odd number is left out.
     """
     return _Average.apply(x)
 
 
 def activated_pixel_norm(x: Tensor, slope: float, eps: float) -> Tensor:
-    """Return a leaky ReLU of x divided by its root mean square over features, differentiable once.
+    """Return a leaky ReLU of x, divided by its root mean square over features; differentiable once.
 
     Args:
         x: BCHW.
@@ -48,21 +48,21 @@ def activated_pixel_norm(x: Tensor, slope: float, eps: float) -> Tensor:
 
 
 def _gradient(gradient: Tensor, activated: Tensor, slope: float) -> Tensor:
-    """Return the gradient before a leaky ReLU, as it lies in memory what came out of it does."""
+    """Return the gradient with respect to the input of a leaky ReLU, in the memory format of its output."""
     if activated.ndim == 4 and activated.is_contiguous(memory_format=torch.channels_last):
         gradient = gradient.contiguous(memory_format=torch.channels_last)
     return torch.ops.aten.leaky_relu_backward(gradient, activated, slope, True)
 
 
 def _summed_type(x: Tensor) -> torch.dtype:
-    """Return the type in which values are summed."""
+    """Return the type to sum values in: float32, or their own if it is more exact."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
 def _at_each_feature(values: Tensor, x: Tensor) -> Tensor:
-    """Return B1HW as it may be multiplied by BCHW: written down for each feature if those of a pixel lie together.
+    """Return B1HW values as a factor of x, BCHW: repeated for each feature if x is channels last, else as they are.
 
-    Torch goes pixel by pixel where one factor is the same for a few neighbours in memory: five times as slow.
+    Torch broadcasts over the innermost dimension pixel by pixel, which takes five times as long.
     """
     batch, channels, height, width = x.shape
     if not x.is_contiguous(memory_format=torch.channels_last):
@@ -82,7 +82,7 @@ class _LeakyReLU(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
-        # By its input the slope has no gradient, which torch takes for one of zeros.
+        # Detached: the slope is constant in the input, and torch would write zeros for its gradient.
         return _Sloped.apply(gradients[0], ctx.saved_tensors[0].detach(), ctx.slope), None
 
 
@@ -146,7 +146,7 @@ class _ActivatedPixelNorm(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Any) -> tuple[Tensor | None, ...]:
         normalised, scale = ctx.saved_tensors
         (gradient,) = gradients
-        # Along the features themselves nothing changes.
+        # To scale a pixel's features does not change the result: the part of the gradient along them is taken out.
         along = (gradient * normalised).sum(dim=1, keepdim=True, dtype=_summed_type(gradient))
         along = _at_each_feature(along.div_(-normalised.shape[1]).to(normalised.dtype), normalised)
         before = torch.addcmul(gradient, normalised, along).mul_(_at_each_feature(scale, normalised))

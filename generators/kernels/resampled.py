@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Which of three weights in a row meet each of the four that the row becomes, behind a doubling.
-_ROW_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]])
+# Row i says which of three neighbouring weights are added up to the i-th of the four that they become behind a
+# doubling. Its device is named: networks are also built, and modules then imported, where the default one is meta.
+_ROW_SUMS = torch.tensor([[0.0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], device="cpu")
 
 
 def convolve_and_pool(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:

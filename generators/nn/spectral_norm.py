@@ -1,4 +1,4 @@
-"""Spectral normalisation of weights that are there."""
+"""Spectral normalisation, left out of networks on the meta device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch.nn.utils import parametrizations
 def spectral_norm(module: nn.Module) -> nn.Module:
     """Return a module whose weight is divided by its spectral norm; on the meta device, the module as it is.
 
-    Networks are built there for their shapes alone, and torch's first power iterations, on no numbers, would take
-    nearly all of the time: half a second of each check of a configuration.
+    Networks are built there to learn their shapes and parameter counts. Torch's first power iterations would take
+    nearly all of that time, half a second of each check of a configuration, and have no numbers to work on.
 
     Args:
         module: Has a parameter "weight".

@@ -301,8 +301,7 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
 
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
-    # Through JSON, which knows no aliases of what comes twice.
-    typer.echo(yaml.safe_dump(json.loads(json.dumps(RECIPES[name]())), sort_keys=False), nl=False)
+    typer.echo(yaml.safe_dump(RECIPES[name](), sort_keys=False), nl=False)
 
 
 def _show(run_dir: Path, stage: str) -> None:

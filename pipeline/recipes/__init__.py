@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ class Recipe:
 
     def __call__(self) -> dict[str, Any]:
         """Return its values, nested, which the caller may change."""
-        return parse_yaml(self.path.read_text(encoding="utf-8"))
+        # Through JSON: sections that are one in the file, by an alias, must not change together.
+        return json.loads(json.dumps(parse_yaml(self.path.read_text(encoding="utf-8"))))
 
     @property
     def summary(self) -> str:

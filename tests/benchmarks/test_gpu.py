@@ -14,7 +14,8 @@ from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import recipe
 from benchmarks.gpu.record import ATTEMPTS, Record, measure_cases, table_of
 from benchmarks.gpu.scenes import time_calls
-from benchmarks.gpu.trainings import EnoughError, StepRate
+from benchmarks.gpu.trainings import StepRate
+from scenepalette.common.progress import EnoughError
 from scenepalette.pipeline.config import load_config
 
 ROOT = Path(__file__).parents[2]

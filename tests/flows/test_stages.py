@@ -50,6 +50,13 @@ def task_runs(flow_run_id: UUID) -> dict[str, Any]:
     return {run.name: run for run in runs}
 
 
+def artifacts_of(flow_run_id: UUID) -> dict[str, Any]:
+    """Artifacts of a flow run by key: other tests publish theirs on the same server."""
+    with get_client(sync_client=True) as client:
+        found = client.read_artifacts(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])))
+    return {artifact.key: artifact for artifact in found}
+
+
 def test_the_time_that_a_run_is_due_names_its_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     due = datetime(2026, 1, 2, 1, 30, tzinfo=timezone(timedelta(hours=2)))
     monkeypatch.setattr(stages, "flow_run", SimpleNamespace(scheduled_start_time=due))
@@ -140,8 +147,7 @@ def test_augment_makes_what_the_command_line_makes(
     assert shard_names | other | {"train-segmenter real+partial/seed0", "report"} <= runs.keys()
     assert len(runs) == len(units_of(tiny_config)) + len(shard_names)
 
-    with get_client(sync_client=True) as client:
-        artifacts = {artifact.key: artifact for artifact in client.read_artifacts()}
+    artifacts = artifacts_of(state.state_details.flow_run_id)
     assert "data:image/png;base64," in artifacts["report"].data  # type: ignore[operator]
     assert "](figures/" not in artifacts["report"].data  # type: ignore[operator]
     assert artifacts["shards-full"].data == artifacts["progress"].data == 100.0
@@ -248,13 +254,7 @@ def test_a_curve_makes_its_pairs_shard_by_shard_and_publishes_the_report(
     shards = {f"generate curve/pairs train-0000{index}-of-00005.parquet" for index in range(5)}
     others = {"generate curve/pairs finish", "curve dose2/semi/seed0", "curve result", "report"}
     assert task_runs(state.state_details.flow_run_id).keys() == shards | others
-    with get_client(sync_client=True) as client:
-        artifacts = {
-            artifact.key: artifact
-            for artifact in client.read_artifacts()
-            # Other tests publish theirs on the same server.
-            if artifact.flow_run_id == state.state_details.flow_run_id
-        }
+    artifacts = artifacts_of(state.state_details.flow_run_id)
     assert "From 10 to 20 generated pairs with all 16 real ones" in str(artifacts["report"].data)
 
 

@@ -22,6 +22,17 @@ def test_recipe_is_complete_and_says_its_command(name: str, tmp_path: Path) -> N
     assert summary.startswith(f"`scenepalette run {name} ") and ("data.root=" in summary) == bool(root)
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_sections_that_a_recipe_states_once_can_be_changed_apart(name: str) -> None:
+    values, before = RECIPES[name](), RECIPES[name]()
+    for key in before["layouts"]["full"]:
+        values["layouts"]["full"][key] = "changed"
+    for system in values["images"].get("systems", {}).values():
+        system["width"] = "changed"
+    assert values["layouts"]["partial"] == before["layouts"]["partial"]
+    assert "&" not in yaml.safe_dump(before) and RECIPES[name]() == before
+
+
 def test_the_demo_needs_no_weights_from_elsewhere_and_sets_its_pairs_against_a_control() -> None:
     config = load_config("demo")
     assert config.images.perceptual_features == "segmenter" and config.segmenters.encoder_weights is None

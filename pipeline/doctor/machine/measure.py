@@ -25,7 +25,7 @@ import torch
 from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.progress import NO_PROGRESS, EnoughError, Progress
 from scenepalette.data.arrays import Pairs, read_arrays
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
@@ -53,10 +53,6 @@ READY = "ready"
 START = "start"
 """Name of what comes before the first step: reading the samples and fitting palettes."""
 NEVER = 10**9
-
-
-class EnoughError(Exception):
-    """Ends a training from inside."""
 
 
 class StepTimes:

@@ -30,6 +30,7 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_document, to_percent
 from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
+from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
@@ -374,7 +375,10 @@ def with_curve(
 ) -> dict[str, Unit]:
     """Return the units of a run whose report shows the curve, if that of these settings is finished."""
     result = curve.get(RESULT)
-    if result is None or not is_finished(run_dir, result, units | comparison | curve):
+    # What lies there unfinished, or damaged, concerns whoever asks for the curve, and no other verb.
+    if result is None or not (run_dir / RESULT / MANIFEST).is_file():
+        return units
+    if not is_finished(run_dir, result, units | comparison | curve):
         return units
     report = units["report"]
     return {**units, "report": replace(report, inputs=(*report.inputs, RESULT))}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +15,7 @@ from scenepalette.generators.images.systems.oasis import OasisDiscriminator
 from scenepalette.generators.kernels import passes
 from scenepalette.generators.kernels.modulation import modulated
 from scenepalette.generators.kernels.passes import accelerate
+from scenepalette.generators.kernels.resampled import upsample_and_convolve
 from scenepalette.generators.kernels.winograd import convolve_3x3, input_gradients_alone
 from scenepalette.generators.layouts.losses import gradient_penalty
 from scenepalette.generators.layouts.networks.progressive import LayoutBatch, LayoutDiscriminator, LayoutGenerator
@@ -53,6 +55,18 @@ def test_resampling_convolutions_are_the_plain_ones_with_their_gradients(
         monkeypatch.setattr(passes, name, lambda *a, f=original, n=name: (taken.append(n), f(*a))[1])
     assert_equal(layer(3, 5).double(), torch.randn(2, 3, *size, dtype=torch.float64))
     assert taken == ["convolve_and_pool" if layer is PooledConv2d else "upsample_and_convolve"]
+
+
+def test_modules_may_be_imported_while_networks_are_built_without_numbers() -> None:
+    spec = importlib.util.find_spec(upsample_and_convolve.__module__)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    with torch.device("meta"):
+        spec.loader.exec_module(module)
+    x, weight = torch.randn(1, 2, 4, 4), torch.randn(3, 2, 3, 3)
+    torch.testing.assert_close(
+        module.upsample_and_convolve(x, weight, None), upsample_and_convolve(x, weight, None), rtol=0, atol=0
+    )
 
 
 def test_spectral_norms_move_and_pass_gradients_as_those_of_torch() -> None:

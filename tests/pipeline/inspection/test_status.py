@@ -15,6 +15,8 @@ from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.inspection.status import UnitStatus, status_of
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.activity import read_activity, told
+from scenepalette.pipeline.run_directory.curve_result import RESULT
+from scenepalette.pipeline.run_directory.manifests import UNFINISHED
 from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.pipeline.units.records import seconds_spent
 
@@ -117,6 +119,21 @@ def test_a_curve_is_looked_at_once_it_was_begun(copy_of_run: Callable[..., Path]
     found = by_name(run_dir)
     assert found[name].state == "begun" and "curve/result" in found
     assert dataclasses.asdict(found["curve/result"])["state"] == "missing"
+
+
+def test_a_damaged_record_of_an_unfinished_curve_is_told_of_the_curve_alone(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run()
+    run = Run(tiny_config, run_dir)
+    with exclusive(run_dir):
+        run.begin(RESULT)
+    (run_dir / RESULT / UNFINISHED).write_text("{")
+    run = Run(tiny_config, run_dir)
+    assert run.missing(run.names_of("report")) == []
+    found = by_name(run_dir)
+    assert found[RESULT].state == "damaged" and UNFINISHED in found[RESULT].detail
+    assert {unit.state for name, unit in found.items() if not name.startswith("curve/")} == {"finished"}
 
 
 def test_trackers_need_not_be_installed_where_a_run_is_looked_at(
