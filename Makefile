@@ -21,9 +21,8 @@ INSTALL = $(BIN)/python $(PIP_INSTALL)
 demo: $(VENV)/.installed
 	$(BIN)/python -m scenepalette.flows.local augment demo --out runs/demo
 
-# One thread a process, since two of them share two cores; a file's tests stay together, with what they share. Files
-# are begun in the order of tests/conftest.py, not in that of their numbers of tests.
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
+# One thread a process, since two of them share two cores; a file's tests stay together, with what they share.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadfile
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -m "not slow"
