@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib.metadata import EntryPoint, EntryPoints, entry_points
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 from scenepalette.common.errors import ConfigError
 
@@ -27,6 +27,8 @@ class Registry(Generic[T]):
     that cannot be used is logged once as a warning and left out; only asking for it by name is an error. Entry points
     are read once per process.
     """
+
+    _all: ClassVar[list[Registry[Any]]] = []
 
     def __init__(
         self,
@@ -55,6 +57,12 @@ class Registry(Generic[T]):
         self._refused: dict[str, str] = {}
         self._clashes: list[str] = []
         self._declared: dict[str, EntryPoint] | None = None
+        Registry._all.append(self)
+
+    @classmethod
+    def knows_of_this_process(cls) -> bool:
+        """Tell whether any registry has an entry that other processes do not know, since `add` made it known here."""
+        return any(registry._added for registry in cls._all)
 
     def add(self, name: str, entry: T) -> None:
         """Add an entry for this process; adding under the same name again replaces it.

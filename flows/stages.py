@@ -101,8 +101,11 @@ def make_stage(
             if isinstance(unit, PairsUnit):
                 generate_pairs(run, unit.name, pool)
             else:
-                part = unit.part if len(together) == 1 else f"{len(together)} segmenters"
-                label = f"{verb_of(unit.stage)} {part}".strip()
+                label = (
+                    f"{verb_of(unit.stage)} {unit.part}".strip()
+                    if len(together) == 1
+                    else f"train {len(together)} units"
+                )
                 task = tagged(make_units, config, unit)
                 task(label, config.model_dump_json(), str(run.run_dir), together, run.command)
                 for name in together:
@@ -167,7 +170,7 @@ def request_of(
 
 @task(name="make-units", task_run_name="{label}", log_prints=True, **RETRIES)
 def make_units(label: str, config: str, run_dir: str, names: list[str], command: str) -> list[str]:
-    """Make units whose inputs are finished: one, or segmenters that are trained at once.
+    """Make units whose inputs are finished: one, or trainings that are done at once.
 
     Args:
         label: Name of the task run.

@@ -1,6 +1,7 @@
 """Fills the folder of one unit that has begun: `python -m scenepalette.pipeline.beside_worker RUN_DIR UNIT THREADS`.
 
-Whoever started it holds the run directory, and begins and finishes the unit; see `pipeline/device/beside.py`.
+Whoever started it holds the run directory, begins and finishes the unit and counts its time; see
+`pipeline/device/beside.py`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from pathlib import Path
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.units.records import timed, work_folder
+from scenepalette.pipeline.run_directory.activity import told
+from scenepalette.pipeline.units.records import work_folder
 
 
 def _end_with_parent(parent: int) -> None:
@@ -35,7 +37,7 @@ def main(run_dir: str, name: str, threads: str) -> int:
         compute = run.config.compute.model_copy(update={"threads": int(threads)})
         run.config = run.config.model_copy(update={"compute": compute})
         unit = run.units[name]
-        with timed(run.run_dir, unit), memory_explained(unit):
+        with told(run.run_dir, name, run.progress, beside=True) as run.progress, memory_explained(unit):
             unit.make(run, work_folder(run.run_dir, unit))
     except ScenepaletteError as error:
         print(error, file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, TrainingError
@@ -17,7 +18,7 @@ from scenepalette.common.storage.files import writing_explained
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.checks.preflight import data_problems, device_problems, settings_problems
 from scenepalette.pipeline.config import RunConfig, load_config
-from scenepalette.pipeline.device.beside import make_beside
+from scenepalette.pipeline.device.beside import make_beside, trainings_at_once
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run, exclusive, remember
@@ -31,6 +32,7 @@ from scenepalette.pipeline.stages.reporting.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit
 from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
 from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
+from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.stages.studies.curve import curve_units, with_curve
 from scenepalette.pipeline.stages.studies.loop_report import loop_units
@@ -162,7 +164,7 @@ class Run(RunState):
     def each_missing(self, names: Sequence[str]) -> Iterator[list[str]]:
         """Yield the units to make, in order, all that are made at once to be finished before the next are asked for.
 
-        That is one unit, or as many segmenters as can be trained now if `segmenters.parallel` trains several at once.
+        That is one unit, or trainings of which at least two can begin now, with those that wait for them alone.
         """
         missing = self.missing(names)
         self.ranks.wait()  # all have planned before the first of them changes anything
@@ -203,19 +205,32 @@ class Run(RunState):
             ranks.wait()
 
     def _beside(self, missing: Sequence[str]) -> list[str]:
-        """Return the next unit, or the segmenters that can be trained with it if several are trained at once."""
-        if (
-            self.config.segmenters.parallel == 1
-            or self.ranks.count > 1
-            or not isinstance(self.units[missing[0]], SegmenterUnit)
-        ):
+        """Return the next unit, or the trainings that can be done beside it."""
+        units, finished = self.units, cache(self.is_finished)
+        trainings = [name for name in missing if self._trains_beside(units[missing[0]], units[name])]
+        ready = [name for name in trainings if all(finished(other) for other in units[name].inputs)]
+        if missing[0] not in trainings or len(ready) < 2 or self._at_once(units[missing[0]]) == 1:
             return [missing[0]]
-        return [
-            name
-            for name in missing
-            if isinstance(self.units[name], SegmenterUnit)
-            and all(self.is_finished(needed) for needed in self.units[name].inputs)
-        ]
+        together = list[str]()
+        for name in trainings:
+            if all(other in together or finished(other) for other in units[name].inputs):
+                together.append(name)
+        return together
+
+    def _trains_beside(self, first: Unit, unit: Unit) -> bool:
+        """Tell whether a unit may be made at the same time as the first."""
+        if self.config.segmenters.parallel is not None and isinstance(first, SegmenterUnit):
+            return isinstance(unit, SegmenterUnit)
+        # How long the systems of a comparison take is compared.
+        return first.trains and unit.trains and COMPARISON not in (first.stage, unit.stage)
+
+    def _at_once(self, first: Unit) -> int:
+        """Return how many trainings are done at once, given the first."""
+        if self.ranks.count > 1:
+            return 1
+        if isinstance(first, SegmenterUnit) and (count := self.config.segmenters.parallel) is not None:
+            return count
+        return trainings_at_once(self.config, self.threads.threads)
 
     def make_together(self, names: Sequence[str]) -> None:
         """Make what `each_missing` yields, as far as it is not finished; raises as `make_one` does."""
@@ -224,7 +239,7 @@ class Run(RunState):
             return
         with writing_explained(self.run_dir):
             left = [name for name in names if not self.is_finished(name)]
-            make_beside(self, left, self.config.segmenters.parallel)
+            make_beside(self, left, min(len(left), self._at_once(self.units[names[0]])))
 
     def make_one(self, name: str) -> None:
         """Make one unit whose inputs are finished.

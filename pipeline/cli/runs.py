@@ -53,10 +53,12 @@ def status(
     if not activity.is_here:
         silent = show_seconds(found.now - activity.told)
         typer.echo(f"It last told of itself {silent} ago; whether it still runs is seen on that machine alone.")
-    if activity.work:
-        left = activity.seconds_left(found.now)
-        time_left = f", {show_seconds(left)} left" if left is not None else ""
-        typer.echo(f"{activity.work}: {activity.done} of {activity.total}{time_left}")
+    for work in (activity, *found.beside):
+        if work.work:
+            left = work.seconds_left(found.now)
+            time_left = f", {show_seconds(left)} left" if left is not None else ""
+            unit = "" if work is activity else f"{work.unit}: "
+            typer.echo(f"{unit}{work.work}: {work.done} of {work.total}{time_left}")
 
 
 @runs_app.callback()

@@ -333,11 +333,14 @@ def _arm_problems(config: RunSections) -> list[str]:
 
 
 def _tracking_problems(config: RunSections) -> list[str]:
-    if not config.compute.tracking or config.segmenters.parallel == 1:
+    if not config.compute.tracking:
         return []
+    asked = {"segmenters.parallel": config.segmenters.parallel, "compute.parallel": config.compute.parallel}
     return [
-        f"segmenters.parallel: {config.segmenters.parallel}, but compute.tracking follows no segmenters that are "
-        "trained in processes of their own; set it to 1, or leave compute.tracking out"
+        f"{field}: {count}, but compute.tracking follows no trainings in processes of their own; set it to 1, or leave "
+        "compute.tracking out"
+        for field, count in asked.items()
+        if count is not None and count > 1
     ]
 
 

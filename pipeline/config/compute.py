@@ -25,6 +25,13 @@ class ComputeConfig(Section):
         le=1024,
         description="CPU threads of torch; none for one on each processor that is free at the start.",
     )
+    parallel: int | None = Field(
+        default=None,
+        ge=1,
+        le=64,
+        description="Trainings of a run done at once, each in a process of its own with its share of the threads; none "
+        "for as many as a CPU has threads and memory for, at most 4, and for one on a GPU.",
+    )
     compile: CompileMode = Field(
         default="off",
         description="Whether image generators, their discriminators and segmenters are compiled: by torch.compile "

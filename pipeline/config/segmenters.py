@@ -43,11 +43,12 @@ class _ComparedArms(Section):
         description="Validation images, spread over the split, that mIoU is logged of at 60, 80 and 100 % of the "
         "steps; 0 for none. They choose nothing.",
     )
-    parallel: int = Field(
-        default=1,
+    parallel: int | None = Field(
+        default=None,
         ge=1,
         le=64,
-        description="Segmenters trained at once on one device, each in a process of its own; results are the same.",
+        description="Segmenters trained at once on one device, each in a process of its own; none for as many as "
+        "compute.parallel says.",
     )
     size: tuple[SegmenterSide, SegmenterSide] | None = Field(
         default=None,

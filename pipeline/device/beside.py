@@ -1,7 +1,13 @@
-"""Segmenters that are trained at once on one device, each in a process of its own: they share nothing but the data."""
+"""Trainings that are done at once on one device, each in a process of its own: they share nothing but what they read.
+
+On a few processors this is faster than one training after another with all threads, as small convolutions are divided
+badly: two segmenters of 96x128 beside each other, with one thread each, take the time of one with two
+(docs/results/speed.md).
+"""
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -10,19 +16,49 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
-from scenepalette.common.errors import TrainingError
+from scenepalette.common.errors import ScenepaletteError, TrainingError
 from scenepalette.common.progress import Progress
-from scenepalette.pipeline.run_directory.activity import told
+from scenepalette.common.registry import Registry
+from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.device.memory import available_memory
+from scenepalette.pipeline.run_directory.activity import TELL_SECONDS, forget_beside, read_beside, told
+from scenepalette.pipeline.units.records import account
 from scenepalette.pipeline.units.workspace import Workspace
+from scenepalette.training.fabric import chosen_accelerator
 
 WORKER = "scenepalette.pipeline.beside_worker"
 """Module that is run to fill one unit's folder."""
+MOST_AT_ONCE = 4
+"""With more threads than that, each training has several."""
+MEMORY_OF_ONE = 4 * 2**30
+"""Bytes for a training on a CPU; OASIS of the recipe camvid-cpu takes 3 GiB."""
 LOOK_SECONDS = 0.2
 LAST_LINES = 20
 
 
+def trainings_at_once(config: RunConfig, threads: int) -> int:
+    """Return how many trainings are done at once if nothing keeps them from it.
+
+    Args:
+        config: The configuration.
+        threads: Those that the process would use for one.
+    """
+    if config.compute.parallel is not None:
+        return config.compute.parallel
+    # What this process alone knows, such as a system added by a script, other processes could not train.
+    if config.compute.tracking or chosen_accelerator(config.compute.accelerator) != "cpu":
+        return 1
+    if Registry.knows_of_this_process():
+        return 1
+    return max(1, min(threads, MOST_AT_ONCE, available_memory() // MEMORY_OF_ONE))
+
+
 class MakesUnits(Workspace):
     """A run that begins and finishes units."""
+
+    @abstractmethod
+    def is_finished(self, name: str) -> bool:
+        """Tell whether a unit is finished."""
 
     @abstractmethod
     def begin(self, name: str) -> None:
@@ -39,64 +75,124 @@ class _Worker(NamedTuple):
 
 
 def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
-    """Make units whose inputs are finished, up to `count` at once.
+    """Make units, up to `count` at once, each as soon as what it is made from is finished.
+
+    A unit's account gets the time that passes, divided by the number of those made at once, so that the units' sum is
+    that of the machine.
 
     Args:
         run: The run, whose directory the caller holds; its configuration is written there.
-        names: Units of trainings.
+        names: Units of trainings, each after those of them that it is made from.
         count: Processes at once.
 
     Raises:
         ScenepaletteError: One of them failed; the others are ended, and resume with the same command.
     """
-    threads = max(1, run.threads.threads // count)
-    left, working = list(names), dict[str, _Worker]()
-    with told(run.run_dir, f"{len(left)} segmenters", run.progress) as progress:
-        progress.start(f"Training {len(left)} segmenters, {count} at once", len(left))
-        _make_all(run, left, working, count, threads, progress)
+    noun = "segmenters" if all(run.units[name].stage == "segmenters" for name in names) else "units"
+    with told(run.run_dir, f"{len(names)} {noun}", run.progress) as progress:
+        progress.start(f"Training {len(names)} {noun}, {count} at once (percent of each)", 100 * len(names))
+        _Beside(run, list(names), max(1, run.threads.threads // count), progress).make(count)
         progress.finish()
 
 
-def _make_all(
-    run: MakesUnits, left: list[str], working: dict[str, _Worker], count: int, threads: int, progress: Progress
-) -> None:
-    try:
-        while left or working:
-            while left and len(working) < count:
-                name = left.pop(0)
-                run.check_inputs(name)
-                run.begin(name)
-                working[name] = _start(run, name, threads)
-            for name in [name for name, worker in working.items() if worker.process.poll() is not None]:
-                _check(run, name, working.pop(name))
-                run.finish(name)
-                progress.advance(1)
-            time.sleep(LOOK_SECONDS)
-    finally:
-        for worker in working.values():
-            worker.process.terminate()
-        for worker in working.values():
-            worker.process.wait()
-            worker.errors.close()
+class _Beside:
+    """The processes that work at one time, and what is left for them."""
+
+    def __init__(self, run: MakesUnits, left: list[str], threads: int, progress: Progress) -> None:
+        self._run, self._left, self._threads, self._progress = run, left, threads, progress
+        self._working: dict[str, _Worker] = {}
+        self._percent = dict.fromkeys(left, 0)
+        self._longest = dict.fromkeys(left, 0)
+        self._seconds = dict.fromkeys(left, 0.0)
+        self._said: set[str] = set()
+
+    def make(self, count: int) -> None:
+        looked = shown = time.monotonic()
+        try:
+            self._start(count)
+            while self._working:
+                time.sleep(LOOK_SECONDS)
+                now = time.monotonic()
+                for name in self._working:
+                    self._seconds[name] += (now - looked) / len(self._working)
+                looked = now
+                ended = [name for name, worker in self._working.items() if worker.process.poll() is not None]
+                for name in ended:
+                    self._account(name)
+                    self._pass_on(_words_of(self._run, name, self._working.pop(name)))
+                    self._run.finish(name)
+                    self._show(name, 100)
+                if ended:
+                    self._start(count)
+                elif now >= shown + TELL_SECONDS:
+                    shown = now
+                    self._look()
+        finally:
+            for worker in self._working.values():
+                worker.process.terminate()
+            for worker in self._working.values():
+                worker.process.wait()
+                worker.errors.close()
+            with contextlib.suppress(ScenepaletteError):  # as on a full disk, which is told already
+                for name in self._working:
+                    self._account(name)
+            forget_beside(self._run.run_dir)
+
+    def _account(self, name: str) -> None:
+        account(self._run.run_dir, self._run.units[name], self._seconds[name])
+
+    def _pass_on(self, words: str) -> None:
+        """Print what a process has said, without what another has said before."""
+        lines = [line for line in words.splitlines() if line not in self._said]
+        self._said.update(lines)
+        if lines:
+            print("\n".join(lines), file=sys.stderr, flush=True)
+
+    def _start(self, count: int) -> None:
+        """Start what can be made now, in order, as long as fewer than `count` work."""
+        for name in [*self._left]:
+            if len(self._working) >= count:
+                return
+            if all(self._run.is_finished(other) for other in self._run.units[name].inputs):
+                self._left.remove(name)
+                self._run.check_inputs(name)
+                self._run.begin(name)
+                self._working[name] = _started(self._run, name, self._threads)
+
+    def _look(self) -> None:
+        """Show how far the trainings are that work."""
+        for activity in read_beside(self._run.run_dir):
+            # Of a unit's pieces of work, such as a training and an evaluation, the longest counts.
+            if activity.unit in self._working and activity.total >= self._longest[activity.unit]:
+                self._longest[activity.unit] = activity.total
+                self._show(activity.unit, 99 * activity.done // max(1, activity.total))
+
+    def _show(self, name: str, percent: int) -> None:
+        more = max(0, percent - self._percent[name])
+        self._percent[name] += more
+        working = {name: float(self._percent[name]) for name in self._working}
+        self._progress.advance(more, **working)
 
 
-def _start(run: MakesUnits, name: str, threads: int) -> _Worker:
+def _started(run: MakesUnits, name: str, threads: int) -> _Worker:
     command = [sys.executable, "-m", WORKER, str(run.run_dir), name, str(threads)]
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
     return _Worker(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors), errors)
 
 
-def _check(run: MakesUnits, name: str, worker: _Worker) -> None:
-    """Pass on what a process has said, and raise if it failed."""
+def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
+    """Return what a process that has ended has said.
+
+    Raises:
+        TrainingError: It failed.
+    """
     with worker.errors:
         worker.errors.seek(0)
         said = worker.errors.read().decode(errors="replace").strip()
     status = worker.process.returncode
     if status == 0:
-        if said:
-            print(said, file=sys.stderr, flush=True)
-        return
+        return said
     reason = "\n".join(said.splitlines()[-LAST_LINES:]) or f"the process ended with status {status}"
     raise TrainingError(
-        f"{run.run_dir / name}: {reason}\nRerun the same command to resume; segmenters.parallel=1 trains one at a time."
+        f"{run.run_dir / name}: {reason}\nRerun the same command to resume; compute.parallel=1 trains one at a time."
     )

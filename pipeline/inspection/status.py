@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.activity import Activity, read_activity
+from scenepalette.pipeline.run_directory.activity import Activity, read_activity, read_beside
 from scenepalette.pipeline.run_directory.manifests import identity_in
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
@@ -55,12 +55,14 @@ class RunStatus:
         run_dir: Its directory.
         units: The units of its configuration's report, and of what else was begun, each after those that it reads.
         activity: What a process is making there, or None.
+        beside: What each of the processes makes that it has started, if it trains several units at once.
         now: When this was found out, as seconds since 1970.
     """
 
     run_dir: Path
     units: tuple[UnitStatus, ...]
     activity: Activity | None
+    beside: tuple[Activity, ...]
     now: float
 
     def count(self, *states: StateName) -> int:
@@ -70,25 +72,30 @@ class RunStatus:
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
         running = None
-        if (activity := self.activity) is not None:
-            running = {
-                "unit": activity.unit,
-                "process": activity.process,
-                "host": activity.host,
-                "alive": True if activity.is_here else None,
-                "seconds": self.now - activity.began,
-                "silent_seconds": self.now - activity.told,
-                "work": activity.work or None,
-                "done": activity.done,
-                "total": activity.total,
-                "seconds_left": activity.seconds_left(self.now),
-            }
+        if self.activity is not None:
+            running = self._told(self.activity)
+            if self.beside:
+                running["beside"] = [self._told(activity) for activity in self.beside]
         return {
             "run": str(self.run_dir),
             "finished": self.count("finished"),
             "units": [vars(unit) for unit in self.units],
             "of": len(self.units) - self.count("unused"),
             "running": running,
+        }
+
+    def _told(self, activity: Activity) -> dict[str, Any]:
+        return {
+            "unit": activity.unit,
+            "process": activity.process,
+            "host": activity.host,
+            "alive": True if activity.is_here else None,
+            "seconds": self.now - activity.began,
+            "silent_seconds": self.now - activity.told,
+            "work": activity.work or None,
+            "done": activity.done,
+            "total": activity.total,
+            "seconds_left": activity.seconds_left(self.now),
         }
 
 
@@ -102,29 +109,29 @@ def status_of(run_dir: Path) -> RunStatus:
         ScenepaletteError: It is none.
     """
     run, activity = Run.open(run_dir), read_activity(run_dir)
+    beside = read_beside(run_dir) if activity is not None else []
+    making = {told.unit: told for told in [*([activity] if activity is not None else []), *beside]}
     units, on_disk = run.units, units_on_disk(run_dir)
-    wanted = {*run.run_units, *on_disk, *([activity.unit] if activity is not None else [])}
+    wanted = {*run.run_units, *on_disk, *making}
     # Curves, loops and comparisons are looked at once they were asked for.
     for stage, group in ((COMPARISON, run.comparison_units), (CURVE, run.curve_units), (LOOP, run.loop_units)):
         if any(name.startswith(f"{stage}/") for name in on_disk):
             wanted.update(group)
-    found = [_status(run, units[name], activity) for name in units if name in wanted]
+    found = [_status(run, units[name], making.get(name)) for name in units if name in wanted]
     found += [
         UnitStatus(name, "unused", float(identity_in(record).get("seconds", 0.0)))
         for name, record in on_disk.items()
         if name not in units
     ]
-    return RunStatus(run_dir, tuple(found), activity, time.time())
+    return RunStatus(run_dir, tuple(found), activity, tuple(beside), time.time())
 
 
 def _status(run: Run, unit: Unit, activity: Activity | None) -> UnitStatus:
-    running = activity is not None and activity.unit == unit.name
     try:
         seconds, state = seconds_spent(run.run_dir, unit), run.state(unit.name)
     except ScenepaletteError as error:
-        return UnitStatus(unit.name, "running" if running else "damaged", 0.0, "" if running else str(error))
-    if running:
-        assert activity is not None
+        return UnitStatus(unit.name, "damaged" if activity is None else "running", 0.0, str(error) * (activity is None))
+    if activity is not None:
         return UnitStatus(unit.name, "running", seconds + time.time() - activity.began)
     if state.status == "finished":
         return UnitStatus(unit.name, "finished", seconds)

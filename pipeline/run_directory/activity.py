@@ -23,6 +23,8 @@ from scenepalette.common.progress import Progress
 from scenepalette.common.storage.files import write_atomically
 
 ACTIVITY = ".scenepalette-activity.json"
+BESIDE = ".scenepalette-activity-{process}.json"
+"""Of a process that the one holding the run directory has started."""
 TELL_SECONDS = 5.0
 # Times of one process's start, as two readings of it may differ.
 _SAME_SECONDS = 2.0
@@ -74,9 +76,10 @@ class Activity:
 class ToldProgress:
     """Progress that is passed on, and told in the run directory."""
 
-    def __init__(self, run_dir: Path, unit: str, progress: Progress) -> None:
-        """Tell that a unit is begun."""
-        self._path, self._inner = run_dir / ACTIVITY, progress
+    def __init__(self, run_dir: Path, unit: str, progress: Progress, *, beside: bool = False) -> None:
+        """Tell that a unit is begun; `beside` says that another process, which tells too, has asked for it."""
+        self._path = run_dir / (BESIDE.format(process=os.getpid()) if beside else ACTIVITY)
+        self._inner = progress
         now = time.time()
         began = psutil.Process().create_time()
         self._now = Activity(unit, os.getpid(), socket.gethostname(), began, now, now)
@@ -116,9 +119,9 @@ class ToldProgress:
 
 
 @contextlib.contextmanager
-def told(run_dir: Path, unit: str, progress: Progress) -> Iterator[ToldProgress]:
-    """Tell others that the block makes a unit; the caller holds the run directory."""
-    telling = ToldProgress(run_dir, unit, progress)
+def told(run_dir: Path, unit: str, progress: Progress, *, beside: bool = False) -> Iterator[ToldProgress]:
+    """Tell others that the block makes a unit; whoever asked for it `beside` others holds the run directory."""
+    telling = ToldProgress(run_dir, unit, progress, beside=beside)
     try:
         yield telling
     finally:
@@ -127,8 +130,24 @@ def told(run_dir: Path, unit: str, progress: Progress) -> Iterator[ToldProgress]
 
 def read_activity(run_dir: Path) -> Activity | None:
     """Return what a process is making in a run directory; None if none does, or nothing can be known of it."""
+    return _read(run_dir / ACTIVITY)
+
+
+def read_beside(run_dir: Path) -> list[Activity]:
+    """Return what each of the processes makes that train beside each other in a run directory."""
+    paths = sorted(run_dir.glob(BESIDE.format(process="*")))
+    return [found for path in paths if (found := _read(path)) is not None]
+
+
+def forget_beside(run_dir: Path) -> None:
+    """Remove what processes left that were killed; the caller holds the run directory, and all of them have ended."""
+    for path in run_dir.glob(BESIDE.format(process="*")):
+        path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Activity | None:
     try:
-        found = Activity(**json.loads((run_dir / ACTIVITY).read_text(encoding="utf-8")))
+        found = Activity(**json.loads(path.read_text(encoding="utf-8")))
         if found.is_here and abs(psutil.Process(found.process).create_time() - found.process_began) > _SAME_SECONDS:
             return None
     except (OSError, ValueError, TypeError, psutil.Error):

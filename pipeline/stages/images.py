@@ -138,6 +138,7 @@ class ImagesUnit(Unit):
     """
 
     shared: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     model: ImageModel
 

@@ -85,6 +85,7 @@ class LayoutsUnit(Unit):
     """
 
     shared: ClassVar[bool] = True
+    trains: ClassVar[bool] = True
 
     model: LayoutModel
 

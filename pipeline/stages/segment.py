@@ -6,6 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from lightning_fabric import Fabric
@@ -55,6 +56,8 @@ class SegmenterUnit(Unit):
         pairs: The unit of the generated pairs that it takes, and how many of them; None if it takes none.
         steps: Optimizer steps.
     """
+
+    trains: ClassVar[bool] = True
 
     arm: str
     seed: int

@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -39,6 +40,8 @@ FILES = (f"{MODEL}/**/*", TRAINED, CONFUSION, TEST_CONFUSION)
 @dataclass(frozen=True, kw_only=True)
 class CommandSegmenterUnit(SegmenterUnit):
     """A segmenter that the command trains, and its predictions on the real validation and test splits."""
+
+    trains: ClassVar[bool] = False  # how many processors the command takes is not known
 
     @classmethod
     def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:

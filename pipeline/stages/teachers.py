@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from torch import nn
@@ -37,6 +38,8 @@ class TeacherUnit(Unit):
         folds: How many folds there are.
         seed: Seed of the training.
     """
+
+    trains: ClassVar[bool] = True
 
     fold: int
     folds: int

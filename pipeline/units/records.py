@@ -253,21 +253,23 @@ def work_folder(run_dir: Path, unit: Unit) -> Path:
 @contextlib.contextmanager
 def timed(run_dir: Path, unit: Unit) -> Iterator[None]:
     """Add the time that the block takes to the unit's account, also if it is interrupted."""
-    path, began = run_dir / unit.name / UNFINISHED, time.monotonic()
-
-    def account() -> None:
-        if path.exists():
-            content = read_record(path)
-            write_json(path, {**content, "seconds": content.get("seconds", 0.0) + time.monotonic() - began})
-
+    began = time.monotonic()
     try:
         yield
     except BaseException:
         # On a full disk this fails as well; the first reason is the one to report.
         with contextlib.suppress(ScenepaletteError):
-            account()
+            account(run_dir, unit, time.monotonic() - began)
         raise
-    account()
+    account(run_dir, unit, time.monotonic() - began)
+
+
+def account(run_dir: Path, unit: Unit, seconds: float) -> None:
+    """Add seconds to the account of a unit that has begun."""
+    path = run_dir / unit.name / UNFINISHED
+    if path.exists():
+        content = read_record(path)
+        write_json(path, {**content, "seconds": content.get("seconds", 0.0) + seconds})
 
 
 def seconds_spent(run_dir: Path, unit: Unit) -> float:

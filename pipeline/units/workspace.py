@@ -61,6 +61,8 @@ class Unit(ABC):
     """Whether processes that were started together share the work: batches of a training, or shards."""
     replans: ClassVar[bool] = False
     """Whether its result decides which further units there are."""
+    trains: ClassVar[bool] = False
+    """Whether it is a training that can be done beside others, in a process of its own."""
     computes: ClassVar[bool] = True
     """Whether the work needs the device; else it reads and counts."""
 

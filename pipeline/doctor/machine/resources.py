@@ -9,12 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
 import torch
 from torch import nn
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.processors import ThreadChoice
+from scenepalette.common.processors import ThreadChoice, choose_threads
 from scenepalette.common.storage.downloads import local_weights
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.images.diversity import ALEXNET_URL
@@ -23,6 +22,8 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.device.beside import trainings_at_once
+from scenepalette.pipeline.device.memory import available_memory
 from scenepalette.pipeline.doctor.findings import Check, Status
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership
@@ -118,7 +119,7 @@ def needs_of(
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * (validation if evaluated_images is None else evaluated_images) * num_classes**2
     # Checkpoints are removed once the weights are written: only trainings that run have them.
-    at_once = min(config.segmenters.parallel, trainings)
+    at_once = min(config.segmenters.parallel or trainings_at_once(config, choose_threads().threads), trainings)
     disk = trainings * (segmenter * FLOAT + confusion) + at_once * CHECKPOINTS * 2 * segmenter * FLOAT
     needs.append(Need("segmenters", disk, at_once * 3 * segmenter * FLOAT))
     needs.append(Need("report", REPORT_BYTES))
@@ -223,18 +224,6 @@ def check_threads(choice: ThreadChoice) -> Check:
 
 def _enough(needed: float, available: float) -> Status:
     return "problem" if needed > available else "warning" if needed * SPARE > available else "ok"
-
-
-def available_memory() -> int:
-    """Return the bytes of memory that this process may still take, by the machine and by its control group."""
-    available = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        available = min(available, max(0, limit - used))
-    except (OSError, ValueError):
-        pass  # no control groups, or one without a limit
-    return available
 
 
 def check_options(config: RunConfig) -> list[Check]:

@@ -44,7 +44,7 @@ def test_segmenters_trained_beside_each_other_are_those_trained_one_by_one(
     monkeypatch.setattr(segment, "train_arm", None)  # nothing is trained in this process
     run = Run(with_segmenters(tiny_config, parallel=3), run_dir, watched)
     run.make(run.names_of("segmenters"))
-    assert ("Training 5 segmenters, 3 at once", 5) in watched.begun
+    assert ("Training 5 segmenters, 3 at once (percent of each)", 500) in watched.begun
     for name in run.names_of("segmenters"):
         assert run.is_finished(name)
         for file in ("weights.safetensors", "validation-confusion.npy", "metrics.jsonl"):
@@ -57,6 +57,6 @@ def test_a_training_that_fails_beside_others_is_told_and_ends_them(
 ) -> None:
     run_dir = copy_of_run("segmenters", "report")
     run = Run(with_segmenters(tiny_config, parallel=2, learning_rate=1e20, steps=50), run_dir)
-    with pytest.raises(TrainingError, match=r"segmenters/\S+: The .* at step \d+[\s\S]*segmenters.parallel=1 trains"):
+    with pytest.raises(TrainingError, match=r"segmenters/\S+: The .* at step \d+[\s\S]*compute.parallel=1 trains"):
         run.make(run.names_of("segmenters"))
     assert not any(run.is_finished(name) for name in run.names_of("segmenters"))
