@@ -219,8 +219,9 @@ class Run(RunState):
 
     def _trains_beside(self, first: Unit, unit: Unit) -> bool:
         """Tell whether a unit may be made at the same time as the first."""
-        if self.config.segmenters.parallel is not None and isinstance(first, SegmenterUnit):
-            return isinstance(unit, SegmenterUnit)
+        segmenters = [isinstance(each, SegmenterUnit) for each in (first, unit)]
+        if self.config.segmenters.parallel is not None and any(segmenters):
+            return all(segmenters)
         # How long the systems of a comparison take is compared.
         return first.trains and unit.trains and COMPARISON not in (first.stage, unit.stage)
 

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import IO, NamedTuple
 
 from scenepalette.common.errors import ScenepaletteError, TrainingError
+from scenepalette.common.processors import choose_threads
 from scenepalette.common.progress import Progress
 from scenepalette.common.registry import Registry
 from scenepalette.pipeline.config import RunConfig
@@ -36,12 +37,12 @@ LOOK_SECONDS = 0.2
 LAST_LINES = 20
 
 
-def trainings_at_once(config: RunConfig, threads: int) -> int:
+def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
     """Return how many trainings are done at once if nothing keeps them from it.
 
     Args:
         config: The configuration.
-        threads: Those that the process would use for one.
+        threads: Those that the process would use for one; None for those of the configuration, or usual ones.
     """
     if config.compute.parallel is not None:
         return config.compute.parallel
@@ -50,6 +51,7 @@ def trainings_at_once(config: RunConfig, threads: int) -> int:
         return 1
     if Registry.knows_of_this_process():
         return 1
+    threads = threads or config.compute.threads or choose_threads().threads
     return max(1, min(threads, MOST_AT_ONCE, available_memory() // MEMORY_OF_ONE))
 
 

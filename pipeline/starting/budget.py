@@ -17,6 +17,7 @@ from scenepalette.data.sample import SegmentationDataset
 from scenepalette.generators.layouts.schedule import lists_of
 from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists
+from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of, measure
 from scenepalette.pipeline.recipes import RECIPES
@@ -255,7 +256,8 @@ class Search:
     def _estimates(self, trial: Trial, extent: Extent, part: float) -> dict[str, float]:
         config = trial.changed(self._values(trial.config.data.size, extent, part))
         estimates = estimates_of(config, trial.measured, self.read_seconds, self.samples)
-        return {estimate.name: estimate.seconds for estimate in estimates}
+        at_once = trainings_at_once(config)
+        return {part.name: part.seconds / (at_once if part.trains else 1) for part in estimates}
 
     def _too_short(self, trial: Trial, minutes: float) -> ConfigError:
         size, measured = trial.config.data.size, trial.measured

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.common.processors import ThreadChoice, choose_threads
+from scenepalette.common.processors import ThreadChoice
 from scenepalette.common.storage.downloads import local_weights
 from scenepalette.data.classes import ClassTable
 from scenepalette.evaluation.images.diversity import ALEXNET_URL
@@ -119,7 +119,7 @@ def needs_of(
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * (validation if evaluated_images is None else evaluated_images) * num_classes**2
     # Checkpoints are removed once the weights are written: only trainings that run have them.
-    at_once = min(config.segmenters.parallel or trainings_at_once(config, choose_threads().threads), trainings)
+    at_once = min(config.segmenters.parallel or trainings_at_once(config), trainings)
     disk = trainings * (segmenter * FLOAT + confusion) + at_once * CHECKPOINTS * 2 * segmenter * FLOAT
     needs.append(Need("segmenters", disk, at_once * 3 * segmenter * FLOAT))
     needs.append(Need("report", REPORT_BYTES))

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.common.errors import ScenepaletteError
+from scenepalette.common.processors import choose_threads
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
@@ -23,6 +24,7 @@ from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
+from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
@@ -111,7 +113,7 @@ def measure(
         labels = read_arrays(folder / "data", "train").labels
         filled = (fill_ignored(np.asarray(label)) for label in labels)
         write_label_array(folder / "data" / FILLED, filled, labels.shape)  # type: ignore[arg-type]
-        write_config(folder / "config.yaml", config)
+        write_config(folder / "config.yaml", _as_trained(config))
     except ScenepaletteError as error:
         return Measured(failure=str(error))
     errors = (folder / "errors.txt").open("w+b")
@@ -168,6 +170,15 @@ def measure(
     return result
 
 
+def _as_trained(config: RunConfig) -> RunConfig:
+    """Return the configuration with the threads that each of the trainings has if several are done at once."""
+    threads = config.compute.threads or choose_threads().threads
+    if (count := trainings_at_once(config, threads)) == 1:
+        return config
+    compute = config.compute.model_copy(update={"threads": max(1, threads // count)})
+    return config.model_copy(update={"compute": compute})
+
+
 def _reason(status: int, said: Sequence[str]) -> str:
     """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
     if status == KILLED:
@@ -185,11 +196,13 @@ class Estimate:
         name: The part.
         seconds: How long.
         basis: What was counted.
+        trains: Whether it is of trainings, which may be done several at once.
     """
 
     name: str
     seconds: float
     basis: str
+    trains: bool = False
 
 
 def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Estimate]:
@@ -214,11 +227,13 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
             total = sum(count * second for count, second in zip(steps, seconds, strict=True))
             basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
-            estimates.append(Estimate(f"layouts/{layout.system}", total, basis))
+            estimates.append(Estimate(f"layouts/{layout.system}", total, basis, trains=True))
     if "images" in known:
         steps, second = config.images.settings().steps, known["images"]
         estimates.append(
-            Estimate(f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each")
+            Estimate(
+                f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each", trains=True
+            )
         )
         for kind in config.finetune.kinds:
             section = PAIR_KINDS[kind].layout_section
@@ -235,8 +250,13 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
         weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
         trainings = len(config.segmenters.arms) * count
         basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} each"
-        estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis))
+        estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis, trains=True))
     return estimates
+
+
+def total_of(estimates: Sequence[Estimate], at_once: int) -> float:
+    """Return the seconds of all parts, if trainings are divided evenly among those that are done at once."""
+    return sum(part.seconds / (at_once if part.trains else 1) for part in estimates)
 
 
 def arm_weight(name: str) -> float:
@@ -284,7 +304,8 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     if not measured.seconds:
         return checks
     estimates = estimates_of(config, measured, read_seconds, samples)
-    total = sum(estimate.seconds for estimate in estimates)
+    at_once = trainings_at_once(config)
+    total = total_of(estimates, at_once)
     details = [f"{estimate.name}: {show_seconds(estimate.seconds)} ({estimate.basis})" for estimate in estimates]
     levels = {step.name for step in timed_steps(config) if step.work == "layouts"}
     coarse = [name for name in measured.missing if name in levels]
@@ -296,6 +317,7 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     if measured.errors:
         details.append(f"failed, and left out of the sum: {', '.join(measured.errors)}")
     text = f"Making everything takes about {show_seconds(total)} on this machine"
+    text += f", with {at_once} trainings at once" if at_once > 1 else ""
     text += ", and what could not be measured" if absent else ""
     text += ", and what failed" if measured.errors else ""
     checks.append(

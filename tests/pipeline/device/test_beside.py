@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,11 +9,15 @@ import pytest
 
 from scenepalette.common.errors import TrainingError
 from scenepalette.common.progress import NoProgress
+from scenepalette.common.registry import Registry
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.device import beside
+from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages import segment
-from scenepalette.pipeline.units.records import fingerprint_of
+from scenepalette.pipeline.units.records import fingerprint_of, seconds_spent
+from scenepalette.segmenters.loading import WEIGHTS_FILE
 
 
 def with_segmenters(config: RunConfig, **changes: Any) -> RunConfig:
@@ -29,11 +34,70 @@ class Watched(NoProgress):
         self.begun.append((description, total))
 
 
+def with_compute(config: RunConfig, **changes: Any) -> RunConfig:
+    return config.model_copy(update={"compute": config.compute.model_copy(update=changes)})
+
+
 def test_how_many_are_trained_at_once_does_not_identify_a_result(tiny_config: RunConfig) -> None:
-    before, after = units_of(tiny_config), units_of(with_segmenters(tiny_config, parallel=4))
+    before, after = units_of(tiny_config), units_of(with_compute(with_segmenters(tiny_config, parallel=4), parallel=3))
     assert [fingerprint_of(unit, before) for unit in before.values()] == [
         fingerprint_of(unit, after) for unit in after.values()
     ]
+
+
+@pytest.mark.parametrize(
+    ("threads", "gibibytes", "count"), [(1, 64, 1), (2, 64, 2), (16, 64, 4), (16, 9, 2), (2, 3, 1)]
+)
+def test_trainings_at_once_follow_from_threads_and_memory(
+    threads: int, gibibytes: int, count: int, tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beside, "available_memory", lambda: gibibytes * 2**30)
+    assert trainings_at_once(tiny_config, threads) == count
+    assert trainings_at_once(with_compute(tiny_config, parallel=7), threads) == 7
+    assert trainings_at_once(with_compute(tiny_config, tracking=("tensorboard",)), threads) == 1
+    registry = Registry[int]("scenepalette.numbers", {}, int)
+    registry.add("seven", 7)
+    assert trainings_at_once(tiny_config, threads) == 1, "another process would not know what was added here"
+    registry.reset()
+    assert trainings_at_once(tiny_config, threads) == count
+
+
+def test_trainings_begin_with_those_that_wait_for_them_alone(
+    copy_of_run: Callable[..., Path], tiny_config: RunConfig
+) -> None:
+    run_dir = copy_of_run("layouts", "images", "shards", "segmenters", "report")
+
+    def together(config: RunConfig) -> set[str]:
+        run = Run(config, run_dir)
+        return set(next(run.each_missing(run.names_of("report"))))
+
+    several = with_compute(tiny_config, parallel=2)
+    generators = {"layouts/semantic-palette", "layouts/semantic-palette-partial", "images/oasis"}
+    assert together(several) == {*generators, "segmenters/real/seed0"}, "other arms wait for pairs"
+    assert len(together(tiny_config)) == 1, "the tests' configuration has one thread"
+    # The features of a segmenter that is not there yet: it is trained first, and the images in the same turn.
+    images = several.images.model_copy(update={"perceptual_features": "segmenter", "perceptual_weight": 1.0})
+    assert together(several.model_copy(update={"images": images})) == {*generators, "segmenters/real/seed0"}
+    alone = with_segmenters(several, parallel=1)
+    assert together(alone) == generators, "segmenters have a number of their own"
+
+
+@pytest.mark.slow
+def test_generators_and_segmenters_are_trained_at_once(
+    finished_run: Path, copy_of_run: Callable[..., Path], tiny_config: RunConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir, began = copy_of_run("layouts", "images", "shards", "segmenters", "report"), time.monotonic()
+    run = Run(with_compute(tiny_config, parallel=2), run_dir)
+    trained = ["layouts/semantic-palette", "images/oasis", "segmenters/real/seed0"]
+    run.make(trained)
+    elapsed = time.monotonic() - began
+    for name in trained:
+        assert sha256_of_file(run_dir / name / WEIGHTS_FILE) == sha256_of_file(finished_run / name / WEIGHTS_FILE)
+    seconds = [seconds_spent(run_dir, run.units[name]) for name in trained]
+    assert all(seconds) and sum(seconds) <= elapsed, "together they have the time that went by"
+    assert not list(run_dir.glob(".scenepalette-activity*"))
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == len(set(lines)), "what every process says is printed once"
 
 
 @pytest.mark.slow

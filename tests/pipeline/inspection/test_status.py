@@ -87,6 +87,18 @@ def test_what_is_being_made_is_told_with_its_process(copy_of_run: Callable[..., 
     assert content["finished"] == content["of"] - 1 == len(found.units) - 1
 
 
+def test_units_made_at_once_are_told_with_their_processes(copy_of_run: Callable[..., Path]) -> None:
+    run_dir = copy_of_run("images", "report")
+    with told(run_dir, "2 units", NO_PROGRESS), told(run_dir, "images/oasis", NO_PROGRESS, beside=True) as progress:
+        progress.start("train images", 10, 4)
+        found = status_of(run_dir)
+    assert [unit.name for unit in found.units if unit.state == "running"] == ["images/oasis"]
+    running = found.to_dict()["running"]
+    assert running["unit"] == "2 units" and [each["unit"] for each in running["beside"]] == ["images/oasis"]
+    assert running["beside"][0]["done"] == 4
+    assert status_of(run_dir).beside == ()
+
+
 def test_a_unit_is_told_while_a_run_makes_it(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
