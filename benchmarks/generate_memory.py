@@ -34,7 +34,7 @@ def benchmark_config(pairs: int, size: tuple[int, int]) -> RunConfig:
         "layouts": {"full": once, "partial": once},
         "images": {"steps": 1},
         "generate": {"pairs": pairs, "kinds": ("full",)},
-        "segmenters": {"arms": ("real",)},
+        "segmenters": {"arms": ("real",), "steps": 1},
     }
     return make_config(merge(values, changes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import hashlib
@@ -88,6 +89,8 @@ class Store:
         url = url.rstrip("/")
         with explained(url):
             fs, root = url_to_fs(_full(url), **(options or {}))
+            if fs.async_impl:
+                fs.loop.set_exception_handler(_tell_no_lost_connection)
         return cls(url, fs, root.rstrip("/"))
 
     def path(self, name: str) -> str:
@@ -254,6 +257,12 @@ def explained(url: str, done: str = "read") -> Iterator[None]:
             f"{url} could not be {done}: {reason.rstrip('.')}. Rerun the same command once it can be reached; what "
             "was copied whole is kept."
         ) from error
+
+
+def _tell_no_lost_connection(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave lost connections to the transfers that they break: asyncio would print the traceback of each try."""
+    if not isinstance(context.get("exception"), ConnectionError):
+        loop.default_exception_handler(context)
 
 
 def _full(url: str) -> str:

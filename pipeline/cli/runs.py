@@ -118,4 +118,6 @@ def _shown(value: object) -> str:
 
 
 def _some(names: tuple[str, ...]) -> str:
+    if not names:
+        return ""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from scenepalette.common.commands import named_files
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.pairs import FirstPairs
@@ -83,6 +84,12 @@ class CommandSegmenterUnit(SegmenterUnit):
     def problems_of_data(cls, units: Sequence[SegmenterUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Return nothing: classes are the command's business."""
         return []
+
+    def of_partial(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Leave out the command that predicts, and files that it alone names: a trained model waits for it."""
+        names = named_files(str(settings.get("predict"))).keys() - named_files(str(settings.get("train"))).keys()
+        left_out = {"predict", *(f"file {name}" for name in names)}
+        return {key: value for key, value in settings.items() if key not in left_out}
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Have the segmenter trained, and its predictions counted."""

@@ -102,7 +102,7 @@ def state_of(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> State:
             f"{folder} was not made by this run, and would be written into: it holds {', '.join(holds[:3])}. Move it "
             "elsewhere, or give another --out folder."
         )
-    if known != expected and holds and unit.resumable:
+    if known != expected and holds and unit.resumable and not _is_resumed(begun or {}, unit, units):
         outgrown = _is_outgrown(begun or {}, unit, units)
         return State("missing" if outgrown else "other", begun or {}, tuple(holds), outgrown)
     return State("missing", begun)
@@ -115,6 +115,14 @@ def _is_outgrown(record: Mapping[str, Any], unit: Unit, units: Mapping[str, Unit
         return False
     smaller = replace(unit, settings={**unit.settings, "pairs": before})
     return stored_fingerprint(record) == fingerprint_of(smaller, units)
+
+
+def _is_resumed(record: Mapping[str, Any], unit: Unit, units: Mapping[str, Unit]) -> bool:
+    """Tell whether a record is that of the same unit with other settings that its partial results do not depend on."""
+    before = identity_in(record).get("settings", {})
+    if unit.of_partial(before) != unit.of_partial(_as_json(unit.settings)):
+        return False
+    return stored_fingerprint(record) == fingerprint_of(replace(unit, settings=before), units)
 
 
 def is_finished(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> bool:
@@ -234,7 +242,9 @@ def begin(run_dir: Path, unit: Unit, units: Mapping[str, Unit]) -> None:
     if unit.renewed:
         _remove_staging(folder)
     if not path.exists() or stored_fingerprint(read_record(path)) != expected:
-        write_json(path, {**_identity(unit, units), "seconds": 0.0})
+        begun = read_record(path) if path.exists() else {}
+        seconds = begun.get("seconds", 0.0) if _is_resumed(begun, unit, units) else 0.0
+        write_json(path, {**_identity(unit, units), "seconds": seconds})
 
 
 def _remove_staging(folder: Path) -> None:

@@ -92,6 +92,13 @@ class Unit(ABC):
         """Return what only the prepared data set can tell; see `problems`."""
         return []
 
+    def of_partial(self, settings: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return those of a record's settings that the partial results of an interrupted unit depend on: all of them.
+
+        Where only others differ, the unit is resumed.
+        """
+        return settings
+
     def begin(self, run: Workspace) -> None:
         """Prepare the folder, which is marked as begun; no one else writes into it."""
         return

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import io
+import logging
 import re
 from pathlib import Path
 from typing import Any
@@ -140,3 +143,23 @@ def test_a_hash_that_a_store_states_is_believed(
     (tmp_path / "a").write_bytes(content)
     assert Store.open(MEMORY).holds("a", tmp_path / "a") == expected
     assert bool(read) != expected
+
+
+def test_a_connection_that_an_upload_lost_is_told_by_the_upload_alone(
+    bucket: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = Store.open(bucket).fs.loop
+
+    async def lose() -> None:
+        for error in (ConnectionResetError("lost"), ValueError("a mistake")):
+
+            async def fail(error: Exception = error) -> None:
+                raise error
+
+            # Nobody asks for its result: asyncio reports it when it is collected.
+            await asyncio.wait([asyncio.ensure_future(fail())])
+
+    with caplog.at_level(logging.ERROR, logger="asyncio"):
+        asyncio.run_coroutine_threadsafe(lose(), loop).result(timeout=30)
+        gc.collect()
+    assert ["mistake" in str(record.exc_info) for record in caplog.records] == [True]

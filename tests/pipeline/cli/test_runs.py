@@ -14,7 +14,7 @@ import pytest
 from typer.testing import CliRunner
 
 from scenepalette.common.progress import NO_PROGRESS
-from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.run_directory.activity import ACTIVITY, told
@@ -103,6 +103,19 @@ def test_runs_compare_prints_both_or_json(finished_run: Path, copy_of_run: Calla
     document = json.loads(invoke("runs", "compare", str(finished_run), str(other), "--json")[0])
     assert document["comparable"] and document["settings"] == [] and document["data"] == {"train": True, "val": True}
     assert document["arms"][-1]["a"]["delta_vs_real"] == arm["delta_vs_real"]
+
+
+def test_runs_compare_names_units_that_one_run_alone_has(finished_run: Path, copy_of_run: Callable[..., Path]) -> None:
+    """As runs with other image systems have."""
+    other = copy_of_run()
+    (other / "images/oasis").rename(other / "images/command")
+    path = other / "report/manifest.json"
+    path.write_text(path.read_text().replace("images/oasis", "images/command"))
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(sealed(manifest)))
+    output, _ = invoke("runs", "compare", str(finished_run), str(other))
+    (line,) = [line for line in output.splitlines() if line.startswith("units ")]
+    assert line.split() == ["units", '["images/oasis"]', '["images/command"]']
 
 
 def test_runs_compare_names_both_folders_that_do_not_fit(finished_run: Path, tmp_path: Path) -> None:

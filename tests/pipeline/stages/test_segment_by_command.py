@@ -99,6 +99,40 @@ def test_texts_and_scripts_identify_the_arms_and_nothing_else(values: dict[str, 
     assert (unit.settings, unit.inputs, unit.version) == (own.settings, own.inputs, own.version)
 
 
+def test_a_model_that_is_trained_waits_for_a_corrected_prediction(values: dict[str, Any], tmp_path: Path) -> None:
+    def write(predict: str) -> Run:
+        (tmp_path / "predict.py").write_text(predict)
+        return Run(make_config(values), tmp_path / "run")
+
+    trained = tmp_path / "trained.txt"
+    (tmp_path / "train.py").write_text(
+        f"import sys\nopen({str(trained)!r}, 'a').write('once ')\nopen(sys.argv[1] + '/class', 'w').write('2')\n"
+    )
+    python = shlex.quote(sys.executable)
+    values["segmenters"]["command"] = {
+        "train": f"{python} {shlex.quote(str(tmp_path / 'train.py'))} {{model}} {{pairs}} {{steps}} {{seed}}",
+        "predict": f"{python} {shlex.quote(str(tmp_path / 'predict.py'))} predict {{images}} {{out}} {{model}}",
+    }
+    name = "segmenters/real/seed0"
+    with pytest.raises(ScenepaletteError, match="no model of that name"):
+        write("raise SystemExit('no model of that name')").make([name])
+    run = write(SCRIPT)
+    before = fingerprint_of(run.units[name], run.units)
+    run.make([name])
+    assert trained.read_text() == "once "
+    manifest = json.loads((tmp_path / "run" / name / "manifest.json").read_text())
+    assert manifest["fingerprint"] == before
+    assert read_confusion(tmp_path / "run" / name)[:, :, 2].sum() > 0
+
+    # Once it is finished, or where the trainer differs, the result is another one.
+    with pytest.raises(ScenepaletteError, match="made with other settings"):
+        write(SCRIPT + "# predicts otherwise").make([name])
+    (tmp_path / "run" / name / "manifest.json").rename(tmp_path / "run" / name / "unfinished.json")
+    (tmp_path / "train.py").write_text("pass")
+    with pytest.raises(ScenepaletteError, match=r"file .*train\.py"):
+        Run(make_config(values), tmp_path / "run").make([name])
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
