@@ -213,7 +213,9 @@ class LabelReading:
         codes = [code for code in codes[np.argsort(-label.counts[wrong], kind="stable")].tolist() if code != NO_COLOUR]
         shown = listed([str(colour_of(code)) for code in codes])
         if any(self.colours.get(code) == UNKNOWN for code in codes):
-            return f"colours {shown} in {pixels} pixels are those of several classes; give each its own, or labels of ids"
+            return (
+                f"colours {shown} in {pixels} pixels are those of several classes; give each its own, or labels of ids"
+            )
         if self.tolerance:
             text = f"{pixels} pixels are farther than {self.tolerance} from the colour of every class: {shown}"
         else:
