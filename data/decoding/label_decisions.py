@@ -62,6 +62,9 @@ _AT_THE_BOTTOM = (
     "ground-other",
     "grass",
 )
+_BACKGROUND = frozenset({"background", "bg", "back", "other", "others", "unlabeled", "unlabelled", "void", "none"})
+_MOSTLY_BACKGROUND = 25
+"""Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
 _ASK = "Set data.label_offset"
 VOC_BORDER = code_of((224, 224, 192))
 """PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
@@ -100,7 +103,7 @@ def decide(
         code: frozenset(number for number, class_id in values.ids.items() if class_id in classes)
         for code, classes in stated.items()
     }
-    known = {code: _class_of(classes, table) for code, classes in stated.items()}
+    known = {code: _class_of(classes, table, published=colours is None) for code, classes in stated.items()}
     if known:
         known.setdefault(VOC_BORDER, IGNORE_ID)
     base = LabelReading(
@@ -123,6 +126,13 @@ def decide(
     if not reading.problems:
         reading = _ask_for_offset(reading, numbered, table, settings, frozenset(never), own=colours is not None)
     if transparent := [name for name, label in labels.items() if label.transparent]:
+        if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
+            return _refused(
+                reading,
+                f"{len(transparent)} labels (such as {transparent[0]}) have one colour and differ in transparency "
+                "alone, which is not read: the masks seem to be in the alpha channel. Save that channel as a grey "
+                "image",
+            )
         reading = _noted(reading, f"{len(transparent)} labels have transparent pixels; their colours alone are read.")
     return reading
 
@@ -135,9 +145,14 @@ def _colours_of(table: ClassTable) -> dict[int, list[int]]:
     return classes
 
 
-def _class_of(classes: Sequence[int], table: ClassTable) -> int:
-    """Return the class of a colour; of several that nothing evaluates the first, else UNKNOWN."""
-    evaluated = any(class_id != IGNORE_ID and table.classes[class_id].evaluated for class_id in classes)
+def _class_of(classes: Sequence[int], table: ClassTable, *, published: bool) -> int:
+    """Return the class of a colour; of several that nothing evaluates the first, else UNKNOWN.
+
+    In a published table the only evaluated one counts: Cityscapes draws licence plates in the colour of cars.
+    """
+    evaluated = [class_id for class_id in classes if class_id != IGNORE_ID and table.classes[class_id].evaluated]
+    if published and len(evaluated) == 1:
+        return evaluated[0]
     return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
 
 
@@ -226,8 +241,9 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     silent = said.get("silent", [])
     differ = _differing(reading, {name: labels[name] for name in silent})
     explained = len(said.get("colours", ())) + len(said.get("grey", ()))
-    if differ or (silent and explained):
-        examples = listed(list(differ) or silent[:_EXAMPLES])
+    strange = [name for name in silent if said.get("same") and _is_strange(reading, labels[name])]
+    if differ or (silent and explained) or strange:
+        examples = listed(list(differ) or (strange or silent)[:_EXAMPLES])
         text = (
             f"the palettes of {len(labels)} labels differ between files and are not all of the classes' colours (such "
             f"as {examples}), so that an index may mean another class in each. State the classes' colours in the class "
@@ -242,6 +258,13 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
             f"the palettes of {len(near)} labels (such as {near[0]}) have nearly the classes' colours, at other "
             f"indices than the classes' ids. Set data.colour_tolerance to {_NEARLY} if these are the classes, or "
             "data.label_encoding to ids if indices are class ids",
+        )
+    if unordered := [name for name in silent if _has_greys_in_another_order(labels[name])]:
+        return _refused(
+            replace(reading, problems=(*reading.problems, *problems)),
+            f"the palettes of {len(unordered)} labels (such as {unordered[0]}) hold greys in another order than their "
+            f"indices ({_shown_palette(labels[unordered[0]])}), as if a tool had sorted values anew. Save the labels "
+            "as grey images, of which the greys are read, or set data.label_encoding to ids if indices are class ids",
         )
     if by_colour := said.get("colours", ()):
         text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
@@ -284,12 +307,12 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
 def _ask_for_greys(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> LabelReading:
     """Ask where every value of files of one channel is an id of one class and the grey of another's colour."""
     greys = {name: label for name, label in labels.items() if label.kind == "grey"}
-    seen = set(np.unique(np.concatenate([label.values for label in greys.values()])).tolist()) if greys else set()
-    seen -= reading.values.all_ignored
-    by_grey = {value: reading.colours.get(grey_code(value), UNKNOWN) for value in sorted(seen)}
-    if len(seen) < 2 or any(entry in (UNKNOWN, IGNORE_ID) for entry in by_grey.values()):
+    held = {(value, value * label.shown) for label in greys.values() for value in label.values.tolist()}
+    held = {(value, grey) for value, grey in held if value not in reading.values.all_ignored}
+    by_grey = {value: reading.colours.get(grey_code(grey), UNKNOWN) for value, grey in sorted(held)}
+    if len(held) < 2 or len(by_grey) < len(held) or any(entry in (UNKNOWN, IGNORE_ID) for entry in by_grey.values()):
         return reading
-    if not seen <= reading.values.ids.keys() or all(reading.values.ids[value] == by_grey[value] for value in seen):
+    if not by_grey.keys() <= reading.values.ids.keys() or all(reading.values.ids[v] == by_grey[v] for v in by_grey):
         return reading
     return _refused(
         reading,
@@ -315,6 +338,26 @@ def _differing(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> tup
                 if before != entry:
                     return other, name
     return ()
+
+
+def _is_strange(reading: LabelReading, label: LabelSummary) -> bool:
+    """Tell whether a palette says something that is neither of the classes' colours nor usual for its indices."""
+    assert label.colours is not None
+    known = label.colours != NO_COLOUR
+    seen = label.colours[known]
+    if not len(seen) or (len(seen) > 1 and len(np.unique(seen)) == 1):
+        return False
+    if all(code == voc_colour(value) for value, code in zip(label.values[known].tolist(), seen.tolist(), strict=True)):
+        return False
+    return replace(reading, tolerance=max(reading.tolerance, _NEARLY)).palette_of(label) != "same"
+
+
+def _has_greys_in_another_order(label: LabelSummary) -> bool:
+    assert label.colours is not None
+    seen = label.colours[label.colours != NO_COLOUR]
+    steps = np.diff(seen)
+    is_grey = bool((seen == grey_codes(seen & 255)).all()) and len(np.unique(seen)) == len(seen)
+    return is_grey and bool((steps > 0).any() and (steps < 0).any())
 
 
 def _shown_palette(label: LabelSummary) -> str:
@@ -385,6 +428,8 @@ def _decide_spread(
         ignored = {grey for grey, entry in greys.items() if entry == IGNORE_ID} | values.ignored
         text = "Label values are the greys of the class file's colours, and read as these classes"
         return _spread(reading, classes_grey, ignored, settings, seen, f"{text} ({_shown_ids(classes_grey)}).")
+    if texts := _scaled_by_file(numbers, values.ignored):
+        return _refused(reading, texts)
     enough = len(seen) >= min(_MOST_NEEDED, _LEAST_PART * count)
     for grid in _grids(count):
         if enough and _lie_on(numbers, seen, grid, settings.tolerance):
@@ -450,6 +495,25 @@ def _decide_spread(
     return _refused(reading, *texts)
 
 
+def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
+    """Return what to ask where each file's values are spread over 0 to 255 on their own, or nothing."""
+    by_count: dict[int, list[str]] = {}
+    for name, held in numbers.of_files.items():
+        seen = held.difference(ignored)
+        if len(seen) > 1:
+            if not any(seen == set(grid) for grid in _grids(len(seen))):
+                return ""
+            by_count.setdefault(len(seen), []).append(name)
+    if len(by_count) < 2:
+        return ""
+    shown = ", ".join(f"{len(names)} hold {count} values, such as {names[0]}" for count, names in by_count.items())
+    return (
+        f"the values of each label are evenly spread over 0 to 255 ({shown}), as if each had been scaled by its own "
+        "largest id: 255 would be another class in each. Export the labels again without scaling; or, if a value "
+        "means the same in all, write the value of each class into a column id of the class file"
+    )
+
+
 def _decide_255(
     reading: LabelReading, numbers: _Numbers, table: ClassTable, classes: frozenset[int], share: float
 ) -> LabelReading:
@@ -476,6 +540,14 @@ def _decide_255(
             f"{len(with_1)} labels hold 0 and 1 (such as {with_1[0]}), {len(with_255)} hold 0 and 255 (such as "
             f"{with_255[0]}), none holds both 1 and 255: 255 seems to be the second class in these. Convert them to "
             "0 and 1, or set data.label_encoding to ids, if 255 stands for ignored pixels",
+        )
+    first = table.names[0].lower()
+    if count - 1 not in classes and first in _BACKGROUND and share >= _MOSTLY_BACKGROUND:
+        return _refused(
+            reading,
+            f"255 takes {share:.0f} % of the labels' pixels, and no label shows {count - 1} ({table.names[-1]}), the "
+            f"last class: these labels seem reduced by one, with 255 for '{table.names[0]}'. If so, {settle} (255, 0, "
+            "1, ...); if 255 stands for ignored pixels, set data.label_encoding to ids",
         )
     if count - 1 not in classes:
         return _noted(
@@ -576,7 +648,7 @@ def _ask_for_offset(
         if any(not shifted.allowed[value] for value in numbers.seen - {IGNORE_ID}):
             continue
         fit, named, otherwise = _fit(shifted, numbers, table)
-        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise and (against or not now):
+        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise:
             odd = f"by their values, {' and '.join(against)} would be where images do not have it; " if against else ""
             return _refused(
                 reading,
@@ -594,7 +666,11 @@ def _ask_for_offset(
                 "value of each class into a column id of the class file (255, 0, 1, ...); if it is unlabelled, set "
                 "data.label_offset to 1; set it to 0 to read them as they are",
             )
-    return _ask_for_train_ids(reading, numbers, table, against)
+    reading = _ask_for_train_ids(reading, numbers, table, against)
+    if len(against) > 1 and not reading.problems:
+        text = f"By their values, {' and '.join(against)} are where images do not have them."
+        reading = _noted(reading, f"{text} Look whether each value stands for the class that the table says.")
+    return reading
 
 
 def _ask_for_train_ids(

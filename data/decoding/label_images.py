@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,7 +25,7 @@ EVERY_ID = np.arange(256, dtype=np.uint8)
 NO_COLOUR = -1
 """Stands for the colour of a palette's entry that the file does not state, or that padding states as well."""
 _PADDING = 8
-"""A colour that so many entries of a palette have fills it up and says nothing of any of them."""
+"""A colour that so many neighbouring entries of a palette have fills it up and says nothing of them."""
 _MOST_VALUES = 4096
 """Most values of a label whose summary is kept; a photograph has a hundred times as many."""
 _KEPT = 2**17
@@ -101,6 +101,7 @@ class LabelImage:
         format: Pillow's name of the file format.
         lossy: Whether the file format may have changed values.
         transparent: Whether some pixels are not opaque, which is not looked at.
+        shown: Factor by which viewers show a grey of fewer than 8 bits: 255 for 1 bit.
     """
 
     kind: Literal["grey", "palette", "colour"]
@@ -109,6 +110,7 @@ class LabelImage:
     format: str = "PNG"
     lossy: bool = False
     transparent: bool = False
+    shown: int = 1
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,7 @@ class LabelSummary:
         cut: Whether there are more values than are kept.
         lossy: As in `LabelImage`.
         transparent: As in `LabelImage`.
+        shown: As in `LabelImage`.
     """
 
     kind: Literal["grey", "palette", "colour"]
@@ -136,6 +139,7 @@ class LabelSummary:
     cut: bool = False
     lossy: bool = False
     transparent: bool = False
+    shown: int = 1
 
     def to_values(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -224,9 +228,11 @@ def read_label(path: Path) -> LabelImage:
                 kind=ProblemKind.LABEL_FORMAT,
             )
         pixels = np.clip(pixels, -1, 65536).astype(np.int64)  # beyond, they are refused all the same
+    shown = 255 if image.mode == "1" else 1
     if bits in (2, 4):  # which Pillow spreads over 0 to 255
-        pixels = pixels // (255 // (2**bits - 1))
-    return LabelImage("grey", _as_bytes(pixels), **stated)
+        shown = 255 // (2**bits - 1)
+        pixels = pixels // shown
+    return LabelImage("grey", _as_bytes(pixels), **stated, shown=shown)
 
 
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
@@ -237,14 +243,18 @@ def _as_bytes(pixels: np.ndarray) -> np.ndarray:
     if pixels.max() > 255 or pixels.min() < 0:
         raise DataError(
             f"it holds values from {pixels.min()} to {pixels.max()}; class ids must fit into 0 to 255. "
-            + (
-                "Save 255 in place of what is below 0, if it stands for no class"
-                if pixels.min() < 0 and pixels.max() < IGNORE_ID
-                else "Files of instances (such as *_instanceIds.png) are no labels of classes"
-            ),
+            + _remedy_of_values(pixels),
             kind=ProblemKind.LABEL_VALUE,
         )
     return pixels.astype(np.uint8)
+
+
+def _remedy_of_values(pixels: np.ndarray) -> str:
+    if pixels.min() < 0 and pixels.max() < IGNORE_ID:
+        return "Save 255 in place of what is below 0, if it stands for no class"
+    if pixels.min() >= 0 and not (pixels % 256).any():
+        return "All are multiples of 256, as if ids had been shifted by 8 bits: divide them by 256 if so"
+    return "Files of instances (such as *_instanceIds.png) are no labels of classes"
 
 
 def _is_lossy(image: Image.Image, content: bytes) -> bool:
@@ -283,14 +293,29 @@ def summarise(label: LabelImage) -> LabelSummary:
         colours=_used_colours(label.palette, values) if label.kind == "palette" else None,
         lossy=label.lossy,
         transparent=label.transparent,
+        shown=label.shown,
     )
 
 
 def _used_colours(palette: tuple[int, ...], values: np.ndarray) -> np.ndarray:
-    codes, counts = np.unique(np.array(palette, np.int64), return_counts=True)
-    padding = set(codes[counts >= _PADDING].tolist())
-    known = [palette[value] if value < len(palette) else NO_COLOUR for value in values.tolist()]
-    return np.array([NO_COLOUR if code in padding else code for code in known], np.int64)
+    stated = _without_padding(palette)
+    return np.array([stated[value] if value < len(stated) else NO_COLOUR for value in values.tolist()], np.int64)
+
+
+def _without_padding(palette: tuple[int, ...]) -> list[int]:
+    """Return a palette's colours with NO_COLOUR in place of those that only fill it up.
+
+    A run of one colour is padding; its first entry states that colour if no entry before it does: the black of
+    (red, green, black, black, ...) is a class's, that of (black, red, green, black, ...) is not.
+    """
+    stated, start = list(palette), 0
+    for code, run in groupby(palette):
+        end = start + len(list(run))
+        if end - start >= _PADDING:
+            first = start if not start or code in palette[:start] else start + 1
+            stated[first:end] = [NO_COLOUR] * (end - first)
+        start = end
+    return stated
 
 
 def outline_of(path: Path, sketch: Sketch | None = None) -> tuple[LabelSummary, Any]:

@@ -103,7 +103,7 @@ class LabelReading:
 
     def has_grey_colours(self, label: LabelSummary) -> bool:
         """Whether every value of a file of one channel is the grey of a class colour."""
-        return all(code in self.colours for code in grey_codes(label.values).tolist())
+        return all(code in self.colours for code in _codes_of(label).tolist())
 
     def palette_of(self, label: LabelSummary) -> str:
         """Return what the palette of a file says of it.
@@ -213,7 +213,9 @@ class LabelReading:
         codes = [code for code in codes[np.argsort(-label.counts[wrong], kind="stable")].tolist() if code != NO_COLOUR]
         shown = listed([str(colour_of(code)) for code in codes])
         if any(self.colours.get(code) == UNKNOWN for code in codes):
-            return f"colours {shown} in {pixels} pixels are those of several classes; give each its own"
+            return (
+                f"colours {shown} in {pixels} pixels are those of several classes; give each its own, or labels of ids"
+            )
         if self.tolerance:
             text = f"{pixels} pixels are farther than {self.tolerance} from the colour of every class: {shown}"
         else:
@@ -270,7 +272,7 @@ class LabelReading:
 def _codes_of(label: LabelSummary) -> np.ndarray:
     """Return the colour of each value of a label."""
     if label.kind == "grey":
-        return grey_codes(label.values)
+        return grey_codes(label.values * label.shown)
     return label.values if label.colours is None else label.colours
 
 

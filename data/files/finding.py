@@ -19,7 +19,9 @@ from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import counted, flat_name, name_within
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
-_LITTER_FOLDERS = frozenset({"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found"})
+_LITTER_FOLDERS = frozenset(
+    {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", ".ipynb_checkpoints", ".thumbnails", ".git"}
+)
 _LOSSY = FORMATS["JPEG"]
 
 
@@ -59,6 +61,10 @@ class Search:
         if names:
             self._passed_over[reason] += [name for name in names if name not in self._passed_over[reason]]
 
+    def has_passed_over(self, name: str) -> bool:
+        """Tell whether it was said of a file or folder that it is not read."""
+        return any(name in names for names in self._passed_over.values())
+
     def refuse(self, path: Path, text: str, kind: ProblemKind = ProblemKind.PAIRING) -> None:
         """Say what is wrong with a file."""
         self.problems.append(Problem(kind, self.name(path), text))
@@ -88,10 +94,14 @@ class Search:
                 continue
             if path.suffix.lower() not in ENDINGS:
                 # Around the splits lie class files, lists and what else tells about a data set.
-                if not name.startswith(".") and folder != ".":
+                if not any(part.startswith(".") for part in path.relative_to(start).parts) and folder != ".":
                     self.pass_over([path], "not an image, by its extension")
             elif name.startswith("."):
                 self.pass_over([path], "hidden by the dot before the name")
+            elif any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
+                self.pass_over([path], "in a folder hidden by the dot before its name")
+            elif len(path.name.splitlines()) > 1:
+                self.refuse(path, "its name has a line break, which lists and logs would take for two; rename it")
             elif not _is_text(self.name_as_stored(path)):
                 self.refuse(path, "its name is not text in UTF-8; rename it, for example with convmv -t utf8")
             else:
@@ -203,6 +213,11 @@ class Search:
         ]
 
 
+def is_litter(folder: str) -> bool:
+    """Tell whether a folder of this name is left behind by an operating system or a tool."""
+    return folder.lower() in _LITTER_FOLDERS
+
+
 def require_folders(name: str, root: Path, folders: Collection[str], layout: str) -> None:
     """Check that a data set's folders are there.
 
@@ -262,7 +277,7 @@ def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
             # What looks like an image is reported as one that cannot be read, even if it is a folder.
             folder_like = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
             if folder_like and Path(entry.name).suffix.lower() not in ENDINGS:
-                if deep and not entry.name.startswith(".") and entry.name.lower() not in _LITTER_FOLDERS:
+                if deep and entry.name.lower() not in _LITTER_FOLDERS:
                     folders.append(current / entry.name)
             else:
                 yield current / entry.name

@@ -21,7 +21,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import read_lines, short
 from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
-from scenepalette.data.files.finding import Search, require_folders
+from scenepalette.data.files.finding import Search, is_litter, require_folders
 from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
@@ -39,12 +39,16 @@ LABEL_FOLDERS = (
     "target",
 )  # fmt: skip
 LIST_FOLDERS = (".", "ImageSets/Segmentation", "imagesets/segmentation", "splits", "split", "lists", "list")
+LIST_NAMES = ("{}.txt", "{}.lst", "{}_list.txt", "{}_list.lst", "{}list.txt", "list_{}.txt")
+"""What the list of a split may be called; of several the first."""
 _LABEL_WORDS = frozenset({*LABEL_FOLDERS, "l", "matte", "labelids", "segm", "indexlabel"})
 _SEVERAL_PATHS = re.compile(
     rf"({'|'.join(map(re.escape, sorted(ENDINGS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
 )
 _SEPARATED = re.compile(r"[_\-. ]")
 _LEAST_SUFFIXED = 2
+_MOST_LEVELS = 3
+"""Levels of folders in which images that no split reads are looked for."""
 
 
 class _Place(NamedTuple):
@@ -67,9 +71,9 @@ def pairs_of_split(search: Search, split: str, options: FolderOptions) -> list[F
         DataError: No layout is recognised, or several fit.
     """
     place = _place_of_split(search, split, options)
-    if place is not None:
-        return _pairs_at(search, place, options)
-    return _pairs_of_whole(search, split, options)
+    pairs = _pairs_at(search, place, options) if place is not None else _pairs_of_whole(search, split, options)
+    _tell_unread(search, options)
+    return pairs
 
 
 def labels_of_splits(root: Path, splits: Iterable[str], options: FolderOptions) -> list[Path]:
@@ -245,6 +249,42 @@ def _tell_loose(search: Search, folder: str, used: Collection[str]) -> None:
     names = ", ".join(f"{path}/" for path in sorted(used))
     loose = [f"{folder}/{name}" for name in sorted(_names_in(search, folder))]
     search.pass_over(loose, f"outside of {names}")
+
+
+def _tell_unread(search: Search, options: FolderOptions) -> None:
+    """Say which folders of images no split reads: a second delivery beside the first vanishes easily."""
+    told, places = [search], list[_Place]()
+    for split in SPLIT_FOLDERS:
+        told.append(Search(search.root))
+        with suppress(DataError):
+            place = _place_of_split(told[-1], split, options)
+            places += [] if place is None else [place]
+    if not places:
+        with suppress(DataError):
+            place = _whole(Search(search.root), options)
+            places += [] if place is None else [place]
+    deep = {folder for place in places for folder in (place.labels, *([place.images] if place.deep else []))} - {"."}
+    unread = []
+    for folder, count in _folders_with_images(search, ".", deep, _MOST_LEVELS):
+        # Loose images beside the folders of a split have been told; a test split may come without labels.
+        is_around = any(f"{used}/".startswith(f"{folder}/") for used in [*deep, *(place.images for place in places)])
+        is_test = any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
+        if not is_around and not is_test and not any(other.has_passed_over(f"{folder}/") for other in told):
+            unread.append(f"{folder}/ with {count} image{'' if count == 1 else 's'}")
+    search.pass_over(unread, "folders outside of those that are read")
+
+
+def _folders_with_images(search: Search, parent: str, excluded: Collection[str], levels: int) -> list[tuple[str, int]]:
+    """Return the folders below one, but for those excluded, that hold image files, with their numbers."""
+    found = []
+    for path in _folders(search, parent).values():
+        if path in excluded or is_litter(path.rsplit("/", 1)[-1]):
+            continue
+        if count := len(_names_in(search, path)):
+            found.append((path, count))
+        if levels > 1:
+            found += _folders_with_images(search, path, excluded, levels - 1)
+    return found
 
 
 def _pairs_at(search: Search, place: _Place, options: FolderOptions, *, listed: bool = False) -> list[FilePair]:
@@ -472,7 +512,8 @@ def _lists(search: Search) -> dict[str, Path]:
             split: path
             for split, names in SPLIT_FOLDERS.items()
             for name in names
-            if (path := search.root / folder / f"{name}.txt").is_file()
+            for form in reversed(LIST_NAMES)
+            if (path := search.root / folder / form.format(name)).is_file()
         }
         if found:
             return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from scenepalette.common.problems import printable
 
 _SHOWN = 3
+_UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def counted(names: Iterable[str], text: str) -> str:
@@ -18,8 +20,9 @@ def counted(names: Iterable[str], text: str) -> str:
 
 
 def name_within(path: Path, root: Path) -> str:
-    """Return a file's name relative to a folder, with forward slashes, always printable."""
-    return printable(path.relative_to(root).as_posix())
+    """Return a file's name relative to a folder, with forward slashes, always printable and on one line."""
+    name = printable(path.relative_to(root).as_posix())
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
 def flat_name(key: str) -> str:

@@ -117,7 +117,8 @@ def check_notes(
     notes += [f"{split}: {note}" for split, error in errors.items() for note in getattr(error, "notes", ())]
     if not notes:
         return None
-    summary = f"{len(notes)} things that the files left open were decided, or files skipped."
+    things = "1 thing" if len(notes) == 1 else f"{len(notes)} things"
+    summary = f"Left open by the files and decided, or skipped: {things}."
     return Check("reading of files", "note", summary, "", tuple(notes))
 
 
@@ -339,12 +340,15 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *,
     if not warnings and not notes:
         return Check("rare classes", "ok", "Every class that occurs has enough images and pixels to be learned.")
     if not warnings:
-        summary = f"{len(notes)} classes have under {100 * RARE_SHARE:g} % of the pixels each: their IoU will be low."
+        share = f"under {100 * RARE_SHARE:g} % of the pixels"
+        summary = f"{len(notes)} classes have {share} each: their IoU will be low."
+        if len(notes) == 1:
+            summary = f"1 class has {share}: its IoU will be low."
         return Check("rare classes", "note", summary, "", tuple(notes))
     return Check(
         "rare classes",
         "warning",
-        f"{len(warnings)} of {table.num_classes} classes are too rare to learn: in fewer than {RARE_IMAGES} training "
+        f"{len(warnings)} of {table.num_classes} classes {'is' if len(warnings) == 1 else 'are'} too rare to learn: in fewer than {RARE_IMAGES} training "
         f"images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
         f"Add images that show them, choose {'smaller tiles' if tiled else 'a larger data.size'}, or merge them with "
         "related classes.",
