@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -65,10 +65,6 @@ class System:
     discriminator_parameters: int
     source: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -85,10 +81,6 @@ class Entry:
     kind: str
     description: str
     source: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetEntry | Metric | Arm) -> None:

@@ -305,17 +305,17 @@ def check_run_dir(config: RunConfig, run_dir: Path) -> Check:
     try:
         check_ownership(run_dir)
         run = Run(config, run_dir)
-        states = {name: run.state(name).status for name in run.run_units}
+        states = {name: run.state(name).status for name in run.planned.run}
     except ScenepaletteError as error:
         return Check("run directory", "problem", error.summary, "Give another --out folder.", error.problems)
     others = [name for name, status in states.items() if status == "other"]
     if others:
-        error = misfits(run_dir, others, run.run_units)
+        error = misfits(run_dir, others, run.planned.run)
         return Check("run directory", "problem", error.summary, "", error.problems)
     finished = [name for name, status in states.items() if status == "finished"]
     if not finished:
         return Check("run directory", "ok", f"{run_dir} holds nothing that is finished.")
-    count, left = len(run.run_units), len(run.run_units) - len(finished)
+    count, left = len(run.planned.run), len(run.planned.run) - len(finished)
     text = f"{run_dir} holds all {count} parts of this run; there is nothing left to make."
     if left:
         will = "the other one is made" if left == 1 else f"the other {left} are made"

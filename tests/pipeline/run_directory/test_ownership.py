@@ -119,7 +119,7 @@ def test_a_users_files_in_a_run_directory_stay(
         (run_dir / name).unlink()
     # Nor are they part of any result.
     run = Run(tiny_config, run_dir)
-    for name in run.run_units:
+    for name in run.planned.run:
         run.check_inputs(name)
 
 
