@@ -24,8 +24,9 @@ from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_ru
 from scenepalette.pipeline.run_state import RunState
 from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.generate import PairsUnit, model_units
+from scenepalette.pipeline.stages.pair_quality.quality import quality_units
+from scenepalette.pipeline.stages.pair_quality.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.stages.palettes import PalettesUnit
-from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
 from scenepalette.pipeline.stages.reporting.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit
@@ -34,7 +35,6 @@ from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.stages.studies.curve import curve_units, with_curve
 from scenepalette.pipeline.stages.studies.loop_report import loop_units
-from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import begin, finish, misfits, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources

@@ -16,7 +16,7 @@ from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.evaluation.images.memorisation import Described, describe, memorisation
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.pipeline.report.memorisation import ClosestPair, CopyCheck
-from scenepalette.pipeline.stages.quality import as_text
+from scenepalette.pipeline.stages.pair_quality.quality import as_text
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH
 from scenepalette.pipeline.units.workspace import Workspace
 

@@ -53,8 +53,8 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.pair_quality.quality import found_by_teachers
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
-from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.reporting.copies import check_copies
 from scenepalette.pipeline.stages.reporting.pooling import (
     identity_of,

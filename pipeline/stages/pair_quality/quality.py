@@ -31,10 +31,10 @@ from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING
 from scenepalette.pipeline.scores import best_rows, scores_beside
+from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
+from scenepalette.pipeline.stages.pair_quality.teachers import judged_kinds, load_teachers, needs_teachers
 from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
-from scenepalette.pipeline.stages.teachers import STAGE as TEACHERS
-from scenepalette.pipeline.stages.teachers import judged_kinds, load_teachers, needs_teachers
 from scenepalette.pipeline.trusted import (
     STAGE,
     TEACHERS_FILE,
