@@ -11,7 +11,6 @@ from pathlib import Path
 
 import psutil
 import torch
-from torch import nn
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.processors import ThreadChoice
@@ -21,6 +20,7 @@ from scenepalette.evaluation.images.diversity import ALEXNET_URL
 from scenepalette.evaluation.images.features import INCEPTION_URL
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.findings import Check, Status
@@ -144,18 +144,14 @@ def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[i
             image_system = IMAGE_SYSTEMS[model.system]
             generator, build = image_system.build_generator(table, size, model.settings), image_system.build_objective
             discriminator = build(table, size, model.settings, None).discriminator if build else None
-    return _count(generator), _count(discriminator)
+    return count_parameters(generator), count_parameters(discriminator)
 
 
 def _segmenter_parameters(config: RunConfig, num_classes: int) -> int:
     settings = config.segmenters
     with torch.device("meta"):
         network = build_segmenter(settings_from(settings, SegmenterSettings), ClassTable.unnamed(num_classes))
-    return _count(network)
-
-
-def _count(network: nn.Module | None) -> int:
-    return sum(parameter.numel() for parameter in network.parameters()) if network is not None else 0
+    return count_parameters(network)
 
 
 def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
