@@ -183,7 +183,7 @@ class UnlabelledUnit(SourceUnit):
 
     def content(self, folder: Path) -> str:
         """Return the hash of the images."""
-        return content_of_unlabelled_array(folder)
+        return unlabelled.content_of_written(folder)
 
 
 def data_paths(config: DataConfig) -> dict[str, str]:
@@ -564,17 +564,8 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     return sha256_of_json(contents)
 
 
-def content_of_unlabelled_array(folder: Path) -> str:
-    """Return the hash of what a finished folder of unlabelled images was made from.
-
-    Raises:
-        DataError: The folder is unfinished, or does not state it.
-    """
-    return unlabelled.content_of_written(folder)
-
-
 def content_of_unlabelled_source(config: DataConfig) -> str:
-    """Return what `content_of_unlabelled_array` returns for a folder that would be made from the images now.
+    """Return what `unlabelled.content_of_written` returns for a folder that would be made from the images now.
 
     Raises:
         DataError: There is no image, or images cannot be read.
