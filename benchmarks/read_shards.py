@@ -34,7 +34,7 @@ from scenepalette.data.sample import Sample
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
-from scenepalette.data.shards.stream import ShardStream
+from scenepalette.data.shards.training.stream import ShardStream
 from scenepalette.data.shards.writing import write_shard
 
 _SHARDS = 4

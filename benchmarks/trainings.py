@@ -38,6 +38,7 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig, load_config
 from scenepalette.pipeline.doctor.machine.measure import StepTimes
@@ -187,7 +188,7 @@ def _image_training(
 
 
 def _millions(network: nn.Module) -> str:
-    return f"{sum(parameter.numel() for parameter in network.parameters()) / 1e6:.1f} M"
+    return f"{count_parameters(network) / 1e6:.1f} M"
 
 
 def main() -> None:

@@ -56,11 +56,6 @@ def command_problems(text: str, *, required: Collection[str], offered: Collectio
     return problems
 
 
-def has_placeholder(text: str, name: str) -> bool:
-    """Tell whether a command, which has no problems, takes a placeholder's value."""
-    return any(found[2] == name for word in shlex.split(text) for found in _PLACEHOLDER.finditer(word))
-
-
 def program_problem(text: str) -> str | None:
     """Return why the program of a command, which has no problems, cannot be run here; None if it can."""
     program = shlex.split(text)[0]

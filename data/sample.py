@@ -78,6 +78,31 @@ class SegmentationDataset(Protocol):
     def __getitem__(self, index: int, /) -> Sample: ...
 
 
+class WrappedDataset:
+    """What a data set that shows another one differently has in common with that; satisfies SegmentationDataset."""
+
+    def __init__(self, dataset: SegmentationDataset) -> None:
+        self._dataset = dataset
+        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
+        self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
+
+    @property
+    def fingerprint(self) -> str:
+        """That of the whole data set."""
+        return self._dataset.fingerprint
+
+    @property
+    def content(self) -> str:
+        """That of the whole data set."""
+        return self._dataset.content
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        return self._dataset[index]
+
+
 Orientation = Literal["by size", "stored", "upright"]
 """How images are read that their EXIF tag turns: as the label's size says, as stored, or as viewers show them."""
 

@@ -11,9 +11,9 @@ SMALL_GAIN = 0.01
 """mIoU: less than one point gained in that part counts as converged."""
 
 
-def validation_curve(lines: Iterable[Mapping[str, Any]], key: str = "validation_miou") -> list[tuple[int, float]]:
+def validation_curve(lines: Iterable[Mapping[str, Any]]) -> list[tuple[int, float]]:
     """Return (step, mIoU) of the lines of a metrics log that have one."""
-    return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
+    return [(line["step"], line["validation_miou"]) for line in lines if line.get("validation_miou") is not None]
 
 
 def converged(curve: Iterable[tuple[int, float]]) -> tuple[bool, str]:

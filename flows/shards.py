@@ -36,7 +36,8 @@ from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.generate import ShardPlan, is_written, make_shard
+from scenepalette.pipeline.stages.generate import make_shard
+from scenepalette.pipeline.stages.shard_files import ShardPlan, is_written
 from scenepalette.pipeline.units.records import fingerprint_of
 
 RunnerName = Literal["threads", "processes", "dask", "ray"]

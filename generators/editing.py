@@ -20,7 +20,6 @@ from scenepalette.data.arrays import images_to_uint8
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.labels import labels_to_palette, one_hot
 from scenepalette.generators.images.base import ImageGenerator
-from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_palette
 from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.networks.progressive import LayoutNetwork, crop_layout, partial_budget
@@ -59,9 +58,9 @@ class Painter:
     num_classes: int
     fabric: Fabric
 
-    def noise(self, label: Tensor, *keys: int | str, scheme: NoiseScheme | None = None) -> Tensor:
+    def noise(self, label: Tensor, *keys: int | str) -> Tensor:
         """Return noise of one layout [1, H, W] as a function of the keys."""
-        return self.generator.sample_noise(scheme, label.to(self.fabric.device), [torch_generator(*keys)])
+        return self.generator.sample_noise(None, label.to(self.fabric.device), [torch_generator(*keys)])
 
     @torch.inference_mode()
     def paint(self, label: Tensor, noise: Tensor) -> np.ndarray:

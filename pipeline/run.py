@@ -22,11 +22,12 @@ from scenepalette.pipeline.device.beside import make_beside, trainings_at_once
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run_directory.activity import told
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_holds_run, exclusive, remember
-from scenepalette.pipeline.run_state import PlannedUnits, RunState
+from scenepalette.pipeline.run_state import RunState
 from scenepalette.pipeline.stages.data import DataUnit, ExtraTestUnit, SourceUnit, UnlabelledUnit
 from scenepalette.pipeline.stages.generate import PairsUnit, model_units
+from scenepalette.pipeline.stages.pair_quality.quality import quality_units
+from scenepalette.pipeline.stages.pair_quality.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.stages.palettes import PalettesUnit
-from scenepalette.pipeline.stages.quality import quality_units
 from scenepalette.pipeline.stages.reporting.pooling import pooling_problems
 from scenepalette.pipeline.stages.reporting.report import ReportUnit
 from scenepalette.pipeline.stages.segment import SegmenterUnit
@@ -36,12 +37,11 @@ from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.compare import comparison_units
 from scenepalette.pipeline.stages.studies.curve import curve_units, with_curve
 from scenepalette.pipeline.stages.studies.loop_report import loop_units
-from scenepalette.pipeline.stages.teachers import TeacherUnit, needs_teachers
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import begin, finish, misfits, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.tracking import tracked
-from scenepalette.pipeline.units.workspace import Unit, in_order
+from scenepalette.pipeline.units.workspace import PlannedUnits, Unit, ancestors, in_order
 
 
 def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
@@ -123,23 +123,13 @@ class Run(RunState):
         others = [
             name
             for name in units
-            if name in states and states[name].status == "other" and not unread & self._ancestors(name)
+            if name in states and states[name].status == "other" and not unread & ancestors(units, units[name].inputs)
         ]
         if others:
             raise misfits(self.run_dir, others, units)
         missing = [name for name in units if name in states and states[name].status != "finished"]
         self._check_before(missing)
         return missing
-
-    def _ancestors(self, name: str) -> set[str]:
-        """Return the units that a unit is made from, directly or not."""
-        units, found, names = self.units, set[str](), [*self.units[name].inputs]
-        while names:
-            other = names.pop()
-            if other not in found:
-                found.add(other)
-                names += units[other].inputs
-        return found
 
     def _check_before(self, names: Sequence[str]) -> None:
         """Check everything that can be known before anything is made; what was checked before is taken as it was."""

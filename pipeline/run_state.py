@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.generators.pairs.base import PairMaker
@@ -25,25 +25,9 @@ from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.records import State, state_of
 from scenepalette.pipeline.units.sources import Sources, may_be_there
-from scenepalette.pipeline.units.workspace import PreparedData, Unit
+from scenepalette.pipeline.units.workspace import PlannedUnits, PreparedData
 
 Read = TypeVar("Read")
-
-
-class PlannedUnits(NamedTuple):
-    """The units of a run by name, each after those that it reads, in the families in which verbs ask for them.
-
-    Attributes:
-        run: From the data set to the report.
-        comparison: Those of the comparison of systems, with those that it shares with the run.
-        curve: What the curve of labels and doses needs beside those of the run.
-        loop: Those of the loop, as far as they are known, with those that it shares with the run.
-    """
-
-    run: dict[str, Unit]
-    comparison: dict[str, Unit]
-    curve: dict[str, Unit]
-    loop: dict[str, Unit]
 
 
 @dataclass
@@ -67,26 +51,6 @@ class RunState(MakesUnits):
         folders = ["data", "unlabelled", *(f"{EXTRA_TESTS}/{name}" for name in self.config.report.extra_test)]
         folders += [decision_name(number) for number in range(1, self.config.loop.rounds + 1)]
         return self._keep("units", self.plan, *folders, CURVE_RESULT)
-
-    @property
-    def run_units(self) -> dict[str, Unit]:
-        """The units of the run by name, without those of the comparison."""
-        return self.planned.run
-
-    @property
-    def comparison_units(self) -> dict[str, Unit]:
-        """The units of the comparison of systems by name, with those that it shares with the run."""
-        return self.planned.comparison
-
-    @property
-    def curve_units(self) -> dict[str, Unit]:
-        """What the curve of labels and doses needs beside the units of the run, by name."""
-        return self.planned.curve
-
-    @property
-    def loop_units(self) -> dict[str, Unit]:
-        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
-        return self.planned.loop
 
     @property
     def data(self) -> PreparedData:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutSystem
 from scenepalette.generators.layouts.settings import LayoutSettings
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.segmenters.registry import SEGMENTERS, Segmenter
 from scenepalette.training.arms import Arm
@@ -65,10 +66,6 @@ class System:
     discriminator_parameters: int
     source: str
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -85,10 +82,6 @@ class Entry:
     kind: str
     description: str
     source: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        return asdict(self)
 
 
 def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetEntry | Metric | Arm) -> None:
@@ -130,7 +123,7 @@ def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
             for name, system in registry.items():
                 source = registry.source(name)
                 try:
-                    generator, discriminator = map(_parameters, build(system, table, size))
+                    generator, discriminator = map(count_parameters, build(system, table, size))
                 except Exception as error:
                     if source == PACKAGE:
                         raise
@@ -177,7 +170,3 @@ def plugin_entries() -> list[str]:
 def plugin_problems() -> list[str]:
     """Return one line for each entry of another package that cannot be used, naming the package and the remedy."""
     return [line for registry in _REGISTRIES.values() for line in registry.problems()]
-
-
-def _parameters(module: nn.Module | None) -> int:
-    return sum(parameter.numel() for parameter in module.parameters()) if module is not None else 0

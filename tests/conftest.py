@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +149,33 @@ def finished_run(tiny_config: RunConfig, tmp_path_factory: pytest.TempPathFactor
     run = Run(tiny_config, folder)
     run.make(run.names_of("report"))
     return folder
+
+
+@pytest.fixture
+def occupied(finished_run: Path) -> Iterator[Callable[..., Any]]:
+    """Another thread works in the finished run, until what this gives, in place of `exclusive`, has told of it."""
+    from scenepalette.pipeline.run_directory.ownership import exclusive
+
+    held, release = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with exclusive(finished_run):
+            held.set()
+            release.wait(60)
+
+    def released(run_dir: Path, wait: float, on_wait: Callable[[], object]) -> Any:
+        def told() -> None:
+            on_wait()
+            release.set()
+
+        return exclusive(run_dir, wait, told)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert held.wait(60)
+    yield released
+    release.set()
+    holder.join()
 
 
 @pytest.fixture

@@ -36,7 +36,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import sha256_of_file
 from scenepalette.flows.shards import ShardPool
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages.generate import RECEIPTS, is_written, make_shard
+from scenepalette.pipeline.stages.generate import make_shard
+from scenepalette.pipeline.stages.shard_files import RECEIPTS, is_written
 
 TEMPORARY, SHARD_BEING_WRITTEN = ".scenepalette-tmp", "/.train-"
 

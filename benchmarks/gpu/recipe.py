@@ -124,7 +124,7 @@ def rows_of(out: Path) -> list[Row]:
         return []
     run = Run.open(out / RUN)
     rows = []
-    for name, unit in run.run_units.items():
+    for name, unit in run.planned.run.items():
         seconds = round(seconds_spent(run.run_dir, unit), 1)
         rows.append({"unit": name, "state": run.state(name).status, "seconds": seconds})
     return rows

@@ -140,7 +140,7 @@ With PyTorch, all kinds together, each with its weight:
 ```python
 from torch.utils.data import DataLoader
 
-from scenepalette.data.shards.mixed import MixedPairs
+from scenepalette.data.shards.training.mixed import MixedPairs
 
 mixed = MixedPairs({{{mixed}}}, seed=0)
 batch = next(iter(DataLoader(mixed, batch_size=4, sampler=mixed.sampler(epoch=0))))

@@ -14,7 +14,7 @@ from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.fitting.geometry import SMALLEST_PART, Fit, Tile, crop_box, tiles_of
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
 from scenepalette.data.sequences import TILE_MARK
 
 LEAST_LABELLED = 0.01
@@ -22,29 +22,7 @@ LEAST_LABELLED = 0.01
 _KEPT = 2
 
 
-class _FittedDataset:
-    """What a data set of parts of images has in common with that of the whole images."""
-
-    def __init__(self, dataset: SegmentationDataset) -> None:
-        self._dataset = dataset
-        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
-        self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
-
-    @property
-    def fingerprint(self) -> str:
-        """That of the whole data set."""
-        return self._dataset.fingerprint
-
-    @property
-    def content(self) -> str:
-        """That of the whole data set."""
-        return self._dataset.content
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-
-class CroppedDataset(_FittedDataset):
+class CroppedDataset(WrappedDataset):
     """The middle of every image of a data set, as large as an aspect ratio allows."""
 
     def __init__(self, dataset: SegmentationDataset, aspect: tuple[int, int]) -> None:
@@ -70,7 +48,7 @@ class _Place(NamedTuple):
     tile: Tile
 
 
-class TiledDataset(_FittedDataset):
+class TiledDataset(WrappedDataset):
     """The tiles of every image of a data set, one sample each; neighbours in order are of one image.
 
     Ids are those of the images with the tile's number, see `scenepalette.data.sequences.TILE_MARK`. Tiles without

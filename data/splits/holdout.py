@@ -12,7 +12,7 @@ from typing import NamedTuple
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.common.storage.files import sha256_of_json
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
 from scenepalette.data.sequences import sequences_of
 
 LEAST_TEST = 2
@@ -149,8 +149,8 @@ def divide_images(count: int, fraction: float, seed: int) -> Division:
     return Division(sorted(map(int, order[tested:])), sorted(map(int, order[:tested])))
 
 
-class PartOfDataset:
-    """Some samples of an open data set as a split of its own; satisfies SegmentationDataset."""
+class PartOfDataset(WrappedDataset):
+    """Some samples of an open data set as a split of its own."""
 
     def __init__(self, whole: SegmentationDataset, split: str, indices: Sequence[int]) -> None:
         """Take samples.
@@ -160,42 +160,37 @@ class PartOfDataset:
             split: Name of the part.
             indices: Which samples, in the order that they get.
         """
-        self.split = split
-        self._whole, self._indices = whole, tuple(indices)
+        super().__init__(whole)
+        self.split, self._indices = split, tuple(indices)
         self.ids = tuple(whole.ids[index] for index in self._indices)
-        self.name, self.table = whole.name, whole.table
-        self.licence, self.label_origins = whole.licence, whole.label_origins
 
     @property
     def notes(self) -> Sequence[str]:
         """What the reader of the whole decided or passed over."""
-        return getattr(self._whole, "notes", ())
+        return getattr(self._dataset, "notes", ())
 
     @property
     def files(self) -> Sequence[object]:
         """The files of the whole, if it is read from files."""
-        return getattr(self._whole, "files", ())
+        return getattr(self._dataset, "files", ())
 
     @property
     def label_files(self) -> Sequence[object]:
         """The label files of the whole, as far as samples have one each."""
-        return getattr(self._whole, "label_files", ())
+        return getattr(self._dataset, "label_files", ())
 
     @property
     def fingerprint(self) -> str:
         """Hash of the whole's, and of which samples these are."""
-        return self._hash(self._whole.fingerprint)
+        return self._hash(self._dataset.fingerprint)
 
     @property
     def content(self) -> str:
         """Hash of the whole's, and of which samples these are."""
-        return self._hash(self._whole.content)
+        return self._hash(self._dataset.content)
 
     def _hash(self, whole: str) -> str:
         return sha256_of_json({"whole": whole, "split": self.split, "samples": list(self._indices)})
 
-    def __len__(self) -> int:
-        return len(self._indices)
-
     def __getitem__(self, index: int, /) -> Sample:
-        return self._whole[self._indices[index]]
+        return self._dataset[self._indices[index]]

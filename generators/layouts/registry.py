@@ -122,54 +122,26 @@ class LayoutSystem:
         )
 
 
-def _widths(settings: LayoutSettings) -> dict[str, int]:
-    return {
-        "noise_features": settings.noise_features,
-        "max_width": settings.max_width,
-        "base_width": settings.base_width,
-    }
-
-
-def _palette_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
-) -> LayoutGenerator:
-    return LayoutGenerator(
-        len(table),
-        base,
-        doublings,
-        residual_fusion=settings.residual_fusion,
-        sinkhorn_iterations=settings.sinkhorn_iterations,
-        drawn_classes=drawn_classes,
-        **_widths(settings),
-    )
-
-
-def _partial_generator(
-    table: ClassTable, base: tuple[int, int], doublings: int, settings: LayoutSettings, drawn_classes: DrawnClasses
-) -> PartialLayoutGenerator:
-    return PartialLayoutGenerator(
-        len(table),
-        base,
-        doublings,
-        hidden_channels=settings.hidden_channels,
-        residual_fusion=settings.residual_fusion,
-        sinkhorn_iterations=settings.sinkhorn_iterations,
-        drawn_classes=drawn_classes,
-        **_widths(settings),
-    )
-
-
-def _softmax_generator(
+def _build(
+    network: Callable[..., LayoutNetwork],
+    options: tuple[str, ...],
     table: ClassTable,
     base: tuple[int, int],
     doublings: int,
     settings: LayoutSettings,
     drawn_classes: DrawnClasses,
-    conditional: bool = True,
-) -> SoftmaxLayoutGenerator:
-    return SoftmaxLayoutGenerator(
-        len(table), base, doublings, conditional=conditional, drawn_classes=drawn_classes, **_widths(settings)
-    )
+) -> LayoutNetwork:
+    """Make a network, which takes the widths and some further settings by their own names."""
+    names = ("noise_features", "max_width", "base_width", *options)
+    given = {name: getattr(settings, name) for name in names}
+    return network(len(table), base, doublings, drawn_classes=drawn_classes, **given)
+
+
+_FUSION = ("residual_fusion", "sinkhorn_iterations")
+_palette_generator = partial(_build, LayoutGenerator, _FUSION)
+_partial_generator = partial(_build, PartialLayoutGenerator, ("hidden_channels", *_FUSION))
+_softmax_generator = partial(_build, SoftmaxLayoutGenerator, ())
+_sb_generator = partial(_build, partial(SoftmaxLayoutGenerator, conditional=False), ())
 
 
 def _no_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
@@ -254,7 +226,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             paper=f"{SB_GAN}, section 3.1",
             conditional=False,
             partial=False,
-            generator=partial(_softmax_generator, conditional=False),
+            generator=_sb_generator,
             losses=_no_losses,
             always_draws=True,
         ),

@@ -35,14 +35,6 @@ def usual_feather(size: tuple[int, int]) -> int:
     return max(1, round(min(size) / 16))
 
 
-def dilated(box: EditBox, margin: int, size: tuple[int, int]) -> EditBox:
-    """Return a box with a margin of some pixels on each side, cut off at the border of an image of a size."""
-    top, left, height, width = box
-    bottom, right = min(size[0], top + height + margin), min(size[1], left + width + margin)
-    top, left = max(0, top - margin), max(0, left - margin)
-    return top, left, bottom - top, right - left
-
-
 def box_around(boxes: Sequence[EditBox]) -> EditBox:
     """Return the smallest box that holds some boxes, one or more."""
     top, left = min(box[0] for box in boxes), min(box[1] for box in boxes)

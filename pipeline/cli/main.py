@@ -11,7 +11,7 @@ import re
 import signal
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
@@ -249,7 +249,7 @@ def systems(
     for line in plugin_problems():
         typer.echo(line, err=True)
     if as_json:
-        typer.echo(json.dumps([entry.to_dict() for entry in (*entries, *others)], indent=2, ensure_ascii=False))
+        typer.echo(json.dumps([asdict(entry) for entry in (*entries, *others)], indent=2, ensure_ascii=False))
         return
     rows = [
         [

@@ -144,7 +144,7 @@ def _to_make(config: RunConfig, run_dir: Path) -> list[Unit]:
     run = Run(config, run_dir, look=False)
     try:
         check_ownership(run_dir)
-        return [unit for name, unit in run.run_units.items() if not run.is_finished(name)]
+        return [unit for name, unit in run.planned.run.items() if not run.is_finished(name)]
     except ScenepaletteError:  # which has a check of its own
         return list(units_of(config).values())
 
@@ -241,7 +241,7 @@ def _of_stages(
         )
         data = data_to_come(train, validation, config.generator_size, Path(folder))
         needs = data_problems(config, _to_make(config, run_dir), data)
-        wants = data_problems(config, list(run.comparison_units.values()), data)
+        wants = data_problems(config, list(run.planned.comparison.values()), data)
     checks = []
     if problems := [text for text in needs if text not in told]:
         summary = "The configuration asks for what this data set does not have."

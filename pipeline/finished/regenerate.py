@@ -24,7 +24,8 @@ from scenepalette.data.shards.schema import collection_of, decode_image, decode_
 from scenepalette.pipeline.config import GenerateConfig
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import MARK, exclusive
-from scenepalette.pipeline.stages.generate import PairsUnit, ShardPlan, plan_shards, write_rows
+from scenepalette.pipeline.stages.generate import PairsUnit, write_rows
+from scenepalette.pipeline.stages.shard_files import ShardPlan, plan_shards
 from scenepalette.pipeline.units.records import State, fingerprint_of, reasons_of
 
 LAST_BITS = (

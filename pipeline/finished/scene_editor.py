@@ -28,14 +28,15 @@ from scenepalette.generators.editing import (
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.systems.sean import SeanGenerator
 from scenepalette.generators.layouts.crops import EditBox
-from scenepalette.generators.layouts.loading import load_layout_generator
+from scenepalette.generators.layouts.loading import WEIGHTS, load_layout_generator
+from scenepalette.generators.layouts.networks.progressive import LayoutNetwork
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.pipeline.finished.scene_strip import captioned, numbered, percentages, write_scenes
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import check_contents
 from scenepalette.pipeline.run_directory.ownership import CONFIG, check_outside
 from scenepalette.pipeline.stages.images import image_model
-from scenepalette.pipeline.stages.layouts import layout_model
+from scenepalette.pipeline.stages.layouts import LayoutModel, layout_model
 from scenepalette.pipeline.units.records import reasons_of
 from scenepalette.training.image_grid import check_ending
 
@@ -72,12 +73,9 @@ class Editor:
                 f"Palettes cannot be asked of {model.system}, which takes none. Systems that do are "
                 f"{', '.join(fitting)}."
             )
-        self._require(model.unit)
-        weights = self.run.run_dir / model.unit / "weights.safetensors"
-        generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
+        generator = self._layout_generator(model)
         ends = torch.from_numpy(np.stack([self.label(first), self.label(second)]).astype(np.int64))
         palettes = labels_to_palette(ends, self.table.num_classes).double().numpy()
-        generator.to(self.run.fabric.device)
         hardening = self.run.config.generate.hardening
         scenes = palette_interpolation(generator, self.painter(), palettes[0], palettes[1], frames, seed, hardening)
         return captioned(scenes, percentages(frames))
@@ -145,12 +143,8 @@ class Editor:
         check_box(box, label.shape)
         factors = factors_by_id(changes or {}, self.table)
         check_present(factors, label, box, self.table)
-        self._require(model.unit)
-        weights = self.run.run_dir / model.unit / "weights.safetensors"
-        generator = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
-        painter = self.painter()
+        generator, painter = self._layout_generator(model), self.painter()
         noise = self._style(painter, sample)
-        generator.to(self.run.fabric.device)
         hardening = self.run.config.generate.hardening
         scenes = partial_edit(generator, painter, label, box, factors, variants, seed, noise, hardening)
         real = Scene(label, np.asarray(self.train.images[sample_index(sample, self.train.ids)]))
@@ -191,6 +185,13 @@ class Editor:
     def write(self, path: Path, scenes: Sequence[Scene]) -> None:
         """Write scenes, layouts above images, as a strip (.png) or an animation (.gif, .webp), enlarged."""
         write_scenes(path, scenes, self.table)
+
+    def _layout_generator(self, model: LayoutModel) -> LayoutNetwork:
+        """Return a layout generator as it was trained: its layouts do not depend on what makes it faster."""
+        self._require(model.unit)
+        weights = self.run.run_dir / model.unit / WEIGHTS
+        network = load_layout_generator(weights, model.system, self.table, self.train.size, model.settings)
+        return network.to(self.run.fabric.device)
 
     def _style(self, painter: Painter, sample: str) -> torch.Tensor | None:
         """Return the style codes of a training image, for an image system that has codes; else None."""

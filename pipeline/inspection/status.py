@@ -112,9 +112,9 @@ def status_of(run_dir: Path) -> RunStatus:
     beside = read_beside(run_dir) if activity is not None else []
     making = {told.unit: told for told in [*([activity] if activity is not None else []), *beside]}
     units, on_disk = run.units, units_on_disk(run_dir)
-    wanted = {*run.run_units, *on_disk, *making}
+    wanted = {*run.planned.run, *on_disk, *making}
     # Curves, loops and comparisons are looked at once they were asked for.
-    for stage, group in ((COMPARISON, run.comparison_units), (CURVE, run.curve_units), (LOOP, run.loop_units)):
+    for stage, group in ((COMPARISON, run.planned.comparison), (CURVE, run.planned.curve), (LOOP, run.planned.loop)):
         if any(name.startswith(f"{stage}/") for name in on_disk):
             wanted.update(group)
     found = [_status(run, units[name], making.get(name)) for name in units if name in wanted]

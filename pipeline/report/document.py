@@ -23,15 +23,7 @@ from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
 from scenepalette.pipeline.report.sections.curve_figures import draw_curve
 from scenepalette.pipeline.report.sections.shortfall import reached_by_class
 from scenepalette.pipeline.report.sections.splits import compare_on_validation, extra_tests, reported_split
-from scenepalette.pipeline.report.statistics import (
-    ArmStatistics,
-    Comparison,
-    Difference,
-    Estimate,
-    PrimaryContrast,
-    compare,
-    estimate_miou,
-)
+from scenepalette.pipeline.report.statistics import ArmStatistics, Comparison, PrimaryContrast, compare, estimate_miou
 from scenepalette.training.loop import read_metrics
 from scenepalette.training.monitor import summary_of_log
 
@@ -97,7 +89,7 @@ def build_document(
     ]
 
     def miou(confusion: np.ndarray, name: str) -> dict[str, Any]:
-        return _estimate(estimate_miou(confusion, table.eval_ids, inputs.bootstrap_samples, inputs.seed, name))
+        return estimate_miou(confusion, table.eval_ids, inputs.bootstrap_samples, inputs.seed, name).to_dict()
 
     document = {
         "schema": SCHEMA,
@@ -124,12 +116,12 @@ def build_document(
         "arms": [
             {
                 **_arm(arm, table.names, inputs),
-                "validation_miou": _estimate(on_validation[arm.name].miou) if on_validation else None,
+                "validation_miou": on_validation[arm.name].miou.to_dict() if on_validation else None,
             }
             for arm in arms
         ],
         "extra_tests": extra_tests(inputs),
-        "gan_train": {kind: _estimate(by_name[name].miou) for kind, name in inputs.gan_train.items()},
+        "gan_train": {kind: by_name[name].miou.to_dict() for kind, name in inputs.gan_train.items()},
         "gan_train_arms": inputs.gan_train,
         "gan_test": {kind: miou(confusion, f"gan_test {kind}") for kind, confusion in inputs.gan_test.items()},
         "gan_test_real": miou(inputs.gan_test_real, "gan_test_real"),
@@ -201,16 +193,16 @@ def _arm(arm: ArmStatistics, class_names: tuple[str, ...], inputs: ReportInputs)
         "images_per_step": arm.images_per_step,
         "images": None if arm.images_per_step is None else arm.steps * arm.images_per_step,
         "pairs": None if kind is None else _pairs(inputs, kind),
-        "miou": _estimate(arm.miou),
-        "miou_all": _estimate(arm.miou_all),
-        "miou_rare": _estimate(arm.miou_rare),
+        "miou": arm.miou.to_dict(),
+        "miou_all": arm.miou_all.to_dict(),
+        "miou_rare": arm.miou_rare.to_dict(),
         "per_class": {
-            name: {**_estimate(estimate), "delta_vs_real": _difference(delta)}
+            name: {**estimate.to_dict(), "delta_vs_real": delta.to_dict()}
             for name, estimate, delta in zip(class_names, arm.per_class, arm.per_class_delta, strict=True)
         },
-        "delta_vs_real": _difference(arm.delta),
-        "delta_all_vs_real": _difference(arm.delta_all),
-        "delta_rare_vs_real": _difference(arm.delta_rare),
+        "delta_vs_real": arm.delta.to_dict(),
+        "delta_all_vs_real": arm.delta_all.to_dict(),
+        "delta_rare_vs_real": arm.delta_rare.to_dict(),
         "p_value": arm.p_value,
         "p_adjusted": arm.p_adjusted,
         "verdict": arm.verdict,
@@ -227,9 +219,9 @@ def _primary(primary: PrimaryContrast, class_names: tuple[str, ...]) -> dict[str
     values = {field.name: getattr(primary, field.name) for field in fields(primary)}
     return {
         **values,
-        "miou": _difference(primary.miou),
-        "miou_rare": _difference(primary.miou_rare),
-        "per_class": {name: _difference(each) for name, each in zip(class_names, primary.per_class, strict=True)},
+        "miou": primary.miou.to_dict(),
+        "miou_rare": primary.miou_rare.to_dict(),
+        "per_class": {name: each.to_dict() for name, each in zip(class_names, primary.per_class, strict=True)},
     }
 
 
@@ -270,14 +262,6 @@ def _measured(metrics: Mapping[str, Any], part: str, table: ClassTable) -> dict[
     names = [name for name in METRICS if METRICS.get(name).of == part]
     values = {key: metrics[key] for name in names for key in keys_of_metric(name, table.names) if key in metrics}
     return {"fid_absent_because": None, **values} if "fid" in values else values
-
-
-def _estimate(estimate: Estimate) -> dict[str, Any]:
-    return {"values": estimate.values, "mean": estimate.mean, "ci95": [estimate.low, estimate.high]}
-
-
-def _difference(difference: Difference) -> dict[str, Any]:
-    return {"mean": difference.mean, "ci95": [difference.low, difference.high]}
 
 
 def _truth_shares(confusion: np.ndarray) -> np.ndarray:

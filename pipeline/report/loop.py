@@ -30,7 +30,7 @@ from scenepalette.pipeline.report.page import (
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
 from scenepalette.pipeline.report.sections.splits import resolution
-from scenepalette.pipeline.report.statistics import Comparison, Difference, compare, verdict
+from scenepalette.pipeline.report.statistics import Comparison, compare, verdict
 from scenepalette.pipeline.report.wording import (
     NO_VALUE,
     ONE_SEED,
@@ -171,13 +171,13 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
             {
                 "round": each.number,
                 "pairs": each.pairs,
-                "miou": _estimate(on_validation[round_name(each.number)].miou),
+                "miou": on_validation[round_name(each.number)].miou.to_dict(),
                 **each.budget,
                 **each.decision,
             }
             for each in inputs.rounds
         ],
-        "validation": {name: _estimate(arm.miou) for name, arm in on_validation.items()},
+        "validation": {name: arm.miou.to_dict() for name, arm in on_validation.items()},
         "arms": [
             {
                 "name": arm.name,
@@ -185,17 +185,17 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
                 "seeds": arm.seeds,
                 "steps": arm.steps,
                 "pairs": 0 if arm.name == REAL_ARM else inputs.rounds[-1].pairs,
-                "miou": _estimate(arm.miou),
-                "miou_rare": _estimate(arm.miou_rare),
+                "miou": arm.miou.to_dict(),
+                "miou_rare": arm.miou_rare.to_dict(),
                 "per_class": {name: each.mean for name, each in zip(names, arm.per_class, strict=True)},
-                "delta_vs_real": _difference(arm.delta),
+                "delta_vs_real": arm.delta.to_dict(),
             }
             for arm in final.arms
         ],
         "against_random": {
-            "miou": _difference(primary.miou),
-            "miou_rare": _difference(primary.miou_rare),
-            "per_class": {name: _difference(each) for name, each in zip(names, primary.per_class, strict=True)},
+            "miou": primary.miou.to_dict(),
+            "miou_rare": primary.miou_rare.to_dict(),
+            "per_class": {name: each.to_dict() for name, each in zip(names, primary.per_class, strict=True)},
             "p_value": primary.p_value,
             "detectable": primary.detectable,
             "seeds": primary.seeds,
@@ -216,14 +216,6 @@ def build_loop_document(inputs: LoopInputs) -> tuple[dict[str, Any], dict[str, F
 def round_name(number: int) -> str:
     """Return what the segmenters after a round are called."""
     return f"round {number}"
-
-
-def _estimate(estimate: Any) -> dict[str, Any]:
-    return {"values": estimate.values, "mean": estimate.mean, "ci95": [estimate.low, estimate.high]}
-
-
-def _difference(difference: Difference) -> dict[str, Any]:
-    return {"mean": difference.mean, "ci95": [difference.low, difference.high]}
 
 
 def loop_headline(document: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,12 +50,20 @@ class Difference:
     low: float
     high: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return what reports say of it."""
+        return {"mean": self.mean, "ci95": [self.low, self.high]}
+
 
 @dataclass(frozen=True)
 class Estimate(Difference):
     """A mean over seeds with its 95 % interval, and the value of each seed on all images."""
 
     values: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what reports say of it."""
+        return {"values": self.values, **super().to_dict()}
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from scenepalette.data.decoding.label_reading import AS_FOUND
 from scenepalette.data.files.checking import Look, checking
 from scenepalette.data.labels import fill_ignored, label_counts
 from scenepalette.data.readers.folder import CLASS_FILES
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
 from scenepalette.data.splits.holdout import PartOfDataset, divide_images, divide_recordings
 from scenepalette.data.splits.parts import part_of
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
@@ -183,7 +183,7 @@ class UnlabelledUnit(SourceUnit):
 
     def content(self, folder: Path) -> str:
         """Return the hash of the images."""
-        return content_of_unlabelled_array(folder)
+        return unlabelled.content_of_written(folder)
 
 
 def data_paths(config: DataConfig) -> dict[str, str]:
@@ -299,34 +299,19 @@ def prepare_extra_test(
     return dataset
 
 
-class CountedDataset:
+class CountedDataset(WrappedDataset):
     """A data set that keeps the size of each image, and the pixels of each class, as samples are read.
 
-    It satisfies SegmentationDataset, and `scenepalette.pipeline.checks.requirements.Counted` once all were read.
+    It satisfies `scenepalette.pipeline.checks.requirements.Counted` once all were read.
     """
 
     def __init__(self, dataset: SegmentationDataset) -> None:
-        self._dataset = dataset
-        self.name, self.split, self.table = dataset.name, dataset.split, dataset.table
-        self.licence, self.label_origins, self.ids = dataset.licence, dataset.label_origins, dataset.ids
+        super().__init__(dataset)
         self.sizes = np.zeros((len(dataset), 2), np.int64)
         self.pixels = np.zeros((len(dataset), dataset.table.num_classes + 1), np.int64)
 
-    @property
-    def fingerprint(self) -> str:
-        """That of the data set."""
-        return self._dataset.fingerprint
-
-    @property
-    def content(self) -> str:
-        """That of the data set."""
-        return self._dataset.content
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
     def __getitem__(self, index: int, /) -> Sample:
-        sample = self._dataset[index]
+        sample = super().__getitem__(index)
         self.sizes[index] = sample.label.shape
         self.pixels[index] = label_counts(sample.label, self.table.num_classes)
         return sample
@@ -579,17 +564,8 @@ def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     return sha256_of_json(contents)
 
 
-def content_of_unlabelled_array(folder: Path) -> str:
-    """Return the hash of what a finished folder of unlabelled images was made from.
-
-    Raises:
-        DataError: The folder is unfinished, or does not state it.
-    """
-    return unlabelled.content_of_written(folder)
-
-
 def content_of_unlabelled_source(config: DataConfig) -> str:
-    """Return what `content_of_unlabelled_array` returns for a folder that would be made from the images now.
+    """Return what `unlabelled.content_of_written` returns for a folder that would be made from the images now.
 
     Raises:
         DataError: There is no image, or images cannot be read.

@@ -10,8 +10,7 @@ import numpy as np
 
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.arrays import Pairs
-from scenepalette.data.shards.manifest import read_manifest
-from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.pipeline.config import RunConfig
@@ -73,14 +72,10 @@ def stored_palettes(folder: Path, count: int | None = None) -> tuple[np.ndarray,
     """
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
-    for shard in read_manifest(folder)["shards"]:
-        path = folder / shard["name"]
-        with open_shard(path, shard["rows"]) as file:
-            for group in range(file.num_row_groups):
-                table = read_group(file, path, group, columns)
-                for column in columns:
-                    # As one array of numbers: a Python object for each share would take several times as much memory.
-                    values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-                    parts[column].append(values.reshape(table.num_rows, -1))
+    for table in tables_of_folder(folder, columns):
+        for column in columns:
+            # As one array of numbers: a Python object for each share would take several times as much memory.
+            values = table[column].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            parts[column].append(values.reshape(table.num_rows, -1))
     target, achieved = (np.concatenate(parts[column])[:count].astype(np.float64) for column in columns)
     return target, achieved

@@ -7,7 +7,7 @@ import platform
 import shlex
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
@@ -207,6 +207,33 @@ class PreparedData(LearningData):
         return self._open_test is not None
 
 
+class PlannedUnits(NamedTuple):
+    """The units of a run by name, each after those that it reads, in the families in which verbs ask for them.
+
+    Attributes:
+        run: From the data set to the report.
+        comparison: Those of the comparison of systems, with those that it shares with the run.
+        curve: What the curve of labels and doses needs beside those of the run.
+        loop: Those of the loop, as far as they are known, with those that it shares with the run.
+    """
+
+    run: dict[str, Unit]
+    comparison: dict[str, Unit]
+    curve: dict[str, Unit]
+    loop: dict[str, Unit]
+
+
+def ancestors(units: Mapping[str, Unit], names: Iterable[str]) -> set[str]:
+    """Return some units with all that they are made from, directly or not."""
+    found, open_names = set[str](), list(names)
+    while open_names:
+        name = open_names.pop()
+        if name not in found:
+            found.add(name)
+            open_names += units[name].inputs
+    return found
+
+
 @dataclass
 class Workspace(ABC):
     """What the making of a unit needs beside the unit itself.
@@ -228,23 +255,8 @@ class Workspace(ABC):
 
     @property
     @abstractmethod
-    def run_units(self) -> dict[str, Unit]:
-        """The units of the run by name, without those of the comparison."""
-
-    @property
-    @abstractmethod
-    def comparison_units(self) -> dict[str, Unit]:
-        """The units of the comparison of systems by name, with those that it shares with the run."""
-
-    @property
-    @abstractmethod
-    def curve_units(self) -> dict[str, Unit]:
-        """What the curve of labels and doses needs beside the units of the run, by name."""
-
-    @property
-    @abstractmethod
-    def loop_units(self) -> dict[str, Unit]:
-        """The units of the loop by name, as far as they are known, with those that it shares with the run."""
+    def planned(self) -> PlannedUnits:
+        """The units of the run."""
 
     @property
     @abstractmethod
@@ -263,7 +275,8 @@ class Workspace(ABC):
     @property
     def units(self) -> dict[str, Unit]:
         """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
-        units = self.run_units | self.comparison_units | self.curve_units | self.loop_units
+        planned = self.planned
+        units = planned.run | planned.comparison | planned.curve | planned.loop
         report = units.pop("report")
         return {**units, "report": report}
 

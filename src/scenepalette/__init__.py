@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from scenepalette.data.datasets import open_dataset
     from scenepalette.data.shards.checking import verify_shards
     from scenepalette.data.shards.manifest import read_manifest
-    from scenepalette.data.shards.mixed import MixedPairs
     from scenepalette.data.shards.pairs import ShardPairs
     from scenepalette.data.shards.reading import iterate_rows
-    from scenepalette.data.shards.stream import ShardStream
+    from scenepalette.data.shards.training.mixed import MixedPairs
+    from scenepalette.data.shards.training.stream import ShardStream
     from scenepalette.pipeline.config import RunConfig, load_config
     from scenepalette.pipeline.run import Run
     from scenepalette.pipeline.systems import register, systems
@@ -42,12 +42,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "MixedPairs": "data.shards.mixed",
+    "MixedPairs": "data.shards.training.mixed",
     "Run": "pipeline.run",
     "RunConfig": "pipeline.config",
     "ScenepaletteError": "common.errors",
     "ShardPairs": "data.shards.pairs",
-    "ShardStream": "data.shards.stream",
+    "ShardStream": "data.shards.training.stream",
     "iterate_rows": "data.shards.reading",
     "load_config": "pipeline.config",
     "open_dataset": "data.datasets",

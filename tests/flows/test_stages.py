@@ -3,7 +3,6 @@ from __future__ import annotations
 import errno
 import inspect
 import shutil
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -381,31 +380,14 @@ def test_a_run_waits_for_the_run_directory(finished_run: Path, tiny_recipe: Path
 
 @pytest.mark.usefixtures("server")
 def test_a_run_goes_on_when_the_run_directory_is_free(
-    finished_run: Path, tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    finished_run: Path,
+    occupied: Callable[..., Any],
+    tiny_recipe: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with exclusive(finished_run):
-            held.set()
-            release.wait(60)
-
-    def released(run_dir: Path, wait: float, on_wait: Callable[[], object]) -> Any:
-        def told() -> None:
-            on_wait()
-            release.set()
-
-        return exclusive(run_dir, wait, told)
-
-    monkeypatch.setattr(stages, "exclusive", released)
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(60)
-    try:
-        assert stages.report(str(tiny_recipe), str(finished_run), wait_minutes=1) == str(finished_run / "report")
-    finally:
-        release.set()
-        holder.join()
+    monkeypatch.setattr(stages, "exclusive", occupied)
+    assert stages.report(str(tiny_recipe), str(finished_run), wait_minutes=1) == str(finished_run / "report")
     assert "this one waits for it, up to 1 minutes" in caplog.text
 
 

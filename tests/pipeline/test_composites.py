@@ -21,7 +21,7 @@ from scenepalette.pipeline.config import RunConfig, load_config, make_config, wi
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages.data import read_data
-from scenepalette.pipeline.stages.quality import sources_of
+from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 
 INSERT = "generate.kinds=[full, partial, semi, insert]"
 CLASSES = "generate.insert_classes=[car, vegetation]"

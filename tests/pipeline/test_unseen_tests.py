@@ -104,7 +104,7 @@ def made(tiny_recipe: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     with pytest.MonkeyPatch.context() as patch:
         watch = Watch(patch)
         run.make(run.names_of("report"))
-    yield Made(run.run_dir, values, watch.read, {unit.stage for unit in run.run_units.values()})
+    yield Made(run.run_dir, values, watch.read, {unit.stage for unit in run.planned.run.values()})
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from scenepalette.training.loop import read_metrics
 
 MakePairs = Callable[..., Pairs]
 MakeSettings = Callable[..., SegmenterSettings]
+Train = Callable[..., torch.nn.Module]
 
 # Losses of ten steps, recorded once: a change of the loop that is meant to change nothing leaves them as they are.
 GOLDEN = json.loads((Path(__file__).parent / "golden_losses.json").read_text(encoding="utf-8"))
@@ -66,15 +68,26 @@ def assert_equal_weights(a: torch.nn.Module, b: torch.nn.Module) -> None:
     torch.testing.assert_close(dict(a.state_dict()), dict(b.state_dict()), rtol=0, atol=0)
 
 
+@pytest.fixture
+def train(tmp_path: Path, make_pairs: MakePairs, table: ClassTable, fabric: Fabric) -> Train:
+    """Train on real pairs, in a folder of the given name."""
+
+    def run(settings: SegmenterSettings, name: str = "", **changes: Any) -> torch.nn.Module:
+        data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
+        return train_segmenter(tmp_path / name, settings, **{**data, **changes})
+
+    return run
+
+
 @pytest.mark.parametrize("arm", ARMS)
 def test_golden_losses(
-    arm: str, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable
+    arm: str, train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(steps=10, **ARMS[arm])
     synthetic = make_pairs(seed=1, brightness=40) if arm == "mixed-advent" else None
     # In double precision, because batches of two images magnify single precision's rounding, which differs by CPU.
     fabric = make_fabric(precision="64-true")
-    train_segmenter(tmp_path, settings, real=make_pairs(), synthetic=synthetic, table=table, seed=5, fabric=fabric)
+    train(settings, synthetic=synthetic, seed=5, fabric=fabric)
     measured = lines(tmp_path)
     assert [line["step"] for line in measured] == list(range(1, 11))
     for name, expected in GOLDEN[arm].items():
@@ -97,6 +110,7 @@ def test_golden_losses(
 def test_interrupted_training_ends_with_the_same_bits(
     stop: int,
     changes: dict[str, Any],
+    train: Train,
     tmp_path: Path,
     make_pairs: MakePairs,
     make_settings: MakeSettings,
@@ -110,16 +124,13 @@ def test_interrupted_training_ends_with_the_same_bits(
     def validate(network: torch.nn.Module) -> float:
         return mean_iou(confusion_per_image(network, validation, 4, fabric), table.eval_ids)
 
-    def run(folder: Path, **options: Any) -> torch.nn.Module:
-        data: dict[str, Any] = {"real": make_pairs(), "synthetic": synthetic, "table": table, "fabric": fabric}
-        return train_segmenter(folder, settings, seed=3, validate=validate, **data, **options)
-
-    whole = run(tmp_path / "whole")
+    run = partial(train, settings, synthetic=synthetic, seed=3, validate=validate)
+    whole = run("whole")
     with pytest.raises(KeyboardInterrupt):
-        run(tmp_path / "parts", progress=StopAt(stop))
+        run("parts", progress=StopAt(stop))
     torch.manual_seed(99)
     going_on = StopAt(100)
-    parts = run(tmp_path / "parts", progress=going_on)
+    parts = run("parts", progress=going_on)
     assert (going_on.first, going_on.done) == (2, 5)
     assert_equal_weights(whole, parts)
     assert lines(tmp_path / "whole") == lines(tmp_path / "parts")
@@ -129,25 +140,25 @@ def test_interrupted_training_ends_with_the_same_bits(
 
 
 def test_the_discriminators_state_is_in_the_checkpoint(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(steps=4, checkpoint_every=2, adaptation="advent", discriminator_learning_rate=0.05)
-    data: dict[str, Any] = {"real": make_pairs(), "synthetic": make_pairs(seed=1), "table": table, "fabric": fabric}
-    train_segmenter(tmp_path / "whole", settings, seed=3, **data)
+    run = partial(train, settings, synthetic=make_pairs(seed=1), seed=3)
+    run("whole")
     with pytest.raises(KeyboardInterrupt):
-        train_segmenter(tmp_path / "parts", settings, seed=3, progress=StopAt(2), **data)
-    train_segmenter(tmp_path / "parts", settings, seed=3, **data)
+        run("parts", progress=StopAt(2))
+    run("parts")
     losses = [[line["discriminator_loss"] for line in lines(tmp_path / name)] for name in ("whole", "parts")]
     assert losses[0] == losses[1]
     assert len(set(losses[0])) == 4
 
 
 def test_a_training_learns_its_images(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, fabric: Fabric
 ) -> None:
     settings = make_settings(steps=40, batch_size=3, output_stride=8, decoder_channels=32)
     pairs = make_pairs(count=3)
-    model = train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    model = train(settings, real=pairs)
     confusion = confusion_per_image(model, pairs, batch_size=3, fabric=fabric)
     assert mean_iou(confusion, range(3)) > 0.6
     losses = [line["real_loss"] for line in lines(tmp_path)]
@@ -155,12 +166,11 @@ def test_a_training_learns_its_images(
 
 
 def test_finished_training_is_returned_and_loaded(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_settings: MakeSettings, table: ClassTable
 ) -> None:
     settings = make_settings(steps=2)
-    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
-    model = train_segmenter(tmp_path, settings, **data)
-    again = train_segmenter(tmp_path, settings, progress=StopAt(1), **data)
+    model = train(settings)
+    again = train(settings, progress=StopAt(1))
     loaded = load_segmenter(tmp_path, settings, table)
     assert_equal_weights(model, again)
     assert_equal_weights(model, loaded)
@@ -169,26 +179,18 @@ def test_finished_training_is_returned_and_loaded(
 
 
 @pytest.mark.parametrize("finished", [True, False])
-def test_folder_of_another_training_is_refused(
-    finished: bool,
-    tmp_path: Path,
-    make_pairs: MakePairs,
-    make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
-) -> None:
+def test_folder_of_another_training_is_refused(finished: bool, train: Train, make_settings: MakeSettings) -> None:
     settings = make_settings(steps=4, checkpoint_every=2)
-    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "fabric": fabric}
     if finished:
-        train_segmenter(tmp_path, settings, seed=0, **data)
+        train(settings)
     else:
         with pytest.raises(KeyboardInterrupt):
-            train_segmenter(tmp_path, settings, seed=0, progress=StopAt(2), **data)
+            train(settings, progress=StopAt(2))
     with pytest.raises(CheckpointError, match=r"seed: .* 0, this run needs 1"):
-        train_segmenter(tmp_path, settings, seed=1, **data)
+        train(settings, seed=1)
     with pytest.raises(CheckpointError):
-        train_segmenter(tmp_path, replace(settings, weight_decay=0.1), seed=0, **data)
-    train_segmenter(tmp_path, replace(settings, log_every=3), seed=0, **data)
+        train(replace(settings, weight_decay=0.1))
+    train(replace(settings, log_every=3))
 
 
 def drawn_images(
@@ -240,23 +242,22 @@ def test_every_arm_takes_equally_many_images(
 
 
 def test_the_network_is_given_as_many_images_in_every_arm(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(steps=4, batch_size=4, statistics_images=0)
-    data: dict[str, Any] = {"table": table, "seed": 0, "fabric": fabric}
     for name, pairs in {
         "real": {"real": make_pairs(), "synthetic": None},
         "syn": {"real": None, "synthetic": make_pairs(seed=1)},
         "both": {"real": make_pairs(), "synthetic": make_pairs(seed=1)},
     }.items():
         with recorded_forwards() as seen:
-            train_segmenter(tmp_path / name, settings, **pairs, **data)
+            train(settings, name, **pairs)
         assert [len(output) for output in seen["segmenter outputs"]] == [4] * 4, name
     assert [line["synthetic_images"] for line in lines(tmp_path / "both")] == [2, 2, 2, 2]
 
 
 def test_only_arms_with_real_labels_renew_their_statistics(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     asked: list[int] = []
 
@@ -267,25 +268,23 @@ def test_only_arms_with_real_labels_renew_their_statistics(
 
     pairs = make_pairs(count=6)
     real = Watched(pairs.images, pairs.labels, pairs.ids, pairs.table, pairs.name, pairs.licence)
-    data: dict[str, Any] = {"synthetic": make_pairs(seed=1), "table": table, "seed": 0, "fabric": fabric}
+    data = {"real": real, "synthetic": make_pairs(seed=1)}
     settings = make_settings(steps=2, batch_size=2, statistics_images=5, synthetic_fade=0.0)
-    train_segmenter(tmp_path / "labelled", settings, real=real, **data)
+    train(settings, "labelled", **data)
     assert asked == [1, 1, 3, 2]
     asked.clear()
     adapted = replace(settings, adaptation="minent")
-    train_segmenter(tmp_path / "unlabelled", adapted, real=real, supervise_real=False, **data)
+    train(adapted, "unlabelled", supervise_real=False, **data)
     assert asked == [1, 1]
 
 
 def test_statistics_of_the_trained_network_are_those_of_real_images(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     """The first batch norm stands behind one convolution, whose outputs on all images are its values."""
     pairs = make_pairs(count=6)
     settings = make_settings(steps=2, batch_size=4, statistics_images=100)
-    model: Any = train_segmenter(
-        tmp_path, settings, real=pairs, synthetic=make_pairs(seed=1, brightness=90), table=table, seed=0, fabric=fabric
-    )
+    model: Any = train(settings, real=pairs, synthetic=make_pairs(seed=1, brightness=90))
     inputs: list[Tensor] = []
     handle = model.encoder.bn1.register_forward_pre_hook(lambda _, arguments: inputs.append(arguments[0]))
     with torch.no_grad():
@@ -323,11 +322,10 @@ def test_which_domain_fools_the_discriminator(
     supervise_real: bool,
     adapted_domain: Any,
     expected: str,
+    train: Train,
     tmp_path: Path,
     make_pairs: MakePairs,
     make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     asked: list[float] = []
@@ -339,15 +337,10 @@ def test_which_domain_fools_the_discriminator(
 
     monkeypatch.setattr(train_module, "domain_loss", ask)
     with recorded_forwards() as seen:
-        train_segmenter(
-            tmp_path,
+        train(
             make_settings(steps=1, adaptation="advent", adapted_domain=adapted_domain),
-            real=make_pairs(),
             synthetic=make_pairs(seed=1, brightness=90),
             supervise_real=supervise_real,
-            table=table,
-            seed=0,
-            fabric=fabric,
         )
     probabilities = seen["segmenter outputs"][0].softmax(dim=1)
     real, synthetic = (-probabilities * probabilities.log() / np.log(3)).split(1)
@@ -361,27 +354,13 @@ def test_which_domain_fools_the_discriminator(
 
 @pytest.mark.parametrize("adaptation", ["advent", "minent"])
 def test_unlabelled_real_images_change_the_segmenter_but_their_labels_do_not(
-    adaptation: Any,
-    tmp_path: Path,
-    make_pairs: MakePairs,
-    make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
+    adaptation: Any, train: Train, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(steps=2, adaptation=adaptation, adversarial_weight=1.0, entropy_weight=1.0)
     real = make_pairs()
     relabelled = replace(real, labels=np.zeros_like(real.labels))
     models = [
-        train_segmenter(
-            tmp_path / str(index),
-            changed,
-            real=pairs,
-            synthetic=make_pairs(seed=1, brightness=40),
-            supervise_real=False,
-            table=table,
-            seed=0,
-            fabric=fabric,
-        )
+        train(changed, str(index), real=pairs, synthetic=make_pairs(seed=1, brightness=40), supervise_real=False)
         for index, (changed, pairs) in enumerate(
             [
                 (settings, real),
@@ -396,7 +375,7 @@ def test_unlabelled_real_images_change_the_segmenter_but_their_labels_do_not(
 
 
 def test_first_loss_equals_an_independent_calculation(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     """With every image the same, no flip and no order of drawing can change the first loss."""
     pairs = make_pairs(count=1)
@@ -405,7 +384,7 @@ def test_first_loss_equals_an_independent_calculation(
     pairs = replace(pairs, images=mirrored, labels=labels)
     settings = make_settings(steps=1)
     with recorded_forwards() as seen:
-        train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+        train(settings, real=pairs)
     label = torch.from_numpy(labels.astype(np.int64)).repeat(2, 1, 1)
     log_probabilities = seen["segmenter outputs"][0].log_softmax(dim=1)
     chosen = [
@@ -416,17 +395,16 @@ def test_first_loss_equals_an_independent_calculation(
 
 
 def test_a_network_learns_nothing_from_what_validates_it(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_settings: MakeSettings
 ) -> None:
     def spoil(network: torch.nn.Module) -> float:
         for parameter in network.parameters():
             parameter.data.zero_()
         return 0.25
 
-    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
     settings = make_settings(steps=5, log_every=100)
-    alone = train_segmenter(tmp_path / "alone", settings, **data)
-    validated = train_segmenter(tmp_path / "validated", settings, validate=spoil, **data)
+    alone = train(settings, "alone")
+    validated = train(settings, "validated", validate=spoil)
     assert_equal_weights(alone, validated)
     assert [(line["step"], line["validation_miou"]) for line in lines(tmp_path / "validated")] == [
         (3, 0.25),
@@ -436,30 +414,26 @@ def test_a_network_learns_nothing_from_what_validates_it(
 
 
 def test_the_log_says_which_classes_were_weighted_and_pasted(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     """One image of 32 x 48 with 2 x 5 ignored pixels: 100, 400 and 1,026 pixels of the three classes."""
     labels = np.full(32 * 48, 2, dtype=np.uint8)
     labels[:100], labels[100:500], labels[500:510] = 0, 1, IGNORE_ID
     pairs = replace(make_pairs(count=1), labels=labels.reshape(1, 32, 48))
     settings = make_settings(steps=2, mixing="copy-paste", class_weights="median-frequency")
-    train_segmenter(tmp_path, settings, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    train(settings, real=pairs)
     last = lines(tmp_path)[-1]
     assert last["class_weights"] == {"ground": 4.0, "wall": 1.0, "sky": pytest.approx(400 / 1026, abs=1e-4)}
     assert last["rare_classes"] == ["ground"]
 
     rooted = make_settings(steps=2, class_weights="root-median-frequency")
-    train_segmenter(tmp_path / "rooted", rooted, real=pairs, synthetic=None, table=table, seed=0, fabric=fabric)
+    train(rooted, "rooted", real=pairs)
     weights = lines(tmp_path / "rooted")[-1]["class_weights"]
     assert weights == {"ground": 2.0, "wall": 1.0, "sky": pytest.approx((400 / 1026) ** 0.5, abs=1e-4)}
 
 
-def test_learning_rate_falls_polynomially(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
-) -> None:
-    train_segmenter(
-        tmp_path, make_settings(steps=4), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
-    )
+def test_learning_rate_falls_polynomially(train: Train, tmp_path: Path, make_settings: MakeSettings) -> None:
+    train(make_settings(steps=4))
     rates = [line["learning_rate"] for line in lines(tmp_path)]
     assert rates == pytest.approx([0.01, 0.01 * 0.75**0.9, 0.01 * 0.5**0.9, 0.01 * 0.25**0.9])
     # The first two of four steps rise: by one half, and to the whole.
@@ -470,12 +444,7 @@ def test_learning_rate_falls_polynomially(
 
 
 def test_loss_that_is_not_finite_stops_before_the_step(
-    tmp_path: Path,
-    make_pairs: MakePairs,
-    make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
-    monkeypatch: pytest.MonkeyPatch,
+    train: Train, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: steps.append(1))
@@ -483,19 +452,12 @@ def test_loss_that_is_not_finite_stops_before_the_step(
     original = train_module.supervised_loss
     monkeypatch.setattr(train_module, "supervised_loss", lambda *arguments: original(*arguments) * next(losses))
     with pytest.raises(TrainingError, match=r"real_loss became nan at step 1"):
-        train_segmenter(
-            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
-        )
+        train(make_settings())
     assert len(steps) == 1
 
 
 def test_gradient_that_is_not_finite_stops_before_the_step(
-    tmp_path: Path,
-    make_pairs: MakePairs,
-    make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
-    monkeypatch: pytest.MonkeyPatch,
+    train: Train, make_settings: MakeSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[int] = []
     monkeypatch.setattr(torch.optim.SGD, "step", lambda self, closure=None: steps.append(1))
@@ -507,41 +469,29 @@ def test_gradient_that_is_not_finite_stops_before_the_step(
 
     monkeypatch.setattr(train_module, "supervised_loss", broken)
     with pytest.raises(TrainingError, match=r"gradient of the segmenter is not finite at step 1"):
-        train_segmenter(
-            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=table, seed=0, fabric=fabric
-        )
+        train(make_settings())
     assert len(steps) == 1
 
 
 def test_damaged_weights_of_an_unfinished_unit_are_trained_again(
-    tmp_path: Path,
-    make_pairs: MakePairs,
-    make_settings: MakeSettings,
-    table: ClassTable,
-    fabric: Fabric,
-    capsys: pytest.CaptureFixture[str],
+    train: Train, tmp_path: Path, make_settings: MakeSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = make_settings(steps=2)
-    data: dict[str, Any] = {"real": make_pairs(), "synthetic": None, "table": table, "seed": 0, "fabric": fabric}
-    train_segmenter(tmp_path, settings, **data)
+    train(settings)
     path = tmp_path / "weights.safetensors"
     whole = path.read_bytes()
     damaged = bytearray(whole)
     damaged[-100] ^= 1
     path.write_bytes(damaged)
-    train_segmenter(tmp_path, settings, **data)
+    train(settings)
     assert path.read_bytes() == whole
     assert "Training again, because the weights are damaged" in capsys.readouterr().err
 
 
-def test_bf16(tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable) -> None:
-    model = train_segmenter(
-        tmp_path,
+def test_bf16(train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings) -> None:
+    model = train(
         make_settings(steps=2, adaptation="advent"),
-        real=make_pairs(),
         synthetic=make_pairs(seed=1),
-        table=table,
-        seed=0,
         fabric=make_fabric(precision="bf16-mixed"),
     )
     assert {p.dtype for p in model.parameters()} == {torch.float32}
@@ -568,12 +518,10 @@ def test_settings_report_all_problems_at_once() -> None:
 
 
 def test_arms_that_make_no_sense(
-    tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable, fabric: Fabric
+    train: Train, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable
 ) -> None:
     def run(settings: SegmenterSettings, real: Pairs | None, synthetic: Pairs | None, **options: Any) -> None:
-        train_segmenter(
-            tmp_path, settings, real=real, synthetic=synthetic, table=table, seed=0, fabric=fabric, **options
-        )
+        train(settings, real=real, synthetic=synthetic, **options)
 
     with pytest.raises(ConfigError, match="at least one"):
         run(make_settings(), None, None)
@@ -589,9 +537,7 @@ def test_arms_that_make_no_sense(
         run(make_settings(), make_pairs(count=0), None)
     other = ClassTable("other", table.classes[:2])
     with pytest.raises(DataError, match="class table 'three', not 'other'"):
-        train_segmenter(
-            tmp_path, make_settings(), real=make_pairs(), synthetic=None, table=other, seed=0, fabric=fabric
-        )
+        train(make_settings(), table=other)
     with pytest.raises(ConfigError, match="compares two; use mixed"):
         run(make_settings(schedule="pretrain", adaptation="minent"), make_pairs(), make_pairs(seed=1))
     with pytest.raises(ConfigError, match=r"2 images cannot be divided so that 0\.1 of them are generated"):
@@ -612,12 +558,11 @@ def test_arms_that_make_no_sense(
     ids=["advent-standard", "class-mix", "copy-paste"],
 )
 def test_what_only_a_gpu_does_ends_with_the_same_bits(
-    changes: dict[str, Any], tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings, table: ClassTable
+    changes: dict[str, Any], train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
 ) -> None:
     settings = make_settings(steps=6, log_every=2, **changes)
     pairs = {"real": make_pairs(), "synthetic": make_pairs(seed=1, brightness=40)}
     for name, speed in (("plain", Speed()), ("fast", Speed(deferred=True, resident=True, tuned=True))):
-        fabric = make_fabric(speed=speed)
-        train_segmenter(tmp_path / name, settings, table=table, seed=3, fabric=fabric, **pairs)
+        train(settings, name, seed=3, fabric=make_fabric(speed=speed), **pairs)
     for file in ("weights.safetensors", "metrics.jsonl"):
         assert (tmp_path / "plain" / file).read_bytes() == (tmp_path / "fast" / file).read_bytes()

@@ -27,12 +27,16 @@ def random_label(seed: int, num_classes: int, height: int = 6, width: int = 8) -
     return np.random.default_rng(seed).integers(0, num_classes, (height, width), dtype=np.uint8)
 
 
-def _png(header: bytes, rows: list[bytes]) -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+def png_chunk(kind: bytes, body: bytes) -> bytes:
+    """Return a chunk of a PNG."""
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
+
+def png_file(size: tuple[int, int], bits: int, rows: list[bytes], colour: bool = False) -> bytes:
+    """Return a PNG that says it has a height and a width, and holds some rows."""
+    header = struct.pack(">IIBBBBB", size[1], size[0], bits, 2 if colour else 0, 0, 0, 0)
     pixels = zlib.compress(b"".join(b"\0" + row for row in rows))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + png_chunk(b"IDAT", pixels) + png_chunk(b"IEND", b"")
 
 
 def grey_png(values: np.ndarray, bits: int) -> bytes:
@@ -41,13 +45,13 @@ def grey_png(values: np.ndarray, bits: int) -> bytes:
     padded = np.pad(values, ((0, 0), (0, -width % (8 // bits))))
     packed = sum(padded[:, k :: 8 // bits].astype(np.uint8) << 8 - bits * (k + 1) for k in range(8 // bits))
     rows = [row.astype(np.uint8).tobytes() for row in np.asarray(packed)]
-    return _png(struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0), rows)
+    return png_file((height, width), bits, rows)
 
 
-def rgb16_png(values: np.ndarray) -> bytes:
-    """Return a PNG of three channels of 16 bits."""
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], 16, 2, 0, 0, 0)
-    return _png(header, [row.astype(">u2").tobytes() for row in values])
+def png_of_16_bits(pixels: np.ndarray) -> bytes:
+    """Return a PNG of 16 bits per channel: uint16 [H, W] or [H, W, 3], which Pillow cannot write in colour."""
+    rows = [row.astype(">u2").tobytes() for row in pixels]
+    return png_file((pixels.shape[0], pixels.shape[1]), 16, rows, colour=pixels.ndim == 3)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.processors import ThreadChoice
@@ -20,6 +19,7 @@ from scenepalette.evaluation.images.diversity import ALEXNET_URL
 from scenepalette.evaluation.images.features import INCEPTION_URL
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.beside import trainings_at_once
@@ -145,18 +145,14 @@ def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[i
             image_system = IMAGE_SYSTEMS[model.system]
             generator, build = image_system.build_generator(table, size, model.settings), image_system.build_objective
             discriminator = build(table, size, model.settings, None).discriminator if build else None
-    return _count(generator), _count(discriminator)
+    return count_parameters(generator), count_parameters(discriminator)
 
 
 def _segmenter_parameters(config: RunConfig, num_classes: int) -> int:
     settings = config.segmenters
     with torch.device("meta"):
         network = build_segmenter(settings_from(settings, SegmenterSettings), ClassTable.unnamed(num_classes))
-    return _count(network)
-
-
-def _count(network: nn.Module | None) -> int:
-    return sum(parameter.numel() for parameter in network.parameters()) if network is not None else 0
+    return count_parameters(network)
 
 
 def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
@@ -294,17 +290,17 @@ def check_run_dir(config: RunConfig, run_dir: Path) -> Check:
     try:
         check_ownership(run_dir)
         run = Run(config, run_dir)
-        states = {name: run.state(name).status for name in run.run_units}
+        states = {name: run.state(name).status for name in run.planned.run}
     except ScenepaletteError as error:
         return Check("run directory", "problem", error.summary, "Give another --out folder.", error.problems)
     others = [name for name, status in states.items() if status == "other"]
     if others:
-        error = misfits(run_dir, others, run.run_units)
+        error = misfits(run_dir, others, run.planned.run)
         return Check("run directory", "problem", error.summary, "", error.problems)
     finished = [name for name, status in states.items() if status == "finished"]
     if not finished:
         return Check("run directory", "ok", f"{run_dir} holds nothing that is finished.")
-    count, left = len(run.run_units), len(run.run_units) - len(finished)
+    count, left = len(run.planned.run), len(run.planned.run) - len(finished)
     text = f"{run_dir} holds all {count} parts of this run; there is nothing left to make."
     if left:
         will = "the other one is made" if left == 1 else f"the other {left} are made"

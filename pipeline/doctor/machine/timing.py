@@ -20,7 +20,7 @@ from scenepalette.common.processors import choose_threads
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
@@ -65,23 +65,21 @@ class Measured:
     out_of_memory: bool = False
 
 
-class _Part:
+class _Part(WrappedDataset):
     """Some samples of a data set, evenly spread, as a data set."""
 
     def __init__(self, whole: SegmentationDataset, count: int) -> None:
-        places = np.linspace(0, len(whole) - 1, min(count, len(whole)))
-        self._whole, self._places = whole, [round(float(place)) for place in places]
-        self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
-        self.label_origins = whole.label_origins
+        super().__init__(whole)
+        self._places = [round(float(place)) for place in np.linspace(0, len(whole) - 1, min(count, len(whole)))]
         self.ids = tuple(whole.ids[place] for place in self._places)
-        # For the index of scratch arrays alone, which are never recognised again.
-        self.fingerprint = self.content = whole.fingerprint
 
-    def __len__(self) -> int:
-        return len(self._places)
+    @property
+    def content(self) -> str:
+        """The quick hash: it goes into the index of scratch arrays alone, which are never recognised again."""
+        return self.fingerprint
 
     def __getitem__(self, index: int, /) -> Sample:
-        return self._whole[self._places[index]]
+        return super().__getitem__(self._places[index])
 
 
 def measure(

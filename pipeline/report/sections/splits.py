@@ -57,7 +57,7 @@ def extra_tests(inputs: ReportInputs) -> dict[str, Any]:
         name: {
             **describe(split),
             "arms": {
-                arm: {"miou": _estimate(each.miou), "delta_vs_real": _difference(each.delta)}
+                arm: {"miou": each.miou.to_dict(), "delta_vs_real": each.delta.to_dict()}
                 for arm, each in _compare(inputs, [run.extra_tests[name] for run in inputs.arms], split.blocks).items()
             },
         }
@@ -75,14 +75,6 @@ def _compare(
     ]
     arms = compare(runs, inputs.table.eval_ids, inputs.bootstrap_samples, inputs.seed, blocks=blocks).arms
     return {arm.name: arm for arm in arms}
-
-
-def _estimate(estimate: Any) -> dict[str, Any]:
-    return {"values": estimate.values, **_difference(estimate)}
-
-
-def _difference(difference: Any) -> dict[str, Any]:
-    return {"mean": difference.mean, "ci95": [difference.low, difference.high]}
 
 
 def split_of(document: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -9,14 +9,14 @@ import numpy as np
 from torch import nn
 
 from scenepalette.data.arrays import Pairs, images_to_uint8
-from scenepalette.data.shards.manifest import read_manifest
 from scenepalette.data.shards.pairs import FirstPairs
-from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.evaluation.images.encoder_features import load_encoder_features
 from scenepalette.evaluation.images.features import SegmenterFeatures
 from scenepalette.evaluation.images.memorisation import Described, describe, memorisation
 from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.pipeline.report.memorisation import ClosestPair, CopyCheck
+from scenepalette.pipeline.stages.pair_quality.quality import as_text
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH
 from scenepalette.pipeline.units.workspace import Workspace
 
@@ -85,17 +85,12 @@ def _sources(folder: Path, count: int, train_ids: Sequence[str]) -> np.ndarray |
     Returns:
         int64 [M], or None if a row has a box, outside which it repeats its source.
     """
-    # As shards have them: a file's name need not be text.
-    numbers = {name.encode(errors="backslashreplace").decode(): index for index, name in enumerate(train_ids)}
+    numbers = {as_text(name): index for index, name in enumerate(train_ids)}
     found: list[int] = []
-    for shard in read_manifest(folder)["shards"]:
-        path = folder / shard["name"]
-        with open_shard(path, shard["rows"]) as file:
-            for group in range(file.num_row_groups):
-                if len(found) >= count:
-                    break
-                table = read_group(file, path, group, ["source_id", "edit_box"])
-                if table["edit_box"].null_count < table.num_rows:
-                    return None
-                found += [numbers.get(name, -1) if name else -1 for name in table["source_id"].to_pylist()]
+    for table in tables_of_folder(folder, ["source_id", "edit_box"]):
+        if table["edit_box"].null_count < table.num_rows:
+            return None
+        found += [numbers.get(name, -1) if name else -1 for name in table["source_id"].to_pylist()]
+        if len(found) >= count:
+            break
     return np.array(found[:count], dtype=np.int64)

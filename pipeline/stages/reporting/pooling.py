@@ -28,7 +28,7 @@ from scenepalette.pipeline.stages.segment import read_confusion, segmenter_name
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, differences, stored_fingerprint
 from scenepalette.pipeline.units.sources import ABSENT
-from scenepalette.pipeline.units.workspace import Unit, Workspace
+from scenepalette.pipeline.units.workspace import Unit, Workspace, ancestors
 
 GENERATORS = ("layouts", "images", "finetuned")
 # Stages that take the run's seed, in which pooled runs differ.
@@ -194,7 +194,8 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
             f"--set {shlex.quote(wanted)} --out {shlex.quote(str(path))}"
         ]
     names = _names(common, trained)
-    compared = [name for name in run.units if name in _ancestors(run.units, names)]
+    made_from = ancestors(run.units, names)
+    compared = [name for name in run.units if name in made_from]
     unfinished = [name for name in compared if not (path / name / MANIFEST).is_file()]
     if unfinished:
         return [f"{_first_of(unfinished)}: not finished there; rerun the command that makes it, then this one"]
@@ -209,17 +210,6 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
     for name in names:
         check_contents(path / name)
     return []
-
-
-def _ancestors(units: Mapping[str, Unit], names: Sequence[str]) -> set[str]:
-    """Return some units with all that they are made from."""
-    found, open_names = set(), list(names)
-    while open_names:
-        name = open_names.pop()
-        if name not in found:
-            found.add(name)
-            open_names += units[name].inputs
-    return found
 
 
 def _reasons(run: Workspace, path: Path, unit: Unit) -> list[str]:
@@ -274,7 +264,7 @@ def _generator_seeds(run: Workspace, path: Path | None = None) -> dict[str, int]
     """Return the seed of each generator that this run's pairs come from, by unit; as another run has it, if named."""
     return {
         name: seed
-        for name, unit in run.run_units.items()
+        for name, unit in run.planned.run.items()
         if unit.stage in GENERATORS and (seed := _seed_of(run, unit, path)) is not None
     }
 

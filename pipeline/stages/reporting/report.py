@@ -53,8 +53,8 @@ from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
+from scenepalette.pipeline.stages.pair_quality.quality import found_by_teachers
 from scenepalette.pipeline.stages.palettes import load_sampler, real_palettes, stored_palettes
-from scenepalette.pipeline.stages.quality import found_by_teachers
 from scenepalette.pipeline.stages.reporting.copies import check_copies
 from scenepalette.pipeline.stages.reporting.pooling import (
     identity_of,
@@ -77,7 +77,7 @@ from scenepalette.pipeline.stages.segment_by_command import confusion_by_command
 from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, fingerprint_of, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, ancestors
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
@@ -231,7 +231,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         },
         progress=progress,
     )
-    units = {name: unit for name, unit in run.run_units.items() if not isinstance(unit, ReportUnit)}
+    units = {name: unit for name, unit in run.planned.run.items() if not isinstance(unit, ReportUnit)}
     # Of this run alone: a comparison of systems trains others in the same folders.
     trained = [
         unit
@@ -337,14 +337,10 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
         arm: The arm.
         kind: The kind of pairs that it adds.
     """
-    units, found = run.run_units, list[str]()
-    sources = [run.config.generate.unit_of_pairs(kind)]
-    while sources:
-        name = sources.pop()
-        if name not in found:
-            found.append(name)
-            sources += units[name].inputs
-    made = [units[name] for name in found if units[name].stage in GENERATOR_STAGES]
+    units = run.planned.run
+    needed = ancestors(units, [run.config.generate.unit_of_pairs(kind)])
+    made_from = [unit for name, unit in units.items() if name in needed]
+    made = [unit for unit in made_from if unit.stage in GENERATOR_STAGES]
     borrowed = any(
         read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained") or BORROWED in unit.settings
         for unit in made
@@ -357,7 +353,7 @@ def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
 
     return ArmCost(
         generators=float("nan") if borrowed else sum(seconds_spent(run.run_dir, unit) for unit in made),
-        pairs=sum(seconds_spent(run.run_dir, units[name]) for name in found if units[name].stage in SELECTION_STAGES),
+        pairs=sum(seconds_spent(run.run_dir, unit) for unit in made_from if unit.stage in SELECTION_STAGES),
         training=max(0.0, training(arm) - training("real")),
     )
 

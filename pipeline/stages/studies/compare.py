@@ -177,7 +177,7 @@ class ComparisonUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Write the table."""
-        units = {name: unit for name, unit in run.comparison_units.items() if name != self.name}
+        units = {name: unit for name, unit in run.planned.comparison.items() if name != self.name}
         results = [
             RowResult(
                 name=unit.row,

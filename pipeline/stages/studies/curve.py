@@ -32,7 +32,7 @@ from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_docume
 from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
-from scenepalette.pipeline.stages.quality import QualityUnit, as_text, sources_of
+from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
     FILES,

@@ -48,7 +48,7 @@ from scenepalette.pipeline.stages.studies.loop import (
 )
 from scenepalette.pipeline.units.records import is_finished, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
-from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, in_order
+from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, ancestors, in_order
 
 SHOWN_PAIRS = 6
 
@@ -150,7 +150,7 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
         samples={kind: found for kind, names in asked_pairs.items() if (found := _samples(run, names[0]))},
         durations={
             name: seconds_spent(run_dir, unit)
-            for name, unit in run.loop_units.items()
+            for name, unit in run.planned.loop.items()
             if unit.stage == STAGE and not isinstance(unit, LoopReportUnit)
         },
         provenance=provenance(run),
@@ -199,12 +199,8 @@ def loop_units(config: RunConfig, sources: Sources, run_units: Mapping[str, Unit
     ended = decided is False or (decided is True and number == config.loop.rounds)
     control = units_of_control(config, sources, number) if ended else []
     units = [*rounds, *control, LoopReportUnit.of(config, number, [*rounds, *control], ended=ended)]
-    needed, names = dict[str, Unit](), [name for unit in units for name in unit.inputs]
-    while names:
-        name = names.pop()
-        if name in run_units and name not in needed:
-            needed[name] = run_units[name]
-            names += run_units[name].inputs
+    own = {unit.name: unit for unit in units}
+    needed = ancestors({**run_units, **own}, own)
     return in_order([*(unit for name, unit in run_units.items() if name in needed), *units])
 
 

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import fuzzing
+from labelled_folders import png_file
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.storage import untrusted
 from scenepalette.common.storage.untrusted import (
@@ -306,15 +307,8 @@ def test_formats_whose_decoders_are_not_started_are_refused(tmp_path: Path, kind
 
 
 def test_a_picture_bomb_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
-    import struct
-    import zlib
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 2, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(10_000_000)))
-    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    content = png_file((30_000, 30_000), 8, [bytes(9_999_999)], colour=True)
+    (tmp_path / "x.png").write_bytes(content)
     began = time.monotonic()
     with pytest.raises(DataError, match="it is too large"):
         read_image(tmp_path / "x.png")

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from labelled_folders import png_chunk, png_of_16_bits
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
 from scenepalette.data.decoding.image_opening import (
@@ -28,18 +29,6 @@ from scenepalette.data.decoding.image_opening import (
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}, "PPM": {}}
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png_of_16_bits(pixels: np.ndarray) -> bytes:
-    """Return a PNG of 16 bits per channel: uint16 [H, W] or [H, W, 3], which Pillow cannot write in colour."""
-    height, width = pixels.shape[:2]
-    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
-    header = struct.pack(">IIBBBBB", width, height, 16, 2 if pixels.ndim == 3 else 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def encoded(kind: str, pixels: np.ndarray = PIXELS, **options: object) -> bytes:
@@ -107,8 +96,8 @@ def test_a_grey_image_of_few_bits_spans_black_to_white(tmp_path: Path, bits: int
     header = struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0)
     values = list(range(min(8 // bits, 2**bits)))
     packed = sum(value << (8 - bits * (place + 1)) for place, value in enumerate(values))
-    body = chunk(b"IDAT", zlib.compress(bytes([0, packed])))
-    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b""))
+    body = png_chunk(b"IDAT", zlib.compress(bytes([0, packed])))
+    (tmp_path / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header) + body + png_chunk(b"IEND", b""))
     first = read_image(tmp_path / "x.png")[0, : len(values), 0].tolist()
     assert first == [value * 255 // (2**bits - 1) for value in values]
 
@@ -184,9 +173,9 @@ def test_a_large_profile_or_text_in_a_png_is_passed_over(tmp_path: Path, kind: b
         b"tEXt": b"Comment\0" + b"x" * 3_000_000,
     }[kind]
     png = encoded("PNG")
-    (tmp_path / "x.png").write_bytes(png[:33] + chunk(kind, body) + png[33:])
+    (tmp_path / "x.png").write_bytes(png[:33] + png_chunk(kind, body) + png[33:])
     assert np.array_equal(read_image(tmp_path / "x.png"), PIXELS)
-    damaged = bytearray(png[:33] + chunk(kind, body) + png[33:])
+    damaged = bytearray(png[:33] + png_chunk(kind, body) + png[33:])
     damaged[60] ^= 1
     (tmp_path / "x.png").write_bytes(damaged)
     with pytest.raises(DataError, match="damaged"):

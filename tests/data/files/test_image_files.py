@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from labelled_folders import grey_png, random_image, rgb16_png
+from labelled_folders import grey_png, png_of_16_bits, random_image
 from scenepalette.common.errors import DataError
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.decoding.image_opening import read_image
@@ -136,7 +136,7 @@ def test_an_image_of_few_bits_is_shown_as_grey(tmp_path: Path) -> None:
 
 
 def test_a_label_of_16_bits_per_channel_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "x.png").write_bytes(rgb16_png(np.zeros((2, 2, 3), np.uint16)))
+    (tmp_path / "x.png").write_bytes(png_of_16_bits(np.zeros((2, 2, 3), np.uint16)))
     with pytest.raises(DataError, match="16 bits each, of which image libraries drop 8"):
         read_label(tmp_path / "x.png")
 

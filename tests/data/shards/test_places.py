@@ -13,11 +13,11 @@ import pytest
 from buckets import MEMORY
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError
-from scenepalette.data.shards.mixed import MixedPairs
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.places import local_shards
 from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
-from scenepalette.data.shards.stream import ShardStream
+from scenepalette.data.shards.training.mixed import MixedPairs
+from scenepalette.data.shards.training.stream import ShardStream
 
 COUNTS = [3, 2, 4]
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from parameters import count_parameters
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
@@ -29,6 +28,7 @@ from scenepalette.generators.layouts.networks.saa import conditional_loss
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import LayoutTrainees, Moment
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.checkpoint import load_weights, save_weights
 from scenepalette.training.fabric import make_fabric

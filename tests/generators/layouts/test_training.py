@@ -28,6 +28,7 @@ from scenepalette.generators.layouts.networks.progressive import (
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import Moment, moment_of, train_layout_generator
+from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.palettes import fit_palette_sampler
 from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric
@@ -99,7 +100,7 @@ def test_the_papers_network_is_the_default() -> None:
             ClassTable.unnamed(12), (128, 256), LayoutSettings()
         )
     assert isinstance(network, LayoutGenerator)
-    assert sum(p.numel() for p in network.parameters()) == pytest.approx(27.61e6, rel=5e-4)
+    assert count_parameters(network) == pytest.approx(27.61e6, rel=5e-4)
     with torch.device("meta"):
         partial = LAYOUT_SYSTEMS["semantic-palette-partial"].build_generator(
             ClassTable.unnamed(12), (128, 256), LayoutSettings()

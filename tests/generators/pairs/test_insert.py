@@ -15,7 +15,7 @@ from scenepalette.generators.images.systems.oasis import OasisGenerator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.base import PairMaker
-from scenepalette.generators.pairs.composite import dilated, usual_feather
+from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.generators.pairs.insert import BUDGET, SCALES, hidden, place_objects, places, scale_at
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.pairs.segment_bank import build_bank, rows_below
@@ -60,8 +60,8 @@ def test_outside_the_dilated_box_image_and_label_are_the_sources_bit_by_bit(make
         real, label = maker.train.images[source], maker.train.labels[source]
         assert row.edit_box is not None
         outside = np.ones(SIZE, dtype=bool)
-        top, left, height, width = dilated(row.edit_box, margin, SIZE)
-        outside[top : top + height, left : left + width] = False
+        top, left, height, width = row.edit_box
+        outside[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin] = False
         assert np.array_equal(row.image[outside], real[outside]) and not np.array_equal(row.image, real)
         changed = row.label != label
         top, left, height, width = row.edit_box
@@ -214,8 +214,8 @@ def test_partial_rows_keep_the_real_image_and_label_outside_the_box(partial_make
         outside[inside] = False
         assert np.array_equal(row.label[outside], partial_maker.train.labels[source][outside])
         outside = np.ones(SIZE, dtype=bool)
-        top, left, height, width = dilated(row.edit_box, margin, SIZE)
-        outside[top : top + height, left : left + width] = False
+        top, left, height, width = row.edit_box
+        outside[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin] = False
         real = partial_maker.train.images[source]
         assert np.array_equal(row.image[outside], real[outside]) and not np.array_equal(row.image, real)
         assert not np.array_equal(whole.image[outside], real[outside])

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,6 @@ from scenepalette.pipeline.config import load_config, with_overrides
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.ownership import exclusive
 from scenepalette.segmenters.registry import SEGMENTERS
 
 ROOT = Path(__file__).parents[3]
@@ -142,34 +140,13 @@ def test_a_dated_run_is_made_printed_and_continued_in_one_folder(
 
 
 def test_a_run_waits_for_its_directory_if_it_is_told_to(
-    finished_run: Path, tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+    finished_run: Path, occupied: Callable[..., Any], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     arguments = ("report", str(tiny_recipe), "--out", str(finished_run))
-    held, release = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with exclusive(finished_run):
-            held.set()
-            release.wait(60)
-
-    def released(run_dir: Path, wait: float, on_wait: Callable[[], object]) -> Any:
-        def told() -> None:
-            on_wait()
-            release.set()
-
-        return exclusive(run_dir, wait, told)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    assert held.wait(60)
-    try:
-        _, errors = invoke(*arguments, expected=1)
-        assert "Another process is working in" in errors and "waits" not in errors
-        monkeypatch.setattr(run_module, "exclusive", released)
-        _, errors = invoke(*arguments, "--wait", "1")
-    finally:
-        release.set()
-        holder.join()
+    _, errors = invoke(*arguments, expected=1)
+    assert "Another process is working in" in errors and "waits" not in errors
+    monkeypatch.setattr(run_module, "exclusive", occupied)
+    _, errors = invoke(*arguments, "--wait", "1")
     assert f"Another run is working in {finished_run}; this one waits for it, up to 1 minutes." in errors
 
 

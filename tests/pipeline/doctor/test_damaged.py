@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from labelled_folders import png_file
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.data.datasets import open_dataset
 from scenepalette.pipeline.checks.preflight import settings_problems
@@ -114,12 +113,7 @@ def folder(root: Path) -> None:
 
 
 def bomb(name: str) -> Damage:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 60_000, 60_000, 8, 0, 0, 0, 0))
-    rows = chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
-    return content(name, b"\x89PNG\r\n\x1a\n" + header + rows + chunk(b"IEND", b""))
+    return content(name, png_file((60_000, 60_000), 8, [bytes(999_999)]))
 
 
 def jpeg(seed: int = 0, quality: int = 95) -> bytes:

@@ -12,7 +12,7 @@ KILLS = 6
 
 @pytest.mark.slow
 def test_kills_lose_double_and_change_nothing(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "benchmarks.kills", "--kills", str(KILLS), "--folder", str(tmp_path)]
+    command = [sys.executable, "-m", "benchmarks.run_directory.kills", "--kills", str(KILLS), "--folder", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=1800, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"| total | {KILLS} | 0 | 0 | 0 |" in done.stdout
@@ -26,7 +26,7 @@ def test_the_comparison_finds_what_is_lost_doubled_and_different(tmp_path: Path)
     script = """
 import json, sys
 from pathlib import Path
-from benchmarks.kills import compare
+from benchmarks.run_directory.kills import compare
 whole, parts = Path(sys.argv[1]), Path(sys.argv[2])
 for folder, steps in ((whole, (1, 2, 3)), (parts, (1, 1, 3))):
     (folder / "images").mkdir(parents=True)

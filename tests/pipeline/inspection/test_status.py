@@ -33,7 +33,7 @@ def test_a_finished_run_is_finished_and_not_touched(finished_run: Path) -> None:
     before = contents(finished_run)
     found = status_of(finished_run)
     run = Run.open(finished_run)
-    assert [unit.name for unit in found.units] == list(run.run_units)
+    assert [unit.name for unit in found.units] == list(run.planned.run)
     assert {unit.state for unit in found.units} == {"finished"} and found.activity is None
     for unit in found.units:
         assert unit.seconds == seconds_spent(finished_run, run.units[unit.name])
@@ -124,7 +124,7 @@ def test_a_unit_is_told_while_a_run_makes_it(
 def test_a_curve_is_looked_at_once_it_was_begun(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
     run_dir = copy_of_run()
     run = Run(tiny_config, run_dir)
-    name = next(name for name in run.curve_units if name.startswith("curve/"))
+    name = next(name for name in run.planned.curve if name.startswith("curve/"))
     assert not any(unit.name.startswith("curve/") for unit in status_of(run_dir).units)
     with exclusive(run_dir):
         run.begin(name)

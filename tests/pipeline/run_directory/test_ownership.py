@@ -25,7 +25,8 @@ from scenepalette.pipeline.finished.scene_editor import Editor, write_edit
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.ownership import check_ownership, exclusive, write_document
 from scenepalette.pipeline.stages.data import read_data
-from scenepalette.pipeline.stages.generate import adopt_shards, make_shard, plans_for
+from scenepalette.pipeline.stages.generate import make_shard
+from scenepalette.pipeline.stages.shard_files import adopt_shards, plans_for
 from scenepalette.pipeline.units.borrowing import borrow
 from scenepalette.pipeline.units.reset import plan_reset, reset
 
@@ -119,7 +120,7 @@ def test_a_users_files_in_a_run_directory_stay(
         (run_dir / name).unlink()
     # Nor are they part of any result.
     run = Run(tiny_config, run_dir)
-    for name in run.run_units:
+    for name in run.planned.run:
         run.check_inputs(name)
 
 
@@ -613,16 +614,16 @@ def test_a_kill_between_two_files_of_an_extension_is_mended(
     def interrupted(pairs: int, *names: str) -> None:
         with monkeypatch.context() as patch, pytest.raises(Killed):
             for name in names:
-                patch.setattr(f"scenepalette.pipeline.stages.generate.{name}", kill)
+                patch.setattr(f"scenepalette.pipeline.stages.{name}", kill)
             Run(changed(tiny_config, generate={"pairs": pairs}), run_dir).make(["shards/full"])
 
     if point == "between shard and receipt":
-        interrupted(14, "write_json")
+        interrupted(14, "generate.write_json")
     elif point == "between rename and receipt":
-        interrupted(30, "finish_shards")
-        interrupted(14, "write_json")
+        interrupted(30, "generate.finish_shards")
+        interrupted(14, "shard_files.write_json")
     else:
-        interrupted(14, "write_manifest")
+        interrupted(14, "shard_files.write_manifest")
     for pairs in (10, 19):
         Run(changed(tiny_config, generate={"pairs": pairs}), run_dir).make(["shards/full"])
         assert verify_shards(folder) == []

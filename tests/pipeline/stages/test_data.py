@@ -14,13 +14,13 @@ from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS
+from scenepalette.data.unlabelled import content_of_written
 from scenepalette.pipeline.config import DataConfig, RunConfig, make_config, merge
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.data import (
     DataUnit,
     content_of_arrays,
     content_of_source,
-    content_of_unlabelled_array,
     content_of_unlabelled_source,
     open_extra_test,
     prepare_data,
@@ -78,7 +78,7 @@ def written(config: DataConfig, out: Path) -> tuple[str, str]:
     """Return the contents that are kept with what was prepared."""
     prepare_data(out / "data", config, 0, NO_PROGRESS)
     prepare_unlabelled(out / "unlabelled", config, NO_PROGRESS)
-    return content_of_arrays(out / "data"), content_of_unlabelled_array(out / "unlabelled")
+    return content_of_arrays(out / "data"), content_of_written(out / "unlabelled")
 
 
 def source(config: DataConfig) -> tuple[str, str]:

@@ -28,9 +28,10 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import GenerateConfig, RunConfig, load_config
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
-from scenepalette.pipeline.stages.generate import PairsUnit, features_beside, finish_shards, make_shard, pair_models
+from scenepalette.pipeline.stages.generate import PairsUnit, features_beside, make_shard, pair_models
 from scenepalette.pipeline.stages.images import ImageModel
 from scenepalette.pipeline.stages.layouts import LayoutModel
+from scenepalette.pipeline.stages.shard_files import finish_shards
 from scenepalette.pipeline.stages.studies.compare import row_models
 from scenepalette.pipeline.units.records import begin
 from scenepalette.training.checkpoint import save_weights

@@ -9,7 +9,6 @@ import os
 import re
 import shutil
 import struct
-import zlib
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -22,6 +21,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from labelled_folders import png_file
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sealed, sha256_of_file
 from scenepalette.data.exports.exporting import export_shards
@@ -285,12 +285,7 @@ def larger(rows: list[dict[str, Any]]) -> None:
 
 def bomb(side: int) -> bytes:
     """A PNG of some bytes that claims to be a square of millions of pixels."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
+    return png_file((side, side), 8, [bytes(98)], colour=True)
 
 
 def exchanged(column: str) -> Damage:

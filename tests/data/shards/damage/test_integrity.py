@@ -28,7 +28,7 @@ from scenepalette.data.shards.manifest import link_problems, make_manifest, read
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.reading import contact_sheet, iterate_rows, read_row
 from scenepalette.data.shards.schema import Row, collection_of, row_id, shard_name
-from scenepalette.data.shards.stream import ShardStream
+from scenepalette.data.shards.training.stream import ShardStream
 from scenepalette.data.shards.writing import ShardInfo, write_shard
 from scenepalette.pipeline.cli.main import app
 

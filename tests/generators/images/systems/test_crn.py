@@ -37,6 +37,7 @@ from scenepalette.generators.images.systems.crn_losses import (
     layer_weights,
     total_distance,
 )
+from scenepalette.generators.nn.parameters import count_parameters
 
 SIZE = (12, 16)
 SMALL = CrnSettings(width=1, steps=10, batch_size=3, generator_learning_rate=2e-3, checkpoint_every=3)
@@ -89,7 +90,7 @@ def test_parameters_at_the_papers_size(noise_channels: int, encoder_channels: in
     if noise_channels:
         for inputs, outputs in ((seen, 100), (100, 100), (100, noise_channels)):
             expected += 9 * inputs * outputs + outputs
-    assert sum(parameter.numel() for parameter in network.parameters()) == expected
+    assert count_parameters(network) == expected
 
 
 def test_images_beyond_the_papers_size_keep_its_last_width() -> None:

@@ -5,7 +5,6 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from parameters import count_parameters
 from torch import Tensor
 
 from scenepalette.common.randomness import torch_generator
@@ -21,6 +20,7 @@ from scenepalette.generators.images.systems.gaugan import (
     build_gaugan_generator,
     build_gaugan_objective,
 )
+from scenepalette.generators.nn.parameters import count_parameters
 
 
 @pytest.mark.parametrize(("classes", "size", "millions"), [(151, (256, 256), 96), (12, (128, 256), 92.33)])

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
-from parameters import count_parameters
 from torch import nn
 
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
+from scenepalette.generators.nn.parameters import count_parameters
 
 
 def test_parameters_of_the_papers_discriminator() -> None:

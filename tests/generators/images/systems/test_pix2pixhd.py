@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from parameters import count_parameters
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.data.classes import ClassTable
@@ -16,6 +15,7 @@ from scenepalette.generators.images.systems.pix2pixhd import (
     build_pix2pixhd_generator,
     build_pix2pixhd_objective,
 )
+from scenepalette.generators.nn.parameters import count_parameters
 
 
 @pytest.mark.parametrize("classes", [12, 36, 151])

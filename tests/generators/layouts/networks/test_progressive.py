@@ -5,7 +5,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from parameters import count_parameters
 from torch import Tensor, nn
 
 from scenepalette.data.labels import one_hot
@@ -20,6 +19,7 @@ from scenepalette.generators.layouts.networks.progressive import (
     progressive_widths,
     upsample,
 )
+from scenepalette.generators.nn.parameters import count_parameters
 
 CLASSES = 4
 SMALL = {"noise_features": 6, "max_width": 8, "base_width": 32}

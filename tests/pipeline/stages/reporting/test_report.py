@@ -24,7 +24,7 @@ def test_an_arm_costs_its_generators_its_pairs_and_its_longer_training(
     assert set(document["costs"]) == {"real+syn-advent", "real+partial", "semi"}
 
     def spent(*names: str) -> float:
-        return sum(seconds_spent(finished_run, run.run_units[name]) for name in names)
+        return sum(seconds_spent(finished_run, run.planned.run[name]) for name in names)
 
     cost = document["costs"]["real+partial"]
     generators = ["palettes", "layouts/semantic-palette-partial", "images/oasis"]

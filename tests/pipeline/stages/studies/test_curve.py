@@ -39,7 +39,7 @@ def values(tiny_config: RunConfig) -> dict[str, Any]:
 
 
 def curve_of(run: Run) -> list[str]:
-    return list(run.curve_units)
+    return list(run.planned.curve)
 
 
 def test_points_that_the_run_has_are_trained_once(values: dict[str, Any], tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_an_arm_is_set_against_the_one_that_lacks_its_generated_pairs_alone(
 
 def test_changes_of_labels_and_doses_leave_other_points_as_they_are(values: dict[str, Any], tmp_path: Path) -> None:
     before, now = (
-        Run(config_of(values, **changes), tmp_path).curve_units
+        Run(config_of(values, **changes), tmp_path).planned.curve
         for changes in ({}, {"labels": [0.25, 0.5], "doses": [0.5, 2, 3]})
     )
     assert before.keys() < now.keys()

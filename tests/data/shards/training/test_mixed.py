@@ -16,9 +16,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from scenepalette.common.errors import ConfigError, DataError
-from scenepalette.data.shards.mixed import MixedPairs
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
 from scenepalette.data.shards.schema import Row
+from scenepalette.data.shards.training.mixed import MixedPairs
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from torch.utils.data._utils.collate import default_collate_fn_map
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import sha256_of_json
 from scenepalette.data.shards.manifest import read_manifest
-from scenepalette.data.shards.order import EpochOrder, Remainder
 from scenepalette.data.shards.pairs import ShardPairs
 from scenepalette.data.shards.places import local_shards
+from scenepalette.data.shards.training.order import EpochOrder, Remainder
 
 # Row groups of neighbouring windows overlap, and bytes per row vary.
 _ROOM = 2

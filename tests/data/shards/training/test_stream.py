@@ -14,9 +14,9 @@ from torch.utils.data import DataLoader
 from torchdata.stateful_dataloader import StatefulDataLoader
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.data.shards import stream as stream_module
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
-from scenepalette.data.shards.stream import Batch, ShardStream
+from scenepalette.data.shards.training import stream as stream_module
+from scenepalette.data.shards.training.stream import Batch, ShardStream
 
 
 def as_workers(stream: ShardStream, workers: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:

@@ -19,7 +19,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.selecting import read_columns, write_selection
 from scenepalette.data.shards.manifest import SELECTION, read_manifest, write_manifest
 from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
-from scenepalette.data.shards.reading import open_shard, read_group
+from scenepalette.data.shards.reading import tables_of_folder
 from scenepalette.data.splits.folds import folds_of, judges_of
 from scenepalette.evaluation.images.features import segmenter_features
 from scenepalette.evaluation.images.nearest import nearest
@@ -31,10 +31,10 @@ from scenepalette.generators.palettes import palette_divergence
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, STAGING
 from scenepalette.pipeline.scores import best_rows, scores_beside
+from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
+from scenepalette.pipeline.stages.pair_quality.teachers import judged_kinds, load_teachers, needs_teachers
 from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
-from scenepalette.pipeline.stages.teachers import STAGE as TEACHERS
-from scenepalette.pipeline.stages.teachers import judged_kinds, load_teachers, needs_teachers
 from scenepalette.pipeline.trusted import (
     STAGE,
     TEACHERS_FILE,
@@ -280,14 +280,11 @@ def sources_of(folder: Path) -> list[list[str]]:
     Returns:
         One id, or none, for each row.
     """
-    found: list[list[str]] = []
-    for shard in read_manifest(folder)["shards"]:
-        path = folder / shard["name"]
-        with open_shard(path, shard["rows"]) as file:
-            for group in range(file.num_row_groups):
-                rows = read_group(file, path, group, ["source_id"]).to_pylist()
-                found += [[row["source_id"]] if row["source_id"] is not None else [] for row in rows]
-    return found
+    return [
+        [source] if source is not None else []
+        for table in tables_of_folder(folder, ["source_id"])
+        for source in table["source_id"].to_pylist()
+    ]
 
 
 def as_text(name: str) -> str:

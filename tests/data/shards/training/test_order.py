@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.data.shards.order import EpochOrder
+from scenepalette.data.shards.training.order import EpochOrder
 
 
 def rows_of(order: EpochOrder) -> list[list[int]]:

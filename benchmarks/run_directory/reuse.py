@@ -1,6 +1,6 @@
 """What a finished run saves: moved, copied, extended by pairs, arms and seeds, and lending its models to another run.
 
-    python -m benchmarks.reuse --recipe demo --out runs/reuse
+    python -m benchmarks.run_directory.reuse --recipe demo --out runs/reuse
 
 makes the whole run once, then changes one thing at a time by the commands that a user would give. Seconds are those of
 each command from its start to its end, against the seconds of the whole run.

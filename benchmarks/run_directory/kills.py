@@ -1,6 +1,6 @@
 """Kill a complete run at many points and compare what it ends with to an uninterrupted one.
 
-Usage: python -m benchmarks.kills [--kills 30] [--seed 0] [--folder DIR]
+Usage: python -m benchmarks.run_directory.kills [--kills 30] [--seed 0] [--folder DIR]
 
 A tiny run of embedded scenes with every stage is made once without interruption. Then it is made again and its process
 group is killed (SIGKILL), at points drawn from the seed: some time after a unit began, every other time waiting for a

@@ -19,9 +19,9 @@ from scenepalette.evaluation.pair_quality.quality import ROWS_FILE, QualityFile
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.stages import teachers as stage
-from scenepalette.pipeline.stages.quality import sources_of
-from scenepalette.pipeline.stages.teachers import fold_problems
+from scenepalette.pipeline.stages.pair_quality import teachers as stage
+from scenepalette.pipeline.stages.pair_quality.quality import sources_of
+from scenepalette.pipeline.stages.pair_quality.teachers import fold_problems
 from scenepalette.pipeline.trusted import TEACHERS_FILE, TEACHERS_UNIT, labels_of_teachers, read_teachers, trusted_pairs
 
 TABLE = ClassTable.unnamed(3)

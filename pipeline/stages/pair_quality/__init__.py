@@ -1,0 +1,1 @@
+"""How far generated pairs can be trusted: teachers trained on folds, their scores of rows, and the rows chosen."""
