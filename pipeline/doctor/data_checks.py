@@ -348,8 +348,8 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *,
     return Check(
         "rare classes",
         "warning",
-        f"{len(warnings)} of {table.num_classes} classes {'is' if len(warnings) == 1 else 'are'} too rare to learn: in fewer than {RARE_IMAGES} training "
-        f"images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
+        f"{len(warnings)} of {table.num_classes} classes {'is' if len(warnings) == 1 else 'are'} too rare to learn: "
+        f"in fewer than {RARE_IMAGES} training images, or of fewer than {TINY_PIXELS} pixels in half of theirs.",
         f"Add images that show them, choose {'smaller tiles' if tiled else 'a larger data.size'}, or merge them with "
         "related classes.",
         (*warnings, *notes),

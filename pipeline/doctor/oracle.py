@@ -76,11 +76,11 @@ def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Prog
     summary = f"A perfect segmenter reaches mIoU {100 * mean_iou(confusion, table.eval_ids):.1f} {where}."
     if not lost:
         return Check("best possible IoU", "ok", summary)
+    few = f"{len(lost)} of {len(table.eval_ids)} classes {'stays' if len(lost) == 1 else 'stay'}"
     return Check(
         "best possible IoU",
         "warning",
-        f"{summary} {len(lost)} of {len(table.eval_ids)} classes stay{'s' if len(lost) == 1 else ''} below IoU {100 * UNREACHABLE:.0f} in every arm, "
-        "however well it is trained.",
+        f"{summary} {few} below IoU {100 * UNREACHABLE:.0f} in every arm, however well it is trained.",
         f"Choose {_finer(stride)}a larger {size_field(config)}.",
         tuple(f"{name}: IoU {100 * value:.0f} at most" for value, name in lost),
     )

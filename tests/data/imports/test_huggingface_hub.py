@@ -144,9 +144,9 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
 def imported_by_name(name: str, hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:
     (folder / "id2label.json").write_text(json.dumps(NAMES))
     kept = {key: value for key, value in os.environ.items() if not key.startswith(("HF_", "HUGGING"))}
+    options = ["--from", "huggingface", "--classes", "id2label.json", "--to", "out"]
     return subprocess.run(
-        [sys.executable, "-m", "scenepalette.pipeline.cli.main", "import", name]
-        + ["--from", "huggingface", "--classes", "id2label.json", "--to", "out"],
+        [sys.executable, "-m", "scenepalette.pipeline.cli.main", "import", name, *options],
         cwd=folder,
         env={**kept, "HF_ENDPOINT": hub.address, "HF_HOME": str(folder / "home"), "NO_PROXY": "127.0.0.1"},
         capture_output=True,
@@ -175,4 +175,4 @@ def test_a_name_that_the_hub_does_not_have_is_told(hub: Hub, tmp_path: Path) -> 
     done = imported_by_name("someone/nothing", hub, tmp_path)
     assert done.returncode == 1 and "Traceback" not in done.stderr
     assert "The package datasets cannot read someone/nothing" in done.stderr
-    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out/import.json").exists()
