@@ -196,6 +196,8 @@ class Run(RunState):
 
     def _beside(self, missing: Sequence[str]) -> list[str]:
         """Return the next unit, or the trainings that can be done beside it."""
+        if self.ranks.count > 1:  # all of whom do the same; the first may still be writing what is looked at here
+            return [missing[0]]
         units, finished = self.units, cache(self.is_finished)
         trainings = [name for name in missing if self._trains_beside(units[missing[0]], units[name])]
         ready = [name for name in trainings if all(finished(other) for other in units[name].inputs)]
@@ -217,8 +219,6 @@ class Run(RunState):
 
     def _at_once(self, first: Unit) -> int:
         """Return how many trainings are done at once, given the first."""
-        if self.ranks.count > 1:
-            return 1
         if isinstance(first, SegmenterUnit) and (count := self.config.segmenters.parallel) is not None:
             return count
         return trainings_at_once(self.config, self.threads.threads)
@@ -229,8 +229,9 @@ class Run(RunState):
             self.make_one(names[0])
             return
         with writing_explained(self.run_dir):
-            left = [name for name in names if not self.is_finished(name)]
-            make_beside(self, left, min(len(left), self._at_once(self.units[names[0]])))
+            # None, if a flow tries again what had been made when it failed.
+            if left := [name for name in names if not self.is_finished(name)]:
+                make_beside(self, left, min(len(left), self._at_once(self.units[names[0]])))
 
     def make_one(self, name: str) -> None:
         """Make one unit whose inputs are finished.

@@ -8,6 +8,8 @@ badly: two segmenters of 96x128 beside each other, with one thread each, take th
 from __future__ import annotations
 
 import contextlib
+import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -21,19 +23,27 @@ from scenepalette.common.processors import choose_threads
 from scenepalette.common.progress import Progress
 from scenepalette.common.registry import Registry
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.device.memory import available_memory
+from scenepalette.pipeline.device.memory import available_memory, ending_of
 from scenepalette.pipeline.run_directory.activity import TELL_SECONDS, forget_beside, read_beside, told
 from scenepalette.pipeline.units.records import account
 from scenepalette.pipeline.units.workspace import Workspace
 from scenepalette.training.fabric import chosen_accelerator
 
-WORKER = "scenepalette.pipeline.beside_worker"
-"""Module that is run to fill one unit's folder."""
+# A script or a notebook may have told only this process where the package is.
+WORKER = """
+import json, sys
+sys.path[:] = json.loads(sys.argv.pop(1))
+from scenepalette.pipeline.beside_worker import main
+sys.exit(main(*sys.argv[1:]))
+"""
+"""Program that fills one unit's folder, with the modules of this process."""
 MOST_AT_ONCE = 4
 """With more threads than that, each training has several."""
 MEMORY_OF_ONE = 4 * 2**30
 """Bytes for a training on a CPU; OASIS of the recipe camvid-cpu takes 3 GiB."""
 LOOK_SECONDS = 0.2
+END_SECONDS = 20.0
+"""How long a process may take to end when it is asked to: as a step may."""
 LAST_LINES = 20
 
 
@@ -119,7 +129,8 @@ class _Beside:
                     self._seconds[name] += (now - looked) / len(self._working)
                 looked = now
                 ended = [name for name, worker in self._working.items() if worker.process.poll() is not None]
-                for name in ended:
+                # What is whole is finished before another one's failure is told.
+                for name in sorted(ended, key=lambda name: self._working[name].process.returncode != 0):
                     self._account(name)
                     self._pass_on(_words_of(self._run, name, self._working.pop(name)))
                     self._run.finish(name)
@@ -133,7 +144,7 @@ class _Beside:
             for worker in self._working.values():
                 worker.process.terminate()
             for worker in self._working.values():
-                worker.process.wait()
+                _wait_for(worker.process)
                 worker.errors.close()
             with contextlib.suppress(ScenepaletteError):  # as on a full disk, which is told already
                 for name in self._working:
@@ -177,9 +188,24 @@ class _Beside:
 
 
 def _started(run: MakesUnits, name: str, threads: int) -> _Worker:
-    command = [sys.executable, "-m", WORKER, str(run.run_dir), name, str(threads)]
+    # -P: a module of the user's folder must not take the place of one that the program needs.
+    command = [sys.executable, "-P", "-c", WORKER, json.dumps([path for path in sys.path if isinstance(path, str)])]
+    command += [str(run.run_dir), name, str(threads), str(os.getpid())]
     errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process has ended)
-    return _Worker(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors), errors)
+    try:
+        return _Worker(subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors), errors)
+    except BaseException:
+        errors.close()
+        raise
+
+
+def _wait_for(process: subprocess.Popen[bytes]) -> None:
+    """Wait until a process has ended that was asked to, and kill it if it does not: files are written atomically."""
+    try:
+        process.wait(END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
@@ -194,7 +220,10 @@ def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
     status = worker.process.returncode
     if status == 0:
         return said
-    reason = "\n".join(said.splitlines()[-LAST_LINES:]) or f"the process ended with status {status}"
+    lines = said.splitlines()[-LAST_LINES:]
+    if status < 0 or not lines:  # what it said before it was killed, such as a warning, is not why
+        lines.append(ending_of(status))
+    reason = "\n".join(lines)
     raise TrainingError(
         f"{run.run_dir / name}: {reason}\nRerun the same command to resume; compute.parallel=1 trains one at a time."
     )

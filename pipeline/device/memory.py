@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -19,6 +19,15 @@ SETTINGS = {
     "shards": "generate.batch_size",
 }
 """By stage: what decides how much memory its steps take; all other stages train or use segmenters."""
+KILLED = -9
+"""Exit status of a process that the system has killed, mostly for want of memory."""
+
+
+def ending_of(status: int) -> str:
+    """Say how a process ended that said nothing of it, from its exit status (-N for the signal N)."""
+    if status == KILLED:
+        return "the process was killed, probably because it ran out of memory"
+    return f"the process was ended by signal {-status}" if status < 0 else f"the process ended with status {status}"
 
 
 @contextmanager
@@ -40,13 +49,20 @@ def memory_explained(unit: Unit) -> Iterator[None]:
         ) from error
 
 
-def available_memory() -> int:
-    """Return the bytes of memory that this process may still take, by the machine and by its control group."""
-    available = psutil.virtual_memory().available
-    group = Path("/sys/fs/cgroup")
-    try:
-        limit, used = (int((group / f"memory.{name}").read_text()) for name in ("max", "current"))
-        available = min(available, max(0, limit - used))
-    except (OSError, ValueError):
-        pass  # no control groups, or one without a limit
+def available_memory(root: Path = Path("/")) -> int:
+    """Return the bytes of memory that this process may still take, by the machine and by its control group.
+
+    Args:
+        root: Where the file system /sys is.
+    """
+    available, groups = psutil.virtual_memory().available, root / "sys/fs/cgroup"
+    for folder, limit, usage, cache in (
+        (groups, "max", "current", "inactive_file"),
+        (groups / "memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file"),  # cgroup v1
+    ):
+        with suppress(OSError, ValueError):  # no such control groups, or one without a limit
+            most, used = (int((folder / f"memory.{name}").read_text()) for name in (limit, usage))
+            statistics = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+            # Files that were read count as used, and make room when memory is needed.
+            available = min(available, max(0, most - used + int(statistics.get(cache, 0))))
     return available

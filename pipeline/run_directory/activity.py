@@ -141,8 +141,9 @@ def read_beside(run_dir: Path) -> list[Activity]:
 
 def forget_beside(run_dir: Path) -> None:
     """Remove what processes left that were killed; the caller holds the run directory, and all of them have ended."""
-    for path in run_dir.glob(BESIDE.format(process="*")):
-        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for path in run_dir.glob(BESIDE.format(process="*")):
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Activity | None:

@@ -19,7 +19,7 @@ from scenepalette.generators.nn.grids import base_grid
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists
 from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
-from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of, measure
+from scenepalette.pipeline.doctor.machine.timing import Estimate, Measured, estimates_of, measure, total_of
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.starting.sizes import architecture_for
 from scenepalette.segmenters.settings import SegmenterSettings
@@ -112,10 +112,12 @@ class Trial:
     Attributes:
         config: The configuration that was measured.
         measured: Seconds of its steps.
+        at_once: How many trainings are done at once.
     """
 
     config: RunConfig
     measured: Measured
+    at_once: int
 
     def is_whole(self, extent: Extent) -> bool:
         """Tell whether at least one step of everything that an extent needs was measured."""
@@ -212,7 +214,7 @@ class Search:
         if measured.errors and not measured.out_of_memory:
             problems = [f"{name}: {text}" for name, text in measured.errors.items()]
             raise ConfigError(f"Trainings fail in their first steps at {size[0]}x{size[1]}.", problems)
-        return Trial(config, measured)
+        return Trial(config, measured, trainings_at_once(config))
 
     def _values(self, size: Size, extent: Extent, part: float) -> Values:
         """Return the changes for a size, an extent and a part of the base's steps and pairs."""
@@ -246,18 +248,16 @@ class Search:
         """Return the part of the base's steps that fits into some seconds; 0 if a step could not be taken."""
         if not trial.is_whole(extent):
             return 0.0
-        of_parts = self._estimates(trial, extent, 1.0)
-        reading = of_parts.pop("data")
-        return max(0.0, seconds - reading) / sum(of_parts.values())
+        reading, *others = self._estimates(trial, extent, 1.0)
+        return max(0.0, seconds - reading.seconds) / total_of(others, trial.at_once)
 
     def _seconds(self, trial: Trial, extent: Extent, part: float) -> float:
-        return sum(self._estimates(trial, extent, part).values())
+        return total_of(self._estimates(trial, extent, part), trial.at_once)
 
-    def _estimates(self, trial: Trial, extent: Extent, part: float) -> dict[str, float]:
+    def _estimates(self, trial: Trial, extent: Extent, part: float) -> list[Estimate]:
+        """Return what reading the data takes, and after that each part that its steps decide."""
         config = trial.changed(self._values(trial.config.data.size, extent, part))
-        estimates = estimates_of(config, trial.measured, self.read_seconds, self.samples)
-        at_once = trainings_at_once(config)
-        return {part.name: part.seconds / (at_once if part.trains else 1) for part in estimates}
+        return estimates_of(config, trial.measured, self.read_seconds, self.samples)
 
     def _too_short(self, trial: Trial, minutes: float) -> ConfigError:
         size, measured = trial.config.data.size, trial.measured

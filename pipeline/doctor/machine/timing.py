@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import queue
-import signal
 import subprocess
 import sys
 import threading
@@ -25,6 +25,7 @@ from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
 from scenepalette.pipeline.device.beside import trainings_at_once
+from scenepalette.pipeline.device.memory import KILLED, ending_of
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
@@ -37,8 +38,6 @@ START_SECONDS = 300.0
 """Longest that the measuring process may take to import torch and read its data."""
 EXIT_SECONDS = 10.0
 """Longest that a process which has closed its output is waited for, to learn how it ended."""
-KILLED = -getattr(signal, "SIGKILL", 9)
-"""Exit status of a process that the system ended, as a rule for want of memory."""
 MEASURED_SAMPLES = 32
 ADVENT = 1.3
 """A step of AdvEnt against one without, from the arms of the recipe camvid-cpu."""
@@ -179,11 +178,7 @@ def _as_trained(config: RunConfig) -> RunConfig:
 
 def _reason(status: int, said: Sequence[str]) -> str:
     """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
-    if status == KILLED:
-        return "the process was killed, probably because it ran out of memory"
-    if status < 0:
-        return f"the process was ended by signal {-status}"
-    return said[-1] if said else f"the process ended with status {status}"
+    return said[-1] if said and status > 0 else ending_of(status)
 
 
 @dataclass(frozen=True)
@@ -194,13 +189,15 @@ class Estimate:
         name: The part.
         seconds: How long.
         basis: What was counted.
-        trains: Whether it is of trainings, which may be done several at once.
+        trainings: Seconds of each training, which may be done beside others, in order.
+        waiting: Likewise of those that wait for generated pairs, and so for the others.
     """
 
     name: str
     seconds: float
     basis: str
-    trains: bool = False
+    trainings: tuple[float, ...] = ()
+    waiting: tuple[float, ...] = ()
 
 
 def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, samples: int) -> list[Estimate]:
@@ -225,14 +222,11 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
             total = sum(count * second for count, second in zip(steps, seconds, strict=True))
             basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
-            estimates.append(Estimate(f"layouts/{layout.system}", total, basis, trains=True))
+            estimates.append(Estimate(f"layouts/{layout.system}", total, basis, (total,)))
     if "images" in known:
         steps, second = config.images.settings().steps, known["images"]
-        estimates.append(
-            Estimate(
-                f"images/{config.images.system}", steps * second, f"{steps} steps, {_ms(second)} each", trains=True
-            )
-        )
+        basis = f"{steps} steps, {_ms(second)} each"
+        estimates.append(Estimate(f"images/{config.images.system}", steps * second, basis, (steps * second,)))
         for kind in config.finetune.kinds:
             section = PAIR_KINDS[kind].layout_section
             if section is not None and (layout := _layout_levels(config, known, section)):
@@ -244,17 +238,30 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             pairs = config.generate.rows
             estimates.append(Estimate(f"shards/{name}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
     if "segmenter" in known:
-        second, count = known["segmenter"], len(config.segmenters.seeds)
-        weight = sum(arm_weight(name) for name in config.segmenters.arms) * count
-        trainings = len(config.segmenters.arms) * count
-        basis = f"{trainings} trainings of {config.segmenters.steps} steps, {_ms(second)} each"
-        estimates.append(Estimate("segmenters", weight * config.segmenters.steps * second, basis, trains=True))
+        second, steps = known["segmenter"], config.segmenters.steps
+        trainings, waiting = list[float](), list[float]()
+        for name in config.segmenters.arms:
+            waits = ARMS[name].synthetic is not None or ARMS[name].teacher_labels
+            (waiting if waits else trainings).extend([arm_weight(name) * steps * second] * len(config.segmenters.seeds))
+        basis = f"{len(trainings) + len(waiting)} trainings of {steps} steps, {_ms(second)} each"
+        total = sum(trainings) + sum(waiting)
+        estimates.append(Estimate("segmenters", total, basis, tuple(trainings), tuple(waiting)))
     return estimates
 
 
 def total_of(estimates: Sequence[Estimate], at_once: int) -> float:
-    """Return the seconds of all parts, if trainings are divided evenly among those that are done at once."""
-    return sum(part.seconds / (at_once if part.trains else 1) for part in estimates)
+    """Return the seconds of all parts, of whose trainings up to `at_once` are done beside each other, in order."""
+    others = sum(part.seconds for part in estimates if not part.trainings and not part.waiting)
+    first = [seconds for part in estimates for seconds in part.trainings]
+    then = [seconds for part in estimates for seconds in part.waiting]
+    return others + _seconds_beside(first, at_once) + _seconds_beside(then, at_once)
+
+
+def _seconds_beside(trainings: Sequence[float], at_once: int) -> float:
+    ends = [0.0] * at_once
+    for seconds in trainings:
+        heapq.heapreplace(ends, ends[0] + seconds)
+    return max(ends)
 
 
 def arm_weight(name: str) -> float:

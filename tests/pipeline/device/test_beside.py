@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +15,7 @@ from scenepalette.common.errors import TrainingError
 from scenepalette.common.progress import NoProgress
 from scenepalette.common.registry import Registry
 from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.pipeline import beside_worker
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device import beside
 from scenepalette.pipeline.device.beside import trainings_at_once
@@ -124,3 +129,31 @@ def test_a_training_that_fails_beside_others_is_told_and_ends_them(
     with pytest.raises(TrainingError, match=r"segmenters/\S+: The .* at step \d+[\s\S]*compute.parallel=1 trains"):
         run.make(run.names_of("segmenters"))
     assert not any(run.is_finished(name) for name in run.names_of("segmenters"))
+
+
+def test_a_process_that_was_killed_is_told_from_one_that_only_warned(tiny_config: RunConfig, tmp_path: Path) -> None:
+    run = Run(tiny_config, tmp_path)
+    for program, expected in (
+        ("import os; print('a warning', flush=True); os.kill(os.getpid(), 9)", "a warning\nthe process was killed"),
+        ("raise SystemExit(3)", "the process ended with status 3"),
+    ):
+        said = (tmp_path / "said").open("w+b")
+        process = subprocess.Popen([sys.executable, "-c", program], stdout=said)
+        process.wait()
+        with pytest.raises(TrainingError) as caught:
+            beside._words_of(run, "images/oasis", beside._Worker(process, said))
+        assert expected in str(caught.value) and "compute.parallel=1" in str(caught.value)
+        assert not beside_worker._lives(process.pid)
+    assert beside_worker._lives(os.getpid())
+
+
+def test_a_worker_whose_starter_is_gone_ends_before_it_makes_anything(tmp_path: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    # The package is found where this process finds it, and nothing is read of the user's folder.
+    (tmp_path / "json.py").write_text("raise SystemExit(7)")
+    path = json.dumps([str(Path(entry).resolve()) for entry in sys.path])
+    command = [sys.executable, "-P", "-c", beside.WORKER, path, str(tmp_path), "images/oasis", "1", str(gone.pid)]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 143, ended.stderr

@@ -9,7 +9,7 @@ import torch
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.device.memory import memory_explained
+from scenepalette.pipeline.device.memory import available_memory, memory_explained
 from scenepalette.pipeline.run import Run, units_of
 from scenepalette.pipeline.stages import segment
 
@@ -39,3 +39,21 @@ def test_a_unit_that_lacks_memory_is_told_with_its_setting(
     run_dir = copy_of_run("segmenters/real", "report")
     with pytest.raises(ScenepaletteError, match=r"segmenters/real/seed0: .*\(CUDA out of memory\).*nvidia-smi"):
         Run(tiny_config, run_dir).make_one("segmenters/real/seed0")
+
+
+@pytest.mark.parametrize(
+    ("folder", "limit", "usage", "cache"),
+    [("", "max", "current", "inactive_file"), ("memory", "limit_in_bytes", "usage_in_bytes", "total_inactive_file")],
+)
+def test_available_memory_is_that_of_the_control_group_with_its_file_cache(
+    folder: str, limit: str, usage: str, cache: str, tmp_path: Path
+) -> None:
+    everything = available_memory(tmp_path)  # no control groups
+    group = tmp_path / "sys/fs/cgroup" / folder
+    group.mkdir(parents=True)
+    (group / f"memory.{limit}").write_text("1000\n")
+    (group / f"memory.{usage}").write_text("900\n")
+    (group / "memory.stat").write_text(f"anon 600\n{cache} 300\n")
+    assert available_memory(tmp_path) == 400 < everything
+    (group / f"memory.{limit}").write_text("max\n")
+    assert available_memory(tmp_path) > 400

@@ -12,8 +12,9 @@ from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.sample import SegmentationDataset
 from scenepalette.pipeline.config import make_config, merge, with_following_lists
-from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of
+from scenepalette.pipeline.doctor.machine.timing import Measured, estimates_of, total_of
 from scenepalette.pipeline.recipes import RECIPES
+from scenepalette.pipeline.starting import budget
 from scenepalette.pipeline.starting.budget import CPU, EXTENTS, GPU, Base, Search
 
 SIZES = [(64, 96), (96, 128), (160, 224), (192, 256)]
@@ -30,10 +31,11 @@ def search(train: SegmentationDataset, timed: Any, base: Base = CPU) -> Search:
 
 @pytest.mark.parametrize("base", [CPU, GPU])
 @pytest.mark.parametrize("minutes", [20, 60, 240, 2000])
-@pytest.mark.parametrize("speed", [0.5, 1.0, 6.0])
+@pytest.mark.parametrize(("speed", "at_once"), [(0.5, 1), (1.0, 2), (6.0, 1)])
 def test_the_time_is_used_and_kept_by_the_doctors_own_estimate(
-    train: SegmentationDataset, base: Base, minutes: float, speed: float
+    train: SegmentationDataset, base: Base, minutes: float, speed: float, at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(budget, "trainings_at_once", lambda config: at_once)
     timed = machine(speed * (30 if base == GPU else 1))
     try:
         choice = search(train, timed, base).choose(SIZES, minutes)
@@ -43,7 +45,7 @@ def test_the_time_is_used_and_kept_by_the_doctors_own_estimate(
     changes = merge({"data": {"name": "folder", "root": "/somewhere"}}, choice.values)
     config = make_config(with_following_lists(merge(RECIPES[base.recipe](), changes), changes))
     measured = timed(config, train, Path("/"))
-    total = sum(each.seconds for each in estimates_of(config, measured, 1.0, 50))
+    total = total_of(estimates_of(config, measured, 1.0, 50), at_once)
     assert total == pytest.approx(choice.seconds, rel=0.01)
     at_the_end = config.data.size == SIZES[-1] and config.images.steps >= 0.9 * base.most * _steps(base)
     assert (0.5 if not at_the_end else 0) * 60 * minutes <= total <= 60 * minutes

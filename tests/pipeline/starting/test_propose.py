@@ -16,8 +16,9 @@ from labelled_folders import camvid_root, write_pixels  # noqa: F401 (a fixture)
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.pipeline.cli.main import app
 from scenepalette.pipeline.config import load_config
+from scenepalette.pipeline.device.beside import trainings_at_once
 from scenepalette.pipeline.doctor.examine import examine
-from scenepalette.pipeline.doctor.machine.timing import estimates_of
+from scenepalette.pipeline.doctor.machine.timing import estimates_of, total_of
 from scenepalette.pipeline.request import Request
 from scenepalette.pipeline.starting import propose as module
 from scenepalette.pipeline.starting.budget import GPU
@@ -42,7 +43,8 @@ def test_the_recipe_loads_and_the_doctor_accepts_it(tmp_path: Path, size: tuple[
     path = written(propose(root, minutes, timed=machine()), tmp_path)
     config = load_config(str(path))
     assert (config.data.name, config.data.root, config.recipe) == ("folder", root, "camvid-cpu")
-    total = sum(e.seconds for e in estimates_of(config, machine()(config, [0], tmp_path), 0.1, 18))  # type: ignore[arg-type]
+    estimates = estimates_of(config, machine()(config, [0], tmp_path), 0.1, 18)  # type: ignore[arg-type]
+    total = total_of(estimates, trainings_at_once(config))
     assert total <= 60 * minutes
     if minutes == 30 and size[0] < 100:
         diagnosis = examine(Request(str(path), out=tmp_path / "run"), measured=False)

@@ -11,12 +11,14 @@ from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.doctor.machine import timing
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.timing import (
+    Estimate,
     Measured,
     arm_weight,
     check_time,
     estimates_of,
     measure,
     show_seconds,
+    total_of,
 )
 
 
@@ -40,6 +42,20 @@ def test_steps_are_extrapolated_by_the_recipes_counts(tiny_config: RunConfig) ->
         # real 1, real+syn-advent 1.3, real+partial 1, syn 1, semi 1; two steps each.
         "segmenters": pytest.approx((4 + timing.ADVENT) * 2 * 3.0),
     }
+
+
+def test_the_longest_of_trainings_at_once_decides_and_pairs_are_waited_for() -> None:
+    parts = [
+        Estimate("data", 1.0, ""),
+        Estimate("layouts/a", 4.0, "", (4.0,)),
+        Estimate("images/a", 60.0, "", (60.0,)),
+        Estimate("shards/full", 5.0, ""),
+        Estimate("segmenters", 50.0, "", (10.0, 10.0), (10.0, 10.0, 10.0)),
+    ]
+    assert total_of(parts, 1) == 120.0
+    # The images of 60 are longer than all else that waits for no pairs; of three segmenters the last one is alone.
+    assert total_of(parts, 2) == 1.0 + 60.0 + 5.0 + 20.0
+    assert total_of(parts, 4) == 1.0 + 60.0 + 5.0 + 10.0
 
 
 def test_arms_cost_the_same_but_for_adaptation_and_steps() -> None:
