@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from scenepalette.common.errors import ScenepaletteError
+from scenepalette.pipeline.device.beside import MADE
 from scenepalette.pipeline.device.memory import memory_explained
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.activity import told
@@ -59,4 +60,4 @@ def main(run_dir: str, name: str, threads: str, starter: str) -> int:
     except ScenepaletteError as error:
         print(error, file=sys.stderr, flush=True)
         return 1
-    return 0
+    return MADE

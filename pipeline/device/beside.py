@@ -45,6 +45,8 @@ LOOK_SECONDS = 0.2
 END_SECONDS = 20.0
 """How long a process may take to end when it is asked to: as a step may."""
 LAST_LINES = 20
+MADE = 87
+"""Exit status of a process that has filled its folder; 0 may be that of another version, installed since, that did not."""
 
 
 def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
@@ -130,7 +132,7 @@ class _Beside:
                 looked = now
                 ended = [name for name, worker in self._working.items() if worker.process.poll() is not None]
                 # What is whole is finished before another one's failure is told.
-                for name in sorted(ended, key=lambda name: self._working[name].process.returncode != 0):
+                for name in sorted(ended, key=lambda name: self._working[name].process.returncode != MADE):
                     self._account(name)
                     self._pass_on(_words_of(self._run, name, self._working.pop(name)))
                     self._run.finish(name)
@@ -218,7 +220,7 @@ def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
         worker.errors.seek(0)
         said = worker.errors.read().decode(errors="replace").strip()
     status = worker.process.returncode
-    if status == 0:
+    if status == MADE:
         return said
     lines = said.splitlines()[-LAST_LINES:]
     if status < 0 or not lines:  # what it said before it was killed, such as a warning, is not why

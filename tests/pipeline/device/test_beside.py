@@ -136,6 +136,7 @@ def test_a_process_that_was_killed_is_told_from_one_that_only_warned(tiny_config
     for program, expected in (
         ("import os; print('a warning', flush=True); os.kill(os.getpid(), 9)", "a warning\nthe process was killed"),
         ("raise SystemExit(3)", "the process ended with status 3"),
+        ("pass", "the process ended with status 0"),
     ):
         said = (tmp_path / "said").open("w+b")
         process = subprocess.Popen([sys.executable, "-c", program], stdout=said)
