@@ -46,7 +46,7 @@ END_SECONDS = 20.0
 """How long a process may take to end when it is asked to: as a step may."""
 LAST_LINES = 20
 MADE = 87
-"""Exit status of a process that has filled its folder; 0 may be that of another version, installed since, that did not."""
+"""Exit status of a process that has filled its folder; 0 may be that of a version installed since, which did not."""
 
 
 def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
