@@ -14,7 +14,7 @@ from scenepalette.data.shards.checking import verify_shards
 from scenepalette.data.shards.manifest import read_manifest, table_of_manifest
 from scenepalette.data.shards.reading import iterate_rows, read_values
 from scenepalette.data.shards.schema import decode_image
-from scenepalette.generators.pairs.composite import dilated, usual_feather
+from scenepalette.generators.pairs.composite import usual_feather
 from scenepalette.pipeline.arms import ARMS, DEFAULT_ARMS
 from scenepalette.pipeline.checks.preflight import data_problems
 from scenepalette.pipeline.config import RunConfig, load_config, make_config, with_overrides
@@ -92,9 +92,9 @@ def test_insert_shards_keep_the_real_pixels_and_can_be_made_again(
     assert sources_of(folder) == [[row.source_id] for row in rows]
     for row in rows:
         assert row.edit_box is not None and set(row.inserted_classes or ()) <= {"car", "vegetation"}
-        outside = np.ones(size, dtype=bool)
-        top, left, height, width = dilated(row.edit_box, usual_feather(size), size)
-        outside[top : top + height, left : left + width] = False
+        outside, margin = np.ones(size, dtype=bool), usual_feather(size)
+        top, left, height, width = row.edit_box
+        outside[max(0, top - margin) : top + height + margin, max(0, left - margin) : left + width + margin] = False
         real = train.images[train.ids.index(str(row.source_id))]
         assert np.array_equal(row.image[outside], real[outside])
     stored = read_values(folder / manifest["shards"][0]["name"], 0)["image"]
