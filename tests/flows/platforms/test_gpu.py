@@ -14,6 +14,7 @@ import torch
 from prefect import flow, task
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+from prefect.concurrency import services
 
 from scenepalette.flows import shards, stages
 from scenepalette.flows.platforms import gpu
@@ -73,6 +74,8 @@ def test_tasks_of_a_flow_carry_the_tag(
 def limited(tag: str) -> Iterator[None]:
     with get_client(sync_client=True) as client:
         client.create_concurrency_limit(tag=tag, concurrency_limit=1)
+        # Prefect remembers for a while that a tag has no limit, here from the tests before.
+        services._no_limits_cache.clear()
         try:
             yield
         finally:
