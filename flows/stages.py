@@ -101,11 +101,13 @@ def make_stage(
             if isinstance(unit, PairsUnit):
                 generate_pairs(run, unit.name, pool)
             else:
-                label = (
-                    f"{verb_of(unit.stage)} {unit.part}".strip()
-                    if len(together) == 1
-                    else f"train {len(together)} units"
-                )
+                stages = {run.units[name].stage for name in together}
+                verb, what = verb_of(unit.stage), f"{len(together)} {unit.stage}"
+                if len(together) == 1:
+                    what = unit.part
+                elif len(stages) > 1:
+                    verb, what = "train", f"{len(together)} units"
+                label = f"{verb} {what}".strip()
                 task = tagged(make_units, config, unit)
                 task(label, config.model_dump_json(), str(run.run_dir), together, run.command)
                 for name in together:
