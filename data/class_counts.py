@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -64,3 +65,40 @@ def median_frequency_weights(counts: ClassCounts) -> np.ndarray:
         frequencies = counts.pixels[found] / counts.around[found]
         weights[found] = np.clip(np.median(frequencies) / frequencies, 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)
     return weights
+
+
+def shares_when_pasted(shares: np.ndarray, classes: Sequence[int], probability: float) -> np.ndarray:
+    """Return the shares to expect where all pixels of some classes are pasted from another image of the same data.
+
+    Both images are taken to be drawn independently: a pixel becomes one of the pasted class c with probability p s_c,
+    and stays as it is otherwise.
+
+    Args:
+        shares: float [K], shares of labelled pixels, which sum to 1.
+        classes: Ids of the pasted classes.
+        probability: p, of pasting into an image.
+
+    Returns:
+        float64 [K], which sum to 1.
+    """
+    pasted = np.zeros(len(shares))
+    pasted[list(classes)] = probability * shares[list(classes)]
+    return shares * (1 - pasted.sum()) + pasted
+
+
+def prior_ratios(wanted: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return weights of classes that undo a label shift: importance weights (Lipton et al., 2018, section 4).
+
+    With them, pixels of the given shares count as if they had the wanted ones. They are kept within a tenth and ten
+    times.
+
+    Args:
+        wanted: float [K], shares of classes.
+        shares: float [K], shares of the same classes in the pixels that are weighed.
+
+    Returns:
+        float64 [K]; 1 for a class without a pixel in either, which no weight can make up for.
+    """
+    known = (wanted > 0) & (shares > 0)
+    ratios = np.divide(wanted, shares, out=np.ones(len(shares)), where=known)
+    return np.clip(ratios, 1 / LARGEST_WEIGHT, LARGEST_WEIGHT)

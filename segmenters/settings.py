@@ -9,7 +9,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.training.settings import Count, Rate, Weight, range_problems
+from scenepalette.training.settings import ADDED, Count, Rate, Weight, range_problems
 
 Domain = Literal["real", "synthetic"]
 
@@ -72,6 +72,14 @@ class SegmenterSettings:
             "root-median-frequency less so, by the square roots of its weights."
         ),
     ] = "none"
+    prior_correction: Annotated[
+        bool,
+        ADDED,
+        Doc(
+            "Weigh classes in generated images, and in real ones with pasted objects, so that none counts for more or "
+            "less than its share of the real training pairs."
+        ),
+    ] = False
     mixing: Annotated[
         Literal["none", "copy-paste", "class-mix"], Doc("Mixing of real images among themselves; an arm's choice.")
     ] = "none"

@@ -42,7 +42,13 @@ from scenepalette.common.randomness import epoch_indices, seed_step, torch_gener
 from scenepalette.common.storage.files import sha256_of_file, sha256_of_json
 from scenepalette.data.augmentation.mixing import class_mix, copy_paste
 from scenepalette.data.augmentation.transforms import StandardAugmentation, flip_horizontally
-from scenepalette.data.class_counts import ClassCounts, class_counts, median_frequency_weights
+from scenepalette.data.class_counts import (
+    ClassCounts,
+    class_counts,
+    median_frequency_weights,
+    prior_ratios,
+    shares_when_pasted,
+)
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.device.resident import place, resident_bytes
 from scenepalette.data.device.transfer import to_device
@@ -82,7 +88,8 @@ if TYPE_CHECKING:
     from scenepalette.data.splits.folds import ChosenPairs
 
 Batch = tuple[Tensor, Tensor]
-AnyPairs: TypeAlias = "Pairs | ShardPairs | FirstPairs | ChosenPairs | ResidentPairs"
+TrainingPairs: TypeAlias = "Pairs | ShardPairs | FirstPairs | ChosenPairs"
+AnyPairs: TypeAlias = "TrainingPairs | ResidentPairs"
 
 CHECKPOINT_FOLDER = "checkpoints"
 STAGE = "segmenter"
@@ -118,7 +125,7 @@ def train_segmenter(
     settings: SegmenterSettings,
     *,
     real: Pairs | ShardPairs | ChosenPairs | None,
-    synthetic: Pairs | ShardPairs | FirstPairs | ChosenPairs | None,
+    synthetic: TrainingPairs | None,
     supervise_real: bool = True,
     table: ClassTable,
     seed: int,
@@ -158,7 +165,7 @@ def train_segmenter(
         CheckpointError: The folder holds another training.
         TrainingError: A loss or a gradient is not finite; the step is not taken.
     """
-    domains: dict[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs] = {}
+    domains: dict[Domain, TrainingPairs] = {}
     if real is not None:
         domains["real"] = real
     if synthetic is not None:
@@ -207,11 +214,14 @@ def train_segmenter(
     augment = flip_horizontally if settings.augmentation == "flip" else StandardAugmentation()
     # Of the labels that an arm learns from: GAN-train's weights must not tell it anything of real ones.
     counts = _counts(settings, domains[supervised[0]])
-    weights = _class_weights(settings, counts, fabric)
+    weights = _class_weights(settings, counts, {domain: domains[domain] for domain in supervised}, table, fabric.device)
     mix = _mixing(settings, counts, table)
     chosen: dict[str, Any] = {}
-    if weights is not None:
-        chosen["class_weights"] = dict(zip(table.names, (round(weight, 4) for weight in weights.tolist()), strict=True))
+    for domain in supervised if settings.prior_correction else supervised[:1]:
+        if domain in weights:
+            named = zip(table.names, weights[domain].tolist(), strict=True)
+            field = "class_weights" if domain == supervised[0] else f"{domain}_class_weights"
+            chosen[field] = {name: round(weight, 4) for name, weight in named}
     if settings.mixing == "copy-paste":
         chosen["rare_classes"] = [table.names[index] for index in _rare(settings, counts, table)]
     statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
@@ -244,7 +254,7 @@ def train_segmenter(
             outputs = segmenter.forward(joined).float().split(list(numbers.values()))  # n K H W per domain
             logits: dict[Domain, Tensor] = dict(zip(images, outputs, strict=True))
             learned: dict[Domain, Tensor] = {
-                domain: supervised_loss(logits[domain], labels[domain], weights)
+                domain: supervised_loss(logits[domain], labels[domain], weights.get(domain))
                 for domain in images
                 if domain in supervised
             }
@@ -308,20 +318,44 @@ def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]]
     return partial(torch.optim.SGD, lr=rate, momentum=settings.momentum, weight_decay=decay)
 
 
-def _counts(settings: SegmenterSettings, pairs: Pairs | ShardPairs | FirstPairs | ChosenPairs) -> ClassCounts | None:
+def _counts(settings: SegmenterSettings, pairs: TrainingPairs) -> ClassCounts | None:
     """Count the pixels of each class, which reads all labels, if a setting asks for it."""
-    if settings.class_weights == "none" and (settings.mixing != "copy-paste" or settings.rare_classes):
-        return None
-    return class_counts(pairs)
+    pasted = settings.mixing == "copy-paste" and not settings.rare_classes
+    return class_counts(pairs) if settings.class_weights != "none" or settings.prior_correction or pasted else None
 
 
-def _class_weights(settings: SegmenterSettings, counts: ClassCounts | None, fabric: Fabric) -> Tensor | None:
-    if settings.class_weights == "none" or counts is None:
-        return None
-    weights = median_frequency_weights(counts)
-    if settings.class_weights == "root-median-frequency":
-        weights = np.sqrt(weights)
-    return torch.from_numpy(weights).float().to(fabric.device)
+def _class_weights(
+    settings: SegmenterSettings,
+    counts: ClassCounts | None,
+    domains: Mapping[Domain, TrainingPairs],
+    table: ClassTable,
+    device: torch.device,
+) -> dict[Domain, Tensor]:
+    """Return weights [K] of classes in the loss of each supervised domain that has any.
+
+    Args:
+        settings: Numbers of the training.
+        counts: Pixels of the first domain, if a setting asks for them.
+        domains: Pairs of the supervised domains.
+        table: Classes of all pairs.
+        device: Receives the weights.
+    """
+    if counts is None or (settings.class_weights == "none" and not settings.prior_correction):
+        return {}
+    balance = np.ones(table.num_classes)
+    if settings.class_weights != "none":
+        balance = median_frequency_weights(counts)
+        if settings.class_weights == "root-median-frequency":
+            balance = np.sqrt(balance)
+    weights = dict.fromkeys(domains, balance)
+    if settings.prior_correction and "real" in domains:
+        if settings.mixing == "copy-paste":
+            classes, probability = _rare(settings, counts, table), settings.mixing_probability
+            pasted = shares_when_pasted(counts.shares, classes, probability)
+            weights["real"] = balance * prior_ratios(counts.shares, pasted)
+        if "synthetic" in domains:
+            weights["synthetic"] = balance * prior_ratios(counts.shares, class_counts(domains["synthetic"]).shares)
+    return {domain: torch.from_numpy(values).float().to(device) for domain, values in weights.items()}
 
 
 def _rare(settings: SegmenterSettings, counts: ClassCounts | None, table: ClassTable) -> list[int]:
@@ -347,7 +381,7 @@ def _mixing(
 
 def _renew_statistics(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    domains: Mapping[Domain, TrainingPairs],
     fabric: Fabric,
     network: nn.Module,
 ) -> None:
@@ -373,7 +407,7 @@ def _renew_statistics(
 
 
 def _is_worth_keeping(
-    settings: SegmenterSettings, domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs], domain: Domain
+    settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], domain: Domain
 ) -> bool:
     """Tell whether pairs, other than on a GPU, are better decoded once than each time that a step takes them.
 
@@ -424,7 +458,7 @@ def _batches(
 
 def _identity(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    domains: Mapping[Domain, TrainingPairs],
     supervise_real: bool,
     table: ClassTable,
     seed: int,
@@ -456,7 +490,7 @@ def size_problems(settings: SegmenterSettings, size: tuple[int, int]) -> list[st
 
 def _check_arm(
     settings: SegmenterSettings,
-    domains: Mapping[Domain, Pairs | ShardPairs | FirstPairs | ChosenPairs],
+    domains: Mapping[Domain, TrainingPairs],
     supervise_real: bool,
     table: ClassTable,
     fabric: Fabric,

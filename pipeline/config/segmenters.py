@@ -83,6 +83,7 @@ class SegmentersConfig(  # pyright: ignore
         "weight_decay",
         "augmentation",
         "class_weights",
+        "prior_correction",
         "mixing_probability",
         "rare_classes",
         "adversarial_weight",

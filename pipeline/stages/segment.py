@@ -92,6 +92,8 @@ class SegmenterUnit(Unit):
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
+        if not settings.get("prior_correction"):
+            settings.pop("prior_correction", None)  # there was none
         if file := weights_file(config.segmenters.encoder_weights):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
@@ -235,6 +237,8 @@ def _unused_settings(arm: Arm) -> list[str]:
         unused.append("mixing_probability")
     if arm.mixing != "copy-paste":
         unused.append("rare_classes")
+    if arm.real != "labelled" or (arm.synthetic is None and arm.mixing != "copy-paste"):
+        unused.append("prior_correction")
     return unused
 
 

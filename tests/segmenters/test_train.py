@@ -432,6 +432,41 @@ def test_the_log_says_which_classes_were_weighted_and_pasted(
     assert weights == {"ground": 2.0, "wall": 1.0, "sky": pytest.approx((400 / 1026) ** 0.5, abs=1e-4)}
 
 
+def test_prior_correction_weighs_generated_and_pasted_classes(
+    train: Train, tmp_path: Path, make_pairs: MakePairs, make_settings: MakeSettings
+) -> None:
+    """The real image has 300, 612 and 624 pixels of the three classes, the generated one 600, 312 and 624."""
+
+    def pairs_with(first: int, second: int) -> Pairs:
+        labels = np.full(32 * 48, 2, dtype=np.uint8)
+        labels[:first], labels[first : first + second] = 0, 1
+        return replace(make_pairs(count=1), labels=labels.reshape(1, 32, 48))
+
+    real, synthetic = pairs_with(300, 612), pairs_with(600, 312)
+    settings = make_settings(steps=2, prior_correction=True)
+    train(settings, "both", real=real, synthetic=synthetic)
+    last = lines(tmp_path / "both")[-1]
+    assert last["class_weights"] == {"ground": 1.0, "wall": 1.0, "sky": 1.0}
+    assert last["synthetic_class_weights"] == {"ground": 0.5, "wall": pytest.approx(612 / 312, abs=1e-4), "sky": 1.0}
+
+    balanced = replace(settings, class_weights="median-frequency")
+    train(balanced, "balanced", real=real, synthetic=synthetic)
+    last = lines(tmp_path / "balanced")[-1]
+    assert last["class_weights"]["ground"] == pytest.approx(612 / 300, abs=1e-4)
+    assert last["synthetic_class_weights"]["ground"] == pytest.approx(612 / 300 / 2, abs=1e-4)
+
+    # With 300 of 1,536 pixels pasted into every image, 300 + 300 * 1236 / 1536 are to be expected.
+    pasting = replace(settings, mixing="copy-paste", mixing_probability=1.0, rare_classes=("ground",))
+    train(pasting, "pasted", real=real)
+    weights = lines(tmp_path / "pasted")[-1]["class_weights"]
+    assert weights["ground"] == pytest.approx(1 / (1 + 1236 / 1536), abs=1e-4)
+    assert weights["wall"] == weights["sky"] == pytest.approx(1536 / 1236, abs=1e-4)
+
+    # Without real labels there is nothing to correct towards.
+    train(settings, "alone", real=None, synthetic=synthetic)
+    assert "synthetic_class_weights" not in lines(tmp_path / "alone")[-1]
+
+
 def test_learning_rate_falls_polynomially(train: Train, tmp_path: Path, make_settings: MakeSettings) -> None:
     train(make_settings(steps=4))
     rates = [line["learning_rate"] for line in lines(tmp_path)]

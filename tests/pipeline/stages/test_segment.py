@@ -90,7 +90,8 @@ def test_an_arm_is_identified_by_what_it_has_a_use_for(tiny_values: dict[str, An
     assert changed(synthetic_share=0.4, synthetic_weight=1.0, synthetic_fade=0.0, schedule="pretrain") == {"semi"}
     assert changed(rare_classes=["car"]) == {"copy-paste"}
     assert changed(statistics_images=3) == {"real", "semi", "copy-paste", "real-long"}
-    assert changed(validation_images=0) == set()
+    assert changed(prior_correction=True) == {"semi", "copy-paste"}
+    assert changed(prior_correction=False) == changed(validation_images=0) == set()
     assert [unit.steps for unit in before.values()] == [2, 2, 2, 2, 4]
     config = make_config({**tiny_values, "segmenters": {**tiny_values["segmenters"], "synthetic_share": 0.4}})
     assert arm_settings(config.segmenters, "real") == arm_settings(make_config(tiny_values).segmenters, "real")
