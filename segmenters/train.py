@@ -380,10 +380,7 @@ def _mixing(
 
 
 def _renew_statistics(
-    settings: SegmenterSettings,
-    domains: Mapping[Domain, TrainingPairs],
-    fabric: Fabric,
-    network: nn.Module,
+    settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], fabric: Fabric, network: nn.Module
 ) -> None:
     """Take the statistics of batch norms from real images, spread evenly over the training split, if there are any."""
     real = domains.get("real")
@@ -406,9 +403,7 @@ def _renew_statistics(
     measure_statistics(network, forward, images())
 
 
-def _is_worth_keeping(
-    settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], domain: Domain
-) -> bool:
+def _is_worth_keeping(settings: SegmenterSettings, domains: Mapping[Domain, TrainingPairs], domain: Domain) -> bool:
     """Tell whether pairs, other than on a GPU, are better decoded once than each time that a step takes them.
 
     Generated pairs lie encoded in shards; real ones are decoded already.

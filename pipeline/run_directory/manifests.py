@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,8 +83,12 @@ def identity_in(content: Mapping[str, Any]) -> Mapping[str, Any]:
     return identity
 
 
-def check_contents(folder: Path) -> None:
+def check_contents(folder: Path, unread: Collection[str] = ()) -> None:
     """Compare the files of a finished unit with its manifest.
+
+    Args:
+        folder: The unit's folder.
+        unread: Names of files that may be absent, or differ.
 
     Raises:
         ScenepaletteError: Files are missing or not what was written; all at once.
@@ -92,7 +96,11 @@ def check_contents(folder: Path) -> None:
     manifest = read_record(folder / MANIFEST)
     shards = "shards" in manifest
     entries = {each["name"]: each for each in manifest["shards"]} if shards else manifest.get("files", {})
-    problems = [f"{name}: {text}" for name, entry in entries.items() if (text := _problem(folder / name, entry))]
+    problems = [
+        f"{name}: {text}"
+        for name, entry in entries.items()
+        if name not in unread and (text := _problem(folder / name, entry))
+    ]
     if not problems:
         return
     if shards and SELECTION in identity_in(manifest):

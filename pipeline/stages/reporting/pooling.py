@@ -29,6 +29,7 @@ from scenepalette.pipeline.units.borrowing import lender_of
 from scenepalette.pipeline.units.records import BORROWED, differences, stored_fingerprint
 from scenepalette.pipeline.units.sources import ABSENT
 from scenepalette.pipeline.units.workspace import Unit, Workspace, ancestors
+from scenepalette.segmenters.loading import WEIGHTS_FILE
 
 GENERATORS = ("layouts", "images", "finetuned")
 # Stages that take the run's seed, in which pooled runs differ.
@@ -207,8 +208,10 @@ def _problems_of(run: Workspace, path: Path) -> list[str]:
         return [
             f"{_first_of(units)}: {text}; runs that are pooled differ in seed alone" for text, units in reasons.items()
         ]
+    # Images of further test sets are predicted by the segmenters; all else is in their confusion matrices and logs.
+    unread = () if run.config.report.extra_test else (WEIGHTS_FILE,)
     for name in names:
-        check_contents(path / name)
+        check_contents(path / name, unread)
     return []
 
 

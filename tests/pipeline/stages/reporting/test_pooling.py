@@ -33,6 +33,17 @@ ARMS = ("real", "syn", "semi")
 OTHER_SEED = {"seed": 1, "data": {"seed": 0}}
 
 
+def copy_results(run_dir: Path, target: Path) -> Path:
+    """Copy what pooling reads of a run, as docs/comparison/report.md says."""
+    kept = ("config.yaml", "scenepalette-run.json", "manifest.json", "metrics.jsonl")
+
+    def left_out(folder: str, names: list[str]) -> list[str]:
+        files = [name for name in names if (Path(folder) / name).is_file()]
+        return [name for name in files if name not in kept and not name.endswith("-confusion.npy")]
+
+    return shutil.copytree(run_dir, target, ignore=left_out)
+
+
 @pytest.fixture
 def problems_with(tiny_config: RunConfig, finished_run: Path, tmp_path: Path) -> Callable[..., list[str]]:
     """Return what keeps a run that is not made yet from being pooled with the finished one, or with another."""
@@ -133,6 +144,28 @@ def test_damaged_and_outdated_results_are_refused(
     assert "of this stage there, by 99 here" in "\n".join(problems_with({}, copy))
 
 
+def test_results_without_weights_and_shards_are_enough(
+    problems_with: Callable[..., list[str]], finished_run: Path, tmp_path: Path
+) -> None:
+    results = copy_results(finished_run, tmp_path / "results")
+    assert not [*results.rglob("*.safetensors"), *results.rglob("*.parquet")]
+    assert problems_with({}, results) == []
+    (results / "segmenters/semi/seed0/validation-confusion.npy").unlink()
+    text = "\n".join(problems_with({}, results))
+    assert "segmenters/semi/seed0 is damaged" in text and "validation-confusion.npy: it is missing" in text
+
+
+def test_further_test_sets_need_the_weights(
+    problems_with: Callable[..., list[str]], finished_run: Path, tmp_path: Path
+) -> None:
+    results, night = (
+        copy_results(finished_run, tmp_path / "results"),
+        {"report": {"extra_test": {"night": str(tmp_path)}}},
+    )
+    assert not any("weights.safetensors" in text for text in problems_with(night, finished_run))
+    assert any("weights.safetensors: it is missing" in text for text in problems_with(night, results))
+
+
 def test_nothing_is_made_before_the_runs_are_compared(
     tiny_config: RunConfig, finished_run: Path, tmp_path: Path
 ) -> None:
@@ -160,7 +193,7 @@ def test_pooled_arms_have_a_training_for_each_generator_and_intervals_over_both(
     tiny_config: RunConfig, finished_run: Path, tmp_path: Path
 ) -> None:
     lender, folder = tmp_path / "other", tmp_path / "own"
-    shutil.copytree(finished_run, lender)
+    copy_results(finished_run, lender)
     own = {"segmenters": {"arms": ARMS}, "generate": {"kinds": ["full", "semi"]}, "report": {"runs": [str(lender)]}}
     config = make_config(merge(tiny_config.model_dump(), merge(OTHER_SEED, own)))
     run = Run(config, folder)
