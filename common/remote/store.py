@@ -36,7 +36,7 @@ _CREDENTIALS = {
 _REFUSED = re.compile(
     r"NoCredentials|AccessDenied|Forbidden|Unauthorized|GatedRepo|\b40[13] Client Error"
     r"|, 40[13]$|RefreshError|DefaultCredentials"  # Google
-    r"|ErrorCode:(Auth|NoAuth|InvalidAuth|PublicAccess)|ClientAuthentication|provide either a connection_string"  # Azure
+    r"|ErrorCode:(Auth|NoAuth|InvalidAuth|PublicAccess)|ClientAuthentication|either a connection_string"  # Azure
 )
 # They log each request that they give up, at length or with its traceback, beside raising the error.
 for _name in ("gcsfs", "azure.identity"):

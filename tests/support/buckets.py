@@ -207,7 +207,8 @@ def _refusing_server() -> Iterator[str]:
             self.end_headers()
             self.wfile.write(b'{"error": {"code": 401, "message": "Invalid Credentials"}}')
 
-        do_POST = do_GET
+        def do_POST(self) -> None:
+            self.do_GET()
 
         def log_message(self, format: str, *args: object) -> None:
             pass

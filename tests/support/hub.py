@@ -116,7 +116,11 @@ class Hub:
                 return self._send(request, 404, absent, {"X-Error-Code": "EntryNotFound"})
             for line in lines:
                 self._commit(**line)
-            commit = {"commitUrl": f"{self.address}/datasets/{REPOSITORY}/commit/{COMMIT}", "commitOid": COMMIT, "success": True}
+            commit = {
+                "commitUrl": f"{self.address}/datasets/{REPOSITORY}/commit/{COMMIT}",
+                "commitOid": COMMIT,
+                "success": True,
+            }
             self._send(request, 200, self._json(commit))
         else:
             missing = "RepoNotFound" if not path.startswith((api, f"/datasets/{REPOSITORY}")) else "EntryNotFound"

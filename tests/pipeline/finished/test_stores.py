@@ -91,6 +91,7 @@ def test_terms_of_the_data_are_heeded_at_every_store(tmp_path: Path, write_shard
     assert Store.open(place.url).files() == {}
 
 
+@pytest.mark.slow  # gcsfs tries for half a minute
 def test_what_authorises_is_not_shown_where_it_is_refused(shards: Path, place: Place) -> None:
     with place.refusing():
         for arguments in (["push", str(shards), f"{place.url}/full"], ["shards", "verify", f"{place.url}/full"]):
