@@ -6,6 +6,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import logging
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,7 +33,14 @@ _CREDENTIALS = {
     "azure": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
     "hf": "HF_TOKEN",
 }
-_REFUSED = re.compile(r"NoCredentials|AccessDenied|Forbidden|Unauthorized|GatedRepo|\b40[13] Client Error")
+_REFUSED = re.compile(
+    r"NoCredentials|AccessDenied|Forbidden|Unauthorized|GatedRepo|\b40[13] Client Error"
+    r"|, 40[13]$|RefreshError|DefaultCredentials"  # Google
+    r"|ErrorCode:(Auth|NoAuth|InvalidAuth|PublicAccess)|ClientAuthentication|either a connection_string"  # Azure
+)
+# They log each request that they give up, at length or with its traceback, beside raising the error.
+for _name in ("gcsfs", "azure.identity"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
 _CHUNK = 2**22
 MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -91,6 +99,10 @@ class Store:
             fs, root = url_to_fs(_full(url), **(options or {}))
             if fs.async_impl:
                 fs.loop.set_exception_handler(_tell_no_lost_connection)
+            if scheme_of(url) == "hf":
+                from huggingface_hub.utils import disable_progress_bars
+
+                disable_progress_bars()  # one for each file, beside that of the command
         return cls(url, fs, root.rstrip("/"))
 
     def path(self, name: str) -> str:
@@ -176,6 +188,8 @@ class Store:
             StoreError: It cannot be removed.
         """
         with explained(f"{self.url}/{name}", "removed"), contextlib.suppress(FileNotFoundError):
+            self.fs.invalidate_cache()
+            self.fs.info(self.path(name))  # the Hub tells of what is not there by an error of another type
             self.fs.rm_file(self.path(name))
 
     def holds(self, name: str, path: Path, sha256: str | None = None) -> bool:

@@ -1,5 +1,6 @@
 """segmenters.command.predict for MMSegmentation 1.x: predict.py {images} {out} {model}."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +16,8 @@ def main() -> None:
     checkpoint = (model / "last_checkpoint").read_text(encoding="utf-8").strip()
     # By its name alone: the run directory may have been moved since.
     weights = model / Path(checkpoint).name
+    # MMEngine's checkpoints hold more than tensors, which torch 2.6 and later otherwise refuse.
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
     network = init_model(str(model / "trained_config.py"), str(weights), device=device)
     for file in sorted(images.iterdir()):

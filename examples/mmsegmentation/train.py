@@ -1,6 +1,7 @@
 """segmenters.command.train for MMSegmentation 1.x: train.py CONFIG {pairs} {model} {steps} {seed}."""
 
 import csv
+import os
 import sys
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def main() -> None:
     config, pairs, model, steps, seed = sys.argv[1:]
     cfg = configured(config, Path(pairs), Path(model), int(steps), int(seed))
     cfg.dump(str(Path(model, "trained_config.py")))
+    # Its checkpoints hold more than tensors, which torch 2.6 and later otherwise refuse: resuming reads them.
+    os.environ.setdefault("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
     Runner.from_cfg(cfg).train()
 
 

@@ -71,6 +71,24 @@ def test_what_a_package_raises_becomes_a_sentence_with_the_remedy(error: Excepti
     assert "secret" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("url", "name", "text"),
+    [
+        ("gs://b/x", "HttpError", "Invalid Credentials, 401"),
+        ("gs://b/x", "HttpError", "Anonymous caller does not have storage.objects.list access to the bucket., 401"),
+        ("gs://b/x", "RefreshError", "('invalid_grant: Invalid JWT Signature.', {})"),
+        ("az://c/x", "HttpResponseError", "Server failed to authenticate. ErrorCode:AuthorizationFailure"),
+        ("az://c/x", "HttpResponseError", "Public access is not permitted. ErrorCode:PublicAccessNotPermitted"),
+        ("az://c/x", "ClientAuthenticationError", "DefaultAzureCredential failed to retrieve a token"),
+        ("az://c/x", "ValueError", "Must provide either a connection_string or account_name with credentials!!"),
+        ("hf://o/x", "HfHubHTTPError", "401 Client Error: Unauthorized for url: https://huggingface.co/api"),
+    ],
+)
+def test_refused_credentials_are_told_whatever_a_package_calls_them(url: str, name: str, text: str) -> None:
+    with pytest.raises(StoreError, match="give credentials outside the URL"), explained(url):
+        raise type(name, (Exception,), {})(text)
+
+
 def test_names_that_lead_elsewhere_are_refused(memory: Any) -> None:
     memory.pipe_file("/other", b"x")
     memory.store["/scenepalette-tests/../../etc/x"] = memory.store["/other"]

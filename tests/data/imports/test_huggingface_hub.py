@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from hub import REPOSITORY, Hub
 from labelled_folders import random_image, random_label
 from scenepalette.data.datasets import open_dataset
 
 datasets = pytest.importorskip("datasets")
 NAMES = {"0": "road", "1": "car", "2": "sky"}
-REPOSITORY, COMMIT = "someone/street-scenes", "0123456789abcdef0123456789abcdef01234567"
 COUNTS = {"train": 6, "validation": 3}
 
 
@@ -41,89 +37,6 @@ def write_parquet(path: Path, seeds: range) -> bytes:
     return path.read_bytes()
 
 
-class Hub:
-    """The part of the hub's API that reading one data set repository needs.
-
-    Attributes:
-        files: Content of each file of the repository.
-        asked: Path of every request.
-    """
-
-    def __init__(self, files: dict[str, bytes]) -> None:
-        self.files = files
-        self.asked: list[str] = []
-        hub = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                hub.answer(self)
-
-            def do_HEAD(self) -> None:
-                hub.answer(self)
-
-            def do_POST(self) -> None:
-                hub.answer(self, self.rfile.read(int(self.headers.get("Content-Length", 0))))
-
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_port}"
-
-    def answer(self, request: BaseHTTPRequestHandler, body: bytes = b"") -> None:
-        address = urlsplit(request.path)
-        path = unquote(address.path)
-        self.asked.append(path)
-        api = f"/api/datasets/{REPOSITORY}"
-        if path == api or path.startswith(f"{api}/revision/"):
-            self._send(request, 200, self._json({**self._about(), "siblings": [{"rfilename": n} for n in self.files]}))
-        elif path.startswith(f"{api}/tree/"):
-            folder = path.removeprefix(f"{api}/tree/").partition("/")[2]
-            below = [name for name in self._names() if not folder or name.startswith(f"{folder}/")]
-            if parse_qs(address.query.lower()).get("recursive") != ["true"]:
-                below = [name for name in below if "/" not in name.removeprefix(f"{folder}/")]
-            self._send(request, 200, self._json([self._entry(name) for name in below]))
-        elif path.startswith(f"{api}/paths-info/"):
-            asked = json.loads(body)["paths"] if body.startswith(b"{") else parse_qs(body.decode())["paths"]
-            self._send(request, 200, self._json([self._entry(name) for name in asked if name in self._names()]))
-        elif path.startswith(f"/datasets/{REPOSITORY}/resolve/") and (name := path.split("/", 6)[-1]) in self.files:
-            headers = {"ETag": f'"{self._hash(name)}"', "X-Repo-Commit": COMMIT}
-            self._send(request, 200, self.files[name], headers)
-        else:
-            missing = "RepoNotFound" if not path.startswith((api, f"/datasets/{REPOSITORY}")) else "EntryNotFound"
-            self._send(request, 404, self._json({"error": missing}), {"X-Error-Code": missing})
-
-    def _about(self) -> dict[str, object]:
-        stated = {"id": REPOSITORY, "sha": COMMIT, "private": False, "gated": False, "disabled": False}
-        return {**stated, "tags": [], "downloads": 0, "likes": 0, "cardData": {"license": "cc-by-4.0"}}
-
-    def _names(self) -> list[str]:
-        return sorted({*self.files, *(name.rsplit("/", 1)[0] for name in self.files if "/" in name)})
-
-    def _entry(self, name: str) -> dict[str, object]:
-        if name not in self.files:
-            return {"type": "directory", "path": name, "oid": COMMIT, "size": 0}
-        return {"type": "file", "path": name, "oid": self._hash(name), "size": len(self.files[name])}
-
-    def _hash(self, name: str) -> str:
-        return hashlib.sha1(self.files[name]).hexdigest()
-
-    @staticmethod
-    def _json(content: object) -> bytes:
-        return json.dumps(content).encode()
-
-    @staticmethod
-    def _send(request: BaseHTTPRequestHandler, status: int, body: bytes, headers: dict[str, str] | None = None) -> None:
-        request.send_response(status)
-        for key, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            request.send_header(key, value)
-        request.end_headers()
-        if request.command != "HEAD":
-            request.wfile.write(body)
-
-
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
     files = {"README.md": b"---\nlicense: cc-by-4.0\n---\nStreets.\n"}
@@ -132,13 +45,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
         content = write_parquet(tmp_path / f"{split}.parquet", range(first, first + count))
         files[f"data/{split}-00000-of-00001.parquet"] = content
         first += count
-    hub = Hub(files)
-    thread = threading.Thread(target=hub.server.serve_forever)
-    thread.start()
-    yield hub
-    hub.server.shutdown()
-    thread.join()
-    hub.server.server_close()
+    with Hub.served(files) as hub:
+        yield hub
 
 
 def imported_by_name(name: str, hub: Hub, folder: Path) -> subprocess.CompletedProcess[str]:

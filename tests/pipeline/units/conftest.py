@@ -1,3 +1,3 @@
 """Places at URLs."""
 
-from buckets import bucket, memory, s3_server  # noqa: F401 (fixtures)
+from buckets import azure, azurite, bucket, google, hub_place, memory, place, s3_server  # noqa: F401 (fixtures)

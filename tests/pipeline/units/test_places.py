@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
-from buckets import MEMORY, refusing
+from buckets import MEMORY, Place, refusing
 from labelled_folders import write_pixels
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.remote.store import Store, StoreError
@@ -95,6 +95,22 @@ def test_data_at_urls_are_the_data_of_a_folder(
     memory.store.clear()
     Store.open(bucket).remove("set/classes.csv")
     assert Run(configure(*places["bucket"]), tmp_path / "bucket").missing(DATA) == []
+
+
+@pytest.mark.slow
+def test_data_at_other_stores_are_the_data_of_a_folder(
+    mine: Path, configure: Callable[..., RunConfig], tmp_path: Path, place: Place
+) -> None:
+    names = ("set", "images", "more")
+    for name in names:
+        for path in (mine / name).rglob("*.*"):
+            Store.open(place.url).put(path, path.relative_to(mine).as_posix())
+    here = Run(configure(*(str(mine / name) for name in names)), tmp_path / "folders")
+    there = Run(configure(*(f"{place.url}/{name}" for name in names)), tmp_path / "store")
+    for run in (here, there):
+        run.make(DATA)
+    assert _contents(here) == _contents(there)
+    assert place.secret not in (tmp_path / "store/config.yaml").read_text()
 
 
 def test_data_that_is_not_there_or_refused_leaves_nothing_behind(
