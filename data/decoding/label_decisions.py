@@ -16,6 +16,7 @@ import numpy as np
 
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.decoding.class_names import AT_THE_BOTTOM, AT_THE_TOP, plain_name
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
     UNKNOWN,
@@ -50,18 +51,6 @@ _LEAST_FILES_PLACED = 6
 _CLEARLY = 2
 """Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
-_AT_THE_TOP = ("sky", "ceiling", "clouds", "sky-other", "ceiling-other", "ceiling-tile")
-_AT_THE_BOTTOM = (
-    "road",
-    "floor",
-    "sidewalk",
-    "pavement",
-    "carpet",
-    "floor-wood",
-    "floor-tile",
-    "ground-other",
-    "grass",
-)
 _BACKGROUND = frozenset({"background", "bg", "back", "other", "others", "unlabeled", "unlabelled", "void", "none"})
 _MOSTLY_BACKGROUND = 25
 """Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
@@ -465,11 +454,7 @@ def _decide_spread(
             "of each class into a column id of the class file"
         )
     elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
-        texts.append(
-            f"the label values run from 0 to {count} (in {where}), but there are {count} classes: 0 seems to be "
-            "unlabelled, and ids to count from 1. Set data.ignore_ids to [0] (or ignore_ids: [0] in a YAML class file) "
-            "if so, or name the missing class in the class file"
-        )
+        texts.append(_one_too_many(values, numbers, table, where))
     elif own and bad == [count] and 0 not in used and len(used) > 2:
         texts.append(
             f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
@@ -493,6 +478,21 @@ def _decide_spread(
             "what is no class under data.ignore_ids"
         )
     return _refused(reading, *texts)
+
+
+def _one_too_many(values: LabelValues, numbers: _Numbers, table: ClassTable, where: str) -> str:
+    """Return what to ask where ids run one beyond the classes: the first or the last of them is unlabelled."""
+    count = table.num_classes
+    now, from_1 = (_fit(meaning, numbers, table)[0] for meaning in (values, values.shifted(-1)))
+    first, last = "0 seems to be unlabelled, and ids to count from 1", f"{count} seems to be unlabelled"
+    said, listed_ids = {1: (first, "[0]"), -1: (last, f"[{count}]")}.get(
+        (from_1 > now) - (from_1 < now), (f"{first}, or {last}", f"[0] or to [{count}]")
+    )
+    return (
+        f"the label values run from 0 to {count} (in {where}), but there are {count} classes: {said}. Set "
+        f"data.ignore_ids to {listed_ids} (or ignore_ids in a YAML class file) if so, or name the missing class in the "
+        "class file"
+    )
 
 
 def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
@@ -643,34 +643,53 @@ def _ask_for_offset(
                     f"{offset} if so, {as_published}",
                 )
     now, _, against = _fit(reading.values, numbers, table)
+    with_255 = IGNORE_ID in numbers.seen - reading.values.ignored
     for offset in (1, -1):
         shifted = reading.values.shifted(offset)
-        if any(not shifted.allowed[value] for value in numbers.seen - {IGNORE_ID}):
+        # What was counted up with the classes, but is none, was unlabelled.
+        beyond = {IGNORE_ID, last} if offset > 0 else {IGNORE_ID}
+        if any(not shifted.allowed[value] for value in numbers.seen - beyond):
             continue
         fit, named, otherwise = _fit(shifted, numbers, table)
-        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise:
-            odd = f"by their values, {' and '.join(against)} would be where images do not have it; " if against else ""
+        # Where the values as they are contradict images, and shifted ones do not, one more class that fits is enough.
+        clear = fit - now >= (1 if against else _CLEARLY) and len(named) >= _CLEARLY
+        without_last = own and offset > 0 and with_255 and last not in numbers.seen and bool(against) and fit > now
+        if not otherwise and (clear or without_last):
+            absent = (
+                f"255 occurs, {last} does not, and " if offset > 0 and with_255 and last not in numbers.seen else ""
+            )
+            moved = f"moved by one, {' and '.join(named)} are where images have them" if named else ""
+            odd = f"by their values {' and '.join(against)} would be where images do not have it" if against else ""
             return _refused(
                 reading,
-                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {odd}moved by one, "
-                f"{' and '.join(named)} are where images have them. {_ASK} to {offset} if so, or to 0 to read them as "
-                "they are",
+                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {absent}"
+                f"{'; '.join(filter(None, [odd, moved]))}. {_remedy_of_offset(offset, table, own, with_255)}",
             )
-    if own and IGNORE_ID in numbers.seen - reading.values.ignored and last not in numbers.seen and against:
-        fit, _, otherwise = _fit(reading.values.shifted(1), numbers, table)
-        if fit > now and not otherwise:
-            return _refused(
-                reading,
-                f"these labels seem reduced by one: 255 occurs, {last} does not, and by their values "
-                f"{' and '.join(against)} would be where images do not have it. If 255 is the first class, write the "
-                "value of each class into a column id of the class file (255, 0, 1, ...); if it is unlabelled, set "
-                "data.label_offset to 1; set it to 0 to read them as they are",
-            )
+    if own and min(numbers.seen) == min(reading.values.ids) + 1 == 1 and table.names[0].lower() not in _BACKGROUND:
+        text = (
+            f"No label shows 0 ({table.names[0]}), the first class. If ids count from 1, set data.label_offset to -1."
+        )
+        reading = _noted(reading, text)
     reading = _ask_for_train_ids(reading, numbers, table, against)
     if len(against) > 1 and not reading.problems:
         text = f"By their values, {' and '.join(against)} are where images do not have them."
         reading = _noted(reading, f"{text} Look whether each value stands for the class that the table says.")
     return reading
+
+
+def _remedy_of_offset(offset: int, table: ClassTable, own: bool, with_255: bool) -> str:
+    """Return what to do about labels that seem shifted: 255 may have been the first class, or unlabelled."""
+    if offset < 0 or not with_255:
+        return f"{_ASK} to {offset} if so, or to 0 to read them as they are"
+    add = (
+        "write the value of each class into a column id of the class file (255, 0, 1, ...)"
+        if own
+        else "save the labels with 1 added to each value, so that 255 becomes 0"
+    )
+    return (
+        f"If 255 is the first class, {table.names[0]}, {add}; if it is unlabelled, set data.label_offset to 1; set it "
+        "to 0 to read them as they are"
+    )
 
 
 def _ask_for_train_ids(
@@ -700,7 +719,7 @@ def _fit(values: LabelValues, numbers: _Numbers, table: ClassTable) -> tuple[int
         if sum(number in seen for seen in numbers.of_files.values()) < _LEAST_FILES_PLACED:
             continue
         name, height = table.names[values.ids[number]], numbers.heights[number]
-        top, bottom = name.lower() in _AT_THE_TOP, name.lower() in _AT_THE_BOTTOM
+        top, bottom = plain_name(name) in AT_THE_TOP, plain_name(name) in AT_THE_BOTTOM
         if (top and height < _TOP) or (bottom and height > _BOTTOM):
             fine.append(name)
         elif (top and height > _BOTTOM) or (bottom and height < _TOP):
