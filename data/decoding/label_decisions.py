@@ -7,7 +7,7 @@ a problem that names the setting which settles it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, floor, gcd
@@ -15,6 +15,7 @@ from math import ceil, floor, gcd
 import numpy as np
 
 from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.class_names import AT_THE_BOTTOM, AT_THE_TOP, plain_name
 from scenepalette.data.decoding.label_images import (
@@ -118,11 +119,13 @@ def decide(
         if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
             return _refused(
                 reading,
-                f"{len(transparent)} labels (such as {transparent[0]}) have one colour and differ in transparency "
-                "alone, which is not read: the masks seem to be in the alpha channel. Save that channel as a grey "
-                "image",
+                f"{_labels(transparent, 'has', 'have')} one colour (such as {transparent[0]}) and differ in "
+                "transparency alone, which is not read: the masks seem to be in the alpha channel. Save that channel "
+                "as a grey image",
             )
-        reading = _noted(reading, f"{len(transparent)} labels have transparent pixels; their colours alone are read.")
+        reading = _noted(
+            reading, f"{_labels(transparent, 'has', 'have')} transparent pixels; their colours alone are read."
+        )
     return reading
 
 
@@ -145,6 +148,10 @@ def _class_of(classes: Sequence[int], table: ClassTable, *, published: bool) -> 
     return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
 
 
+def _labels(labels: Sized, verb: str = "", verb_of_many: str = "") -> str:
+    return counted(len(labels), f"label {verb}".strip(), f"labels {verb_of_many}".strip())
+
+
 def _noted(reading: LabelReading, *notes: str) -> LabelReading:
     return replace(reading, notes=(*reading.notes, *notes))
 
@@ -160,7 +167,10 @@ def _decide_channels(
     """Decide what files of several channels hold."""
     if not labels:
         return reading
-    encoding, count = settings.encoding, f"{len(labels)} labels have several channels"
+    encoding, count = (
+        settings.encoding,
+        counted(len(labels), "label has several channels", "labels have several channels"),
+    )
     if encoding in CHANNELS:
         return replace(reading, channels=encoding)
     every = np.unique(np.concatenate([label.values for label in labels.values()]))
@@ -212,9 +222,12 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if not labels:
         return reading
     if reading.by_colour:
-        return _noted(reading, f"{len(labels)} labels have a palette: decoded by its colours.")
+        return _noted(reading, f"{_labels(labels, 'has', 'have')} a palette: decoded by its colours.")
     if reading.by_index:
-        return _noted(reading, f"{len(labels)} labels have a palette: their indices are read.")
+        return _noted(
+            reading,
+            counted(len(labels), "label has a palette: its", "labels have a palette: their") + " indices are read.",
+        )
     said: dict[str, list[str]] = {}
     for name, label in labels.items():
         said.setdefault(reading.palette_of(label), []).append(name)
@@ -244,26 +257,27 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if near := [name for name in silent if nearly.palette_of(labels[name]) == "colours"]:
         return _refused(
             replace(reading, problems=(*reading.problems, *problems)),
-            f"the palettes of {len(near)} labels (such as {near[0]}) have nearly the classes' colours, at other "
+            f"the palettes of {_labels(near)} (such as {near[0]}) have nearly the classes' colours, at other "
             f"indices than the classes' ids. Set data.colour_tolerance to {_NEARLY} if these are the classes, or "
             "data.label_encoding to ids if indices are class ids",
         )
     if unordered := [name for name in silent if _has_greys_in_another_order(labels[name])]:
         return _refused(
             replace(reading, problems=(*reading.problems, *problems)),
-            f"the palettes of {len(unordered)} labels (such as {unordered[0]}) hold greys in another order than their "
+            f"the palettes of {_labels(unordered)} (such as {unordered[0]}) hold greys in another order than their "
             f"indices ({_shown_palette(labels[unordered[0]])}), as if a tool had sorted values anew. Save the labels "
             "as grey images, of which the greys are read, or set data.label_encoding to ids if indices are class ids",
         )
     if by_colour := said.get("colours", ()):
         text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
-        reading = _noted(reading, f"The palettes of {len(by_colour)} labels {text} (such as {by_colour[0]}).")
+        reading = _noted(reading, f"The palettes of {_labels(by_colour)} {text} (such as {by_colour[0]}).")
     if by_grey := said.get("grey", ()):
         text = "hold greys that are class ids, at other indices: their greys are read"
-        reading = _noted(reading, f"The palettes of {len(by_grey)} labels {text} (such as {by_grey[0]}).")
+        reading = _noted(reading, f"The palettes of {_labels(by_grey)} {text} (such as {by_grey[0]}).")
     if silent:
-        text = "have palettes of other colours than the classes': their indices are read"
-        reading = _noted(reading, f"{len(silent)} labels {text} (such as {silent[0]}).")
+        own, others = "of other colours than the classes': its", "of other colours than the classes': their"
+        text = counted(len(silent), f"label has a palette {own}", f"labels have palettes {others}")
+        reading = _noted(reading, f"{text} indices are read (such as {silent[0]}).")
     return replace(reading, problems=(*reading.problems, *problems))
 
 
@@ -285,11 +299,12 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
     if unclear and settings.encoding == "auto":
         return _refused(
             reading,
-            f"{len(unclear)} labels of one channel (such as {unclear[0]}) may hold class ids or greys of the classes' "
-            "colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or convert "
-            "them",
+            f"{_labels(unclear)} of one channel (such as {unclear[0]}) may hold class ids or greys of the "
+            "classes' colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or "
+            "convert them",
         )
-    text = f"{len(greys)} labels of one channel are read as greys of classes' colours (such as {next(iter(greys))})."
+    text = counted(len(greys), "label of one channel is read", "labels of one channel are read")
+    text = f"{text} as greys of classes' colours (such as {next(iter(greys))})."
     return _noted(replace(reading, greys_are_colours=True), text)
 
 
@@ -305,9 +320,9 @@ def _ask_for_greys(reading: LabelReading, labels: Mapping[str, LabelSummary]) ->
         return reading
     return _refused(
         reading,
-        f"the values of {len(greys)} labels (such as {next(iter(greys))}) are ids of classes, and by the class file's "
-        f"colours the greys of others: {_shown_ids(by_grey)} by colour. Set data.label_encoding to colours if its "
-        "colours say what values mean, or to ids if its ids, or the order of its rows, do",
+        f"the values of {_labels(greys)} (such as {next(iter(greys))}) are ids of classes, and by the class "
+        f"file's colours the greys of others: {_shown_ids(by_grey)} by colour. Set data.label_encoding to colours if "
+        "its colours say what values mean, or to ids if its ids, or the order of its rows, do",
     )
 
 
@@ -506,7 +521,10 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
             by_count.setdefault(len(seen), []).append(name)
     if len(by_count) < 2:
         return ""
-    shown = ", ".join(f"{len(names)} hold {count} values, such as {names[0]}" for count, names in by_count.items())
+    shown = ", ".join(
+        f"{counted(len(names), 'holds', 'hold')} {count} values, such as {names[0]}"
+        for count, names in by_count.items()
+    )
     return (
         f"the values of each label are evenly spread over 0 to 255 ({shown}), as if each had been scaled by its own "
         "largest id: 255 would be another class in each. Export the labels again without scaling; or, if a value "
@@ -537,9 +555,10 @@ def _decide_255(
     if count == 2 and not both and with_255 and with_1:
         return _refused(
             reading,
-            f"{len(with_1)} labels hold 0 and 1 (such as {with_1[0]}), {len(with_255)} hold 0 and 255 (such as "
-            f"{with_255[0]}), none holds both 1 and 255: 255 seems to be the second class in these. Convert them to "
-            "0 and 1, or set data.label_encoding to ids, if 255 stands for ignored pixels",
+            f"{counted(len(with_1), 'label holds', 'labels hold')} 0 and 1 (such as {with_1[0]}), "
+            f"{counted(len(with_255), 'holds', 'hold')} 0 and 255 (such as {with_255[0]}), none holds both "
+            "1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
+            "data.label_encoding to ids, if 255 stands for ignored pixels",
         )
     first = table.names[0].lower()
     if count - 1 not in classes and first in _BACKGROUND and share >= _MOSTLY_BACKGROUND:

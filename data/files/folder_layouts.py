@@ -21,6 +21,7 @@ from urllib.parse import unquote
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import read_lines, short
+from scenepalette.common.wording import counted
 from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
 from scenepalette.data.files.finding import Search, is_litter, require_folders
 from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
@@ -271,7 +272,7 @@ def _tell_unread(search: Search, options: FolderOptions) -> None:
         is_around = any(f"{used}/".startswith(f"{folder}/") for used in [*deep, *(place.images for place in places)])
         is_test = any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
         if not is_around and not is_test and not any(other.has_passed_over(f"{folder}/") for other in told):
-            unread.append(f"{folder}/ with {count} image{'' if count == 1 else 's'}")
+            unread.append(f"{folder}/ with {counted(count, 'image')}")
     search.pass_over(unread, "folders outside of those that are read")
 
 
@@ -337,7 +338,8 @@ def _renamed(
                 renamed[base] = labels[key]
                 used.add(key)
         search.note(
-            f"{fitting[suffix]} labels are named as their images with '{suffix}' added; data.label_suffix overrules it"
+            counted(fitting[suffix], "label is named as its image", "labels are named as their images")
+            + f" with '{suffix}' added; data.label_suffix overrules it"
         )
     if not exact and not fitting:
         if {_nfc(key).casefold() for key in images} & {_nfc(key).casefold() for key in labels}:
@@ -479,9 +481,9 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
     }
     if not labelled:
         raise DataError(
-            f"{search.root / folder} has {len(keys)} images and nothing that tells which are labels. Put images and "
-            "labels into folders images/ and labels/, or set data.label_suffix to what the labels' names have after "
-            "those of their images, such as _mask."
+            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. "
+            "Put images and labels into folders images/ and labels/, or set data.label_suffix to what the labels' "
+            "names have after those of their images, such as _mask."
         )
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}

@@ -473,3 +473,18 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(open_dataset("folder", "train", Path("~/data"))) == 12
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("HEIC", "HEIC"), ("heif", "HEIC"), ("jxl", "JPEG XL")])
+def test_an_image_of_a_format_that_is_not_read_is_named_beside_its_label(
+    tmp_path: Path, ending: str, kind: str
+) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    (root / "train/images/i000.png").rename(root / f"train/images/i000.{ending}")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"train/labels/i000.png: no image for it; train/images/i000.{ending} is a {kind} file, which is not read. "
+        "Convert it to JPEG or PNG"
+    )
