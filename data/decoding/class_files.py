@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_file, short
+from scenepalette.common.wording import counted
 from scenepalette.data import class_tables
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
@@ -229,7 +230,8 @@ def _parse_csv(text: str, notes: list[str]) -> list[dict[str, Any]]:
     if comments:
         stated = any(_key_of(column) == "id" for column in columns)
         order = "" if stated else " There is no column id, so label values count the other rows."
-        notes.append(f"{len(comments)} lines that begin with # are not read (such as {short(comments[0])}).{order}")
+        text = counted(len(comments), "line that begins with # is", "lines that begin with # are")
+        notes.append(f"{text} not read (such as {short(comments[0])}).{order}")
     return classes
 
 

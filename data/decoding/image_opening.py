@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 from PIL.Image import Transpose
 
 from scenepalette.common.errors import DataError
@@ -28,11 +28,14 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    **({"AVIF": (".avif",)} if features.check("avif") else {}),
 }
-"""The formats that are read, by Pillow's names, and the extensions of each. Other decoders start programs (EPS) or are
-rarely looked at, and are never let near a file."""
+"""The formats that are read, by Pillow's names, and the extensions of each; AVIF where Pillow was built with it. Other
+decoders start programs (EPS) or are rarely looked at, and are never let near a file."""
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
-READ_FORMATS = "PNG, JPEG, TIFF, BMP, WebP, GIF and PNM"
+UNREAD = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".dng": "raw"}
+"""Extensions of images in formats that are not read; those of them that are in `ENDINGS` are."""
+READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
 _SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG", "DIB": "BMP"}
 
 MAX_PIXELS = 2**26
@@ -68,6 +71,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"BM", "BMP"),
     (0, b"GIF8", "GIF"),
     (8, b"WEBP", "WEBP"),
+    *(((4, b"ftypavif", "AVIF"), (4, b"ftypavis", "AVIF")) if "AVIF" in FORMATS else ()),
 )
 _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (4, b"ftypavi", "an AVIF image"),
@@ -258,7 +262,7 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
     """
     content = read_file(path, MAX_FILE_BYTES)
     image = open_image_content(content)
-    if image.format in ("JPEG", "MPO") or (image.format == "WEBP" and b"VP8L" not in content[12:64]):
+    if image.format in ("JPEG", "MPO", "AVIF") or (image.format == "WEBP" and b"VP8L" not in content[12:64]):
         raise DataError(
             f"it is a {shown_format(image.format)} file; {noun} must be PNG, TIFF or BMP, which keep ids exactly",
             kind=ProblemKind.LABEL_FORMAT,
@@ -389,7 +393,8 @@ def _why_not(content: bytes, kind: str | None, error: Exception) -> str:
     # That no decoder recognises it says nothing more, and a reason must not name an address in memory.
     text = re.sub(r"<[^<>]*0x[0-9a-fA-F]+>", "it", str(error))
     reason = "" if isinstance(error, UnidentifiedImageError) else f" ({short(text)})"
-    return f"it is damaged or cut off, by its start a {shown_format(kind)} file{reason}. Copy it again from its source"
+    file = f"{'an' if kind == 'AVIF' else 'a'} {shown_format(kind)} file"
+    return f"it is damaged or cut off, by its start {file}{reason}. Copy it again from its source"
 
 
 def _kind_of(content: bytes) -> str | None:

@@ -7,7 +7,7 @@ a problem that names the setting which settles it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, floor, gcd
@@ -15,7 +15,9 @@ from math import ceil, floor, gcd
 import numpy as np
 
 from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.decoding.class_names import AT_THE_BOTTOM, AT_THE_TOP, plain_name
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
     UNKNOWN,
@@ -50,18 +52,6 @@ _LEAST_FILES_PLACED = 6
 _CLEARLY = 2
 """Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
-_AT_THE_TOP = ("sky", "ceiling", "clouds", "sky-other", "ceiling-other", "ceiling-tile")
-_AT_THE_BOTTOM = (
-    "road",
-    "floor",
-    "sidewalk",
-    "pavement",
-    "carpet",
-    "floor-wood",
-    "floor-tile",
-    "ground-other",
-    "grass",
-)
 _BACKGROUND = frozenset({"background", "bg", "back", "other", "others", "unlabeled", "unlabelled", "void", "none"})
 _MOSTLY_BACKGROUND = 25
 """Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
@@ -129,11 +119,13 @@ def decide(
         if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
             return _refused(
                 reading,
-                f"{len(transparent)} labels (such as {transparent[0]}) have one colour and differ in transparency "
-                "alone, which is not read: the masks seem to be in the alpha channel. Save that channel as a grey "
-                "image",
+                f"{_labels(transparent, 'has', 'have')} one colour (such as {transparent[0]}) and differ in "
+                "transparency alone, which is not read: the masks seem to be in the alpha channel. Save that channel "
+                "as a grey image",
             )
-        reading = _noted(reading, f"{len(transparent)} labels have transparent pixels; their colours alone are read.")
+        reading = _noted(
+            reading, f"{_labels(transparent, 'has', 'have')} transparent pixels; their colours alone are read."
+        )
     return reading
 
 
@@ -156,6 +148,10 @@ def _class_of(classes: Sequence[int], table: ClassTable, *, published: bool) -> 
     return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
 
 
+def _labels(labels: Sized, verb: str = "", verb_of_many: str = "") -> str:
+    return counted(len(labels), f"label {verb}".strip(), f"labels {verb_of_many}".strip())
+
+
 def _noted(reading: LabelReading, *notes: str) -> LabelReading:
     return replace(reading, notes=(*reading.notes, *notes))
 
@@ -171,7 +167,10 @@ def _decide_channels(
     """Decide what files of several channels hold."""
     if not labels:
         return reading
-    encoding, count = settings.encoding, f"{len(labels)} labels have several channels"
+    encoding, count = (
+        settings.encoding,
+        counted(len(labels), "label has several channels", "labels have several channels"),
+    )
     if encoding in CHANNELS:
         return replace(reading, channels=encoding)
     every = np.unique(np.concatenate([label.values for label in labels.values()]))
@@ -223,9 +222,12 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if not labels:
         return reading
     if reading.by_colour:
-        return _noted(reading, f"{len(labels)} labels have a palette: decoded by its colours.")
+        return _noted(reading, f"{_labels(labels, 'has', 'have')} a palette: decoded by its colours.")
     if reading.by_index:
-        return _noted(reading, f"{len(labels)} labels have a palette: their indices are read.")
+        return _noted(
+            reading,
+            counted(len(labels), "label has a palette: its", "labels have a palette: their") + " indices are read.",
+        )
     said: dict[str, list[str]] = {}
     for name, label in labels.items():
         said.setdefault(reading.palette_of(label), []).append(name)
@@ -255,26 +257,27 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if near := [name for name in silent if nearly.palette_of(labels[name]) == "colours"]:
         return _refused(
             replace(reading, problems=(*reading.problems, *problems)),
-            f"the palettes of {len(near)} labels (such as {near[0]}) have nearly the classes' colours, at other "
+            f"the palettes of {_labels(near)} (such as {near[0]}) have nearly the classes' colours, at other "
             f"indices than the classes' ids. Set data.colour_tolerance to {_NEARLY} if these are the classes, or "
             "data.label_encoding to ids if indices are class ids",
         )
     if unordered := [name for name in silent if _has_greys_in_another_order(labels[name])]:
         return _refused(
             replace(reading, problems=(*reading.problems, *problems)),
-            f"the palettes of {len(unordered)} labels (such as {unordered[0]}) hold greys in another order than their "
+            f"the palettes of {_labels(unordered)} (such as {unordered[0]}) hold greys in another order than their "
             f"indices ({_shown_palette(labels[unordered[0]])}), as if a tool had sorted values anew. Save the labels "
             "as grey images, of which the greys are read, or set data.label_encoding to ids if indices are class ids",
         )
     if by_colour := said.get("colours", ()):
         text = "have the classes' colours at other indices than the classes' ids: decoded by colour"
-        reading = _noted(reading, f"The palettes of {len(by_colour)} labels {text} (such as {by_colour[0]}).")
+        reading = _noted(reading, f"The palettes of {_labels(by_colour)} {text} (such as {by_colour[0]}).")
     if by_grey := said.get("grey", ()):
         text = "hold greys that are class ids, at other indices: their greys are read"
-        reading = _noted(reading, f"The palettes of {len(by_grey)} labels {text} (such as {by_grey[0]}).")
+        reading = _noted(reading, f"The palettes of {_labels(by_grey)} {text} (such as {by_grey[0]}).")
     if silent:
-        text = "have palettes of other colours than the classes': their indices are read"
-        reading = _noted(reading, f"{len(silent)} labels {text} (such as {silent[0]}).")
+        own, others = "of other colours than the classes': its", "of other colours than the classes': their"
+        text = counted(len(silent), f"label has a palette {own}", f"labels have palettes {others}")
+        reading = _noted(reading, f"{text} indices are read (such as {silent[0]}).")
     return replace(reading, problems=(*reading.problems, *problems))
 
 
@@ -296,11 +299,12 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
     if unclear and settings.encoding == "auto":
         return _refused(
             reading,
-            f"{len(unclear)} labels of one channel (such as {unclear[0]}) may hold class ids or greys of the classes' "
-            "colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or convert "
-            "them",
+            f"{_labels(unclear)} of one channel (such as {unclear[0]}) may hold class ids or greys of the "
+            "classes' colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or "
+            "convert them",
         )
-    text = f"{len(greys)} labels of one channel are read as greys of classes' colours (such as {next(iter(greys))})."
+    text = counted(len(greys), "label of one channel is read", "labels of one channel are read")
+    text = f"{text} as greys of classes' colours (such as {next(iter(greys))})."
     return _noted(replace(reading, greys_are_colours=True), text)
 
 
@@ -316,9 +320,9 @@ def _ask_for_greys(reading: LabelReading, labels: Mapping[str, LabelSummary]) ->
         return reading
     return _refused(
         reading,
-        f"the values of {len(greys)} labels (such as {next(iter(greys))}) are ids of classes, and by the class file's "
-        f"colours the greys of others: {_shown_ids(by_grey)} by colour. Set data.label_encoding to colours if its "
-        "colours say what values mean, or to ids if its ids, or the order of its rows, do",
+        f"the values of {_labels(greys)} (such as {next(iter(greys))}) are ids of classes, and by the class "
+        f"file's colours the greys of others: {_shown_ids(by_grey)} by colour. Set data.label_encoding to colours if "
+        "its colours say what values mean, or to ids if its ids, or the order of its rows, do",
     )
 
 
@@ -465,11 +469,7 @@ def _decide_spread(
             "of each class into a column id of the class file"
         )
     elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
-        texts.append(
-            f"the label values run from 0 to {count} (in {where}), but there are {count} classes: 0 seems to be "
-            "unlabelled, and ids to count from 1. Set data.ignore_ids to [0] (or ignore_ids: [0] in a YAML class file) "
-            "if so, or name the missing class in the class file"
-        )
+        texts.append(_one_too_many(values, numbers, table, where))
     elif own and bad == [count] and 0 not in used and len(used) > 2:
         texts.append(
             f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
@@ -495,6 +495,21 @@ def _decide_spread(
     return _refused(reading, *texts)
 
 
+def _one_too_many(values: LabelValues, numbers: _Numbers, table: ClassTable, where: str) -> str:
+    """Return what to ask where ids run one beyond the classes: the first or the last of them is unlabelled."""
+    count = table.num_classes
+    now, from_1 = (_fit(meaning, numbers, table)[0] for meaning in (values, values.shifted(-1)))
+    first, last = "0 seems to be unlabelled, and ids to count from 1", f"{count} seems to be unlabelled"
+    said, listed_ids = {1: (first, "[0]"), -1: (last, f"[{count}]")}.get(
+        (from_1 > now) - (from_1 < now), (f"{first}, or {last}", f"[0] or to [{count}]")
+    )
+    return (
+        f"the label values run from 0 to {count} (in {where}), but there are {count} classes: {said}. Set "
+        f"data.ignore_ids to {listed_ids} (or ignore_ids in a YAML class file) if so, or name the missing class in the "
+        "class file"
+    )
+
+
 def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
     """Return what to ask where each file's values are spread over 0 to 255 on their own, or nothing."""
     by_count: dict[int, list[str]] = {}
@@ -506,7 +521,10 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
             by_count.setdefault(len(seen), []).append(name)
     if len(by_count) < 2:
         return ""
-    shown = ", ".join(f"{len(names)} hold {count} values, such as {names[0]}" for count, names in by_count.items())
+    shown = ", ".join(
+        f"{counted(len(names), 'holds', 'hold')} {count} values, such as {names[0]}"
+        for count, names in by_count.items()
+    )
     return (
         f"the values of each label are evenly spread over 0 to 255 ({shown}), as if each had been scaled by its own "
         "largest id: 255 would be another class in each. Export the labels again without scaling; or, if a value "
@@ -537,9 +555,10 @@ def _decide_255(
     if count == 2 and not both and with_255 and with_1:
         return _refused(
             reading,
-            f"{len(with_1)} labels hold 0 and 1 (such as {with_1[0]}), {len(with_255)} hold 0 and 255 (such as "
-            f"{with_255[0]}), none holds both 1 and 255: 255 seems to be the second class in these. Convert them to "
-            "0 and 1, or set data.label_encoding to ids, if 255 stands for ignored pixels",
+            f"{counted(len(with_1), 'label holds', 'labels hold')} 0 and 1 (such as {with_1[0]}), "
+            f"{counted(len(with_255), 'holds', 'hold')} 0 and 255 (such as {with_255[0]}), none holds both "
+            "1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
+            "data.label_encoding to ids, if 255 stands for ignored pixels",
         )
     first = table.names[0].lower()
     if count - 1 not in classes and first in _BACKGROUND and share >= _MOSTLY_BACKGROUND:
@@ -643,34 +662,53 @@ def _ask_for_offset(
                     f"{offset} if so, {as_published}",
                 )
     now, _, against = _fit(reading.values, numbers, table)
+    with_255 = IGNORE_ID in numbers.seen - reading.values.ignored
     for offset in (1, -1):
         shifted = reading.values.shifted(offset)
-        if any(not shifted.allowed[value] for value in numbers.seen - {IGNORE_ID}):
+        # What was counted up with the classes, but is none, was unlabelled.
+        beyond = {IGNORE_ID, last} if offset > 0 else {IGNORE_ID}
+        if any(not shifted.allowed[value] for value in numbers.seen - beyond):
             continue
         fit, named, otherwise = _fit(shifted, numbers, table)
-        if fit - now >= _CLEARLY and len(named) >= _CLEARLY and not otherwise:
-            odd = f"by their values, {' and '.join(against)} would be where images do not have it; " if against else ""
+        # Where the values as they are contradict images, and shifted ones do not, one more class that fits is enough.
+        clear = fit - now >= (1 if against else _CLEARLY) and len(named) >= _CLEARLY
+        without_last = own and offset > 0 and with_255 and last not in numbers.seen and bool(against) and fit > now
+        if not otherwise and (clear or without_last):
+            absent = (
+                f"255 occurs, {last} does not, and " if offset > 0 and with_255 and last not in numbers.seen else ""
+            )
+            moved = f"moved by one, {' and '.join(named)} are where images have them" if named else ""
+            odd = f"by their values {' and '.join(against)} would be where images do not have it" if against else ""
             return _refused(
                 reading,
-                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {odd}moved by one, "
-                f"{' and '.join(named)} are where images have them. {_ASK} to {offset} if so, or to 0 to read them as "
-                "they are",
+                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {absent}"
+                f"{'; '.join(filter(None, [odd, moved]))}. {_remedy_of_offset(offset, table, own, with_255)}",
             )
-    if own and IGNORE_ID in numbers.seen - reading.values.ignored and last not in numbers.seen and against:
-        fit, _, otherwise = _fit(reading.values.shifted(1), numbers, table)
-        if fit > now and not otherwise:
-            return _refused(
-                reading,
-                f"these labels seem reduced by one: 255 occurs, {last} does not, and by their values "
-                f"{' and '.join(against)} would be where images do not have it. If 255 is the first class, write the "
-                "value of each class into a column id of the class file (255, 0, 1, ...); if it is unlabelled, set "
-                "data.label_offset to 1; set it to 0 to read them as they are",
-            )
+    if own and min(numbers.seen) == min(reading.values.ids) + 1 == 1 and table.names[0].lower() not in _BACKGROUND:
+        text = (
+            f"No label shows 0 ({table.names[0]}), the first class. If ids count from 1, set data.label_offset to -1."
+        )
+        reading = _noted(reading, text)
     reading = _ask_for_train_ids(reading, numbers, table, against)
     if len(against) > 1 and not reading.problems:
         text = f"By their values, {' and '.join(against)} are where images do not have them."
         reading = _noted(reading, f"{text} Look whether each value stands for the class that the table says.")
     return reading
+
+
+def _remedy_of_offset(offset: int, table: ClassTable, own: bool, with_255: bool) -> str:
+    """Return what to do about labels that seem shifted: 255 may have been the first class, or unlabelled."""
+    if offset < 0 or not with_255:
+        return f"{_ASK} to {offset} if so, or to 0 to read them as they are"
+    add = (
+        "write the value of each class into a column id of the class file (255, 0, 1, ...)"
+        if own
+        else "save the labels with 1 added to each value, so that 255 becomes 0"
+    )
+    return (
+        f"If 255 is the first class, {table.names[0]}, {add}; if it is unlabelled, set data.label_offset to 1; set it "
+        "to 0 to read them as they are"
+    )
 
 
 def _ask_for_train_ids(
@@ -700,7 +738,7 @@ def _fit(values: LabelValues, numbers: _Numbers, table: ClassTable) -> tuple[int
         if sum(number in seen for seen in numbers.of_files.values()) < _LEAST_FILES_PLACED:
             continue
         name, height = table.names[values.ids[number]], numbers.heights[number]
-        top, bottom = name.lower() in _AT_THE_TOP, name.lower() in _AT_THE_BOTTOM
+        top, bottom = plain_name(name) in AT_THE_TOP, plain_name(name) in AT_THE_BOTTOM
         if (top and height < _TOP) or (bottom and height > _BOTTOM):
             fine.append(name)
         elif (top and height > _BOTTOM) or (bottom and height < _TOP):

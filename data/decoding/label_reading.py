@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from scenepalette.common.problems import Problem
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
@@ -203,7 +204,7 @@ class LabelReading:
         if not by_colour:
             values = np.unique(self.numbers_of(label)[wrong])
             shown = ", ".join(map(str, values[:_SHOWN].tolist())) + (", ..." if len(values) > _SHOWN else "")
-            return f"label values {shown} in {pixels} pixels; allowed are {self.values}"
+            return f"label values {shown} in {counted(pixels, 'pixel')}; allowed are {self.values}"
         if not self.colours:
             return (
                 "it holds colours, and the class file states none. Add the columns red, green and blue to it, or set "
@@ -214,12 +215,14 @@ class LabelReading:
         shown = listed([str(colour_of(code)) for code in codes])
         if any(self.colours.get(code) == UNKNOWN for code in codes):
             return (
-                f"colours {shown} in {pixels} pixels are those of several classes; give each its own, or labels of ids"
+                f"colours {shown} in {counted(pixels, 'pixel')} are those of several classes; give each its own, or "
+                "labels of ids"
             )
         if self.tolerance:
-            text = f"{pixels} pixels are farther than {self.tolerance} from the colour of every class: {shown}"
+            text = counted(pixels, "pixel is", "pixels are")
+            text += f" farther than {self.tolerance} from the colour of every class: {shown}"
         else:
-            text = f"colours {shown} in {pixels} pixels are no class's"
+            text = f"colours {shown} in {counted(pixels, 'pixel')} are no class's"
         hint = ""
         if all(code_of(reversed(colour_of(code))) in self.colours for code in codes):
             hint = ". With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"

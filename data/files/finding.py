@@ -14,7 +14,7 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
-from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
+from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, UNREAD
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import counted, flat_name, name_within
 
@@ -38,6 +38,7 @@ class Search:
         self.problems: list[Problem] = []
         self._notes: list[str] = []
         self._passed_over: dict[str, list[str]] = defaultdict(list)
+        self._unread: dict[str, Path] = {}
 
     @property
     def notes(self) -> list[str]:
@@ -93,6 +94,8 @@ class Search:
             if name.endswith(tuple(end.lower() for end in beside)):
                 continue
             if path.suffix.lower() not in ENDINGS:
+                if path.suffix.lower() in UNREAD:
+                    self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
                 if not any(part.startswith(".") for part in path.relative_to(start).parts) and folder != ".":
                     self.pass_over([path], "not an image, by its extension")
@@ -170,6 +173,13 @@ class Search:
         """Return a file's name relative to the root, which need not be printable."""
         return path.relative_to(self.root).as_posix()
 
+    def _unread_of(self, key: str) -> str:
+        """Return what is to be said of a file of a key whose format is not read, or nothing."""
+        if (path := self._unread.get(_stem(f"{key}.".rsplit("/", 1)[-1]))) is None:
+            return ""
+        kind = UNREAD[path.suffix.lower()]
+        return f"; {self.name(path)} is a {kind} file, which is not read. Convert it to JPEG or PNG"
+
     def pair(
         self, images: Mapping[str, Path], labels: Mapping[str, Path], wanted_label: str, *, alone_allowed: bool = False
     ) -> list[FilePair]:
@@ -206,11 +216,15 @@ class Search:
         for key in alone[0]:
             self.refuse(images[key], f"no label for it, {wanted_label.format(id=printable(key))} is missing")
         for key in alone[1]:
-            self.refuse(labels[key], "no image for it")
+            self.refuse(labels[key], f"no image for it{self._unread_of(key)}")
         return [
             FilePair(flat_name(key if label == key else unicodedata.normalize("NFC", key)), images[key], labels[label])
             for key, label in sorted(label_of.items())
         ]
+
+
+def _stem(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().rsplit(".", 1)[0]
 
 
 def is_litter(folder: str) -> bool:

@@ -7,11 +7,12 @@ Each is recognised by what is there; nothing is chosen between two that fit, and
 
 from __future__ import annotations
 
+import csv
 import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from urllib.parse import unquote
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import read_lines, short
+from scenepalette.common.wording import counted
 from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
 from scenepalette.data.files.finding import Search, is_litter, require_folders
 from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
@@ -270,7 +272,7 @@ def _tell_unread(search: Search, options: FolderOptions) -> None:
         is_around = any(f"{used}/".startswith(f"{folder}/") for used in [*deep, *(place.images for place in places)])
         is_test = any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
         if not is_around and not is_test and not any(other.has_passed_over(f"{folder}/") for other in told):
-            unread.append(f"{folder}/ with {count} image{'' if count == 1 else 's'}")
+            unread.append(f"{folder}/ with {counted(count, 'image')}")
     search.pass_over(unread, "folders outside of those that are read")
 
 
@@ -336,7 +338,8 @@ def _renamed(
                 renamed[base] = labels[key]
                 used.add(key)
         search.note(
-            f"{fitting[suffix]} labels are named as their images with '{suffix}' added; data.label_suffix overrules it"
+            counted(fitting[suffix], "label is named as its image", "labels are named as their images")
+            + f" with '{suffix}' added; data.label_suffix overrules it"
         )
     if not exact and not fitting:
         if {_nfc(key).casefold() for key in images} & {_nfc(key).casefold() for key in labels}:
@@ -478,9 +481,9 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
     }
     if not labelled:
         raise DataError(
-            f"{search.root / folder} has {len(keys)} images and nothing that tells which are labels. Put images and "
-            "labels into folders images/ and labels/, or set data.label_suffix to what the labels' names have after "
-            "those of their images, such as _mask."
+            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. "
+            "Put images and labels into folders images/ and labels/, or set data.label_suffix to what the labels' "
+            "names have after those of their images, such as _mask."
         )
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
@@ -506,7 +509,10 @@ def _whole(search: Search, options: FolderOptions) -> _Place | None:
 
 
 def _lists(search: Search) -> dict[str, Path]:
-    """Return the list of each split that has one: train.txt, in the folder or where VOC has its lists."""
+    """Return the list of each split that has one: train.txt, in the folder or where VOC has its lists.
+
+    Tables are lists only if there are both of training and validation: data sets of competitions have tables of others.
+    """
     for folder in LIST_FOLDERS:
         found = {
             split: path
@@ -517,6 +523,15 @@ def _lists(search: Search) -> dict[str, Path]:
         }
         if found:
             return found
+        tables = {
+            split: path
+            for split, names in SPLIT_FOLDERS.items()
+            for name in reversed(names)
+            if (path := search.root / folder / f"{name}.csv").is_file()
+        }
+        if {"train", "val"} <= tables.keys():
+            return tables
+        search.pass_over(tables.values(), "no list of a split without train.csv and val.csv beside each other")
     return {}
 
 
@@ -557,7 +572,7 @@ def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequen
         parts = stem.split("/")
         for name in {_nfc(pair.id), *(_nfc("/".join(parts[place:])) for place in range(len(parts)))}:
             by_name.setdefault(name, []).append(pair)
-    chosen = {name: _read_list(search, path, by_name) for name, path in lists.items()}
+    chosen = {name: _read_list(search, path, by_name, needed=name != "test") for name, path in lists.items()}
     named = {pair.id for entries in chosen.values() for pair, _ in entries.values()}
     search.pass_over(
         (pair.image for pair in pairs if pair.id not in named),
@@ -572,19 +587,20 @@ def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequen
 
 
 def _read_list(
-    search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]]
+    search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]], *, needed: bool = True
 ) -> dict[str, tuple[FilePair, int]]:
-    """Return the pairs that a list names, with the lines that do, by id."""
+    """Return the pairs that a list names, with the lines that do, by id; of a table that is not needed maybe none."""
     found: dict[str, tuple[FilePair, int]] = {}
     name, wrong = search.name(path), 0
-    for number, line in enumerate(read_lines(path, search.root), start=1):
+    if path.suffix == ".csv":
+        entries = _entries_of_table(search, path, by_name, needed=needed)
+    else:
+        stripped = ((number, line.strip()) for number, line in enumerate(read_lines(path, search.root), start=1))
+        entries = ((n, text, *_named_on(text, by_name)) for n, text in stripped if text and not text.startswith("#"))
+    for number, text, matches, others in entries:
         if wrong >= MOST_LINE_PROBLEMS:
             search.problems.append(not_read_further(path, number))
             break
-        text = line.strip()
-        if not text or text.startswith("#"):
-            continue
-        matches, others = _named_on(text, by_name)
         why = ""
         if len(matches) != 1:
             why = ": several images have that name" if matches else ": no image with a label has that name"
@@ -598,6 +614,60 @@ def _read_list(
         else:
             found[matches[0].id] = matches[0], number
     return found
+
+
+def _entries_of_table(
+    search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]], *, needed: bool
+) -> Iterator[tuple[int, str, Sequence[FilePair], list[str]]]:
+    """Yield line, text, pairs and further cells of each row of a table, one column of which names images.
+
+    Names with an extension count first: row numbers may be names of images, too.
+    """
+
+    def refuse(text: str, line: int | None = None) -> None:
+        search.problems.append(Problem(ProblemKind.LIST, search.name(path), text, line))
+
+    lines = list(read_lines(path, search.root))
+    reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
+    rows: list[tuple[int, list[str], dict[int, Sequence[FilePair]]]] = []
+    try:
+        for row in reader:
+            cells = [cell.strip() for cell in row]
+            named = {
+                place: pairs for place, cell in enumerate(cells) if cell and (pairs := _named_on(cell, by_name)[0])
+            }
+            rows += [(reader.line_num, cells, named)] if any(cells) else []
+    except csv.Error as error:
+        return refuse(f"it is no table ({error}); list images as text, a name per line", reader.line_num)
+    with_extension, any_name = (
+        Counter(place for _, cells, named in rows for place in named if not extension or _is_image_name(cells[place]))
+        for extension in (True, False)
+    )
+    columns = with_extension or any_name
+    if not columns:
+        if needed:
+            refuse("no column holds names of images that have a label; list names or paths of images in one")
+        else:
+            search.pass_over([path], "no image with a label is named in it")
+        return None
+    column = min(columns, key=lambda place: (-columns[place], place))
+    # The first row that names no image is the header.
+    for line, cells, named in rows[0 if column in rows[0][2] else 1 :]:
+        others = [
+            place for place in columns if place != column and named.get(place, named.get(column)) != named.get(column)
+        ]
+        if others and column in named:
+            return refuse(
+                f"{short(cells[column])} and {short(cells[others[0]])} name different images in one row; keep one "
+                "column of images",
+                line,
+            )
+        yield line, ",".join(cells), named.get(column, ()), [*cells[:column], *cells[column + 1 :]]
+    return None
+
+
+def _is_image_name(text: str) -> bool:
+    return PurePosixPath(text).suffix.lower() in ENDINGS
 
 
 def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Sequence[FilePair], list[str]]:
@@ -627,7 +697,7 @@ def _without_extension(path: str) -> str:
 
 def _other_label(search: Search, pair: FilePair, words: Sequence[str]) -> str:
     """Return what is wrong if image files are named beside an image on a line, and its label is none of them."""
-    label, files = pair.label, [word for word in words if PurePosixPath(word).suffix.lower() in ENDINGS]
+    label, files = pair.label, [word for word in words if _is_image_name(word)]
     if not files or not isinstance(label, Path) or any(_is_named(search, label, word) for word in files):
         return ""
     return (

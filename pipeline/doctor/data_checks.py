@@ -17,6 +17,7 @@ from PIL import Image
 from scenepalette.common.errors import SHOWN_OF_KIND, DataError, ScenepaletteError
 from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.storage.untrusted import is_within
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import Split
 from scenepalette.data.sample import SegmentationDataset
@@ -117,8 +118,7 @@ def check_notes(
     notes += [f"{split}: {note}" for split, error in errors.items() for note in getattr(error, "notes", ())]
     if not notes:
         return None
-    things = "1 thing" if len(notes) == 1 else f"{len(notes)} things"
-    summary = f"Left open by the files and decided, or skipped: {things}."
+    summary = f"Left open by the files and decided, or skipped: {counted(len(notes), 'thing')}."
     return Check("reading of files", "note", summary, "", tuple(notes))
 
 
@@ -162,7 +162,7 @@ def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequenc
         return Check("label encoding", "warning", f"In the labels {'; '.join(guesses)}.", remedy)
     if not raw:
         return None
-    return Check("label encoding", "ok", f"{len(raw)} labels examined hold class ids, as they should.")
+    return Check("label encoding", "ok", f"{counted(len(raw), 'label')} examined hold class ids, as they should.")
 
 
 def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None:
@@ -185,9 +185,9 @@ def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None
 
 def check_amount(train: Scan, validation: Scan) -> Check:
     """Warn of fewer than 100 training or 20 validation samples."""
-    counts = f"{len(train)} training and {len(validation)} validation samples"
+    counts = f"{len(train)} training and {counted(len(validation), 'validation sample')}"
     few = [
-        f"{len(scan)} {name} samples; generators and intervals ask for at least {least}"
+        f"{counted(len(scan), f'{name} sample')}; generators and intervals ask for at least {least}"
         for scan, name, least in ((train, "training", FEW_TRAINING), (validation, "validation", FEW_VALIDATION))
         if len(scan) < least
     ]
@@ -209,8 +209,8 @@ def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "da
         field: The field of the configuration that it comes from.
     """
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
-    counted = Counter(map(tuple, sizes.tolist()))
-    details = [f"{count} images of {height} x {width}" for (height, width), count in counted.most_common()]
+    counts = Counter(map(tuple, sizes.tolist()))
+    details = [f"{counted(count, 'image')} of {height} x {width}" for (height, width), count in counts.most_common()]
     stretch = (sizes[:, 1] / sizes[:, 0]) / (size[1] / size[0])
     strongest = float(np.max(np.maximum(stretch, 1 / stretch), initial=1.0))
     stretched = int((np.maximum(stretch, 1 / stretch) > STRETCHED).sum())
@@ -220,16 +220,19 @@ def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "da
     status: Status = "ok"
     if small:
         status = "warning"
-        texts.append(f"{small} images are smaller than {target} and are enlarged, which adds no detail")
+        texts.append(
+            f"{counted(small, 'image is', 'images are')} smaller than {target} and enlarged, which adds no detail"
+        )
         remedies.append(f"Choose a smaller {field}.")
     if stretched:
         status = "warning" if strongest > STRONGLY_STRETCHED else "note" if status == "ok" else status
         texts.append(
-            f"{stretched} images have another aspect ratio than {target} and are stretched up to {strongest:.2f} x"
+            f"{counted(stretched, 'image has', 'images have')} another aspect ratio than {target} and "
+            f"{'is' if stretched == 1 else 'are'} stretched up to {strongest:.2f} x"
         )
         remedies.append(f"Choose a {field} of their aspect ratio, or data.fit=crop or tile, which do not stretch.")
     if not texts:
-        texts.append(f"Images of {len(counted)} size{'s' if len(counted) > 1 else ''} fit {target}")
+        texts.append(f"Images of {counted(len(counts), 'size')} fit {target}")
     return Check("scaling", status, f"{'; '.join(texts)}.", " ".join(remedies), tuple(details))
 
 
@@ -434,11 +437,14 @@ def check_duplicates(train: Scan) -> Check:
     ]
     if repeated:
         extra = sum(len(names) - 1 for names in repeated)
-        summary = f"{extra} training images repeat others exactly, {len(near)} pairs are nearly identical."
+        exact = counted(extra, "training image repeats", "training images repeat")
+        summary = f"{exact} others exactly, {counted(len(near), 'pair is', 'pairs are')} nearly identical."
         remedy = "Keep one of each. Where their labels differ, find the right one first: none may be left out unseen."
         return Check("duplicates", "warning", summary, remedy, tuple(details))
     if near:
-        summary = f"{len(near)} pairs of training images are nearly identical."
+        summary = (
+            f"{counted(len(near), 'pair of training images is', 'pairs of training images are')} nearly identical."
+        )
         return Check("duplicates", "note", summary, "", tuple(details))
     return Check("duplicates", "ok", "No training image was found twice, by pixels and by thumbnails.")
 
@@ -450,7 +456,7 @@ def check_constant(scans: Sequence[Scan]) -> Check:
         for scan in scans
         for index in np.flatnonzero((scan.spread < FLAT) & (scan.sizes[:, 0] > 0))
     ]
-    summary = f"{len(flat)} images are of one colour, or nearly so."
+    summary = f"{counted(len(flat), 'image is', 'images are')} of one colour, or nearly so."
     remedy = (
         "Look at them. Where a camera failed or a copy was cut off, remove them with their labels; images of what is "
         "really so even can stay."
@@ -493,7 +499,7 @@ def check_links(datasets: Sequence[SegmentationDataset], root: Path | None) -> C
         return None
     files = dict.fromkeys(path for dataset in datasets for path in getattr(dataset, "files", ()))
     leading = [path.relative_to(root).as_posix() for path in files if not is_within(path, root)]
-    summary = f"{len(leading)} files are links to images outside of {root}."
+    summary = f"{counted(len(leading), 'file is a link to an image', 'files are links to images')} outside of {root}."
     remedy = "If you did not make these links yourself, copy the images that you want into the folder."
     return _none_of(leading, "Every file lies in the data set's folder.", Check("links", "warning", summary, remedy))
 

@@ -16,6 +16,7 @@ from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import read_json
 from scenepalette.common.urls import masked
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import read_arrays
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS, SPLITS, TEST, Split
@@ -31,6 +32,7 @@ from scenepalette.pipeline.checks.preflight import data_problems, settings_probl
 from scenepalette.pipeline.checks.requirements import REFUSED, requirement_problems
 from scenepalette.pipeline.config import RunConfig, load_config
 from scenepalette.pipeline.doctor import data_checks, fit_checks
+from scenepalette.pipeline.doctor.colour_checks import check_colours
 from scenepalette.pipeline.doctor.findings import Check, Diagnosis
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.resources import (
@@ -208,6 +210,7 @@ def _of_data(
         data_checks.check_links(list(datasets.values()), config.data.root_path),
         data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
+        check_colours([datasets[split] for split in SPLITS]),
         fit_checks.check_sizes(config),
         data_checks.check_scaling(both, config.segmenter_size, size_field(config))
         if config.data.fit == "stretch"
@@ -310,7 +313,9 @@ def _check_unlabelled(config: RunConfig) -> list[Check]:
         count = len(find_images(local_folder(config.data.unlabelled)))
     except ScenepaletteError as error:
         return [Check("unlabelled images", "problem", error.summary, "Correct what is listed.", error.problems)]
-    return [Check("unlabelled images", "ok", f"{count} unlabelled images were found.")]
+    return [
+        Check("unlabelled images", "ok", f"{counted(count, 'unlabelled image was', 'unlabelled images were')} found.")
+    ]
 
 
 def _of_machine(

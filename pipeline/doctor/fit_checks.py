@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import lost_label, resize_label
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.datasets import Split
@@ -95,7 +96,7 @@ def check_lost_labels(
     at = f"at {' and '.join('{} x {}'.format(*size) for size in sizes)}"
     if not lost:
         return Check("labels after resizing", "ok", f"Every sample keeps labelled pixels {at}.")
-    summary = f"{len(lost)} labels have no labelled pixel left {at}."
+    summary = f"{counted(len(lost), 'label has', 'labels have')} no labelled pixel left {at}."
     larger = "data.size" if len(sizes) == 1 else "data.size or segmenters.size"
     remedy = f"Choose a larger {larger}, or leave these samples out."
     return Check("labels after resizing", "problem", summary, remedy, tuple(lost))
@@ -118,21 +119,24 @@ def check_parts(config: RunConfig, scans: Sequence[Scan]) -> Check:
     """
     size, target = config.data.size, config.segmenter_size
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
-    counted = Counter((height, width) for height, width in sizes.tolist())
+    counts = Counter((height, width) for height, width in sizes.tolist())
     texts, remedies, details = [], [], []
     status: Status = "ok"
     small = tiles = 0
     most_lost = 0.0
-    for (height, width), count in counted.most_common():
+    for (height, width), count in counts.most_common():
         part = _part(config, (height, width))
         if config.data.fit == "crop":
             lost = 1 - part[0] * part[1] / (height * width)
             most_lost = max(most_lost, lost)
-            details.append(f"{count} images of {height} x {width}: cropped to {part[0]} x {part[1]}")
+            details.append(f"{counted(count, 'image')} of {height} x {width}: cropped to {part[0]} x {part[1]}")
         else:
             number = len(tiles_of((height, width), size, config.data.tile_height))
             tiles += number * count
-            details.append(f"{count} images of {height} x {width}: {number} tiles of {part[0]} x {part[1]} each")
+            details.append(
+                f"{counted(count, 'image')} of {height} x {width}: {counted(number, 'tile')} of "
+                f"{part[0]} x {part[1]} each"
+            )
         small += count if part[0] < target[0] or part[1] < target[1] else 0
     if config.data.fit == "crop":
         texts.append(f"Images are cropped to the aspect ratio of data.size {size[0]} x {size[1]}")
@@ -142,7 +146,10 @@ def check_parts(config: RunConfig, scans: Sequence[Scan]) -> Check:
             status = "warning"
             remedies.append("Choose a data.size of their aspect ratio, or data.fit=tile, which loses nothing.")
     else:
-        texts.append(f"{len(sizes)} images are cut into {tiles} tiles, before those without labels are left out")
+        texts.append(
+            f"{counted(len(sizes), 'image is', 'images are')} cut into {counted(tiles, 'tile')}, before "
+            "those without labels are left out"
+        )
     if small:
         status = "warning"
         texts.append(

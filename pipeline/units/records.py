@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.storage.files import explain_write_error, is_temporary, sealed, sha256_of_json, write_json
+from scenepalette.common.wording import counted
 from scenepalette.pipeline.run_directory.manifests import (
     MANIFEST,
     STAGING,
@@ -291,11 +292,6 @@ def seconds_spent(run_dir: Path, unit: Unit) -> float:
     ]
     # What extends a finished set adds to it; a renewed result takes its place.
     return sum(seconds[:1] if unit.renewed else seconds)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun, in the plural where it has to be."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def show_seconds(seconds: float) -> str:

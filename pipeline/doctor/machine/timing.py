@@ -18,6 +18,7 @@ import numpy as np
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.processors import choose_threads
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
 from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
@@ -30,7 +31,7 @@ from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
 from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
-from scenepalette.pipeline.units.records import counted, show_seconds
+from scenepalette.pipeline.units.records import show_seconds
 
 MEASURED_SECONDS = 60.0
 """Longest that steps are measured."""

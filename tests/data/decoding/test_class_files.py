@@ -115,7 +115,7 @@ def test_without_ids_it_is_noted_that_rows_behind_a_hash_do_not_count(tmp_path: 
     path = tmp_path / "classes.csv"
     path.write_text("name,red,green,blue\nsky,1,2,3\n#bus,4,5,6\nroad,7,8,9\n")
     assert read_class_file(path).notes == (
-        "classes.csv: 1 lines that begin with # are not read (such as #bus). There is no column id, so label values "
+        "classes.csv: 1 line that begins with # is not read (such as #bus). There is no column id, so label values "
         "count the other rows.",
     )
 

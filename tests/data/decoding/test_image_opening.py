@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shutil
 import struct
 import zlib
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from labelled_folders import png_chunk, png_of_16_bits
 from scenepalette.common.errors import DataError
@@ -26,6 +27,7 @@ from scenepalette.data.decoding.image_opening import (
     read_image,
     read_stored,
 )
+from scenepalette.data.decoding.label_images import read_label
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (6, 10, 3), dtype=np.uint8)
 LOSSLESS = {"PNG": {}, "TIFF": {}, "BMP": {}, "WEBP": {"lossless": True}, "PPM": {}}
@@ -200,9 +202,8 @@ def test_previews_in_an_mpo_file_are_not_worth_a_word(tmp_path: Path) -> None:
 
 HEADERS: dict[str, tuple[bytes, str]] = {
     "empty": (b"", "it is empty, 0 bytes"),
-    "heic": (b"\0\0\0\x18ftypheic" + bytes(40), "it is a HEIC image; read are PNG, JPEG, TIFF, BMP, WebP, GIF and PNM"),
+    "heic": (b"\0\0\0\x18ftypheic" + bytes(40), "it is a HEIC image; read are PNG, JPEG, TIFF, BMP, WebP, GIF"),
     "heif": (b"\0\0\0\x18ftypmif1" + bytes(40), "it is a HEIC image"),
-    "avif": (b"\0\0\0\x18ftypavif" + bytes(40), "it is an AVIF image"),
     "jpeg 2000": (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(40), "it is a JPEG 2000 image"),
     "jpeg xl": (b"\xff\x0a" + bytes(40), "it is a JPEG XL image"),
     "photoshop": (b"8BPS" + bytes(40), "it is a Photoshop file"),
@@ -242,6 +243,30 @@ def test_a_file_that_is_cut_off_is_damaged_and_no_address_in_memory_is_shown(
     with pytest.raises(DataError, match="damaged") as caught:
         read_and_checked(tmp_path / "x.png")
     assert not re.search(r"0x[0-9a-f]{6}|object at", str(caught.value))
+
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
+
+
+@needs_avif
+def test_avif_is_read_where_pillow_can(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "x.avif", quality=100, subsampling="4:4:4")
+    image = read_and_checked(tmp_path / "x.avif")
+    assert image.pixels.shape == PIXELS.shape and np.abs(image.pixels.astype(int) - PIXELS).mean() < 3
+    assert image.remarks == ()
+    shutil.copy(tmp_path / "x.avif", tmp_path / "x.jpg")
+    assert read_and_checked(tmp_path / "x.jpg").remarks == ("read as AVIF, whatever their extensions say",)
+    with pytest.raises(DataError, match="AVIF file; labels must be PNG, TIFF or BMP"):
+        open_lossless(tmp_path / "x.avif", "labels")
+    (tmp_path / "x.avif").write_bytes((tmp_path / "x.avif").read_bytes()[:-40])
+    with pytest.raises(DataError, match="damaged or cut off, by its start an AVIF file"):
+        read_and_checked(tmp_path / "x.avif")
+
+
+@needs_avif
+def test_labels_as_avif_are_taken_for_lossy(tmp_path: Path) -> None:
+    Image.fromarray(PIXELS).save(tmp_path / "x.avif")
+    assert read_label(tmp_path / "x.avif").lossy
 
 
 def lossy(path: Path) -> None:

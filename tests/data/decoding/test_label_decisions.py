@@ -104,7 +104,7 @@ PALETTES: dict[str, tuple[Save, str | None]] = {
     "one other order for all": (save_palette(lambda _: FIXED_PALETTE, lambda _: FIXED), "decoded by colour"),
     "one file of many in another order": (
         save_palette(lambda i: FIXED_PALETTE if i == 5 else COLOURS.tolist(), lambda i: FIXED if i == 5 else IN_ORDER),
-        "The palettes of 1 labels",
+        "The palettes of 1 label have",
     ),
     "filled up with black": (
         save_palette(lambda i: rotated_palette(i) + [[0, 0, 0]] * 252, rotated),
@@ -649,6 +649,57 @@ def test_ids_from_1_whose_last_class_is_absent_are_told_by_where_classes_lie(tmp
     assert "these labels seem raised by one" in text and "Set data.label_offset to -1" in text
     assert_read(root, truth, None, LabelSettings(offset=-1))
     assert wrong_pixels(opened(root, LabelSettings(offset=0)), truth) > 0
+
+
+FOREIGN = (
+    "Himmel,Straße,Auto,Baum", "Ciel,Chaussée,voiture,arbre", "cielo,carretera,coche,árbol", "céu,estrada,carro,árvore",
+    "niebo,jezdnia,samochód,drzewo", "небо,дорога,машина,дерево", "天空,道路,汽车,树", "空,道路,車,木",
+    "하늘,도로,차,나무",
+    "SKY,ROAD,CAR,TREE", "Gökyüzü,Yol,Araba,Ağaç",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("names", FOREIGN)
+def test_names_in_other_languages_tell_ids_that_are_shifted(tmp_path: Path, names: str) -> None:
+    classes = "\n".join(["name", *names.split(",")])
+    text = refusal(write_folder(tmp_path / "a", save_from_1, truth=three, classes=classes))
+    sky, road, *_ = names.split(",")
+    assert "raised by one" in text and f"moved by one, {sky} and {road} are where images have them" in text
+    assert_read(write_folder(tmp_path / "b", save_values(IN_ORDER), classes=classes))
+
+
+def test_a_first_class_that_no_label_shows_is_noted_where_names_say_nothing(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, save_from_1, truth=three, classes="name\nk0\nk1\nk2\nk3\n")
+    note = "No label shows 0 (k0), the first class. If ids count from 1, set data.label_offset to -1."
+    assert_read(root, lambda index: three(index) + 1, note)
+    (root / "classes.csv").write_text("name\nbackground\nk1\nk2\nk3\n")
+    assert_read(root, lambda index: three(index) + 1)
+
+
+PLAIN_NAMES = "name\nk0\nk1\nk2\nk3\n"
+ONE_TOO_MANY = {
+    "the last, by where classes lie": (lambda index: unlabelled(index, 4), NAMES, "4 seems to be unlabelled. Set", 4),
+    "the first, by where classes lie": (
+        lambda index: unlabelled(index, 255) + 1, NAMES, "0 seems to be unlabelled, and ids to count from 1. Set", 0
+    ),
+    "either": (lambda index: unlabelled(index, 4), PLAIN_NAMES, "from 1, or 4 seems to be unlabelled. Set", 4),
+}  # fmt: skip
+
+
+def unlabelled(index: int, value: int) -> np.ndarray:
+    label = scene(index)
+    label[:2, :3] = value
+    return label
+
+
+@pytest.mark.parametrize("kind", ONE_TOO_MANY)
+def test_ids_one_beyond_the_classes_may_mean_that_the_first_or_the_last_is_unlabelled(
+    tmp_path: Path, kind: str
+) -> None:
+    stored, names, says, ignored = ONE_TOO_MANY[kind]
+    root = write_folder(tmp_path, lambda path, _, index: Image.fromarray(stored(index)).save(path), classes=names)
+    assert says in refusal(root)
+    assert_read(root, lambda index: unlabelled(index, 255), None, LabelSettings(ignore_ids=(ignored,)))
 
 
 def test_images_upside_down_are_no_sign_of_another_numbering(tmp_path: Path) -> None:

@@ -273,6 +273,76 @@ def test_a_list_may_be_in_utf_16(tmp_path: Path) -> None:
     assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
 
 
+TABLES: dict[str, Callable[[int, str], str]] = {
+    "image,mask": lambda row, name: f"images/{name}.png,labels/{name}.png",
+    "names": lambda row, name: f"{name}.png",
+    ",image,mask": lambda row, name: f"{row},{name}.png,{name}.png",
+    "id;mask;image": lambda row, name: f"{row};labels/{name}.png;images/{name}.png",
+    "Image_Id,width": lambda row, name: f'"{name}",32',
+    "split,image,label": lambda row, name: f"train,/kaggle/input/set/images/{name}.png,labels/{name}.png",
+    "": lambda row, name: f"images/{name}.png,labels/{name}.png",
+}
+
+
+def tables(root: Path, header: str, row: Callable[[int, str], str], form: str = "{}", **names: str) -> None:
+    for split, chosen in (("train", TRAIN), ("val", VAL)):
+        lines = [row(place, form.format(number)) for place, number in enumerate(reversed(chosen))]
+        (root / f"{names.get(split, split)}.csv").write_text("\n".join([header, *lines]).lstrip("\n"))
+
+
+@pytest.mark.parametrize("header", TABLES)
+@pytest.mark.parametrize("form", ["{}", "a {:03d}"])
+def test_tables_say_the_splits_and_their_order(tmp_path: Path, header: str, form: str) -> None:
+    """Images of the names 0, 1, ... are not to be mixed up with the numbers of rows."""
+    name = {"{}": "{x}.png", "a {:03d}": "a {n}.png"}[form]
+    root = made(tmp_path / "data", f"images/{name}", f"labels/{name}")
+    tables(root, header, TABLES[header], form, val="valid")
+    assert [numbers(root, split, ordered=True) for split in COUNTS] == [TRAIN[::-1], VAL[::-1]]
+    assert "the splits are those of train.csv, valid.csv" in open_folder(root, "val").notes
+
+
+def test_a_table_of_training_alone_is_told_and_the_folder_divided(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/{n}.png", "labels/{n}.png")
+    (root / "train.csv").write_text("id,depth\n000,1\n")
+    told = "skipped, no list of a split without train.csv and val.csv beside each other: 1 (train.csv)"
+    assert told in open_folder(root, "train").notes
+    assert len(numbers(root, "train")) + len(numbers(root, "val")) <= 18
+
+
+def test_a_table_of_unlabelled_test_images_is_told(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "images/{n}.png", "labels/{n}.png")
+    tables(root, "image", lambda row, name: f"{name}.png", "{:03d}")
+    (root / "test.csv").write_text("image\n900.png\n")
+    assert numbers(root, "val") == VAL
+    assert "skipped, no image with a label is named in it: 1 (test.csv)" in open_folder(root, "val").notes
+    assert not has_published_test("folder", root)
+
+
+WRONG_TABLES: dict[str, tuple[str, str]] = {
+    "another label": (
+        "image,mask\n000.png,labels/001.png\n001.png,labels/001.png\n",
+        "line 2: 000.png,labels/001.png: it names labels/001.png, but by its name the image's label is labels/000.png",
+    ),
+    "two images": ("a,b\n000.png,001.png\n", "line 2: 000.png and 001.png name different images in one row"),
+    "no names": ("image,rle\n17.png,1 2 3\n", "no column holds names of images that have a label"),
+    "nothing": ("", "no column holds names of images that have a label"),
+    "a name too many": ("image\n000.png\n017x.png\n", "line 3: 017x.png: no image with a label has that name"),
+    "twice": ("image\n000.png\n000.png\n", "line 3: 000.png is listed before, in line 2"),
+    "no table": ("image\n" + "x" * 200_000 + "\n", "it is no table"),
+}
+
+
+@pytest.mark.parametrize("kind", WRONG_TABLES)
+def test_tables_that_cannot_be_used_are_refused(tmp_path: Path, kind: str) -> None:
+    text, says = WRONG_TABLES[kind]
+    root = made(tmp_path / "data", "images/{n}.png", "labels/{n}.png")
+    tables(root, "image", lambda row, name: f"{name}.png", "{:03d}")
+    (root / "train.csv").write_text(text)
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    assert any(says in problem for problem in caught.value.problems), caught.value.problems
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -403,3 +473,18 @@ def test_a_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert len(open_dataset("folder", "train", Path("~/data"))) == 12
+
+
+@pytest.mark.parametrize(("ending", "kind"), [("HEIC", "HEIC"), ("heif", "HEIC"), ("jxl", "JPEG XL")])
+def test_an_image_of_a_format_that_is_not_read_is_named_beside_its_label(
+    tmp_path: Path, ending: str, kind: str
+) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    (root / "train/images/i000.png").rename(root / f"train/images/i000.{ending}")
+    with pytest.raises(DataError) as caught:
+        open_folder(root, "train")
+    (problem,) = caught.value.problems
+    assert problem == (
+        f"train/labels/i000.png: no image for it; train/images/i000.{ending} is a {kind} file, which is not read. "
+        "Convert it to JPEG or PNG"
+    )

@@ -12,6 +12,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.data.datasets import open_dataset
+from scenepalette.data.decoding.label_reading import LabelSettings
 from scenepalette.data.readers.camvid import DATASET, open_camvid
 
 
@@ -102,6 +103,81 @@ def test_an_empty_split_is_refused(tmp_path: Path) -> None:
     (tmp_path / "train").mkdir()
     (tmp_path / "trainannot").mkdir()
     with pytest.raises(DataError, match="the split 'train' is empty"):
+        open_camvid(tmp_path, "train")
+
+
+def street(index: int) -> np.ndarray:
+    """Return published ids: sky (0) above building (1) and tree (5), road (3) and pavement (4) below, 11 unlabelled."""
+    label = np.full((24, 32), 3, np.uint8)
+    label[:6], label[6:13], label[4:9, 20 : 24 + index] = 0, 1, 5
+    label[15:, :8], label[14:17, 18:24], label[23] = 4, 8, 11
+    return label
+
+
+def renumbered(root: Path, numbers: dict[int, int]) -> Path:
+    """Write eight street scenes and two more whose label values are changed."""
+    lookup = np.arange(256, dtype=np.uint8)
+    lookup[list(numbers)] = list(numbers.values())
+    for split, count in (("train", 8), ("val", 2)):
+        for folder in (split, f"{split}annot"):
+            (root / folder).mkdir(parents=True)
+        for index in range(count):
+            image = np.random.default_rng(index).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+            Image.fromarray(image).save(root / split / f"{index}.png")
+            Image.fromarray(lookup[street(index)]).save(root / f"{split}annot" / f"{index}.png")
+    return root
+
+
+RAISED = {value: value + 1 for value in range(11)}
+REDUCED = {value: value - 1 for value in range(1, 12)}
+ANOTHER_NUMBERING = {
+    "raised": ({**RAISED, 11: 12}, -1),
+    "raised, 0 unlabelled": ({**RAISED, 11: 0}, -1),
+    "raised, 255 unlabelled": ({**RAISED, 11: 255}, -1),
+    "reduced, 255 sky": ({**REDUCED, 0: 255}, 1),
+    "reduced, 255 sky and unlabelled": ({**REDUCED, 0: 255, 11: 255}, 1),
+    "reduced, sky lost": (REDUCED, 1),
+}
+
+
+@pytest.mark.parametrize("kind", ANOTHER_NUMBERING)
+def test_labels_of_another_numbering_are_asked_about(tmp_path: Path, kind: str) -> None:
+    numbers, offset = ANOTHER_NUMBERING[kind]
+    root = renumbered(tmp_path, numbers)
+    for split in ("train", "val"):
+        with pytest.raises(DataError) as caught:
+            open_camvid(root, split)
+        text = str(caught.value)
+        assert f"seem {'raised' if offset < 0 else 'reduced'} by one" in text
+        assert f"data.label_offset to {offset}" in text
+        assert ("save the labels with 1 added to each value" in text) == ("255 sky" in kind)
+    if "sky" not in kind:  # what 255 or 0 replaced cannot be had back
+        dataset = open_camvid(root, "train", labels=LabelSettings(offset=offset))
+        for index in range(len(dataset)):
+            truth = street(index)
+            assert np.array_equal(dataset[index].label, np.where(truth == 11, 255, truth))
+    as_stored = open_camvid(renumbered(tmp_path / "as they are", {11: 255}), "train", labels=LabelSettings(offset=0))
+    assert as_stored[0].label[0, 0] == 0
+
+
+@pytest.mark.parametrize("numbers", [{}, {11: 255}, {10: 255, 11: 255}, {8: 0}])
+def test_labels_as_published_are_not_asked_about(tmp_path: Path, numbers: dict[int, int]) -> None:
+    dataset = open_camvid(renumbered(tmp_path, numbers), "train")
+    assert dataset.notes == ()
+    assert dataset[0].label[0, 0] == 0 and dataset[0].label[20, 30] == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("offset", [-1, 1])
+def test_the_published_data_set_in_another_numbering_is_asked_about(camvid: Path, tmp_path: Path, offset: int) -> None:
+    for split in ("train", "val"):
+        for folder in (split, f"{split}annot"):
+            (tmp_path / folder).mkdir()
+        for path in sorted((camvid / split).glob("*.png"))[::12]:
+            (tmp_path / split / path.name).symlink_to(path)
+            label = np.asarray(Image.open(camvid / f"{split}annot" / path.name))
+            Image.fromarray(label - np.uint8(offset % 256)).save(tmp_path / f"{split}annot" / path.name)
+    with pytest.raises(DataError, match=f"seem {'raised' if offset < 0 else 'reduced'} by one"):
         open_camvid(tmp_path, "train")
 
 

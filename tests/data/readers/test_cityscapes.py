@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from scenepalette.common.errors import DataError
+from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.readers.cityscapes import open_cityscapes
 
 
@@ -30,6 +31,39 @@ def test_value_34_is_license_plate_and_255_is_ignored(
     assert np.array_equal(open_cityscapes(cityscapes_root, "train")[0].label, label)
     write(path, np.full((6, 8), 35, dtype=np.uint8))
     with pytest.raises(DataError, match=r"aachen_000003_000019_gtFine_labelIds\.png: label values 35"):
+        open_cityscapes(cityscapes_root, "train")
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "RGB", "P"])
+def test_labels_in_the_published_colours_are_decoded(cityscapes_root: Path, mode: str) -> None:
+    """The published *_color.png are opaque RGBA; of classes of one colour the evaluated one is read."""
+    colours = np.array([entry.color for entry in CITYSCAPES.classes], np.uint8)
+    first = {}
+    for class_id, entry in enumerate(CITYSCAPES.classes):
+        if entry.color not in first or (entry.evaluated and not CITYSCAPES.classes[first[entry.color]].evaluated):
+            first[entry.color] = class_id
+    read_as = np.array([first[entry.color] for entry in CITYSCAPES.classes])
+    assert read_as[34] == 26  # a licence plate is drawn as the car that it belongs to
+    drawn = {}
+    for number, path in enumerate(sorted(cityscapes_root.glob("gtFine/*/*/*_labelIds.png"))):
+        with Image.open(path) as image:
+            shape = (image.height, image.width)
+        drawn[path.name.removesuffix("_gtFine_labelIds.png")] = label = np.roll(np.resize(np.arange(35), shape), number)
+        image = Image.fromarray(colours[label])
+        (image.quantize(35) if mode == "P" else image.convert(mode)).save(path)
+    dataset = open_cityscapes(cityscapes_root, "train")
+    assert len(dataset.notes) == 1 and "decoded by" in dataset.notes[0]
+    for index, name in enumerate(dataset.ids):
+        assert np.array_equal(dataset[index].label, read_as[drawn[name]])
+
+
+def test_a_colour_that_cityscapes_does_not_have_is_refused(cityscapes_root: Path) -> None:
+    path = next(iter(sorted(cityscapes_root.glob("gtFine/train/*/*_labelIds.png"))))
+    with Image.open(path) as image:
+        pixels = np.full((image.height, image.width, 3), (128, 64, 128), np.uint8)
+    pixels[0, 0] = (1, 2, 3)
+    Image.fromarray(pixels).save(path)
+    with pytest.raises(DataError, match=r"colours \(1, 2, 3\) in 1 pixel are no class's"):
         open_cityscapes(cityscapes_root, "train")
 
 

@@ -1,0 +1,14 @@
+"""How messages are worded."""
+
+from __future__ import annotations
+
+
+def counted(count: int, noun: str, plural: str = "") -> str:
+    """Return a number with its noun, in the plural where it has to be.
+
+    Args:
+        count: The number.
+        noun: The noun, or a few words that begin with it: "label has".
+        plural: The same in the plural; by default the noun with an "s".
+    """
+    return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
