@@ -112,7 +112,7 @@ class FolderOptions:
     """What a user may say of a plain folder, where its files do not, or say it wrongly.
 
     Attributes:
-        label_folder: Name of the folder of labels, in a split's folder or around the splits.
+        label_folder: Name of the folder of labels, in a split's folder or around the splits; also v2.0/labels.
         label_suffix: What a label's name has after that of its image: "_mask".
         orientation: How images are read that their EXIF tag turns.
         val_share: Of a folder without splits: the share that is for validation.

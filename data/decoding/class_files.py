@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import json
 import re
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -20,6 +21,7 @@ from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_f
 from scenepalette.common.wording import counted
 from scenepalette.data import class_tables
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
+from scenepalette.data.decoding.image_opening import ENDINGS
 from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -39,7 +41,7 @@ _Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_prin
 _COLUMNS = {
     "name": (
         "name", "names", "class", "classes", "classname", "classnames", "label", "labels", "labelname", "category",
-        "categoryname", "semanticclass",
+        "categoryname", "semanticclass", "title",
     ),
     "id": (
         "id", "ids", "classid", "labelid", "categoryid", "pixelvalue", "maskvalue", "labelvalue", "value", "index",
@@ -57,6 +59,16 @@ _CHANNELS = ("red", "green", "blue")
 _NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "border", "none"})
 """Names under which 255 is listed where it stands for no class."""
 _MOST_NOTED = 4
+_LIST_KEYS = ("names", "labels", "categories", "id2label", "CLASSES")
+"""What tools call their classes: YOLO, Mapillary, COCO, Hugging Face, mmsegmentation of old."""
+_RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
+_LINES = (
+    rf"(?P<name>[^:]+):\s*(?P<color>{_RED_GREEN_BLUE})\s*(:.*)?",
+    rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
+    rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
+    r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)",
+)
+"""Lines of class files without a header, the first that all lines have."""
 
 
 class _ClassRow(BaseModel):
@@ -106,7 +118,7 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
     """Read and validate a class file.
 
     Args:
-        path: A CSV file with a header, or a YAML list of the same keys:
+        path: A CSV file with a header, a YAML or JSON list of the same keys, or a text of a class per line:
 
                 name,red,green,blue,evaluated
                 road,128,64,128,true
@@ -126,20 +138,31 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
     Raises:
         DataError: It cannot be read or used; every problem is listed with its row and key.
     """
-    if path.suffix.lower() not in (".csv", ".yaml", ".yml"):
-        raise DataError(f"The class file {path} ends in '{path.suffix}'; required is .csv, .yaml or .yml.")
-    is_csv, notes = path.suffix.lower() == ".csv", list[str]()
+    kind = path.suffix.lower()
+    if kind not in (".csv", ".tsv", ".txt", ".json", ".yaml", ".yml"):
+        raise DataError(
+            f"The class file {path} ends in '{path.suffix}'; required is .csv, .tsv, .txt, .json, .yaml or .yml."
+        )
+    is_csv, notes = kind in (".csv", ".tsv", ".txt"), list[str]()
     try:
-        text = _decoded(read_file(path, YAML_BYTES, within=within), notes, lenient=is_csv)
+        bytes_of_file = read_file(path, YAML_BYTES, within=within)
+        if bytes_of_file.startswith(b"PK\x03\x04"):
+            raise DataError("it is a spreadsheet or a ZIP archive, whatever its name says; save it as CSV")
+        text = _decoded(bytes_of_file, notes, lenient=is_csv)
     except DataError as error:
-        raise DataError(f"The class file {path} cannot be used: {error.summary}. It must be text in UTF-8.") from error
+        raise DataError(f"The class file {path} cannot be used: {error.summary}. Required is text in UTF-8.") from error
     try:
-        content = _parse_csv(text, notes) if is_csv else parse_yaml(text)
-        stated = _sections(content) if isinstance(content, dict) else {"classes": content}
+        if kind == ".txt" and not _has_name(next((line for line in text.splitlines() if line.strip()), "")):
+            content: Any = _parse_lines(text)
+        else:
+            content = _parse_csv(text, notes) if is_csv else _parse_json(text) if kind == ".json" else parse_yaml(text)
+        stated = _sections(content, notes) if isinstance(content, dict) else {"classes": content}
         if isinstance(stated.get("classes"), list | dict):
             stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
     except (csv.Error, ValueError) as error:
-        raise DataError(f"The class file {path} is not valid {path.suffix[1:].upper()}: {error}") from error
+        raise DataError(
+            f"The class file {path} is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}"
+        ) from error
     try:
         return ClassFile.model_validate({**stated, "notes": tuple(f"{path.name}: {note}" for note in notes)})
     except ValidationError as error:
@@ -182,12 +205,53 @@ def _decoded(content: bytes, notes: list[str], *, lenient: bool) -> str:
         raise DataError(f"it cannot be read as text in UTF-8 ({error})") from error
 
 
-def _sections(content: dict[Any, Any]) -> dict[str, Any]:
-    """Return the keys of a class file for a mapping of classes alone, or for the `names` of YOLO's data.yaml."""
+def _parse_json(text: str) -> Any:
+    """Read JSON of any indentation, with the bounds of YAML, of which it is a part."""
+    json.loads(text)
+    return parse_yaml(re.sub(r"^[ \t]+", "", text, flags=re.MULTILINE))
+
+
+def _parse_lines(text: str) -> list[dict[str, Any]]:
+    """Return the classes of a text without a header, a line each.
+
+    Read are names in the order of their label values, "3 car" or "3: car", "0 0 142 car" or "car 0 0 142", and the
+    "car:0,0,142::" of CVAT's labelmap.txt. LabelMe's "__ignore__" stands for no class.
+    """
+    lines = [line.strip() for line in text.splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
+    if files := [line for line in lines if Path(line).suffix.lower() in ENDINGS]:
+        raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
+    for pattern in _LINES:
+        found = [re.fullmatch(pattern, line) for line in lines]
+        if lines and all(found):
+            return [{key: value.strip() for key, value in line.groupdict().items()} for line in found if line]
+    return [{"name": line} for line in lines]
+
+
+def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:
+    """Return the keys of a class file for a mapping of classes alone, or for what other tools call the classes."""
+    if (
+        len(content) == 1
+        and isinstance(inner := next(iter(content.values())), dict)
+        and inner.keys() & {"classes", *_LIST_KEYS}
+    ):
+        content = inner  # METAINFO: {classes: ..., palette: ...}
+    key = next((key for key in ("classes", *_LIST_KEYS) if isinstance(content.get(key), list | dict)), None)
+    if key is not None and isinstance(palette := content.get("palette"), list):
+        names = content[key]
+        if not isinstance(names, list) or len(palette) != len(names) or not all(isinstance(n, str) for n in names):
+            raise ValueError(
+                f"its palette has {len(palette)} colours, its {key} {len(names)}; both must be equal lists"
+            )
+        rows = [{"name": name, "color": colour} for name, colour in zip(names, palette, strict=True)]
+        content = {**{name: value for name, value in content.items() if name != "palette"}, key: rows}
+    if key is not None and key != "classes":
+        others = sorted(map(str, content.keys() - ClassFile.model_fields.keys() - {key}))
+        if others and key != "names":
+            notes.append(f"beside '{key}', {', '.join(map(repr, others[:_MOST_NOTED]))} are not read.")
+        return {"classes": content[key], **{name: content[name] for name in content.keys() & ClassFile.model_fields}}
     if "classes" in content:
         return dict(content)
-    if "names" in content:
-        return {"classes": content["names"], **{key: content[key] for key in content.keys() & ClassFile.model_fields}}
     numbered = all(str(key).isdecimal() for key in content) or all(type(value) is int for value in content.values())
     return {"classes": content} if content and numbered else dict(content)
 
@@ -284,7 +348,14 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
         classes = [{"id": number, "name": name} for name, number in classes.items()]  # {road: 0, car: 1}
     elif isinstance(classes, dict):  # {0: road, 1: car}
         classes = [{"id": number, "name": name} for number, name in classes.items()]
-    rows = [{"name": row} if isinstance(row, str) else row for row in classes]
+    for place, row in enumerate(rows_of := list(classes)):
+        if isinstance(row, bool):
+            raise ValueError(
+                f"the name of class {place} is read as {str(row).lower()}; put names such as yes, no, on and off into "
+                "quotes"
+            )
+        rows_of[place] = {"name": str(row)} if isinstance(row, str | int | float) else row
+    rows: list[Any] = rows_of
     if not all(isinstance(row, dict) for row in rows):
         return rows, True
     keys = _keys_of(rows)
@@ -362,10 +433,11 @@ def _channels_of(stated: Any) -> tuple[Any, Any, Any]:
         text = value.strip().strip("()[]")
         if re.fullmatch(r"#[0-9a-fA-F]{3}", text):
             text = "".join(2 * digit for digit in text[1:])
-        if re.fullmatch(r"(#|0[xX])?[0-9a-fA-F]{6}", text):
-            return tuple(bytes.fromhex(text[-6:]))  # type: ignore[return-value]
-        value = re.split(r"[\s,;/]+", text)
-    if isinstance(value, list | tuple) and len(value) == 3:
+        # Opacity, a fourth number, says nothing of which class a colour is.
+        if hexadecimal := re.fullmatch(r"(?:#|0[xX])?([0-9a-fA-F]{6})(?:[0-9a-fA-F]{2})?", text):
+            return tuple(bytes.fromhex(hexadecimal[1]))  # type: ignore[return-value]
+        value = re.split(r"[\s,;/]+", re.sub(r"^rgba?\s*\(", "", text, flags=re.IGNORECASE).strip())
+    if isinstance(value, list | tuple) and len(value) in (3, 4):
         return value[0], value[1], value[2]
     raise ValueError(
         f"the colour {short(repr(stated))} cannot be read; required are three numbers from 0 to 255, such as "
@@ -376,7 +448,8 @@ def _channels_of(stated: Any) -> tuple[Any, Any, Any]:
 def _ids_of(value: Any) -> Any:
     """Return the label values of a cell such as "7" or "7 8 9"."""
     if isinstance(value, str):
-        return [part for part in re.split(r"[\s,;/|]+", value.strip()) if part]
+        parts = [part for part in re.split(r"[\s,;/|]+", value.strip()) if part]
+        return [int(part, 16) if re.fullmatch(r"0[xX][0-9a-fA-F]{1,2}", part) else part for part in parts]
     return value if isinstance(value, list) else [value]
 
 

@@ -46,6 +46,8 @@ _SMOOTHED = 16
 """Different values of labels from which, if there are twice as many as classes, borders were smoothed."""
 _LEAST_PART, _MOST_NEEDED = 0.75, 5
 """Share of the classes, and number of them, of which one is enough to recognise spread ids by."""
+_SMOOTH_TO_BARE = 4
+"""Values between their neighbours, for each border without one, from which labels seem smoothed."""
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _LEAST_FILES_PLACED = 6
@@ -115,6 +117,7 @@ def decide(
         reading = _decide_spread(reading, numbered, table, settings, own=colours is not None)
     if not reading.problems:
         reading = _ask_for_offset(reading, numbered, table, settings, frozenset(never), own=colours is not None)
+    reading = _tell_smoothed(reading, labels)
     if transparent := [name for name, label in labels.items() if label.transparent]:
         if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
             return _refused(
@@ -127,6 +130,21 @@ def decide(
             reading, f"{_labels(transparent, 'has', 'have')} transparent pixels; their colours alone are read."
         )
     return reading
+
+
+def _tell_smoothed(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> LabelReading:
+    """Say where ids lie between those of both their neighbours nearly everywhere, as interpolation leaves them."""
+    ids = {name: label for name, label in labels.items() if label.kind == "grey" and reading.method(label) == "ids"}
+    smoothed = [name for name, label in ids.items() if label.ramps > _SMOOTH_TO_BARE * label.steps]
+    ramps, steps = (sum(getattr(ids[name], part) for name in ids) for part in ("ramps", "steps"))
+    if 2 * len(smoothed) <= len(ids) or ramps <= _SMOOTH_TO_BARE * steps or reading.problems:
+        return reading
+    return _noted(
+        reading,
+        f"In {len(smoothed)} of {len(ids)} labels (such as {smoothed[0]}), borders between ids that differ by two or "
+        "more pass through the ids between them, as if the labels had been resized or smoothed. If so, these pixels "
+        "have a wrong class: resize ids to the nearest pixel, without interpolation.",
+    )
 
 
 def _colours_of(table: ClassTable) -> dict[int, list[int]]:
@@ -458,10 +476,12 @@ def _decide_spread(
             text = f"Label values are class ids times {step}, and read as such"
             ignored = frozenset(value * step for value in values.ignored if value * step < IGNORE_ID)
             return _spread(reading, ids, ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
-    texts = []
     with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
-    step = reduce(gcd, used)
+    # Of files that a lossy format changed, each has a problem that says so; their values suggest nothing.
+    if own and set(with_bad) <= numbers.lossy:
+        return reading
+    texts, step = list[str](), reduce(gcd, used)
     if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
         texts.append(
             f"all label values are multiples of {step} ({listed(list(map(str, sorted(used))))}), as if ids had been "
@@ -475,9 +495,6 @@ def _decide_spread(
             f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
             "the value of each class into a column id of the class file"
         )
-    # Of files that a lossy format changed, each has a problem that says so.
-    if not texts and own and set(with_bad) <= numbers.lossy:
-        return reading
     mostly = own and 2 * len(with_bad) > len(numbers.of_files)
     if not texts and mostly and len(seen) > max(_SMOOTHED, 2 * count):
         texts.append(

@@ -128,6 +128,8 @@ class LabelSummary:
         lossy: As in `LabelImage`.
         transparent: As in `LabelImage`.
         shown: As in `LabelImage`.
+        ramps: Of a grey label, in some of its rows: ends of runs with a value behind them that lies between two others.
+        steps: The same for borders between two values that differ by two or more, with nothing between them.
     """
 
     kind: Literal["grey", "palette", "colour"]
@@ -140,6 +142,8 @@ class LabelSummary:
     lossy: bool = False
     transparent: bool = False
     shown: int = 1
+    ramps: int = 0
+    steps: int = 0
 
     def to_values(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -197,6 +201,12 @@ def read_label(path: Path) -> LabelImage:
     """
     content = read_file(path, MAX_FILE_BYTES)
     with open_image_content(content) as image:
+        if (pages := getattr(image, "n_frames", 1)) > 1 and _pages_differ(content, pages):
+            raise DataError(
+                f"it has {pages} pages or frames that differ, and a label has one. If each is the mask of a class, "
+                "merge them into one image of class ids; else save the right one alone",
+                kind=ProblemKind.LABEL_FORMAT,
+            )
         bits = bits_of(image, content)
         if bits == 16 and not image.mode.startswith("I"):
             raise DataError(
@@ -235,6 +245,18 @@ def read_label(path: Path) -> LabelImage:
     return LabelImage("grey", _as_bytes(pixels), **stated, shown=shown)
 
 
+def _pages_differ(content: bytes, pages: int) -> bool:
+    """Tell whether further pages are as large as the first and show something else; smaller ones are previews."""
+    with open_image_content(content) as image:
+        first = image.convert("RGB") if image.mode in ("P", "RGBA") else image.copy()
+        for page in range(1, pages):
+            image.seek(page)
+            other = image.convert(first.mode) if image.mode in ("P", "RGB", "RGBA") else image
+            if other.size == first.size and other.tobytes() != first.tobytes():
+                return True
+    return False
+
+
 def _as_bytes(pixels: np.ndarray) -> np.ndarray:
     if pixels.dtype in (np.bool_, np.uint8):
         return pixels.astype(np.uint8, copy=False)
@@ -254,6 +276,8 @@ def _remedy_of_values(pixels: np.ndarray) -> str:
         return "Save 255 in place of what is below 0, if it stands for no class"
     if pixels.min() >= 0 and not (pixels % 256).any():
         return "All are multiples of 256, as if ids had been shifted by 8 bits: divide them by 256 if so"
+    if pixels.min() >= 0 and pixels.max() == 65535 and pixels[pixels < 65535].max(initial=0) <= IGNORE_ID:
+        return "Save 255 in place of 65535, if it stands for no class"
     return "Files of instances (such as *_instanceIds.png) are no labels of classes"
 
 
@@ -266,7 +290,7 @@ def _is_lossy(image: Image.Image, content: bytes) -> bool:
 def summarise(label: LabelImage) -> LabelSummary:
     """Return what a label image holds, in time that is short for images of large areas."""
     pixels = label.pixels
-    heights = None
+    heights, ramps, steps = None, 0, 0
     if label.kind == "colour":
         flat = pixels.ravel()
         # Areas are long runs of one colour: only their starts are sorted.
@@ -284,6 +308,8 @@ def summarise(label: LabelImage) -> LabelSummary:
         with np.errstate(invalid="ignore"):
             mean = np.bincount(some.ravel(), rows.ravel(), 256) / np.bincount(some.ravel(), minlength=256)
         heights = mean[values].round(4)
+        if label.kind == "grey":
+            ramps, steps = _ramps_and_steps(pixels[::step])
     return LabelSummary(
         kind=label.kind,
         shape=(pixels.shape[0], pixels.shape[1]),
@@ -294,7 +320,24 @@ def summarise(label: LabelImage) -> LabelSummary:
         lossy=label.lossy,
         transparent=label.transparent,
         shown=label.shown,
+        ramps=ramps,
+        steps=steps,
     )
+
+
+def _ramps_and_steps(rows: np.ndarray) -> tuple[int, int]:
+    """Count the ends of runs that pass into another value step by step, and borders of two or more without a step."""
+    before, first, second, behind = (rows[:, k : rows.shape[1] - 3 + k].astype(np.int16) for k in range(4))
+    known = (before != IGNORE_ID) & (first != IGNORE_ID) & (second != IGNORE_ID) & (behind != IGNORE_ID)
+    # From a run on one side of it: in noise there is as much of either.
+    rising = ((before == first) & (first < second) & (second < behind)) | (
+        (before < first) & (first < second) & (second == behind)
+    )
+    falling = ((before == first) & (first > second) & (second > behind)) | (
+        (before > first) & (first > second) & (second == behind)
+    )
+    bare = (before == first) & (second == behind) & (abs(first - second) > 1)
+    return int(((rising | falling) & known).sum()), int((bare & known).sum())
 
 
 def _used_colours(palette: tuple[int, ...], values: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,7 +120,8 @@ class LabelReading:
         if len(seen) > 1 and len(np.unique(seen)) == 1:
             return "silent"
         for value, code in zip(label.values.tolist(), self.known_of(label.colours), strict=True):
-            if code == NO_COLOUR or (value in self.values.all_ignored and code not in self.places):
+            is_ignored = value in self.values.all_ignored and self.colours.get(code, IGNORE_ID) == IGNORE_ID
+            if code == NO_COLOUR or is_ignored:
                 continue
             if value in self.places.get(code, ()):
                 at_home += 1
@@ -205,6 +206,16 @@ class LabelReading:
             values = np.unique(self.numbers_of(label)[wrong])
             shown = ", ".join(map(str, values[:_SHOWN].tolist())) + (", ..." if len(values) > _SHOWN else "")
             return f"label values {shown} in {counted(pixels, 'pixel')}; allowed are {self.values}"
+        many = len(np.unique(_codes_of(label))) > _PHOTOGRAPH * label.counts.sum()
+        if not self.colours and many:
+            return (
+                f"it holds {len(label.values)} colours, as photographs do: look whether images and labels are exchanged"
+            )
+        if not self.colours and _are_channels(_codes_of(label)):
+            return (
+                "it holds pure red, green or blue, as if each channel were the mask of a class. Add the columns red, "
+                "green and blue to the class file: 255,0,0 for the class of the first channel"
+            )
         if not self.colours:
             return (
                 "it holds colours, and the class file states none. Add the columns red, green and blue to it, or set "
@@ -233,6 +244,13 @@ class LabelReading:
                 ". So many colours are those of photographs, or of small labels stored as JPEG: look whether images "
                 "and labels are exchanged. If not, set data.colour_tolerance, or export labels again"
             )
+        elif _are_channels(codes):
+            hint = ". If each channel is the mask of a class, give these classes pure red, green or blue as colours"
+        elif self._are_segments(codes):
+            hint = (
+                ". As red + 256 green they are class * 1000 + number, as panoptic files hold: `scenepalette import` "
+                "reads these with the JSON file beside them (--from coco)"
+            )
         elif channel := self._channel_of_ids(_codes_of(label)):
             hint = f". If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
         elif len(codes) > _MANY_COLOURS:
@@ -240,15 +258,23 @@ class LabelReading:
                 ". So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
                 "again without smoothing"
             )
+        elif not self.tolerance:
+            hint = ". A colour that stands for no class needs a row in the class file with ignore true"
         return f"{text}; colours of classes are {self._shown_colours()}{hint}"
 
     def _channel_of_ids(self, codes: np.ndarray) -> str:
         """Return the first channel of all colours of a label that changes and holds nothing but ids, or nothing."""
         for name, shift in CHANNELS.items():
             values = np.unique(codes[codes != NO_COLOUR] >> shift & 255)
-            if len(values) > 1 and self.values.allowed[values].all():
+            if len(self.values.ids.keys() & set(values.tolist())) > 1 and self.values.allowed[values].all():
                 return name
         return ""
+
+    def _are_segments(self, codes: Sequence[int]) -> bool:
+        """Tell whether colours are ids of segments as panoptic files hold them: class * 1000 + number."""
+        numbers = [red + 256 * green + 65536 * blue for red, green, blue in map(colour_of, codes)]
+        classes = {number // 1000 for number in numbers}
+        return min(numbers) > 0 and max(classes) > 0 and len(classes) > 1 and classes <= self.values.ids.keys()
 
     def _shown_colours(self) -> str:
         return listed([str(colour_of(code)) for code in self.places])
@@ -270,6 +296,12 @@ class LabelReading:
             sorted([code, sorted(numbers)] for code, numbers in self.places.items()),
             [self.channels, self.by_index, self.by_colour, self.greys_are_colours, self.tolerance, self.snapped],
         ]
+
+
+def _are_channels(codes: Iterable[int]) -> bool:
+    """Tell whether colours are those of one channel each, as masks of classes stacked as channels have."""
+    seen = set(codes)
+    return any(len(seen) > 1 and seen <= {0, full, full << 8, full << 16} for full in (1, 255))
 
 
 def _codes_of(label: LabelSummary) -> np.ndarray:

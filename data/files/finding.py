@@ -10,7 +10,7 @@ import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
@@ -23,6 +23,15 @@ _LITTER_FOLDERS = frozenset(
     {"@eadir", "__macosx", "#recycle", "$recycle.bin", "lost+found", ".ipynb_checkpoints", ".thumbnails", ".git"}
 )
 _LOSSY = FORMATS["JPEG"]
+_NO_IMAGE = "not an image, by its extension"
+_ARRAY = "Save the array of class ids as a grey PNG file, uint8 [H, W]"
+_SHAPES = "Annotations become labels by `scenepalette import`"
+_LABEL_FORMS = {**dict.fromkeys((".npy", ".npz", ".mat", ".pt"), _ARRAY), **dict.fromkeys((".json", ".xml"), _SHAPES)}
+"""What to do with labels that are no images."""
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 class Search:
@@ -98,7 +107,7 @@ class Search:
                     self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
                 if not any(part.startswith(".") for part in path.relative_to(start).parts) and folder != ".":
-                    self.pass_over([path], "not an image, by its extension")
+                    self.pass_over([path], _NO_IMAGE)
             elif name.startswith("."):
                 self.pass_over([path], "hidden by the dot before the name")
             elif any(part.startswith(".") for part in path.relative_to(start).parts[:-1]):
@@ -213,7 +222,11 @@ class Search:
             self.pass_over((images[key] for key in alone[0]), "without a label")
             self.pass_over((labels[key] for key in alone[1]), "without an image")
             alone = [], []
+        unread = self._unread_forms()
         for key in alone[0]:
+            if form := unread.get(_composed(key.rsplit("/", 1)[-1])):
+                self.refuse(images[key], f"its label {form[0]} is in a form that is not read. {form[1]}")
+                continue
             self.refuse(images[key], f"no label for it, {wanted_label.format(id=printable(key))} is missing")
         for key in alone[1]:
             self.refuse(labels[key], f"no image for it{self._unread_of(key)}")
@@ -221,6 +234,17 @@ class Search:
             FilePair(flat_name(key if label == key else unicodedata.normalize("NFC", key)), images[key], labels[label])
             for key, label in sorted(label_of.items())
         ]
+
+    def _unread_forms(self) -> dict[str, tuple[str, str]]:
+        """Return files that were passed over and whose form holds labels elsewhere, with what to do, by image."""
+        found = {}
+        for name in self._passed_over.get(_NO_IMAGE, ()):
+            path = PurePosixPath(name)
+            if path.suffix.lower() in _LABEL_FORMS:
+                stem = path.stem  # a.json, and a.png.json
+                stem = PurePosixPath(stem).stem if PurePosixPath(stem).suffix.lower() in ENDINGS else stem
+                found[_composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
+        return found
 
 
 def _stem(name: str) -> str:
@@ -232,7 +256,7 @@ def is_litter(folder: str) -> bool:
     return folder.lower() in _LITTER_FOLDERS
 
 
-def require_folders(name: str, root: Path, folders: Collection[str], layout: str) -> None:
+def require_folders(name: str, root: Path, folders: Collection[str], layout: str, *, found: str = "") -> None:
     """Check that a data set's folders are there.
 
     Args:
@@ -240,6 +264,7 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
         root: Its folder.
         folders: Required folders, relative to `root`.
         layout: The published layout in words, for the message.
+        found: What there is instead, and what to do about it.
 
     Raises:
         DataError: The root or a folder is missing; every missing one is listed.
@@ -250,7 +275,7 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
     if missing:
         raise DataError(
             f"{root} does not have the layout of '{name}', which is {layout}. Correct data.root or unpack the data set "
-            "completely. Missing are:",
+            f"completely. {found} Missing are:".replace("  ", " "),
             [Problem(ProblemKind.LAYOUT, "", f"{folder}/") for folder in missing],
         )
 

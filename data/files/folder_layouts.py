@@ -34,6 +34,7 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
     "test": ("test", "testing"),
 }
 """What the folder or the list of a split may be called, in any case."""
+_OF_SPLITS = frozenset(word for words in SPLIT_FOLDERS.values() for word in words)
 IMAGE_FOLDERS = ("images", "image", "imgs", "img", "img_dir", "jpegimages", "photos", "inputs", "input", "rgb")
 LABEL_FOLDERS = (
     "labels", "label", "masks", "mask", "annotations", "annotation", "annots", "annot", "anns", "ann", "ann_dir", "gt",
@@ -48,6 +49,11 @@ _SEVERAL_PATHS = re.compile(
     rf"({'|'.join(map(re.escape, sorted(ENDINGS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
 )
 _SEPARATED = re.compile(r"[_\-. ]")
+_YEAR = re.compile(r"(?<=[a-z])_?(19|20)\d\d$")
+"""What COCO and others add to the names of splits: train2017."""
+_ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".7z", ".rar")
+_ANNOTATIONS = (".json", ".xml")
+_MOST_SHOWN = 4
 _LEAST_SUFFIXED = 2
 _MOST_LEVELS = 3
 """Levels of folders in which images that no split reads are looked for."""
@@ -138,7 +144,7 @@ def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], se
     Raises:
         DataError: Several hold images.
     """
-    found = [folder for name, folder in folders.items() if name.lower() in names]
+    found = [folder for name, folder in folders.items() if _YEAR.sub("", name.lower()) in names]
     if len(found) < 2:
         return found[0] if found else None
     holding = [folder for folder in found if _holds_images(search, folder)]
@@ -159,7 +165,10 @@ def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], se
 
 def _label_folder(search: Search, folders: Mapping[str, str], options: FolderOptions) -> str | None:
     if options.label_folder is not None:
-        return folders.get(options.label_folder)
+        first, _, rest = options.label_folder.partition("/")
+        folder = folders.get(first)
+        below = f"{folder}/{rest}" if rest else folder
+        return below if folder and (search.root / str(below)).is_dir() else None
     return _one_of(search, folders, LABEL_FOLDERS, "data.label_folder")
 
 
@@ -181,7 +190,7 @@ def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Plac
             return _Place(own, own)
         if options.label_folder is not None:
             raise _no_label_folder(search, split, options.label_folder)
-        require_folders("folder", search.root, [f"{own}/images", f"{own}/labels"], LAYOUT)
+        _require(search, [f"{own}/images", f"{own}/labels"])
     own, labels = (
         _beside(search, top, split, words, named)
         for words, named in ((IMAGE_FOLDERS, None), (LABEL_FOLDERS, options.label_folder))
@@ -195,7 +204,7 @@ def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Plac
             return _Place(inner[0], inner[1])
         if any(inner):
             wanted = [path or f"{folder}/{split}" for path, folder in zip(inner, (images, labels), strict=True)]
-            require_folders("folder", search.root, wanted, LAYOUT)
+            _require(search, wanted)
     return None
 
 
@@ -203,6 +212,60 @@ LAYOUT = (
     "SPLIT/images/NAME.png, SPLIT/labels/NAME.png and classes.csv or classes.yaml (SPLIT is train or val; "
     "docs/data/datasets.md lists what else is recognised)"
 )
+
+
+def _require(search: Search, wanted: Sequence[str]) -> None:
+    """Refuse a folder without some folders, and say what was found in it instead."""
+    require_folders("folder", search.root, wanted, LAYOUT, found=_found_instead(search))
+
+
+def _found_instead(search: Search) -> str:
+    """Return what a folder of no layout holds, and what to do about it."""
+    root, hints = search.root, list[str]()
+    if not root.is_dir():
+        return ""
+    folders = _folders(search, ".")
+    if "leftImg8bit" in folders:
+        hints.append("leftImg8bit/ is part of the layouts of data.name=cityscapes and idd.")
+    inner = [path for folder in folders.values() for path in (folder, *_folders(search, folder).values())]
+    meant = [path for path in inner if _has_layout(root / path)]
+    meant = [path for path in meant if not any(path.startswith(f"{around}/") for around in meant)]
+    if len(meant) == 1:
+        hints.append(f"Set data.root to {root / meant[0]}, which has such a layout.")
+    elif meant:
+        shown = ", ".join(f"{path}/" for path in meant[:_MOST_SHOWN])
+        hints.append(f"{shown} have such a layout, each its own: put them together, or set data.root to one.")
+    files = sorted(entry.name for entry in os.scandir(root) if entry.is_file())
+    if archives := [name for name in files if name.lower().endswith(_ARCHIVES)]:
+        hints.append(f"Unpack {', '.join(archives[:_MOST_SHOWN])}.")
+    holding = _folders_with_images(search, ".", (), _MOST_LEVELS + 2)
+    if holding and not meant:
+        shown = ", ".join(f"{folder}/ ({count})" for folder, count in holding[:_MOST_SHOWN])
+        more = f" and {len(holding) - _MOST_SHOWN} more folders" if len(holding) > _MOST_SHOWN else ""
+        hints.append(
+            f"Images were found in {shown}{more}: move or link those of each split to SPLIT/images, and its labels to "
+            "SPLIT/labels, or set data.label_folder."
+        )
+    listed = [*files, *(name for folder in inner for name in sorted(os.listdir(root / folder)))]
+    if annotations := [name for name in listed if name.lower().endswith(_ANNOTATIONS)]:
+        hints.append(f"Annotations such as {annotations[0]} become labels by `scenepalette import`.")
+    return " ".join(hints)
+
+
+def _has_layout(root: Path) -> bool:
+    """Tell whether a folder has the splits of a layout, or folders of images and labels."""
+    search, options = Search(root), FolderOptions()
+    folders = _folders(search, ".")
+    with suppress(DataError):
+        images, labels = (_one_of(search, folders, words) for words in (IMAGE_FOLDERS, LABEL_FOLDERS))
+        if images and labels and _holds_images(search, images) and _holds_images(search, labels):
+            return True
+    if not any(_YEAR.sub("", name.lower()) in _OF_SPLITS for name in folders):
+        return False
+    with suppress(DataError):
+        places = [_place_of_split(search, split, options) for split in ("train", "val")]
+        return all(place is not None and place.images != place.labels for place in places)
+    return False
 
 
 def _no_label_folder(search: Search, split: str, name: str) -> DataError:
@@ -271,7 +334,14 @@ def _tell_unread(search: Search, options: FolderOptions) -> None:
         # Loose images beside the folders of a split have been told; a test split may come without labels.
         is_around = any(f"{used}/".startswith(f"{folder}/") for used in [*deep, *(place.images for place in places)])
         is_test = any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
-        if not is_around and not is_test and not any(other.has_passed_over(f"{folder}/") for other in told):
+        real = os.path.realpath(search.root / folder)
+        is_linked = any(os.path.realpath(search.root / used) == real for used in deep)
+        if (
+            not is_around
+            and not is_linked
+            and not is_test
+            and not any(other.has_passed_over(f"{folder}/") for other in told)
+        ):
             unread.append(f"{folder}/ with {counted(count, 'image')}")
     search.pass_over(unread, "folders outside of those that are read")
 
@@ -480,10 +550,12 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
         if (key.endswith(suffix) if suffix is not None else _is_label_word(_SEPARATED.split(key)[-1]))
     }
     if not labelled:
+        beside = [f"{path}/" for path, _ in _folders_with_images(search, ".", {folder}, _MOST_LEVELS)]
+        or_set = f" If {' or '.join(beside[:_MOST_SHOWN])} has them, set data.label_folder to it." if beside else ""
         raise DataError(
-            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. "
-            "Put images and labels into folders images/ and labels/, or set data.label_suffix to what the labels' "
-            "names have after those of their images, such as _mask."
+            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. Put images and "
+            "labels into folders images/ and labels/, or set data.label_suffix to what the labels' names have after "
+            f"those of their images, such as _mask.{or_set}"
         )
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
@@ -542,7 +614,7 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
     if options.label_folder is not None and place is None:
         raise _no_label_folder(search, split, options.label_folder)
     if place is None or others:
-        require_folders("folder", search.root, [f"{split}/images", f"{split}/labels"], LAYOUT)
+        _require(search, [f"{split}/images", f"{split}/labels"])
         raise DataError(f"{search.root} does not have the layout of 'folder', which is {LAYOUT}.")
     lists = _lists(search)
     pairs = _pairs_at(search, place, options, listed=bool(lists))
@@ -554,6 +626,9 @@ def _pairs_of_whole(search: Search, split: str, options: FolderOptions) -> list[
                 "per line, or remove the lists to have the images divided."
             )
         return _listed(search, lists, split, pairs)
+    if not pairs and search.problems:
+        text = f"No image in {place.images}/ has a label of its name in {place.labels}/. {_found_instead(search)}"
+        raise DataError(f"{search.root} cannot be read as 'folder'. {text.strip()}", search.problems)
     division = divide_whole([pair.id for pair in pairs], options.val_share, options.val_seed)
     left_out = len(pairs) - len(division.train) - len(division.test)
     gap = f"; {left_out} between them are left out" if left_out else ""

@@ -151,7 +151,8 @@ def _licence_of(documents: Sequence[_Document]) -> str:
 
 
 def _is_key(value: object) -> bool:
-    return isinstance(value, int | str)
+    """Tell whether a value may be an id; 3.0, as tables of numbers write it, equals 3 as a key."""
+    return isinstance(value, int | str) or (isinstance(value, float) and value.is_integer())
 
 
 def _classes_of(
@@ -304,6 +305,8 @@ class _Drawing:
 
     def _mask(self, shape: object, canvas: Canvas, text: str, findings: Findings) -> np.ndarray | None:
         height, width = canvas.size
+        if isinstance(shape, list) and all(map(is_number, shape)):
+            shape = [shape]  # one polygon without a list around it, as pycocotools takes it too
         if isinstance(shape, dict):
             counts, size = shape.get("counts"), shape.get("size")
             mask = None
@@ -313,6 +316,8 @@ class _Drawing:
                     mask = mask_of_counts(counts, canvas.size, by_column=True)
             if mask is None:
                 said = f"size {short(repr(size), 40)}, the image has [{height}, {width}]"
+                if size == [height, width]:
+                    said = f"counts {short(repr(shape.get('counts')), 40)} are not those of {height} x {width} pixels"
                 canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({said})")
             return mask
         polygons = []

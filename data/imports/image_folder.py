@@ -9,6 +9,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
@@ -88,6 +89,9 @@ class ImageFolder:
             if len(found) == 1:
                 text = "images found under other capitals or another Unicode form of their names"
                 findings.left_out(text, printable(found[0]))
+        if not found and "%" in name and (plain := unquote(name)) != name:
+            # Addresses, of which annotation servers write the names, have percent signs for spaces and accents.
+            return self.find(plain, findings, where, beside=beside, quiet=quiet)
         if len(found) > 1 and (split := split_of(where)) is not None:
             found = [key for key in found if split_of(key) == split] or found
         if len(found) == 1:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,7 @@ from scenepalette.data.imports.source import (
 )
 
 _FILE_BYTES = 2 * MAX_FILE_BYTES
+_DATA_ADDRESS = re.compile(r"^data:image/[\w.+-]+;base64,")
 _IGNORED, _BACKGROUND = "__ignore__", "_background_"
 
 
@@ -138,7 +140,8 @@ class _Drawing:
         self, data: object, size: tuple[int, int] | None, findings: Findings
     ) -> tuple[bytes, tuple[int, int]] | None:
         try:
-            content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+            text = _DATA_ADDRESS.sub("", data) if isinstance(data, str) else ""
+            content = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError) as error:
             findings.fault(Fault.IMAGE, f"{self.where}: imageData ({error})")
             return None

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.problems import Problem
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import YAML_BYTES, read_file, read_text, short
 from scenepalette.data import class_tables
@@ -111,12 +112,14 @@ def read_folder(
     )
     labels = LabelSettings(encoding=encoding, tolerance=options.colour_tolerance or 0)
     splits = ["train", "val", *(["test"] if has_labelled_test(root) else [])]
-    opened, problems = [], list[str]()
+    opened, problems = [], list[str | Problem]()
     for split in splits:
         try:
             opened.append(open_folder(root, split, class_file=class_file, options=folder_options, labels=labels))
         except DataError as error:
-            problems += [_as_options(text) for text in (error.problems or (error.summary,)) if text not in problems]
+            # Problems of files keep their kinds, by which a message shows examples.
+            told = [replace(problem, text=_as_options(problem.text)) for problem in error.found]
+            problems += told or map(_as_options, error.problems or (error.summary,))
     if problems:
         raise DataError(f"The label maps in {root} cannot be imported:", list(dict.fromkeys(problems)))
     items = []

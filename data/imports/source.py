@@ -171,7 +171,8 @@ def classes_of_names(
         ConfigError: The class file has no such class.
         DataError: The class file cannot be used, or there are too many or too few classes.
     """
-    wanted = options.background or background
+    names = list(names)
+    wanted = options.background or _spelling_of(background, names)
     ignored = dict.fromkeys([*options.ignore], IGNORE_ID)
     if options.classes is not None:
         return _classes_of_file(options.classes, wanted, ignored)
@@ -203,6 +204,12 @@ def classes_of_names(
     entries = tuple(SemanticClass(name, stated.get(name, colour[k])) for k, name in enumerate(kept))
     ids = {name: k for k, name in enumerate(kept)} | ignored
     return Classes(ClassTable("import", entries), ids, IGNORE_ID if wanted == IGNORE else 0)
+
+
+def _spelling_of(background: str, names: Iterable[str]) -> str:
+    """Return what the source itself calls its background: "Background" is no class beside "background"."""
+    alike = {name.strip() for name in names if name.strip().casefold() == background.casefold()}
+    return alike.pop() if len(alike) == 1 else background
 
 
 def classes_of_table(table: ClassTable, options: ImportOptions, outside: str) -> Classes:

@@ -18,7 +18,11 @@ from scenepalette.data.sample import DatasetEntry, FolderOptions
 
 DEFAULTS = FolderOptions()
 CLASS_FILES = ("classes.csv", "classes.yaml", "classes.yml")
-EXPORTED_CLASS_FILES = ("class_dict.csv", "_classes.csv", "train/_classes.csv")
+EXPORTED_CLASS_FILES = (
+    "class_dict.csv", "_classes.csv", "train/_classes.csv", "classes.json", "classes.tsv", "id2label.json",
+    "labelmap.txt", "label_colors.txt", "class_names.txt", "classes.txt", "codes.txt", "labels.txt",
+    "config_v2.0.json", "config_v1.2.json",
+)  # fmt: skip
 """Names under which other tools write them; looked for where there is none of the above."""
 SPLITS = ("train", "val", "test")
 
@@ -45,6 +49,8 @@ def open_folder(
     table, values, colours = classes_of_class_file(path, declared, ignore_ids=ignored_first)
 
     search = Search(root)
+    if class_file is None and path.suffix.lower() in (".txt", ".json", ".tsv"):
+        search.note(f"classes are those of {search.name(path)}; data.class_file names another")
     pairs = pairs_of_split(search, split, options)
     return PairedFiles(
         name=declared.data_set,
@@ -103,6 +109,6 @@ def _find_class_file(root: Path) -> Path:
         raise DataError(
             f"{root} needs exactly one class file, {' or '.join(CLASS_FILES)}; {found}. It names the class of each "
             "label value: columns name, red, green, blue and, if wanted, id and evaluated; without id, a row per "
-            "value, in order from 0."
+            "value, in order from 0. docs/data/datasets.md (Class files) lists what of other tools is read."
         )
     return present[0]

@@ -81,8 +81,14 @@ def _one_name(value: str) -> str:
     return value
 
 
-FolderName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_one_name)]
-"""A folder's own name, not its path."""
+def _names_below(value: str) -> str:
+    for name in value.split("/"):
+        _one_name(name)
+    return value
+
+
+FolderName = Annotated[str, Field(min_length=1, max_length=255), AfterValidator(_names_below)]
+"""A folder's own name, or those of folders in each other with slashes between them; no path from elsewhere."""
 
 
 NameEnd = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_one_name)]

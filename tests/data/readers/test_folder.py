@@ -103,7 +103,7 @@ def test_exactly_one_class_file_is_required(folder_root: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         open_folder(folder_root, "train", class_file=folder_root / "absent.csv")
     with pytest.raises(DataError, match=r"required is \.csv"):
-        open_folder(folder_root, "train", class_file=folder_root / "classes.txt")
+        open_folder(folder_root, "train", class_file=folder_root / "classes.docx")
 
 
 def test_two_images_of_one_name_and_a_missing_label_are_both_listed(

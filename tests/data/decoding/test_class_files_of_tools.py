@@ -1,0 +1,91 @@
+"""Class files as other tools write them: JSON, lists of names, label maps in text, palettes beside names."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from label_situations import CLASSES, COLOURS, write_folder, wrong_pixels
+from PIL import Image
+
+from scenepalette.common.errors import DataError
+from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
+from scenepalette.data.decoding.label_images import code_of
+from scenepalette.data.readers.folder import open_folder
+
+NAMES = [name for name, _ in CLASSES]
+PALETTE = [list(colour) for _, colour in CLASSES]
+ROWS = [{"name": name, "color": list(colour)} for name, colour in CLASSES]
+
+COLOURED = {
+    "mapillary.json": json.dumps(
+        {"labels": [{**row, "instances": True} for row in ROWS], "version": "1.1"}, indent="\t"
+    ),
+    "objects.json": json.dumps([{"id": number, **row} for number, row in enumerate(ROWS)]),
+    "supervisely.json": json.dumps({"classes": [{"title": row["name"], "color": row["color"]} for row in ROWS]}),
+    "mmseg.json": json.dumps({"classes": NAMES, "palette": PALETTE}),
+    "metainfo.yaml": json.dumps({"METAINFO": {"classes": NAMES, "palette": PALETTE}}),
+    "labelmap.txt": "# label:color_rgb:parts:actions\n" + "".join(f"{n}:{r},{g},{b}::\n" for n, (r, g, b) in CLASSES),
+    "label_colors.txt": "".join(f"{r} {g} {b}\t\t{n}\n" for n, (r, g, b) in CLASSES),
+    "behind.txt": "".join(f"{n} {r} {g} {b}\n" for n, (r, g, b) in CLASSES),
+    "table.tsv": "name\tr\tg\tb\n" + "".join(f"{n}\t{r}\t{g}\t{b}\n" for n, (r, g, b) in CLASSES),
+    "alpha.csv": "name,color\n" + "".join(f"{n},{r} {g} {b} 255\n" for n, (r, g, b) in CLASSES),
+    "alpha_hex.csv": "name,color\n" + "".join(f"{n},#{r:02x}{g:02x}{b:02x}ff\n" for n, (r, g, b) in CLASSES),
+    "css.csv": "name,color\n" + "".join(f'{n},"rgb({r}, {g}, {b})"\n' for n, (r, g, b) in CLASSES),
+}
+NAMED = {
+    "names.json": json.dumps(NAMES),
+    "id2label.json": json.dumps({"id2label": dict(enumerate(NAMES))}),
+    "numbered.json": json.dumps(dict(enumerate(NAMES))),
+    "classes.txt": "\n".join(NAMES),
+    "labelme.txt": "\n".join(["__ignore__", *NAMES]),
+    "colons.txt": "3: tree\n0: sky\n1: road\n2: car\n",
+    "spaces.txt": "0 sky\n1 road\n2 car\n3 tree\n",
+    "hexadecimal.csv": "id,name\n0x00,sky\n0x01,road\n0x02,car\n0x03,tree\n",
+}
+
+
+def read(path: Path, content: str) -> tuple:
+    path.write_text(content)
+    return classes_of_class_file(path, read_class_file(path))
+
+
+@pytest.mark.parametrize("name", [*COLOURED, *NAMED])
+def test_class_files_of_other_tools(tmp_path: Path, name: str) -> None:
+    table, values, colours = read(tmp_path / name, {**COLOURED, **NAMED}[name])
+    assert list(table.names) == NAMES
+    assert values.ids == {number: number for number in range(4)}
+    assert colours == ({code_of(c): [k] for k, (_, c) in enumerate(CLASSES)} if name in COLOURED else {})
+
+
+@pytest.mark.parametrize("name", ["labelmap.txt", "label_colors.txt", "classes.json"])
+def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
+    root = write_folder(tmp_path, lambda path, label, index: Image.fromarray(COLOURS[label]).save(path))
+    (root / "classes.csv").unlink()
+    (root / name).write_text(COLOURED.get(name, COLOURED["mmseg.json"]))
+    datasets = [open_folder(root, split) for split in ("train", "val")]
+    assert wrong_pixels(datasets) == 0
+    assert f"classes are those of {name}; data.class_file names another" in datasets[0].notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("no.yaml", "- sky\n- no\n- car\n", "the name of class 1 is read as false"),
+        ("files.txt", "train/a.png\ntrain/b.png\n", "it lists image files (such as train/a.png), not classes"),
+        ("book.csv", "PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
+        (
+            "short.json",
+            json.dumps({"classes": NAMES, "palette": PALETTE[:2]}),
+            "its palette has 2 colours, its classes 4",
+        ),
+        ("typed.yaml", "classes: [sky, road]\nignore_id: [0]\n", "ignore_id"),
+        ("broken.json", '{"classes": ["sky",', "is not valid JSON"),
+    ],
+)
+def test_what_is_no_class_file_is_said_on_one_line_each(tmp_path: Path, name: str, content: str, said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path / name, content)
+    assert said in str(caught.value)
+    assert "\n" not in caught.value.summary
