@@ -13,6 +13,7 @@ import numpy as np
 
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sequences import BLOCK_FRAMES, blocks_of
 from scenepalette.data.similarity import similar_pairs, thumbnail_of
@@ -22,7 +23,6 @@ Origin = Literal["published", "held out", "drawn", "extra"]
 LEAST_BLOCKS = 2
 """Blocks of consecutive frames of which an interval can be computed."""
 MOST_NAMED = 5
-_AT_ONCE = 256
 
 
 class Findings(NamedTuple):
@@ -97,7 +97,7 @@ def examine_arrays(train: Pairs, test: Pairs, where: str, origin: Origin, record
     """
     parts = [
         examine_size(test.ids, where, origin, recordings),
-        examine_classes(train.table, _classes_in(train), _classes_in(test), where),
+        examine_classes(train.table, class_counts(train).pixels > 0, class_counts(test).pixels > 0, where),
         _examine_copies(train, test, where, origin),
     ]
     return Findings(
@@ -118,13 +118,6 @@ def class_difference(table: ClassTable, other: ClassTable) -> str:
         f"its {len(other.names)} classes are not the {len(table.names)} of the data set: class {first} is "
         f"{short(theirs)}, {short(ours)} is required. Give a set with the same classes in the same order"
     )
-
-
-def _classes_in(pairs: Pairs) -> np.ndarray:
-    counts = np.zeros(256, np.int64)
-    for first in range(0, len(pairs), _AT_ONCE):
-        counts += np.bincount(pairs.labels[first : first + _AT_ONCE].reshape(-1), minlength=256)
-    return counts[: pairs.table.num_classes] > 0
 
 
 def _examine_copies(train: Pairs, test: Pairs, where: str, origin: Origin) -> Findings:
