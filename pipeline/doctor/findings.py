@@ -80,14 +80,12 @@ class Diagnosis:
             "failed": self.failed(strict),
             "verdict": self.verdict(strict),
             "facts": self.facts,
-            "checks": [_json_of(check) for check in self.checks],
+            "checks": [
+                {name: value for name, value in asdict(check).items() if name != "examples"}
+                | {"details": list(check.details)}
+                for check in self.checks
+            ],
         }
-
-
-def _json_of(check: Check) -> dict[str, Any]:
-    values = asdict(check)
-    del values["examples"]
-    return {**values, "details": list(check.details)}
 
 
 def shown(details: Sequence[str], most: int = SHOWN_DETAILS) -> list[str]:
