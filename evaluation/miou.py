@@ -182,12 +182,7 @@ def mean_iou(confusion: np.ndarray, class_ids: Sequence[int]) -> float:
 
 
 def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the mean of the values that are not nan: `numpy.nanmean`, but nan without a warning where there is none.
-
-    Args:
-        values: Numbers, such as one per class.
-        axis: What is averaged over.
-    """
+    """Return the mean of values that are not nan: `numpy.nanmean`, but nan without a warning where there is none."""
     defined = ~np.isnan(values)
     number = defined.sum(axis=axis)
     total = np.where(defined, values, 0.0).sum(axis=axis)

@@ -131,18 +131,7 @@ def quality_row(
     copy: bool,
     palette_kl: float,
 ) -> QualityRow:
-    """Return the scores of a row.
-
-    Args:
-        judgement: What its judges make of it, or None.
-        class_means: float [K], mean loss of each class in real images.
-        row_id: See `QualityRow`, as the others.
-        judges: The teachers.
-        nearest_id: The nearest training image.
-        nearest_distance: How far it is.
-        copy: Whether this is less than between training images.
-        palette_kl: Divergence of the palettes.
-    """
+    """Return the scores of a row; `class_means` is the mean loss of each class in real images, [K]."""
     if judgement is None:
         return QualityRow(row_id, (), nearest_id, nearest_distance, copy, palette_kl)
     label, losses = judgement.label, judgement.losses
