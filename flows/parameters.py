@@ -135,12 +135,6 @@ def signature_of(parameters: dict[str, FlowParameter]) -> Signature:
 
 
 def documentation_of(summary: str, example: str, parameters: dict[str, FlowParameter]) -> str:
-    """Return a docstring in Google's form.
-
-    Args:
-        summary: What the flow does.
-        example: Changes that `overrides` could make.
-        parameters: The parameters.
-    """
+    """Return a docstring in Google's form; the example is of changes that `overrides` could make."""
     lines = [f"    {name}: {each.text.replace('EXAMPLE', example)}" for name, each in parameters.items()]
     return "\n".join([summary, "", "Args:", *lines])

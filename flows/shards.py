@@ -92,11 +92,7 @@ class ShardPool:
             raise ConfigError("Shards cannot be made in the way that was asked for.", problems)
 
     def warning(self, processors: float) -> str:
-        """Return what to know before workers of this machine wait for each other, or "".
-
-        Args:
-            processors: What this process may use, by its affinity and the quota of its container.
-        """
+        """Return what to know before workers of this machine wait for each other on so many processors, or ""."""
         if self.address is not None or self.workers <= processors or self.runner == "threads":
             return ""
         return (
@@ -162,13 +158,7 @@ TASK_RUNNERS: dict[RunnerName, Callable[[ShardPool], TaskRunner[Any]]] = {
 
 
 def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
-    """Make the shards of a unit of pairs whose models are finished; called inside a flow.
-
-    Args:
-        run: The run, whose directory is held by the caller.
-        name: The unit, for example "shards/full".
-        pool: Who makes them.
-    """
+    """Make the shards of a unit of pairs whose models are finished, inside a flow that holds the run directory."""
     unit = run.pairs(name)
     label = unit.label
     run.begin(name)

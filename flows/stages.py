@@ -130,12 +130,7 @@ def make_stage(
 
 
 def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:
-    """Hold a run directory for a block; while another run works there, say so in the log and wait.
-
-    Args:
-        run_dir: The run directory.
-        wait_minutes: How long to wait.
-    """
+    """Hold a run directory for a block; while another run works there, say so in the log and wait."""
     return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes)))
 
 

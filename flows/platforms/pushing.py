@@ -55,10 +55,6 @@ class PushRequest:
     def check(self, run: Run, missing: Sequence[str]) -> None:
         """Refuse what may not be passed on as soon as its terms are known, before anything is trained.
 
-        Args:
-            run: The run, whose data need not be prepared yet.
-            missing: Units that are still to be made.
-
         Raises:
             ConfigError: The terms do not allow it, and the user did not say that they may.
         """
