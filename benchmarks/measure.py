@@ -38,12 +38,9 @@ def interleaved_seconds(
 
 
 def product_rate(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
-    """Return this machine's measured rate of matrix products in GFLOP/s: the best of a product and a convolution.
+    """Return this machine's measured rate of matrix products in GFLOP/s.
 
-    Args:
-        dtype: Of the numbers.
-        device: Where it is measured.
-        seconds: Roughly how long each of the two is measured.
+    The best of a product and a convolution, each measured for about so many seconds.
     """
     side = 2048 if device.type == "cpu" else 8192
     a = torch.randn(side, side, device=device, dtype=dtype)

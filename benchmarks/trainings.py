@@ -75,14 +75,7 @@ def step_seconds(
 def trainings(
     folder: Path, size: tuple[int, int], batch: int, width: float
 ) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings by name of the system, and what is trained.
-
-    Args:
-        folder: Where the embedded scenes are kept.
-        size: Height and width, pixels.
-        batch: Samples per step.
-        width: Factor on the papers' widths.
-    """
+    """Return the trainings by name of the system, and what is trained; a folder keeps the embedded scenes."""
     config = DataConfig(name="streets", size=size, train_scenes=32, val_scenes=2)
     prepare_data(folder / "data", config, 0, NO_PROGRESS)
     pairs, _, labels = read_data(folder / "data")
@@ -95,12 +88,7 @@ def trainings(
 
 
 def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches.
-
-    Args:
-        folder: Where the embedded scenes are kept.
-        recipe: Its name.
-    """
+    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches."""
     changes = ["data.name=streets", "data.train_scenes=64", "data.val_scenes=2"]
     config = load_config(recipe, changes)
     prepare_data(folder / "data", config.data, 0, NO_PROGRESS)
