@@ -50,11 +50,7 @@ def best_rows(
 
 
 def scores_beside(folder: Path, quality: Path | None) -> pa.Table | None:
-    """Return the scores of a folder's rows but for their maps; None if there are none.
-
-    Args:
-        folder: A folder of shards.
-        quality: Their file; None for that of the run which the folder lies in.
+    """Return the scores of a folder's rows but for their maps, by default those of its run; None if there are none.
 
     Raises:
         DataError: The file is missing, damaged, or no file of scores.

@@ -105,10 +105,6 @@ def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetE
 def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     """Return all generators with their parameter counts at the papers' settings.
 
-    Args:
-        num_classes: K.
-        size: Height and width, pixels.
-
     Raises:
         ConfigError: No base grid reaches the size.
     """

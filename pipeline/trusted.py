@@ -42,10 +42,6 @@ class Teachers(NamedTuple):
 def read_teachers(folder: Path, names: Sequence[str]) -> Teachers:
     """Return what `LabelsOfTeachersUnit` found of the teachers.
 
-    Args:
-        folder: Its folder.
-        names: Names of the K classes.
-
     Raises:
         DataError: The file is missing or damaged.
     """

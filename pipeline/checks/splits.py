@@ -62,13 +62,9 @@ def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: boo
 
 
 def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray, where: str) -> Findings:
-    """Look for evaluated classes that are missing from training or from a test split.
+    """Look for evaluated classes that no label of training, or none of a test split, shows.
 
-    Args:
-        table: The classes.
-        in_train: Whether a training label shows each class, bool [K].
-        in_test: The same of the test split.
-        where: The field of the configuration that the split comes from, for messages.
+    `in_train` and `in_test` say of each class whether one does, bool [K].
     """
 
     def names(chosen: np.ndarray) -> list[str]:
@@ -86,15 +82,7 @@ def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray
 
 
 def examine_arrays(train: Pairs, test: Pairs, where: str, origin: Origin, recordings: bool) -> Findings:
-    """Look at a test split whose arrays are written: size, classes, and images that are also in training.
-
-    Args:
-        train: Training pairs.
-        test: Pairs of the test split.
-        where: The field of the configuration that the split comes from, for messages.
-        origin: How it came about.
-        recordings: Whether images may be frames of recordings.
-    """
+    """Look at a test split whose arrays are written: size, classes, and images that are also in training."""
     parts = [
         examine_size(test.ids, where, origin, recordings),
         examine_classes(train.table, class_counts(train).pixels > 0, class_counts(test).pixels > 0, where),

@@ -146,11 +146,6 @@ def _make(request: Request, wait: float, verb: Verb) -> Path:
     """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
 
     Of processes that `torchrun` started together, those after the first end here.
-
-    Args:
-        request: What to make, and where.
-        wait: Minutes to wait while another run works there.
-        verb: Names the stage.
     """
     from scenepalette.pipeline.run_directory.ownership import check_ownership
 

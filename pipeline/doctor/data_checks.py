@@ -77,10 +77,7 @@ def check_opening(
 ) -> list[Check]:
     """Report what the readers found when both splits were opened: every file was decoded and compared.
 
-    Args:
-        errors: What a split could not be opened for; empty if all could.
-        root: The data set's folder.
-        table: Its classes, if known.
+    `errors` says why a split could not be opened.
     """
     problems: dict[ProblemKind, list[Problem]] = {kind: [] for kind in _FINE_AND_WRONG}
     checks: dict[str, Check] = {}
@@ -139,10 +136,6 @@ def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequenc
     classes that occur in all labels of all splits, for ids that are all multiples of one number, where chance would
     give such classes in fewer than 1 of 100 tables. What the reader decided from all labels, such as to read palettes
     by their colours, is in its notes.
-
-    Args:
-        datasets: The splits.
-        scans: Their scans.
     """
     table = datasets[0].table
     raw = []
@@ -201,13 +194,7 @@ def _none_of(found: Sequence[str], fine: str, check: Check) -> Check:
 
 
 def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "data.size") -> Check:
-    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning.
-
-    Args:
-        scans: Scans of the splits.
-        size: Height and width that segmenters work at.
-        field: The field of the configuration that it comes from.
-    """
+    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning."""
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
     counted = Counter(map(tuple, sizes.tolist()))
     details = [f"{count} images of {height} x {width}" for (height, width), count in counted.most_common()]
@@ -312,12 +299,6 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *,
 
     A class in fewer than 10 training images, or of fewer than 16 pixels in half of its images at `data.size`, is a
     warning. A class of less than 0.5 % of the labelled pixels is a note: expect a low IoU.
-
-    Args:
-        table: The classes.
-        train: Scan of the training split.
-        size: Height and width that samples are resized to.
-        tiled: Whether samples are tiles of the images; `resized_pixels` are then those of all tiles of an image.
     """
     where = f"in tiles of {size[0]} x {size[1]}" if tiled else f"at {size[0]} x {size[1]}"
     counts, resized = train.pixels[:, :-1], train.resized_pixels[:, :-1]

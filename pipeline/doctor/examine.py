@@ -61,11 +61,6 @@ TIMED_SAMPLES = 8
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
     """Examine a configuration, its data set and this machine before anything is trained.
 
-    Args:
-        request: Recipe, changes and run directory, as every verb takes them.
-        measured: Whether some steps of every training are timed, for a minute.
-        progress: Watches the samples that are read.
-
     Returns:
         All checks; what users can fix is a finding in it and never an exception. The run directory is not touched.
     """

@@ -21,14 +21,7 @@ from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, or
 def check_test(
     config: RunConfig, train: Scan, test: Scan, images: tuple[SegmentationDataset, SegmentationDataset]
 ) -> list[Check]:
-    """Check the data set's test split: its size and classes, and images that are also in training.
-
-    Args:
-        config: The run's configuration.
-        train: Scan of the training part.
-        test: Scan of the test split.
-        images: The training part and the test split.
-    """
+    """Check the data set's test split: its size and classes, and images that are also in training."""
     origin, table = origin_of_test(config.data), images[0].table
     checks = [_check_split("test split", config, train, test, table, field_of_test(config.data), origin)]
     if config.data.holdout and origin == "published":
@@ -40,14 +33,7 @@ def check_test(
 def check_extra_tests(
     config: RunConfig, train: SegmentationDataset, scanned: Scan, progress: Progress = NO_PROGRESS
 ) -> list[Check]:
-    """Open every extra test set and check it as the test split, and that its classes are those of the training.
-
-    Args:
-        config: The run's configuration.
-        train: The training part.
-        scanned: Scan of it.
-        progress: Watches the samples.
-    """
+    """Open every extra test set and check it as the test split, and that its classes are those of the training."""
     checks = []
     for name, root in config.report.extra_test.items():
         checks += _check_extra(config, name, root, train, scanned, progress)

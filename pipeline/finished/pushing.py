@@ -138,12 +138,7 @@ def push(
 
 
 def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()) -> list[Part]:
-    """Return the finished parts of a run, or a folder of shards, that are asked for.
-
-    Args:
-        folder: A run directory, or a folder of shards.
-        whats: As for `push`.
-        kinds: As for `push`.
+    """Return the finished parts of a run, or a folder of shards, that `push` is asked for.
 
     Raises:
         ConfigError: Something that is asked for is not finished, or nothing is.
@@ -227,11 +222,7 @@ def _terms_of_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def check_terms(run_dir: Path, coming: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Refuse early what `push` would refuse at the end, as far as the terms are known; they need not be.
-
-    Args:
-        run_dir: The run directory.
-        coming: What the manifests of units will say that are still to be made.
+    """Refuse early what `push` would refuse at the end, by the terms of what is there and of records to come.
 
     Raises:
         ConfigError: Terms of the data or of models do not allow everyone to pass on what is made from them.

@@ -88,10 +88,6 @@ class RunComparison:
 def compare_runs(a: Path, b: Path) -> RunComparison:
     """Put the reports of two runs side by side; nothing is computed anew.
 
-    Args:
-        a: Run directory with a finished report.
-        b: Another one.
-
     Raises:
         ConfigError: Both are the same folder.
         ScenepaletteError: A folder holds no run, or its report is not finished or damaged; all told at once.

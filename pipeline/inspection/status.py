@@ -102,9 +102,6 @@ class RunStatus:
 def status_of(run_dir: Path) -> RunStatus:
     """Return how far a run is; nothing is changed, and a run that works there is not disturbed.
 
-    Args:
-        run_dir: A run directory.
-
     Raises:
         ScenepaletteError: It is none.
     """

@@ -199,11 +199,7 @@ def budget_sentence(document: Mapping[str, Any]) -> str:
 
 
 def comparison_page(document: Mapping[str, Any]) -> Page:
-    """Return the comparison as a page.
-
-    Args:
-        document: The content of comparison.json.
-    """
+    """Return the page of what comparison.json holds."""
     dataset, rows, real = document["dataset"], document["rows"], document["real"]["miou"]
     columns = [
         column for column in document["columns"] if any(row["metrics"].get(column["key"]) is not None for row in rows)

@@ -248,11 +248,7 @@ def why_it_ended(document: Mapping[str, Any]) -> str:
 
 
 def loop_page(document: Mapping[str, Any]) -> Page:
-    """Return the loop as a page.
-
-    Args:
-        document: The content of loop.json.
-    """
+    """Return the page of what loop.json holds."""
     dataset, rounds, arms = document["dataset"], document["rounds"], document["arms"]
     rare, on_test = dataset["rare_classes"], dataset["evaluated_on"] != "validation"
     found, bootstrap = document["against_random"], document["bootstrap"]

@@ -49,11 +49,7 @@ FAILURES = (
 
 
 def report_page(document: Mapping[str, Any]) -> Page:
-    """Return the page; every report of schema 1 or 2 can be worded again.
-
-    Args:
-        document: The content of report.json.
-    """
+    """Return the page of what report.json holds; every report of schema 1 or 2 can be worded again."""
     dataset = document["dataset"]
     height, width = dataset["size"]
     both = len(dataset["classes"]) != len(dataset["eval_classes"])

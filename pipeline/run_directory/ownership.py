@@ -241,11 +241,6 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
     """Write a file that belongs to no unit, such as config.yaml; the caller holds the run directory.
 
     A file of this name that a user made or changed is moved to `set-aside/` first.
-
-    Args:
-        run_dir: The run directory.
-        name: Path in it.
-        text: Content.
     """
     path, wanted = run_dir / name, hashlib.sha256(encoded(text)).hexdigest()
     if not path.is_file() or sha256_of_file(path) != wanted:
@@ -255,12 +250,7 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
 
 
 def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
-    """Move files that are about to be replaced to `set-aside/`, if they are not as they were written.
-
-    Args:
-        run_dir: The run directory, which the caller holds.
-        recorded: SHA-256 of each file as it was written, by path in the run directory; None for one that was not.
-    """
+    """Move files, about to be replaced, to `set-aside/` if they have not the SHA-256 that they were written with."""
     changed = [
         name
         for name, sha256 in recorded.items()
@@ -287,11 +277,7 @@ def write_shards_card(run_dir: Path) -> None:
 
 
 def set_aside(run_dir: Path, names: list[str]) -> Path:
-    """Move files or folders of a run directory to this process's folder below `set-aside/`, which is returned.
-
-    Args:
-        run_dir: The run directory.
-        names: Paths in it, moved in this order.
+    """Move paths of a run directory, in order, to this process's folder below `set-aside/`, which is returned.
 
     Raises:
         ScenepaletteError: They cannot be moved.

@@ -377,15 +377,7 @@ def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
 def make_shard(
     folder: Path, plan: ShardPlan, maker: PairMaker, config: GenerateConfig, progress: Progress
 ) -> ShardInfo:
-    """Generate and write one shard, unless it is there; its bytes depend on (seed, kind, rows) and the models alone.
-
-    Args:
-        folder: Folder of the kind's shards.
-        plan: The shard.
-        maker: Makes the rows.
-        config: Batch size and image format.
-        progress: Watches the pairs.
-    """
+    """Generate and write one shard, unless it is there; its bytes depend on (seed, kind, rows) and the models alone."""
     written = is_written(folder, plan)
     if written is None:
         written = write_rows(place_of(folder, plan.name), plan, maker, config, progress)

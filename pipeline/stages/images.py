@@ -62,12 +62,7 @@ class ImageModel:
         return f"images/{self.system}"
 
     def load(self, run: Workspace, weights: Path | None = None) -> ImageGenerator:
-        """Return the finished generator on the run's device, ready for inference.
-
-        Args:
-            run: The run that has it.
-            weights: Where its weights are, by default those of its training.
-        """
+        """Return the finished generator on the run's device for inference, by default with its training's weights."""
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
         run.fabric.to_device(network)

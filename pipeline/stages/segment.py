@@ -350,10 +350,6 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
 def read_confusion(folder: Path, file: str = CONFUSION) -> np.ndarray:
     """Return confusion matrices [N, K, K] of a segmenter, memory-mapped: all arms' need not fit at once.
 
-    Args:
-        folder: The segmenter's folder.
-        file: `CONFUSION` for those of the validation split, `TEST_CONFUSION` for those of the test split.
-
     Raises:
         DataError: The file is missing or damaged.
     """

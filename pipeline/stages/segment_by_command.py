@@ -114,13 +114,7 @@ class CommandSegmenterUnit(SegmenterUnit):
 
 
 def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs | FirstPairs) -> np.ndarray:
-    """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K].
-
-    Args:
-        folder: Folder of the segmenter's unit.
-        commands: The commands.
-        pairs: What to predict, with its labels.
-    """
+    """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K]."""
     table, counts = pairs.table, []
     predicted = predict_by_command(folder / MODEL, commands, pairs, table)
     for row in range(len(pairs)):

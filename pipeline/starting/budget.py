@@ -163,11 +163,7 @@ class Search:
     timed: Callable[..., Measured] = measure
 
     def choose(self, sizes: Sequence[Size], minutes: float) -> Choice:
-        """Choose size, extent and steps.
-
-        Args:
-            sizes: Sizes to choose among, from small to large.
-            minutes: What the run may take.
+        """Choose size, of some from small to large, extent and steps for a run of so many minutes.
 
         Raises:
             ConfigError: The time is too short at the smallest size; or no step can be taken at any.

@@ -99,10 +99,7 @@ def lends(lender: Path, unit: Unit) -> bool:
 def lending_problems(lender: Path, units: Collection[str], table: ClassTable | None) -> list[str]:
     """Say what keeps a run from lending units of layouts or images, one text each.
 
-    Args:
-        lender: The run directory.
-        units: Units that are to be borrowed.
-        table: Classes that the generators have to be of; None if they are not known yet.
+    `table` is None as long as the classes that generators have to be of are not known.
     """
     if not lender.is_dir():
         return [f"models_from: there is no folder {lender}"]

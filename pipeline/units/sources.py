@@ -89,14 +89,7 @@ class Sources:
         return found if found is not None and lends(lender, unit) else stored
 
     def runs(self, paths: Sequence[Path], unit: str, key: str, identify: Callable[[Path], str]) -> list[str]:
-        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it.
-
-        Args:
-            paths: Their directories.
-            unit: The unit.
-            key: Setting under which the unit's record has the identities.
-            identify: Returns the identity of the run that lies there now.
-        """
+        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it."""
         stored = self._settings(unit, finished=True).get(key, [])
         before = stored if len(stored) == len(paths) else [ABSENT] * len(paths)
         if not self.look:

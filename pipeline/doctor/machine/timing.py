@@ -200,12 +200,6 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
     pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
     without a measurement are left out.
-
-    Args:
-        config: The configuration.
-        measured: What was measured.
-        read_seconds: Seconds to read all splits once; what the doctor has checked is not checked again.
-        samples: Number of samples of all.
     """
     known = measured.seconds
     estimates = [Estimate("data", read_seconds, f"{samples} samples")]

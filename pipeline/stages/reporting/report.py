@@ -317,26 +317,14 @@ def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
 
 
 def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence[int]:
-    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones.
-
-    Args:
-        config: The configuration.
-        train: The training pairs.
-        pixels: int [K], their labelled pixels of each class.
-    """
+    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones."""
     names, table = config.report.rare_classes, train.table
     named = sorted(table.names.index(name) for name in names)
     return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)
 
 
 def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
-    """Return the seconds that an arm with generated pairs cost beside the training on real pairs.
-
-    Args:
-        run: The run, all of whose units are finished.
-        arm: The arm.
-        kind: The kind of pairs that it adds.
-    """
+    """Return the seconds that an arm with generated pairs cost beside the training on real pairs."""
     units = run.planned.run
     needed = ancestors(units, [run.config.generate.unit_of_pairs(kind)])
     made_from = [unit for name, unit in units.items() if name in needed]

@@ -150,13 +150,7 @@ def nothing_lacking(names: Sequence[str], lacking: np.ndarray, left_out: Mapping
 
 
 def unable(config: RunConfig, kind: str, train: Pairs) -> dict[str, str]:
-    """Return the classes that rows of a kind cannot be asked for, each with the reason.
-
-    Args:
-        config: The configuration.
-        kind: A kind that takes a budget.
-        train: The training pairs.
-    """
+    """Return the classes that rows of a kind cannot be asked for, each with the reason."""
     table, reasons = train.table, dict[str, str]()
     present = np.zeros(256, dtype=bool)
     for label in train.labels:
@@ -340,12 +334,7 @@ class DecisionUnit(Unit):
 
 
 def least_gain(smallest: float, detectable: float | None) -> float:
-    """Return the gain in mIoU below which a round is the last.
-
-    Args:
-        smallest: `report.smallest_gain`.
-        detectable: Smallest effect that these seeds and images can show; None with one seed, which says nothing of it.
-    """
+    """Return the gain in mIoU below which a round is the last; with one seed nothing is known of what is detectable."""
     return max(smallest, detectable or 0.0)
 
 

@@ -183,11 +183,6 @@ def loop_units(config: RunConfig, sources: Sources, run_units: Mapping[str, Unit
 
     There are as many rounds as finished ones gave reason for, and one more; after the last round come the control and
     the page. Pairs and segmenters of the run that the loop needs are the same units.
-
-    Args:
-        config: The configuration.
-        sources: Identities of what is read from outside.
-        run_units: The units of the run by name.
     """
     rounds = list[Unit]()
     for number in range(1, config.loop.rounds + 1):

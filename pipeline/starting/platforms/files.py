@@ -67,13 +67,7 @@ PLATFORMS: dict[PoolType, Platform] = {
 
 
 def platform_files(pool: PoolType, directory: str, image: str = IMAGE) -> dict[str, str]:
-    """Return the files for a kind of work pool by name.
-
-    Args:
-        pool: Kind of the work pool.
-        directory: Folder on the worker's machine, or in its image, that flows run in.
-        image: The image that flow runs use; "process" has none.
-    """
+    """Return the files for a kind of work pool by name."""
     own, platform = (_PACKAGE / "prefect.yaml").read_text(encoding="utf-8"), PLATFORMS[pool]
     if pool != "process":
         block = (_HERE / f"{pool}.yaml").read_text(encoding="utf-8").replace("IMAGE", image)
