@@ -157,7 +157,7 @@ class QualityFile:
             return self._file.read(columns=[name], use_threads=False)[name].to_pylist()
 
     def level_counts(self, rows: int | np.ndarray, num_classes: int) -> np.ndarray:
-        """Return the pixels of each class at each level, int64 [K, 256], of the first rows or of chosen ones, bool [N]."""
+        """Return the pixels of each class at each level, int64 [K, 256], of the first rows or of those in bool [N]."""
         chosen = np.arange(len(self)) < rows if isinstance(rows, int) else rows
         counts = np.zeros((num_classes, LEVELS), dtype=np.int64)
         for group, inside in self._groups:
