@@ -220,6 +220,12 @@ def write_page(folder: Path, name: str, page: Page, document: Mapping[str, Any],
     write_json(folder / f"{name}.json", document)
 
 
+def figures_of(document: Mapping[str, Any], section: str) -> list[Figure]:
+    """Return the figures of a report that belong to a section."""
+    figures = [each for each in document["figures"] if each["section"] == section]
+    return [Figure(each["file"], each["title"], each["caption"]) for each in figures]
+
+
 def provenance_table(document: Mapping[str, Any]) -> Table:
     """Return the table of versions, hashes and hardware of a document."""
     rows = [(key, show_value(value)) for key, value in document["provenance"].items()]

@@ -12,7 +12,7 @@ import numpy as np
 from scenepalette.evaluation.contrasts import percentile_interval, tail
 from scenepalette.evaluation.label_worth import images_worth, open_interval
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.page import Block, Bullets, Cell, Figure, Heading, Table, Text
+from scenepalette.pipeline.report.page import Block, Bullets, Cell, Heading, Table, Text, figures_of
 from scenepalette.pipeline.report.results import ArmRun
 from scenepalette.pipeline.report.statistics import MIOU, Scores
 
@@ -290,11 +290,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
                 numeric=range(4),
             )
         )
-    blocks += [
-        Figure(figure["file"], figure["title"], figure["caption"])
-        for figure in document["figures"]
-        if figure["section"] == SECTION
-    ]
+    blocks += figures_of(document, SECTION)
     blocks.append(
         Text(
             f"Real alone is the arm {curve['control']}. "
