@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.classes import ClassTable
@@ -36,26 +34,20 @@ def check_extra_tests(
     """Open every extra test set and check it as the test split, and that its classes are those of the training."""
     checks = []
     for name, root in config.report.extra_test.items():
-        checks += _check_extra(config, name, root, train, scanned, progress)
+        title, field = f"extra test set {name}", f"report.extra_test.{name}"
+        seen = Scanner(config.data.size, config.data.fit)
+        try:
+            dataset = open_extra_test(config.data, root, progress, seen)
+        except ScenepaletteError as error:
+            checks.append(Check(title, "problem", error.summary, "Correct what is listed.", error.problems))
+            continue
+        if difference := class_difference(train.table, dataset.table):
+            checks.append(Check(title, "problem", f"{field}: {difference}."))
+            continue
+        test = scan(dataset, config.data.size, progress, seen, config.data.fit)
+        checks.append(_check_split(title, config, scanned, test, train.table, field, "extra"))
+        checks.append(check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name))
     return checks
-
-
-def _check_extra(
-    config: RunConfig, name: str, root: Path | str, train: SegmentationDataset, scanned: Scan, progress: Progress
-) -> list[Check]:
-    title, field = f"extra test set {name}", f"report.extra_test.{name}"
-    seen = Scanner(config.data.size, config.data.fit)
-    try:
-        dataset = open_extra_test(config.data, root, progress, seen)
-    except ScenepaletteError as error:
-        return [Check(title, "problem", error.summary, "Correct what is listed.", error.problems)]
-    if difference := class_difference(train.table, dataset.table):
-        return [Check(title, "problem", f"{field}: {difference}.")]
-    test = scan(dataset, config.data.size, progress, seen, config.data.fit)
-    return [
-        _check_split(title, config, scanned, test, train.table, field, "extra"),
-        check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name),
-    ]
 
 
 def _check_split(
