@@ -124,7 +124,7 @@ def push(
         _check_licences(parts)
     for part in parts:
         _check_here(part)
-    there = {part.place: _manifest_at(store, part) for part in parts}
+    there = {part.place: _manifest_at(store, part.named(MANIFEST_NAME)) for part in parts}
     problems = [text for part in parts for text in _conflicts(store, part, there[part.place])]
     if problems:
         raise DataError(
@@ -144,7 +144,7 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
         ConfigError: Something that is asked for is not finished, or nothing is.
         ScenepaletteError: The folder holds neither, or a manifest is damaged.
     """
-    if _holds_shards(folder):
+    if (folder / MANIFEST_NAME).is_file() and "shards" in read_record(folder / MANIFEST_NAME):
         if whats or kinds:
             raise ConfigError(f"{folder} is a folder of shards, which is pushed whole; leave --what and --select out.")
         return [_shard_part(folder, "")]
@@ -182,11 +182,6 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
             problems or ["neither shards nor a report are finished"],
         )
     return found
-
-
-def _holds_shards(folder: Path) -> bool:
-    path = folder / MANIFEST_NAME
-    return path.is_file() and "shards" in read_record(path)
 
 
 def _shard_part(folder: Path, place: str, lent: Sequence[str] = ()) -> Part:
@@ -260,12 +255,9 @@ def _check_here(part: Part) -> None:
         )
 
 
-def _manifest_at(store: Store, part: Part) -> Any:
-    """Return the manifest at the URL; None where there is none, or half of one."""
-    return _parsed(store.read(part.named(MANIFEST_NAME)))
-
-
-def _parsed(content: bytes | None) -> Any:
+def _manifest_at(store: Store, name: str) -> Any:
+    """Return the manifest of a name at the URL; None where there is none, or half of one."""
+    content = store.read(name)
     try:
         return None if content is None else json.loads(content)
     except ValueError:
@@ -348,7 +340,7 @@ def _write_card(store: Store, note: Callable[[str], object]) -> None:
     for name in store.files():
         kind, slash, rest = name.partition("/")
         if slash and rest == MANIFEST_NAME and kind not in ("report", "weights"):
-            manifest = _parsed(store.read(name))
+            manifest = _manifest_at(store, name)
             if isinstance(manifest, dict) and "shards" in manifest and not manifest_problems(manifest):
                 manifests[kind] = manifest
     card, there = _marked(collection_card(manifests)), (store.read(CARD_NAME) or b"").decode(errors="replace")
