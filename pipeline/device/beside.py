@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
@@ -67,28 +66,12 @@ def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
     return max(1, min(threads, MOST_AT_ONCE, available_memory() // MEMORY_OF_ONE))
 
 
-class MakesUnits(Workspace):
-    """A run that begins and finishes units."""
-
-    @abstractmethod
-    def is_finished(self, name: str) -> bool:
-        """Tell whether a unit is finished."""
-
-    @abstractmethod
-    def begin(self, name: str) -> None:
-        """Mark a unit as begun."""
-
-    @abstractmethod
-    def finish(self, name: str) -> None:
-        """Write the manifest of a unit whose work is done."""
-
-
 class _Worker(NamedTuple):
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
 
 
-def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
+def make_beside(run: Workspace, names: Sequence[str], count: int) -> None:
     """Make units, up to `count` at once, each as soon as what it is made from is finished.
 
     A unit's account gets the time that passes, divided by the number of those made at once, so that the units' sum is
@@ -112,7 +95,7 @@ def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
 class _Beside:
     """The processes that work at one time, and what is left for them."""
 
-    def __init__(self, run: MakesUnits, left: list[str], threads: int, progress: Progress) -> None:
+    def __init__(self, run: Workspace, left: list[str], threads: int, progress: Progress) -> None:
         self._run, self._left, self._threads, self._progress = run, left, threads, progress
         self._working: dict[str, _Worker] = {}
         self._percent = dict.fromkeys(left, 0)
@@ -189,7 +172,7 @@ class _Beside:
         self._progress.advance(more, **working)
 
 
-def _started(run: MakesUnits, name: str, threads: int) -> _Worker:
+def _started(run: Workspace, name: str, threads: int) -> _Worker:
     # -P: a module of the user's folder must not take the place of one that the program needs.
     command = [sys.executable, "-P", "-c", WORKER, json.dumps([path for path in sys.path if isinstance(path, str)])]
     command += [str(run.run_dir), name, str(threads), str(os.getpid())]
@@ -210,7 +193,7 @@ def _wait_for(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
+def _words_of(run: Workspace, name: str, worker: _Worker) -> str:
     """Return what a process that has ended has said.
 
     Raises:

@@ -101,12 +101,6 @@ def _mark_of_folders(run_dir: Path) -> Mark:
     return mark
 
 
-def mark_text(mark: Mark) -> str:
-    """Return the content of the file that marks a run directory."""
-    content = {"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)}
-    return json.dumps(content, indent=2) + "\n"
-
-
 def _is_marked(run_dir: Path) -> bool:
     """Tell whether a folder is a run directory of this version, also where its mark was lost."""
     return (run_dir / MARK).is_file() or ((run_dir / LOCK).is_file() and (run_dir / CONFIG).is_file())
@@ -302,6 +296,6 @@ def remember(run_dir: Path, change: Callable[[Mark], Any]) -> None:
     """Apply a change to the mark of a run directory, which the caller holds; it is written if it differs then."""
     mark, path = read_mark(run_dir), run_dir / MARK
     change(mark)
-    text = mark_text(mark)
+    text = json.dumps({"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)}, indent=2) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)

@@ -272,6 +272,18 @@ class Workspace(ABC):
     def segmenter_data(self) -> PreparedData:
         """The data set as segmenters take it, at the size that they work at; raises as `data` does."""
 
+    @abstractmethod
+    def is_finished(self, name: str) -> bool:
+        """Tell whether a unit is finished."""
+
+    @abstractmethod
+    def begin(self, name: str) -> None:
+        """Mark a unit as begun."""
+
+    @abstractmethod
+    def finish(self, name: str) -> None:
+        """Write the manifest of a unit whose work is done."""
+
     @property
     def units(self) -> dict[str, Unit]:
         """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
