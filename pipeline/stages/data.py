@@ -348,11 +348,6 @@ def field_of_test(config: DataConfig) -> str:
     return {"drawn": "data.test_scenes", "published": "data.root"}.get(origin_of_test(config), "data.holdout")
 
 
-def splits_to_open(config: DataConfig) -> tuple[Split, ...]:
-    """Return the splits that a data set is opened for; one that is held out is a part of another."""
-    return SPLITS if origin_of_test(config) == "held out" else (*SPLITS, TEST)
-
-
 def open_splits(config: DataConfig, seed: int, progress: Progress = NO_PROGRESS) -> dict[Split, SegmentationDataset]:
     """Open all splits of the configured data set, which checks every file of it that was not checked before.
 
@@ -377,7 +372,8 @@ def try_splits(
     errors: dict[Split, ScenepaletteError] = {}
     splits: tuple[Split, ...] = SPLITS
     try:
-        splits = splits_to_open(config)
+        if origin_of_test(config) != "held out":  # which is a part of another
+            splits = (*SPLITS, TEST)
     except ScenepaletteError as error:  # a folder that cannot be listed
         errors[TEST] = error
     for split in splits:
@@ -425,15 +421,12 @@ def hold_out(
     recordings = DATASETS.get(config.name).recordings
     if config.holdout and TEST not in datasets:
         whole = datasets["train"]
-        division = (
+        train, test = (
             divide_recordings(whole.ids, config.holdout, config.holdout_gap)
             if recordings
             else divide_images(len(whole), config.holdout, seed)
         )
-        train, test = (
-            PartOfDataset(whole, split, part) for split, part in (("train", division.train), (TEST, division.test))
-        )
-        datasets = {**datasets, "train": train, TEST: test}
+        datasets = {**datasets, "train": PartOfDataset(whole, "train", train), TEST: PartOfDataset(whole, TEST, test)}
     if config.train_part < 1:
         whole = datasets["train"]
         part = part_of(whole.ids, config.train_part, seed, recordings=recordings)
@@ -572,6 +565,6 @@ def read_data(folder: Path, extra_tests: Mapping[str, Path] | None = None) -> Pr
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
             f"required, as in labels-train.npy. Remove {folder} and rerun the same command to write it again."
         )
-    tests = {TEST: partial(read_arrays, folder, TEST)} if (folder / "test.json").is_file() else {}
+    test = partial(read_arrays, folder, TEST) if (folder / "test.json").is_file() else None
     extra = {name: partial(read_arrays, path, "val") for name, path in (extra_tests or {}).items()}
-    return PreparedData(train, validation, filled, tests.get(TEST), extra)
+    return PreparedData(train, validation, filled, test, extra)

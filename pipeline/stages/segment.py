@@ -79,16 +79,9 @@ class SegmenterUnit(Unit):
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
-        excluded = {
-            "arms",
-            "seeds",
-            "command",
-            "checkpoint_every",
-            "validation_images",
-            "parallel",
-            *_unused_settings(ARMS[arm]),
-        }
-        excluded |= {"size", "evaluation"}  # which the data of segmenters stands for
+        excluded = {"arms", "seeds", "command", "checkpoint_every", "validation_images", "parallel"}
+        # Size and evaluation: the data of segmenters stands for them.
+        excluded |= {"size", "evaluation", *_unused_settings(ARMS[arm])}
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
@@ -139,11 +132,8 @@ class SegmenterUnit(Unit):
             try:
                 build_segmenter(settings, ClassTable.unnamed(2), settings.encoder_weights)
             except ScenepaletteError as error:
-                problems += (
-                    [error.summary, *error.problems]
-                    if weights_file(settings.encoder_weights)
-                    else (error.problems or [error.summary])
-                )
+                own_file = weights_file(settings.encoder_weights) or not error.problems
+                problems += [*([error.summary] if own_file else []), *error.problems]
         return problems
 
     @classmethod
@@ -186,7 +176,8 @@ class SegmenterUnit(Unit):
             tensorboard=run.config.compute.writes_tensorboard,
         )
         if data.test is not None:
-            _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)
+            found = confusion_of_images(model, data.test, EVALUATION_BATCH, run.fabric, run.progress)
+            write_confusion(folder / TEST_CONFUSION, found)
 
     def real_pairs(self, run: Workspace) -> Pairs | ChosenPairs:
         """Return the real training pairs, with the labels that the arm gives them."""
@@ -318,13 +309,14 @@ def train_arm(
         progress=progress,
         tensorboard=tensorboard,
     )
-    _write_confusion(folder / CONFUSION, model, validation, fabric, progress)
+    write_confusion(folder / CONFUSION, confusion_of_images(model, validation, EVALUATION_BATCH, fabric, progress))
     return model
 
 
-def _write_confusion(path: Path, model: nn.Module, pairs: Pairs, fabric: Fabric, progress: Progress) -> None:
+def write_confusion(path: Path, confusion: np.ndarray) -> None:
+    """Write what `read_confusion` reads, atomically."""
     buffer = io.BytesIO()
-    np.save(buffer, confusion_of_images(model, pairs, EVALUATION_BATCH, fabric, progress), allow_pickle=False)
+    np.save(buffer, confusion, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 
 

@@ -16,6 +16,7 @@ from torch import nn
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
@@ -239,7 +240,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
-    reported, count_train = seen.validation if seen.test is None else seen.test, pixels_of_classes(train)
+    reported, train_pixels = seen.validation if seen.test is None else seen.test, class_counts(train).pixels
     recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
@@ -273,8 +274,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance={**provenance(run), **({"pooled_with": config.report.runs} if config.report.runs else {})},
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
-        train_pixels=count_train,
-        rare_ids=rare_ids_of(config, train, count_train),
+        train_pixels=train_pixels,
+        rare_ids=rare_ids_of(config, train, train_pixels),
         treatments=treatments,
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
@@ -296,14 +297,6 @@ def measure_run(run: Workspace) -> ReportInputs:
         pooled_runs={str(each.run_dir): each.generator_seed for each in pooled} if len(pooled) > 1 else {},
         pooling_notes=pooling_notes(pooled),
     )
-
-
-def pixels_of_classes(pairs: Pairs) -> np.ndarray:
-    """Return how many labelled pixels of each class there are, int64 [K]."""
-    counts = sum(
-        (np.bincount(np.asarray(label).reshape(-1), minlength=256) for label in pairs.labels), np.zeros(256, int)
-    )
-    return counts[: pairs.table.num_classes]
 
 
 def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
@@ -363,14 +356,9 @@ def _worst_pairs(pairs: FirstPairs, confusion: np.ndarray, segmenter: nn.Module,
     if not rows:
         return []
     images, labels = pairs.batch(rows)
-    shown = zip(
-        images_to_uint8(images),
-        labels.numpy().astype(np.uint8),
-        _predict(segmenter, pairs, rows, fabric),
-        rows,
-        strict=True,
-    )
-    return [WorstPair(image, label, predicted, float(agreement[row]), row) for image, label, predicted, row in shown]
+    predicted, label_maps = _predict(segmenter, pairs, rows, fabric), labels.numpy().astype(np.uint8)
+    shown = zip(images_to_uint8(images), label_maps, predicted, agreement[rows].tolist(), rows, strict=True)
+    return [WorstPair(*each) for each in shown]
 
 
 def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: Pairs) -> list[ChangedImage]:

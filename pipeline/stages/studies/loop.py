@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.randomness import derive_seed
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import JoinedPairs, ShardPairs
@@ -45,7 +45,7 @@ from scenepalette.pipeline.stages.segment import (
 )
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
-from scenepalette.segmenters.loading import WEIGHTS_FILE, load_segmenter
+from scenepalette.segmenters.loading import WEIGHTS_FILE
 from scenepalette.segmenters.stride import decoder_stride
 from scenepalette.training.loop import METRICS_FILE
 
@@ -123,15 +123,8 @@ class BudgetUnit(Unit):
                 f"{self.name}: there is nothing to ask for. {nothing_lacking(names, lacking, left_out)} Generated "
                 "pairs for single classes cannot help here; see the report for what can."
             )
-        write_json(
-            folder / BUDGET,
-            {
-                "reached": _by_name(names, reached),
-                "lacking": _by_name(names, lacking),
-                "asked": asked,
-                "left_out": left_out,
-            },
-        )
+        found = {"reached": _by_name(names, reached), "lacking": _by_name(names, lacking)}
+        write_json(folder / BUDGET, {**found, "asked": asked, "left_out": left_out})
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
@@ -151,15 +144,10 @@ def nothing_lacking(names: Sequence[str], lacking: np.ndarray, left_out: Mapping
 
 def unable(config: RunConfig, kind: str, train: Pairs) -> dict[str, str]:
     """Return the classes that rows of a kind cannot be asked for, each with the reason."""
-    table, reasons = train.table, dict[str, str]()
-    present = np.zeros(256, dtype=bool)
-    for label in train.labels:
-        present |= np.bincount(np.asarray(label).reshape(-1), minlength=256) > 0
+    table, reasons, present = train.table, dict[str, str](), class_counts(train).pixels > 0
+    placeable = range(table.num_classes)
     if PAIR_KINDS[kind].layout_section is None:
-        bank = build_bank(train, chosen_classes(train, config.generate.insert_classes))
-        placeable = set(bank.classes)
-    else:
-        placeable = set(range(table.num_classes))
+        placeable = build_bank(train, chosen_classes(train, config.generate.insert_classes)).classes
     for index, name in enumerate(table.names):
         if not present[index]:
             reasons[name] = "in no training image"
@@ -321,16 +309,8 @@ class DecisionUnit(Unit):
         assert found is not None
         gain, detectable = found.miou.mean, None if math.isnan(found.detectable) else found.detectable
         least = least_gain(config.report.smallest_gain, detectable)
-        write_json(
-            folder / DECISION,
-            {
-                "gain": gain,
-                "ci95": [found.miou.low, found.miou.high],
-                "detectable": detectable,
-                "least": least,
-                "continue": bool(gain >= least),
-            },
-        )
+        found = {"gain": gain, "ci95": [found.miou.low, found.miou.high], "detectable": detectable}
+        write_json(folder / DECISION, {**found, "least": least, "continue": bool(gain >= least)})
 
 
 def least_gain(smallest: float, detectable: float | None) -> float:
@@ -429,12 +409,6 @@ def units_of_control(config: RunConfig, sources: Sources, rounds: int) -> list[U
 def control_segmenters(config: RunConfig) -> tuple[str, ...]:
     """Return the units of the control's segmenters, one for each seed."""
     return tuple(f"{STAGE}/random/seed{seed}" for seed in config.segmenters.seeds)
-
-
-def load_loop_segmenter(run: Workspace, unit: str) -> nn.Module:
-    """Return a finished segmenter of the loop."""
-    settings = arm_settings(run.config.segmenters, TRAINED_LIKE)
-    return load_segmenter(run.run_dir / unit, settings, run.data.train.table)
 
 
 def _part(name: str) -> str:
