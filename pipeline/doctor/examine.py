@@ -196,9 +196,7 @@ def _of_data(
     unmakeable = "The requested palettes cannot be made from this data set's classes."
     again = "Rerun doctor once nothing writes to them."
     checks: list[Check | None] = [
-        _check_found(
-            "reading", "Files changed while they were read.", "Rerun doctor once nothing writes to them.", unread
-        ),
+        _check_found("reading", "Files changed while they were read.", again, unread),
         _check_found("enough to learn from", REFUSED, "", lacking),
         data_checks.check_links(list(datasets.values()), config.data.root_path),
         data_checks.check_label_encoding(list(datasets.values()), both),
