@@ -22,10 +22,7 @@ def interleaved_seconds(
 ) -> dict[str, float]:
     """Return the median wall time in seconds of each case, the cases taking turns.
 
-    Args:
-        cases: Work by name; on a GPU it must wait for its result.
-        repetitions: Timed calls of each case.
-        warmups: Calls of each case before.
+    On a GPU, a case must wait for its result.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for repetition in range(warmups + repetitions):

@@ -103,14 +103,7 @@ WAIT = {
 def parameters_of(
     sections: Sequence[str], *, makes_pairs: bool, borrows: bool, pushes: bool
 ) -> dict[str, FlowParameter]:
-    """Return the parameters of a flow by name.
-
-    Args:
-        sections: Sections of the configuration that its form shows, beside the data set and the device.
-        makes_pairs: Whether shards are made by a pool of workers.
-        borrows: Whether trained models of another run can be used.
-        pushes: Whether results can be pushed at the end.
-    """
+    """Return the parameters of a flow by name."""
     forms = {
         name: FlowParameter(
             Annotated[Changes | None, ChangesTo(RunConfig.model_fields[name].annotation)],  # type: ignore[arg-type]

@@ -22,13 +22,6 @@ def best_rows(
 ) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
     """Choose the rows that are worth most while every class has the share that the palettes asked for.
 
-    Args:
-        columns: Result of `read_columns`.
-        scores: Result of `scores_beside`.
-        count: How many rows to choose.
-        names: Names of the K classes.
-        among: Numbers of the rows to choose from, in rising order; None for all.
-
     Returns:
         Numbers of the chosen rows, in rising order, and the classes that stay below the share that was asked for, each
         with its share and that asked for.

@@ -89,10 +89,6 @@ def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetE
 
     Registering under the same name again replaces the entry, so that a notebook's cell can be run twice.
 
-    Args:
-        name: What configurations call it; an entry that has a name has the same.
-        entry: A layout system, image system, segmenter, data set, metric or arm.
-
     Raises:
         ConfigError: The name is taken, or the entry is of another type or lacks something.
     """

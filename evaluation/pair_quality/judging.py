@@ -80,14 +80,7 @@ def judge_pairs(
 ) -> Iterator[Judgement | None]:
     """Yield what teachers make of each pair, in order; None for a pair without a judge.
 
-    Args:
-        teachers: Segmenters; they are moved to the device and put into evaluation mode.
-        pairs: The pairs.
-        judges: For each pair the numbers of the teachers that may judge it.
-        batch_size: Images at once.
-        fabric: Device and precision.
-        progress: Counts pairs.
-        description: What the work is called.
+    `judges` has, for each pair, the numbers of the teachers that may judge it.
     """
     for teacher in teachers:
         teacher.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]

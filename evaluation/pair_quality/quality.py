@@ -196,11 +196,6 @@ class QualityFile:
 def summary_of(path: Path, rows: int, names: tuple[str, ...]) -> Mapping[str, Any]:
     """Return what a report says of the first rows of a file of scores, as JSON values.
 
-    Args:
-        path: The file.
-        rows: How many rows.
-        names: Names of the K classes.
-
     Returns:
         `rows`, `judged`, and of the judged ones the means `trusted`, `agreement` and `palette_kl`, and
         `trusted_per_class` over all their pixels; None where no row was judged.

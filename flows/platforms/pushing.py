@@ -75,13 +75,7 @@ def push_results(
 ) -> list[str]:
     """Copy finished parts of a run to a URL, as `scenepalette push` does, and list them in an artifact.
 
-    Args:
-        label: Name of the task run.
-        run_dir: The run directory.
-        push_to: A URL or a block; a block's credentials are read here and leave this task by no other way.
-        parts: Which parts; none for shards and the report.
-        kinds: Kinds of pairs; none for all that are finished.
-        allowed: Whether the user may pass on what the terms of the data do not allow to everyone.
+    A block's credentials are read here and leave this task by no other way.
 
     Returns:
         The URL of each part.

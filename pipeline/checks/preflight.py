@@ -20,10 +20,7 @@ def settings_problems(config: RunConfig, units: Collection[Unit], *, fetch: bool
     Only what the units need is looked for: who has the data prepared needs no data set, and who has the segmenters
     trained no weights for them.
 
-    Args:
-        config: The run's configuration.
-        units: Units that are still to be made.
-        fetch: Whether pre-trained weights of a segmenter are loaded, which may download them.
+    With `fetch`, pre-trained weights of a segmenter are loaded, which may download them.
     """
     texts = [text for kind, group in _by_class(units) for text in kind.problems(group, config, fetch=fetch)]
     return list(dict.fromkeys(texts))

@@ -40,11 +40,7 @@ class Findings(NamedTuple):
 def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: bool) -> Findings:
     """Look at how many images, and blocks of consecutive frames, a test split has.
 
-    Args:
-        ids: Its sample ids.
-        where: The field of the configuration that the split comes from, for messages.
-        origin: How it came about.
-        recordings: Whether images may be frames of recordings; else each is an observation by itself.
+    If images may be frames of `recordings`, not each is an observation by itself.
     """
     remedy = "Raise data.holdout" if origin == "held out" else "Add images"
     if len(ids) < LEAST_TEST:

@@ -347,17 +347,12 @@ def check_leakage(
 ) -> Check:
     """Look for validation images, or those of another split, in the training split.
 
-    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also
-    mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
-    alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
-    other in a video. So is a sequence, by the files' names, that both splits have a part of.
+    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also mirrored,
+    and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are alike in
+    all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each other in a
+    video. So is a sequence, by the files' names, that both splits have a part of.
 
-    Args:
-        train: Scan of the training split.
-        validation: Scan of the validation split, or of another one that is evaluated.
-        images: Both splits, from which images are read that are laid over each other; None to go by thumbnails.
-        name: Name of the check.
-        noun: What the evaluated images are called; by default after their split.
+    Without `images`, which are read to lay them over each other, thumbnails decide.
     """
     noun = noun or {"val": "validation"}.get(validation.split, validation.split)
     same = _identical(train, validation)

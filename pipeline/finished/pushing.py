@@ -99,15 +99,8 @@ def push(
     call again copies what is missing or differs: sizes are compared, then hashes. A set of shards that has grown since
     (`generate.pairs`) is completed; a report or weights that were made again take the place of those before.
 
-    Args:
-        folder: A run directory, or a folder of shards.
-        url: Where to: s3://BUCKET/FOLDER, hf://ORG/NAME, or whatever else fsspec knows.
-        whats: Which parts of a run; shards and the report by default, as far as they are finished.
-        kinds: Which kinds of pairs; all that are finished by default.
-        allowed: Whether the user may pass on what was made from data whose terms do not allow it to everyone.
-        options: What the URL's file system is told, such as credentials; else it reads the environment.
-        progress: Watches the files.
-        note: Told what a user should know beside that.
+    By default shards and the report, as far as they are finished; without options, the file system reads the
+    environment.
 
     Returns:
         What was pushed, in order.

@@ -205,10 +205,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     The operating system lets go of it when its process ends, however it ends; what a killed process left half-written
     beside the units' folders is removed.
 
-    Args:
-        run_dir: The run directory, which is made.
-        wait: Seconds to wait for another process that holds it.
-        on_wait: Called once if there is something to wait for.
+    While another process holds it, this waits; `on_wait` is called once then.
 
     Raises:
         ScenepaletteError: It is a folder of something else, another process holds it still, or it cannot be written.

@@ -346,9 +346,6 @@ class PairsUnit(Unit):
 def features_beside(image_weights: Path) -> dict[str, Any]:
     """Return what the source of pairs is to say of networks from elsewhere that their image generator owes to.
 
-    Args:
-        image_weights: Weights of the image generator.
-
     Returns:
         Under "perceptual_features" the description of the network that it learned from, unless that was trained on the
         real pairs; under "pretrained" the terms of the weights that it is built on, by name. Nothing if there are none.

@@ -279,18 +279,8 @@ def train_arm(
 ) -> nn.Module:
     """Train an arm's segmenter and write its confusion matrix for each validation image.
 
-    Args:
-        folder: Output folder.
-        arm: Name of the arm.
-        config: Settings that all arms share.
-        train: Real training pairs.
-        validation: Real validation pairs; they choose nothing, the last weights are evaluated. mIoU on some of them
-            is logged late in the training, so that one can see whether more steps would help.
-        synthetic: Generated pairs, if the arm has any.
-        seed: Seed of the training.
-        fabric: Device and precision.
-        progress: Watches the steps.
-        tensorboard: Whether numbers are also written for TensorBoard.
+    Validation pairs choose nothing: the last weights are evaluated. mIoU on some is logged late in the training, so
+    that one can see whether more steps would help.
 
     Returns:
         The trained segmenter.

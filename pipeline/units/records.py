@@ -321,12 +321,7 @@ def finish(
 ) -> None:
     """Write a unit's manifest, the mark of a finished folder.
 
-    Args:
-        run_dir: The run directory.
-        unit: The unit.
-        units: All units of the run.
-        write: Writes the manifest from its identity where it has a form of its own (shards).
-        extra: What else the manifest says.
+    `write` writes the manifest from its identity where it has a form of its own (shards).
     """
     folder = run_dir / unit.name
     content = {**_identity(unit, units), "seconds": round(seconds_spent(run_dir, unit), 1), **(extra or {})}

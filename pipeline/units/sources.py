@@ -61,13 +61,7 @@ class Sources:
         return self._compared[key]
 
     def file(self, path: Path | None, unit: str, key: str) -> str | None:
-        """Return the identity of a file that a unit reads, or None if none is named.
-
-        Args:
-            path: The file.
-            unit: The unit.
-            key: Setting under which the unit's record has the identity, which holds where the file is not there.
-        """
+        """Return the identity of a file that a unit reads, or None if none is named."""
         if path is None:
             return None
         stored = self._settings(unit).get(key)

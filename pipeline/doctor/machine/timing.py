@@ -90,13 +90,7 @@ def measure(
 ) -> Measured:
     """Time real steps of all trainings of a run on the user's data, for at most a minute.
 
-    Args:
-        config: The run's configuration.
-        train: The opened training split; 32 of its samples are used.
-        folder: A temporary folder, which is filled.
-        seconds: Longest that steps are measured; the process is ended then, even within a step.
-        start_seconds: Longest that the process may take before its first step.
-        report: Called with the name of what has just been measured, or failed.
+    The process is ended after `seconds` of steps, even within one, or if it takes `start_seconds` before the first.
 
     Returns:
         What was measured until then.

@@ -192,12 +192,7 @@ def part_problems(
 ) -> list[str]:
     """Return why segmenters cannot be trained on parts of the real pairs, one text each.
 
-    Args:
-        order: Result of `order_of_parts`.
-        labels: uint8 [N, H, W].
-        table: The classes; those that are not evaluated, or that no image shows, need not be seen.
-        fractions: The parts.
-        batch_size: Images of a step.
+    Classes that are not evaluated, or that no image shows, need not be seen.
     """
     count, problems = len(order), []
     if not fractions:

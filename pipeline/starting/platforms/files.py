@@ -103,13 +103,8 @@ def write_platform_files(
 ) -> dict[str, Change]:
     """Write the files for a kind of work pool into a folder, which is made if it is not there.
 
-    Args:
-        folder: The folder.
-        pool: Kind of the work pool.
-        directory: Folder on the worker's machine that flows run in; by default `folder` itself for processes, and that
-            of the image otherwise.
-        image: The image that flow runs use; not for processes.
-        force: Whether files of the same names with another content are replaced.
+    Flows run in `directory` on the worker's machine: by default the folder itself for processes, else that of the
+    image. With `force`, files of another content are replaced.
 
     Returns:
         What was done, by name of the file.
