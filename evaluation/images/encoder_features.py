@@ -24,9 +24,7 @@ class EncoderFeatures(FeatureNetwork):
     def __init__(self, name: str, description: str) -> None:
         """Create the network with random weights.
 
-        Args:
-            name: Name of the encoder, or "tu-" and the name of a timm model.
-            description: What it is, as reports name it.
+        The name is that of an encoder, or "tu-" and the name of a timm model.
 
         Raises:
             ConfigError: There is no such encoder.

@@ -48,10 +48,7 @@ class RunConfig(RunSections):
 def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None) -> RunConfig:
     """Resolve what a command line gives into a checked configuration.
 
-    Args:
-        recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
-        assignments: `section.key=value` changes.
-        run_dir: Where the run is kept: what it has borrowed serves also when the lender is gone.
+    What the run in `run_dir` has borrowed serves also when the lender is gone.
 
     Raises:
         ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
@@ -239,8 +236,6 @@ def _borrowed_sections(run_dir: Path, lender: Path) -> dict[str, Any] | None:
     Raises:
         ScenepaletteError: The run's configuration cannot be read.
     """
-    if not (run_dir / CONFIG).is_file():
-        return None
     try:
         stored = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")).get("models_from")
     except (OSError, UnicodeError, yaml.YAMLError, AttributeError):

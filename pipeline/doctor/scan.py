@@ -185,15 +185,10 @@ class Scanner:
     def add(self, index: int, seen: _Seen | None) -> None:
         """Keep what was seen of a sample."""
         if seen is not None:
-            self._read[index] = True
-            self._hashes[index] = seen.hash
-            arrays = self._arrays
-            arrays["sizes"][index], arrays["thumbnails"][index], arrays["spread"][index] = (
-                seen.size,
-                seen.thumbnail,
-                seen.spread,
-            )
-            arrays["pixels"][index], arrays["resized_pixels"][index] = seen.pixels, seen.resized_pixels
+            self._read[index], self._hashes[index] = True, seen.hash
+            self._arrays["sizes"][index], self._arrays["thumbnails"][index] = seen.size, seen.thumbnail
+            for name in ("spread", "pixels", "resized_pixels"):
+                self._arrays[name][index] = getattr(seen, name)
             self._block.append((index, seen))
         self._added += 1
         if self._added % _AT_ONCE == 0 or self._added == len(self._ids or ()):

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -257,9 +257,6 @@ class CurveUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Compare the points."""
-        write_json(folder / CURVE_FILE, curve_document(**self._results(run)))
-
-    def _results(self, run: Workspace) -> dict[str, Any]:
         config, data = run.config, run.segmenter_data
         file = TEST_CONFUSION if data.has_test else CONFUSION
         reported = data.validation if data.test is None else data.test
@@ -292,19 +289,20 @@ class CurveUnit(Unit):
                 )
             )
         made = [run.units[name] for name in self.inputs if name.startswith(f"{STAGE}/")]
-        return {
-            "arm": self.arm,
-            "kind": kind,
-            "control": control_of(self.arm),
-            "points": points,
-            "eval_ids": data.train.table.eval_ids,
-            "blocks": blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
-            "bootstrap_samples": config.report.bootstrap_samples,
-            "seed": config.seed,
-            "evaluated_on": "test" if data.has_test else "validation",
-            "seconds": sum(seconds_spent(run.run_dir, unit) for unit in made),
-            "judged": ARMS[self.arm].trust != "none",
-        }
+        document = curve_document(
+            arm=self.arm,
+            kind=kind,
+            control=control_of(self.arm),
+            points=points,
+            eval_ids=data.train.table.eval_ids,
+            blocks=blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
+            bootstrap_samples=config.report.bootstrap_samples,
+            seed=config.seed,
+            evaluated_on="test" if data.has_test else "validation",
+            seconds=sum(seconds_spent(run.run_dir, unit) for unit in made),
+            judged=ARMS[self.arm].trust != "none",
+        )
+        write_json(folder / CURVE_FILE, document)
 
 
 def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
