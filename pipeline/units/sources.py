@@ -119,10 +119,5 @@ def may_be_there(place: str) -> bool:
     return is_url(place) or os.path.exists(place)
 
 
-def real_place(place: str) -> str:
-    """Return a path with all links in it followed; a URL as it is."""
-    return place if is_url(place) else os.path.realpath(place)
-
-
 def _resolved(paths: Mapping[str, str]) -> dict[str, str]:
-    return {name: real_place(path) for name, path in paths.items()}
+    return {name: path if is_url(path) else os.path.realpath(path) for name, path in paths.items()}
