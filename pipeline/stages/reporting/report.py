@@ -465,12 +465,9 @@ def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImage
 def _real_samples(train: Pairs) -> list[PairSample]:
     # Spread over the whole set, as neighbouring frames of a drive look alike.
     chosen = np.linspace(0, len(train) - 1, min(SHOWN_PAIRS, len(train))).round().astype(int)
-    samples = []
-    for index in chosen:
-        label = np.asarray(train.labels[index])
-        palette = palette_of_label(label, train.table.num_classes)
-        samples.append(PairSample(np.asarray(train.images[index]), label, palette, palette))
-    return samples
+    drawn = [(np.asarray(train.images[index]), np.asarray(train.labels[index])) for index in chosen]
+    palettes = [palette_of_label(label, train.table.num_classes) for _, label in drawn]
+    return [PairSample(*pair, palette, palette) for pair, palette in zip(drawn, palettes, strict=True)]
 
 
 @torch.inference_mode()

@@ -224,12 +224,6 @@ def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     return part_of(run.segmenter_data.train.ids, fraction, run.config.data_seed, recordings=recordings)
 
 
-def _images_in_part(run: Workspace, fraction: float) -> int:
-    """Return how many labelled images a part of the real pairs is, whose rows may be tiles."""
-    ids = run.segmenter_data.train.ids
-    return len(images_of([ids[index] for index in chosen_part(run, fraction)])[0])
-
-
 def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.ndarray:
     """Return the rows of a unit of pairs, of so many, that were made from no real pair outside a part."""
     ids = [as_text(name) for name in run.segmenter_data.train.ids]
@@ -272,7 +266,7 @@ class CurveUnit(Unit):
             points.append(
                 CurvePoint(
                     labels=point.labels,
-                    images=_images_in_part(run, point.labels),
+                    images=len(images_of([data.train.ids[index] for index in chosen_part(run, point.labels)])[0]),
                     dose=point.dose,
                     pairs=pairs,
                     runs=[
