@@ -35,13 +35,7 @@ WAIT_MINUTES = 12 * 60.0
 
 @dataclass(frozen=True)
 class FlowParameter:
-    """A parameter of flows.
-
-    Attributes:
-        type: Its type, from which Prefect makes a form and checks what is submitted.
-        text: What the form says of it.
-        default: What it is if it is left out.
-    """
+    """A parameter of flows."""
 
     type: Any
     text: str

@@ -32,14 +32,7 @@ MEANINGS: Mapping[StateName, str] = {
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """How far a unit is.
-
-    Attributes:
-        name: The unit.
-        state: One of `MEANINGS`.
-        seconds: What went into it so far.
-        detail: What else there is to say; empty for nothing.
-    """
+    """How far a unit is."""
 
     name: str
     state: StateName

@@ -55,11 +55,7 @@ DESCRIPTIONS = {
 class RoundResult:
     """A round of the loop.
 
-    Attributes:
-        number: From 1.
-        pairs: Generated pairs that its segmenters were trained with, those of earlier rounds included.
-        budget: What `BudgetUnit` wrote.
-        decision: What `DecisionUnit` wrote.
+    Its pairs include those of earlier rounds.
     """
 
     number: int

@@ -176,14 +176,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
-
-    Attributes:
-        title: Its heading.
-        headline: The result in one sentence, or nothing.
-        introduction: What it is about.
-        blocks: Its content in order.
-    """
+    """A page."""
 
     title: str
     headline: str

@@ -111,11 +111,7 @@ class DataUnit(SourceUnit):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraTestUnit(SourceUnit):
-    """A test set beside the data set's own splits, decoded and resized.
-
-    Attributes:
-        root: Its folder, or the URL of it.
-    """
+    """A test set beside the data set's own splits, decoded and resized."""
 
     root: Path | str
 

@@ -46,12 +46,7 @@ FILES = (WEIGHTS, DISCRIMINATOR_WEIGHTS, METRICS_FILE)
 
 @dataclass(frozen=True)
 class ImageModel:
-    """An image generator of a run.
-
-    Attributes:
-        system: Name of its system.
-        settings: Numbers of its training.
-    """
+    """An image generator of a run."""
 
     system: str
     settings: ImageSettings
@@ -126,11 +121,7 @@ def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesUnit(Unit):
-    """The training of an image generator.
-
-    Attributes:
-        model: What is trained.
-    """
+    """The training of an image generator."""
 
     shared: ClassVar[bool] = True
     trains: ClassVar[bool] = True

@@ -73,11 +73,7 @@ def layout_model(config: RunConfig, section: LayoutSection) -> LayoutModel:
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutsUnit(Unit):
-    """The training of a layout generator.
-
-    Attributes:
-        model: What is trained.
-    """
+    """The training of a layout generator."""
 
     shared: ClassVar[bool] = True
     trains: ClassVar[bool] = True

@@ -34,12 +34,7 @@ MANY_ODD = 0.25
 
 @dataclass(frozen=True)
 class Proposal:
-    """A first recipe.
-
-    Attributes:
-        text: It as commented YAML.
-        notes: What was found and decided, a line each.
-    """
+    """A first recipe."""
 
     text: str
     notes: tuple[str, ...]

@@ -32,11 +32,7 @@ NOT_OF_FINETUNING = ("seed", "vgg_weights", "perceptual_features", "perceptual_e
 
 @dataclass(frozen=True, kw_only=True)
 class BorrowedUnit(Unit):
-    """A unit whose result is taken from another run: nothing but its weights identifies it.
-
-    Attributes:
-        lender: The run directory that has it.
-    """
+    """A unit whose result is taken from another run: nothing but its weights identifies it."""
 
     lender: Path
 

@@ -31,13 +31,7 @@ LEAST_FOLD = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherUnit(Unit):
-    """The training of a teacher.
-
-    Attributes:
-        fold: The fold that it does not see.
-        folds: How many folds there are.
-        seed: Seed of the training.
-    """
+    """The training of a teacher."""
 
     trains: ClassVar[bool] = True
 

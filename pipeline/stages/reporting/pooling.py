@@ -37,14 +37,7 @@ SEEDED = ("palettes", *GENERATORS, "shards")
 
 @dataclass(frozen=True)
 class PooledRun:
-    """A run whose arms are in a report.
-
-    Attributes:
-        run_dir: Its directory.
-        generator_seed: Seed of its generators.
-        arms: Arms that it trains.
-        seeds: Seeds of its segmenters.
-    """
+    """A run whose arms are in a report."""
 
     run_dir: Path
     generator_seed: int

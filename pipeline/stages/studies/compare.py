@@ -72,14 +72,7 @@ def row_models(config: RunConfig, name: str) -> PairModels:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMetricsUnit(Unit):
-    """The measurements of one row.
-
-    Attributes:
-        row: Name of the row.
-        models: What makes its pairs.
-        pairs: The unit of its pairs.
-        segmenter: The unit of the segmenter trained on them.
-    """
+    """The measurements of one row."""
 
     row: str
     models: PairModels

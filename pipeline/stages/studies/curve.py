@@ -91,11 +91,7 @@ def pairs_of(config: RunConfig, dose: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PointUnit(SegmenterUnit):
-    """The segmenter of a point and seed that no arm of the run has.
-
-    Attributes:
-        labels: Fraction of the real pairs.
-    """
+    """The segmenter of a point and seed that no arm of the run has."""
 
     labels: float
 
@@ -236,10 +232,7 @@ def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.n
 class CurveUnit(Unit):
     """What the trainings of all points say.
 
-    Attributes:
-        arm: The arm with generated pairs.
-        trained: Units of the segmenters of each point, in the order of `seeds`.
-        seeds: Their seeds.
+    `trained` has the units of the segmenters of each point, in the order of `seeds`.
     """
 
     # The report shows it from then on.

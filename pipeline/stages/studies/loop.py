@@ -181,11 +181,7 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPairsUnit(PairsUnit):
-    """Pairs of a round, asked for classes, or those of the control, which are not.
-
-    Attributes:
-        budget: The unit of the budget, or None.
-    """
+    """Pairs of a round, asked for classes, or those of the control, which are not."""
 
     budget: str | None
 
@@ -219,12 +215,7 @@ def budget_of(run: Workspace, unit: LoopPairsUnit) -> ClassBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSegmenterUnit(Unit):
-    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images.
-
-    Attributes:
-        pools: Units of the generated pairs.
-        seed: Seed of the training.
-    """
+    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images."""
 
     pools: tuple[str, ...]
     seed: int
@@ -277,9 +268,7 @@ class LoopSegmenterUnit(Unit):
 class DecisionUnit(Unit):
     """What a round gained, and whether that is reason for another.
 
-    Attributes:
-        before: Units of the segmenters before the round, one for each seed.
-        after: Units of those after it.
+    It reads units of segmenters before and after the round, one for each seed.
     """
 
     computes: ClassVar[bool] = False
