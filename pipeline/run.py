@@ -168,7 +168,10 @@ class Run(RunState):
     def make(self, names: Sequence[str], wait: float = 0.0, on_wait: Callable[[], object] | None = None) -> None:
         """Make units and whatever they are made from, as far as it is not finished.
 
-        While another process works in the run directory, this waits; `on_wait` is called once then.
+        Args:
+            names: The units.
+            wait: Seconds to wait while another process works in the run directory.
+            on_wait: Called once if there is something to wait for.
 
         Raises:
             ScenepaletteError: Anything that a user can fix; finished units stay.

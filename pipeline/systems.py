@@ -89,6 +89,10 @@ def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetE
 
     Registering under the same name again replaces the entry, so that a notebook's cell can be run twice.
 
+    Args:
+        name: What configurations call it; an entry that has a name has the same.
+        entry: A layout system, image system, segmenter, data set, metric or arm.
+
     Raises:
         ConfigError: The name is taken, or the entry is of another type or lacks something.
     """
@@ -100,6 +104,10 @@ def register(name: str, entry: LayoutSystem | ImageSystem | Segmenter | DatasetE
 
 def systems(num_classes: int, size: tuple[int, int]) -> list[System]:
     """Return all generators with their parameter counts at the papers' settings.
+
+    Args:
+        num_classes: K.
+        size: Height and width, pixels.
 
     Raises:
         ConfigError: No base grid reaches the size.

@@ -48,7 +48,10 @@ class RunConfig(RunSections):
 def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None) -> RunConfig:
     """Resolve what a command line gives into a checked configuration.
 
-    What the run in `run_dir` has borrowed serves also when the lender is gone.
+    Args:
+        recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
+        assignments: `section.key=value` changes.
+        run_dir: Where the run is kept: what it has borrowed serves also when the lender is gone.
 
     Raises:
         ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
