@@ -67,16 +67,8 @@ def main() -> None:
         size = "x".join(map(str, arguments.size))
         for pairs in arguments.pairs:
             run_dir = Path(folder) / "run"
-            this = [
-                sys.executable,
-                "-m",
-                "benchmarks.generate_memory",
-                "--size",
-                size,
-                "--child",
-                str(run_dir),
-                "--pairs",
-            ]
+            this = [sys.executable, "-m", "benchmarks.generate_memory", "--size", size]
+            this += ["--child", str(run_dir), "--pairs"]
             # The first call of each number trains; its memory is not that of generation alone.
             subprocess.run([*this, "1"], check=True, stdout=subprocess.DEVNULL)
             shutil.rmtree(run_dir / "shards")

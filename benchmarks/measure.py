@@ -22,10 +22,7 @@ def interleaved_seconds(
 ) -> dict[str, float]:
     """Return the median wall time in seconds of each case, the cases taking turns.
 
-    Args:
-        cases: Work by name; on a GPU it must wait for its result.
-        repetitions: Timed calls of each case.
-        warmups: Calls of each case before.
+    On a GPU, a case must wait for its result.
     """
     seconds: dict[str, list[float]] = {name: [] for name in cases}
     for repetition in range(warmups + repetitions):
@@ -38,12 +35,9 @@ def interleaved_seconds(
 
 
 def product_rate(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
-    """Return this machine's measured rate of matrix products in GFLOP/s: the best of a product and a convolution.
+    """Return this machine's measured rate of matrix products in GFLOP/s.
 
-    Args:
-        dtype: Of the numbers.
-        device: Where it is measured.
-        seconds: Roughly how long each of the two is measured.
+    The best of a product and a convolution, each measured for about so many seconds.
     """
     side = 2048 if device.type == "cpu" else 8192
     a = torch.randn(side, side, device=device, dtype=dtype)

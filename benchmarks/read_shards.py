@@ -27,15 +27,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import interleaved_seconds, machine, markdown_table
+from benchmarks.shards_at_scale import row_of, write_rows
 from scenepalette.data.arrays import images_from_uint8, resize_sample
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.sample import Sample
-from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs, decode_shards
-from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
+from scenepalette.data.shards.schema import Row
 from scenepalette.data.shards.training.stream import ShardStream
-from scenepalette.data.shards.writing import write_shard
 
 _SHARDS = 4
 _BASELINE = "`datasets`, map-style"
@@ -54,15 +53,7 @@ def _tensors(images: list[np.ndarray], labels: list[np.ndarray]) -> tuple[Tensor
 
 
 def write_sources(folder: Path, data: str, root: Path | None, size: tuple[int, int], pairs: int) -> None:
-    """Write the same pairs as shards and as PNG files.
-
-    Args:
-        folder: Where.
-        data: Name of the data set that the pairs come from; they repeat if it has too few.
-        root: Its folder, if it has one.
-        size: Height and width, pixels.
-        pairs: How many.
-    """
+    """Write the same pairs as shards and as PNG files; those of the data set repeat if it has too few."""
     count = {"count": min(pairs, 128), "size": size} if data == "streets" else {"root": root}
     source = open_dataset(data, "train", **count)
     samples = [resize_sample(source[index], size) for index in range(min(pairs, len(source)))]
@@ -76,19 +67,9 @@ def write_sources(folder: Path, data: str, root: Path | None, size: tuple[int, i
         sample = samples[index % len(samples)]
         Image.fromarray(sample.image).save(folder / f"png/train/images/{index:06d}.png")
         Image.fromarray(sample.label).save(folder / f"png/train/labels/{index:06d}.png")
-        palette = palette_of_label(sample.label, table.num_classes)
-        return Row(
-            f"{index:06d}", sample.image, sample.label, "full", palette, palette, None, None, 0, index, None, None
-        )
+        return row_of(index, sample.image, sample.label, table.num_classes)
 
-    ends = [pairs * shard // _SHARDS for shard in range(_SHARDS + 1)]
-    shards = [
-        write_shard(folder / "shards" / shard_name(shard, _SHARDS), map(row, range(ends[shard], ends[shard + 1])))
-        for shard in range(_SHARDS)
-    ]
-    source_of = {"name": source.name, "licence": source.licence}
-    manifest = make_manifest(shards, kind="full", table=table, config_hash="0" * 64, models={}, source=source_of)
-    write_manifest(folder / "shards", manifest)
+    write_rows(folder / "shards", row, [pairs * part // _SHARDS for part in range(_SHARDS + 1)], table, source.name)
 
 
 def readers(folder: Path, batch: int, workers: int) -> dict[str, Iterable[Any]]:

@@ -25,11 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import machine, markdown_table
+from benchmarks.shards_at_scale import row_of, write_rows
 from scenepalette.common.progress import NO_PROGRESS, EnoughError
-from scenepalette.data.shards.manifest import make_manifest, write_manifest
 from scenepalette.data.shards.pairs import ShardPairs
-from scenepalette.data.shards.schema import Row, palette_of_label, shard_name
-from scenepalette.data.shards.writing import write_shard
+from scenepalette.data.shards.schema import Row
 from scenepalette.pipeline.config import load_config
 from scenepalette.pipeline.doctor.machine.measure import StepTimes
 from scenepalette.pipeline.stages.data import prepare_data, read_data
@@ -67,12 +66,7 @@ def _without_fusion(build: Any) -> Any:
 
 
 def cases(camvid: Path | None, weights: Path | None) -> dict[str, tuple[str, list[str]]]:
-    """Return recipes and changes to them by name.
-
-    Args:
-        camvid: CamVid's folder, without which its recipe is left out.
-        weights: Weights of a mobilenet_v2 trained on ImageNet.
-    """
+    """Return recipes and changes to them by name; CamVid's need its folder."""
     found = {"demo": ("demo", [f"data.train_scenes={SCENES}", "data.val_scenes=2"])}
     if camvid is not None:
         root = f"data.root={camvid}"
@@ -104,15 +98,9 @@ def training(folder: Path, recipe: str, changes: list[str], arm: str) -> Callabl
 
 def _write_shards(folder: Path, pairs: Any) -> None:
     def row(index: int) -> Row:
-        label = pairs.labels[index]
-        palette = palette_of_label(label, pairs.table.num_classes)
-        empty = (None, None, 0, index, None, None)
-        return Row(f"{index:06d}", pairs.images[index], label, "full", palette, palette, *empty)
+        return row_of(index, pairs.images[index], pairs.labels[index], pairs.table.num_classes)
 
-    shard = write_shard(folder / shard_name(0, 1), map(row, range(min(SCENES, len(pairs)))))
-    source = {"name": pairs.name, "licence": pairs.licence}
-    manifest = make_manifest([shard], kind="full", table=pairs.table, config_hash="0" * 64, models={}, source=source)
-    write_manifest(folder, manifest)
+    write_rows(folder, row, [0, min(SCENES, len(pairs))], pairs.table, pairs.name)
 
 
 def step_seconds(work: Callable[..., nn.Module], precision: str, steps: int) -> list[float]:

@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from benchmarks.measure import forget_peak_memory, machine, markdown_table, peak_memory
+from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.shards.checking import find_problems
 from scenepalette.data.shards.manifest import make_manifest, write_manifest
@@ -34,48 +35,34 @@ PATTERNS = 64
 ROWS_PER_SHARD = 1024
 
 
+def row_of(index: int, image: np.ndarray, label: np.ndarray, num_classes: int) -> Row:
+    """Return a row of the kind full that no model has made."""
+    palette = palette_of_label(label, num_classes)
+    return Row(f"full-{index:08d}", image, label, "full", palette, palette, None, None, 0, index, None, None)
+
+
+def write_rows(folder: Path, row: Callable[[int], Row], ends: Sequence[int], table: ClassTable, name: str) -> None:
+    """Write rows by number into shards, each of the rows from one end to the next, and their manifest."""
+    count = len(ends) - 1
+    shards = [
+        write_shard(folder / shard_name(shard, count), map(row, range(ends[shard], ends[shard + 1])))
+        for shard in range(count)
+    ]
+    source = {"name": name, "licence": "CC0-1.0"}
+    manifest = make_manifest(shards, kind="full", table=table, config_hash="0" * 64, models={}, source=source)
+    write_manifest(folder, manifest)
+
+
 def write_folder(folder: Path, rows: int, size: tuple[int, int]) -> None:
     """Write shards of `rows` pairs, whose images are 64 patterns in turn."""
     random = np.random.default_rng(0)
     labels = random.integers(0, CAMVID.num_classes, (PATTERNS, *size), dtype=np.uint8)
     images = CAMVID.colorize(labels)
-    palettes = [palette_of_label(label, CAMVID.num_classes) for label in labels]
 
-    def made(first: int, end: int) -> Iterator[Row]:
-        for index in range(first, end):
-            pattern = index % PATTERNS
-            palette = palettes[pattern]
-            yield Row(
-                f"full-{index:08d}",
-                images[pattern],
-                labels[pattern],
-                "full",
-                palette,
-                palette,
-                source_id=None,
-                edit_box=None,
-                seed=0,
-                index=index,
-                layout_model="a" * 64,
-                image_model="b" * 64,
-            )
+    def row(index: int) -> Row:
+        return row_of(index, images[index % PATTERNS], labels[index % PATTERNS], CAMVID.num_classes)
 
-    count = -(-rows // ROWS_PER_SHARD)
-    shards = [
-        write_shard(
-            folder / shard_name(shard, count), made(shard * ROWS_PER_SHARD, min(rows, (shard + 1) * ROWS_PER_SHARD))
-        )
-        for shard in range(count)
-    ]
-    manifest = make_manifest(
-        shards,
-        kind="full",
-        table=CAMVID,
-        config_hash="c" * 64,
-        models={"layout_model": "a" * 64, "image_model": "b" * 64},
-        source={"name": "patterns", "licence": "CC0-1.0"},
-    )
-    write_manifest(folder, manifest)
+    write_rows(folder, row, [*range(0, rows, ROWS_PER_SHARD), rows], CAMVID, "patterns")
 
 
 def verify(folder: Path) -> None:

@@ -17,27 +17,25 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from unittest.mock import patch
 
 import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.gpu.trainings import as_written, last_level, widened
 from benchmarks.measure import machine, markdown_table
 from scenepalette.common.progress import NO_PROGRESS, EnoughError
 from scenepalette.data.arrays import Pairs
 from scenepalette.generators.images.perceptual import VGG_LAYERS, Vgg19Features
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
-from scenepalette.generators.kernels.passes import FASTER
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import train_layout_generator
-from scenepalette.generators.nn.grids import base_grid
 from scenepalette.generators.nn.parameters import count_parameters
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig, load_config
@@ -61,33 +59,17 @@ def step_seconds(
     """Return the seconds of the steps of a training, without its first."""
     accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     fabric = make_fabric(accelerator, precision, speed=usual_speed(accelerator, plain=plain))
-    try:
-        if plain:
-            with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):
-                training(folder, fabric=fabric, progress=times)
-        else:
-            training(folder, fabric=fabric, progress=times)
-    except EnoughError:
-        pass
+    with suppress(EnoughError), as_written(plain):
+        training(folder, fabric=fabric, progress=times)
     return times.seconds[1:]
 
 
 def trainings(
     folder: Path, size: tuple[int, int], batch: int, width: float
 ) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings by name of the system, and what is trained.
-
-    Args:
-        folder: Where the embedded scenes are kept.
-        size: Height and width, pixels.
-        batch: Samples per step.
-        width: Factor on the papers' widths.
-    """
+    """Return the trainings by name of the system, and what is trained; a folder keeps the embedded scenes."""
     config = DataConfig(name="streets", size=size, train_scenes=32, val_scenes=2)
-    prepare_data(folder / "data", config, 0, NO_PROGRESS)
-    pairs, _, labels = read_data(folder / "data")
-    fit_palettes(folder / "palettes", 4, pairs, 0)
-    sampler = load_sampler(folder / "palettes")
+    pairs, labels, sampler = _scenes(folder, config)
     return {
         **{name: _layout_training(name, pairs, labels, sampler, batch, width) for name in LAYOUT_SYSTEMS},
         **{name: _image_training(name, pairs, labels, batch, width) for name in _image_systems()},
@@ -95,18 +77,10 @@ def trainings(
 
 
 def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches.
-
-    Args:
-        folder: Where the embedded scenes are kept.
-        recipe: Its name.
-    """
+    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches."""
     changes = ["data.name=streets", "data.train_scenes=64", "data.val_scenes=2"]
     config = load_config(recipe, changes)
-    prepare_data(folder / "data", config.data, 0, NO_PROGRESS)
-    pairs, _, labels = read_data(folder / "data")
-    fit_palettes(folder / "palettes", 4, pairs, 0)
-    sampler, chosen = load_sampler(folder / "palettes"), image_model(config)
+    (pairs, labels, sampler), chosen = _scenes(folder, config.data), image_model(config)
     image = partial(
         train_image_generator,
         name=chosen.system,
@@ -137,6 +111,14 @@ def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[...,
     return found
 
 
+def _scenes(folder: Path, config: DataConfig) -> tuple[Pairs, np.ndarray, PaletteSampler]:
+    """Return embedded scenes, their labels without ignored pixels, and a sampler of their palettes."""
+    prepare_data(folder / "data", config, 0, NO_PROGRESS)
+    pairs, _, labels = read_data(folder / "data")
+    fit_palettes(folder / "palettes", 4, pairs, 0)
+    return pairs, labels, load_sampler(folder / "palettes")
+
+
 def _image_systems() -> list[str]:
     """Return those that are trained here."""
     return [name for name, system in IMAGE_SYSTEMS.items() if not system.comes_trained(system.settings())]
@@ -145,15 +127,7 @@ def _image_systems() -> list[str]:
 def _layout_training(
     name: str, pairs: Pairs, labels: np.ndarray, sampler: PaletteSampler, batch: int, width: float
 ) -> tuple[Callable[..., None], str]:
-    _, doublings = base_grid(pairs.size)
-    settings = LayoutSettings(
-        max_width=round(512 * width),
-        base_width=round(8192 * width),
-        fade_steps=(0,) * (doublings + 1),
-        stable_steps=(*(0,) * doublings, 10**6),
-        batch_sizes=(batch,) * (doublings + 1),
-        checkpoint_every=10**6,
-    )
+    settings = last_level(pairs.size, width, batch)
     network = LAYOUT_SYSTEMS[name].build_generator(pairs.table, pairs.size, settings)
     training = partial(
         train_layout_generator, name=name, settings=settings, labels=labels, table=pairs.table, sampler=sampler, seed=0
@@ -165,13 +139,7 @@ def _image_training(
     name: str, pairs: Pairs, labels: np.ndarray, batch: int, width: float
 ) -> tuple[Callable[..., None], str]:
     system = IMAGE_SYSTEMS[name]
-    standard = system.settings()
-    widths = {
-        field: max(1, round(getattr(standard, field) * width))
-        for field in ("width", "hidden_channels", "discriminator_width")
-        if hasattr(standard, field)
-    }
-    settings = replace(standard, steps=10**6, batch_size=batch, checkpoint_every=10**6, **widths)
+    settings = widened(system.settings(), width, batch)
     with torch.device("meta"):
         network = system.build_generator(pairs.table, pairs.size, settings)
     training = partial(

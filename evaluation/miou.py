@@ -31,14 +31,8 @@ def apply_to_pairs(
 ) -> Iterator[Tensor]:
     """Yield `function(images, labels)` for all pairs in order, with the model in evaluation mode on the device.
 
-    Args:
-        model: Network that `function` uses; moved to the device and put into evaluation mode.
-        pairs: Image-label pairs.
-        function: Takes images B3HW in [-1, 1] and labels BHW on the device; called under the fabric's precision.
-        batch_size: Images at once; the last batch may be smaller, and all where the device lacks memory for them.
-        fabric: Device and precision.
-        progress: Counts images.
-        description: What the work is called.
+    The function takes images B3HW in [-1, 1] and labels BHW on the device, under the fabric's precision. The last batch
+    may be smaller, and all where the device lacks memory for them.
     """
     model.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     progress.start(description, len(pairs))
@@ -91,12 +85,7 @@ def confusion_per_image(
 ) -> np.ndarray:
     """Predict all pairs and return one confusion matrix per image.
 
-    Args:
-        model: Segmenter with one output channel per class of the pairs' table.
-        pairs: Image-label pairs.
-        batch_size: Images at once; the result does not depend on it.
-        fabric: Device and precision.
-        progress: Counts images.
+    The result does not depend on the batch size.
 
     Returns:
         int64 [N, K, K], rows the truth, columns the prediction; ignored pixels are in no cell. Sum over N for the
@@ -182,12 +171,7 @@ def mean_iou(confusion: np.ndarray, class_ids: Sequence[int]) -> float:
 
 
 def mean_of_defined(values: np.ndarray, axis: int = -1) -> np.ndarray:
-    """Return the mean of the values that are not nan: `numpy.nanmean`, but nan without a warning where there is none.
-
-    Args:
-        values: Numbers, such as one per class.
-        axis: What is averaged over.
-    """
+    """Return the mean of values that are not nan: `numpy.nanmean`, but nan without a warning where there is none."""
     defined = ~np.isnan(values)
     number = defined.sum(axis=axis)
     total = np.where(defined, values, 0.0).sum(axis=axis)

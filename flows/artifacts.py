@@ -36,12 +36,7 @@ _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)"
 
 
 def publish_report(folder: Path, name: str = "report") -> None:
-    """Make a finished report an artifact of the current run, in tables that fit into the UI, and link its page.
-
-    Args:
-        folder: Folder with NAME.json, NAME.html and figures.
-        name: Name of the files and of the artifact, "report", "comparison" or "loop".
-    """
+    """Make a finished report an artifact of the current run, in tables that fit into the UI, and link its page."""
     page = PAGES[name](read_json(folder / f"{name}.json"))
     markdown = inline_figures(to_markdown(page, narrow=True), folder)
     create_markdown_artifact(markdown, key=name, description=f"The {name} of {folder.parent}")
@@ -50,12 +45,7 @@ def publish_report(folder: Path, name: str = "report") -> None:
 
 
 def publish_image(path: Path, title: str) -> None:
-    """Make an image an artifact of the current run, and link its file.
-
-    Args:
-        path: PNG, GIF or WebP. A strip that is too large is shrunk, an animation that is too large is only linked.
-        title: What it shows.
-    """
+    """Make an image an artifact of the current run, and link its file; too large an animation is only linked."""
     create_markdown_artifact(_shown(path, title), key="edit", description=title)
     create_link_artifact(
         path.absolute().as_uri(), link_text=str(path.absolute()), key="edit-file", description="On the worker's disk"
@@ -63,12 +53,7 @@ def publish_image(path: Path, title: str) -> None:
 
 
 def publish_samples(folder: Path, unit: str) -> None:
-    """Make the last sample sheet of a finished training an artifact of the current run; none if it has no sheet.
-
-    Args:
-        folder: The training's folder, with `samples/final.png`.
-        unit: Its name in the run directory, such as "images/oasis".
-    """
+    """Make the last sample sheet of a finished training an artifact of the current run; none if it has no sheet."""
     sheet = folder / "samples" / "final.png"
     if sheet.exists():
         title = f"samples of {unit}"
@@ -84,13 +69,7 @@ class ProgressArtifact:
     """A bar in the UI. Work continues without it if the server cannot be reached."""
 
     def __init__(self, key: str, description: str, total: int) -> None:
-        """Make the bar, at nothing.
-
-        Args:
-            key: What it is the progress of.
-            description: The same as text.
-            total: Units of work.
-        """
+        """Make the bar, at nothing, for so many units of work."""
         self._total = max(1, total)
         self._id: UUID | None = None
         try:
@@ -139,11 +118,6 @@ class PublishedProgress(PlainProgress):
 
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:
     """Replace links to figures by the figures themselves, made smaller where they are too large together.
-
-    Args:
-        markdown: Text with `![title](figures/name.png)`.
-        folder: What the links are relative to.
-        limit: Most characters that all figures may take.
 
     Returns:
         The text with data URIs; a figure that cannot be made small enough is named instead.

@@ -53,7 +53,8 @@ def apply_automations(path: Path) -> dict[str, Change]:
         )
     try:
         entries = yaml.safe_load(path.read_text(encoding="utf-8"))["automations"]
-        names = sorted({action["deployment"] for action in _actions(entries) if "deployment" in action})
+        actions = [action for entry in entries for action in entry["actions"]]
+        names = sorted({action["deployment"] for action in actions if "deployment" in action})
         if malformed := [name for name in names if name.count("/") != 1]:
             raise ConfigError(
                 f"{path} names deployments otherwise than as FLOW/DEPLOYMENT, such as push/push.", malformed
@@ -82,10 +83,6 @@ def apply_automations(path: Path) -> dict[str, Change]:
             f"Prefect's server does not answer as it should: {error}. Set PREFECT_API_URL to a server of Prefect 3."
         ) from error
     return changes
-
-
-def _actions(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [action for entry in entries for action in entry["actions"]]
 
 
 def _with_ids(entries: list[dict[str, Any]], ids: dict[str, UUID]) -> list[AutomationCore]:

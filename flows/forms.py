@@ -67,11 +67,7 @@ def _as_left_out(schema: dict[str, Any]) -> None:
 
 
 def assignments(changes: Mapping[str, Any]) -> list[str]:
-    """Return changes as `section.key=value`, so that a command line can say the same.
-
-    Args:
-        changes: Values and `Changes` by the name of the key or section; None changes nothing.
-    """
+    """Return values and `Changes` by key as `section.key=value`, as a command line says them; None changes nothing."""
     given = {
         key: value.model_dump(mode="json", exclude_none=True) if isinstance(value, Changes) else value
         for key, value in changes.items()

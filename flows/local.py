@@ -24,7 +24,7 @@ from scenepalette.pipeline.cli.options import (
     how_to_continue,
     request_of,
 )
-from scenepalette.pipeline.cli.terminal.results import print_comparison, print_curve, print_loop, print_summary
+from scenepalette.pipeline.cli.terminal.results import print_results
 from scenepalette.pipeline.cli.terminal.streams import run_program
 
 FlowName = Literal[
@@ -107,7 +107,7 @@ def run(
         chosen = augment if flow == "augment" else getattr(stages, flow.replace("-", "_"))
         try:
             with shared_server() if task_runner not in (None, "threads") else nullcontext():
-                folder = chosen(
+                made = chosen(
                     recipe=recipe,
                     # As it is resolved here: there is one folder to name, whenever the flow begins.
                     out=None if out is None else str(request.run_dir),
@@ -115,20 +115,10 @@ def run(
                     wait_minutes=wait,
                     **pool,
                 )
-            folder = Path(folder)
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(how_to_continue(request))
             raise
-        if flow in ("augment", "report"):
-            print_summary(folder.parent)
-        elif flow == "compare":
-            print_comparison(folder.parent)
-        elif flow == "curve":
-            print_curve(folder.parent)
-        elif flow == "loop":
-            print_loop(folder.parent)
-        else:
-            typer.echo(f"Done: {folder}")
+        print_results(Path(made).parent, Path(made).name)
 
 
 if __name__ == "__main__":

@@ -35,13 +35,7 @@ WAIT_MINUTES = 12 * 60.0
 
 @dataclass(frozen=True)
 class FlowParameter:
-    """A parameter of flows.
-
-    Attributes:
-        type: Its type, from which Prefect makes a form and checks what is submitted.
-        text: What the form says of it.
-        default: What it is if it is left out.
-    """
+    """A parameter of flows."""
 
     type: Any
     text: str
@@ -103,14 +97,7 @@ WAIT = {
 def parameters_of(
     sections: Sequence[str], *, makes_pairs: bool, borrows: bool, pushes: bool
 ) -> dict[str, FlowParameter]:
-    """Return the parameters of a flow by name.
-
-    Args:
-        sections: Sections of the configuration that its form shows, beside the data set and the device.
-        makes_pairs: Whether shards are made by a pool of workers.
-        borrows: Whether trained models of another run can be used.
-        pushes: Whether results can be pushed at the end.
-    """
+    """Return the parameters of a flow by name."""
     forms = {
         name: FlowParameter(
             Annotated[Changes | None, ChangesTo(RunConfig.model_fields[name].annotation)],  # type: ignore[arg-type]
@@ -135,12 +122,6 @@ def signature_of(parameters: dict[str, FlowParameter]) -> Signature:
 
 
 def documentation_of(summary: str, example: str, parameters: dict[str, FlowParameter]) -> str:
-    """Return a docstring in Google's form.
-
-    Args:
-        summary: What the flow does.
-        example: Changes that `overrides` could make.
-        parameters: The parameters.
-    """
+    """Return a docstring in Google's form; the example is of changes that `overrides` could make."""
     lines = [f"    {name}: {each.text.replace('EXAMPLE', example)}" for name, each in parameters.items()]
     return "\n".join([summary, "", "Args:", *lines])

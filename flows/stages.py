@@ -65,13 +65,6 @@ def make_stage(
 ) -> str:
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
-    Args:
-        stage: Stage of the units that are wanted, for example "layouts" or "comparison".
-        request: A recipe, changes to it, and the run directory.
-        wait_minutes: How long to wait for another run that holds the run directory.
-        pool: Who makes shards.
-        push: What is pushed at the end, and where to.
-
     Raises:
         ScenepaletteError: Anything that a user can fix; finished work stays.
     """
@@ -130,12 +123,7 @@ def make_stage(
 
 
 def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:
-    """Hold a run directory for a block; while another run works there, say so in the log and wait.
-
-    Args:
-        run_dir: The run directory.
-        wait_minutes: How long to wait.
-    """
+    """Hold a run directory for a block; while another run works there, say so in the log and wait."""
     return exclusive(run_dir, 60 * wait_minutes, lambda: print(waiting_text(run_dir, wait_minutes)))
 
 
@@ -174,13 +162,6 @@ def request_of(
 def make_units(label: str, config: str, run_dir: str, names: list[str], command: str) -> list[str]:
     """Make units whose inputs are finished: one, or trainings that are done at once.
 
-    Args:
-        label: Name of the task run.
-        config: The run's configuration as JSON.
-        run_dir: The run directory.
-        names: Names of the units, which are their folders in the run directory.
-        command: The command that the report names for making the run again.
-
     Returns:
         The units' folders.
     """
@@ -211,16 +192,7 @@ def stage_flow(
 ) -> Flow[..., str]:
     """Return the flow that makes the stage of a verb.
 
-    Args:
-        verb: Name of the verb.
-        sections: Sections of the configuration that its form shows, beside the data set and the device.
-        example: Changes that its parameter `overrides` could make.
-        name: Name of the flow and of its deployment; by default the verb.
-        summary: What it does, in a sentence; by default what the verb's own says.
-        makes_pairs: Whether it makes shards, by a pool of workers.
-        borrows: Whether it can use trained models of another run.
-        pushes: What it can push at the end.
-        module: Where it is found by its name.
+    Its name is by default that of the verb, and its summary the verb's own; `module` is where it is found by its name.
     """
     declared = VERBS[verb]
     name = name or verb

@@ -47,9 +47,7 @@ from scenepalette.pipeline.units.workspace import PlannedUnits, Unit, ancestors,
 def units_of(config: RunConfig, sources: Sources | None = None) -> dict[str, Unit]:
     """Return all units of a run by name, each after those that it reads.
 
-    Args:
-        config: The configuration.
-        sources: Identities of what is read from outside; without them, what would be read for the first time.
+    Without `sources`, what is read from outside is as if it were read for the first time.
     """
     sources = sources or Sources()
     predicted = any(PAIR_KINDS[kind].predicts for kind in config.generate.kinds)

@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 from scenepalette.common.errors import ConfigError
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import config_text
-from scenepalette.pipeline.device.beside import MakesUnits
 from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import CONFIG, remember, write_document, write_shards_card
@@ -25,13 +24,13 @@ from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.stages.studies.loop import decision_name
 from scenepalette.pipeline.units.records import State, state_of
 from scenepalette.pipeline.units.sources import Sources, may_be_there
-from scenepalette.pipeline.units.workspace import PlannedUnits, PreparedData
+from scenepalette.pipeline.units.workspace import PlannedUnits, PreparedData, Workspace
 
 Read = TypeVar("Read")
 
 
 @dataclass
-class RunState(MakesUnits):
+class RunState(Workspace):
     """What there is of a run. What depends on files of the run directory is found again when these have changed.
 
     Attributes:

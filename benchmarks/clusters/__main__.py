@@ -103,15 +103,8 @@ def measure(
         whole = hashes_of(folder) == list(expected) and len(ids) == len(set(ids)) == run.pairs(UNIT).rows and not left
     rate = [kind, workers, f"{shards / made.seconds:.2f}", f"{made.processor / shards:.2f}"]
     rate += [f"{given_again.seconds / shards:.3f}", f"{given_again.processor / shards:.3f}", "yes" if same else "NO"]
-    lost = [
-        kind,
-        workers,
-        loss.shard,
-        f"{loss.seconds:.1f}",
-        f"{with_loss - made.seconds:+.1f}",
-        "yes" if whole else "NO",
-    ]
-    return rate, lost
+    times = [f"{loss.seconds:.1f}", f"{with_loss - made.seconds:+.1f}"]
+    return rate, [kind, workers, loss.shard, *times, "yes" if whole else "NO"]
 
 
 def main() -> None:
@@ -142,23 +135,16 @@ def main() -> None:
             for workers in arguments.workers:
                 lines.append(measure(kind, workers, run, expected, environment))
                 print(*lines[-1], flush=True)
+    each = [f"{seconds / arguments.shards:.2f}" for seconds in alone]
     print(
         f"{machine()}\n{arguments.shards} shards of {arguments.rows} pairs; one process alone, without tasks: ", end=""
     )
-    print(
-        f"{alone.seconds / arguments.shards:.2f} s a shard, {alone.processor / arguments.shards:.2f} s of processors\n"
-    )
+    print(f"{each[0]} s a shard, {each[1]} s of processors\n")
     columns = ["cluster", "workers", "shards per s", "processor s per shard", "overhead, s per shard"]
     print(markdown_table([*columns, "overhead, processor s per shard", "same bytes"], [rate for rate, _ in lines]))
-    columns = [
-        "cluster",
-        "workers",
-        "shard that was lost",
-        "s until it was made again",
-        "s that all shards took longer",
-    ]
-    print()
-    print(markdown_table([*columns, "same bytes, no row twice"], [lost for _, lost in lines]))
+    columns = ["cluster", "workers", "shard that was lost", "s until it was made again"]
+    columns += ["s that all shards took longer", "same bytes, no row twice"]
+    print(f"\n{markdown_table(columns, [lost for _, lost in lines])}")
 
 
 def made_alone(run: Run) -> tuple[list[str], Cost]:

@@ -38,18 +38,7 @@ def timed_shards(
     processes: Sequence[int] = (),
     times: int = 1,
 ) -> list[Cost]:
-    """Make all shards, perhaps give the same tasks again, and finish the unit; return what each took.
-
-    Args:
-        shards: Their number.
-        rows: Pairs per shard.
-        run_dir: The run directory.
-        runner: The kind of cluster.
-        workers: Its workers.
-        address: Where it is.
-        processes: Its processes.
-        times: How often the tasks are given.
-    """
+    """Make all shards, perhaps give the same tasks again, and finish the unit; return what each took."""
     run, pool, costs = demo_run(shards, rows, Path(run_dir)), ShardPool(runner, workers, address), []
     run.begin(UNIT)
     for _ in range(times):

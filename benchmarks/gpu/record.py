@@ -63,14 +63,7 @@ class Record:
 
 
 def measure_cases(record: Record, part: str, cases: Cases, end: float) -> None:
-    """Measure the cases that are left, each in its share of the time; one that fails says why, and the next comes.
-
-    Args:
-        record: Where rows are kept.
-        part: Name of the part.
-        cases: What is measured.
-        end: When to stop, as `time.time` counts.
-    """
+    """Measure the cases that are left, each in its share of the time; one that fails says why, and the next comes."""
     left = [name for name in cases if not record.is_settled(part, name)]
     for position, name in enumerate(left):
         seconds = (end - time.time()) / (len(left) - position)

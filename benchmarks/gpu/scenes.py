@@ -15,7 +15,7 @@ from benchmarks.measure import peak_memory, wait
 from scenepalette.data.arrays import Pairs, read_arrays, write_arrays
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.labels import fill_ignored
-from scenepalette.data.sample import Sample, SegmentationDataset
+from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.fabric import computes_bfloat16
@@ -69,30 +69,15 @@ class Scenes(NamedTuple):
     sampler: PaletteSampler
 
 
-class _Some:
-    """Some samples of a data set, spread over it."""
-
-    def __init__(self, whole: SegmentationDataset, count: int) -> None:
-        chosen = np.linspace(0, len(whole) - 1, min(count, len(whole))).round()
-        self._whole, self._chosen = whole, [int(index) for index in chosen]
-        self.name, self.split, self.table, self.licence = whole.name, whole.split, whole.table, whole.licence
-        self.label_origins, self.fingerprint, self.content = whole.label_origins, whole.fingerprint, whole.fingerprint
-        self.ids = tuple(whole.ids[index] for index in self._chosen)
-
-    def __len__(self) -> int:
-        return len(self._chosen)
-
-    def __getitem__(self, index: int, /) -> Sample:
-        return self._whole[self._chosen[index]]
-
-
 def read_scenes(options: Options, size: Size) -> Scenes:
     """Return some training pairs, spread over the split; they are decoded once for all cases and calls."""
     folder = options.out / "scenes" / text_of(size)
     if not (folder / "train.json").is_file():
         name = "streets" if options.camvid is None else "camvid"
         drawn = {"count": SCENES, "size": size} if options.camvid is None else {}
-        write_arrays(_Some(open_dataset(name, "train", options.camvid, seed=0, **drawn), SCENES), size, folder)
+        whole = open_dataset(name, "train", options.camvid, seed=0, **drawn)
+        places = np.linspace(0, len(whole) - 1, min(SCENES, len(whole))).round().astype(int)
+        write_arrays(PartOfDataset(whole, "train", places.tolist()), size, folder)
     pairs = read_arrays(folder, "train")
     filled = np.stack([fill_ignored(np.asarray(label)) for label in pairs.labels])
     palettes = palettes_of(filled, pairs.table.num_classes).numpy()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,9 +14,10 @@ from unittest.mock import patch
 import torch
 
 from benchmarks.gpu.record import Cases, Row
-from benchmarks.gpu.scenes import Options, Scenes, device_memory, read_scenes, text_of
+from benchmarks.gpu.scenes import Options, Scenes, Size, device_memory, read_scenes, text_of
 from benchmarks.measure import wait
 from scenepalette.common.progress import EnoughError
+from scenepalette.generators.images.base import ImageSettings
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.kernels.passes import FASTER
@@ -65,6 +67,36 @@ class StepRate:
         """Do nothing: the training has no end."""
 
 
+@contextmanager
+def as_written(plain: bool) -> Iterator[None]:
+    """Train in contiguous memory with convolutions at every pixel if `plain`, as networks are written."""
+    if not plain:
+        yield
+        return
+    with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):
+        yield
+
+
+def last_level(size: Size, width: float, batch: int) -> LayoutSettings:
+    """Return settings that train the last level alone, which takes most of the time, without an end."""
+    _, doublings = base_grid(size)
+    return LayoutSettings(
+        max_width=round(512 * width),
+        base_width=round(8192 * width),
+        fade_steps=(0,) * (doublings + 1),
+        stable_steps=(*(0,) * doublings, NEVER),
+        batch_sizes=(batch,) * (doublings + 1),
+        checkpoint_every=NEVER,
+    )
+
+
+def widened(standard: ImageSettings, width: float, batch: int) -> ImageSettings:
+    """Return settings of a training without an end, with the widths that there are multiplied."""
+    fields = ("width", "hidden_channels", "discriminator_width")
+    widths = {name: max(1, round(getattr(standard, name) * width)) for name in fields if hasattr(standard, name)}
+    return replace(standard, steps=NEVER, batch_size=batch, checkpoint_every=NEVER, **widths)
+
+
 def cases(options: Options) -> Cases:
     """Return every training in every way, those that take long to begin last."""
     trainings = {"oasis": _oasis, "semantic-palette": _layouts, "segmenter": _segmenter}
@@ -89,15 +121,8 @@ def _measure(
     compiles: CompileMode = "default" if way == COMPILED else "graphs" if way == GRAPHS else "off"
     speed = usual_speed(options.device.type, plain=way == PLAIN, compile=compiles)
     fabric = make_fabric(options.device.type, options.precision, speed=speed)
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            if way == PLAIN:
-                with patch.object(torch, "channels_last", torch.contiguous_format), patch.dict(FASTER, clear=True):
-                    training(Path(folder), fabric=fabric, progress=progress)
-            else:
-                training(Path(folder), fabric=fabric, progress=progress)
-    except EnoughError:
-        pass
+    with tempfile.TemporaryDirectory() as folder, suppress(EnoughError), as_written(way == PLAIN):
+        training(Path(folder), fabric=fabric, progress=progress)
     return {
         "training": name,
         "size": text_of(options.training_size),
@@ -111,40 +136,16 @@ def _measure(
 
 
 def _oasis(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:
-    standard = IMAGE_SYSTEMS["oasis"].settings()
-    widths = {
-        field: max(1, round(getattr(standard, field) * options.width))
-        for field in ("width", "hidden_channels", "discriminator_width")
-    }
-    batch = options.training_batch
-    settings = replace(standard, steps=NEVER, batch_size=batch, augment=True, checkpoint_every=NEVER, **widths)
-    pairs, filled = scenes.pairs, scenes.filled
-    return partial(
-        train_image_generator, name="oasis", settings=settings, pairs=pairs, filled_labels=filled, seed=0
-    ), batch
+    settings = replace(widened(IMAGE_SYSTEMS["oasis"].settings(), options.width, options.training_batch), augment=True)
+    arguments = {"name": "oasis", "settings": settings, "pairs": scenes.pairs, "filled_labels": scenes.filled}
+    return partial(train_image_generator, **arguments, seed=0), settings.batch_size
 
 
 def _layouts(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:
-    """Return the training of the last level, which takes most of the time."""
-    _, doublings = base_grid(options.training_size)
     batch = max(1, options.training_batch // 2)
-    settings = LayoutSettings(
-        max_width=round(512 * options.width),
-        base_width=round(8192 * options.width),
-        fade_steps=(0,) * (doublings + 1),
-        stable_steps=(*(0,) * doublings, NEVER),
-        batch_sizes=(batch,) * (doublings + 1),
-        checkpoint_every=NEVER,
-    )
-    return partial(
-        train_layout_generator,
-        name="semantic-palette",
-        settings=settings,
-        labels=scenes.filled,
-        table=scenes.pairs.table,
-        sampler=scenes.sampler,
-        seed=0,
-    ), batch
+    settings = last_level(options.training_size, options.width, batch)
+    arguments = {"labels": scenes.filled, "table": scenes.pairs.table, "sampler": scenes.sampler, "seed": 0}
+    return partial(train_layout_generator, name="semantic-palette", settings=settings, **arguments), batch
 
 
 def _segmenter(options: Options, scenes: Scenes) -> tuple[Callable[..., object], int]:

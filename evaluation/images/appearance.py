@@ -78,13 +78,9 @@ def appearance_histograms(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_cl
 def color_distance(real: AppearanceHistograms, generated: AppearanceHistograms) -> np.ndarray:
     """Return the distance between the colours of real and generated images, per class.
 
-    It is the earth mover's distance between the histograms of one LAB channel, averaged over the three channels. In
-    one dimension the distance is exact at any number of bins, while one over three-dimensional bins would have to be
-    solved as a linear programme over a few coarse bins.
-
-    Args:
-        real: Counts of real images over their label maps.
-        generated: Counts of generated images over theirs.
+    It is the earth mover's distance between the histograms of one LAB channel, averaged over the three channels. In one
+    dimension the distance is exact at any number of bins, while one over three-dimensional bins would have to be solved
+    as a linear programme over a few coarse bins.
 
     Returns:
         float64 [K] in units of LAB (1 is about a just noticeable difference), 0 for equal histograms; nan for a class
@@ -106,13 +102,9 @@ def color_distance(real: AppearanceHistograms, generated: AppearanceHistograms) 
 def texture_distance(real: AppearanceHistograms, generated: AppearanceHistograms) -> np.ndarray:
     """Return the distance between the textures of real and generated images, per class.
 
-    It is the chi-square distance of the normalised histograms p and q as Rubner et al. 2000 define it, sum of
-    (p - m)^2 / m with m = (p + q) / 2. Few pixels give rough histograms and thus a distance well above 0 even for
-    textures of one kind: compare only equal numbers of images.
-
-    Args:
-        real: Counts of real images over their label maps.
-        generated: Counts of generated images over theirs.
+    It is the chi-square distance of the normalised histograms p and q as Rubner et al. 2000 define it, sum of (p - m)^2
+    / m with m = (p + q) / 2. Few pixels give rough histograms and thus a distance well above 0 even for textures of one
+    kind: compare only equal numbers of images.
 
     Returns:
         float64 [K] in [0, 1], 0 for equal histograms, 1 for histograms without a common pattern; nan for a class that
@@ -133,16 +125,10 @@ def texture_distance(real: AppearanceHistograms, generated: AppearanceHistograms
 
 
 def _patterns(image: np.ndarray) -> np.ndarray:
-    """Return the local binary pattern of each pixel but those at the border.
+    """Return the local binary pattern, int64 (H-2)(W-2) in 0..255, of each pixel of an image HW3 but the border.
 
     scikit-image has such patterns only with neighbours on a circle: the four diagonal ones are interpolated, and where
     surfaces are plain it is the rounding of the interpolation that decides, in ways that differ between platforms.
-
-    Args:
-        image: uint8 HW3.
-
-    Returns:
-        int64 (H-2)(W-2) in 0..255.
     """
     gray = np.round(255 * rgb2gray(image)).astype(np.uint8)
     height, width = gray.shape

@@ -37,13 +37,9 @@ PAIRS_AT_ONCE = 32
 def number_of_scales(height: int, width: int) -> int:
     """Return how many scales of MS-SSIM images of a size allow, 5 at most.
 
-    torchmetrics takes n scales if the shorter side is at least 11 times the larger of 1 and (n - 1)^2; where n > 1,
-    the image at the coarsest scale must also hold the window of 11 pixels. So 3 scales need 44 pixels, 4 need 99, and
-    the 5 of Wang et al. 2003 need 176.
-
-    Args:
-        height: Pixels.
-        width: Pixels.
+    torchmetrics takes n scales if the shorter side is at least 11 times the larger of 1 and (n - 1)^2; where n > 1, the
+    image at the coarsest scale must also hold the window of 11 pixels. So 3 scales need 44 pixels, 4 need 99, and the 5
+    of Wang et al. 2003 need 176.
 
     Returns:
         1 to 5.

@@ -24,9 +24,7 @@ class EncoderFeatures(FeatureNetwork):
     def __init__(self, name: str, description: str) -> None:
         """Create the network with random weights.
 
-        Args:
-            name: Name of the encoder, or "tu-" and the name of a timm model.
-            description: What it is, as reports name it.
+        The name is that of an encoder, or "tu-" and the name of a timm model.
 
         Raises:
             ConfigError: There is no such encoder.
@@ -47,10 +45,6 @@ class EncoderFeatures(FeatureNetwork):
 
 def load_encoder_features(name: str, path: Path) -> EncoderFeatures:
     """Load an encoder from a file, ready for inference; its description names the encoder and the file.
-
-    Args:
-        name: See `EncoderFeatures`.
-        path: Its weights, as `load_encoder` reads them.
 
     Raises:
         ConfigError: There is no such encoder, or the file cannot be read or is not one of it.

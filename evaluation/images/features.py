@@ -82,14 +82,6 @@ def segmenter_features(
 ) -> np.ndarray:
     """Return the pooled encoder features of a segmenter.
 
-    Args:
-        model: Result of `train_segmenter` on real pairs.
-        pairs: Pairs of which only the images are used.
-        batch_size: Images at once.
-        fabric: Device and precision.
-        progress: Counts images.
-        description: What the work is called.
-
     Returns:
         float32 [N, D], in the order of the pairs, with D the width of the encoder's last stage.
     """

@@ -9,11 +9,7 @@ from scenepalette.data.classes import IGNORE_ID
 
 
 def check_images(images: np.ndarray, what: str = "Images") -> None:
-    """Refuse what are no images.
-
-    Args:
-        images: To be uint8 [N, H, W, 3].
-        what: What the message calls them.
+    """Refuse what are no images uint8 [N, H, W, 3].
 
     Raises:
         DataError: Another type or shape.

@@ -157,12 +157,7 @@ class QualityFile:
             return self._file.read(columns=[name], use_threads=False)[name].to_pylist()
 
     def level_counts(self, rows: int | np.ndarray, num_classes: int) -> np.ndarray:
-        """Return how many pixels of each class some rows have at each level, int64 [K, 256].
-
-        Args:
-            rows: How many rows, from the first, or bool [N]: which.
-            num_classes: K.
-        """
+        """Return the pixels of each class at each level, int64 [K, 256], of the first rows or of those in bool [N]."""
         chosen = np.arange(len(self)) < rows if isinstance(rows, int) else rows
         counts = np.zeros((num_classes, LEVELS), dtype=np.int64)
         for group, inside in self._groups:
@@ -200,11 +195,6 @@ class QualityFile:
 
 def summary_of(path: Path, rows: int, names: tuple[str, ...]) -> Mapping[str, Any]:
     """Return what a report says of the first rows of a file of scores, as JSON values.
-
-    Args:
-        path: The file.
-        rows: How many rows.
-        names: Names of the K classes.
 
     Returns:
         `rows`, `judged`, and of the judged ones the means `trusted`, `agreement` and `palette_kl`, and

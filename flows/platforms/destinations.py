@@ -89,10 +89,6 @@ def _of_block(reference: str) -> Destination:
     return destination
 
 
-def _of_remote_file_system(block: Any) -> Destination:
-    return Destination(block.basepath, block.settings)
-
-
 def _of_local_file_system(block: Any) -> Destination:
     if not block.basepath:
         raise ConfigError("push_to: the block local-file-system has no basepath; give it one, or write file:///FOLDER.")
@@ -126,7 +122,7 @@ def _of_s3_bucket(block: Any) -> Destination:
 
 
 BLOCKS: dict[str, Callable[[Any], Destination]] = {
-    "remote-file-system": _of_remote_file_system,
+    "remote-file-system": lambda block: Destination(block.basepath, block.settings),
     "s3-bucket": _of_s3_bucket,
     "local-file-system": _of_local_file_system,
 }

@@ -18,9 +18,6 @@ def report_event(run_dir: Path) -> dict[str, Any]:
     """Return the event of a finished report: its name, its resource and its payload.
 
     Triggers match labels of the resource, such as `scenepalette.verdict: adopt`; actions read the payload.
-
-    Args:
-        run_dir: The run directory.
     """
     document = read_json(run_dir / "report" / "report.json")
     decision, primary, provenance = decide(document), document["primary"], document["provenance"]
@@ -55,12 +52,5 @@ def report_event(run_dir: Path) -> dict[str, Any]:
 
 
 def emit_report_finished(run_dir: Path) -> Event | None:
-    """Tell Prefect that a report is finished; the flow run is among what the event is related to.
-
-    Args:
-        run_dir: The run directory.
-
-    Returns:
-        The event, or None where there is no server that takes events, which never stops a run.
-    """
+    """Tell Prefect that a report is finished; None where no server takes events, which never stops a run."""
     return emit_event(**report_event(run_dir))

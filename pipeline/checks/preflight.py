@@ -20,10 +20,7 @@ def settings_problems(config: RunConfig, units: Collection[Unit], *, fetch: bool
     Only what the units need is looked for: who has the data prepared needs no data set, and who has the segmenters
     trained no weights for them.
 
-    Args:
-        config: The run's configuration.
-        units: Units that are still to be made.
-        fetch: Whether pre-trained weights of a segmenter are loaded, which may download them.
+    With `fetch`, pre-trained weights of a segmenter are loaded, which may download them.
     """
     texts = [text for kind, group in _by_class(units) for text in kind.problems(group, config, fetch=fetch)]
     return list(dict.fromkeys(texts))
@@ -37,13 +34,7 @@ def device_problems(config: RunConfig, units: Collection[Unit]) -> list[str]:
 
 
 def data_problems(config: RunConfig, units: Collection[Unit], data: PreparedData) -> list[str]:
-    """Return what keeps units from being made that only the prepared data set can tell, one text each with its field.
-
-    Args:
-        config: The run's configuration.
-        units: Units that are still to be made.
-        data: The data set.
-    """
+    """Return what keeps units from being made that only the prepared data set can tell, one text each."""
     return [
         *amount_problems(len(data.train), len(data.validation)),
         *(f"generate.{text}" for text in control_problems(config.generate.controls(), data.train.table.names)),

@@ -52,10 +52,7 @@ class Counted(Protocol):
 def requirement_problems(table: ClassTable, size: tuple[int, int], splits: Sequence[Counted]) -> list[str]:
     """Return what keeps a data set from being learned from and measured on, one text each with what to do.
 
-    Args:
-        table: Its classes.
-        size: Height and width in pixels that samples are resized to.
-        splits: Training, validation and, if there is one, the test split.
+    `size` is the height and width that samples are resized to.
     """
     counts = {counted.split: len(counted.ids) for counted in splits}
     problems = amount_problems(counts.get("train", 0), counts.get("val", 0))
@@ -68,12 +65,7 @@ def requirement_problems(table: ClassTable, size: tuple[int, int], splits: Seque
 
 
 def amount_problems(train: int, validation: int) -> list[str]:
-    """Return which of both splits have too few samples.
-
-    Args:
-        train: Number of training samples.
-        validation: Number of validation samples.
-    """
+    """Return which of both splits have too few samples."""
     return [
         f"data.root: there {'is' if count == 1 else 'are'} {count} {noun} image{'' if count == 1 else 's'} with a "
         f"label; at least {LEAST_SAMPLES} are required. Add labelled images to the {noun} split"

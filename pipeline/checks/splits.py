@@ -13,6 +13,7 @@ import numpy as np
 
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.sequences import BLOCK_FRAMES, blocks_of
 from scenepalette.data.similarity import similar_pairs, thumbnail_of
@@ -22,7 +23,6 @@ Origin = Literal["published", "held out", "drawn", "extra"]
 LEAST_BLOCKS = 2
 """Blocks of consecutive frames of which an interval can be computed."""
 MOST_NAMED = 5
-_AT_ONCE = 256
 
 
 class Findings(NamedTuple):
@@ -40,11 +40,7 @@ class Findings(NamedTuple):
 def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: bool) -> Findings:
     """Look at how many images, and blocks of consecutive frames, a test split has.
 
-    Args:
-        ids: Its sample ids.
-        where: The field of the configuration that the split comes from, for messages.
-        origin: How it came about.
-        recordings: Whether images may be frames of recordings; else each is an observation by itself.
+    If images may be frames of `recordings`, not each is an observation by itself.
     """
     remedy = "Raise data.holdout" if origin == "held out" else "Add images"
     if len(ids) < LEAST_TEST:
@@ -62,13 +58,9 @@ def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: boo
 
 
 def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray, where: str) -> Findings:
-    """Look for evaluated classes that are missing from training or from a test split.
+    """Look for evaluated classes that no label of training, or none of a test split, shows.
 
-    Args:
-        table: The classes.
-        in_train: Whether a training label shows each class, bool [K].
-        in_test: The same of the test split.
-        where: The field of the configuration that the split comes from, for messages.
+    `in_train` and `in_test` say of each class whether one does, bool [K].
     """
 
     def names(chosen: np.ndarray) -> list[str]:
@@ -86,18 +78,10 @@ def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray
 
 
 def examine_arrays(train: Pairs, test: Pairs, where: str, origin: Origin, recordings: bool) -> Findings:
-    """Look at a test split whose arrays are written: size, classes, and images that are also in training.
-
-    Args:
-        train: Training pairs.
-        test: Pairs of the test split.
-        where: The field of the configuration that the split comes from, for messages.
-        origin: How it came about.
-        recordings: Whether images may be frames of recordings.
-    """
+    """Look at a test split whose arrays are written: size, classes, and images that are also in training."""
     parts = [
         examine_size(test.ids, where, origin, recordings),
-        examine_classes(train.table, _classes_in(train), _classes_in(test), where),
+        examine_classes(train.table, class_counts(train).pixels > 0, class_counts(test).pixels > 0, where),
         _examine_copies(train, test, where, origin),
     ]
     return Findings(
@@ -118,13 +102,6 @@ def class_difference(table: ClassTable, other: ClassTable) -> str:
         f"its {len(other.names)} classes are not the {len(table.names)} of the data set: class {first} is "
         f"{short(theirs)}, {short(ours)} is required. Give a set with the same classes in the same order"
     )
-
-
-def _classes_in(pairs: Pairs) -> np.ndarray:
-    counts = np.zeros(256, np.int64)
-    for first in range(0, len(pairs), _AT_ONCE):
-        counts += np.bincount(pairs.labels[first : first + _AT_ONCE].reshape(-1), minlength=256)
-    return counts[: pairs.table.num_classes] > 0
 
 
 def _examine_copies(train: Pairs, test: Pairs, where: str, origin: Origin) -> Findings:

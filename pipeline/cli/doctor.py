@@ -50,15 +50,12 @@ def doctor(
     from rich.text import Text
 
     from scenepalette.common.storage.files import write_atomically, write_json
-    from scenepalette.pipeline.cli.terminal.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
     from scenepalette.pipeline.doctor.examine import examine
     from scenepalette.pipeline.doctor.page import lines_of, to_html
 
-    progress = choose_progress()
-    try:
+    with shown_progress() as progress:
         diagnosis = examine(request_of(recipe, changes, out, models_from), measured=measure, progress=progress)
-    finally:
-        progress.finish()
     console = Console(highlight=False)
     width = min(console.width, WIDEST) if console.is_terminal else PIPED
     for kind, text in lines_of(diagnosis, strict, width):

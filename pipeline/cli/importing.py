@@ -76,7 +76,7 @@ def import_command(
     """
     from scenepalette.data.imports.importing import import_annotations
     from scenepalette.data.imports.source import ImportOptions
-    from scenepalette.pipeline.cli.terminal.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
 
     options = ImportOptions(
         images=images,
@@ -94,11 +94,8 @@ def import_command(
         link=link,
         skip_problems=skip_problems,
     )
-    progress = choose_progress()
-    try:
+    with shown_progress() as progress:
         made = import_annotations(source, format_name, to, options, progress=progress)
-    finally:
-        progress.finish()
     for line in made.notes:
         typer.echo(f"Note: {line}", err=True)
     for line in made.problems:

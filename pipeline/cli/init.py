@@ -38,14 +38,11 @@ def init(
 
         scenepalette init SCANS --data folder --set data.label_encoding=colours > mine.yaml
     """
-    from scenepalette.pipeline.cli.terminal.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
     from scenepalette.pipeline.starting.propose import propose
 
-    progress = choose_progress()
-    try:
+    with shown_progress() as progress:
         proposal = propose(root, minutes, name=data, changes=changes or (), progress=progress)
-    finally:
-        progress.finish()
     for note in proposal.notes:
         typer.echo(f"Note: {note}", err=True)
     typer.echo(proposal.text, nl=False)

@@ -40,7 +40,7 @@ from scenepalette.pipeline.cli.push import push_command
 from scenepalette.pipeline.cli.reset import reset
 from scenepalette.pipeline.cli.runs import runs_app, status
 from scenepalette.pipeline.cli.shards import shards_app
-from scenepalette.pipeline.cli.terminal.results import print_comparison, print_curve, print_loop, print_summary
+from scenepalette.pipeline.cli.terminal.results import print_results
 from scenepalette.pipeline.cli.terminal.streams import FAILED, INTERRUPTED, run_program
 from scenepalette.pipeline.cli.terminal.tables import print_table
 from scenepalette.pipeline.request import Request, waiting_text
@@ -146,11 +146,6 @@ def _make(request: Request, wait: float, verb: Verb) -> Path:
     """Make a stage and whatever it needs, watched by a progress bar or lines; return the run directory.
 
     Of processes that `torchrun` started together, those after the first end here.
-
-    Args:
-        request: What to make, and where.
-        wait: Minutes to wait while another run works there.
-        verb: Names the stage.
     """
     from scenepalette.pipeline.run_directory.ownership import check_ownership
 
@@ -196,7 +191,7 @@ def _add_verb(verb: Verb) -> None:
         models_from: ModelsOption = None,
         wait: WaitOption = 0.0,
     ) -> None:
-        _show(_make(request_of(recipe, changes, out, models_from), wait, verb), verb.stage)
+        print_results(_make(request_of(recipe, changes, out, models_from), wait, verb), verb.stage)
 
     examples = (f"    scenepalette {example}" for example in verb.examples)
     text = "\n\n".join([verb.summary, "For example:", *examples])
@@ -213,7 +208,7 @@ def _demo(
         scenepalette demo --out runs/first
     """
     run = VERBS["run"]
-    _show(_make(request_of("demo", changes, out, models_from), wait, run), run.stage)
+    print_results(_make(request_of("demo", changes, out, models_from), wait, run), run.stage)
 
 
 for _verb in VERBS.values():
@@ -251,16 +246,10 @@ def systems(
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in (*entries, *others)], indent=2, ensure_ascii=False))
         return
-    rows = [
-        [
-            entry.name,
-            entry.kind,
-            _millions(entry.generator_parameters),
-            _millions(entry.discriminator_parameters),
-            entry.source,
-        ]
-        for entry in entries
-    ]
+    rows = []
+    for entry in entries:
+        counts = (entry.generator_parameters, entry.discriminator_parameters)
+        rows.append([entry.name, entry.kind, *(f"{count / 1e6:.2f} M" for count in counts), entry.source])
     print_table([f"{classes} classes, {size}", "kind", "generator", "discriminator", "from"], rows)
     for entry in entries:
         typer.echo(f"{entry.name}: {entry.paper}")
@@ -302,24 +291,6 @@ def show_recipe(name: Annotated[str, typer.Argument(metavar="NAME", help="Name o
     if name not in RECIPES:
         raise ConfigError(f"There is no recipe {name!r}. Recipes are {', '.join(RECIPES)}.")
     typer.echo(yaml.safe_dump(RECIPES[name](), sort_keys=False), nl=False)
-
-
-def _show(run_dir: Path, stage: str) -> None:
-    """Print what was made."""
-    if stage == "report":
-        print_summary(run_dir)
-    elif stage == "comparison":
-        print_comparison(run_dir)
-    elif stage == "curve":
-        print_curve(run_dir)
-    elif stage == "loop":
-        print_loop(run_dir)
-    else:
-        typer.echo(f"Done: {run_dir / stage}")
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.2f} M"
 
 
 def main() -> None:

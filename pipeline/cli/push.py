@@ -49,14 +49,13 @@ def push_command(
 
         scenepalette push runs/demo hf://my-org/streets --what shards --select full
     """
-    from scenepalette.pipeline.cli.terminal.progress import choose_progress
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
     from scenepalette.pipeline.finished.pushing import WHATS, push
 
     unknown = [name for name in what or () if name not in WHATS]
     if unknown:
         raise ConfigError(f"--what is {', '.join(map(repr, unknown))}; what can be pushed is {', '.join(WHATS)}.")
-    progress = choose_progress()
-    try:
+    with shown_progress() as progress:
         pushed = push(
             folder,
             url,
@@ -66,8 +65,6 @@ def push_command(
             progress=progress,
             note=lambda text: typer.echo(f"Note: {text}", err=True),
         )
-    finally:
-        progress.finish()
     for part in pushed:
         where = f"{url.rstrip('/')}/{part.place}" if part.place else url
         typer.echo(f"{where}: {part.files} files, {part.copied or 'none'} of them copied now")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import shlex
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +17,6 @@ from scenepalette.pipeline.cli.options import folder_or_url, given_path
 from scenepalette.pipeline.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
-    from scenepalette.common.progress import Progress
     from scenepalette.data.shards.schema import Row
 
 SHOWN_IDS = 5
@@ -185,6 +182,7 @@ def regenerate(
         raise ConfigError("Nothing to make again. Name rows with --row, or damaged shards with --shard.")
     if out is not None and not row:
         raise ConfigError("--out takes the images of rows; name them with --row, or leave it out.")
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
     from scenepalette.pipeline.finished.regenerate import (
         LAST_BITS,
         MORE_THAN_LAST_BITS,
@@ -193,7 +191,7 @@ def regenerate(
     )
 
     if shard:
-        with _terminal_given_back() as progress:
+        with shown_progress() as progress:
             repaired = regenerate_shards(folder, shard, run_dir, progress)
         for name in dict.fromkeys(shard):
             typer.echo(f"{name}: {'made again, as the manifest says' if name in repaired else 'as it was written'}")
@@ -238,10 +236,11 @@ def export(
         scenepalette shards export runs/demo/shards/full --to coco --out exports/coco
     """
     from scenepalette.data.exports.exporting import export_shards
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
 
     folder = _on_this_machine(folder)
     written = 0
-    with _terminal_given_back() as progress:
+    with shown_progress() as progress:
 
         def report(done: int, total: int) -> None:
             nonlocal written
@@ -251,8 +250,6 @@ def export(
             written = done
 
         export_shards(folder, to, out, rows_per_tar=rows_per_tar, progress=report)
-        if written:
-            progress.finish()
     typer.echo(f"Done: {out}")
 
 
@@ -284,10 +281,11 @@ def filter_command(
 
         scenepalette shards filter runs/demo/shards/full best --select 200
     """
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
     from scenepalette.pipeline.finished.filtering import BATCH, filter_shards
 
     folder = _on_this_machine(folder)
-    with _terminal_given_back() as progress:
+    with shown_progress() as progress:
         found = filter_shards(
             folder, out, where=where, select=select, quality=quality, at_least=at_least or BATCH, progress=progress
         )
@@ -301,8 +299,9 @@ def _on_this_machine(folder: Path | str) -> Path:
     if isinstance(folder, Path):
         return folder
     from scenepalette.data.shards.places import local_shards
+    from scenepalette.pipeline.cli.terminal.progress import shown_progress
 
-    with _terminal_given_back() as progress:
+    with shown_progress() as progress:
         return local_shards(folder, progress)
 
 
@@ -341,19 +340,6 @@ def _remedy(folder: Path, files: set[str | None]) -> str:
         "Copy the damaged shards again, or ask whoever made them; with the run that made them: "
         f"{command} --run RUN_DIR {shards}{more}"
     )
-
-
-@contextlib.contextmanager
-def _terminal_given_back() -> Iterator[Progress]:
-    """Give out a progress. Whoever starts a piece of work finishes it; only a bar is taken down after an error too."""
-    from scenepalette.pipeline.cli.terminal.progress import RichProgress, choose_progress
-
-    progress = choose_progress()
-    try:
-        yield progress
-    finally:
-        if isinstance(progress, RichProgress):
-            progress.finish()
 
 
 def _show_folder(folder: Path | str, manifest: dict[str, Any], names: tuple[str, ...]) -> None:

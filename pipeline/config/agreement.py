@@ -45,7 +45,7 @@ def disagreements(config: RunSections) -> list[str]:
         *_shard_problems(config),
         *_comparison_problems(config),
         *_curve_problems(config),
-        *_loop_problems(config),
+        *_list_entry_problems(config),
     ]
 
 
@@ -271,8 +271,6 @@ def _comparison_problems(config: RunSections) -> list[str]:
         for name in config.compare.rows
         if name not in ROWS
     ]
-    if len(set(config.compare.rows)) != len(config.compare.rows):
-        problems.append("compare.rows: an entry comes twice")
     for kind in config.finetune.kinds:
         layouts = getattr(config.layouts, PAIR_KINDS[kind].layout_section or "full").system
         trained = [
@@ -286,24 +284,33 @@ def _comparison_problems(config: RunSections) -> list[str]:
             problems.append(
                 f"finetune.kinds: {config.images.system} cannot be trained together with layouts; leave {kind!r} out"
             )
-    problems += [
-        f"finetune.kinds: {kind!r} is not among generate.kinds"
-        for kind in config.finetune.kinds
-        if kind not in config.generate.kinds
-    ]
     return problems
 
 
-def _loop_problems(config: RunSections) -> list[str]:
-    kinds = config.loop.kinds
-    problems = [
-        f"loop.kinds: {kind!r} is not among generate.kinds; add it there, or leave it out here"
-        for kind in kinds
-        if kind not in config.generate.kinds
+def _list_entry_problems(config: RunSections) -> list[str]:
+    """Return which kinds of pairs are asked for and not made, and which lists name an entry twice."""
+    made, primary, curve = config.generate.kinds, config.report.primary, config.curve
+    asked = {name: getattr(config, name).kinds for name in ("finetune", "loop", "teachers")}
+    lists = {
+        "segmenters.arms": config.segmenters.arms,
+        "segmenters.seeds": config.segmenters.seeds,
+        "generate.kinds": made,
+        "compare.rows": config.compare.rows,
+        "loop.kinds": config.loop.kinds,
+        "report.primary.treatment": primary.treatment,
+        "report.primary.control": primary.control,
+        # As folders are named after them.
+        **{f"curve.{name}": [f"{each:g}" for each in getattr(curve, name)] for name in ("labels", "doses", "seeds")},
+    }
+    return [
+        *(
+            f"{name}.kinds: {kind!r} is not among generate.kinds; add it there, or leave it out here"
+            for name, kinds in asked.items()
+            for kind in kinds
+            if kind not in made
+        ),
+        *(f"{field}: an entry comes twice" for field, values in lists.items() if len(set(values)) != len(values)),
     ]
-    if len(set(kinds)) != len(kinds):
-        problems.append("loop.kinds: an entry comes twice")
-    return problems
 
 
 def _arm_problems(config: RunSections) -> list[str]:
@@ -319,15 +326,6 @@ def _arm_problems(config: RunSections) -> list[str]:
         f"generate.kinds: the arm {name!r} needs {ARMS[name].synthetic} pairs"
         for name in arms
         if name in ARMS and ARMS[name].synthetic not in (None, *made)
-    ]
-    problems += [
-        f"{field}: an entry comes twice"
-        for field, values in (
-            ("segmenters.arms", arms),
-            ("segmenters.seeds", config.segmenters.seeds),
-            ("generate.kinds", made),
-        )
-        if len(set(values)) != len(values)
     ]
     return problems
 
@@ -380,8 +378,6 @@ def _primary_problems(config: RunSections) -> list[str]:
     problems = []
     for side, names in (("treatment", config.report.primary.treatment), ("control", config.report.primary.control)):
         field = f"report.primary.{side}"
-        if len(set(names)) != len(names):
-            problems.append(f"{field}: an entry comes twice")
         for name in names:
             if name not in arms:
                 problems.append(f"{field}: {name!r} is not among segmenters.arms; add it there, or leave it out here")
@@ -397,18 +393,12 @@ def _primary_problems(config: RunSections) -> list[str]:
 
 
 def _curve_problems(config: RunSections) -> list[str]:
-    curve, arm = config.curve, config.curve.arm
-    problems = [
-        f"curve.{field}: an entry comes twice"
-        for field in ("labels", "doses", "seeds")
-        # As folders are named after them.
-        if len({f"{value:g}" for value in getattr(curve, field)}) != len(getattr(curve, field))
-    ]
+    arm = config.curve.arm
     if arm is not None and arm not in config.segmenters.arms:
-        problems.append(f"curve.arm: {arm!r} is not among segmenters.arms; add it there, or leave it out here")
-    elif arm is not None and arm in ARMS and added_kind(arm) is None:
-        problems.append(f"curve.arm: {arm!r} adds no generated pairs to real labels; name an arm that does")
-    return problems
+        return [f"curve.arm: {arm!r} is not among segmenters.arms; add it there, or leave it out here"]
+    if arm is not None and arm in ARMS and added_kind(arm) is None:
+        return [f"curve.arm: {arm!r} adds no generated pairs to real labels; name an arm that does"]
+    return []
 
 
 def _architecture_problems(config: RunSections) -> Sequence[str]:
@@ -420,11 +410,4 @@ def _teacher_problems(config: RunSections) -> list[str]:
     segmenters, own = config.segmenters, config.teachers.architecture
     problems = segmenter_problems(own, segmenters.encoder, segmenters.encoder_weights) if own else []
     shared = _architecture_problems(config)
-    return [
-        *(text.replace("segmenters.arch", "teachers.arch") for text in problems if text not in shared),
-        *(
-            f"teachers.kinds: {kind!r} is not among generate.kinds"
-            for kind in config.teachers.kinds
-            if kind not in config.generate.kinds
-        ),
-    ]
+    return [text.replace("segmenters.arch", "teachers.arch") for text in problems if text not in shared]

@@ -148,95 +148,41 @@ def _known(names: Sequence[str]) -> AfterValidator:
 ExtraTestName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,39}$")]
 """Names a folder and a column of a table."""
 
-
 DatasetName = Annotated[str, AfterValidator(_known_dataset), OneOf(DATASETS.names)]
-
-
 _DRAWN = [name for name, kind in PAIR_KINDS.items() if kind.layout_section]
-
-
 _BUDGETED = [name for name, kind in PAIR_KINDS.items() if kind.takes_budget]
-
-
 BudgetKindName = Annotated[str, _known(_BUDGETED), OneOf(lambda: _BUDGETED)]
-
-
 KindName = Annotated[str, _known([*PAIR_KINDS]), OneOf(lambda: PAIR_KINDS)]
-
-
 DrawnKindName = Annotated[str, _known(_DRAWN), OneOf(lambda: _DRAWN)]
-
-
 LayoutSystemName = Annotated[str, OneOf(lambda: layout_names(False))]
-
-
 PartialSystemName = Annotated[str, OneOf(lambda: layout_names(True))]
-
-
 ImageSystemName = Annotated[str, OneOf(IMAGE_SYSTEMS.names)]
-
-
 ArmName = Annotated[str, OneOf(ARMS.names)]
-
-
 RowName = Annotated[str, OneOf(lambda: ROWS)]
-
-
 ArchitectureName = Annotated[str, OneOf(SEGMENTERS.names)]
-
-
 EncoderWeights = Annotated[
     str | None, AfterValidator(lambda name: str(_absolute(file)) if (file := weights_file(name)) else name)
 ]
-
-
 # A pattern, as the models of timm are too many to list.
 EncoderName = Annotated[
     str, WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(sorted(known_encoders))}|{TIMM_PREFIX}.+)$"})
 ]
 
-
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
 LARGEST_SIZE = 8192
-
-
 SMALLEST_SEGMENTED = 16
-
-
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIZE)]
-
-
 # Checked by `reached_size`, which says what to do.
 DataSide = Annotated[Side, InSchema(minimum=2 * SMALLEST_SIDE)]
-
-
 Size = tuple[DataSide, DataSide]
-
-
 SegmenterSide = Annotated[int, Field(ge=SMALLEST_SEGMENTED, le=LARGEST_SIZE)]
-
-
 MOST_STRETCHED_PARTS = 1.05
 """Most by which crops and tiles of the aspect ratio of `data.size` are stretched to `segmenters.size`."""
-
-
 LARGEST_SCENES = 1_000_000
-
-
 LEAST_HELD_OUT, MOST_HELD_OUT = 0.01, 0.4
-
-
 MOST_FOLDS = 20
-
-
 LARGEST_DOSE = 100
-
-
 MOST_CANDIDATES = 20
-
-
 MOST_ROUNDS = 20
-
-
 LARGEST_SHARDS = 99_999
 """Names of shards count with five digits."""

@@ -110,10 +110,6 @@ def with_following_lists(values: Values, given: Values) -> Values:
 
     Lists that are not among the changes are out of date if a total is, or if `data.size` is and has another number of
     levels than they have entries. What is malformed stays, to be refused with everything else.
-
-    Args:
-        values: Values with the changes.
-        given: The changes alone, nested.
     """
     levels = _levels_of(_at(values, "data").get("size")) if "size" in _at(given, "data") else None
     sections = {}
@@ -243,8 +239,6 @@ def _borrowed_sections(run_dir: Path, lender: Path) -> dict[str, Any] | None:
     Raises:
         ScenepaletteError: The run's configuration cannot be read.
     """
-    if not (run_dir / CONFIG).is_file():
-        return None
     try:
         stored = yaml.safe_load((run_dir / CONFIG).read_text(encoding="utf-8")).get("models_from")
     except (OSError, UnicodeError, yaml.YAMLError, AttributeError):

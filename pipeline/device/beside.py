@@ -14,7 +14,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from abc import abstractmethod
 from collections.abc import Sequence
 from typing import IO, NamedTuple
 
@@ -50,12 +49,7 @@ MADE = 87
 
 
 def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
-    """Return how many trainings are done at once if nothing keeps them from it.
-
-    Args:
-        config: The configuration.
-        threads: Those that the process would use for one; None for those of the configuration, or usual ones.
-    """
+    """Return how many trainings are done at once if nothing keeps them from it."""
     if config.compute.parallel is not None:
         return config.compute.parallel
     # What this process alone knows, such as a system added by a script, other processes could not train.
@@ -67,37 +61,16 @@ def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
     return max(1, min(threads, MOST_AT_ONCE, available_memory() // MEMORY_OF_ONE))
 
 
-class MakesUnits(Workspace):
-    """A run that begins and finishes units."""
-
-    @abstractmethod
-    def is_finished(self, name: str) -> bool:
-        """Tell whether a unit is finished."""
-
-    @abstractmethod
-    def begin(self, name: str) -> None:
-        """Mark a unit as begun."""
-
-    @abstractmethod
-    def finish(self, name: str) -> None:
-        """Write the manifest of a unit whose work is done."""
-
-
 class _Worker(NamedTuple):
     process: subprocess.Popen[bytes]
     errors: IO[bytes]
 
 
-def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
+def make_beside(run: Workspace, names: Sequence[str], count: int) -> None:
     """Make units, up to `count` at once, each as soon as what it is made from is finished.
 
     A unit's account gets the time that passes, divided by the number of those made at once, so that the units' sum is
     that of the machine.
-
-    Args:
-        run: The run, whose directory the caller holds; its configuration is written there.
-        names: Units of trainings, each after those of them that it is made from.
-        count: Processes at once.
 
     Raises:
         ScenepaletteError: One of them failed; the others are ended, and resume with the same command.
@@ -112,7 +85,7 @@ def make_beside(run: MakesUnits, names: Sequence[str], count: int) -> None:
 class _Beside:
     """The processes that work at one time, and what is left for them."""
 
-    def __init__(self, run: MakesUnits, left: list[str], threads: int, progress: Progress) -> None:
+    def __init__(self, run: Workspace, left: list[str], threads: int, progress: Progress) -> None:
         self._run, self._left, self._threads, self._progress = run, left, threads, progress
         self._working: dict[str, _Worker] = {}
         self._percent = dict.fromkeys(left, 0)
@@ -189,7 +162,7 @@ class _Beside:
         self._progress.advance(more, **working)
 
 
-def _started(run: MakesUnits, name: str, threads: int) -> _Worker:
+def _started(run: Workspace, name: str, threads: int) -> _Worker:
     # -P: a module of the user's folder must not take the place of one that the program needs.
     command = [sys.executable, "-P", "-c", WORKER, json.dumps([path for path in sys.path if isinstance(path, str)])]
     command += [str(run.run_dir), name, str(threads), str(os.getpid())]
@@ -210,7 +183,7 @@ def _wait_for(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _words_of(run: MakesUnits, name: str, worker: _Worker) -> str:
+def _words_of(run: Workspace, name: str, worker: _Worker) -> str:
     """Return what a process that has ended has said.
 
     Raises:

@@ -63,11 +63,6 @@ TIMED_SAMPLES = 8
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
     """Examine a configuration, its data set and this machine before anything is trained.
 
-    Args:
-        request: Recipe, changes and run directory, as every verb takes them.
-        measured: Whether some steps of every training are timed, for a minute.
-        progress: Watches the samples that are read.
-
     Returns:
         All checks; what users can fix is a finding in it and never an exception. The run directory is not touched.
     """
@@ -105,7 +100,14 @@ def examine(request: Request, *, measured: bool = True, progress: Progress = NO_
     scans: dict[Split, Scan] = {}
     if not errors:
         scans = {
-            split: scan(dataset, config.data.size, progress, seen[_published(split, dataset)], config.data.fit)
+            # What is held out was seen as a part of the training split.
+            split: scan(
+                dataset,
+                config.data.size,
+                progress,
+                seen["train" if isinstance(dataset, PartOfDataset) else split],
+                config.data.fit,
+            )
             for split, dataset in datasets.items()
         }
         checks += _of_data(config, datasets, scans, request.run_dir)
@@ -169,11 +171,6 @@ def _with_local_data(config: RunConfig, progress: Progress) -> RunConfig:
     return config.model_copy(update={"data": data})
 
 
-def _published(split: Split, dataset: SegmentationDataset) -> Split:
-    """Return the split that was opened for a data set: one that is held out is a part of the training split."""
-    return "train" if isinstance(dataset, PartOfDataset) else split
-
-
 def _declared_table(config: RunConfig) -> ClassTable | None:
     """Return the classes of a data set that could not be opened, where they can be known all the same."""
     root = config.data.root_path
@@ -196,17 +193,13 @@ def _of_data(
     train, validation, table, size = scans["train"], scans["val"], datasets["train"].table, config.data.size
     both = tuple(scans.values())
     unread = [problem for entry in both for problem in entry.problems]
+    lacking = requirement_problems(table, size, [fit_checks.with_parts(config, entry) for entry in both])
+    wishes = [f"generate.{text}" for text in control_problems(config.generate.controls(), table.names)]
+    unmakeable = "The requested palettes cannot be made from this data set's classes."
+    again = "Rerun doctor once nothing writes to them."
     checks: list[Check | None] = [
-        Check(
-            "reading",
-            "problem",
-            "Files changed while they were read.",
-            "Rerun doctor once nothing writes to them.",
-            tuple(unread),
-        )
-        if unread
-        else None,
-        _check_requirements(table, size, [fit_checks.with_parts(config, entry) for entry in both]),
+        _check_found("reading", "Files changed while they were read.", again, unread),
+        _check_found("enough to learn from", REFUSED, "", lacking),
         data_checks.check_links(list(datasets.values()), config.data.root_path),
         data_checks.check_label_encoding(list(datasets.values()), both),
         data_checks.check_fit(both),
@@ -225,7 +218,7 @@ def _of_data(
         data_checks.check_duplicates(train),
         data_checks.check_constant(both),
         _check_changed(datasets, run_dir),
-        _check_wishes(config, table),
+        _check_found("palettes", unmakeable, "Correct what is listed.", wishes),
     ]
     return [check for check in checks if check is not None]
 
@@ -284,26 +277,17 @@ def _check_changed(datasets: dict[Split, SegmentationDataset], run_dir: Path) ->
             return Check("changed data", "problem", error.summary, f"Remove {run_dir / 'data'}; it will be made again.")
     if not changed:
         return None
-    return Check(
-        "changed data",
-        "warning",
-        f"Files of {' and '.join(changed)} have changed since {run_dir / 'data'} was made of them.",
-        f"A run keeps using what was read then. To use the new files, give another --out folder, or set what was made "
-        f"of the old ones aside: scenepalette reset {run_dir} data",
+    summary = f"Files of {' and '.join(changed)} have changed since {run_dir / 'data'} was made of them."
+    remedy = (
+        "A run keeps using what was read then. To use the new files, give another --out folder, or set what was made "
+        f"of the old ones aside: scenepalette reset {run_dir} data"
     )
+    return Check("changed data", "warning", summary, remedy)
 
 
-def _check_requirements(table: ClassTable, size: tuple[int, int], scans: Sequence[Scan]) -> Check | None:
-    problems = requirement_problems(table, size, scans)
-    return Check("enough to learn from", "problem", REFUSED, "", tuple(problems)) if problems else None
-
-
-def _check_wishes(config: RunConfig, table: ClassTable) -> Check | None:
-    problems = [f"generate.{text}" for text in control_problems(config.generate.controls(), table.names)]
-    if not problems:
-        return None
-    summary = "The requested palettes cannot be made from this data set's classes."
-    return Check("palettes", "problem", summary, "Correct what is listed.", tuple(problems))
+def _check_found(name: str, summary: str, remedy: str, problems: Sequence[str]) -> Check | None:
+    """Return a check with problems as its details; None if there are none."""
+    return Check(name, "problem", summary, remedy, tuple(problems)) if problems else None
 
 
 def _check_unlabelled(config: RunConfig) -> list[Check]:

@@ -37,14 +37,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks of one configuration.
-
-    Attributes:
-        subject: What was examined, in a few words.
-        command: The command line that examines it again.
-        checks: In the order in which they were made.
-        facts: Name and value of what was learned on the way, such as sizes and counts.
-    """
+    """All checks of one configuration."""
 
     subject: str
     command: str
@@ -80,14 +73,12 @@ class Diagnosis:
             "failed": self.failed(strict),
             "verdict": self.verdict(strict),
             "facts": self.facts,
-            "checks": [_json_of(check) for check in self.checks],
+            "checks": [
+                {name: value for name, value in asdict(check).items() if name != "examples"}
+                | {"details": list(check.details)}
+                for check in self.checks
+            ],
         }
-
-
-def _json_of(check: Check) -> dict[str, Any]:
-    values = asdict(check)
-    del values["examples"]
-    return {**values, "details": list(check.details)}
 
 
 def shown(details: Sequence[str], most: int = SHOWN_DETAILS) -> list[str]:

@@ -91,7 +91,8 @@ def check_lost_labels(
                 found = (entry.resized_pixels[:, :-1].sum(1) == 0) & (entry.pixels.sum(1) > 0)
                 places = np.flatnonzero(found).tolist()
             else:
-                places = [index for index in few if index in labels and _is_lost(labels[index], size)]
+                resized = {index: resize_label(label, size) for index, label in labels.items()}
+                places = [index for index, label in resized.items() if (label == IGNORE_ID).all()]
             lost += [lost_label(entry.ids[index], size) for index in places]
     at = f"at {' and '.join('{} x {}'.format(*size) for size in sizes)}"
     if not lost:
@@ -100,10 +101,6 @@ def check_lost_labels(
     larger = "data.size" if len(sizes) == 1 else "data.size or segmenters.size"
     remedy = f"Choose a larger {larger}, or leave these samples out."
     return Check("labels after resizing", "problem", summary, remedy, tuple(lost))
-
-
-def _is_lost(label: np.ndarray, size: tuple[int, int]) -> bool:
-    return bool((resize_label(label, size) == IGNORE_ID).all())
 
 
 def _part(config: RunConfig, size: tuple[int, int]) -> tuple[int, int]:

@@ -19,11 +19,6 @@ _WORST_FIRST: tuple[Status, ...] = tuple(reversed(STATUSES))
 def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> Iterator[tuple[str, str]]:
     """Yield the page line by line.
 
-    Args:
-        diagnosis: What was found.
-        strict: Whether warnings count as problems in the verdict.
-        width: Characters that a line may have.
-
     Yields:
         The kind of the line (a status, "title", "detail", "remedy", "verdict" or "") and its text.
     """
@@ -60,14 +55,13 @@ def to_text(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> str
 def to_markdown(diagnosis: Diagnosis, strict: bool = False) -> str:
     """Return the page as Markdown; names of files appear as they are, not as markup."""
     parts = [f"# Doctor: {_plain(diagnosis.subject)}", f"**{_plain(diagnosis.verdict(strict))}**"]
-    parts += (
-        [", ".join(f"{name} {_plain(value)}" for name, value in diagnosis.facts.items())] if diagnosis.facts else []
-    )
+    if diagnosis.facts:
+        parts.append(", ".join(f"{name} {_plain(value)}" for name, value in diagnosis.facts.items()))
     for status in _WORST_FIRST:
         checks = diagnosis.of(status)
         if not checks:
             continue
-        parts.append(f"## {status.capitalize()}{'' if status in ('ok',) else 's'}")
+        parts.append(f"## {status.capitalize()}{'' if status == 'ok' else 's'}")
         for check in checks:
             text = f"- **{_plain(check.name)}**: {_plain(check.summary)}"
             text += f" *{_plain(check.remedy)}*" if check.remedy else ""
@@ -78,10 +72,8 @@ def to_markdown(diagnosis: Diagnosis, strict: bool = False) -> str:
 def to_html(diagnosis: Diagnosis, strict: bool = False) -> str:
     """Fill the page; its policy forbids every request."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(
-        files("scenepalette.pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8")
-    )
-    return template.render(
+    template = files("scenepalette.pipeline.doctor").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(template).render(
         diagnosis=diagnosis,
         verdict=diagnosis.verdict(strict),
         failed=diagnosis.failed(strict),

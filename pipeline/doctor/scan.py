@@ -185,27 +185,17 @@ class Scanner:
     def add(self, index: int, seen: _Seen | None) -> None:
         """Keep what was seen of a sample."""
         if seen is not None:
-            self._read[index] = True
-            self._hashes[index] = seen.hash
-            arrays = self._arrays
-            arrays["sizes"][index], arrays["thumbnails"][index], arrays["spread"][index] = (
-                seen.size,
-                seen.thumbnail,
-                seen.spread,
-            )
-            arrays["pixels"][index], arrays["resized_pixels"][index] = seen.pixels, seen.resized_pixels
+            self._read[index], self._hashes[index] = True, seen.hash
+            self._arrays["sizes"][index], self._arrays["thumbnails"][index] = seen.size, seen.thumbnail
+            for name in ("spread", "pixels", "resized_pixels"):
+                self._arrays[name][index] = getattr(seen, name)
             self._block.append((index, seen))
         self._added += 1
         if self._added % _AT_ONCE == 0 or self._added == len(self._ids or ()):
             self._compare_edges()
 
     def scan_of(self, dataset: SegmentationDataset, problems: Sequence[str] = ()) -> Scan | None:
-        """Return what was gathered of a data set, which may be a part of what was begun; None if some was not seen.
-
-        Args:
-            dataset: The data set.
-            problems: One text per sample that could not be read; with any, their rows are 0.
-        """
+        """Return what was gathered of a data set, which may be a part of what was begun; None if some was not seen."""
         places = {name: place for place, name in enumerate(self._ids or ())}
         if self._ids is None or any(name not in places for name in dataset.ids):
             return None
@@ -239,15 +229,8 @@ def scan(
 ) -> Scan:
     """Return the numbers of every sample, which is read unless it was looked at before.
 
-    Args:
-        dataset: An open data set.
-        size: Height and width in pixels that samples are resized to for work.
-        progress: Watches the samples.
-        seen: What looked at them while they were checked, if anything had to be checked.
-        fit: How samples get to the size; tiles are taken as wholes.
-
-    Returns:
-        What was found; samples that cannot be read are problems in it.
+    `seen` has looked at them while they were checked, if anything had to be. Samples that cannot be read are problems
+    in the result.
     """
     memory = _Memory(dataset, size, fit)
     result = seen.scan_of(dataset) if seen is not None else None

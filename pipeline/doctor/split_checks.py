@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.classes import ClassTable
@@ -21,14 +19,7 @@ from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, or
 def check_test(
     config: RunConfig, train: Scan, test: Scan, images: tuple[SegmentationDataset, SegmentationDataset]
 ) -> list[Check]:
-    """Check the data set's test split: its size and classes, and images that are also in training.
-
-    Args:
-        config: The run's configuration.
-        train: Scan of the training part.
-        test: Scan of the test split.
-        images: The training part and the test split.
-    """
+    """Check the data set's test split: its size and classes, and images that are also in training."""
     origin, table = origin_of_test(config.data), images[0].table
     checks = [_check_split("test split", config, train, test, table, field_of_test(config.data), origin)]
     if config.data.holdout and origin == "published":
@@ -40,36 +31,23 @@ def check_test(
 def check_extra_tests(
     config: RunConfig, train: SegmentationDataset, scanned: Scan, progress: Progress = NO_PROGRESS
 ) -> list[Check]:
-    """Open every extra test set and check it as the test split, and that its classes are those of the training.
-
-    Args:
-        config: The run's configuration.
-        train: The training part.
-        scanned: Scan of it.
-        progress: Watches the samples.
-    """
+    """Open every extra test set and check it as the test split, and that its classes are those of the training."""
     checks = []
     for name, root in config.report.extra_test.items():
-        checks += _check_extra(config, name, root, train, scanned, progress)
+        title, field = f"extra test set {name}", f"report.extra_test.{name}"
+        seen = Scanner(config.data.size, config.data.fit)
+        try:
+            dataset = open_extra_test(config.data, root, progress, seen)
+        except ScenepaletteError as error:
+            checks.append(Check(title, "problem", error.summary, "Correct what is listed.", error.problems))
+            continue
+        if difference := class_difference(train.table, dataset.table):
+            checks.append(Check(title, "problem", f"{field}: {difference}."))
+            continue
+        test = scan(dataset, config.data.size, progress, seen, config.data.fit)
+        checks.append(_check_split(title, config, scanned, test, train.table, field, "extra"))
+        checks.append(check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name))
     return checks
-
-
-def _check_extra(
-    config: RunConfig, name: str, root: Path | str, train: SegmentationDataset, scanned: Scan, progress: Progress
-) -> list[Check]:
-    title, field = f"extra test set {name}", f"report.extra_test.{name}"
-    seen = Scanner(config.data.size, config.data.fit)
-    try:
-        dataset = open_extra_test(config.data, root, progress, seen)
-    except ScenepaletteError as error:
-        return [Check(title, "problem", error.summary, "Correct what is listed.", error.problems)]
-    if difference := class_difference(train.table, dataset.table):
-        return [Check(title, "problem", f"{field}: {difference}.")]
-    test = scan(dataset, config.data.size, progress, seen, config.data.fit)
-    return [
-        _check_split(title, config, scanned, test, train.table, field, "extra"),
-        check_leakage(scanned, test, (train, dataset), name=f"leakage into {title}", noun=name),
-    ]
 
 
 def _check_split(

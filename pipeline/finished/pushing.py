@@ -99,15 +99,8 @@ def push(
     call again copies what is missing or differs: sizes are compared, then hashes. A set of shards that has grown since
     (`generate.pairs`) is completed; a report or weights that were made again take the place of those before.
 
-    Args:
-        folder: A run directory, or a folder of shards.
-        url: Where to: s3://BUCKET/FOLDER, hf://ORG/NAME, or whatever else fsspec knows.
-        whats: Which parts of a run; shards and the report by default, as far as they are finished.
-        kinds: Which kinds of pairs; all that are finished by default.
-        allowed: Whether the user may pass on what was made from data whose terms do not allow it to everyone.
-        options: What the URL's file system is told, such as credentials; else it reads the environment.
-        progress: Watches the files.
-        note: Told what a user should know beside that.
+    By default shards and the report, as far as they are finished; without options, the file system reads the
+    environment.
 
     Returns:
         What was pushed, in order.
@@ -124,7 +117,7 @@ def push(
         _check_licences(parts)
     for part in parts:
         _check_here(part)
-    there = {part.place: _manifest_at(store, part) for part in parts}
+    there = {part.place: _manifest_at(store, part.named(MANIFEST_NAME)) for part in parts}
     problems = [text for part in parts for text in _conflicts(store, part, there[part.place])]
     if problems:
         raise DataError(
@@ -138,18 +131,13 @@ def push(
 
 
 def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()) -> list[Part]:
-    """Return the finished parts of a run, or a folder of shards, that are asked for.
-
-    Args:
-        folder: A run directory, or a folder of shards.
-        whats: As for `push`.
-        kinds: As for `push`.
+    """Return the finished parts of a run, or a folder of shards, that `push` is asked for.
 
     Raises:
         ConfigError: Something that is asked for is not finished, or nothing is.
         ScenepaletteError: The folder holds neither, or a manifest is damaged.
     """
-    if _holds_shards(folder):
+    if (folder / MANIFEST_NAME).is_file() and "shards" in read_record(folder / MANIFEST_NAME):
         if whats or kinds:
             raise ConfigError(f"{folder} is a folder of shards, which is pushed whole; leave --what and --select out.")
         return [_shard_part(folder, "")]
@@ -189,11 +177,6 @@ def parts_of(folder: Path, whats: Sequence[What] = (), kinds: Sequence[str] = ()
     return found
 
 
-def _holds_shards(folder: Path) -> bool:
-    path = folder / MANIFEST_NAME
-    return path.is_file() and "shards" in read_record(path)
-
-
 def _shard_part(folder: Path, place: str, lent: Sequence[str] = ()) -> Part:
     manifest = read_manifest(folder)
     beside = [terms for terms in lent if terms not in manifest["source"].get(PRETRAINED, {}).values()]
@@ -227,11 +210,7 @@ def _terms_of_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def check_terms(run_dir: Path, coming: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Refuse early what `push` would refuse at the end, as far as the terms are known; they need not be.
-
-    Args:
-        run_dir: The run directory.
-        coming: What the manifests of units will say that are still to be made.
+    """Refuse early what `push` would refuse at the end, by the terms of what is there and of records to come.
 
     Raises:
         ConfigError: Terms of the data or of models do not allow everyone to pass on what is made from them.
@@ -269,12 +248,9 @@ def _check_here(part: Part) -> None:
         )
 
 
-def _manifest_at(store: Store, part: Part) -> Any:
-    """Return the manifest at the URL; None where there is none, or half of one."""
-    return _parsed(store.read(part.named(MANIFEST_NAME)))
-
-
-def _parsed(content: bytes | None) -> Any:
+def _manifest_at(store: Store, name: str) -> Any:
+    """Return the manifest of a name at the URL; None where there is none, or half of one."""
+    content = store.read(name)
     try:
         return None if content is None else json.loads(content)
     except ValueError:
@@ -357,7 +333,7 @@ def _write_card(store: Store, note: Callable[[str], object]) -> None:
     for name in store.files():
         kind, slash, rest = name.partition("/")
         if slash and rest == MANIFEST_NAME and kind not in ("report", "weights"):
-            manifest = _parsed(store.read(name))
+            manifest = _manifest_at(store, name)
             if isinstance(manifest, dict) and "shards" in manifest and not manifest_problems(manifest):
                 manifests[kind] = manifest
     card, there = _marked(collection_card(manifests)), (store.read(CARD_NAME) or b"").decode(errors="replace")

@@ -20,14 +20,7 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SettingDifference:
-    """A setting that two runs have different values of.
-
-    Attributes:
-        name: The setting, as the units' manifests name it.
-        a: Its value in the first run; None where it has none.
-        b: The same in the second.
-        units: Units that were made with it.
-    """
+    """A setting that two runs have different values of."""
 
     name: str
     a: Any
@@ -37,16 +30,7 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two reports side by side.
-
-    Attributes:
-        a: The first run.
-        b: The second.
-        documents: What both report.json hold.
-        settings: Settings that differ.
-        data: For each split that one of the runs has, whether the prepared pairs are equal.
-        warnings: What keeps scores from being compared, one sentence each.
-    """
+    """Two reports side by side."""
 
     a: Path
     b: Path
@@ -87,10 +71,6 @@ class RunComparison:
 
 def compare_runs(a: Path, b: Path) -> RunComparison:
     """Put the reports of two runs side by side; nothing is computed anew.
-
-    Args:
-        a: Run directory with a finished report.
-        b: Another one.
 
     Raises:
         ConfigError: Both are the same folder.

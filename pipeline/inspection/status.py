@@ -15,7 +15,7 @@ from scenepalette.pipeline.run_directory.manifests import identity_in
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
-from scenepalette.pipeline.units.records import State, reasons_of, seconds_spent, units_on_disk
+from scenepalette.pipeline.units.records import reasons_of, seconds_spent, units_on_disk
 from scenepalette.pipeline.units.workspace import Unit
 
 StateName = Literal["finished", "running", "begun", "missing", "outdated", "damaged", "unused"]
@@ -32,14 +32,7 @@ MEANINGS: Mapping[StateName, str] = {
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """How far a unit is.
-
-    Attributes:
-        name: The unit.
-        state: One of `MEANINGS`.
-        seconds: What went into it so far.
-        detail: What else there is to say; empty for nothing.
-    """
+    """How far a unit is."""
 
     name: str
     state: StateName
@@ -102,9 +95,6 @@ class RunStatus:
 def status_of(run_dir: Path) -> RunStatus:
     """Return how far a run is; nothing is changed, and a run that works there is not disturbed.
 
-    Args:
-        run_dir: A run directory.
-
     Raises:
         ScenepaletteError: It is none.
     """
@@ -135,15 +125,9 @@ def _status(run: Run, unit: Unit, activity: Activity | None) -> UnitStatus:
         return UnitStatus(unit.name, "running", seconds + time.time() - activity.began)
     if state.status == "finished":
         return UnitStatus(unit.name, "finished", seconds)
-    if state.status == "other" or state.outgrown:
+    if state.status == "other" or state.outgrown or (unit.renewed and "files" in (state.record or {})):
         return UnitStatus(unit.name, "outdated", seconds, "; ".join(reasons_of(state, unit, run.units)))
-    return UnitStatus(unit.name, *_of_missing(run, unit, state, seconds))
-
-
-def _of_missing(run: Run, unit: Unit, state: State, seconds: float) -> tuple[StateName, float, str]:
     record = state.record or {}
     if unit.rows is not None and record.get("rows"):
-        return "begun", seconds, f"{record['rows']} of {unit.rows} pairs"
-    if unit.renewed and "files" in record:
-        return "outdated", seconds, "; ".join(reasons_of(state, unit, run.units))
-    return ("begun" if state.record is not None else "missing"), seconds, ""
+        return UnitStatus(unit.name, "begun", seconds, f"{record['rows']} of {unit.rows} pairs")
+    return UnitStatus(unit.name, "begun" if state.record is not None else "missing", seconds)

@@ -12,11 +12,7 @@ from scenepalette.common.storage.untrusted import parse_yaml
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recipe of this package.
-
-    Attributes:
-        path: Its file.
-    """
+    """A recipe of this package."""
 
     path: Path
 

@@ -64,16 +64,6 @@ def write_comparison(
     """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
 
     The document that comparison.json holds has mIoU as fractions and null for what is undefined.
-
-    Args:
-        folder: Output folder.
-        config: The run's configuration.
-        results: Results in the order of the table.
-        real_confusion: Confusion matrices [N, K, K] of the segmenter trained on real pairs.
-        train: Real training pairs.
-        validation: Real validation pairs.
-        durations: Seconds per unit.
-        provenance: Versions and hardware.
     """
     table = train.table
 
@@ -199,11 +189,7 @@ def budget_sentence(document: Mapping[str, Any]) -> str:
 
 
 def comparison_page(document: Mapping[str, Any]) -> Page:
-    """Return the comparison as a page.
-
-    Args:
-        document: The content of comparison.json.
-    """
+    """Return the page of what comparison.json holds."""
     dataset, rows, real = document["dataset"], document["rows"], document["real"]["miou"]
     columns = [
         column for column in document["columns"] if any(row["metrics"].get(column["key"]) is not None for row in rows)

@@ -211,9 +211,7 @@ def figure_to_png(figure: Figure) -> bytes:
 def draw_arms(arms: Sequence[ArmStatistics], alone: Collection[str] = ()) -> Figure:
     """Dots with intervals: mIoU of each arm, and its difference from real.
 
-    Args:
-        arms: The arms, "real" among them.
-        alone: Arms trained on generated pairs alone; they do not widen the axis of differences.
+    Arms that are trained on generated pairs alone do not widen the axis of differences.
     """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.42 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
@@ -415,10 +413,7 @@ def draw_segmenter_curves(curves: Sequence[tuple[str, Path]]) -> Figure:
 def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read the losses of a metrics log as (steps, values), averaged over windows to a bounded number of points.
 
-    Args:
-        path: JSON lines with "step" and numbers; the keys with "loss" in their name are read, or all but the measures
-            of diversity if there are none.
-        most: Points per loss.
+    Keys with "loss" in their name are read, or all but the measures of diversity if there are none.
 
     Raises:
         DataError: A line is not a JSON object with a step.

@@ -55,11 +55,7 @@ DESCRIPTIONS = {
 class RoundResult:
     """A round of the loop.
 
-    Attributes:
-        number: From 1.
-        pairs: Generated pairs that its segmenters were trained with, those of earlier rounds included.
-        budget: What `BudgetUnit` wrote.
-        decision: What `DecisionUnit` wrote.
+    Its pairs include those of earlier rounds.
     """
 
     number: int
@@ -248,11 +244,7 @@ def why_it_ended(document: Mapping[str, Any]) -> str:
 
 
 def loop_page(document: Mapping[str, Any]) -> Page:
-    """Return the loop as a page.
-
-    Args:
-        document: The content of loop.json.
-    """
+    """Return the page of what loop.json holds."""
     dataset, rounds, arms = document["dataset"], document["rounds"], document["arms"]
     rare, on_test = dataset["rare_classes"], dataset["evaluated_on"] != "validation"
     found, bootstrap = document["against_random"], document["bootstrap"]

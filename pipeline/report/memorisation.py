@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure as Drawn
+from matplotlib.figure import Figure
 
 from scenepalette.evaluation.images.memorisation import PERCENTILE, Memorisation
-from scenepalette.pipeline.report.page import Block, Bullets, Figure, Heading, Text
+from scenepalette.pipeline.report.page import Block, Bullets, Heading, Text, figures_of
 
 SECTION = "memorisation"
 """Where figures of closest pairs belong."""
@@ -82,11 +82,7 @@ def copy_section(document: Mapping[str, Any]) -> list[Block]:
             "not seen. Validation images of other places or weather than the training images are further off, and the "
             "generator then seems nearer than it is: look at the pairs."
         ),
-        *(
-            Figure(each["file"], each["title"], each["caption"])
-            for each in document["figures"]
-            if each["section"] == SECTION
-        ),
+        *figures_of(document, SECTION),
     ]
 
 
@@ -116,13 +112,13 @@ def copy_sentences(kind: str, check: Mapping[str, Any]) -> list[str]:
     return sentences
 
 
-def draw_closest(pairs: Sequence[ClosestPair]) -> Drawn:
+def draw_closest(pairs: Sequence[ClosestPair]) -> Figure:
     """Draw generated images, each with its nearest training image on the right."""
     columns = min(COLUMNS, len(pairs))
     rows = -(-len(pairs) // columns)
     height, width = pairs[0].image.shape[:2]
     cell = 10.0 / columns
-    figure = Drawn(figsize=(10.0, rows * (cell / 2 * height / width + 0.35)), layout="constrained")
+    figure = Figure(figsize=(10.0, rows * (cell / 2 * height / width + 0.35)), layout="constrained")
     cells = figure.subplots(rows, columns, squeeze=False).flatten()
     for axes in cells:
         axes.set_axis_off()

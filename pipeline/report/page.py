@@ -176,14 +176,7 @@ class Code:
 
 @dataclass(frozen=True)
 class Page:
-    """A page.
-
-    Attributes:
-        title: Its heading.
-        headline: The result in one sentence, or nothing.
-        introduction: What it is about.
-        blocks: Its content in order.
-    """
+    """A page."""
 
     title: str
     headline: str
@@ -206,12 +199,7 @@ def to_markdown(page: Page, narrow: bool = False) -> str:
 
 
 def to_html(page: Page, images: Mapping[str, bytes]) -> str:
-    """Return a page as one HTML file.
-
-    Args:
-        page: What it holds.
-        images: PNG of each of its figures, by their `file`.
-    """
+    """Return a page as one HTML file with the PNG of each of its figures, by their `file`."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     template = files("scenepalette.pipeline.report").joinpath(TEMPLATE).read_text(encoding="utf-8")
     sources = {name: f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}" for name, png in images.items()}
@@ -219,18 +207,16 @@ def to_html(page: Page, images: Mapping[str, bytes]) -> str:
 
 
 def write_page(folder: Path, name: str, page: Page, document: Mapping[str, Any], images: Mapping[str, bytes]) -> None:
-    """Write NAME.md, NAME.html and, last, NAME.json, each atomically.
-
-    Args:
-        folder: Made if it is not there.
-        name: Name of the files.
-        page: What the first two hold.
-        document: What the last holds.
-        images: See `to_html`.
-    """
+    """Write the page as NAME.md and NAME.html and, last, a document as NAME.json, each atomically."""
     write_atomically(folder / f"{name}.md", to_markdown(page))
     write_atomically(folder / f"{name}.html", to_html(page, images))
     write_json(folder / f"{name}.json", document)
+
+
+def figures_of(document: Mapping[str, Any], section: str) -> list[Figure]:
+    """Return the figures of a report that belong to a section."""
+    figures = [each for each in document["figures"] if each["section"] == section]
+    return [Figure(each["file"], each["title"], each["caption"]) for each in figures]
 
 
 def provenance_table(document: Mapping[str, Any]) -> Table:

@@ -13,11 +13,11 @@ from scenepalette.pipeline.report.page import (
     Cards,
     Cell,
     Code,
-    Figure,
     Heading,
     Page,
     Table,
     Text,
+    figures_of,
     provenance_table,
     show_value,
 )
@@ -49,11 +49,7 @@ FAILURES = (
 
 
 def report_page(document: Mapping[str, Any]) -> Page:
-    """Return the page; every report of schema 1 or 2 can be worded again.
-
-    Args:
-        document: The content of report.json.
-    """
+    """Return the page of what report.json holds; every report of schema 1 or 2 can be worded again."""
     dataset = document["dataset"]
     height, width = dataset["size"]
     both = len(dataset["classes"]) != len(dataset["eval_classes"])
@@ -68,18 +64,14 @@ def report_page(document: Mapping[str, Any]) -> Page:
     decides = document["schema"] > 1
     blocks: list[Block] = [
         *(first_page(document) if decides else [_cards(document)]),
-        *(
-            [Heading("Failures"), Text(FAILURES), *_figures(document, "failures")]
-            if _figures(document, "failures")
-            else []
-        ),
+        *([Heading("Failures"), Text(FAILURES), *failures] if (failures := figures_of(document, "failures")) else []),
         *([Heading("All arms in sentences")] if decides else []),
         Bullets(wording.findings(document)),
         Heading("Arms"),
         _arms(document, both),
         Text(wording.method(document) + note),
         Bullets([*splits.warnings(document), *wording.cautions(document)], title="Before acting on this"),
-        *_figures(document, "arms"),
+        *figures_of(document, "arms"),
         *splits.extra_blocks(document),
         *curve_blocks(document),
         Heading("Generated pairs by themselves"),
@@ -93,7 +85,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         *([Bullets(sentences)] if (sentences := shortfall_sentences(document)) else []),
         # Reports of earlier versions name none.
         *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
-        *_figures(document, "generators"),
+        *figures_of(document, "generators"),
         *quality_blocks(document),
         *copy_section(document),
         *([Heading("Training"), Bullets(trainings)] if trainings else []),
@@ -102,9 +94,9 @@ def report_page(document: Mapping[str, Any]) -> Page:
         Text(
             "IoU in percent; ▲ above and ▼ below real by a paired interval that leaves out zero. * is left out of mIoU."
         ),
-        *_figures(document, "classes"),
+        *figures_of(document, "classes"),
         Heading("Samples"),
-        *_figures(document, "samples"),
+        *figures_of(document, "samples"),
         Heading("Provenance"),
         provenance_table(document),
         *([Table(("Stage", "Time"), durations, numeric=(1,))] if durations else []),
@@ -223,11 +215,3 @@ def _classes(document: Mapping[str, Any]) -> Table:
         rows.append(cells)
     head = ["Class", "Pixels, %", *(arm["name"] for arm in arms)]
     return Table(head, rows, numeric=range(1, len(head)))
-
-
-def _figures(document: Mapping[str, Any], section: str) -> list[Figure]:
-    return [
-        Figure(figure["file"], figure["title"], figure["caption"])
-        for figure in document["figures"]
-        if figure["section"] == section
-    ]

@@ -245,10 +245,7 @@ def compare(
 def choose(runs: Sequence[ArmRun], names: Sequence[str], eval_ids: Sequence[int]) -> str:
     """Return which of some arms has the largest mean mIoU over its seeds on validation images; the first of equals.
 
-    Args:
-        runs: Runs of these arms, and of others; without a confusion of validation images the reported ones decide.
-        names: One arm or more.
-        eval_ids: Class ids of the mean.
+    Runs without a confusion of validation images are judged by the reported ones.
     """
 
     def reached(name: str) -> float:
@@ -264,12 +261,7 @@ def estimate_miou(
 ) -> Estimate:
     """Mean IoU of one segmenter on N independent images [N, K, K], with the interval over images.
 
-    Args:
-        confusion: Pixel counts per image.
-        eval_ids: Classes that are averaged; pixels of others are left out.
-        bootstrap_samples: R.
-        seed: Seed of the resampling.
-        name: What is estimated: estimates of different names are resampled independently.
+    Estimates of different names are resampled independently.
     """
     counts = _counts(confusion, eval_ids)
     index = np.asarray(eval_ids, dtype=np.intp)

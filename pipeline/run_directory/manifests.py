@@ -19,12 +19,7 @@ _LOGS = frozenset({"metrics.jsonl", "samples", "tensorboard"})
 
 
 def contents_of(folder: Path, patterns: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Return size and SHA-256 of a finished unit's files, by name in its folder.
-
-    Args:
-        folder: The unit's folder.
-        patterns: Glob patterns of the files that the unit writes and others are made from.
-    """
+    """Return size and SHA-256 of the files of a finished unit that match glob patterns, by name in its folder."""
     paths = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
     return {
         path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": content_hash(path)}

@@ -101,12 +101,6 @@ def _mark_of_folders(run_dir: Path) -> Mark:
     return mark
 
 
-def mark_text(mark: Mark) -> str:
-    """Return the content of the file that marks a run directory."""
-    content = {"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)}
-    return json.dumps(content, indent=2) + "\n"
-
-
 def _is_marked(run_dir: Path) -> bool:
     """Tell whether a folder is a run directory of this version, also where its mark was lost."""
     return (run_dir / MARK).is_file() or ((run_dir / LOCK).is_file() and (run_dir / CONFIG).is_file())
@@ -211,10 +205,7 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     The operating system lets go of it when its process ends, however it ends; what a killed process left half-written
     beside the units' folders is removed.
 
-    Args:
-        run_dir: The run directory, which is made.
-        wait: Seconds to wait for another process that holds it.
-        on_wait: Called once if there is something to wait for.
+    While another process holds it, this waits; `on_wait` is called once then.
 
     Raises:
         ScenepaletteError: It is a folder of something else, another process holds it still, or it cannot be written.
@@ -241,11 +232,6 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
     """Write a file that belongs to no unit, such as config.yaml; the caller holds the run directory.
 
     A file of this name that a user made or changed is moved to `set-aside/` first.
-
-    Args:
-        run_dir: The run directory.
-        name: Path in it.
-        text: Content.
     """
     path, wanted = run_dir / name, hashlib.sha256(encoded(text)).hexdigest()
     if not path.is_file() or sha256_of_file(path) != wanted:
@@ -255,12 +241,7 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
 
 
 def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
-    """Move files that are about to be replaced to `set-aside/`, if they are not as they were written.
-
-    Args:
-        run_dir: The run directory, which the caller holds.
-        recorded: SHA-256 of each file as it was written, by path in the run directory; None for one that was not.
-    """
+    """Move files, about to be replaced, to `set-aside/` if they have not the SHA-256 that they were written with."""
     changed = [
         name
         for name, sha256 in recorded.items()
@@ -287,11 +268,7 @@ def write_shards_card(run_dir: Path) -> None:
 
 
 def set_aside(run_dir: Path, names: list[str]) -> Path:
-    """Move files or folders of a run directory to this process's folder below `set-aside/`, which is returned.
-
-    Args:
-        run_dir: The run directory.
-        names: Paths in it, moved in this order.
+    """Move paths of a run directory, in order, to this process's folder below `set-aside/`, which is returned.
 
     Raises:
         ScenepaletteError: They cannot be moved.
@@ -316,6 +293,6 @@ def remember(run_dir: Path, change: Callable[[Mark], Any]) -> None:
     """Apply a change to the mark of a run directory, which the caller holds; it is written if it differs then."""
     mark, path = read_mark(run_dir), run_dir / MARK
     change(mark)
-    text = mark_text(mark)
+    text = json.dumps({"format": FORMAT, "scenepalette": code_version()["version"], **asdict(mark)}, indent=2) + "\n"
     if not path.is_file() or path.read_bytes() != text.encode():
         write_atomically(path, text)

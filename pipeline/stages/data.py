@@ -111,11 +111,7 @@ class DataUnit(SourceUnit):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraTestUnit(SourceUnit):
-    """A test set beside the data set's own splits, decoded and resized.
-
-    Attributes:
-        root: Its folder, or the URL of it.
-    """
+    """A test set beside the data set's own splits, decoded and resized."""
 
     root: Path | str
 
@@ -211,14 +207,7 @@ def with_known_paths(config: RunConfig, run_dir: Path) -> RunConfig:
 def prepare_data(
     folder: Path, config: DataConfig, seed: int, progress: Progress, *, size: tuple[int, int] | None = None
 ) -> None:
-    """Write all splits as arrays, and the training labels with ignored pixels filled.
-
-    Args:
-        folder: Output folder.
-        config: The data set.
-        seed: Seed of drawn scenes, and of the choice of images that are held out.
-        progress: Watches the samples.
-        size: Height and width of the arrays; by default `config.size`.
+    """Write all splits as arrays, by default of `config.size`, and the training labels with ignored pixels filled.
 
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
@@ -267,19 +256,7 @@ def prepare_extra_test(
     *,
     size: tuple[int, int] | None = None,
 ) -> SegmentationDataset:
-    """Write an extra test set as arrays of the split "val".
-
-    Args:
-        folder: Output folder.
-        name: Its name.
-        config: The data set whose layout it may have.
-        root: Its folder, or the URL of it.
-        train: Training pairs, which must not be in it.
-        progress: Watches the samples.
-        size: Height and width of the arrays; by default `config.size`.
-
-    Returns:
-        The set, its samples fitted.
+    """Write an extra test set as arrays of the split "val", by default of `config.size`; return it fitted.
 
     Raises:
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
@@ -367,18 +344,8 @@ def field_of_test(config: DataConfig) -> str:
     return {"drawn": "data.test_scenes", "published": "data.root"}.get(origin_of_test(config), "data.holdout")
 
 
-def splits_to_open(config: DataConfig) -> tuple[Split, ...]:
-    """Return the splits that a data set is opened for; one that is held out is a part of another."""
-    return SPLITS if origin_of_test(config) == "held out" else (*SPLITS, TEST)
-
-
 def open_splits(config: DataConfig, seed: int, progress: Progress = NO_PROGRESS) -> dict[Split, SegmentationDataset]:
     """Open all splits of the configured data set, which checks every file of it that was not checked before.
-
-    Args:
-        config: The data set.
-        seed: Seed of drawn scenes, and of the choice of images that are held out.
-        progress: Watches the files.
 
     Raises:
         ConfigError: The data set cannot be opened as configured.
@@ -395,17 +362,14 @@ def try_splits(
 ) -> tuple[dict[Split, SegmentationDataset], dict[Split, ScenepaletteError]]:
     """Open all splits as `open_splits` does, and return those that could be opened and why others could not.
 
-    Args:
-        config: The data set.
-        seed: Seed of drawn scenes, and of the choice of images that are held out.
-        progress: Watches the files.
-        looks: Who looks at the samples of a split while they are checked.
+    `looks` says who looks at the samples of a split while they are checked.
     """
     datasets: dict[Split, SegmentationDataset] = {}
     errors: dict[Split, ScenepaletteError] = {}
     splits: tuple[Split, ...] = SPLITS
     try:
-        splits = splits_to_open(config)
+        if origin_of_test(config) != "held out":  # which is a part of another
+            splits = (*SPLITS, TEST)
     except ScenepaletteError as error:  # a folder that cannot be listed
         errors[TEST] = error
     for split in splits:
@@ -453,15 +417,12 @@ def hold_out(
     recordings = DATASETS.get(config.name).recordings
     if config.holdout and TEST not in datasets:
         whole = datasets["train"]
-        division = (
+        train, test = (
             divide_recordings(whole.ids, config.holdout, config.holdout_gap)
             if recordings
             else divide_images(len(whole), config.holdout, seed)
         )
-        train, test = (
-            PartOfDataset(whole, split, part) for split, part in (("train", division.train), (TEST, division.test))
-        )
-        datasets = {**datasets, "train": train, TEST: test}
+        datasets = {**datasets, "train": PartOfDataset(whole, "train", train), TEST: PartOfDataset(whole, TEST, test)}
     if config.train_part < 1:
         whole = datasets["train"]
         part = part_of(whole.ids, config.train_part, seed, recordings=recordings)
@@ -495,12 +456,6 @@ def open_extra_test(
     config: DataConfig, root: Path | str, progress: Progress = NO_PROGRESS, look: Look | None = None
 ) -> SegmentationDataset:
     """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
-
-    Args:
-        config: The data set whose layout it may have.
-        root: Its folder, or the URL of it.
-        progress: Watches the files.
-        look: Looks at the samples while they are checked.
 
     Raises:
         ConfigError: It cannot be opened.
@@ -546,11 +501,6 @@ def content_of_arrays(folder: Path) -> str:
 def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     """Return what `content_of_arrays` returns for a data folder that would be made from a data set now.
 
-    Args:
-        config: The data set; every file of it is read and checked.
-        seed: Seed of drawn scenes.
-        progress: Watches the samples.
-
     Raises:
         DataError: Anything that is wrong with the data set.
     """
@@ -577,13 +527,7 @@ def content_of_unlabelled_source(config: DataConfig) -> str:
 def prepare_unlabelled(
     folder: Path, config: DataConfig, progress: Progress, *, size: tuple[int, int] | None = None
 ) -> None:
-    """Write the unlabelled images of a configuration as an array.
-
-    Args:
-        folder: Output folder.
-        config: Names their folder and the size.
-        progress: Watches the images.
-        size: Height and width of the array; by default `config.size`.
+    """Write the unlabelled images of a configuration as an array, by default of `config.size`.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.
@@ -607,10 +551,6 @@ def read_data(folder: Path, extra_tests: Mapping[str, Path] | None = None) -> Pr
 
     Test splits are opened when they are asked for.
 
-    Args:
-        folder: The folder of the unit "data".
-        extra_tests: Folders of extra test sets by name.
-
     Raises:
         DataError: A file is missing or not what was written.
     """
@@ -621,6 +561,6 @@ def read_data(folder: Path, extra_tests: Mapping[str, Path] | None = None) -> Pr
             f"{folder / FILLED} has {filled.dtype} {filled.shape}; {train.labels.dtype} {train.labels.shape} is "
             f"required, as in labels-train.npy. Remove {folder} and rerun the same command to write it again."
         )
-    tests = {TEST: partial(read_arrays, folder, TEST)} if (folder / "test.json").is_file() else {}
+    test = partial(read_arrays, folder, TEST) if (folder / "test.json").is_file() else None
     extra = {name: partial(read_arrays, path, "val") for name, path in (extra_tests or {}).items()}
-    return PreparedData(train, validation, filled, tests.get(TEST), extra)
+    return PreparedData(train, validation, filled, test, extra)

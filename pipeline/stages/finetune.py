@@ -31,12 +31,7 @@ FILES = (LAYOUT_WEIGHTS, IMAGE_WEIGHTS, METRICS_FILE)
 
 @dataclass(frozen=True, kw_only=True)
 class FinetunedUnit(Unit):
-    """The fine-tuning of two trained generators.
-
-    Attributes:
-        layout: The generator of layouts.
-        image: The generator of images.
-    """
+    """The fine-tuning of two trained generators."""
 
     shared: ClassVar[bool] = True
 

@@ -162,13 +162,7 @@ def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening
 
 @dataclass(frozen=True, kw_only=True)
 class PairsUnit(Unit):
-    """Shards of generated pairs; more can be added to them.
-
-    Attributes:
-        models: What makes them.
-        noise_scheme: How the images' noise is drawn; None for the image system's usual way.
-        hardening: How class ids follow from generated soft layouts.
-    """
+    """Shards of generated pairs; more can be added to them."""
 
     shared: ClassVar[bool] = True
 
@@ -346,9 +340,6 @@ class PairsUnit(Unit):
 def features_beside(image_weights: Path) -> dict[str, Any]:
     """Return what the source of pairs is to say of networks from elsewhere that their image generator owes to.
 
-    Args:
-        image_weights: Weights of the image generator.
-
     Returns:
         Under "perceptual_features" the description of the network that it learned from, unless that was trained on the
         real pairs; under "pretrained" the terms of the weights that it is built on, by name. Nothing if there are none.
@@ -377,15 +368,7 @@ def _earlier_parts(folder: Path) -> list[dict[str, Any]]:
 def make_shard(
     folder: Path, plan: ShardPlan, maker: PairMaker, config: GenerateConfig, progress: Progress
 ) -> ShardInfo:
-    """Generate and write one shard, unless it is there; its bytes depend on (seed, kind, rows) and the models alone.
-
-    Args:
-        folder: Folder of the kind's shards.
-        plan: The shard.
-        maker: Makes the rows.
-        config: Batch size and image format.
-        progress: Watches the pairs.
-    """
+    """Generate and write one shard, unless it is there; its bytes depend on (seed, kind, rows) and the models alone."""
     written = is_written(folder, plan)
     if written is None:
         written = write_rows(place_of(folder, plan.name), plan, maker, config, progress)

@@ -46,12 +46,7 @@ FILES = (WEIGHTS, DISCRIMINATOR_WEIGHTS, METRICS_FILE)
 
 @dataclass(frozen=True)
 class ImageModel:
-    """An image generator of a run.
-
-    Attributes:
-        system: Name of its system.
-        settings: Numbers of its training.
-    """
+    """An image generator of a run."""
 
     system: str
     settings: ImageSettings
@@ -62,12 +57,7 @@ class ImageModel:
         return f"images/{self.system}"
 
     def load(self, run: Workspace, weights: Path | None = None) -> ImageGenerator:
-        """Return the finished generator on the run's device, ready for inference.
-
-        Args:
-            run: The run that has it.
-            weights: Where its weights are, by default those of its training.
-        """
+        """Return the finished generator on the run's device for inference, by default with its training's weights."""
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_image_generator(path, self.system, train.table, train.size, self.settings)
         run.fabric.to_device(network)
@@ -131,11 +121,7 @@ def image_model(config: RunConfig, system: str | None = None) -> ImageModel:
 
 @dataclass(frozen=True, kw_only=True)
 class ImagesUnit(Unit):
-    """The training of an image generator.
-
-    Attributes:
-        model: What is trained.
-    """
+    """The training of an image generator."""
 
     shared: ClassVar[bool] = True
     trains: ClassVar[bool] = True

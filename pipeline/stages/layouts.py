@@ -48,12 +48,7 @@ class LayoutModel:
         return f"layouts/{self.part}"
 
     def load(self, run: Workspace, weights: Path | None = None) -> LayoutNetwork:
-        """Return the finished generator on the run's device, ready for inference.
-
-        Args:
-            run: The run that has it.
-            weights: Where its weights are, by default those of its training.
-        """
+        """Return the finished generator on the run's device for inference, by default with its training's weights."""
         train, path = run.data.train, weights or run.run_dir / self.unit / WEIGHTS
         network = load_layout_generator(path, self.system, train.table, train.size, self.settings)
         run.fabric.to_device(network)
@@ -78,11 +73,7 @@ def layout_model(config: RunConfig, section: LayoutSection) -> LayoutModel:
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutsUnit(Unit):
-    """The training of a layout generator.
-
-    Attributes:
-        model: What is trained.
-    """
+    """The training of a layout generator."""
 
     shared: ClassVar[bool] = True
     trains: ClassVar[bool] = True

@@ -45,14 +45,7 @@ def real_palettes(pairs: Pairs) -> np.ndarray:
 
 
 def fit_palettes(folder: Path, max_components: int, train: Pairs, seed: int) -> None:
-    """Fit the sampler, save it, and plot the AIC of the numbers of components.
-
-    Args:
-        folder: Output folder.
-        max_components: Largest number of components tried.
-        train: Training pairs.
-        seed: The run's seed.
-    """
+    """Fit the sampler, save it, and plot the AIC of the numbers of components."""
     sampler = fit_palette_sampler(real_palettes(train), train.table.names, max_components, seed)
     sampler.save(folder / SAMPLER)
     write_atomically(folder / "aic.png", figure_to_png(draw_aic(sampler.aic, sampler.num_components)))
@@ -64,12 +57,7 @@ def load_sampler(folder: Path) -> PaletteSampler:
 
 
 def stored_palettes(folder: Path, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return requested and achieved palettes [M, K] of a folder's first rows, without decoding an image.
-
-    Args:
-        folder: A folder of shards.
-        count: Rows that are wanted, by default all; M is smaller if there are fewer.
-    """
+    """Return requested and achieved palettes [M, K] of a folder's first rows, or all, without decoding an image."""
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
     for table in tables_of_folder(folder, columns):

@@ -79,16 +79,9 @@ class SegmenterUnit(Unit):
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
-        excluded = {
-            "arms",
-            "seeds",
-            "command",
-            "checkpoint_every",
-            "validation_images",
-            "parallel",
-            *_unused_settings(ARMS[arm]),
-        }
-        excluded |= {"size", "evaluation"}  # which the data of segmenters stands for
+        excluded = {"arms", "seeds", "command", "checkpoint_every", "validation_images", "parallel"}
+        # Size and evaluation: the data of segmenters stands for them.
+        excluded |= {"size", "evaluation", *_unused_settings(ARMS[arm])}
         settings = config.segmenters.model_dump(mode="json", exclude=excluded)
         if settings["architecture"] == DEFAULT_ARCHITECTURE:
             del settings["architecture"]  # the only one there was, and not named
@@ -141,11 +134,8 @@ class SegmenterUnit(Unit):
             try:
                 build_segmenter(settings, ClassTable.unnamed(2), settings.encoder_weights)
             except ScenepaletteError as error:
-                problems += (
-                    [error.summary, *error.problems]
-                    if weights_file(settings.encoder_weights)
-                    else (error.problems or [error.summary])
-                )
+                own_file = weights_file(settings.encoder_weights) or not error.problems
+                problems += [*([error.summary] if own_file else []), *error.problems]
         return problems
 
     @classmethod
@@ -188,7 +178,8 @@ class SegmenterUnit(Unit):
             tensorboard=run.config.compute.writes_tensorboard,
         )
         if data.test is not None:
-            _write_confusion(folder / TEST_CONFUSION, model, data.test, run.fabric, run.progress)
+            found = confusion_of_images(model, data.test, EVALUATION_BATCH, run.fabric, run.progress)
+            write_confusion(folder / TEST_CONFUSION, found)
 
     def real_pairs(self, run: Workspace) -> Pairs | ChosenPairs:
         """Return the real training pairs, with the labels that the arm gives them."""
@@ -292,18 +283,8 @@ def train_arm(
 ) -> nn.Module:
     """Train an arm's segmenter and write its confusion matrix for each validation image.
 
-    Args:
-        folder: Output folder.
-        arm: Name of the arm.
-        config: Settings that all arms share.
-        train: Real training pairs.
-        validation: Real validation pairs; they choose nothing, the last weights are evaluated. mIoU on some of them
-            is logged late in the training, so that one can see whether more steps would help.
-        synthetic: Generated pairs, if the arm has any.
-        seed: Seed of the training.
-        fabric: Device and precision.
-        progress: Watches the steps.
-        tensorboard: Whether numbers are also written for TensorBoard.
+    Validation pairs choose nothing: the last weights are evaluated. mIoU on some is logged late in the training, so
+    that one can see whether more steps would help.
 
     Returns:
         The trained segmenter.
@@ -322,13 +303,14 @@ def train_arm(
         progress=progress,
         tensorboard=tensorboard,
     )
-    _write_confusion(folder / CONFUSION, model, validation, fabric, progress)
+    write_confusion(folder / CONFUSION, confusion_of_images(model, validation, EVALUATION_BATCH, fabric, progress))
     return model
 
 
-def _write_confusion(path: Path, model: nn.Module, pairs: Pairs, fabric: Fabric, progress: Progress) -> None:
+def write_confusion(path: Path, confusion: np.ndarray) -> None:
+    """Write what `read_confusion` reads, atomically."""
     buffer = io.BytesIO()
-    np.save(buffer, confusion_of_images(model, pairs, EVALUATION_BATCH, fabric, progress), allow_pickle=False)
+    np.save(buffer, confusion, allow_pickle=False)
     write_atomically(path, buffer.getvalue())
 
 
@@ -353,10 +335,6 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
 
 def read_confusion(folder: Path, file: str = CONFUSION) -> np.ndarray:
     """Return confusion matrices [N, K, K] of a segmenter, memory-mapped: all arms' need not fit at once.
-
-    Args:
-        folder: The segmenter's folder.
-        file: `CONFUSION` for those of the validation split, `TEST_CONFUSION` for those of the test split.
 
     Raises:
         DataError: The file is missing or damaged.

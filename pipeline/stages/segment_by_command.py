@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,6 @@ import numpy as np
 import torch
 
 from scenepalette.common.commands import named_files
-from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.shards.pairs import FirstPairs
 from scenepalette.data.splits.folds import ChosenPairs
@@ -20,7 +18,13 @@ from scenepalette.evaluation.miou import confusion_of_batch
 from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, SegmenterUnit, reference_segmenter_of
+from scenepalette.pipeline.stages.segment import (
+    CONFUSION,
+    TEST_CONFUSION,
+    SegmenterUnit,
+    reference_segmenter_of,
+    write_confusion,
+)
 from scenepalette.pipeline.units.sources import ABSENT, Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Workspace
 from scenepalette.segmenters.command import (
@@ -108,19 +112,11 @@ class CommandSegmenterUnit(SegmenterUnit):
         sized = run.segmenter_data
         splits = {CONFUSION: sized.validation, **({TEST_CONFUSION: sized.test} if sized.test is not None else {})}
         for file, pairs in splits.items():
-            buffer = io.BytesIO()
-            np.save(buffer, confusion_by_command(folder, commands, pairs), allow_pickle=False)
-            write_atomically(folder / file, buffer.getvalue())
+            write_confusion(folder / file, confusion_by_command(folder, commands, pairs))
 
 
 def confusion_by_command(folder: Path, commands: TrainerSettings, pairs: Pairs | FirstPairs) -> np.ndarray:
-    """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K].
-
-    Args:
-        folder: Folder of the segmenter's unit.
-        commands: The commands.
-        pairs: What to predict, with its labels.
-    """
+    """Return one confusion matrix per image of a trained segmenter's predictions, int64 [N, K, K]."""
     table, counts = pairs.table, []
     predicted = predict_by_command(folder / MODEL, commands, pairs, table)
     for row in range(len(pairs)):

@@ -41,10 +41,7 @@ class ShardPlan:
 def plan_shards(pairs: int, rows_per_shard: int, present: Sequence[tuple[str, int]] = ()) -> list[ShardPlan]:
     """Return the shards that hold all rows of a kind; no name depends on who writes them.
 
-    Args:
-        pairs: Rows that are wanted.
-        rows_per_shard: Rows of each new shard but the last.
-        present: Names and rows of shards that are there; new ones come after them, and hold what is missing.
+    New shards come after those that are `present`, by name and rows, and hold what is missing.
     """
     rows = [count for _, count in present]
     while sum(rows) < pairs:
@@ -161,16 +158,8 @@ def finish_shards(
 ) -> dict[str, Any]:
     """Check all new shards against their receipts and write the card, the Croissant file and, last, the manifest.
 
-    Args:
-        folder: Folder of the kind's shards.
-        kind: Kind of the pairs.
-        config: Settings of the generation.
-        train: Real training pairs, with class table and licence.
-        unlabelled: Images behind pseudo pairs.
-        models: Content hashes of the models that took part, by role.
-        remake: Makes a shard again that was damaged between writing and finishing.
-        identity: Fields by which the run recognises the folder, and "config": the settings that decided the rows.
-        features: Result of `features_beside`.
+    `remake` makes a shard again that was damaged in between; `identity` has the fields by which the run recognises the
+    folder, and "config": the settings that decided the rows.
 
     Returns:
         The manifest.

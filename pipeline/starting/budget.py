@@ -66,13 +66,7 @@ def base_of_machine() -> Base:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is compared.
-
-    Attributes:
-        kinds: Kinds of pairs that are made.
-        arms: Arms that are trained.
-        seeds: Seeds of each.
-    """
+    """How much is compared."""
 
     kinds: tuple[str, ...]
     arms: tuple[str, ...]
@@ -107,13 +101,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured at a size.
-
-    Attributes:
-        config: The configuration that was measured.
-        measured: Seconds of its steps.
-        at_once: How many trainings are done at once.
-    """
+    """What was measured at a size."""
 
     config: RunConfig
     measured: Measured
@@ -163,11 +151,7 @@ class Search:
     timed: Callable[..., Measured] = measure
 
     def choose(self, sizes: Sequence[Size], minutes: float) -> Choice:
-        """Choose size, extent and steps.
-
-        Args:
-            sizes: Sizes to choose among, from small to large.
-            minutes: What the run may take.
+        """Choose size, of some from small to large, extent and steps for a run of so many minutes.
 
         Raises:
             ConfigError: The time is too short at the smallest size; or no step can be taken at any.

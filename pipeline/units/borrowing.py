@@ -32,11 +32,7 @@ NOT_OF_FINETUNING = ("seed", "vgg_weights", "perceptual_features", "perceptual_e
 
 @dataclass(frozen=True, kw_only=True)
 class BorrowedUnit(Unit):
-    """A unit whose result is taken from another run: nothing but its weights identifies it.
-
-    Attributes:
-        lender: The run directory that has it.
-    """
+    """A unit whose result is taken from another run: nothing but its weights identifies it."""
 
     lender: Path
 
@@ -99,10 +95,7 @@ def lends(lender: Path, unit: Unit) -> bool:
 def lending_problems(lender: Path, units: Collection[str], table: ClassTable | None) -> list[str]:
     """Say what keeps a run from lending units of layouts or images, one text each.
 
-    Args:
-        lender: The run directory.
-        units: Units that are to be borrowed.
-        table: Classes that the generators have to be of; None if they are not known yet.
+    `table` is None as long as the classes that generators have to be of are not known.
     """
     if not lender.is_dir():
         return [f"models_from: there is no folder {lender}"]
@@ -135,12 +128,7 @@ def _is_of(folder: Path, classes: str) -> bool:
 def borrow(lender: Path, unit: str, folder: Path, classes: str, weights: Mapping[str, str]) -> None:
     """Copy the results of a finished unit of another run, with the checkpoints from which a fine-tuning starts.
 
-    Args:
-        lender: The run directory that has the unit.
-        unit: Its name.
-        folder: Where to write.
-        classes: Fingerprint of the class table that the generators have to be of.
-        weights: SHA-256 of the weights that are meant, by file.
+    `classes` is the fingerprint of the class table that the generators have to be of, `weights` the SHA-256 by file.
 
     Raises:
         ScenepaletteError: The unit is damaged, of other classes, trained again meanwhile, or cannot be copied.

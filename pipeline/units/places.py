@@ -15,10 +15,6 @@ from scenepalette.pipeline.units.sources import is_there
 def local_folder(place: Path | str, progress: Progress = NO_PROGRESS) -> Path:
     """Return a folder of this machine: the folder itself, or the copy of one at a URL as it is there now.
 
-    Args:
-        place: A path, or a URL as a text.
-        progress: Watches the files that are copied.
-
     Raises:
         ConfigError: The URL cannot be used.
         StoreError: It cannot be read.
@@ -35,12 +31,7 @@ def with_local_root(config: DataConfig, progress: Progress = NO_PROGRESS) -> Dat
 
 
 def place_problem(field: str, place: Path | str | None) -> list[str]:
-    """Say if there is no such folder, or a URL cannot be used; what is at the URL is seen when it is read.
-
-    Args:
-        field: The field of the configuration.
-        place: Its value.
-    """
+    """Say if there is no such folder, or a URL cannot be used; what is at the URL is seen when it is read."""
     if isinstance(place, str):
         problem = store_problem(place)
         return [f"{field}: {problem}"] if problem else []

@@ -169,13 +169,7 @@ def _reasons(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[_Reaso
 
 
 def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> ScenepaletteError:
-    """Say of all units that no longer fit, with those that were made from them, what differs and what it cost.
-
-    Args:
-        run_dir: The run directory.
-        names: Units whose state is "other".
-        units: All units of the run.
-    """
+    """Say of units that are "other", and of those that were made from them, what differs and what it cost."""
     affected = dict.fromkeys(names)
     for name, unit in units.items():
         if not unit.renewed and any(other in affected for other in unit.inputs):
@@ -323,12 +317,7 @@ def finish(
 ) -> None:
     """Write a unit's manifest, the mark of a finished folder.
 
-    Args:
-        run_dir: The run directory.
-        unit: The unit.
-        units: All units of the run.
-        write: Writes the manifest from its identity where it has a form of its own (shards).
-        extra: What else the manifest says.
+    `write` writes the manifest from its identity where it has a form of its own (shards).
     """
     folder = run_dir / unit.name
     content = {**_identity(unit, units), "seconds": round(seconds_spent(run_dir, unit), 1), **(extra or {})}

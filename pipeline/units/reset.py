@@ -40,12 +40,8 @@ class ResetUnit:
 def plan_reset(run_dir: Path, names: Iterable[str]) -> list[ResetUnit]:
     """Return the units that a reset sets aside: those named, and all that were made from them, directly or not.
 
-    Args:
-        run_dir: A run directory.
-        names: Units, or stages such as "segmenters" or "segmenters/syn", which stand for all units below them.
-
-    Returns:
-        The units, each before those that it was made from.
+    A stage, such as "segmenters" or "segmenters/syn", stands for all units below it. Each unit comes before those that
+    it was made from.
 
     Raises:
         ConfigError: There is no such unit; all unknown names at once.
@@ -87,13 +83,7 @@ def plan_reset(run_dir: Path, names: Iterable[str]) -> list[ResetUnit]:
 def reset(run_dir: Path, units: list[ResetUnit], wait: float = 0.0) -> Path:
     """Set units aside, in their order: they move to a new folder below `set-aside/`, and nothing is deleted.
 
-    Args:
-        run_dir: The run directory.
-        units: Result of `plan_reset`.
-        wait: Seconds to wait while another process works in the run directory.
-
-    Returns:
-        The new folder, laid out as the run directory is.
+    The new folder is returned; it is laid out as the run directory is.
 
     Raises:
         ScenepaletteError: Another process works in the run directory, or a folder cannot be moved.

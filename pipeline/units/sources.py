@@ -40,13 +40,7 @@ class Sources:
     _compared: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def content(self, unit: str, paths: Mapping[str, str], read: Callable[[Progress], str]) -> str:
-        """Return the identity of the data that a unit reads; `UNREAD` until the unit is finished.
-
-        Args:
-            unit: The unit's name.
-            paths: Where the data lies, by field; empty for data that is drawn.
-            read: Returns the identity of what lies there now.
-        """
+        """Return the identity of the data that a unit reads; `UNREAD` until the unit is finished."""
         stored = self._settings(unit, finished=True).get("content")
         if stored is None:
             return UNREAD
@@ -61,13 +55,7 @@ class Sources:
         return self._compared[key]
 
     def file(self, path: Path | None, unit: str, key: str) -> str | None:
-        """Return the identity of a file that a unit reads, or None if none is named.
-
-        Args:
-            path: The file.
-            unit: The unit.
-            key: Setting under which the unit's record has the identity, which holds where the file is not there.
-        """
+        """Return the identity of a file that a unit reads, or None if none is named."""
         if path is None:
             return None
         stored = self._settings(unit).get(key)
@@ -89,14 +77,7 @@ class Sources:
         return found if found is not None and lends(lender, unit) else stored
 
     def runs(self, paths: Sequence[Path], unit: str, key: str, identify: Callable[[Path], str]) -> list[str]:
-        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it.
-
-        Args:
-            paths: Their directories.
-            unit: The unit.
-            key: Setting under which the unit's record has the identities.
-            identify: Returns the identity of the run that lies there now.
-        """
+        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it."""
         stored = self._settings(unit, finished=True).get(key, [])
         before = stored if len(stored) == len(paths) else [ABSENT] * len(paths)
         if not self.look:
@@ -138,10 +119,5 @@ def may_be_there(place: str) -> bool:
     return is_url(place) or os.path.exists(place)
 
 
-def real_place(place: str) -> str:
-    """Return a path with all links in it followed; a URL as it is."""
-    return place if is_url(place) else os.path.realpath(place)
-
-
 def _resolved(paths: Mapping[str, str]) -> dict[str, str]:
-    return {name: real_place(path) for name, path in paths.items()}
+    return {name: path if is_url(path) else os.path.realpath(path) for name, path in paths.items()}

@@ -80,10 +80,7 @@ class Unit(ABC):
     def problems(cls, units: Sequence[Self], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what, before anything is made, can be known to keep units from being made; one text each.
 
-        Args:
-            units: Units of this class that are still to be made, one or more.
-            config: The run's configuration.
-            fetch: Whether pre-trained weights may be downloaded to see that they can be had.
+        With `fetch`, pre-trained weights may be downloaded to see that they can be had.
         """
         return []
 
@@ -106,10 +103,6 @@ class Unit(ABC):
     @abstractmethod
     def make(self, run: Workspace, folder: Path) -> None:
         """Fill the unit's folder; the units that it reads are finished.
-
-        Args:
-            run: Where and with what.
-            folder: Where to write: the unit's folder, or one that takes its place once it is finished.
 
         Raises:
             ScenepaletteError: Anything that a user can fix.
@@ -271,6 +264,18 @@ class Workspace(ABC):
     @abstractmethod
     def segmenter_data(self) -> PreparedData:
         """The data set as segmenters take it, at the size that they work at; raises as `data` does."""
+
+    @abstractmethod
+    def is_finished(self, name: str) -> bool:
+        """Tell whether a unit is finished."""
+
+    @abstractmethod
+    def begin(self, name: str) -> None:
+        """Mark a unit as begun."""
+
+    @abstractmethod
+    def finish(self, name: str) -> None:
+        """Write the manifest of a unit whose work is done."""
 
     @property
     def units(self) -> dict[str, Unit]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -59,3 +61,13 @@ class RichProgress:
 def choose_progress() -> Progress:
     """Return a bar if standard error is a terminal, else plain lines."""
     return RichProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Give out what `choose_progress` returns; the terminal is given back at the end of the block."""
+    progress = choose_progress()
+    try:
+        yield progress
+    finally:
+        progress.finish()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import typer
 
@@ -10,15 +11,32 @@ from scenepalette.common.storage.files import read_json
 from scenepalette.pipeline.cli.terminal.tables import print_table
 
 
-def print_summary(run_dir: Path) -> None:
-    """Print the arms of a finished run, and where its report lies."""
-    from scenepalette.pipeline.report.sections.page_one import decision_headline
-    from scenepalette.pipeline.report.wording import interval, percent, points
+def print_results(run_dir: Path, stage: str) -> None:
+    """Print what a stage that was made says, and where it lies."""
+    printers = {"report": _print_summary, "comparison": _print_comparison, "curve": print_curve, "loop": _print_loop}
+    if stage in printers:
+        printers[stage](run_dir)
+    else:
+        typer.echo(f"Done: {run_dir / stage}")
+
+
+def _read_checked(folder: Path, name: str) -> dict[str, Any]:
     from scenepalette.pipeline.run_directory.manifests import check_contents
 
-    folder = run_dir / "report"
     check_contents(folder)
-    document = read_json(folder / "report.json")
+    return read_json(folder / f"{name}.json")
+
+
+def _print_place(folder: Path, name: str) -> None:
+    typer.echo(f"\n{name.capitalize()}: {folder / name}.html\n{' ' * len(name)}  {folder / name}.md")
+
+
+def _print_summary(run_dir: Path) -> None:
+    from scenepalette.pipeline.report.sections.page_one import decision_headline
+    from scenepalette.pipeline.report.wording import interval, percent, points
+
+    folder = run_dir / "report"
+    document = _read_checked(folder, "report")
     rows = []
     for arm in document["arms"]:
         delta = arm["delta_vs_real"]
@@ -27,22 +45,19 @@ def print_summary(run_dir: Path) -> None:
     print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
     if document["schema"] > 1:
         typer.echo(f"\n{decision_headline(document)}")
-    typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+    _print_place(folder, "report")
 
 
-def print_comparison(run_dir: Path) -> None:
-    """Print the table of a finished comparison of systems, and where it lies."""
+def _print_comparison(run_dir: Path) -> None:
     from scenepalette.evaluation.registry import columns_of_comparison
     from scenepalette.pipeline.report.comparison import show_metric
-    from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "comparison" / "report"
-    check_contents(folder)
-    document = read_json(folder / "comparison.json")
+    document = _read_checked(folder, "comparison")
     columns = columns_of_comparison("terminal")
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
     print_table(["row", *(column["title"] for column in columns)], rows)
-    typer.echo(f"\nComparison: {folder / 'comparison.html'}\n            {folder / 'comparison.md'}")
+    _print_place(folder, "comparison")
 
 
 def print_curve(run_dir: Path) -> None:
@@ -52,19 +67,15 @@ def print_curve(run_dir: Path) -> None:
 
     for sentence in curve_sentences(read_curve(run_dir)):
         typer.echo(sentence)
-    folder = run_dir / "report"
-    typer.echo(f"\nReport: {folder / 'report.html'}\n        {folder / 'report.md'}")
+    _print_place(run_dir / "report", "report")
 
 
-def print_loop(run_dir: Path) -> None:
-    """Print the rounds of a finished loop, what they gained against random palettes, and where the page lies."""
+def _print_loop(run_dir: Path) -> None:
     from scenepalette.pipeline.report.loop import loop_headline, why_it_ended
     from scenepalette.pipeline.report.wording import interval, percent, points
-    from scenepalette.pipeline.run_directory.manifests import check_contents
 
     folder = run_dir / "loop" / "report"
-    check_contents(folder)
-    document = read_json(folder / "loop.json")
+    document = _read_checked(folder, "loop")
     validation, rounds = document["validation"], document["rounds"]
     rows = [["real", "0", percent(validation["real"]["mean"]), "", ""]]
     for each in rounds:
@@ -74,4 +85,4 @@ def print_loop(run_dir: Path) -> None:
     rows.append(["random palettes", str(rounds[-1]["pairs"]), percent(validation["random"]["mean"]), "", ""])
     print_table(["validation", "pairs", "mIoU, %", "gain, points", "least gain"], rows)
     typer.echo(f"\n{why_it_ended(document)}\n{loop_headline(document)}")
-    typer.echo(f"\nLoop: {folder / 'loop.html'}\n      {folder / 'loop.md'}")
+    _print_place(folder, "loop")

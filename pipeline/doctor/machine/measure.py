@@ -25,7 +25,7 @@ import torch
 from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ScenepaletteError
-from scenepalette.common.progress import NO_PROGRESS, EnoughError, Progress
+from scenepalette.common.progress import NO_PROGRESS, EnoughError
 from scenepalette.data.arrays import Pairs, read_arrays
 from scenepalette.generators.images.registry import find_image_system
 from scenepalette.generators.images.training import train_image_generator
@@ -80,11 +80,14 @@ class StepTimes:
         """Do nothing: a training of one step ends by itself."""
 
 
-def step_seconds(training: Callable[[Path, Progress], object]) -> float:
-    """Return the median seconds of some steps of a training, without its first; 0 if it has none."""
+def step_seconds(training: Callable[..., object], *arguments: object, **named: object) -> float:
+    """Return the median seconds of some steps of a training, which is given a folder first, then these arguments.
+
+    The first step is left out; 0 if there are none.
+    """
     times = StepTimes(TIMED_STEPS)
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(EnoughError):
-        training(Path(folder), times)
+        training(Path(folder), *arguments, **named, progress=times)
     return median(times.seconds[1:] or [0.0])
 
 
@@ -149,42 +152,25 @@ def _image_seconds(config: RunConfig, filled: np.ndarray, pairs: Pairs, fabric: 
     name, settings = config.images.system, config.images.settings()
     if not find_image_system(name).comes_trained(settings):
         settings = replace(settings, steps=NEVER)
-    features = untrained_features(config, name, pairs.table)
-
-    def training(folder: Path, progress: Progress) -> None:
-        train_image_generator(
-            folder,
-            name,
-            replace(settings, checkpoint_every=NEVER),
-            pairs=pairs,
-            filled_labels=filled,
-            features=features,
-            seed=config.seed,
-            fabric=fabric,
-            progress=progress,
-        )
-
-    return step_seconds(training)
+    return step_seconds(
+        train_image_generator,
+        name,
+        replace(settings, checkpoint_every=NEVER),
+        pairs=pairs,
+        filled_labels=filled,
+        features=untrained_features(config, name, pairs.table),
+        seed=config.seed,
+        fabric=fabric,
+    )
 
 
 def _segmenter_seconds(config: RunConfig, pairs: Pairs, fabric: Fabric) -> float:
     settings = replace(
         arm_settings(config.segmenters, "real"), steps=NEVER, checkpoint_every=NEVER, encoder_weights=None
     )
-
-    def training(folder: Path, progress: Progress) -> None:
-        train_segmenter(
-            folder,
-            settings,
-            real=pairs,
-            synthetic=None,
-            table=pairs.table,
-            seed=config.seed,
-            fabric=fabric,
-            progress=progress,
-        )
-
-    return step_seconds(training)
+    return step_seconds(
+        train_segmenter, settings, real=pairs, synthetic=None, table=pairs.table, seed=config.seed, fabric=fabric
+    )
 
 
 def _layout_seconds(
@@ -199,21 +185,16 @@ def _layout_seconds(
     chosen = getattr(config.layouts, section)
     stable = tuple(NEVER if i == level else 0 for i in range(len(chosen.stable_steps)))
     settings = replace(chosen.settings(), fade_steps=(0,) * len(stable), stable_steps=stable, checkpoint_every=NEVER)
-
-    def training(folder: Path, progress: Progress) -> None:
-        train_layout_generator(
-            folder,
-            chosen.system,
-            settings,
-            labels=filled,
-            table=pairs.table,
-            sampler=sampler,
-            seed=config.seed,
-            fabric=fabric,
-            progress=progress,
-        )
-
-    return step_seconds(training)
+    return step_seconds(
+        train_layout_generator,
+        chosen.system,
+        settings,
+        labels=filled,
+        table=pairs.table,
+        sampler=sampler,
+        seed=config.seed,
+        fabric=fabric,
+    )
 
 
 def _generate_seconds(

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import torch
@@ -76,13 +77,7 @@ def needs_of(
 ) -> list[Need]:
     """Return what each part of a run needs.
 
-    Args:
-        config: The configuration.
-        num_classes: K.
-        train: Number of training samples; tiles, where images are cut into them.
-        validation: Number of validation and test samples.
-        unlabelled: Number of unlabelled images.
-        evaluated_images: Number of validation and test images, where samples are tiles of them.
+    Where images are cut into tiles, the tiles are the samples.
 
     Raises:
         ConfigError: A network cannot be built, such as a segmenter whose encoder is not known.
@@ -115,7 +110,9 @@ def needs_of(
         needs.append(Need(f"shards/{kind}", config.generate.rows * pair + shards * SHARD_BYTES))
         if config.generate.candidates > 1:
             needs.append(Need(config.generate.unit_of_pairs(kind), config.generate.pairs * pair + SHARD_BYTES))
-    segmenter = _segmenter_parameters(config, num_classes)
+    with torch.device("meta"):
+        network = build_segmenter(settings_from(config.segmenters, SegmenterSettings), ClassTable.unnamed(num_classes))
+    segmenter = count_parameters(network)
     trainings = len(config.segmenters.arms) * len(config.segmenters.seeds)
     confusion = 8 * (validation if evaluated_images is None else evaluated_images) * num_classes**2
     # Checkpoints are removed once the weights are written: only trainings that run have them.
@@ -148,13 +145,6 @@ def _parameters(model: LayoutModel | ImageModel, num_classes: int, size: tuple[i
     return count_parameters(generator), count_parameters(discriminator)
 
 
-def _segmenter_parameters(config: RunConfig, num_classes: int) -> int:
-    settings = config.segmenters
-    with torch.device("meta"):
-        network = build_segmenter(settings_from(settings, SegmenterSettings), ClassTable.unnamed(num_classes))
-    return count_parameters(network)
-
-
 def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
     """Compare what the run needs on disk with what is free where the run directory is.
 
@@ -171,24 +161,15 @@ def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
         for need in sorted(needs, key=lambda need: -need.disk)
     )
     text = f"About {show_bytes(needed)} are needed, {show_bytes(free)} are free where {run_dir} is."
-    return Check(
-        "disk",
-        _enough(needed, free),
-        text,
-        "Free some space, or give another --out." * (free < needed * SPARE),
-        details,
-    )
+    remedy = "Free some space, or give another --out." * (free < needed * SPARE)
+    return Check("disk", _enough(needed, free), text, remedy, details)
 
 
 def check_memory(needs: Sequence[Need], measured: int | None, device: torch.device, *, expected: bool = False) -> Check:
     """Compare the memory that the largest training needs with what is available.
 
-    Args:
-        needs: Parts of the run.
-        measured: Bytes of memory that a process took while it trained some steps of everything at full batch size, or
-            None if that was not measured: then weights, gradients and optimizer states are counted alone.
-        device: Where trainings run; on a GPU it is the GPU's memory that was measured.
-        expected: Whether a measurement was tried; then it is a warning that there is none.
+    `measured` are the bytes that a process took while it trained some steps of everything at full batch size; without
+    it, weights, gradients and optimizer states are counted alone, which is a warning if a measurement was `expected`.
     """
     largest = max(needs, key=lambda need: need.memory)
     if device.type == "cuda":
@@ -230,43 +211,22 @@ def check_options(config: RunConfig) -> list[Check]:
     except ConfigError as error:
         return [Check("device", "problem", str(error), "Set compute.accelerator to auto or cpu.")]
     precision = str(run.fabric._precision.precision)
-    checks = [
-        Check(
-            "device",
-            "ok" if gpu else "note",
-            f"Runs on {torch.cuda.get_device_name()}." if gpu else "No GPU: runs on the CPU.",
-        ),
-        Check(
-            "precision",
-            "ok" if precision == "bf16-mixed" else "note",
-            "bf16 is used."
-            if precision == "bf16-mixed"
-            else f"bf16 is not used here: steps are computed in {precision}.",
-        ),
-    ]
+    rounds = precision == "bf16-mixed"
+    device = f"Runs on {torch.cuda.get_device_name()}." if gpu else "No GPU: runs on the CPU."
+    steps = "bf16 is used." if rounds else f"bf16 is not used here: steps are computed in {precision}."
+    checks = [Check("device", "ok" if gpu else "note", device), Check("precision", "ok" if rounds else "note", steps)]
     system = IMAGE_SYSTEMS[config.images.system]
     if system.cpu_warning and not gpu and not system.comes_trained(config.images.settings()):
         checks.append(Check("training on a CPU", "warning", f"{system.cpu_warning}."))
     from torchvision.models import VGG19_Weights
 
     weights = (
-        ("Inception weights", INCEPTION_URL, config.report.inception_weights, "FID", "report.inception_weights"),
-        (
-            "VGG-19 weights",
-            VGG19_Weights.IMAGENET1K_V1.url,
-            config.images.vgg_weights,
-            "perceptual losses",
-            "images.vgg_weights",
-        ),
-        (
-            "AlexNet weights",
-            ALEXNET_URL,
-            config.compare.alexnet_weights,
-            "LPIPS in `compare`",
-            "compare.alexnet_weights",
-        ),
+        ("Inception weights", INCEPTION_URL, "report.inception_weights", "FID"),
+        ("VGG-19 weights", VGG19_Weights.IMAGENET1K_V1.url, "images.vgg_weights", "perceptual losses"),
+        ("AlexNet weights", ALEXNET_URL, "compare.alexnet_weights", "LPIPS in `compare`"),
     )
-    for name, url, path, purpose, key in weights:
+    for name, url, key, purpose in weights:
+        path: Path | None = attrgetter(key)(config)
         if key == "images.vgg_weights" and path is None and config.images.perceptual_features != "vgg19":
             continue  # nothing looks for them
         file = path or local_weights(url)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import itertools
 import json
 import queue
 import subprocess
@@ -21,7 +22,8 @@ from scenepalette.common.storage.untrusted import short
 from scenepalette.common.wording import counted
 from scenepalette.data.arrays import read_arrays, write_arrays, write_label_array
 from scenepalette.data.labels import fill_ignored
-from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
+from scenepalette.data.sample import SegmentationDataset
+from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, write_config
@@ -65,21 +67,17 @@ class Measured:
     out_of_memory: bool = False
 
 
-class _Part(WrappedDataset):
-    """Some samples of a data set, evenly spread, as a data set."""
+class SpreadSamples(PartOfDataset):
+    """Some samples of a data set, evenly spread, for scratch arrays that are never recognised again."""
 
     def __init__(self, whole: SegmentationDataset, count: int) -> None:
-        super().__init__(whole)
-        self._places = [round(float(place)) for place in np.linspace(0, len(whole) - 1, min(count, len(whole)))]
-        self.ids = tuple(whole.ids[place] for place in self._places)
+        places = np.linspace(0, len(whole) - 1, min(count, len(whole))).round().astype(int)
+        super().__init__(whole, whole.split, places.tolist())
 
     @property
     def content(self) -> str:
-        """The quick hash: it goes into the index of scratch arrays alone, which are never recognised again."""
+        """The quick hash in place of that of all files."""
         return self.fingerprint
-
-    def __getitem__(self, index: int, /) -> Sample:
-        return super().__getitem__(self._places[index])
 
 
 def measure(
@@ -93,21 +91,15 @@ def measure(
 ) -> Measured:
     """Time real steps of all trainings of a run on the user's data, for at most a minute.
 
-    Args:
-        config: The run's configuration.
-        train: The opened training split; 32 of its samples are used.
-        folder: A temporary folder, which is filled.
-        seconds: Longest that steps are measured; the process is ended then, even within a step.
-        start_seconds: Longest that the process may take before its first step.
-        report: Called with the name of what has just been measured, or failed.
+    The process is ended after `seconds` of steps, even within one, or if it takes `start_seconds` before the first.
 
     Returns:
         What was measured until then.
     """
     try:
-        write_arrays(_Part(train, MEASURED_SAMPLES), config.generator_size, folder / "data")
+        write_arrays(SpreadSamples(train, MEASURED_SAMPLES), config.generator_size, folder / "data")
         if config.segmenter_size != config.generator_size:
-            write_arrays(_Part(train, MEASURED_SAMPLES), config.segmenter_size, folder / SEGMENTER_DATA)
+            write_arrays(SpreadSamples(train, MEASURED_SAMPLES), config.segmenter_size, folder / SEGMENTER_DATA)
         labels = read_arrays(folder / "data", "train").labels
         filled = (fill_ignored(np.asarray(label)) for label in labels)
         write_label_array(folder / "data" / FILLED, filled, labels.shape)  # type: ignore[arg-type]
@@ -138,14 +130,14 @@ def measure(
             if entry["name"] == READY:
                 names = entry["names"]
                 end = time.monotonic() + seconds
-            elif "error" in entry:
+                continue
+            if "error" in entry:
                 result.errors[entry["name"]] = entry["error"]
                 result.out_of_memory |= entry.get("out_of_memory", False)
-                report(entry["name"])
             else:
                 result.seconds[entry["name"]] = entry["seconds"]
                 result.peak_bytes = entry["peak_bytes"]
-                report(entry["name"])
+            report(entry["name"])
         status = process.wait(EXIT_SECONDS)
     except (queue.Empty, subprocess.TimeoutExpired):
         pass  # its time is over
@@ -160,7 +152,8 @@ def measure(
     if status and START not in result.errors:
         # It ended by itself, and so would the run: in what was being measured, or before.
         under_way = (name for name in names if name not in result.seconds and name not in result.errors)
-        result.errors[next(under_way, START)] = short(_reason(status, said), 400)
+        reason = said[-1] if said and status > 0 else ending_of(status)
+        result.errors[next(under_way, START)] = short(reason, 400)
         result.out_of_memory |= status == KILLED
     result.missing = tuple(name for name in names if name not in result.seconds and name not in result.errors)
     if not result.seconds and not result.errors:
@@ -175,11 +168,6 @@ def _as_trained(config: RunConfig) -> RunConfig:
         return config
     compute = config.compute.model_copy(update={"threads": max(1, threads // count)})
     return config.model_copy(update={"compute": compute})
-
-
-def _reason(status: int, said: Sequence[str]) -> str:
-    """Return why a process ended by itself, from its exit status (-N for the signal N) and its last words."""
-    return said[-1] if said and status > 0 else ending_of(status)
 
 
 @dataclass(frozen=True)
@@ -207,12 +195,6 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
     pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
     without a measurement are left out.
-
-    Args:
-        config: The configuration.
-        measured: What was measured.
-        read_seconds: Seconds to read all splits once; what the doctor has checked is not checked again.
-        samples: Number of samples of all.
     """
     known = measured.seconds
     estimates = [Estimate("data", read_seconds, f"{samples} samples")]
@@ -252,17 +234,13 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
 
 def total_of(estimates: Sequence[Estimate], at_once: int) -> float:
     """Return the seconds of all parts, of whose trainings up to `at_once` are done beside each other, in order."""
-    others = sum(part.seconds for part in estimates if not part.trainings and not part.waiting)
-    first = [seconds for part in estimates for seconds in part.trainings]
-    then = [seconds for part in estimates for seconds in part.waiting]
-    return others + _seconds_beside(first, at_once) + _seconds_beside(then, at_once)
-
-
-def _seconds_beside(trainings: Sequence[float], at_once: int) -> float:
-    ends = [0.0] * at_once
-    for seconds in trainings:
-        heapq.heapreplace(ends, ends[0] + seconds)
-    return max(ends)
+    total = sum(part.seconds for part in estimates if not part.trainings and not part.waiting)
+    for trainings in ([part.trainings for part in estimates], [part.waiting for part in estimates]):
+        ends = [0.0] * at_once
+        for seconds in itertools.chain(*trainings):
+            heapq.heapreplace(ends, ends[0] + seconds)
+        total += max(ends)
+    return total
 
 
 def arm_weight(name: str) -> float:
@@ -290,23 +268,15 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     """Say how long the run will take, and what could not be run at all."""
     checks = []
     if measured.errors:
+        summary = f"{counted(len(measured.errors), 'part')} of the run failed in the first steps."
         remedy = "Correct what is named; the run would stop there."
         if measured.out_of_memory:
             remedy += " Smaller batch sizes or networks take less memory."
-        checks.append(
-            Check(
-                "trial steps",
-                "problem",
-                f"{counted(len(measured.errors), 'part')} of the run failed in the first steps.",
-                remedy,
-                tuple(f"{name}: {text}" for name, text in measured.errors.items()),
-            )
-        )
+        details = tuple(f"{name}: {text}" for name, text in measured.errors.items())
+        checks.append(Check("trial steps", "problem", summary, remedy, details))
     if measured.failure is not None:
-        checks.append(
-            Check("time", "warning", measured.failure, "Try a few steps by hand: the recipe may be too large for here.")
-        )
-        return checks
+        remedy = "Try a few steps by hand: the recipe may be too large for here."
+        return [*checks, Check("time", "warning", measured.failure, remedy)]
     if not measured.seconds:
         return checks
     estimates = estimates_of(config, measured, read_seconds, samples)
@@ -326,17 +296,9 @@ def check_time(config: RunConfig, measured: Measured, read_seconds: float, sampl
     text += f", with {at_once} trainings at once" if at_once > 1 else ""
     text += ", and what could not be measured" if absent else ""
     text += ", and what failed" if measured.errors else ""
-    checks.append(
-        Check(
-            "time",
-            "warning" if absent else "note",
-            f"{text}: an estimate from a few steps each, as busy as the machine is now. Evaluation and the report come "
-            "on top.",
-            "Choose fewer steps, smaller networks, or another machine, if that is too long." * bool(absent),
-            tuple(details),
-        )
-    )
-    return checks
+    text += ": an estimate from a few steps each, as busy as the machine is now. Evaluation and the report come on top."
+    remedy = "Choose fewer steps, smaller networks, or another machine, if that is too long." * bool(absent)
+    return [*checks, Check("time", "warning" if absent else "note", text, remedy, tuple(details))]
 
 
 def _ms(seconds: float) -> str:

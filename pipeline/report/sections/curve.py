@@ -12,7 +12,7 @@ import numpy as np
 from scenepalette.evaluation.contrasts import percentile_interval, tail
 from scenepalette.evaluation.label_worth import images_worth, open_interval
 from scenepalette.pipeline.report import wording
-from scenepalette.pipeline.report.page import Block, Bullets, Cell, Figure, Heading, Table, Text
+from scenepalette.pipeline.report.page import Block, Bullets, Cell, Heading, Table, Text, figures_of
 from scenepalette.pipeline.report.results import ArmRun
 from scenepalette.pipeline.report.statistics import MIOU, Scores
 
@@ -182,11 +182,7 @@ def _defined(value: float) -> float | None:
 
 
 def curve_sentences(curve: Mapping[str, Any]) -> list[str]:
-    """Return what the curve says of labels, then of doses.
-
-    Args:
-        curve: Result of `curve_document`.
-    """
+    """Return what the result of `curve_document` says of labels, then of doses."""
     one_seed = f" ({wording.ONE_SEED})" if len(curve["seeds"]) == 1 else ""
     first, last = curve["labels"][0], curve["labels"][-1]
     states = {entry["worth"]["state"] for entry in curve["labels"]}
@@ -239,11 +235,7 @@ def _worth_sentence(entry: Mapping[str, Any], curve: Mapping[str, Any]) -> str:
 
 
 def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
-    """Return the section; nothing where there is no curve.
-
-    Args:
-        document: The content of report.json.
-    """
+    """Return the section; nothing where there is no curve."""
     curve = document.get("curve")
     if not curve:
         return []
@@ -298,11 +290,7 @@ def curve_blocks(document: Mapping[str, Any]) -> list[Block]:
                 numeric=range(4),
             )
         )
-    blocks += [
-        Figure(figure["file"], figure["title"], figure["caption"])
-        for figure in document["figures"]
-        if figure["section"] == SECTION
-    ]
+    blocks += figures_of(document, SECTION)
     blocks.append(
         Text(
             f"Real alone is the arm {curve['control']}. "

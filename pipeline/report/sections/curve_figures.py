@@ -17,11 +17,7 @@ SIZE = (6.4, 4.0)  # inches
 
 
 def draw_curve(curve: Mapping[str, Any] | None) -> Iterator[Drawing]:
-    """Draw what a curve has points for.
-
-    Args:
-        curve: Result of `curve_document`, or None.
-    """
+    """Draw what the result of `curve_document` has points for."""
     if curve and len(curve["labels"]) > 1:
         yield Drawing(
             "curve-labels.png",

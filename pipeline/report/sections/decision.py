@@ -26,14 +26,7 @@ Answer = Literal["adopt", "try more seeds", "do not"]
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer.
-
-    Attributes:
-        answer: What to do.
-        reason: Why, in a sentence.
-        seeds: How many seeds to train every arm with, where more are worth it.
-        steps: How many steps to train with, where the real arm has not converged.
-    """
+    """An answer."""
 
     answer: Answer
     reason: str
@@ -74,9 +67,8 @@ def decide(document: Mapping[str, Any]) -> Decision:
             seeds=LEAST_SEEDS,
         )
     if high < 0:
-        return Decision(
-            "do not", f"the arm {primary['treatment']} is worse than {primary['control']}{_on_one_seed(seeds)}."
-        )
+        one_seed = ", on these images; seed unknown" if seeds == 1 else ""
+        return Decision("do not", f"the arm {primary['treatment']} is worse than {primary['control']}{one_seed}.")
     if high < least and seeds > 1:
         return Decision("do not", f"the interval leaves out {worth}.")
     if seeds < LEAST_SEEDS:
@@ -162,7 +154,3 @@ def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
 
 def _segmenters_of(run_dir: str) -> str:
     return f"scenepalette train-segmenter {shlex.quote(f'{run_dir}/{CONFIG}')}"
-
-
-def _on_one_seed(seeds: int) -> str:
-    return ", on these images; seed unknown" if seeds == 1 else ""

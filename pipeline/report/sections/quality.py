@@ -10,11 +10,7 @@ from scenepalette.pipeline.report.wording import NO_VALUE, listing, number, perc
 
 
 def quality_blocks(document: Mapping[str, Any]) -> list[Block]:
-    """Return the section on trust; nothing where no pair was judged.
-
-    Args:
-        document: The content of report.json.
-    """
+    """Return the section on trust; nothing where no pair was judged."""
     quality = document.get("quality")
     if not quality:
         return []

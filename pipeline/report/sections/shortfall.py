@@ -21,11 +21,7 @@ def reached_by_class(reached: np.ndarray, table: ClassTable) -> dict[str, float]
 
 
 def shortfall_sentences(document: Mapping[str, Any]) -> list[str]:
-    """Return one sentence per kind of pairs whose layouts were made for palettes; none for reports of earlier versions.
-
-    Args:
-        document: The content of report.json.
-    """
+    """Return a sentence per kind of pairs that are made for palettes; none for reports of earlier versions."""
     sentences = []
     for kind, reached in document["palettes"].get("reached", {}).items():
         known = {name: value for name, value in reached.items() if value is not None}

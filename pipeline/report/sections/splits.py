@@ -40,7 +40,10 @@ def reported_split(inputs: ReportInputs) -> dict[str, Any]:
     """Return the split that a report's numbers are of; validation of unknown recordings if none is named."""
     if inputs.split is not None:
         return describe(inputs.split)
-    images = len(inputs.arms[0].confusion)
+    return _validation(len(inputs.arms[0].confusion))
+
+
+def _validation(images: int) -> dict[str, Any]:
     return {"name": VALIDATION, "origin": None, "images": images, "recordings": None, "blocks": None, "warnings": []}
 
 
@@ -80,15 +83,7 @@ def _compare(
 def split_of(document: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the split that a document's numbers are of; reports of earlier versions are of validation."""
     dataset = document["dataset"]
-    return dataset.get("split") or {
-        "name": VALIDATION,
-        "origin": None,
-        "images": dataset["val"],
-        "recordings": None,
-        "blocks": None,
-        "warnings": [],
-        "class_shares": dataset["val_class_shares"],
-    }
+    return dataset.get("split") or {**_validation(dataset["val"]), "class_shares": dataset["val_class_shares"]}
 
 
 def counted(split: Mapping[str, Any]) -> str:

@@ -117,12 +117,7 @@ def _document(train: Pairs, means: np.ndarray, overlaps_of_folds: np.ndarray) ->
 
 @dataclass(frozen=True, kw_only=True)
 class QualityUnit(Unit):
-    """Scores of the rows of one kind of pairs, beside their shards.
-
-    Attributes:
-        kind: The kind.
-        pairs: The unit of the pairs.
-    """
+    """Scores of the rows of one kind of pairs, beside their shards."""
 
     kind: str
     pairs: str
@@ -197,12 +192,7 @@ class QualityUnit(Unit):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedUnit(Unit):
-    """The best rows of one kind of pairs, as shards of their own: those they come from stay as they were written.
-
-    Attributes:
-        kind: The kind.
-        pairs: How many rows to choose.
-    """
+    """The best rows of one kind of pairs, as shards of their own: those they come from stay as they were written."""
 
     computes: ClassVar[bool] = False
 

@@ -31,13 +31,7 @@ LEAST_FOLD = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherUnit(Unit):
-    """The training of a teacher.
-
-    Attributes:
-        fold: The fold that it does not see.
-        folds: How many folds there are.
-        seed: Seed of the training.
-    """
+    """The training of a teacher."""
 
     trains: ClassVar[bool] = True
 
@@ -124,11 +118,7 @@ def load_teachers(run: Workspace) -> list[nn.Module]:
 def fold_problems(ids: Sequence[str], labels: np.ndarray, table: ClassTable, count: int) -> list[str]:
     """Return why teachers cannot be trained on all folds but one, one text each.
 
-    Args:
-        ids: N ids of the training samples.
-        labels: uint8 [N, H, W].
-        table: The classes; those that are not evaluated need not be seen.
-        count: Number of folds.
+    Classes that are not evaluated need not be seen.
     """
     folds = folds_of(ids, count)
     smallest = int(np.bincount(folds, minlength=count).min())

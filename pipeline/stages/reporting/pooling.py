@@ -38,14 +38,7 @@ SEEDED = ("palettes", *GENERATORS, "shards")
 
 @dataclass(frozen=True)
 class PooledRun:
-    """A run whose arms are in a report.
-
-    Attributes:
-        run_dir: Its directory.
-        generator_seed: Seed of its generators.
-        arms: Arms that it trains.
-        seeds: Seeds of its segmenters.
-    """
+    """A run whose arms are in a report."""
 
     run_dir: Path
     generator_seed: int
@@ -265,18 +258,15 @@ def _own_settings(run: Workspace, unit: Unit) -> dict[str, Any]:
 
 def _generator_seeds(run: Workspace, path: Path | None = None) -> dict[str, int]:
     """Return the seed of each generator that this run's pairs come from, by unit; as another run has it, if named."""
-    return {
-        name: seed
-        for name, unit in run.planned.run.items()
-        if unit.stage in GENERATORS and (seed := _seed_of(run, unit, path)) is not None
-    }
-
-
-def _seed_of(run: Workspace, unit: Unit, path: Path | None) -> int | None:
-    if path is None or path == run.run_dir:
-        return _own_settings(run, unit).get("seed")
-    manifest = path / unit.name / MANIFEST
-    return _settings_in(read_record(manifest)).get("seed") if manifest.is_file() else None
+    found = {}
+    for name, unit in run.planned.run.items():
+        if unit.stage in GENERATORS:
+            there = None if path in (None, run.run_dir) else path / name / MANIFEST
+            if there is None:
+                found[name] = _own_settings(run, unit).get("seed")
+            elif there.is_file():
+                found[name] = _settings_in(read_record(there)).get("seed")
+    return {name: seed for name, seed in found.items() if seed is not None}
 
 
 def _generator_seed(run: Workspace, path: Path) -> int:

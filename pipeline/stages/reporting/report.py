@@ -16,6 +16,7 @@ from torch import nn
 
 from scenepalette.common.randomness import torch_generator
 from scenepalette.data.arrays import Pairs, images_to_uint8
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.labels import one_hot
 from scenepalette.data.rare_classes import rare_classes
@@ -239,7 +240,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
-    reported, count_train = seen.validation if seen.test is None else seen.test, pixels_of_classes(train)
+    reported, train_pixels = seen.validation if seen.test is None else seen.test, class_counts(train).pixels
     recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
     shown_arm = choose(arms, treatments, train.table.eval_ids) if treatments else None
@@ -273,8 +274,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         provenance={**provenance(run), **({"pooled_with": config.report.runs} if config.report.runs else {})},
         bootstrap_samples=config.report.bootstrap_samples,
         seed=config.seed,
-        train_pixels=count_train,
-        rare_ids=rare_ids_of(config, train, count_train),
+        train_pixels=train_pixels,
+        rare_ids=rare_ids_of(config, train, train_pixels),
         treatments=treatments,
         controls=controls,
         pairs=dict.fromkeys(config.generate.kinds, config.generate.pairs),
@@ -298,14 +299,6 @@ def measure_run(run: Workspace) -> ReportInputs:
     )
 
 
-def pixels_of_classes(pairs: Pairs) -> np.ndarray:
-    """Return how many labelled pixels of each class there are, int64 [K]."""
-    counts = sum(
-        (np.bincount(np.asarray(label).reshape(-1), minlength=256) for label in pairs.labels), np.zeros(256, int)
-    )
-    return counts[: pairs.table.num_classes]
-
-
 def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
     """Say which classes of `report.rare_classes` there are not."""
     names = train.table.names
@@ -317,26 +310,14 @@ def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
 
 
 def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence[int]:
-    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones.
-
-    Args:
-        config: The configuration.
-        train: The training pairs.
-        pixels: int [K], their labelled pixels of each class.
-    """
+    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones."""
     names, table = config.report.rare_classes, train.table
     named = sorted(table.names.index(name) for name in names)
     return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)
 
 
 def cost_of_arm(run: Workspace, arm: str, kind: str) -> ArmCost:
-    """Return the seconds that an arm with generated pairs cost beside the training on real pairs.
-
-    Args:
-        run: The run, all of whose units are finished.
-        arm: The arm.
-        kind: The kind of pairs that it adds.
-    """
+    """Return the seconds that an arm with generated pairs cost beside the training on real pairs."""
     units = run.planned.run
     needed = ancestors(units, [run.config.generate.unit_of_pairs(kind)])
     made_from = [unit for name, unit in units.items() if name in needed]
@@ -375,14 +356,9 @@ def _worst_pairs(pairs: FirstPairs, confusion: np.ndarray, segmenter: nn.Module,
     if not rows:
         return []
     images, labels = pairs.batch(rows)
-    shown = zip(
-        images_to_uint8(images),
-        labels.numpy().astype(np.uint8),
-        _predict(segmenter, pairs, rows, fabric),
-        rows,
-        strict=True,
-    )
-    return [WorstPair(image, label, predicted, float(agreement[row]), row) for image, label, predicted, row in shown]
+    predicted, label_maps = _predict(segmenter, pairs, rows, fabric), labels.numpy().astype(np.uint8)
+    shown = zip(images_to_uint8(images), label_maps, predicted, agreement[rows].tolist(), rows, strict=True)
+    return [WorstPair(*each) for each in shown]
 
 
 def _changed_images(run: Workspace, arms: Sequence[ArmRun], arm: str, reported: Pairs) -> list[ChangedImage]:
@@ -489,12 +465,9 @@ def _samples(folder: Path, count: int, train: Pairs, unlabelled: UnlabelledImage
 def _real_samples(train: Pairs) -> list[PairSample]:
     # Spread over the whole set, as neighbouring frames of a drive look alike.
     chosen = np.linspace(0, len(train) - 1, min(SHOWN_PAIRS, len(train))).round().astype(int)
-    samples = []
-    for index in chosen:
-        label = np.asarray(train.labels[index])
-        palette = palette_of_label(label, train.table.num_classes)
-        samples.append(PairSample(np.asarray(train.images[index]), label, palette, palette))
-    return samples
+    drawn = [(np.asarray(train.images[index]), np.asarray(train.labels[index])) for index in chosen]
+    palettes = [palette_of_label(label, train.table.num_classes) for _, label in drawn]
+    return [PairSample(*pair, palette, palette) for pair, palette in zip(drawn, palettes, strict=True)]
 
 
 @torch.inference_mode()

@@ -72,14 +72,7 @@ def row_models(config: RunConfig, name: str) -> PairModels:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMetricsUnit(Unit):
-    """The measurements of one row.
-
-    Attributes:
-        row: Name of the row.
-        models: What makes its pairs.
-        pairs: The unit of its pairs.
-        segmenter: The unit of the segmenter trained on them.
-    """
+    """The measurements of one row."""
 
     row: str
     models: PairModels
@@ -205,11 +198,6 @@ def comparison_units(config: RunConfig, sources: Sources, run_units: Mapping[str
     """Return the units of the comparison of systems, by name, each after those that it reads.
 
     Models that a run has as well are the same units, made once for both.
-
-    Args:
-        config: The configuration.
-        sources: Identities of what is read from outside.
-        run_units: The units of the run by name.
     """
     shared = (*config.data_of_segmenters, "palettes", reference_segmenter_of(config))
     models = [row_models(config, name) for name in config.compare.rows]
@@ -279,14 +267,7 @@ def _units_of_rows(config: RunConfig, sources: Sources) -> list[Unit]:
 def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
     """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
-    Args:
-        discriminator: The trained discriminator.
-        system: Name of its image system.
-        validation: Real validation pairs.
-        fabric: Device and precision.
-
-    Returns:
-        int64 [K, K], rows the truth, columns the prediction.
+    Returns int64 [K, K], rows the truth, columns the prediction.
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -91,11 +91,7 @@ def pairs_of(config: RunConfig, dose: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PointUnit(SegmenterUnit):
-    """The segmenter of a point and seed that no arm of the run has.
-
-    Attributes:
-        labels: Fraction of the real pairs.
-    """
+    """The segmenter of a point and seed that no arm of the run has."""
 
     labels: float
 
@@ -192,12 +188,7 @@ def part_problems(
 ) -> list[str]:
     """Return why segmenters cannot be trained on parts of the real pairs, one text each.
 
-    Args:
-        order: Result of `order_of_parts`.
-        labels: uint8 [N, H, W].
-        table: The classes; those that are not evaluated, or that no image shows, need not be seen.
-        fractions: The parts.
-        batch_size: Images of a step.
+    Classes that are not evaluated, or that no image shows, need not be seen.
     """
     count, problems = len(order), []
     if not fractions:
@@ -229,12 +220,6 @@ def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     return part_of(run.segmenter_data.train.ids, fraction, run.config.data_seed, recordings=recordings)
 
 
-def _images_in_part(run: Workspace, fraction: float) -> int:
-    """Return how many labelled images a part of the real pairs is, whose rows may be tiles."""
-    ids = run.segmenter_data.train.ids
-    return len(images_of([ids[index] for index in chosen_part(run, fraction)])[0])
-
-
 def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.ndarray:
     """Return the rows of a unit of pairs, of so many, that were made from no real pair outside a part."""
     ids = [as_text(name) for name in run.segmenter_data.train.ids]
@@ -247,10 +232,7 @@ def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.n
 class CurveUnit(Unit):
     """What the trainings of all points say.
 
-    Attributes:
-        arm: The arm with generated pairs.
-        trained: Units of the segmenters of each point, in the order of `seeds`.
-        seeds: Their seeds.
+    `trained` has the units of the segmenters of each point, in the order of `seeds`.
     """
 
     # The report shows it from then on.
@@ -262,9 +244,6 @@ class CurveUnit(Unit):
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Compare the points."""
-        write_json(folder / CURVE_FILE, curve_document(**self._results(run)))
-
-    def _results(self, run: Workspace) -> dict[str, Any]:
         config, data = run.config, run.segmenter_data
         file = TEST_CONFUSION if data.has_test else CONFUSION
         reported = data.validation if data.test is None else data.test
@@ -280,7 +259,7 @@ class CurveUnit(Unit):
             points.append(
                 CurvePoint(
                     labels=point.labels,
-                    images=_images_in_part(run, point.labels),
+                    images=len(images_of([data.train.ids[index] for index in chosen_part(run, point.labels)])[0]),
                     dose=point.dose,
                     pairs=pairs,
                     runs=[
@@ -297,19 +276,20 @@ class CurveUnit(Unit):
                 )
             )
         made = [run.units[name] for name in self.inputs if name.startswith(f"{STAGE}/")]
-        return {
-            "arm": self.arm,
-            "kind": kind,
-            "control": control_of(self.arm),
-            "points": points,
-            "eval_ids": data.train.table.eval_ids,
-            "blocks": blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
-            "bootstrap_samples": config.report.bootstrap_samples,
-            "seed": config.seed,
-            "evaluated_on": "test" if data.has_test else "validation",
-            "seconds": sum(seconds_spent(run.run_dir, unit) for unit in made),
-            "judged": ARMS[self.arm].trust != "none",
-        }
+        document = curve_document(
+            arm=self.arm,
+            kind=kind,
+            control=control_of(self.arm),
+            points=points,
+            eval_ids=data.train.table.eval_ids,
+            blocks=blocks_of(reported.image_ids) if DATASETS.get(config.data.name).recordings else None,
+            bootstrap_samples=config.report.bootstrap_samples,
+            seed=config.seed,
+            evaluated_on="test" if data.has_test else "validation",
+            seconds=sum(seconds_spent(run.run_dir, unit) for unit in made),
+            judged=ARMS[self.arm].trust != "none",
+        )
+        write_json(folder / CURVE_FILE, document)
 
 
 def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:

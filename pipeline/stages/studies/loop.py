@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from torch import nn
 
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.randomness import derive_seed
 from scenepalette.common.storage.files import read_json, write_json
 from scenepalette.data.arrays import Pairs
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sequences import blocks_of
 from scenepalette.data.shards.pairs import JoinedPairs, ShardPairs
@@ -45,7 +45,7 @@ from scenepalette.pipeline.stages.segment import (
 )
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
-from scenepalette.segmenters.loading import WEIGHTS_FILE, load_segmenter
+from scenepalette.segmenters.loading import WEIGHTS_FILE
 from scenepalette.segmenters.stride import decoder_stride
 from scenepalette.training.loop import METRICS_FILE
 
@@ -123,15 +123,8 @@ class BudgetUnit(Unit):
                 f"{self.name}: there is nothing to ask for. {nothing_lacking(names, lacking, left_out)} Generated "
                 "pairs for single classes cannot help here; see the report for what can."
             )
-        write_json(
-            folder / BUDGET,
-            {
-                "reached": _by_name(names, reached),
-                "lacking": _by_name(names, lacking),
-                "asked": asked,
-                "left_out": left_out,
-            },
-        )
+        found = {"reached": _by_name(names, reached), "lacking": _by_name(names, lacking)}
+        write_json(folder / BUDGET, {**found, "asked": asked, "left_out": left_out})
 
 
 def _by_name(names: Sequence[str], values: np.ndarray) -> dict[str, float | None]:
@@ -150,22 +143,11 @@ def nothing_lacking(names: Sequence[str], lacking: np.ndarray, left_out: Mapping
 
 
 def unable(config: RunConfig, kind: str, train: Pairs) -> dict[str, str]:
-    """Return the classes that rows of a kind cannot be asked for, each with the reason.
-
-    Args:
-        config: The configuration.
-        kind: A kind that takes a budget.
-        train: The training pairs.
-    """
-    table, reasons = train.table, dict[str, str]()
-    present = np.zeros(256, dtype=bool)
-    for label in train.labels:
-        present |= np.bincount(np.asarray(label).reshape(-1), minlength=256) > 0
+    """Return the classes that rows of a kind cannot be asked for, each with the reason."""
+    table, reasons, present = train.table, dict[str, str](), class_counts(train).pixels > 0
+    placeable = range(table.num_classes)
     if PAIR_KINDS[kind].layout_section is None:
-        bank = build_bank(train, chosen_classes(train, config.generate.insert_classes))
-        placeable = set(bank.classes)
-    else:
-        placeable = set(range(table.num_classes))
+        placeable = build_bank(train, chosen_classes(train, config.generate.insert_classes)).classes
     for index, name in enumerate(table.names):
         if not present[index]:
             reasons[name] = "in no training image"
@@ -199,11 +181,7 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPairsUnit(PairsUnit):
-    """Pairs of a round, asked for classes, or those of the control, which are not.
-
-    Attributes:
-        budget: The unit of the budget, or None.
-    """
+    """Pairs of a round, asked for classes, or those of the control, which are not."""
 
     budget: str | None
 
@@ -237,12 +215,7 @@ def budget_of(run: Workspace, unit: LoopPairsUnit) -> ClassBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSegmenterUnit(Unit):
-    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images.
-
-    Attributes:
-        pools: Units of the generated pairs.
-        seed: Seed of the training.
-    """
+    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images."""
 
     pools: tuple[str, ...]
     seed: int
@@ -295,9 +268,7 @@ class LoopSegmenterUnit(Unit):
 class DecisionUnit(Unit):
     """What a round gained, and whether that is reason for another.
 
-    Attributes:
-        before: Units of the segmenters before the round, one for each seed.
-        after: Units of those after it.
+    It reads units of segmenters before and after the round, one for each seed.
     """
 
     computes: ClassVar[bool] = False
@@ -327,25 +298,12 @@ class DecisionUnit(Unit):
         assert found is not None
         gain, detectable = found.miou.mean, None if math.isnan(found.detectable) else found.detectable
         least = least_gain(config.report.smallest_gain, detectable)
-        write_json(
-            folder / DECISION,
-            {
-                "gain": gain,
-                "ci95": [found.miou.low, found.miou.high],
-                "detectable": detectable,
-                "least": least,
-                "continue": bool(gain >= least),
-            },
-        )
+        found = {"gain": gain, "ci95": [found.miou.low, found.miou.high], "detectable": detectable}
+        write_json(folder / DECISION, {**found, "least": least, "continue": bool(gain >= least)})
 
 
 def least_gain(smallest: float, detectable: float | None) -> float:
-    """Return the gain in mIoU below which a round is the last.
-
-    Args:
-        smallest: `report.smallest_gain`.
-        detectable: Smallest effect that these seeds and images can show; None with one seed, which says nothing of it.
-    """
+    """Return the gain in mIoU below which a round is the last; with one seed nothing is known of what is detectable."""
     return max(smallest, detectable or 0.0)
 
 
@@ -440,12 +398,6 @@ def units_of_control(config: RunConfig, sources: Sources, rounds: int) -> list[U
 def control_segmenters(config: RunConfig) -> tuple[str, ...]:
     """Return the units of the control's segmenters, one for each seed."""
     return tuple(f"{STAGE}/random/seed{seed}" for seed in config.segmenters.seeds)
-
-
-def load_loop_segmenter(run: Workspace, unit: str) -> nn.Module:
-    """Return a finished segmenter of the loop."""
-    settings = arm_settings(run.config.segmenters, TRAINED_LIKE)
-    return load_segmenter(run.run_dir / unit, settings, run.data.train.table)
 
 
 def _part(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from scenepalette.common.errors import ScenepaletteError
+from scenepalette.data.class_counts import class_counts
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
@@ -24,23 +25,17 @@ from scenepalette.pipeline.report.loop import (
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
-from scenepalette.pipeline.stages.reporting.report import (
-    pixels_of_classes,
-    provenance,
-    rare_class_problems,
-    rare_ids_of,
-    reported_split,
-)
-from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, read_confusion
+from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
+from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, arm_settings, read_confusion
 from scenepalette.pipeline.stages.studies.loop import (
     STAGE,
+    TRAINED_LIKE,
     VERSION,
     LoopPairsUnit,
     Round,
     blocks_of_validation,
     budget_of,
     control_segmenters,
-    load_loop_segmenter,
     read_budget,
     read_decision,
     units_of_control,
@@ -49,6 +44,7 @@ from scenepalette.pipeline.stages.studies.loop import (
 from scenepalette.pipeline.units.records import is_finished, seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, ancestors, in_order
+from scenepalette.segmenters.loading import load_segmenter
 
 SHOWN_PAIRS = 6
 
@@ -106,7 +102,7 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
             else:
                 test = run.segmenter_data.test
                 assert test is not None
-                segmenter = load_loop_segmenter(run, unit)
+                segmenter = load_segmenter(run_dir / unit, arm_settings(config.segmenters, TRAINED_LIKE), train.table)
                 confusion = confusion_of_images(segmenter, test, EVALUATION_BATCH, run.fabric, run.progress)
             found.append(ArmRun(name, DESCRIPTIONS.get(name, name), seed, config.segmenters.steps, confusion))
         return found
@@ -136,7 +132,7 @@ def _measure(run: Workspace, count: int) -> LoopInputs:
             for each in runs(name, units, split.name)
         ],
         split=split,
-        rare_ids=rare_ids_of(config, train, pixels_of_classes(train)),
+        rare_ids=rare_ids_of(config, train, class_counts(train).pixels),
         shares={
             kind: {
                 "real": real_palettes(train).mean(axis=0),
@@ -183,11 +179,6 @@ def loop_units(config: RunConfig, sources: Sources, run_units: Mapping[str, Unit
 
     There are as many rounds as finished ones gave reason for, and one more; after the last round come the control and
     the page. Pairs and segmenters of the run that the loop needs are the same units.
-
-    Args:
-        config: The configuration.
-        sources: Identities of what is read from outside.
-        run_units: The units of the run by name.
     """
     rounds = list[Unit]()
     for number in range(1, config.loop.rounds + 1):

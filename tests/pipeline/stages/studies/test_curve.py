@@ -123,9 +123,9 @@ def test_settings_that_make_no_curve_are_refused_together(values: dict[str, Any]
     with pytest.raises(ConfigError) as caught:
         config_of(values, arm="syn", labels=[0.5, 0.5], seeds=[1, 1])
     assert caught.value.problems == (
+        "curve.arm: 'syn' adds no generated pairs to real labels; name an arm that does",
         "curve.labels: an entry comes twice",
         "curve.seeds: an entry comes twice",
-        "curve.arm: 'syn' adds no generated pairs to real labels; name an arm that does",
     )
     with pytest.raises(ConfigError) as caught:
         config_of(values, arm="real+insert")
