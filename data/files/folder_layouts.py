@@ -553,9 +553,9 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
         beside = [f"{path}/" for path, _ in _folders_with_images(search, ".", {folder}, _MOST_LEVELS)]
         or_set = f" If {' or '.join(beside[:_MOST_SHOWN])} has them, set data.label_folder to it." if beside else ""
         raise DataError(
-            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. Put images and "
-            "labels into folders images/ and labels/, or set data.label_suffix to what the labels' names have after "
-            f"those of their images, such as _mask.{or_set}"
+            f"{search.root / folder} has {counted(len(keys), 'image')} and nothing that tells which are labels. "
+            "Put images and labels into folders images/ and labels/, or set data.label_suffix to what the labels' "
+            f"names have after those of their images, such as _mask.{or_set}"
         )
     images: dict[str, Path] = {}
     labels: dict[str, Path] = {}
