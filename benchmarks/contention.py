@@ -25,7 +25,12 @@ AS_CHOSEN = "as scenepalette chooses"
 
 
 def steps_per_second(seconds: float, chosen: bool) -> float:
-    """Train for a while after a warm-up, with the threads of a run or the given ones; return the steps per second."""
+    """Train for a while and return the steps per second.
+
+    Args:
+        seconds: How long, after a warm-up.
+        chosen: Whether the threads are those that a run would choose now, else torch's own or OMP_NUM_THREADS.
+    """
     if chosen:
         from scenepalette.common.processors import choose_threads, set_waiting_policy
 

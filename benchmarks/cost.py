@@ -30,6 +30,11 @@ def generation_milliseconds(gmac: float, teraflops: float) -> float:
 def measured_milliseconds(folder: Path, kind: str, size: str) -> tuple[float, str]:
     """Return the milliseconds of a pair, from palette to shard, that `benchmarks.gpu` measured, and on what.
 
+    Args:
+        folder: Its output folder.
+        kind: Kind of pairs, "full" or "semi".
+        size: Height and width, as 256x512.
+
     Raises:
         SystemExit: It has measured no such pairs.
     """

@@ -37,7 +37,7 @@ def interleaved_seconds(
 def product_rate(dtype: torch.dtype, device: torch.device, seconds: float = 1.0) -> float:
     """Return this machine's measured rate of matrix products in GFLOP/s.
 
-    The best of a product and a convolution, each measured for about so many seconds.
+    It is the better one of a product and a convolution, each measured for about `seconds`.
     """
     side = 2048 if device.type == "cpu" else 8192
     a = torch.randn(side, side, device=device, dtype=dtype)

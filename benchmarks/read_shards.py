@@ -53,7 +53,15 @@ def _tensors(images: list[np.ndarray], labels: list[np.ndarray]) -> tuple[Tensor
 
 
 def write_sources(folder: Path, data: str, root: Path | None, size: tuple[int, int], pairs: int) -> None:
-    """Write the same pairs as shards and as PNG files; those of the data set repeat if it has too few."""
+    """Write the same pairs as shards and as PNG files.
+
+    Args:
+        folder: Where.
+        data: Name of the data set that the pairs come from; they repeat if it has too few.
+        root: Its folder, if it has one.
+        size: Height and width, pixels.
+        pairs: How many.
+    """
     count = {"count": min(pairs, 128), "size": size} if data == "streets" else {"root": root}
     source = open_dataset(data, "train", **count)
     samples = [resize_sample(source[index], size) for index in range(min(pairs, len(source)))]

@@ -66,7 +66,12 @@ def _without_fusion(build: Any) -> Any:
 
 
 def cases(camvid: Path | None, weights: Path | None) -> dict[str, tuple[str, list[str]]]:
-    """Return recipes and changes to them by name; CamVid's need its folder."""
+    """Return recipes and changes to them by name.
+
+    Args:
+        camvid: CamVid's folder, without which its recipe is left out.
+        weights: Weights of a mobilenet_v2 trained on ImageNet.
+    """
     found = {"demo": ("demo", [f"data.train_scenes={SCENES}", "data.val_scenes=2"])}
     if camvid is not None:
         root = f"data.root={camvid}"

@@ -67,7 +67,14 @@ def step_seconds(
 def trainings(
     folder: Path, size: tuple[int, int], batch: int, width: float
 ) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings by name of the system, and what is trained; a folder keeps the embedded scenes."""
+    """Return the trainings by name of the system, and what is trained.
+
+    Args:
+        folder: Where the embedded scenes are kept.
+        size: Height and width, pixels.
+        batch: Samples per step.
+        width: Factor on the papers' widths.
+    """
     config = DataConfig(name="streets", size=size, train_scenes=32, val_scenes=2)
     pairs, labels, sampler = _scenes(folder, config)
     return {
@@ -77,7 +84,10 @@ def trainings(
 
 
 def recipe_trainings(folder: Path, recipe: str) -> dict[str, tuple[Callable[..., None], str]]:
-    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches."""
+    """Return the trainings of a recipe's image system, and of its layouts at each level, and their batches.
+
+    The embedded scenes are kept in `folder`.
+    """
     changes = ["data.name=streets", "data.train_scenes=64", "data.val_scenes=2"]
     config = load_config(recipe, changes)
     (pairs, labels, sampler), chosen = _scenes(folder, config.data), image_model(config)

@@ -77,6 +77,9 @@ def tail(degrees: np.ndarray | float) -> np.ndarray:
     Percentiles of the bootstrap are as short as normal quantiles and not as long as those of t: with five seeds they
     cover about 85 %. Hesterberg 2015, "What teachers should know about the bootstrap", takes percentiles further out
     instead ("expanded percentile interval"); the other part of his factor is in the n - 1 draws of a level.
+
+    Args:
+        degrees: Degrees of freedom, of any shape.
     """
     return stats.norm.sf(stats.t.ppf(0.5 + LEVEL / 2, degrees))
 

@@ -80,7 +80,17 @@ class Evidence:
     ) -> None:
         """Say what is compared; nothing is computed yet.
 
-        Weights that are not named are found or downloaded; what is `given` takes the place of what would be computed.
+        Args:
+            real: Real pairs, as a rule of the validation split.
+            generated: Generated pairs.
+            segmenter: Segmenter trained on real pairs.
+            batch_size: Images at once.
+            fabric: Device and precision.
+            draws: Yields several images of each of some layouts.
+            inception_weights: Local file for FID, precision and recall; None to find or download it.
+            alexnet_weights: Local file for LPIPS; None to find or download it.
+            given: What else is there, by name; it takes the place of what would be computed.
+            progress: Counts images.
         """
         self.draws = draws
         self._pairs, self._segmenter = (real, generated), segmenter

@@ -118,6 +118,10 @@ def evaluate_images(
 def measure(place: Literal["report", "comparison"], evidence: Evidence) -> ImageMetrics:
     """Measure what a page shows, and what the comparison keeps beside it.
 
+    Args:
+        place: The page.
+        evidence: What metrics need; a metric of which something is not there is left out.
+
     Returns:
         Values by the metrics' names, plain numbers that JSON can hold. A metric with a value per class also has
         `METRIC/CLASS` for each class with one. A metric that cannot be had is None, and `METRIC_absent_because` says

@@ -85,7 +85,12 @@ def confusion_per_image(
 ) -> np.ndarray:
     """Predict all pairs and return one confusion matrix per image.
 
-    The result does not depend on the batch size.
+    Args:
+        model: Segmenter with one output channel per class of the pairs' table.
+        pairs: Image-label pairs.
+        batch_size: Images at once; the result does not depend on it.
+        fabric: Device and precision.
+        progress: Counts images.
 
     Returns:
         int64 [N, K, K], rows the truth, columns the prediction; ignored pixels are in no cell. Sum over N for the

@@ -23,7 +23,12 @@ def confusion_of_images(
     With `pairs.native`, the scores of each row are resized bilinearly to the row's label in its own size, which is read
     when it is its turn, and rows that are tiles of one image are added up; else see `confusion_per_image`.
 
-    The result does not depend on the batch size.
+    Args:
+        model: Segmenter with one output channel per class of the pairs' table.
+        pairs: Real pairs, at the size that the segmenter works at.
+        batch_size: Images at once; the result does not depend on it.
+        fabric: Device and precision.
+        progress: Counts images.
 
     Returns:
         int64 [N, K, K] for the N images of `pairs.image_ids`, rows the truth, columns the prediction; ignored pixels

@@ -36,7 +36,12 @@ _FIGURE = re.compile(r"!\[(?P<title>[^\n]*)\]\((?P<file>figures/[\w.-]+\.png)\)"
 
 
 def publish_report(folder: Path, name: str = "report") -> None:
-    """Make a finished report an artifact of the current run, in tables that fit into the UI, and link its page."""
+    """Make a finished report an artifact of the current run, in tables that fit into the UI, and link its page.
+
+    Args:
+        folder: Folder with NAME.json, NAME.html and figures.
+        name: Name of the files and of the artifact, "report", "comparison" or "loop".
+    """
     page = PAGES[name](read_json(folder / f"{name}.json"))
     markdown = inline_figures(to_markdown(page, narrow=True), folder)
     create_markdown_artifact(markdown, key=name, description=f"The {name} of {folder.parent}")
@@ -45,7 +50,12 @@ def publish_report(folder: Path, name: str = "report") -> None:
 
 
 def publish_image(path: Path, title: str) -> None:
-    """Make an image an artifact of the current run, and link its file; too large an animation is only linked."""
+    """Make an image an artifact of the current run, and link its file.
+
+    Args:
+        path: PNG, GIF or WebP. A strip that is too large is shrunk, an animation that is too large is only linked.
+        title: What it shows.
+    """
     create_markdown_artifact(_shown(path, title), key="edit", description=title)
     create_link_artifact(
         path.absolute().as_uri(), link_text=str(path.absolute()), key="edit-file", description="On the worker's disk"
@@ -53,7 +63,12 @@ def publish_image(path: Path, title: str) -> None:
 
 
 def publish_samples(folder: Path, unit: str) -> None:
-    """Make the last sample sheet of a finished training an artifact of the current run; none if it has no sheet."""
+    """Make the last sample sheet of a finished training an artifact of the current run; none if it has no sheet.
+
+    Args:
+        folder: The training's folder, with `samples/final.png`.
+        unit: Its name in the run directory, such as "images/oasis".
+    """
     sheet = folder / "samples" / "final.png"
     if sheet.exists():
         title = f"samples of {unit}"

@@ -35,7 +35,13 @@ WAIT_MINUTES = 12 * 60.0
 
 @dataclass(frozen=True)
 class FlowParameter:
-    """A parameter of flows."""
+    """A parameter of flows.
+
+    Attributes:
+        type: Its type, from which Prefect makes a form and checks what is submitted.
+        text: What the form says of it.
+        default: What it is if it is left out.
+    """
 
     type: Any
     text: str
@@ -97,7 +103,14 @@ WAIT = {
 def parameters_of(
     sections: Sequence[str], *, makes_pairs: bool, borrows: bool, pushes: bool
 ) -> dict[str, FlowParameter]:
-    """Return the parameters of a flow by name."""
+    """Return the parameters of a flow by name.
+
+    Args:
+        sections: Sections of the configuration that its form shows, beside the data set and the device.
+        makes_pairs: Whether shards are made by a pool of workers.
+        borrows: Whether trained models of another run can be used.
+        pushes: Whether results can be pushed at the end.
+    """
     forms = {
         name: FlowParameter(
             Annotated[Changes | None, ChangesTo(RunConfig.model_fields[name].annotation)],  # type: ignore[arg-type]

@@ -92,7 +92,11 @@ class ShardPool:
             raise ConfigError("Shards cannot be made in the way that was asked for.", problems)
 
     def warning(self, processors: float) -> str:
-        """Return what to know before workers of this machine wait for each other on so many processors, or ""."""
+        """Return what to know before workers of this machine wait for each other, or "".
+
+        Args:
+            processors: What this process may use, by its affinity and the quota of its container.
+        """
         if self.address is not None or self.workers <= processors or self.runner == "threads":
             return ""
         return (
@@ -158,7 +162,13 @@ TASK_RUNNERS: dict[RunnerName, Callable[[ShardPool], TaskRunner[Any]]] = {
 
 
 def generate_pairs(run: Run, name: str, pool: ShardPool) -> None:
-    """Make the shards of a unit of pairs whose models are finished, inside a flow that holds the run directory."""
+    """Make the shards of a unit of pairs whose models are finished; called inside a flow.
+
+    Args:
+        run: The run, whose directory is held by the caller.
+        name: The unit, for example "shards/full".
+        pool: Who makes them.
+    """
     unit = run.pairs(name)
     label = unit.label
     run.begin(name)
@@ -201,10 +211,13 @@ def tasks_of(run: Run, name: str, plans: Sequence[ShardPlan], pool: ShardPool) -
 def all_made(work: Iterable[Mapping[str, Any]], pool: ShardPool, task: Task[..., Any] | None = None) -> Iterator[str]:
     """Have shards made, and yield the path of each as it is finished.
 
-    A shard whose worker is lost is made again: Dask and Ray repeat its task on another worker by themselves, and a pool
-    of processes is started again here.
+    A shard whose worker is lost is made again: Dask and Ray repeat its task on another worker by themselves, and a
+    pool of processes is started again here.
 
-    `task` is `make_one_shard` with tags where it must not run beside others.
+    Args:
+        work: Parameters of `make_one_shard`, one for each shard.
+        pool: Who makes them.
+        task: `make_one_shard` with the tags that hold it back where it must not run beside others; by default none.
 
     Raises:
         ScenepaletteError: A shard cannot be made, its workers are lost again and again, or the cluster is.
@@ -284,6 +297,17 @@ def make_one_shard(
     rows: int,
 ) -> str:
     """Make one shard, unless it is there.
+
+    Args:
+        label: Name of the task run.
+        config: The run's configuration as JSON.
+        run_dir: The run directory.
+        unit: The unit of pairs, which has begun.
+        fingerprint: What identifies the unit.
+        versions: Result of `versions_here` where the flow runs.
+        name: File name of the shard.
+        first: Index of its first row.
+        rows: Number of its rows.
 
     Returns:
         The shard's path.

@@ -65,6 +65,13 @@ def make_stage(
 ) -> str:
     """Make a stage as tasks of the current flow run, holding the run directory; return the stage's folder.
 
+    Args:
+        stage: Stage of the units that are wanted, for example "layouts" or "comparison".
+        request: A recipe, changes to it, and the run directory.
+        wait_minutes: How long to wait for another run that holds the run directory.
+        pool: Who makes shards.
+        push: What is pushed at the end, and where to.
+
     Raises:
         ScenepaletteError: Anything that a user can fix; finished work stays.
     """
@@ -161,6 +168,13 @@ def request_of(
 @task(name="make-units", task_run_name="{label}", log_prints=True, **RETRIES)
 def make_units(label: str, config: str, run_dir: str, names: list[str], command: str) -> list[str]:
     """Make units whose inputs are finished: one, or trainings that are done at once.
+
+    Args:
+        label: Name of the task run.
+        config: The run's configuration as JSON.
+        run_dir: The run directory.
+        names: Names of the units, which are their folders in the run directory.
+        command: The command that the report names for making the run again.
 
     Returns:
         The units' folders.

@@ -22,6 +22,13 @@ def best_rows(
 ) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
     """Choose the rows that are worth most while every class has the share that the palettes asked for.
 
+    Args:
+        columns: Result of `read_columns`.
+        scores: Result of `scores_beside`.
+        count: How many rows to choose.
+        names: Names of the K classes.
+        among: Numbers of the rows to choose from, in rising order; None for all.
+
     Returns:
         Numbers of the chosen rows, in rising order, and the classes that stay below the share that was asked for, each
         with its share and that asked for.
@@ -43,7 +50,11 @@ def best_rows(
 
 
 def scores_beside(folder: Path, quality: Path | None) -> pa.Table | None:
-    """Return the scores of a folder's rows but for their maps, by default those of its run; None if there are none.
+    """Return the scores of a folder's rows but for their maps; None if there are none.
+
+    Args:
+        folder: A folder of shards.
+        quality: Their file; None for that of the run which the folder lies in.
 
     Raises:
         DataError: The file is missing, damaged, or no file of scores.

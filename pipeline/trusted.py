@@ -99,7 +99,14 @@ def trusted_pairs(
 ) -> TrustedPairs:
     """Open the first pairs of a kind with labels as far as they are trusted.
 
-    By default of the unit of the kind's shards, and at their size; `mode`: see `TrustedPairs`.
+    Args:
+        run_dir: A run directory with their shards and scores.
+        kind: The kind.
+        count: How many pairs.
+        settings: The thresholds.
+        mode: See `TrustedPairs`.
+        unit: Name of the unit of pairs; by default that of the kind's shards.
+        size: Height and width that the pairs were judged at; by default those of the shards.
 
     Raises:
         DataError: A file is missing or damaged.

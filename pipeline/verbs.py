@@ -9,7 +9,15 @@ WHOLE = "The whole path"
 
 @dataclass(frozen=True)
 class Verb:
-    """What makes a stage, with all that it needs."""
+    """What makes a stage, with all that it needs.
+
+    Attributes:
+        name: Name of the command.
+        stage: Stage that it makes.
+        summary: What it does.
+        examples: Commands, without the name of the program.
+        panel: Heading under which the command line lists it.
+    """
 
     name: str
     stage: str

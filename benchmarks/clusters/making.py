@@ -38,7 +38,10 @@ def timed_shards(
     processes: Sequence[int] = (),
     times: int = 1,
 ) -> list[Cost]:
-    """Make all shards, perhaps give the same tasks again, and finish the unit; return what each took."""
+    """Make all shards, perhaps give the same tasks again, and finish the unit; return what each took.
+
+    A shard has `rows` pairs; the processor seconds are those of this process and of `processes`.
+    """
     run, pool, costs = demo_run(shards, rows, Path(run_dir)), ShardPool(runner, workers, address), []
     run.begin(UNIT)
     for _ in range(times):

@@ -38,7 +38,14 @@ WEIGHTS = ("layouts/*/weights.safetensors", "images/*/weights.safetensors", "seg
 
 
 def plan(out: Path, recipe: str, changes: Sequence[str], end: float) -> dict[str, Any]:
-    """Return how the recipe is scaled to end at a time; decided once, as later calls continue the same run."""
+    """Return how the recipe is scaled; decided once, as later calls continue the same run.
+
+    Args:
+        out: The benchmark's folder.
+        recipe: Name of the recipe.
+        changes: Changes of it, `section.key=value`.
+        end: When the time is over, as `time.time` counts.
+    """
     path = out / PLAN
     if path.is_file():
         return read_json(path)

@@ -63,7 +63,10 @@ class Record:
 
 
 def measure_cases(record: Record, part: str, cases: Cases, end: float) -> None:
-    """Measure the cases that are left, each in its share of the time; one that fails says why, and the next comes."""
+    """Measure the cases that are left, each in its share of the time; one that fails says why, and the next comes.
+
+    The time is over at `end`, in seconds as `time.time` counts.
+    """
     left = [name for name in cases if not record.is_settled(part, name)]
     for position, name in enumerate(left):
         seconds = (end - time.time()) / (len(left) - position)

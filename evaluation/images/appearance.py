@@ -102,9 +102,9 @@ def color_distance(real: AppearanceHistograms, generated: AppearanceHistograms) 
 def texture_distance(real: AppearanceHistograms, generated: AppearanceHistograms) -> np.ndarray:
     """Return the distance between the textures of real and generated images, per class.
 
-    It is the chi-square distance of the normalised histograms p and q as Rubner et al. 2000 define it, sum of (p - m)^2
-    / m with m = (p + q) / 2. Few pixels give rough histograms and thus a distance well above 0 even for textures of one
-    kind: compare only equal numbers of images.
+    It is the chi-square distance of the normalised histograms p and q as Rubner et al. 2000 define it, sum of
+    (p - m)^2 / m with m = (p + q) / 2. Few pixels give rough histograms and thus a distance well above 0 even for
+    textures of one kind: compare only equal numbers of images.
 
     Returns:
         float64 [K] in [0, 1], 0 for equal histograms, 1 for histograms without a common pattern; nan for a class that

@@ -46,6 +46,10 @@ class EncoderFeatures(FeatureNetwork):
 def load_encoder_features(name: str, path: Path) -> EncoderFeatures:
     """Load an encoder from a file, ready for inference; its description names the encoder and the file.
 
+    Args:
+        name: See `EncoderFeatures`.
+        path: Its weights, as `load_encoder` reads them.
+
     Raises:
         ConfigError: There is no such encoder, or the file cannot be read or is not one of it.
     """

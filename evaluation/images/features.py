@@ -82,6 +82,8 @@ def segmenter_features(
 ) -> np.ndarray:
     """Return the pooled encoder features of a segmenter.
 
+    The model is what `train_segmenter` returns for real pairs; of the pairs only the images are used.
+
     Returns:
         float32 [N, D], in the order of the pairs, with D the width of the encoder's last stage.
     """

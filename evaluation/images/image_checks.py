@@ -9,7 +9,7 @@ from scenepalette.data.classes import IGNORE_ID
 
 
 def check_images(images: np.ndarray, what: str = "Images") -> None:
-    """Refuse what are no images uint8 [N, H, W, 3].
+    """Refuse anything but images, uint8 [N, H, W, 3]; the message calls them `what`.
 
     Raises:
         DataError: Another type or shape.

@@ -141,7 +141,14 @@ def describe(
 ) -> Described:
     """Return what images are compared by.
 
-    The coarsest features of the network, which is on the device in evaluation mode, are averaged over the image.
+    Args:
+        pairs: Pairs of which only the images are used.
+        network: On the fabric's device, in evaluation mode; its coarsest features are averaged over the image.
+        batch_size: Images at once.
+        fabric: Device and precision.
+        progress: Counts images.
+        mirrored: Whether the images are mirrored first, left to right.
+        description: What the work is called.
     """
     progress.start(description, len(pairs))
     features, thumbnails = [], []

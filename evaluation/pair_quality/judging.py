@@ -80,7 +80,14 @@ def judge_pairs(
 ) -> Iterator[Judgement | None]:
     """Yield what teachers make of each pair, in order; None for a pair without a judge.
 
-    `judges` has, for each pair, the numbers of the teachers that may judge it.
+    Args:
+        teachers: Segmenters; they are moved to the device and put into evaluation mode.
+        pairs: The pairs.
+        judges: For each pair the numbers of the teachers that may judge it.
+        batch_size: Images at once.
+        fabric: Device and precision.
+        progress: Counts pairs.
+        description: What the work is called.
     """
     for teacher in teachers:
         teacher.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -124,7 +131,18 @@ def quality_row(
     copy: bool,
     palette_kl: float,
 ) -> QualityRow:
-    """Return the scores of a row; `class_means` is the mean loss of each class in real images, [K]."""
+    """Return the scores of a row.
+
+    Args:
+        judgement: What its judges make of it, or None.
+        class_means: float [K], mean loss of each class in real images.
+        row_id: See `QualityRow`, as the others.
+        judges: The teachers.
+        nearest_id: The nearest training image.
+        nearest_distance: How far it is.
+        copy: Whether this is less than between training images.
+        palette_kl: Divergence of the palettes.
+    """
     if judgement is None:
         return QualityRow(row_id, (), nearest_id, nearest_distance, copy, palette_kl)
     label, losses = judgement.label, judgement.losses

@@ -157,7 +157,12 @@ class QualityFile:
             return self._file.read(columns=[name], use_threads=False)[name].to_pylist()
 
     def level_counts(self, rows: int | np.ndarray, num_classes: int) -> np.ndarray:
-        """Return the pixels of each class at each level, int64 [K, 256], of the first rows or of those in bool [N]."""
+        """Return how many pixels of each class some rows have at each level, int64 [K, 256].
+
+        Args:
+            rows: How many rows, from the first, or bool [N]: which.
+            num_classes: K.
+        """
         chosen = np.arange(len(self)) < rows if isinstance(rows, int) else rows
         counts = np.zeros((num_classes, LEVELS), dtype=np.int64)
         for group, inside in self._groups:

@@ -52,5 +52,12 @@ def report_event(run_dir: Path) -> dict[str, Any]:
 
 
 def emit_report_finished(run_dir: Path) -> Event | None:
-    """Tell Prefect that a report is finished; None where no server takes events, which never stops a run."""
+    """Tell Prefect that a report is finished; the flow run is among what the event is related to.
+
+    Args:
+        run_dir: The run directory.
+
+    Returns:
+        The event, or None where there is no server that takes events, which never stops a run.
+    """
     return emit_event(**report_event(run_dir))

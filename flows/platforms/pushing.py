@@ -55,6 +55,10 @@ class PushRequest:
     def check(self, run: Run, missing: Sequence[str]) -> None:
         """Refuse what may not be passed on as soon as its terms are known, before anything is trained.
 
+        Args:
+            run: The run, whose data need not be prepared yet.
+            missing: Units that are still to be made.
+
         Raises:
             ConfigError: The terms do not allow it, and the user did not say that they may.
         """
@@ -75,7 +79,13 @@ def push_results(
 ) -> list[str]:
     """Copy finished parts of a run to a URL, as `scenepalette push` does, and list them in an artifact.
 
-    A block's credentials are read here and leave this task by no other way.
+    Args:
+        label: Name of the task run.
+        run_dir: The run directory.
+        push_to: A URL or a block; a block's credentials are read here and leave this task by no other way.
+        parts: Which parts; none for shards and the report.
+        kinds: Kinds of pairs; none for all that are finished.
+        allowed: Whether the user may pass on what the terms of the data do not allow to everyone.
 
     Returns:
         The URL of each part.

@@ -36,6 +36,13 @@ def _version_of(package: str) -> str:
 def run_of_worker(config: str, run_dir: str, unit: str, fingerprint: str, versions: Mapping[str, str]) -> Run:
     """Return the run that this worker makes shards of.
 
+    Args:
+        config: Its configuration as JSON.
+        run_dir: The run directory.
+        unit: The unit of pairs, which has begun.
+        fingerprint: What identifies the unit where the flow runs.
+        versions: Result of `versions_here` there.
+
     Raises:
         ConfigError: This worker cannot make them; all that is in the way at once.
     """
@@ -71,7 +78,9 @@ def run_of_worker(config: str, run_dir: str, unit: str, fingerprint: str, versio
 def server_problem(cluster_address: str, server: str | None) -> str | None:
     """Return why workers of a cluster cannot reach Prefect's server, as far as the addresses tell, or None.
 
-    Without a URL, the server is one that Prefect starts on loopback for the time of the flow.
+    Args:
+        cluster_address: Of a Dask scheduler or Ray cluster.
+        server: URL of the server; None for one that Prefect starts on loopback for the time of the flow.
     """
     if is_loopback(cluster_address) or (server is not None and not is_loopback(server)):
         return None

@@ -34,7 +34,13 @@ def device_problems(config: RunConfig, units: Collection[Unit]) -> list[str]:
 
 
 def data_problems(config: RunConfig, units: Collection[Unit], data: PreparedData) -> list[str]:
-    """Return what keeps units from being made that only the prepared data set can tell, one text each."""
+    """Return what keeps units from being made that only the prepared data set can tell, one text each with its field.
+
+    Args:
+        config: The run's configuration.
+        units: Units that are still to be made.
+        data: The data set.
+    """
     return [
         *amount_problems(len(data.train), len(data.validation)),
         *(f"generate.{text}" for text in control_problems(config.generate.controls(), data.train.table.names)),

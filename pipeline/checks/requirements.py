@@ -52,7 +52,10 @@ class Counted(Protocol):
 def requirement_problems(table: ClassTable, size: tuple[int, int], splits: Sequence[Counted]) -> list[str]:
     """Return what keeps a data set from being learned from and measured on, one text each with what to do.
 
-    `size` is the height and width that samples are resized to.
+    Args:
+        table: Its classes.
+        size: Height and width in pixels that samples are resized to.
+        splits: Training, validation and, if there is one, the test split.
     """
     counts = {counted.split: len(counted.ids) for counted in splits}
     problems = amount_problems(counts.get("train", 0), counts.get("val", 0))

@@ -40,7 +40,11 @@ class Findings(NamedTuple):
 def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: bool) -> Findings:
     """Look at how many images, and blocks of consecutive frames, a test split has.
 
-    If images may be frames of `recordings`, not each is an observation by itself.
+    Args:
+        ids: Its sample ids.
+        where: The field of the configuration that the split comes from, for messages.
+        origin: How it came about.
+        recordings: Whether images may be frames of recordings; else each is an observation by itself.
     """
     remedy = "Raise data.holdout" if origin == "held out" else "Add images"
     if len(ids) < LEAST_TEST:
@@ -58,9 +62,13 @@ def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: boo
 
 
 def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray, where: str) -> Findings:
-    """Look for evaluated classes that no label of training, or none of a test split, shows.
+    """Look for evaluated classes that are missing from training or from a test split.
 
-    `in_train` and `in_test` say of each class whether one does, bool [K].
+    Args:
+        table: The classes.
+        in_train: Whether a training label shows each class, bool [K].
+        in_test: The same of the test split.
+        where: The field of the configuration that the split comes from, for messages.
     """
 
     def names(chosen: np.ndarray) -> list[str]:
@@ -78,7 +86,15 @@ def examine_classes(table: ClassTable, in_train: np.ndarray, in_test: np.ndarray
 
 
 def examine_arrays(train: Pairs, test: Pairs, where: str, origin: Origin, recordings: bool) -> Findings:
-    """Look at a test split whose arrays are written: size, classes, and images that are also in training."""
+    """Look at a test split whose arrays are written: size, classes, and images that are also in training.
+
+    Args:
+        train: Training pairs.
+        test: Pairs of the test split.
+        where: The field of the configuration that the split comes from, for messages.
+        origin: How it came about.
+        recordings: Whether images may be frames of recordings.
+    """
     parts = [
         examine_size(test.ids, where, origin, recordings),
         examine_classes(train.table, class_counts(train).pixels > 0, class_counts(test).pixels > 0, where),

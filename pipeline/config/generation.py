@@ -162,7 +162,12 @@ def _keys_of_settings(kind: type) -> Any:
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any], name: str) -> Settings:
-    """Check values by field, of which some may be left out, against a dataclass of settings, and return its instance.
+    """Check values against a class of settings and return its instance.
+
+    Args:
+        kind: A dataclass.
+        values: Values by field; fields left out keep their defaults.
+        name: What the settings belong to, for messages.
 
     Raises:
         ConfigError: Unknown fields and values of the wrong type or range, all at once.

@@ -110,6 +110,10 @@ def with_following_lists(values: Values, given: Values) -> Values:
 
     Lists that are not among the changes are out of date if a total is, or if `data.size` is and has another number of
     levels than they have entries. What is malformed stays, to be refused with everything else.
+
+    Args:
+        values: Values with the changes.
+        given: The changes alone, nested.
     """
     levels = _levels_of(_at(values, "data").get("size")) if "size" in _at(given, "data") else None
     sections = {}

@@ -49,7 +49,12 @@ MADE = 87
 
 
 def trainings_at_once(config: RunConfig, threads: int | None = None) -> int:
-    """Return how many trainings are done at once if nothing keeps them from it."""
+    """Return how many trainings are done at once if nothing keeps them from it.
+
+    Args:
+        config: The configuration.
+        threads: Those that the process would use for one; None for those of the configuration, or usual ones.
+    """
     if config.compute.parallel is not None:
         return config.compute.parallel
     # What this process alone knows, such as a system added by a script, other processes could not train.
@@ -71,6 +76,11 @@ def make_beside(run: Workspace, names: Sequence[str], count: int) -> None:
 
     A unit's account gets the time that passes, divided by the number of those made at once, so that the units' sum is
     that of the machine.
+
+    Args:
+        run: The run, whose directory the caller holds; its configuration is written there.
+        names: Units of trainings, each after those of them that it is made from.
+        count: Processes at once.
 
     Raises:
         ScenepaletteError: One of them failed; the others are ended, and resume with the same command.

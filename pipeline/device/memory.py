@@ -50,7 +50,11 @@ def memory_explained(unit: Unit) -> Iterator[None]:
 
 
 def available_memory(root: Path = Path("/")) -> int:
-    """Return the bytes of memory that this process may still take, by the machine and by its control group."""
+    """Return the bytes of memory that this process may still take, by the machine and by its control group.
+
+    Args:
+        root: Where the file system /sys is.
+    """
     available, groups = psutil.virtual_memory().available, root / "sys/fs/cgroup"
     for folder, limit, usage, cache in (
         (groups, "max", "current", "inactive_file"),

@@ -78,7 +78,10 @@ def check_opening(
 ) -> list[Check]:
     """Report what the readers found when both splits were opened: every file was decoded and compared.
 
-    `errors` says why a split could not be opened.
+    Args:
+        errors: What a split could not be opened for; empty if all could.
+        root: The data set's folder.
+        table: Its classes, if known.
     """
     problems: dict[ProblemKind, list[Problem]] = {kind: [] for kind in _FINE_AND_WRONG}
     checks: dict[str, Check] = {}
@@ -194,7 +197,13 @@ def _none_of(found: Sequence[str], fine: str, check: Check) -> Check:
 
 
 def check_scaling(scans: Sequence[Scan], size: tuple[int, int], field: str = "data.size") -> Check:
-    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning."""
+    """Compare the images' sizes with `data.size`: beyond 5 % stretched is a note, beyond 35 % or enlarged a warning.
+
+    Args:
+        scans: Scans of the splits.
+        size: Height and width that segmenters work at.
+        field: The field of the configuration that it comes from.
+    """
     sizes = np.concatenate([scan.sizes[scan.sizes[:, 0] > 0] for scan in scans])
     counts = Counter(map(tuple, sizes.tolist()))
     details = [f"{counted(count, 'image')} of {height} x {width}" for (height, width), count in counts.most_common()]
@@ -302,6 +311,12 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *,
 
     A class in fewer than 10 training images, or of fewer than 16 pixels in half of its images at `data.size`, is a
     warning. A class of less than 0.5 % of the labelled pixels is a note: expect a low IoU.
+
+    Args:
+        table: The classes.
+        train: Scan of the training split.
+        size: Height and width that samples are resized to.
+        tiled: Whether samples are tiles of the images; `resized_pixels` are then those of all tiles of an image.
     """
     where = f"in tiles of {size[0]} x {size[1]}" if tiled else f"at {size[0]} x {size[1]}"
     counts, resized = train.pixels[:, :-1], train.resized_pixels[:, :-1]
@@ -350,12 +365,17 @@ def check_leakage(
 ) -> Check:
     """Look for validation images, or those of another split, in the training split.
 
-    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also mirrored,
-    and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are alike in
-    all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each other in a
-    video. So is a sequence, by the files' names, that both splits have a part of.
+    Identical pixels are a problem. Copies are a warning: images whose thumbnails correlate above 0.9985, also
+    mirrored, and of those whose thumbnails correlate above 0.9, also mirrored or upside down, the ones that still are
+    alike in all and in detail once one is laid over the other. Thumbnails above 0.985 are a note: frames next to each
+    other in a video. So is a sequence, by the files' names, that both splits have a part of.
 
-    Without `images`, which are read to lay them over each other, thumbnails decide.
+    Args:
+        train: Scan of the training split.
+        validation: Scan of the validation split, or of another one that is evaluated.
+        images: Both splits, from which images are read that are laid over each other; None to go by thumbnails.
+        name: Name of the check.
+        noun: What the evaluated images are called; by default after their split.
     """
     noun = noun or {"val": "validation"}.get(validation.split, validation.split)
     same = _identical(train, validation)

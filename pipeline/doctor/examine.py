@@ -63,6 +63,8 @@ TIMED_SAMPLES = 8
 def examine(request: Request, *, measured: bool = True, progress: Progress = NO_PROGRESS) -> Diagnosis:
     """Examine a configuration, its data set and this machine before anything is trained.
 
+    If `measured`, some steps of every training are timed, for a minute.
+
     Returns:
         All checks; what users can fix is a finding in it and never an exception. The run directory is not touched.
     """

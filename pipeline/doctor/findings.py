@@ -37,7 +37,14 @@ class Check:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All checks of one configuration."""
+    """All checks of one configuration.
+
+    Attributes:
+        subject: What was examined, in a few words.
+        command: The command line that examines it again.
+        checks: In the order in which they were made.
+        facts: Name and value of what was learned on the way, such as sizes and counts.
+    """
 
     subject: str
     command: str

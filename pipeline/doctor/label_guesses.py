@@ -60,8 +60,13 @@ def known_tables() -> tuple[ClassTable, ...]:
 def guess(labels: Sequence[RawLabel], table: ClassTable | None, *, ignored: Collection[int] = ()) -> list[str]:
     """Return what label files seem to be and how to turn them into class ids, one text per guess.
 
-    Nothing if they look like class ids. Ignored values, which stand for no class, say nothing about how ids are
-    counted.
+    Args:
+        labels: What some of the files hold.
+        table: The classes that they should be of, if known.
+        ignored: Values that stand for no class and may occur, which say nothing about how ids are counted.
+
+    Returns:
+        Nothing if they look like class ids.
     """
     coloured = [label for label in labels if label.values.ndim == 2]
     single = [label for label in labels if label.values.ndim == 1]

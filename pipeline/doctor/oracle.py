@@ -43,10 +43,16 @@ def _worked_at(config: RunConfig, label: np.ndarray) -> list[np.ndarray]:
 def check_oracle(config: RunConfig, dataset: SegmentationDataset, progress: Progress = NO_PROGRESS) -> Check | None:
     """Compute the best IoU of each class for `data.size` and the stride of `segmenters.architecture`.
 
-    None if the segmenter's stride cannot be told, or a label can no longer be read.
-
     Up to 200 labels, evenly spread, are coarsened to the stride and enlarged again (`oracle_confusion`). Evaluated
     classes whose IoU stays below 0.3 are a warning: they count as nearly 0 in every arm, so that no arm can gain there.
+
+    Args:
+        config: The run's configuration.
+        dataset: The split that is reported.
+        progress: Watches the labels.
+
+    Returns:
+        The finding; None if the segmenter's stride cannot be told, or a label can no longer be read.
     """
     settings, size, table = arm_settings(config.segmenters, "real"), config.segmenter_size, dataset.table
     stride = decoder_stride(settings, size)

@@ -19,6 +19,11 @@ _WORST_FIRST: tuple[Status, ...] = tuple(reversed(STATUSES))
 def lines_of(diagnosis: Diagnosis, strict: bool = False, width: int = 100) -> Iterator[tuple[str, str]]:
     """Yield the page line by line.
 
+    Args:
+        diagnosis: What was found.
+        strict: Whether warnings count as problems in the verdict.
+        width: Characters that a line may have.
+
     Yields:
         The kind of the line (a status, "title", "detail", "remedy", "verdict" or "") and its text.
     """

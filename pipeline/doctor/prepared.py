@@ -18,7 +18,14 @@ from scenepalette.pipeline.units.workspace import PreparedData
 def data_to_come(
     train: SegmentationDataset, validation: SegmentationDataset, size: tuple[int, int], folder: Path
 ) -> PreparedData:
-    """Return the data that a run would work with; labels are read when somebody looks at them, images never."""
+    """Return the data that a run would work with; labels are read when somebody looks at them, images never.
+
+    Args:
+        train: The training split.
+        validation: The validation split.
+        size: Height and width in pixels.
+        folder: An empty folder, for the labels that are read.
+    """
     pairs = _pairs(train, size, folder / "train.npy")
     return PreparedData(pairs, _pairs(validation, size, folder / "val.npy"), pairs.labels)
 

@@ -195,7 +195,12 @@ class Scanner:
             self._compare_edges()
 
     def scan_of(self, dataset: SegmentationDataset, problems: Sequence[str] = ()) -> Scan | None:
-        """Return what was gathered of a data set, which may be a part of what was begun; None if some was not seen."""
+        """Return what was gathered of a data set, which may be a part of what was begun; None if some was not seen.
+
+        Args:
+            dataset: The data set.
+            problems: One text per sample that could not be read; with any, their rows are 0.
+        """
         places = {name: place for place, name in enumerate(self._ids or ())}
         if self._ids is None or any(name not in places for name in dataset.ids):
             return None
@@ -229,8 +234,15 @@ def scan(
 ) -> Scan:
     """Return the numbers of every sample, which is read unless it was looked at before.
 
-    `seen` has looked at them while they were checked, if anything had to be. Samples that cannot be read are problems
-    in the result.
+    Args:
+        dataset: An open data set.
+        size: Height and width in pixels that samples are resized to for work.
+        progress: Watches the samples.
+        seen: What looked at them while they were checked, if anything had to be checked.
+        fit: How samples get to the size; tiles are taken as wholes.
+
+    Returns:
+        What was found; samples that cannot be read are problems in it.
     """
     memory = _Memory(dataset, size, fit)
     result = seen.scan_of(dataset) if seen is not None else None

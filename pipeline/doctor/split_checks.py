@@ -19,7 +19,14 @@ from scenepalette.pipeline.stages.data import field_of_test, open_extra_test, or
 def check_test(
     config: RunConfig, train: Scan, test: Scan, images: tuple[SegmentationDataset, SegmentationDataset]
 ) -> list[Check]:
-    """Check the data set's test split: its size and classes, and images that are also in training."""
+    """Check the data set's test split: its size and classes, and images that are also in training.
+
+    Args:
+        config: The run's configuration.
+        train: Scan of the training part.
+        test: Scan of the test split.
+        images: The training part and the test split.
+    """
     origin, table = origin_of_test(config.data), images[0].table
     checks = [_check_split("test split", config, train, test, table, field_of_test(config.data), origin)]
     if config.data.holdout and origin == "published":

@@ -47,8 +47,14 @@ def filter_shards(
 ) -> Selection:
     """Write the rows that an expression is true of, or the best of them, as a folder of shards of their own.
 
-    `where` is a DuckDB expression over the columns but image and label, and those of the scores; `select` is how many
-    of these rows `select_rows` chooses. Fewer rows than `at_least` are refused.
+    Args:
+        folder: A folder of shards.
+        out: Where to write; no folder yet, or an empty one.
+        where: A DuckDB expression over the columns but image and label, and those of the scores; None for all rows.
+        select: How many of these rows to choose by `select_rows`; None for all.
+        quality: The file of scores; None for that of the run which the folder lies in, if there is one.
+        at_least: Fewer rows are refused.
+        progress: Watches the rows as they are copied.
 
     Raises:
         ConfigError: Nothing is asked for, DuckDB is missing, `out` is not empty, or the expression cannot be used.

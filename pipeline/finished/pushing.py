@@ -99,8 +99,15 @@ def push(
     call again copies what is missing or differs: sizes are compared, then hashes. A set of shards that has grown since
     (`generate.pairs`) is completed; a report or weights that were made again take the place of those before.
 
-    By default shards and the report, as far as they are finished; without options, the file system reads the
-    environment.
+    Args:
+        folder: A run directory, or a folder of shards.
+        url: Where to: s3://BUCKET/FOLDER, hf://ORG/NAME, or whatever else fsspec knows.
+        whats: Which parts of a run; shards and the report by default, as far as they are finished.
+        kinds: Which kinds of pairs; all that are finished by default.
+        allowed: Whether the user may pass on what was made from data whose terms do not allow it to everyone.
+        options: What the URL's file system is told, such as credentials; else it reads the environment.
+        progress: Watches the files.
+        note: Told what a user should know beside that.
 
     Returns:
         What was pushed, in order.
@@ -210,7 +217,11 @@ def _terms_of_records(records: Iterable[Mapping[str, Any]]) -> list[str]:
 
 
 def check_terms(run_dir: Path, coming: Iterable[Mapping[str, Any]] = ()) -> None:
-    """Refuse early what `push` would refuse at the end, by the terms of what is there and of records to come.
+    """Refuse early what `push` would refuse at the end, as far as the terms are known; they need not be.
+
+    Args:
+        run_dir: The run directory.
+        coming: What the manifests of units will say that are still to be made.
 
     Raises:
         ConfigError: Terms of the data or of models do not allow everyone to pass on what is made from them.

@@ -90,7 +90,11 @@ def regenerate_rows(
 ) -> Iterator[RegeneratedRow]:
     """Make rows again and compare them with those that are stored.
 
-    The run directory is by default the one that the folder lies in; `out` is where images and labels are written.
+    Args:
+        folder: A folder of shards; rows of it may be damaged.
+        rows: Ids or indices.
+        run_dir: The run directory that made it; by default the one that it lies in.
+        out: Where to write image and label of each row, in the format of the shards; nowhere by default.
 
     Yields:
         One result per row, in the order asked for.
@@ -128,7 +132,11 @@ def regenerate_shards(
 ) -> list[str]:
     """Make damaged or missing shards again, in their place; a shard appears only if it is the one of the manifest.
 
-    Shards that are as the manifest says are left alone.
+    Args:
+        folder: A folder of shards.
+        names: Files to repair; those that are as the manifest says are left alone.
+        run_dir: The run directory that made it; by default the one that it lies in.
+        progress: Watches the rows.
 
     Returns:
         The names of the shards that were made again.

@@ -222,7 +222,13 @@ class Editor:
 
 
 def write_edit(what: Edit, run_dir: Path, picture: Path, options: Mapping[str, Any]) -> None:
-    """Make an edit by the name of its method of `Editor` and write its scenes; options left out keep their defaults.
+    """Make an edit by name and write its scenes.
+
+    Args:
+        what: Name of the method of Editor that makes it.
+        run_dir: Folder of a run.
+        picture: .png for a strip, .gif or .webp for an animation.
+        options: The method's arguments by name; those left out keep their defaults.
 
     Raises:
         ConfigError: There is no such edit or option, a value cannot be used, or what the edit itself says.

@@ -28,6 +28,11 @@ LEGEND_COLUMNS = 6
 def write_scenes(path: Path, scenes: Sequence[Scene], table: ClassTable) -> None:
     """Write scenes as a strip (.png) or as an animation that goes forth and back (.gif, .webp).
 
+    Args:
+        path: File to write, atomically.
+        scenes: Scenes of one size.
+        table: Names and colours of the classes.
+
     Raises:
         ConfigError: The ending is none of these.
     """

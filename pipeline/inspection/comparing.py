@@ -20,7 +20,14 @@ SPLITS = ("train", "val", "test")
 
 @dataclass(frozen=True)
 class SettingDifference:
-    """A setting that two runs have different values of."""
+    """A setting that two runs have different values of.
+
+    Attributes:
+        name: The setting, as the units' manifests name it.
+        a: Its value in the first run; None where it has none.
+        b: The same in the second.
+        units: Units that were made with it.
+    """
 
     name: str
     a: Any
@@ -30,7 +37,16 @@ class SettingDifference:
 
 @dataclass(frozen=True)
 class RunComparison:
-    """Two reports side by side."""
+    """Two reports side by side.
+
+    Attributes:
+        a: The first run.
+        b: The second.
+        documents: What both report.json hold.
+        settings: Settings that differ.
+        data: For each split that one of the runs has, whether the prepared pairs are equal.
+        warnings: What keeps scores from being compared, one sentence each.
+    """
 
     a: Path
     b: Path

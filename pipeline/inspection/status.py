@@ -32,7 +32,14 @@ MEANINGS: Mapping[StateName, str] = {
 
 @dataclass(frozen=True)
 class UnitStatus:
-    """How far a unit is."""
+    """How far a unit is.
+
+    Attributes:
+        name: The unit.
+        state: One of `MEANINGS`.
+        seconds: What went into it so far.
+        detail: What else there is to say; empty for nothing.
+    """
 
     name: str
     state: StateName

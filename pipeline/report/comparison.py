@@ -64,6 +64,16 @@ def write_comparison(
     """Write figures/*.png, comparison.md, comparison.html and, last, comparison.json.
 
     The document that comparison.json holds has mIoU as fractions and null for what is undefined.
+
+    Args:
+        folder: Output folder.
+        config: The run's configuration.
+        results: Results in the order of the table.
+        real_confusion: Confusion matrices [N, K, K] of the segmenter trained on real pairs.
+        train: Real training pairs.
+        validation: Real validation pairs.
+        durations: Seconds per unit.
+        provenance: Versions and hardware.
     """
     table = train.table
 

@@ -34,9 +34,14 @@ SCHEMA = 2
 def write_report(folder: Path, inputs: ReportInputs) -> dict[str, Any]:
     """Write figures/*.png, report.md, report.html and, last, report.json into a folder.
 
-    The document that report.json holds is returned: schema 2, mIoU as fractions, null for what is undefined.
-
     Every file is written atomically; figures of an earlier report that this one does not have are removed.
+
+    Args:
+        folder: Made if it is not there.
+        inputs: The results of a run.
+
+    Returns:
+        The document that report.json holds: schema 2, mIoU as fractions, null for what is undefined.
     """
     comparison = compare_inputs(inputs)
     arms = comparison.arms

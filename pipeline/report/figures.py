@@ -211,7 +211,9 @@ def figure_to_png(figure: Figure) -> bytes:
 def draw_arms(arms: Sequence[ArmStatistics], alone: Collection[str] = ()) -> Figure:
     """Dots with intervals: mIoU of each arm, and its difference from real.
 
-    Arms that are trained on generated pairs alone do not widen the axis of differences.
+    Args:
+        arms: The arms, "real" among them.
+        alone: Arms trained on generated pairs alone; they do not widen the axis of differences.
     """
     figure = Figure(figsize=(WIDTH, 1.3 + 0.42 * len(arms)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)

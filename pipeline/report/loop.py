@@ -55,7 +55,11 @@ DESCRIPTIONS = {
 class RoundResult:
     """A round of the loop.
 
-    Its pairs include those of earlier rounds.
+    Attributes:
+        number: From 1.
+        pairs: Generated pairs that its segmenters were trained with, those of earlier rounds included.
+        budget: What `BudgetUnit` wrote.
+        decision: What `DecisionUnit` wrote.
     """
 
     number: int

@@ -176,7 +176,14 @@ class Code:
 
 @dataclass(frozen=True)
 class Page:
-    """A page."""
+    """A page.
+
+    Attributes:
+        title: Its heading.
+        headline: The result in one sentence, or nothing.
+        introduction: What it is about.
+        blocks: Its content in order.
+    """
 
     title: str
     headline: str
@@ -207,7 +214,15 @@ def to_html(page: Page, images: Mapping[str, bytes]) -> str:
 
 
 def write_page(folder: Path, name: str, page: Page, document: Mapping[str, Any], images: Mapping[str, bytes]) -> None:
-    """Write the page as NAME.md and NAME.html and, last, a document as NAME.json, each atomically."""
+    """Write NAME.md, NAME.html and, last, NAME.json, each atomically.
+
+    Args:
+        folder: Made if it is not there.
+        name: Name of the files.
+        page: What the first two hold.
+        document: What the last holds.
+        images: See `to_html`.
+    """
     write_atomically(folder / f"{name}.md", to_markdown(page))
     write_atomically(folder / f"{name}.html", to_html(page, images))
     write_json(folder / f"{name}.json", document)

@@ -245,7 +245,10 @@ def compare(
 def choose(runs: Sequence[ArmRun], names: Sequence[str], eval_ids: Sequence[int]) -> str:
     """Return which of some arms has the largest mean mIoU over its seeds on validation images; the first of equals.
 
-    Runs without a confusion of validation images are judged by the reported ones.
+    Args:
+        runs: Runs of these arms, and of others; without a confusion of validation images the reported ones decide.
+        names: One arm or more.
+        eval_ids: Class ids of the mean.
     """
 
     def reached(name: str) -> float:

@@ -205,7 +205,10 @@ def exclusive(run_dir: Path, wait: float = 0.0, on_wait: Callable[[], object] | 
     The operating system lets go of it when its process ends, however it ends; what a killed process left half-written
     beside the units' folders is removed.
 
-    While another process holds it, this waits; `on_wait` is called once then.
+    Args:
+        run_dir: The run directory, which is made.
+        wait: Seconds to wait for another process that holds it.
+        on_wait: Called once if there is something to wait for.
 
     Raises:
         ScenepaletteError: It is a folder of something else, another process holds it still, or it cannot be written.
@@ -231,7 +234,7 @@ def remove_leftovers(folder: Path, *, everywhere: bool) -> None:
 def write_document(run_dir: Path, name: str, text: str) -> None:
     """Write a file that belongs to no unit, such as config.yaml; the caller holds the run directory.
 
-    A file of this name that a user made or changed is moved to `set-aside/` first.
+    `name` is its path in the run directory. A file there that a user made or changed is moved to `set-aside/` first.
     """
     path, wanted = run_dir / name, hashlib.sha256(encoded(text)).hexdigest()
     if not path.is_file() or sha256_of_file(path) != wanted:
@@ -241,7 +244,12 @@ def write_document(run_dir: Path, name: str, text: str) -> None:
 
 
 def keep_changed(run_dir: Path, recorded: Mapping[str, str | None]) -> None:
-    """Move files, about to be replaced, to `set-aside/` if they have not the SHA-256 that they were written with."""
+    """Move files that are about to be replaced to `set-aside/`, if they are not as they were written.
+
+    Args:
+        run_dir: The run directory, which the caller holds.
+        recorded: SHA-256 of each file as it was written, by path in the run directory; None for one that was not.
+    """
     changed = [
         name
         for name, sha256 in recorded.items()

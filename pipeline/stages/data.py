@@ -111,7 +111,11 @@ class DataUnit(SourceUnit):
 
 @dataclass(frozen=True, kw_only=True)
 class ExtraTestUnit(SourceUnit):
-    """A test set beside the data set's own splits, decoded and resized."""
+    """A test set beside the data set's own splits, decoded and resized.
+
+    Attributes:
+        root: Its folder, or the URL of it.
+    """
 
     root: Path | str
 
@@ -207,7 +211,14 @@ def with_known_paths(config: RunConfig, run_dir: Path) -> RunConfig:
 def prepare_data(
     folder: Path, config: DataConfig, seed: int, progress: Progress, *, size: tuple[int, int] | None = None
 ) -> None:
-    """Write all splits as arrays, by default of `config.size`, and the training labels with ignored pixels filled.
+    """Write all splits as arrays, and the training labels with ignored pixels filled.
+
+    Args:
+        folder: Output folder.
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
 
     Raises:
         DataError: Anything that is wrong with the data set, all at once, or with its test split.
@@ -256,7 +267,19 @@ def prepare_extra_test(
     *,
     size: tuple[int, int] | None = None,
 ) -> SegmentationDataset:
-    """Write an extra test set as arrays of the split "val", by default of `config.size`; return it fitted.
+    """Write an extra test set as arrays of the split "val".
+
+    Args:
+        folder: Output folder.
+        name: Its name.
+        config: The data set whose layout it may have.
+        root: Its folder, or the URL of it.
+        train: Training pairs, which must not be in it.
+        progress: Watches the samples.
+        size: Height and width of the arrays; by default `config.size`.
+
+    Returns:
+        The set, its samples fitted.
 
     Raises:
         DataError: Anything that is wrong with its files, other classes than those of the training, or images that are
@@ -346,6 +369,11 @@ def field_of_test(config: DataConfig) -> str:
 
 def open_splits(config: DataConfig, seed: int, progress: Progress = NO_PROGRESS) -> dict[Split, SegmentationDataset]:
     """Open all splits of the configured data set, which checks every file of it that was not checked before.
+
+    Args:
+        config: The data set.
+        seed: Seed of drawn scenes, and of the choice of images that are held out.
+        progress: Watches the files.
 
     Raises:
         ConfigError: The data set cannot be opened as configured.
@@ -457,6 +485,12 @@ def open_extra_test(
 ) -> SegmentationDataset:
     """Open an extra test set, which checks its files: the split val of the data set's layout or of folder's.
 
+    Args:
+        config: The data set whose layout it may have.
+        root: Its folder, or the URL of it.
+        progress: Watches the files.
+        look: Looks at the samples while they are checked.
+
     Raises:
         ConfigError: It cannot be opened.
         DataError: Anything that is wrong with the files, all at once.
@@ -501,6 +535,11 @@ def content_of_arrays(folder: Path) -> str:
 def content_of_source(config: DataConfig, seed: int, progress: Progress) -> str:
     """Return what `content_of_arrays` returns for a data folder that would be made from a data set now.
 
+    Args:
+        config: The data set; every file of it is read and checked.
+        seed: Seed of drawn scenes.
+        progress: Watches the samples.
+
     Raises:
         DataError: Anything that is wrong with the data set.
     """
@@ -527,7 +566,13 @@ def content_of_unlabelled_source(config: DataConfig) -> str:
 def prepare_unlabelled(
     folder: Path, config: DataConfig, progress: Progress, *, size: tuple[int, int] | None = None
 ) -> None:
-    """Write the unlabelled images of a configuration as an array, by default of `config.size`.
+    """Write the unlabelled images of a configuration as an array.
+
+    Args:
+        folder: Output folder.
+        config: Names their folder and the size.
+        progress: Watches the images.
+        size: Height and width of the array; by default `config.size`.
 
     Raises:
         DataError: There is no image, or images cannot be read; every one is listed.
@@ -550,6 +595,10 @@ def read_data(folder: Path, extra_tests: Mapping[str, Path] | None = None) -> Pr
     """Return the training pairs, the validation pairs, and the filled training labels, memory-mapped.
 
     Test splits are opened when they are asked for.
+
+    Args:
+        folder: The folder of the unit "data".
+        extra_tests: Folders of extra test sets by name.
 
     Raises:
         DataError: A file is missing or not what was written.

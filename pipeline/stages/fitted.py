@@ -45,7 +45,12 @@ def write_watched(
 ) -> None:
     """Write a data set as `write_arrays` does.
 
-    The caller starts and finishes the progress. Of tiles that are evaluated, some may have few labelled pixels.
+    Args:
+        dataset: The data set, fitted.
+        size: Height and width in pixels.
+        folder: Output folder.
+        progress: Watches the samples; the caller starts and finishes it.
+        tiles: Whether samples are tiles: of those that are evaluated, some may have few labelled pixels.
     """
     written = 0
 
@@ -80,7 +85,11 @@ def resolution_of(config: RunConfig) -> dict[str, Any]:
 def write_for_segmenters(dataset: SegmentationDataset, config: RunConfig, folder: Path, progress: Progress) -> None:
     """Write what segmenters take of a data set in a size of their own: arrays, labels in their own size, or both.
 
-    The progress counts each sample once for arrays and once for labels.
+    Args:
+        dataset: The data set, fitted.
+        config: The run's configuration.
+        folder: Output folder.
+        progress: Watches the samples, each once for arrays and once for labels.
     """
     split = dataset.split
     if config.segmenter_size != config.generator_size:
@@ -92,7 +101,11 @@ def write_for_segmenters(dataset: SegmentationDataset, config: RunConfig, folder
 def read_for_segmenters(config: RunConfig, folder: Path, split: str, prepared: Pairs | None = None) -> Pairs:
     """Open what `write_for_segmenters` wrote of a split.
 
-    The prepared split, at the size of generators, serves where segmenters work at the same.
+    Args:
+        config: The run's configuration.
+        folder: The folder.
+        split: "train", "val" or "test".
+        prepared: The split at the size that generators work at, which serves where segmenters work at the same.
 
     Raises:
         DataError: A file is missing or not what was written.

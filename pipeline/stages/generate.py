@@ -162,7 +162,13 @@ def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening
 
 @dataclass(frozen=True, kw_only=True)
 class PairsUnit(Unit):
-    """Shards of generated pairs; more can be added to them."""
+    """Shards of generated pairs; more can be added to them.
+
+    Attributes:
+        models: What makes them.
+        noise_scheme: How the images' noise is drawn; None for the image system's usual way.
+        hardening: How class ids follow from generated soft layouts.
+    """
 
     shared: ClassVar[bool] = True
 

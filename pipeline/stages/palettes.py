@@ -57,7 +57,12 @@ def load_sampler(folder: Path) -> PaletteSampler:
 
 
 def stored_palettes(folder: Path, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return requested and achieved palettes [M, K] of a folder's first rows, or all, without decoding an image."""
+    """Return requested and achieved palettes [M, K] of a folder's first rows, without decoding an image.
+
+    Args:
+        folder: A folder of shards.
+        count: Rows that are wanted, by default all; M is smaller if there are fewer.
+    """
     columns = ["palette_target", "palette_achieved"]
     parts: dict[str, list[np.ndarray]] = {column: [] for column in columns}
     for table in tables_of_folder(folder, columns):

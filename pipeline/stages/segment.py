@@ -283,8 +283,18 @@ def train_arm(
 ) -> nn.Module:
     """Train an arm's segmenter and write its confusion matrix for each validation image.
 
-    Validation pairs choose nothing: the last weights are evaluated. mIoU on some is logged late in the training, so
-    that one can see whether more steps would help.
+    Args:
+        folder: Output folder.
+        arm: Name of the arm.
+        config: Settings that all arms share.
+        train: Real training pairs.
+        validation: Real validation pairs; they choose nothing, the last weights are evaluated. mIoU on some of them
+            is logged late in the training, so that one can see whether more steps would help.
+        synthetic: Generated pairs, if the arm has any.
+        seed: Seed of the training.
+        fabric: Device and precision.
+        progress: Watches the steps.
+        tensorboard: Whether numbers are also written for TensorBoard.
 
     Returns:
         The trained segmenter.
@@ -335,6 +345,10 @@ def _validation(pairs: Pairs, count: int, fabric: Fabric) -> Callable[[nn.Module
 
 def read_confusion(folder: Path, file: str = CONFUSION) -> np.ndarray:
     """Return confusion matrices [N, K, K] of a segmenter, memory-mapped: all arms' need not fit at once.
+
+    Args:
+        folder: The segmenter's folder.
+        file: `CONFUSION` for those of the validation split, `TEST_CONFUSION` for those of the test split.
 
     Raises:
         DataError: The file is missing or damaged.

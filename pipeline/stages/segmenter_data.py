@@ -85,6 +85,12 @@ def read_segmenter_data(
 ) -> PreparedData:
     """Return the splits as segmenters take them.
 
+    Args:
+        config: The run's configuration.
+        run_dir: The run directory.
+        data: The splits as generators take them.
+        extra_tests: Folders of extra test sets by name.
+
     Raises:
         DataError: A file is missing or not what was written.
     """

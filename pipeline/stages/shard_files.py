@@ -158,8 +158,16 @@ def finish_shards(
 ) -> dict[str, Any]:
     """Check all new shards against their receipts and write the card, the Croissant file and, last, the manifest.
 
-    `remake` makes a shard again that was damaged in between; `identity` has the fields by which the run recognises the
-    folder, and "config": the settings that decided the rows.
+    Args:
+        folder: Folder of the kind's shards.
+        kind: Kind of the pairs.
+        config: Settings of the generation.
+        train: Real training pairs, with class table and licence.
+        unlabelled: Images behind pseudo pairs.
+        models: Content hashes of the models that took part, by role.
+        remake: Makes a shard again that was damaged between writing and finishing.
+        identity: Fields by which the run recognises the folder, and "config": the settings that decided the rows.
+        features: Result of `features_beside`.
 
     Returns:
         The manifest.

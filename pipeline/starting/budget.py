@@ -101,7 +101,13 @@ class Choice:
 
 @dataclass(frozen=True)
 class Trial:
-    """What was measured at a size."""
+    """What was measured at a size.
+
+    Attributes:
+        config: The configuration that was measured.
+        measured: Seconds of its steps.
+        at_once: How many trainings are done at once.
+    """
 
     config: RunConfig
     measured: Measured
@@ -151,7 +157,11 @@ class Search:
     timed: Callable[..., Measured] = measure
 
     def choose(self, sizes: Sequence[Size], minutes: float) -> Choice:
-        """Choose size, of some from small to large, extent and steps for a run of so many minutes.
+        """Choose size, extent and steps.
+
+        Args:
+            sizes: Sizes to choose among, from small to large.
+            minutes: What the run may take.
 
         Raises:
             ConfigError: The time is too short at the smallest size; or no step can be taken at any.

@@ -34,7 +34,12 @@ MANY_ODD = 0.25
 
 @dataclass(frozen=True)
 class Proposal:
-    """A first recipe."""
+    """A first recipe.
+
+    Attributes:
+        text: It as commented YAML.
+        notes: What was found and decided, a line each.
+    """
 
     text: str
     notes: tuple[str, ...]
@@ -51,7 +56,13 @@ def propose(
 ) -> Proposal:
     """Look at a data set and this machine, and write a recipe that takes some minutes.
 
-    `changes` say how the data set is read, as every verb takes them; without a name, its folders tell what it is.
+    Args:
+        root: The data set's folder.
+        minutes: What a run may take, above 0.
+        name: The data set's name in `DATASETS`; by default it is told from its folders.
+        changes: `data.key=value` that say how it is read, as every verb takes them; `data.size` fixes the size.
+        progress: Watches what is read and measured.
+        timed: Measures some steps of a configuration.
 
     Returns:
         The recipe, which the doctor accepts as far as it can be known without it.

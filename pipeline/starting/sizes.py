@@ -69,6 +69,10 @@ def _replaces(other: tuple[int, int], size: tuple[int, int], ratio: float) -> bo
 def architecture_for(settings: SegmenterSettings, size: tuple[int, int]) -> str:
     """Return the first of some architectures that can work at a size.
 
+    Args:
+        settings: Choose the encoder.
+        size: Height and width in pixels.
+
     Raises:
         ConfigError: None can.
     """

@@ -93,6 +93,12 @@ def rare_at(train: SegmentationDataset, indices: Sequence[int], size: tuple[int,
     """Return a line for every evaluated class that is too rare to learn, the rarest first.
 
     Those are in fewer than 10 training images, or of fewer than 16 pixels in half of these at the size worked at.
+
+    Args:
+        train: The training split.
+        indices: Which samples are looked at.
+        size: Height and width that labels are resized to.
+        progress: Watches the samples.
     """
     counts = np.zeros((len(indices), train.table.num_classes), np.int64)
     progress.start("counting classes", len(indices))
@@ -118,6 +124,10 @@ def holdout_of(ids: Sequence[str], recordings: bool) -> float:
     """Return the fraction of the training images to hold out for a test; 0 where too little would remain.
 
     At least 20 images in 2 blocks of frames are tested on, and 80 remain for training.
+
+    Args:
+        ids: Ids of the training samples.
+        recordings: Whether images may be frames of recordings.
     """
     for fraction in _FRACTIONS:
         try:

@@ -128,7 +128,12 @@ def _is_of(folder: Path, classes: str) -> bool:
 def borrow(lender: Path, unit: str, folder: Path, classes: str, weights: Mapping[str, str]) -> None:
     """Copy the results of a finished unit of another run, with the checkpoints from which a fine-tuning starts.
 
-    `classes` is the fingerprint of the class table that the generators have to be of, `weights` the SHA-256 by file.
+    Args:
+        lender: The run directory that has the unit.
+        unit: Its name.
+        folder: Where to write.
+        classes: Fingerprint of the class table that the generators have to be of.
+        weights: SHA-256 of the weights that are meant, by file.
 
     Raises:
         ScenepaletteError: The unit is damaged, of other classes, trained again meanwhile, or cannot be copied.

@@ -15,6 +15,8 @@ from scenepalette.pipeline.units.sources import is_there
 def local_folder(place: Path | str, progress: Progress = NO_PROGRESS) -> Path:
     """Return a folder of this machine: the folder itself, or the copy of one at a URL as it is there now.
 
+    A path is a folder of this machine, a text is a URL.
+
     Raises:
         ConfigError: The URL cannot be used.
         StoreError: It cannot be read.

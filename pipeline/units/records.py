@@ -169,7 +169,13 @@ def _reasons(state: State, unit: Unit, units: Mapping[str, Unit]) -> list[_Reaso
 
 
 def misfits(run_dir: Path, names: Sequence[str], units: Mapping[str, Unit]) -> ScenepaletteError:
-    """Say of units that are "other", and of those that were made from them, what differs and what it cost."""
+    """Say of all units that no longer fit, with those that were made from them, what differs and what it cost.
+
+    Args:
+        run_dir: The run directory.
+        names: Units whose state is "other".
+        units: All units of the run.
+    """
     affected = dict.fromkeys(names)
     for name, unit in units.items():
         if not unit.renewed and any(other in affected for other in unit.inputs):

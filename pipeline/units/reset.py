@@ -83,7 +83,13 @@ def plan_reset(run_dir: Path, names: Iterable[str]) -> list[ResetUnit]:
 def reset(run_dir: Path, units: list[ResetUnit], wait: float = 0.0) -> Path:
     """Set units aside, in their order: they move to a new folder below `set-aside/`, and nothing is deleted.
 
-    The new folder is returned; it is laid out as the run directory is.
+    Args:
+        run_dir: The run directory.
+        units: Result of `plan_reset`.
+        wait: Seconds to wait while another process works in the run directory.
+
+    Returns:
+        The new folder, laid out as the run directory is.
 
     Raises:
         ScenepaletteError: Another process works in the run directory, or a folder cannot be moved.

@@ -55,7 +55,13 @@ class Sources:
         return self._compared[key]
 
     def file(self, path: Path | None, unit: str, key: str) -> str | None:
-        """Return the identity of a file that a unit reads, or None if none is named."""
+        """Return the identity of a file that a unit reads, or None if none is named.
+
+        Args:
+            path: The file.
+            unit: The unit.
+            key: Setting under which the unit's record has the identity, which holds where the file is not there.
+        """
         if path is None:
             return None
         stored = self._settings(unit).get(key)
@@ -77,7 +83,14 @@ class Sources:
         return found if found is not None and lends(lender, unit) else stored
 
     def runs(self, paths: Sequence[Path], unit: str, key: str, identify: Callable[[Path], str]) -> list[str]:
-        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it."""
+        """Return the identities of other runs that a unit reads; of one that is not there, what was read of it.
+
+        Args:
+            paths: Their directories.
+            unit: The unit.
+            key: Setting under which the unit's record has the identities.
+            identify: Returns the identity of the run that lies there now.
+        """
         stored = self._settings(unit, finished=True).get(key, [])
         before = stored if len(stored) == len(paths) else [ABSENT] * len(paths)
         if not self.look:

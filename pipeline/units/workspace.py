@@ -80,7 +80,10 @@ class Unit(ABC):
     def problems(cls, units: Sequence[Self], config: RunConfig, *, fetch: bool) -> list[str]:
         """Return what, before anything is made, can be known to keep units from being made; one text each.
 
-        With `fetch`, pre-trained weights may be downloaded to see that they can be had.
+        Args:
+            units: Units of this class that are still to be made, one or more.
+            config: The run's configuration.
+            fetch: Whether pre-trained weights may be downloaded to see that they can be had.
         """
         return []
 
@@ -103,6 +106,10 @@ class Unit(ABC):
     @abstractmethod
     def make(self, run: Workspace, folder: Path) -> None:
         """Fill the unit's folder; the units that it reads are finished.
+
+        Args:
+            run: Where and with what.
+            folder: Where to write: the unit's folder, or one that takes its place once it is finished.
 
         Raises:
             ScenepaletteError: Anything that a user can fix.

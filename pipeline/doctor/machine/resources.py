@@ -77,7 +77,13 @@ def needs_of(
 ) -> list[Need]:
     """Return what each part of a run needs.
 
-    Where images are cut into tiles, the tiles are the samples.
+    Args:
+        config: The configuration.
+        num_classes: K.
+        train: Number of training samples; tiles, where images are cut into them.
+        validation: Number of validation and test samples.
+        unlabelled: Number of unlabelled images.
+        evaluated_images: Number of validation and test images, where samples are tiles of them.
 
     Raises:
         ConfigError: A network cannot be built, such as a segmenter whose encoder is not known.

@@ -91,7 +91,13 @@ def measure(
 ) -> Measured:
     """Time real steps of all trainings of a run on the user's data, for at most a minute.
 
-    The process is ended after `seconds` of steps, even within one, or if it takes `start_seconds` before the first.
+    Args:
+        config: The run's configuration.
+        train: The opened training split; 32 of its samples are used.
+        folder: A temporary folder, which is filled.
+        seconds: Longest that steps are measured; the process is ended then, even within a step.
+        start_seconds: Longest that the process may take before its first step.
+        report: Called with the name of what has just been measured, or failed.
 
     Returns:
         What was measured until then.
@@ -195,6 +201,12 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
     pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
     without a measurement are left out.
+
+    Args:
+        config: The configuration.
+        measured: What was measured.
+        read_seconds: Seconds to read all splits once; what the doctor has checked is not checked again.
+        samples: Number of samples of all.
     """
     known = measured.seconds
     estimates = [Estimate("data", read_seconds, f"{samples} samples")]

@@ -17,7 +17,7 @@ SIZE = (6.4, 4.0)  # inches
 
 
 def draw_curve(curve: Mapping[str, Any] | None) -> Iterator[Drawing]:
-    """Draw what the result of `curve_document` has points for."""
+    """Draw what the result of `curve_document` has points for; nothing for None."""
     if curve and len(curve["labels"]) > 1:
         yield Drawing(
             "curve-labels.png",

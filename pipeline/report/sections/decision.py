@@ -26,7 +26,14 @@ Answer = Literal["adopt", "try more seeds", "do not"]
 
 @dataclass(frozen=True)
 class Decision:
-    """An answer."""
+    """An answer.
+
+    Attributes:
+        answer: What to do.
+        reason: Why, in a sentence.
+        seeds: How many seeds to train every arm with, where more are worth it.
+        steps: How many steps to train with, where the real arm has not converged.
+    """
 
     answer: Answer
     reason: str

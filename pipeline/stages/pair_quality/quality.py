@@ -117,7 +117,7 @@ def _document(train: Pairs, means: np.ndarray, overlaps_of_folds: np.ndarray) ->
 
 @dataclass(frozen=True, kw_only=True)
 class QualityUnit(Unit):
-    """Scores of the rows of one kind of pairs, beside their shards."""
+    """Scores of the rows of one kind of pairs, beside the shards of the unit `pairs`."""
 
     kind: str
     pairs: str
@@ -192,7 +192,12 @@ class QualityUnit(Unit):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectedUnit(Unit):
-    """The best rows of one kind of pairs, as shards of their own: those they come from stay as they were written."""
+    """The best rows of one kind of pairs, as shards of their own: those they come from stay as they were written.
+
+    Attributes:
+        kind: The kind.
+        pairs: How many rows to choose.
+    """
 
     computes: ClassVar[bool] = False
 

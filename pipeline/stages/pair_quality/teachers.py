@@ -31,7 +31,13 @@ LEAST_FOLD = 2
 
 @dataclass(frozen=True, kw_only=True)
 class TeacherUnit(Unit):
-    """The training of a teacher."""
+    """The training of a teacher.
+
+    Attributes:
+        fold: The fold that it does not see.
+        folds: How many folds there are.
+        seed: Seed of the training.
+    """
 
     trains: ClassVar[bool] = True
 
@@ -118,7 +124,11 @@ def load_teachers(run: Workspace) -> list[nn.Module]:
 def fold_problems(ids: Sequence[str], labels: np.ndarray, table: ClassTable, count: int) -> list[str]:
     """Return why teachers cannot be trained on all folds but one, one text each.
 
-    Classes that are not evaluated need not be seen.
+    Args:
+        ids: N ids of the training samples.
+        labels: uint8 [N, H, W].
+        table: The classes; those that are not evaluated need not be seen.
+        count: Number of folds.
     """
     folds = folds_of(ids, count)
     smallest = int(np.bincount(folds, minlength=count).min())

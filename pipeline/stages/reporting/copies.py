@@ -29,6 +29,12 @@ def check_copies(
     """Compare generated images with the training images they may repeat.
 
     Kinds whose rows have a box are left out: outside it they are to be like their source.
+
+    Args:
+        run: The run, all of whose pairs are made.
+        shards: Its pairs by kind.
+        count: Rows of each kind that are looked at.
+        segmenter: Trained on the real pairs, whose encoder gives the features unless the configuration names another.
     """
     images, fabric, progress = run.config.images, run.fabric, run.progress
     train, validation, _ = run.segmenter_data

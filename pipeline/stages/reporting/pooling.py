@@ -38,7 +38,14 @@ SEEDED = ("palettes", *GENERATORS, "shards")
 
 @dataclass(frozen=True)
 class PooledRun:
-    """A run whose arms are in a report."""
+    """A run whose arms are in a report.
+
+    Attributes:
+        run_dir: Its directory.
+        generator_seed: Seed of its generators.
+        arms: Arms that it trains.
+        seeds: Seeds of its segmenters.
+    """
 
     run_dir: Path
     generator_seed: int

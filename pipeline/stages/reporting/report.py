@@ -310,7 +310,13 @@ def rare_class_problems(config: RunConfig, train: Pairs) -> list[str]:
 
 
 def rare_ids_of(config: RunConfig, train: Pairs, pixels: np.ndarray) -> Sequence[int]:
-    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones."""
+    """Return the classes that the mIoU of rare classes is over: those that are named, or else the rare ones.
+
+    Args:
+        config: The configuration.
+        train: The training pairs.
+        pixels: int [K], their labelled pixels of each class.
+    """
     names, table = config.report.rare_classes, train.table
     named = sorted(table.names.index(name) for name in names)
     return named or rare_classes(pixels / max(1, pixels.sum()), table.eval_ids)

@@ -72,7 +72,14 @@ def row_models(config: RunConfig, name: str) -> PairModels:
 
 @dataclass(frozen=True, kw_only=True)
 class RowMetricsUnit(Unit):
-    """The measurements of one row."""
+    """The measurements of one row.
+
+    Attributes:
+        row: Name of the row.
+        models: What makes its pairs.
+        pairs: The unit of its pairs.
+        segmenter: The unit of the segmenter trained on them.
+    """
 
     row: str
     models: PairModels
@@ -267,7 +274,14 @@ def _units_of_rows(config: RunConfig, sources: Sources) -> list[Unit]:
 def discriminator_confusion(discriminator: nn.Module, system: str, validation: Pairs, fabric: Fabric) -> np.ndarray:
     """Use a discriminator that labels pixels as a segmenter (Schönfeld et al., 2021, App. B.4).
 
-    Returns int64 [K, K], rows the truth, columns the prediction.
+    Args:
+        discriminator: The trained discriminator.
+        system: Name of its image system.
+        validation: Real validation pairs.
+        fabric: Device and precision.
+
+    Returns:
+        int64 [K, K], rows the truth, columns the prediction.
     """
     predict = IMAGE_SYSTEMS[system].predict_labels
     assert predict is not None

@@ -91,7 +91,11 @@ def pairs_of(config: RunConfig, dose: float) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class PointUnit(SegmenterUnit):
-    """The segmenter of a point and seed that no arm of the run has."""
+    """The segmenter of a point and seed that no arm of the run has.
+
+    Attributes:
+        labels: Fraction of the real pairs.
+    """
 
     labels: float
 
@@ -188,7 +192,12 @@ def part_problems(
 ) -> list[str]:
     """Return why segmenters cannot be trained on parts of the real pairs, one text each.
 
-    Classes that are not evaluated, or that no image shows, need not be seen.
+    Args:
+        order: Result of `order_of_parts`.
+        labels: uint8 [N, H, W].
+        table: The classes; those that are not evaluated, or that no image shows, need not be seen.
+        fractions: The parts.
+        batch_size: Images of a step.
     """
     count, problems = len(order), []
     if not fractions:
@@ -232,7 +241,10 @@ def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.n
 class CurveUnit(Unit):
     """What the trainings of all points say.
 
-    `trained` has the units of the segmenters of each point, in the order of `seeds`.
+    Attributes:
+        arm: The arm with generated pairs.
+        trained: Units of the segmenters of each point, in the order of `seeds`.
+        seeds: Their seeds.
     """
 
     # The report shows it from then on.

@@ -181,7 +181,11 @@ def _read(path: Path, keys: Sequence[str]) -> dict[str, Any]:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopPairsUnit(PairsUnit):
-    """Pairs of a round, asked for classes, or those of the control, which are not."""
+    """Pairs of a round, asked for classes, or those of the control, which are not.
+
+    Attributes:
+        budget: Name of the unit of the budget; None for pairs of the control.
+    """
 
     budget: str | None
 
@@ -215,7 +219,12 @@ def budget_of(run: Workspace, unit: LoopPairsUnit) -> ClassBudget:
 
 @dataclass(frozen=True, kw_only=True)
 class LoopSegmenterUnit(Unit):
-    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images."""
+    """The training of a segmenter on real pairs and those of rounds, and its predictions on validation images.
+
+    Attributes:
+        pools: Units of the generated pairs.
+        seed: Seed of the training.
+    """
 
     pools: tuple[str, ...]
     seed: int
@@ -303,7 +312,12 @@ class DecisionUnit(Unit):
 
 
 def least_gain(smallest: float, detectable: float | None) -> float:
-    """Return the gain in mIoU below which a round is the last; with one seed nothing is known of what is detectable."""
+    """Return the gain in mIoU below which a round is the last.
+
+    Args:
+        smallest: `report.smallest_gain`.
+        detectable: Smallest effect that these seeds and images can show; None with one seed, which says nothing of it.
+    """
     return max(smallest, detectable or 0.0)
 
 

@@ -67,7 +67,13 @@ PLATFORMS: dict[PoolType, Platform] = {
 
 
 def platform_files(pool: PoolType, directory: str, image: str = IMAGE) -> dict[str, str]:
-    """Return the files for a kind of work pool by name."""
+    """Return the files for a kind of work pool by name.
+
+    Args:
+        pool: Kind of the work pool.
+        directory: Folder on the worker's machine, or in its image, that flows run in.
+        image: The image that flow runs use; "process" has none.
+    """
     own, platform = (_PACKAGE / "prefect.yaml").read_text(encoding="utf-8"), PLATFORMS[pool]
     if pool != "process":
         block = (_HERE / f"{pool}.yaml").read_text(encoding="utf-8").replace("IMAGE", image)
@@ -103,8 +109,13 @@ def write_platform_files(
 ) -> dict[str, Change]:
     """Write the files for a kind of work pool into a folder, which is made if it is not there.
 
-    Flows run in `directory` on the worker's machine: by default the folder itself for processes, else that of the
-    image. With `force`, files of another content are replaced.
+    Args:
+        folder: The folder.
+        pool: Kind of the work pool.
+        directory: Folder on the worker's machine that flows run in; by default `folder` itself for processes, and that
+            of the image otherwise.
+        image: The image that flow runs use; not for processes.
+        force: Whether files of the same names with another content are replaced.
 
     Returns:
         What was done, by name of the file.
