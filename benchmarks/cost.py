@@ -63,8 +63,13 @@ def rows_of(
 ) -> list[list[str]]:
     """Return a line for each number of GPUs: pairs a second, hours, and money if there is a price.
 
-    A pair takes `milliseconds` of a GPU and `encode` of a CPU core, which is 0 where the former include it; the price
-    is of an hour of a GPU, in any currency.
+    Args:
+        pairs: To be made.
+        milliseconds: Of a GPU for a pair.
+        gpus: Numbers of GPUs.
+        encode: Milliseconds of a CPU core for a pair; 0 where the milliseconds of the GPU include it.
+        cores: CPU cores beside each GPU.
+        price: Of an hour of a GPU, in any currency.
     """
     slowest = max(milliseconds, encode / cores)
     hours = {count: pairs * slowest / count / 3.6e6 for count in gpus}

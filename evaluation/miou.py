@@ -31,8 +31,14 @@ def apply_to_pairs(
 ) -> Iterator[Tensor]:
     """Yield `function(images, labels)` for all pairs in order, with the model in evaluation mode on the device.
 
-    The function takes images B3HW in [-1, 1] and labels BHW on the device, under the fabric's precision. The last batch
-    may be smaller, and all where the device lacks memory for them.
+    Args:
+        model: Network that `function` uses; moved to the device and put into evaluation mode.
+        pairs: Image-label pairs.
+        function: Takes images B3HW in [-1, 1] and labels BHW on the device; called under the fabric's precision.
+        batch_size: Images at once; the last batch may be smaller, and all where the device lacks memory for them.
+        fabric: Device and precision.
+        progress: Counts images.
+        description: What the work is called.
     """
     model.to(fabric.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     progress.start(description, len(pairs))

@@ -134,6 +134,11 @@ class PublishedProgress(PlainProgress):
 def inline_figures(markdown: str, folder: Path, limit: int = FIGURES_BYTES) -> str:
     """Replace links to figures by the figures themselves, made smaller where they are too large together.
 
+    Args:
+        markdown: Text with `![title](figures/name.png)`.
+        folder: What the links are relative to.
+        limit: Most characters that all figures may take.
+
     Returns:
         The text with data URIs; a figure that cannot be made small enough is named instead.
     """

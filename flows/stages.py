@@ -206,7 +206,16 @@ def stage_flow(
 ) -> Flow[..., str]:
     """Return the flow that makes the stage of a verb.
 
-    Its name is by default that of the verb, and its summary the verb's own; `module` is where it is found by its name.
+    Args:
+        verb: Name of the verb.
+        sections: Sections of the configuration that its form shows, beside the data set and the device.
+        example: Changes that its parameter `overrides` could make.
+        name: Name of the flow and of its deployment; by default the verb.
+        summary: What it does, in a sentence; by default what the verb's own says.
+        makes_pairs: Whether it makes shards, by a pool of workers.
+        borrows: Whether it can use trained models of another run.
+        pushes: What it can push at the end.
+        module: Where it is found by its name.
     """
     declared = VERBS[verb]
     name = name or verb

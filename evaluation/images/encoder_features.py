@@ -24,7 +24,9 @@ class EncoderFeatures(FeatureNetwork):
     def __init__(self, name: str, description: str) -> None:
         """Create the network with random weights.
 
-        The name is that of an encoder, or "tu-" and the name of a timm model.
+        Args:
+            name: Name of the encoder, or "tu-" and the name of a timm model.
+            description: What it is, as reports name it.
 
         Raises:
             ConfigError: There is no such encoder.

@@ -37,8 +37,13 @@ class TrustedPairs(FirstPairs):
     ) -> None:
         """Open the scores and find the thresholds.
 
-        `blind` is bool [K], classes that a teacher never finds; `mode` says whether pixels are only left out, or get
-        the teachers' class where these are sure of another one.
+        Args:
+            pairs: The pairs.
+            count: How many of them, from the first.
+            quality: Their scores.
+            settings: The thresholds.
+            blind: bool [K], classes that a teacher never finds.
+            mode: Whether pixels are only left out, or get the teachers' class where these are sure of another one.
 
         Raises:
             DataError: The scores cannot be read, or are those of other pairs.

@@ -415,7 +415,10 @@ def draw_segmenter_curves(curves: Sequence[tuple[str, Path]]) -> Figure:
 def read_losses(path: Path, most: int = POINTS_PER_CURVE) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Read the losses of a metrics log as (steps, values), averaged over windows to a bounded number of points.
 
-    Keys with "loss" in their name are read, or all but the measures of diversity if there are none.
+    Args:
+        path: JSON lines with "step" and numbers; the keys with "loss" in their name are read, or all but the measures
+            of diversity if there are none.
+        most: Points per loss.
 
     Raises:
         DataError: A line is not a JSON object with a step.

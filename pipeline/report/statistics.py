@@ -264,7 +264,12 @@ def estimate_miou(
 ) -> Estimate:
     """Mean IoU of one segmenter on N independent images [N, K, K], with the interval over images.
 
-    Estimates of different names are resampled independently.
+    Args:
+        confusion: Pixel counts per image.
+        eval_ids: Classes that are averaged; pixels of others are left out.
+        bootstrap_samples: R.
+        seed: Seed of the resampling.
+        name: What is estimated: estimates of different names are resampled independently.
     """
     counts = _counts(confusion, eval_ids)
     index = np.asarray(eval_ids, dtype=np.intp)

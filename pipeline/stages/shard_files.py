@@ -41,7 +41,10 @@ class ShardPlan:
 def plan_shards(pairs: int, rows_per_shard: int, present: Sequence[tuple[str, int]] = ()) -> list[ShardPlan]:
     """Return the shards that hold all rows of a kind; no name depends on who writes them.
 
-    New shards come after those that are `present`, by name and rows, and hold what is missing.
+    Args:
+        pairs: Rows that are wanted.
+        rows_per_shard: Rows of each new shard but the last.
+        present: Names and rows of shards that are there; new ones come after them, and hold what is missing.
     """
     rows = [count for _, count in present]
     while sum(rows) < pairs:

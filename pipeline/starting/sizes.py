@@ -28,11 +28,13 @@ def stretch(size: tuple[int, int], ratio: float) -> float:
 def sizes_for(native: tuple[int, int], ratio: float) -> list[tuple[int, int]]:
     """Return the sizes that images can be worked at, from small to large.
 
-    The ratio is width over height; images beyond 10 or 1/10 are stretched.
-
     Sides are multiples of 32 that doubling reaches from a grid whose shorter side is at most 9, not above those of the
     images; images are stretched by at most 15 %. Of two sizes of about as many pixels, the one that stretches less
     remains.
+
+    Args:
+        native: Median height and width of the images.
+        ratio: Their width over height; beyond 10 or 1/10 they are stretched.
     """
     wanted = min(max(ratio, 1 / WIDEST), WIDEST)
     found = [

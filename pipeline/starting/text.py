@@ -16,8 +16,11 @@ def recipe_text(
 ) -> str:
     """Return YAML of nested values with comments.
 
-    Values that are no mapping are written in one line; comments, by dotted key, come above theirs; the foot is not
-    broken, as it may be commands.
+    Args:
+        head: Lines of the comment at the beginning.
+        values: Sections of values; what is no mapping is written in one line.
+        comments: Lines of comments by dotted key, written above it.
+        foot: Lines of the comment at the end; they are not broken, as they may be commands.
     """
     lines = _comment(head, 0)
     for key, value in values.items():

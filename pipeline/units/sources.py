@@ -40,7 +40,13 @@ class Sources:
     _compared: dict[tuple[str, ...], str] = field(default_factory=dict)
 
     def content(self, unit: str, paths: Mapping[str, str], read: Callable[[Progress], str]) -> str:
-        """Return the identity of the data that a unit reads; `UNREAD` until the unit is finished."""
+        """Return the identity of the data that a unit reads; `UNREAD` until the unit is finished.
+
+        Args:
+            unit: The unit's name.
+            paths: Where the data lies, by field; empty for data that is drawn.
+            read: Returns the identity of what lies there now.
+        """
         stored = self._settings(unit, finished=True).get("content")
         if stored is None:
             return UNREAD

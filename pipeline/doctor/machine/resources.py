@@ -174,8 +174,12 @@ def check_disk(needs: Sequence[Need], run_dir: Path) -> Check:
 def check_memory(needs: Sequence[Need], measured: int | None, device: torch.device, *, expected: bool = False) -> Check:
     """Compare the memory that the largest training needs with what is available.
 
-    `measured` are the bytes that a process took while it trained some steps of everything at full batch size; without
-    it, weights, gradients and optimizer states are counted alone, which is a warning if a measurement was `expected`.
+    Args:
+        needs: Parts of the run.
+        measured: Bytes of memory that a process took while it trained some steps of everything at full batch size, or
+            None if that was not measured: then weights, gradients and optimizer states are counted alone.
+        device: Where trainings run; on a GPU it is the GPU's memory that was measured.
+        expected: Whether a measurement was tried; then it is a warning that there is none.
     """
     largest = max(needs, key=lambda need: need.memory)
     if device.type == "cuda":
