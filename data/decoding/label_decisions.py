@@ -48,6 +48,8 @@ _LEAST_PART, _MOST_NEEDED = 0.75, 5
 """Share of the classes, and number of them, of which one is enough to recognise spread ids by."""
 _SMOOTH_TO_BARE = 4
 """Values between their neighbours, for each border without one, from which labels seem smoothed."""
+_LEAST_RAMPS = 20
+"""Fewer of such values may be chance."""
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _LEAST_FILES_PLACED = 6
@@ -137,7 +139,7 @@ def _tell_smoothed(reading: LabelReading, labels: Mapping[str, LabelSummary]) ->
     ids = {name: label for name, label in labels.items() if label.kind == "grey" and reading.method(label) == "ids"}
     smoothed = [name for name, label in ids.items() if label.ramps > _SMOOTH_TO_BARE * label.steps]
     ramps, steps = (sum(getattr(ids[name], part) for name in ids) for part in ("ramps", "steps"))
-    if 2 * len(smoothed) <= len(ids) or ramps <= _SMOOTH_TO_BARE * steps or reading.problems:
+    if 2 * len(smoothed) <= len(ids) or ramps <= max(_SMOOTH_TO_BARE * steps, _LEAST_RAMPS) or reading.problems:
         return reading
     return _noted(
         reading,

@@ -126,7 +126,7 @@ def _folders(search: Search, parent: str) -> dict[str, str]:
     return {
         entry.name: f"{parent}/{entry.name}" if parent != "." else entry.name
         for entry in sorted(os.scandir(place), key=lambda entry: entry.name)
-        if entry.is_dir() and not entry.name.startswith(".")
+        if os.path.isdir(entry.path) and not entry.name.startswith(".")  # which a link to itself does not stop
     }
 
 
