@@ -228,7 +228,9 @@ def _found_instead(search: Search) -> str:
     if "leftImg8bit" in folders:
         hints.append("leftImg8bit/ is part of the layouts of data.name=cityscapes and idd.")
     inner = [path for folder in folders.values() for path in (folder, *_folders(search, folder).values())]
-    meant = [path for path in inner if _has_layout(root / path)]
+    # With a split in it, this folder is the right one, and what is missing is another split.
+    splits = {folder for folder in folders.values() if folder.lower() in _OF_SPLITS and _has_layout(root / folder)}
+    meant = [] if splits else [path for path in inner if _has_layout(root / path)]
     meant = [path for path in meant if not any(path.startswith(f"{around}/") for around in meant)]
     if len(meant) == 1:
         hints.append(f"Set data.root to {root / meant[0]}, which has such a layout.")
@@ -238,7 +240,7 @@ def _found_instead(search: Search) -> str:
     files = sorted(entry.name for entry in os.scandir(root) if entry.is_file())
     if archives := [name for name in files if name.lower().endswith(_ARCHIVES)]:
         hints.append(f"Unpack {', '.join(archives[:_MOST_SHOWN])}.")
-    holding = _folders_with_images(search, ".", (), _MOST_LEVELS + 2)
+    holding = _folders_with_images(search, ".", splits, _MOST_LEVELS + 2)
     if holding and not meant:
         shown = ", ".join(f"{folder}/ ({count})" for folder, count in holding[:_MOST_SHOWN])
         more = f" and {len(holding) - _MOST_SHOWN} more folders" if len(holding) > _MOST_SHOWN else ""
