@@ -50,14 +50,24 @@ class DataError(ScenepaletteError):
         *,
         kind: ProblemKind = ProblemKind.FILE,
         notes: Sequence[str] = (),
+        hint: str = "; `scenepalette doctor` lists them",
     ) -> None:
+        """Create the error.
+
+        Args:
+            summary: As of `ScenepaletteError`.
+            problems: All problems found; of those of one kind the message shows examples.
+            kind: What kind of problem the summary states.
+            notes: What the reader decided or passed over.
+            hint: What follows the number of problems that are not shown: where they are listed.
+        """
         super().__init__(summary, [str(problem) for problem in problems])
         self.notes = tuple(map(printable, notes))
         self.found = tuple(problem for problem in problems if isinstance(problem, Problem))
         self.kind = kind
         text = str(self)
         if len(self.found) == len(problems) > SHOWN_OF_KIND:
-            text = "\n".join([self.summary, *_examples(self.found)])
+            text = "\n".join([self.summary, *_examples(self.found, hint)])
         self.args = ("\n".join([text, *(f"Note: {note.rstrip('.')}." for note in self.notes)]),)
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -89,7 +99,7 @@ class TrainingError(ScenepaletteError):
     """A training that must stop, such as one with a loss that is not finite."""
 
 
-def _examples(found: Sequence[Problem]) -> list[str]:
+def _examples(found: Sequence[Problem], hint: str) -> list[str]:
     """Return lines that show some problems of each kind and count the others."""
     kinds: dict[ProblemKind, list[Problem]] = {}
     for problem in found:
@@ -100,5 +110,5 @@ def _examples(found: Sequence[Problem]) -> list[str]:
         most = SHOWN_PROBLEMS if kind in (ProblemKind.LAYOUT, ProblemKind.CLASS_FILE) else SHOWN_OF_KIND
         lines += [f"  - {problem}" for problem in problems[:most]]
         if (others := len(problems) - most) > 0:
-            lines.append(f"  ... and {others} more of the kind '{kind.title}'; `scenepalette doctor` lists them")
+            lines.append(f"  ... and {others} more of the kind '{kind.title}'{hint}")
     return lines

@@ -10,6 +10,7 @@ from typing import Any
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CITYSCAPES
+from scenepalette.data.decoding.image_opening import ENDINGS
 from scenepalette.data.imports.drawing import Canvas
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
@@ -28,6 +29,9 @@ from scenepalette.data.imports.source import (
 )
 
 _END = re.compile(r"(_gt\w+)?_polygons$")
+_COARSE = re.compile(r"_gtCoarse_polygons$")
+_DELETED = {0: False, 1: True, "0": False, "1": True, "": False, None: False}
+"""What tools write for objects that are there, and for deleted ones; false and true are 0 and 1."""
 _FILE_BYTES = 2**26
 _NOT_DRAWN = "license plate"
 _GROUP = "group"
@@ -53,7 +57,7 @@ def read_source(source: Path, options: ImportOptions) -> Source:
     ]
     if not paths:
         raise DataError(f"{source} holds no file *_polygons.json with objects.", findings.problems)
-    paths = _without_dummies(paths, source, classes, findings)
+    paths = _without_dummies(_finest(paths, source, findings), source, classes, findings)
     folder = ImageFolder(options.images or source, by_last_name=options.images is not None)
     items = []
     for path in paths:
@@ -81,6 +85,15 @@ def _objects_of(path: Path, source: Path, findings: Findings) -> dict[str, Any] 
     return None
 
 
+def _finest(paths: list[Path], source: Path, findings: Findings) -> list[Path]:
+    """Leave out coarse annotations of images that have fine ones."""
+    fine = {_END.sub("", path.stem) for path in paths if not _COARSE.search(path.stem)}
+    coarse = {path for path in paths if _COARSE.search(path.stem) and _END.sub("", path.stem) in fine}
+    for path in sorted(coarse):
+        findings.left_out("coarse annotations of images that have fine ones, skipped", relative_name(path, source))
+    return [path for path in paths if path not in coarse]
+
+
 def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings: Findings) -> list[Path]:
     """Leave out a test split that shows no evaluated class: its annotations are kept by the publisher."""
     evaluated = {classes.table.names[class_id] for class_id in classes.table.eval_ids}
@@ -97,7 +110,8 @@ def _without_dummies(paths: list[Path], source: Path, classes: Classes, findings
 
 def _image_of(folder: ImageFolder, stem: str, where: str, findings: Findings) -> Path | None:
     """Return the image; label maps beside the annotations have names of their own."""
-    ends = [f"{stem}{end}{ending}" for end in ("_leftImg8bit", "") for ending in (".png", ".jpg", ".jpeg")]
+    endings = [".png", *sorted(ENDINGS - {".png"})]
+    ends = [f"{stem}{end}{ending}" for end in ("_leftImg8bit", "") for ending in endings]
     return folder.find(next((name for name in ends if folder.holds(name)), ends[0]), findings, where)
 
 
@@ -130,10 +144,13 @@ class _Drawing:
         if not isinstance(entry, dict):
             canvas.fault(Fault.SHAPE, f"{text} is {short(repr(entry), 40)}")
             return
-        label = entry.get("label")
-        if entry.get("deleted") or (label == _NOT_DRAWN and not self.plates):
+        label, deleted = entry.get("label"), entry.get("deleted")
+        if not isinstance(deleted, int | str | None) or deleted not in _DELETED:
+            canvas.fault(Fault.SHAPE, f"{text} with deleted {short(repr(deleted), 40)}; required is 0 or 1")
             return
-        if isinstance(label, str) and label not in self.classes.ids and label.endswith(_GROUP):
+        if _DELETED[deleted] or (label == _NOT_DRAWN and not self.plates):
+            return
+        if isinstance(label, str) and label not in self.classes.ids and label != _GROUP:
             label = label.removesuffix(_GROUP)
         value = self.classes.id_of(label, findings, where)
         points = canvas.points(entry.get("polygon"), f"{text}, {short(str(label), 40)}")

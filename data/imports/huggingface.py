@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,7 @@ LABEL_COLUMNS = (
     "masks", "annotations", "semantic_mask", "semantic_map",
 )  # fmt: skip
 _ID_FILES = ("id2label.json", "config.json")
+_ID = re.compile(r"-?[0-9]+$")
 _SAVED = ("dataset_dict.json", "dataset_info.json", "state.json")
 _MISSING = (
     "--from huggingface needs the package datasets, which is not installed. Install the extra: "
@@ -49,6 +51,8 @@ def read_source(source: str, options: ImportOptions, scratch: Path) -> Source:
         DataError: The data set cannot be read, or its label maps cannot; every problem is listed.
         ScenepaletteError: A file cannot be written.
     """
+    if Path(source).is_file():
+        raise ConfigError(f"{source} is a file; `datasets` reads folders. Give the folder that it lies in.")
     class_file = _class_file(Path(source), options, scratch)
     findings = Findings()
     with _explained(source):
@@ -59,7 +63,7 @@ def read_source(source: str, options: ImportOptions, scratch: Path) -> Source:
         with _explained(source):
             written[split] = _write(dataset, image, label, source, options, scratch / "data" / split, split, findings)
     _divide(written, scratch / "data", options, findings)
-    found = read_folder(scratch / "data", class_file, "auto", options, findings, [])
+    found = read_folder(scratch / "data", class_file, "auto", options, findings, [], source=source)
     # Files of the scratch folder are no source; `datasets` identifies what it read.
     found.files = [path for path in (options.classes,) if path is not None]
     found.identity = [str(getattr(dataset, "_fingerprint", "")) for dataset in splits.values()]
@@ -73,6 +77,8 @@ def _class_file(source: Path, options: ImportOptions, scratch: Path) -> Path:
     beside = [source / name for name in _ID_FILES if (source / name).is_file()] if source.is_dir() else []
     path = options.classes or next((path for path in beside if _names_in(path)), None)
     if path is None:
+        if beside:
+            raise ConfigError(_no_names(beside[0]))
         raise ConfigError(
             "--from huggingface needs --classes FILE, as label maps hold numbers alone: a class file with name and id "
             "of each class (docs/data/datasets.md, Class files), or an id2label.json, as many data sets have beside "
@@ -82,7 +88,7 @@ def _class_file(source: Path, options: ImportOptions, scratch: Path) -> Path:
         return path
     names = _names_in(path)
     if not names:
-        raise ConfigError(f'{path} names no classes; required is {{"0": "wall", "1": "building", ...}}.')
+        raise ConfigError(_no_names(path))
     made = scratch / "classes.yaml"
     write_atomically(made, json.dumps({"classes": names}, ensure_ascii=False))
     return made
@@ -94,9 +100,17 @@ def _names_in(path: Path) -> dict[str, str]:
     except DataError as error:
         raise DataError(f"{path} cannot be used: {error.summary}.") from error
     names = content.get("id2label", content) if isinstance(content, dict) else {}
-    if not isinstance(names, dict) or not all(key.isdecimal() and isinstance(name, str) for key, name in names.items()):
+    if not isinstance(names, dict) or not all(_ID.match(key) and isinstance(name, str) for key, name in names.items()):
         return {}
-    return names
+    # No label map holds -1, as which Cityscapes counts licence plates.
+    return {key: name for key, name in names.items() if not key.startswith("-")}
+
+
+def _no_names(path: Path) -> str:
+    return (
+        f'{path} names no classes; required is a text for each id: {{"0": "wall", "1": "building", ...}}. Correct it, '
+        "or name a class file with --classes."
+    )
 
 
 @contextmanager
@@ -107,10 +121,11 @@ def _explained(source: str) -> Iterator[None]:
     except ScenepaletteError:
         raise
     except Exception as error:
-        reason = short(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__, 300)
+        reason = short(" ".join(str(error).split()) or type(error).__name__, 300)
         raise DataError(
             f"The package datasets cannot read {source} ({type(error).__name__}: {reason}). Correct the name or the "
-            "folder; a name on the hub needs the network, and for some data sets `hf auth login`."
+            "folder, and name one of several configurations with --subset; a name on the hub needs the network, and "
+            "for some data sets `hf auth login`."
         ) from error
 
 
@@ -159,10 +174,15 @@ def _columns_of(dataset: Dataset, options: ImportOptions, findings: Findings) ->
     label = options.label_column or _only(LABEL_COLUMNS, rest) or (rest[0] if len(rest) == 1 else None)
     if absent or image is None or label is None or image == label:
         said = f"{' and '.join(absent)} not there" if absent else "it is not clear which hold images and label maps"
-        raise ConfigError(
-            f"The columns are {', '.join(columns)} ({', '.join(shown) or 'none'} with images): {said}. Name them with "
-            "--image-column and --label-column."
-        )
+        kinds = ", ".join(type(dataset.features[name]).__name__ for name in columns)
+        listed = short(f"{', '.join(columns)} ({kinds})", 300)
+        remedy = "Name them with --image-column and --label-column; they hold images, names of image files or arrays."
+        if len(shown) == 1 and not absent:
+            remedy += (
+                " A data set without label maps, such as one of classes of whole images, cannot be imported; a folder "
+                "of images and label maps needs no import (data.name=folder)."
+            )
+        raise ConfigError(f"The columns are {listed}: {said}. {remedy}")
     findings.note(f"Images are those of the column {image}, label maps those of {label}.")
     return image, label
 
@@ -189,8 +209,8 @@ def _write(
     for column in (image, label):
         if isinstance(dataset.features[column], datasets.Image):
             dataset = dataset.cast_column(column, datasets.Image(decode=False))
-    roots = [path for path in (Path(source), options.images) if path is not None and path.is_dir()]
-    roots += [Path(config.HF_CACHE_HOME), folder.parent.parent]
+    named = [path for path in (Path(source), options.images) if path is not None and path.is_dir()]
+    roots = [*named, Path(config.HF_CACHE_HOME), folder.parent.parent]
     dataset = dataset.select_columns(list(dict.fromkeys([image, label])))
     names: list[str] = []
     taken: set[str] = set()
@@ -204,12 +224,22 @@ def _write(
         name = Path(stated.replace("\\", "/")).stem if isinstance(stated, str) else ""
         if not name.isprintable() or not name or name.startswith(".") or name.casefold() in taken:
             name = f"{split}_{number:06d}"
-        contents = [_bytes_of(row[column], column, told, roots) for column in (image, label)]
+        contents = [_bytes_of(_content_of(row[column], named), column, told, roots) for column in (image, label)]
         taken.add(name.casefold())
         names.append(name)
         for place, content in zip(("images", "labels"), contents, strict=True):
             write_atomically(folder / place / f"{name}{ending_of_content(content) or '.png'}", content, durable=False)
     return names
+
+
+def _content_of(value: object, folders: list[Path]) -> object:
+    """Return the bytes of the file in one of some folders that a text names, or the value itself."""
+    if isinstance(value, str):
+        with suppress(OSError, ValueError):  # no name of a file
+            for folder in folders:
+                if (path := folder / value).is_file() and is_within(path, folder):
+                    return read_file(path, MAX_FILE_BYTES)
+    return value
 
 
 def _bytes_of(value: object, column: str, where: str, roots: list[Path]) -> bytes:
@@ -223,18 +253,24 @@ def _bytes_of(value: object, column: str, where: str, roots: list[Path]) -> byte
                     "there, or name its folder with --images."
                 )
             return read_file(Path(path), MAX_FILE_BYTES)
-        value = content
+        value = content if isinstance(content, bytes) else value
     if isinstance(value, bytes):
         return value
+    # Of a list of images with palettes, NumPy would take the indices.
+    images = isinstance(value, list) and any(isinstance(each, Image.Image) for each in value)
     try:
-        array: np.ndarray[Any, Any] = np.asarray(value)
+        array: np.ndarray[Any, Any] = np.empty(0) if images else np.asarray(value)
     except ValueError:
         array = np.empty(0)
+    if array.ndim == 3 and array.shape[-1] != 3 and 1 in (array.shape[0], array.shape[-1]):
+        array = array[..., 0] if array.shape[-1] == 1 else array[0]
     whole = array.dtype.kind in "iub" and array.size and array.min() >= 0 and array.max() <= 255
     if not whole or not (array.ndim == 2 or (array.ndim == 3 and array.shape[-1] == 3)):
+        is_array = array.ndim > 1 and array.size and array.dtype.kind in "iubf"
+        held = f"numbers {array.dtype} {list(array.shape)} from {array.min():g} to {array.max():g}" if is_array else ""
         raise DataError(
-            f"{where}: the column {column} holds {short(repr(value), 60)}; required are images, or arrays of numbers "
-            "from 0 to 255, [H, W] or [H, W, 3]."
+            f"{where}: the column {column} holds {held or short(repr(value), 60)}; required are images, names of image "
+            "files within the source, or arrays of whole numbers from 0 to 255, [H, W] or [H, W, 3]."
         )
     content = io.BytesIO()
     Image.fromarray(array.astype(np.uint8)).save(content, "PNG")

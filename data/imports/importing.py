@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import numpy as np
 from PIL import Image
@@ -34,6 +34,7 @@ from scenepalette.common.storage.files import (
 from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import ending_of_content
+from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
 from scenepalette.data.files.naming import flat_name
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
@@ -47,6 +48,7 @@ _AT_ONCE, _SUBMITTED = 8, 64
 """Images in memory at once, and those between two looks at the problems so far."""
 _LONGEST_NAME = 200
 _SHOWN = 10
+_LEAST_CLASSES = 2
 _IGNORED_COLOURS = ((224, 224, 192), (255, 255, 255), (0, 0, 0), (1, 2, 3))
 
 
@@ -67,6 +69,7 @@ class _Format(NamedTuple):
 
 
 _SHAPES = frozenset({"images", "background", "ignore", "link"})
+_LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance"})
 FORMATS: Mapping[str, _Format] = {
     "coco": _Format(
         lambda source, options, _: coco.read_source(Path(source), options),
@@ -75,7 +78,7 @@ FORMATS: Mapping[str, _Format] = {
     ),
     "voc": _Format(
         lambda source, options, scratch: masks.read_voc(Path(source), options, scratch),
-        frozenset({"link"}),
+        _LABELS | {"label_encoding", "link"},
         "PASCAL VOC: JPEGImages and SegmentationClass; also as CVAT and LabelMe export it",
     ),
     "labelme": _Format(
@@ -95,12 +98,12 @@ FORMATS: Mapping[str, _Format] = {
     ),
     "colours": _Format(
         lambda source, options, _: masks.read_colours(Path(source), options),
-        frozenset({"colour_tolerance", "link"}),
+        _LABELS | {"link"},
         "images and label maps in the colours of a class file",
     ),
     "huggingface": _Format(
         huggingface.read_source,
-        frozenset({"images", "image_column", "label_column", "subset"}),
+        _LABELS | {"label_encoding", "images", "image_column", "label_column", "subset"},
         "Hugging Face: a folder or a name that the package datasets loads",
         on_hub=True,
     ),
@@ -182,13 +185,24 @@ def _check_options(source: str, format_name: str, to: Path, options: ImportOptio
         path = getattr(options, name)
         if path is not None and not (path.is_dir() if name == "images" else path.is_file()):
             problems.append(f"--{name} is {path}, which is not a {'folder' if name == 'images' else 'file'}")
-    ranges = {"val_share": (0.01, 0.5), "line_width": (1, 1000), "colour_tolerance": (0, 64), "val_seed": (0, 2**32)}
+    ranges = {
+        "val_share": (0.01, 0.5),
+        "line_width": (1, 1000),
+        "colour_tolerance": (0, LARGEST_TOLERANCE),
+        "label_offset": (-255, 255),
+        "val_seed": (0, 2**32),
+    }
     for name, (least, most) in ranges.items():
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             problems.append(f"--{name.replace('_', '-')} is {value:g}; required is {least} to {most}")
     if options.crowds not in (None, "ignore", "class", "skip"):
         problems.append(f"--crowds is {options.crowds!r}; required is ignore, class or skip")
+    if options.label_encoding not in (None, *get_args(LabelEncoding)):
+        known_ones = ", ".join(get_args(LabelEncoding))
+        problems.append(f"--label-encoding is {options.label_encoding!r}; required is one of {known_ones}")
+    if not all(0 <= value <= IGNORE_ID for value in options.ignore_ids):
+        problems.append(f"--ignore-ids is {list(options.ignore_ids)}; required are label values, 0 to 255")
     path = Path(source)
     if not source.strip() or (not known.on_hub and not path.exists()):
         problems.append(f"SOURCE is {source!r}, which does not exist")
@@ -273,6 +287,13 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
         raise DataError(
             f"In {' and '.join(bare)}, every pixel of all images is ignored. Annotate some, ignore fewer classes, or "
             "leave out --background ignore.",
+            problems,
+        )
+    if np.count_nonzero(pixels[:IGNORE_ID]) < _LEAST_CLASSES:
+        shown = source.classes.table.names[int(pixels[:IGNORE_ID].argmax())]
+        raise DataError(
+            f"The labels show only the class {shown}; at least {_LEAST_CLASSES} classes are required. Give what is not "
+            "of the class a class of its own, such as a background.",
             problems,
         )
     _tell(source.classes, pixels, findings)

@@ -88,17 +88,25 @@ def read_colours(source: Path, options: ImportOptions) -> Source:
 
 
 def read_folder(
-    root: Path, class_file: Path, encoding: LabelEncoding, options: ImportOptions, findings: Findings, files: list[Path]
+    root: Path,
+    class_file: Path,
+    encoding: LabelEncoding,
+    options: ImportOptions,
+    findings: Findings,
+    files: list[Path],
+    *,
+    source: str = "",
 ) -> Source:
     """Read the splits of a folder with the reader `folder`, which decides how values and colours are read.
 
     Args:
         root: The folder.
         class_file: Which classes there are.
-        encoding: How labels are read, or "auto".
+        encoding: How labels are read, or "auto", unless the user says it.
         options: What the user says.
         findings: Takes what was decided.
         files: Files that were read already.
+        source: What messages call the folder; by default it itself.
 
     Raises:
         DataError: As `scenepalette.data.readers.folder.open_folder`.
@@ -110,7 +118,9 @@ def read_folder(
             if value is not None
         }
     )
-    labels = LabelSettings(encoding=encoding, tolerance=options.colour_tolerance or 0)
+    labels = LabelSettings(
+        options.label_encoding or encoding, options.label_offset, options.ignore_ids, options.colour_tolerance or 0
+    )
     splits = ["train", "val", *(["test"] if has_labelled_test(root) else [])]
     opened, problems = [], list[str | Problem]()
     for split in splits:
@@ -121,7 +131,9 @@ def read_folder(
             told = [replace(problem, text=_as_options(problem.text)) for problem in error.found]
             problems += told or map(_as_options, error.problems or (error.summary,))
     if problems:
-        raise DataError(f"The label maps in {root} cannot be imported:", list(dict.fromkeys(problems)))
+        raise DataError(
+            f"The label maps in {source or root} cannot be imported:", list(dict.fromkeys(problems)), hint=""
+        )
     items = []
     for dataset in opened:
         for note in dataset.notes:
@@ -143,6 +155,9 @@ def _licence_of(dataset: PairedFiles) -> str:
 def _as_options(text: str) -> str:
     """Name the options of an import in place of the settings of a run."""
     for setting, option in (
+        ("data.label_encoding", "--label-encoding"),
+        ("data.label_offset", "--label-offset"),
+        ("data.ignore_ids", "--ignore-ids"),
         ("data.colour_tolerance", "--colour-tolerance"),
         ("data.val_share", "--val-share"),
         ("data.val_seed", "--val-seed"),

@@ -17,6 +17,7 @@ from scenepalette.common.storage.untrusted import read_text, short
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_images import colour_of, voc_colour
+from scenepalette.data.decoding.label_reading import LabelEncoding
 from scenepalette.data.files.folder_layouts import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.sample import FolderOptions
@@ -51,6 +52,9 @@ class ImportOptions:
         image_column: Of Hugging Face: column of the images.
         label_column: Of Hugging Face: column of the label maps.
         subset: Of Hugging Face: name of the configuration.
+        label_encoding: Of label maps: how they are read, as `LabelSettings.encoding`.
+        label_offset: Of label maps: what is to be added to each value.
+        ignore_ids: Of label maps: values without a class.
         colour_tolerance: Of masks: largest difference of a channel from that of a class's colour.
         link: Whether images are linked instead of copied.
         skip_problems: Whether images with a problem are left out.
@@ -67,6 +71,9 @@ class ImportOptions:
     image_column: str | None = None
     label_column: str | None = None
     subset: str | None = None
+    label_encoding: LabelEncoding | None = None
+    label_offset: int | None = None
+    ignore_ids: tuple[int, ...] = ()
     colour_tolerance: int | None = None
     link: bool = False
     skip_problems: bool = False

@@ -45,7 +45,16 @@ def import_command(
         int | None, typer.Option(metavar="PIXELS", help="labelme, cvat: width of lines.", show_default="10")
     ] = None,
     colour_tolerance: Annotated[
-        int | None, typer.Option(metavar="N", help="colours: largest difference of a channel.", show_default="0")
+        int | None, typer.Option(metavar="N", help="Label maps: largest difference of a channel.", show_default="0")
+    ] = None,
+    label_encoding: Annotated[
+        str | None, typer.Option(metavar="HOW", help="Label maps: as data.label_encoding.", show_default="auto")
+    ] = None,
+    label_offset: Annotated[
+        int | None, typer.Option(metavar="N", help="Label maps: is added to each value.", show_default="ask")
+    ] = None,
+    ignore_ids: Annotated[
+        str | None, typer.Option(metavar="[N, ...]", help="Label maps: values without a class.", show_default="none")
     ] = None,
     image_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of images.")] = None,
     label_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of label maps.")] = None,
@@ -91,6 +100,9 @@ def import_command(
         label_column=label_column,
         subset=subset,
         colour_tolerance=colour_tolerance,
+        label_encoding=label_encoding,  # type: ignore[arg-type]  # checked with the others
+        label_offset=label_offset,
+        ignore_ids=_numbers_of(ignore_ids),
         link=link,
         skip_problems=skip_problems,
     )
@@ -104,3 +116,15 @@ def import_command(
         typer.echo(f"{made.folder} holds this import already; nothing was written.", err=True)
     pairs = ", ".join(f"{count} {split}" for split, count in made.pairs.items())
     typer.echo(f"Done: {made.folder} ({pairs}; {len(made.classes)} classes). Read it with data.name=folder.")
+
+
+def _numbers_of(text: str | None) -> tuple[int, ...]:
+    """Return the numbers of a list such as "[0, 4]" or "0,4".
+
+    Raises:
+        BadParameter: It is none.
+    """
+    try:
+        return tuple(int(part) for part in (text or "").strip("[] ").split(",") if part.strip())
+    except ValueError:
+        raise typer.BadParameter(f"got {text!r}; required are numbers, such as [0, 4]") from None

@@ -11,6 +11,7 @@ from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.datasets import DATASETS, TEST
+from scenepalette.data.fitting.dataset import fit_dataset
 from scenepalette.pipeline.checks.requirements import REFUSED, amount_problems
 from scenepalette.pipeline.config import RunConfig, make_config, merge, with_following_lists, with_overrides
 from scenepalette.pipeline.doctor.machine.timing import Measured, measure
@@ -20,7 +21,7 @@ from scenepalette.pipeline.stages.data import hold_out, notes_of, open_splits, o
 from scenepalette.pipeline.starting.budget import CPU, RESERVE, Base, Choice, Search, base_of_machine
 from scenepalette.pipeline.starting.recognise import recognise
 from scenepalette.pipeline.starting.sizes import sizes_for, stretch
-from scenepalette.pipeline.starting.survey import Survey, holdout_of, rare_at, survey
+from scenepalette.pipeline.starting.survey import Survey, absent_from, holdout_of, rare_at, survey
 from scenepalette.pipeline.starting.text import recipe_text
 from scenepalette.pipeline.units.records import counted, show_seconds
 
@@ -97,7 +98,12 @@ def propose(
     final = _checked(base, values)
     reported = splits.get(TEST, splits["val"])
     oracle = check_oracle(final, reported, progress)
-    rare = rare_at(train, seen.indices, final.data.size, progress)
+    fitted = train if final.data.fit == "tile" else fit_dataset(train, final.data.fit, final.data.size)
+    rare = rare_at(fitted, seen.indices, final.data.size, progress)
+    worked_at = None if final.data.fit == "tile" else final.data.size
+    absent = absent_from(fitted, seen.indices, worked_at, progress) if rare else []
+    if absent:
+        values["segmenters"]["class_weights"] = "none"
     notes = notes_of(splits.values())
     counts = ", ".join(f"{len(dataset)} {split}" for split, dataset in splits.items())
     comments = {
@@ -159,7 +165,10 @@ def propose(
                 if rare
                 else ["No evaluated class is too rare to learn."]
             ),
-            "none takes all pixels as equal.",
+            "median-frequency has no weight for a class without a training pixel; it can be used once each has some: "
+            f"none in {len(train)} training images of {short(', '.join(absent), 200)}."
+            if absent
+            else "none takes all pixels as equal.",
         ],
         "segmenters.encoder": [
             "Begins with random weights; with encoder_weights: imagenet, or a file, where licence and network allow it."

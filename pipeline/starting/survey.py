@@ -120,6 +120,29 @@ def rare_at(train: SegmentationDataset, indices: Sequence[int], size: tuple[int,
     return lines
 
 
+def absent_from(
+    train: SegmentationDataset, indices: Sequence[int], size: tuple[int, int] | None, progress: Progress
+) -> list[str]:
+    """Return the evaluated classes that no training label shows; all labels are looked at before one is named.
+
+    Args:
+        train: The training split.
+        indices: Which samples are looked at first.
+        size: Height and width that labels are resized to; None for their own.
+        progress: Watches the samples.
+    """
+    missing = set(train.table.eval_ids)
+    order = dict.fromkeys([*indices, *range(len(train))])
+    progress.start("looking for classes", len(order))
+    for index in order:
+        if missing:
+            sample = train[index]
+            missing -= _classes_in((sample if size is None else resize_sample(sample, size)).label, train.table)
+        progress.advance()
+    progress.finish()
+    return [train.table.names[class_id] for class_id in sorted(missing)]
+
+
 def holdout_of(ids: Sequence[str], recordings: bool) -> float:
     """Return the fraction of the training images to hold out for a test; 0 where too little would remain.
 

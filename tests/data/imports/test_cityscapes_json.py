@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from annotated_sources import (
     HEIGHT,
@@ -61,6 +62,8 @@ def test_objects_are_drawn_in_their_order_with_the_published_ids(tmp_path: Path)
         (found("car", deleted=1), ROAD),
         (found("car", deleted=True), ROAD),
         (found("car", deleted=0), CAR),
+        (found("car", deleted="0"), CAR),
+        (found("car", deleted="1"), ROAD),
         (found("cargroup"), CAR),
         (found("persongroup"), 24),
         (found("license plate"), ROAD),
@@ -87,6 +90,8 @@ def test_what_nothing_covers_is_unlabeled(tmp_path: Path) -> None:
         (found("car", [[1, 2], [3, 4], [5000, 1]]), "far outside"),
         ({"polygon": SQUARE}, "not declared"),
         (3, "object 0 is 3"),
+        (found("car", deleted="maybe"), "object 0 with deleted 'maybe'"),
+        (found("group"), "'group'"),
     ],
 )
 def test_an_object_that_is_wrong_is_refused(wrong: Any, text: str, tmp_path: Path) -> None:
@@ -126,3 +131,24 @@ def test_other_classes_by_a_class_file(tmp_path: Path) -> None:
     imported(root, "cityscapes-json", tmp_path / "out", **options, ignore=("sky",))
     label = labels_of(tmp_path / "out")["aachen_000000_000019"]
     assert (label[0, 0], label[15, 0], label[6, 5]) == (255, 1, 2)
+
+
+def test_coarse_annotations_of_images_with_fine_ones_are_skipped(tmp_path: Path) -> None:
+    root = make(tmp_path / "in", *SCENE)
+    content = {"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": [found("car", WHOLE)]}
+    for frame in ("aachen_000000_000019", "aachen_000001_000019"):
+        write_json_file(root / f"gtCoarse/train/aachen/{frame}_gtCoarse_polygons.json", content)
+    write_images(root / "leftImg8bit/train/aachen", ["aachen_000001_000019_leftImg8bit.png"])
+    made = imported(root, "cityscapes-json", tmp_path / "out")
+    assert made.pairs == {"train": 2, "val": 1}
+    assert stored(tmp_path / "out", "train", "aachen_000000_000019")[15, 0] == ROAD
+    assert stored(tmp_path / "out", "train", "aachen_000001_000019")[15, 0] == CAR
+    assert any("coarse annotations of images that have fine ones, skipped: 1" in note for note in made.notes)
+
+
+def test_images_may_have_any_ending_that_is_read(tmp_path: Path) -> None:
+    root = make(tmp_path / "in", *SCENE)
+    for path in root.rglob("*_leftImg8bit.png"):
+        Image.open(path).save(path.with_suffix(".tif"))
+        path.unlink()
+    assert imported(root, "cityscapes-json", tmp_path / "out").pairs == {"train": 1, "val": 1}

@@ -162,3 +162,151 @@ def test_without_the_package_the_extra_is_named(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(ConfigError, match=r"pip install 'scenepalette\[import\]'"):
         imported(root, "huggingface", tmp_path / "out")
+
+
+def with_labels(root: Path, cell: Any, feature: Any, names: dict[str, str] | None = None) -> Path:
+    """Write six images with label cells that a function of their number makes."""
+    for split, numbers in (("train", range(4)), ("validation", range(4, 6))):
+        content = {
+            "image": [{"bytes": png(random_image(k, HEIGHT, WIDTH)), "path": None} for k in numbers],
+            "label": [cell(k) for k in numbers],
+        }
+        features = datasets.Features({"image": datasets.Image(), "label": feature})
+        parquet(root, **{split: datasets.Dataset.from_dict(content, features=features)})
+    (root / "id2label.json").write_text(json.dumps(names or NAMES))
+    return root
+
+
+def stored_as_png(pixels: np.ndarray) -> dict[str, Any]:
+    return {"bytes": png(pixels), "path": None}
+
+
+def test_settings_that_messages_name_are_options(tmp_path: Path) -> None:
+    root = with_labels(tmp_path / "in", lambda k: stored_as_png(label(k) + 1), datasets.Image())
+    with pytest.raises(DataError, match=r"Set --label-offset to -1, or write") as raised:
+        imported(root, "huggingface", tmp_path / "out")
+    text = str(raised.value)
+    assert "data." not in text and ".unfinished" not in text and str(root) in text
+    imported(root, "huggingface", tmp_path / "out", label_offset=-1)
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000001"], label(1))
+
+
+def test_values_without_a_class_can_be_named(tmp_path: Path) -> None:
+    def counted_from_1(seed: int) -> np.ndarray:
+        found = label(seed) + 1
+        found[0] = 0
+        return found
+
+    root = with_labels(tmp_path / "in", lambda k: stored_as_png(counted_from_1(k)), datasets.Image())
+    with pytest.raises(DataError, match=r"Set --ignore-ids to \[0\]"):
+        imported(root, "huggingface", tmp_path / "out")
+    imported(root, "huggingface", tmp_path / "out", ignore_ids=(0,), label_offset=-1)
+    found = labels_of(tmp_path / "out")["train_000001"]
+    assert (found[0] == 255).all()
+    np.testing.assert_array_equal(found[1:], label(1)[1:])
+
+
+def test_indices_can_be_read_whatever_the_palettes_say(tmp_path: Path) -> None:
+    def turned(seed: int) -> dict[str, Any]:
+        image = Image.fromarray(label(seed)).convert("P")
+        image.putpalette([part for place in range(3) for part in ((40 * place + 90 * seed) % 256, 7, 7)])
+        content = io.BytesIO()
+        image.save(content, "PNG")
+        return {"bytes": content.getvalue(), "path": None}
+
+    root = with_labels(tmp_path / "in", turned, datasets.Image())
+    with pytest.raises(DataError, match="or --label-encoding to ids"):
+        imported(root, "huggingface", tmp_path / "out")
+    imported(root, "huggingface", tmp_path / "out", label_encoding="ids")
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000002"], label(2))
+
+
+@pytest.mark.parametrize("shape", [(1, HEIGHT, WIDTH), (HEIGHT, WIDTH, 1)])
+def test_an_axis_of_one_label_map_is_dropped(shape: tuple[int, int, int], tmp_path: Path) -> None:
+    feature = datasets.Array3D(shape, "uint8")
+    root = with_labels(tmp_path / "in", lambda k: label(k).reshape(shape), feature)
+    imported(root, "huggingface", tmp_path / "out", label_column="label")
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000003"], label(3))
+
+
+@pytest.mark.parametrize(
+    ("cell", "feature", "text"),
+    [
+        (lambda k: np.eye(4, dtype=np.uint8)[label(k)], ((HEIGHT, WIDTH, 4), "uint8"), r"\[20, 30, 4\] from 0 to 1"),
+        (lambda k: label(k)[None].astype(np.int64) - 1, ((1, HEIGHT, WIDTH), "int64"), "from -1 to 1; .* whole"),
+        (lambda k: label(k)[None] / 2, ((1, HEIGHT, WIDTH), "float32"), "float.* from 0 to 1; .* whole numbers"),
+    ],
+)
+def test_arrays_that_are_no_label_maps_are_described(cell: Any, feature: Any, text: str, tmp_path: Path) -> None:
+    root = with_labels(tmp_path / "in", cell, datasets.Array3D(*feature))
+    with pytest.raises(DataError, match=text):
+        imported(root, "huggingface", tmp_path / "out", label_column="label")
+
+
+def test_a_list_of_images_is_no_label_map(tmp_path: Path) -> None:
+    # With a palette, indices would be taken for ids whatever colours they have.
+    root = with_labels(tmp_path / "in", lambda k: [stored_as_png(label(k))], datasets.List(datasets.Image()))
+    with pytest.raises(DataError, match=r"column label holds \[<PIL"):
+        imported(root, "huggingface", tmp_path / "out", label_column="label")
+
+
+def test_names_of_files_within_the_source_are_followed(tmp_path: Path) -> None:
+    root = tmp_path / "in"
+    (root / "files").mkdir(parents=True)
+    for split, numbers in (("train", range(3)), ("validation", range(3, 5))):
+        for k in numbers:
+            (root / f"files/{k}.png").write_bytes(png(random_image(k, HEIGHT, WIDTH)))
+            (root / f"files/{k}_mask.png").write_bytes(png(label(k)))
+        lines = [f"files/{k}.png,files/{k}_mask.png" for k in numbers]
+        (root / f"{split}.csv").write_text("\n".join(["photo,mask", *lines]))
+    (root / "id2label.json").write_text(json.dumps(NAMES))
+    with pytest.raises(ConfigError, match=r"photo, mask \(Value, Value\): it is not clear"):
+        imported(root, "huggingface", tmp_path / "out")
+    columns = {"image_column": "photo", "label_column": "mask"}
+    imported(root, "huggingface", tmp_path / "out", **columns)
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train_000001"], label(1))
+    (tmp_path / "secret.png").write_bytes(png(label(0)))
+    text = (root / "train.csv").read_text().replace("files/0_mask.png", "../secret.png")
+    (root / "train.csv").write_text(text)
+    with pytest.raises(DataError, match=r"row 0: the column mask holds '../secret.png'; required are .* within"):
+        imported(root, "huggingface", tmp_path / "other", **columns)
+
+
+def test_images_with_a_class_each_are_told_as_such(tmp_path: Path) -> None:
+    feature = datasets.ClassLabel(names=["day", "night"])
+    with pytest.raises(ConfigError, match=r"image, label \(Image, ClassLabel\).*without label maps, .* cannot"):
+        imported(with_labels(tmp_path / "in", lambda k: k % 2, feature), "huggingface", tmp_path / "out")
+
+
+@pytest.mark.parametrize("names", [{**NAMES, "-1": "licence plate"}, {"id2label": NAMES}])
+def test_an_id2label_may_count_below_0_or_lie_in_another_mapping(names: Any, tmp_path: Path) -> None:
+    root = with_labels(tmp_path / "in", lambda k: stored_as_png(label(k)), datasets.Image(), names)
+    imported(root, "huggingface", tmp_path / "out")
+    assert names_of(tmp_path / "out") == ("road", "car", "sky")
+
+
+@pytest.mark.parametrize("names", [{**NAMES, "3": None}, {"road": "0", "car": "1", "sky": "2"}])
+def test_an_id2label_that_names_no_classes_is_named(names: Any, tmp_path: Path) -> None:
+    root = with_labels(tmp_path / "in", lambda k: stored_as_png(label(k)), datasets.Image(), names)
+    with pytest.raises(ConfigError, match=r"id2label\.json names no classes; required is a text for each id"):
+        imported(root, "huggingface", tmp_path / "out")
+
+
+def test_a_file_and_several_configurations_are_told(tmp_path: Path) -> None:
+    root = parquet(tmp_path / "in", train=rows(0, 3), validation=rows(3, 2))
+    with pytest.raises(ConfigError, match=r"is a file; .* Give the folder"):
+        imported(root / "train-00000-of-00001.parquet", "huggingface", tmp_path / "out")
+    (root / "README.md").write_text(
+        "---\nconfigs:\n"
+        + "".join(f"- config_name: {name}\n  data_files: '{name}-*.parquet'\n" for name in ("train", "validation"))
+        + "---\n"
+    )
+    with pytest.raises(DataError, match=r"'train', 'validation'.*with --subset"):
+        imported(root, "huggingface", tmp_path / "out")
+
+
+def test_labels_of_a_single_class_are_refused(tmp_path: Path) -> None:
+    root = with_labels(tmp_path / "in", lambda k: stored_as_png(np.ones_like(label(k))), datasets.Image())
+    with pytest.raises(DataError, match="show only the class car; at least 2 classes"):
+        imported(root, "huggingface", tmp_path / "out")
+    assert not (tmp_path / "out/train").exists()

@@ -76,6 +76,15 @@ def test_every_choice_is_commented(own: Path, tmp_path: Path) -> None:
     assert len(proposal.notes) >= 2 and proposal.notes[0] == "40 train, 10 val images of data.name=folder, 4 classes"
 
 
+def test_a_class_without_a_training_pixel_keeps_weights_out(tmp_path: Path) -> None:
+    root = write_own_data(tmp_path / "own", train=12, val=6)
+    (root / "classes.csv").write_text((root / "classes.csv").read_text() + "tram,1,2,3\n")
+    path = written(propose(root, 30, timed=machine()), tmp_path)
+    assert load_config(str(path)).segmenters.class_weights == "none"
+    assert "none in 12 training images of tram" in " ".join(path.read_text().replace("#", "").split())
+    assert not examine(Request(str(path), out=tmp_path / "run"), measured=False).of("problem")
+
+
 def test_long_recordings_give_a_test_split(tmp_path: Path) -> None:
     root = write_own_data(tmp_path / "own", train=240, val=4, size=(32, 32))
     proposal = propose(root, 60, timed=machine())

@@ -12,7 +12,7 @@ from scenepalette.common.progress import NO_PROGRESS
 from scenepalette.data.datasets import open_dataset
 from scenepalette.data.splits.holdout import divide_recordings
 from scenepalette.pipeline.starting import survey as module
-from scenepalette.pipeline.starting.survey import GAP, holdout_of, rare_at, survey
+from scenepalette.pipeline.starting.survey import GAP, absent_from, holdout_of, rare_at, survey
 
 
 def test_sizes_are_medians_and_other_aspects_are_counted(tmp_path: Path) -> None:
@@ -50,6 +50,15 @@ def test_rare_classes_are_named_with_what_is_seen_of_them(tmp_path: Path) -> Non
     # Of every second image of a larger set, half as many are seen.
     assert rare_at(train, range(0, 40, 2), (96, 128), NO_PROGRESS) == ["lamp: in 3 of 20 images"]
     assert len(rare_at(train, range(40), (8, 8), NO_PROGRESS)) > 1
+
+
+def test_a_class_is_absent_only_if_no_label_shows_it(tmp_path: Path) -> None:
+    train = open_dataset("folder", "train", write_own_data(tmp_path, train=10, val=2))
+    assert absent_from(train, [1, 2], None, NO_PROGRESS) == []  # lamps are in labels 0 and 9
+    assert absent_from(train, [1, 2], (8, 8), NO_PROGRESS) == ["lamp"]
+    for path in (tmp_path / "train/labels").glob("*[09].png"):
+        write_pixels(path, np.full((96, 128), 1, np.uint8))
+    assert absent_from(open_dataset("folder", "train", tmp_path), [1], None, NO_PROGRESS) == ["lamp"]
 
 
 def test_recordings_give_a_test_split_where_enough_remains() -> None:
