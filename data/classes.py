@@ -11,6 +11,7 @@ import numpy as np
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.common.wording import counted
 
 IGNORE_ID = 255
 """Value of pixels without a class, in memory, in arrays and in shards, whatever a source data set uses."""
@@ -50,7 +51,8 @@ class ClassTable:
         problems: list[str] = []
         if not 2 <= len(self.classes) <= IGNORE_ID:
             problems.append(
-                f"{len(self.classes)} classes; 2 to {IGNORE_ID} are required ({IGNORE_ID} is the ignore id)"
+                f"{counted(len(self.classes), 'class', 'classes')}; 2 to {IGNORE_ID} are required ({IGNORE_ID} is the "
+                "ignore id)"
             )
         first_ids: dict[str, int] = {}
         for class_id, entry in enumerate(self.classes):

@@ -243,7 +243,7 @@ def _found_instead(search: Search) -> str:
     holding = _folders_with_images(search, ".", splits, _MOST_LEVELS + 2)
     if holding and not meant:
         shown = ", ".join(f"{folder}/ ({count})" for folder, count in holding[:_MOST_SHOWN])
-        more = f" and {len(holding) - _MOST_SHOWN} more folders" if len(holding) > _MOST_SHOWN else ""
+        more = f" and {counted(len(holding) - _MOST_SHOWN, 'more folder')}" if len(holding) > _MOST_SHOWN else ""
         hints.append(
             f"Images were found in {shown}{more}: move or link those of each split to SPLIT/images, and its labels to "
             "SPLIT/labels, or set data.label_folder."

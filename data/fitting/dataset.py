@@ -12,6 +12,7 @@ import numpy as np
 from scenepalette.common.errors import DataError
 from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.fitting.geometry import SMALLEST_PART, Fit, Tile, crop_box, tiles_of
 from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
@@ -100,9 +101,9 @@ class TiledDataset(WrappedDataset):
             advance()
         if problems:
             raise DataError(
-                f"data.fit: {len(problems)} images are too narrow for tiles of the aspect ratio of data.size; at least "
-                f"{SMALLEST_PART} pixels each way are required. Remove them, or choose a data.size nearer to their "
-                "aspect ratio:",
+                f"data.fit: {counted(len(problems), 'image is', 'images are')} too narrow for tiles of the aspect "
+                f"ratio of data.size; at least {SMALLEST_PART} pixels each way are required. Remove what is listed, or "
+                "choose a data.size nearer to its aspect ratio:",
                 problems,
             )
         self.ids: Sequence[str] = [name for name, _ in chosen]

@@ -32,6 +32,7 @@ from scenepalette.common.storage.files import (
     writing_explained,
 )
 from scenepalette.common.storage.whole_folders import IMPORTS
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
@@ -378,7 +379,8 @@ def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -
     stated = {item.split for item in items} - {None}
     unstated = [index for index, item in enumerate(items) if item.split is None]
     if stated and unstated:
-        findings.note(f"{len(unstated)} images of no stated split (such as {items[unstated[0]].where}) train.")
+        of_none = counted(len(unstated), "image of no stated split trains", "images of no stated split train")
+        findings.note(f"{of_none} (such as {items[unstated[0]].where}).")
     splits = {index: item.split or "train" for index, item in enumerate(items)}
     if {"train", "val"} <= set(splits.values()):
         return splits

@@ -14,6 +14,7 @@ import numpy as np
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.untrusted import read_text, short
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_images import colour_of, voc_colour
@@ -199,9 +200,9 @@ def classes_of_names(
         )
     if not 2 <= len(kept) <= MAX_CLASSES + 1:
         raise DataError(
-            f"The source has {len(kept)} classes ({short(', '.join(kept[:8]))}); 2 to {MAX_CLASSES + 1} are required, "
-            "the background counted. Name those that are wanted in a class file (--classes) and the others with "
-            "--ignore.",
+            f"The source has {counted(len(kept), 'class', 'classes')} ({short(', '.join(kept[:8]))}); 2 to "
+            f"{MAX_CLASSES + 1} are required, the background counted. Name those that are wanted in a class file "
+            "(--classes) and the others with --ignore.",
             findings.problems,
         )
     stated = colours or {}
@@ -322,7 +323,7 @@ def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> 
     left_out = len(names) - len(divided.train) - len(divided.test)
     how = divided.how.replace("data.val_seed=", "--val-seed ")
     findings.note(
-        f"No split for validation is stated: {len(divided.test)} of {len(names)} images validate ({how}), "
-        f"{left_out} beside them are left out."
+        f"No split for validation is stated: {len(divided.test)} of {len(names)} images "
+        f"{'validates' if len(divided.test) == 1 else 'validate'} ({how}), {left_out} beside them left out."
     )
     return divided.train, divided.test

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from scenepalette.common.errors import DataError
 from scenepalette.common.randomness import numpy_generator
 from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.common.wording import counted
 from scenepalette.data.sample import Sample, SegmentationDataset, WrappedDataset
 from scenepalette.data.sequences import sequences_of
 
@@ -66,9 +67,9 @@ def divide_recordings(ids: Sequence[str], fraction: float, gap: int) -> Division
     if not test:
         longest = max(map(len, recordings), default=0)
         raise DataError(
-            f"data.holdout: no recording is long enough for a test split. Of {len(recordings)} recordings, as the "
-            f"names of their files tell them (equal but for the last number), the longest has {longest} images. A "
-            f"fraction of {fraction:g} with {gap} images left out on both sides needs {LEAST_TEST} images or more to "
+            "data.holdout: no recording is long enough for a test split. Of "
+            f"{counted(len(recordings), 'recording')}, as the names of their files tell them (equal but for the last "
+            f"number), the longest has {counted(longest, 'image')}. A fraction of {fraction:g} with {gap} images left out on both sides needs {LEAST_TEST} images or more to "
             "test on and as many for training. Change data.holdout, lower data.holdout_gap, or set data.holdout to 0."
         )
     return Division(sorted(train), sorted(test))
@@ -120,9 +121,9 @@ def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole
             chosen += recordings[index]
     if len(chosen) < LEAST_TEST or len(ids) - len(chosen) < len(chosen):
         raise DataError(
-            f"There are no splits, and the {len(ids)} pairs, of {len(recordings)} recordings as their names tell, are "
-            f"too few to divide with data.val_share={fraction:g}. Make folders train/ and val/, or lists train.txt and "
-            "val.txt, or change data.val_share."
+            f"There are no splits, and {counted(len(ids), 'pair is', 'pairs are')} too few to divide with "
+            f"data.val_share={fraction:g}, of {counted(len(recordings), 'recording')} by the names. Make folders "
+            "train/ and val/, or lists train.txt and val.txt, or change data.val_share."
         )
     how = "images drawn" if len(recordings) == len(ids) else "whole recordings drawn"
     return DividedWhole(sorted(set(range(len(ids))) - set(chosen)), sorted(chosen), f"{how} by data.val_seed={seed}")

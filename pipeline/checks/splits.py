@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from scenepalette.common.storage.untrusted import short
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import Pairs
 from scenepalette.data.class_counts import class_counts
 from scenepalette.data.classes import ClassTable
@@ -48,11 +49,13 @@ def examine_size(ids: Sequence[str], where: str, origin: Origin, recordings: boo
     """
     remedy = "Raise data.holdout" if origin == "held out" else "Add images"
     if len(ids) < LEAST_TEST:
-        text = f"{where}: the test split has {len(ids)} image, at least {LEAST_TEST} are required. {remedy}."
+        text = (
+            f"{where}: the test split has {counted(len(ids), 'image')}, at least {LEAST_TEST} are required. {remedy}."
+        )
         return Findings([text], [])
     if recordings and (blocks := len(set(blocks_of(ids).tolist()))) < LEAST_BLOCKS:
         text = (
-            f"{where}: the test split's {len(ids)} images are {blocks} block of consecutive frames (up to "
+            f"{where}: the test split's {len(ids)} images are {counted(blocks, 'block')} of consecutive frames (up to "
             f"{BLOCK_FRAMES} of one recording), which look alike and say little of other scenes; at least "
             f"{LEAST_BLOCKS} blocks are required for an interval"
         )
@@ -130,14 +133,15 @@ def _examine_copies(train: Pairs, test: Pairs, where: str, origin: Origin) -> Fi
     ]
     remedy = "Raise data.holdout_gap, or remove the copies" if origin == "held out" else "Remove them from one of both"
     if same:
-        text = f"{where}: {len(same)} test images are also in training ({_listed(same)})"
+        text = f"{where}: {counted(len(same), 'test image is', 'test images are')} also in training ({_listed(same)})"
         return Findings([f"{text}; scores on images that were trained on mean nothing. {remedy}."], [])
     thumbnails = [np.stack([thumbnail_of(image) for image in pairs.images]) for pairs in (test, train)]
     alike = similar_pairs(*thumbnails, most=1)
     if not alike:
         return Findings([], [])
     near = [(test.ids[pair.first], train.ids[pair.second]) for pair in alike]
-    text = f"{where}: {len(near)} test images are nearly identical to training images ({_listed(near)})"
+    alike_ones = counted(len(near), "test image is", "test images are")
+    text = f"{where}: {alike_ones} nearly identical to training images ({_listed(near)})"
     return Findings([], [f"{text}; scores may flatter. {remedy}."])
 
 

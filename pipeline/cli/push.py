@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.wording import counted
 from scenepalette.pipeline.cli.options import given_path
 
 
@@ -67,4 +68,4 @@ def push_command(
         )
     for part in pushed:
         where = f"{url.rstrip('/')}/{part.place}" if part.place else url
-        typer.echo(f"{where}: {part.files} files, {part.copied or 'none'} of them copied now")
+        typer.echo(f"{where}: {counted(part.files, 'file')}, {part.copied or 'none'} of them copied now")

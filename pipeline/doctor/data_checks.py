@@ -158,7 +158,8 @@ def check_label_encoding(datasets: Sequence[SegmentationDataset], scans: Sequenc
         return Check("label encoding", "warning", f"In the labels {'; '.join(guesses)}.", remedy)
     if not raw:
         return None
-    return Check("label encoding", "ok", f"{counted(len(raw), 'label')} examined hold class ids, as they should.")
+    held = counted(len(raw), "label examined holds", "labels examined hold")
+    return Check("label encoding", "ok", f"{held} class ids, as it should be.")
 
 
 def _scaled_ids(table: ClassTable, pixels: np.ndarray) -> tuple[str, str] | None:
@@ -340,9 +341,8 @@ def check_rare_classes(table: ClassTable, train: Scan, size: tuple[int, int], *,
         return Check("rare classes", "ok", "Every class that occurs has enough images and pixels to be learned.")
     if not warnings:
         share = f"under {100 * RARE_SHARE:g} % of the pixels"
-        summary = f"{len(notes)} classes have {share} each: their IoU will be low."
-        if len(notes) == 1:
-            summary = f"1 class has {share}: its IoU will be low."
+        have = counted(len(notes), f"class has {share}: its", f"classes have {share} each: their")
+        summary = f"{have} IoU will be low."
         return Check("rare classes", "note", summary, "", tuple(notes))
     return Check(
         "rare classes",
@@ -397,17 +397,20 @@ def check_leakage(
     notes = []
     if neighbours:
         adjacent = len({pair.first for pair in neighbours})
-        notes.append(f"{adjacent} {noun} images look like neighbours of training images in a video")
+        look = counted(adjacent, f"{noun} image looks like a neighbour", f"{noun} images look like neighbours")
+        notes.append(f"{look} of training images in a video")
         details += [f"alike: {_named(pair, validation, train)}" for pair in neighbours[:3]]
     if shared:
         names = ", ".join(list(shared)[:3])
-        notes.append(f"{sum(shared.values())} {noun} images are of recordings that training has as well ({names})")
+        of = counted(sum(shared.values()), f"{noun} image is", f"{noun} images are")
+        notes.append(f"{of} of recordings that training has as well ({names})")
     if left_out:
-        details.append(f"{left_out} more pairs that look alike were compared by their thumbnails alone")
+        more = counted(left_out, "more pair that looks alike was", "more pairs that look alike were")
+        details.append(f"{more} compared by thumbnails alone")
     remedy = "Split by recording, so that no scene is in both." if notes else ""
     if same or copies or changed:
         summary = (
-            f"{noun.capitalize()} images are in training: {len(same)} identical, {len(copies)} nearly identical pairs, "
+            f"{noun.capitalize()} images are in training: {len(same)} identical, {len(copies)} nearly identical, "
             f"{len(changed)} that were changed (such as shifted, cropped, mirrored or lightened)."
         )
         remedy = "Remove them from one split: scores on images that were trained on mean nothing."

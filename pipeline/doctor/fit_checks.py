@@ -150,8 +150,8 @@ def check_parts(config: RunConfig, scans: Sequence[Scan]) -> Check:
     if small:
         status = "warning"
         texts.append(
-            f"parts of {small} images are smaller than {target[0]} x {target[1]}, at which segmenters work, and are "
-            "enlarged, which adds no detail"
+            f"parts of {counted(small, 'image')} are smaller than {target[0]} x {target[1]}, at which segmenters work, "
+            "and are enlarged, which adds no detail"
         )
         larger = ", or a larger data.tile_height" if config.data.tile_height is not None else ""
         remedies.append(f"Choose a smaller size{larger}.")

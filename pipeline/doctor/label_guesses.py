@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.class_files import CAMVID, CELEBAMASK_HQ, CITYSCAPES, IDD, packaged_table
 from scenepalette.data.decoding.image_opening import open_image
@@ -94,8 +95,8 @@ def _guess_colours(colours: np.ndarray, table: ClassTable | None) -> str:
                 "replace each colour by its class's place in that table, counted from 0"
             )
     return (
-        f"{len(colours)} different colours, of no known class table: state the colour of each class in the class file, "
-        "or replace each by its class id, counted from 0"
+        f"{counted(len(colours), 'different colour')}, of no known class table: state the colour of each class in the "
+        "class file, or replace each by its class id, counted from 0"
     )
 
 

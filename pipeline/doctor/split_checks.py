@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, Progress
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import SegmentationDataset
@@ -65,8 +66,8 @@ def _check_split(
     parts = [examine_size(test.ids, field, origin, recordings), examine_classes(table, in_train, in_test, field)]
     problems = [text for part in parts for text in part.problems]
     warnings = [text for part in parts for text in part.warnings]
-    of = f" of {len(sequences_of(test.ids))} recordings" if recordings else ""
-    summary = f"{len(test)} images{of} are for testing alone ({field}, {origin})."
+    of = f" of {counted(len(sequences_of(test.ids)), 'recording')}" if recordings else ""
+    summary = f"{counted(len(test), f'image{of} is', f'images{of} are')} for testing alone ({field}, {origin})."
     status: Status = "problem" if problems else "warning" if warnings else "ok"
     remedy = "Correct what is listed, or keep it in mind when you read the report." if status != "ok" else ""
     return Check(title, status, summary, remedy, (*problems, *warnings))

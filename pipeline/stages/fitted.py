@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.progress import Progress
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import Pairs, read_arrays, write_arrays
 from scenepalette.data.datasets import Split
 from scenepalette.data.fitting.dataset import LEAST_LABELLED, TiledDataset, fit_dataset
@@ -35,8 +36,9 @@ def fitted(dataset: SegmentationDataset, config: DataConfig, progress: Progress)
     if isinstance(result, TiledDataset):
         progress.finish()
         few = "labelled pixels" if dataset.split != "train" else f"{100 * LEAST_LABELLED:g} % of labelled pixels"
-        aside = f"; {result.left_out} without {few} are left out" if result.left_out else ""
-        print(f"{dataset.split}: {len(dataset)} images are cut into {len(result)} tiles{aside}.", flush=True)
+        aside = f"; {result.left_out} without {few} left out" if result.left_out else ""
+        images = counted(len(dataset), "image is", "images are")
+        print(f"{dataset.split}: {images} cut into {counted(len(result), 'tile')}{aside}.", flush=True)
     return result
 
 

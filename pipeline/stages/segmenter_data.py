@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_json
+from scenepalette.common.wording import counted
 from scenepalette.data.arrays import LostLabelsError
 from scenepalette.data.datasets import TEST
 from scenepalette.pipeline.config import RunConfig
@@ -74,8 +75,8 @@ class SegmenterDataUnit(Unit):
         if lost:
             size = "{} x {}".format(*config.segmenter_size)
             raise DataError(
-                f"{len(lost)} labels are too fine for segmenters.size {size}. Remove these pairs, or choose a larger "
-                "size:",
+                f"{counted(len(lost), 'label is', 'labels are')} too fine for segmenters.size {size}. Remove what is "
+                "listed, or choose a larger size:",
                 lost,
             )
 

@@ -125,7 +125,8 @@ def propose(
         ],
         "data.size": _about_size(final, seen, choice, fixed=given is not None),
         "data.fit": [
-            f"{odd} of {len(seen.sizes)} images have another aspect ratio: their middle is learned from and evaluated. "
+            f"{odd} of {len(seen.sizes)} images {'has' if odd == 1 else 'have'} another aspect ratio: the middle alone "
+            "is learned from and evaluated. "
             "tile cuts them into tiles instead, which loses nothing; stretch takes them as wholes."
         ]
         if not fits

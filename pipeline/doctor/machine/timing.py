@@ -209,36 +209,39 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
         samples: Number of samples of all.
     """
     known = measured.seconds
-    estimates = [Estimate("data", read_seconds, f"{samples} samples")]
+    estimates = [Estimate("data", read_seconds, counted(samples, "sample"))]
     kinds = {name: PAIR_KINDS[name] for name in config.generate.kinds}
     for section in dict.fromkeys(kind.layout_section for kind in PAIR_KINDS.values() if kind.name in kinds):
         if section is not None and (seconds := _layout_levels(config, known, section)):
             layout = getattr(config.layouts, section)
             steps = [fade + stable for fade, stable in zip(layout.fade_steps, layout.stable_steps, strict=True)]
             total = sum(count * second for count, second in zip(steps, seconds, strict=True))
-            basis = f"{sum(steps)} steps over {len(steps)} levels, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
+            levels = f"{counted(sum(steps), 'step')} over {counted(len(steps), 'level')}"
+            basis = f"{levels}, {_ms(seconds[0])} to {_ms(seconds[-1])} each"
             estimates.append(Estimate(f"layouts/{layout.system}", total, basis, (total,)))
     if "images" in known:
         steps, second = config.images.settings().steps, known["images"]
-        basis = f"{steps} steps, {_ms(second)} each"
+        basis = f"{counted(steps, 'step')}, {_ms(second)} each"
         estimates.append(Estimate(f"images/{config.images.system}", steps * second, basis, (steps * second,)))
         for kind in config.finetune.kinds:
             section = PAIR_KINDS[kind].layout_section
             if section is not None and (layout := _layout_levels(config, known, section)):
                 each = second + layout[-1]
                 count = config.finetune.steps
-                estimates.append(Estimate(f"finetuned/{kind}", count * each, f"{count} steps, about {_ms(each)} each"))
+                estimates.append(
+                    Estimate(f"finetuned/{kind}", count * each, f"{counted(count, 'step')}, about {_ms(each)} each")
+                )
     for name, kind in kinds.items():
         if (each := known.get(Step("generate", kind.costs_like or name).name)) is not None:
             pairs = config.generate.rows
-            estimates.append(Estimate(f"shards/{name}", pairs * each, f"{pairs} pairs, {_ms(each)} each"))
+            estimates.append(Estimate(f"shards/{name}", pairs * each, f"{counted(pairs, 'pair')}, {_ms(each)} each"))
     if "segmenter" in known:
         second, steps = known["segmenter"], config.segmenters.steps
         trainings, waiting = list[float](), list[float]()
         for name in config.segmenters.arms:
             waits = ARMS[name].synthetic is not None or ARMS[name].teacher_labels
             (waiting if waits else trainings).extend([arm_weight(name) * steps * second] * len(config.segmenters.seeds))
-        basis = f"{len(trainings) + len(waiting)} trainings of {steps} steps, {_ms(second)} each"
+        basis = f"{counted(len(trainings) + len(waiting), 'training')} of {counted(steps, 'step')}, {_ms(second)} each"
         total = sum(trainings) + sum(waiting)
         estimates.append(Estimate("segmenters", total, basis, tuple(trainings), tuple(waiting)))
     return estimates

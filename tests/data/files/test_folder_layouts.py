@@ -453,7 +453,7 @@ def test_too_few_pairs_to_divide_are_refused(tmp_path: Path) -> None:
     for number in range(3):
         write_pixels(root / f"images/{number}.png", random_image(number))
         write_pixels(root / f"labels/{number}.png", random_label(number, 3))
-    with pytest.raises(DataError, match=r"the 3 pairs, of 1 recordings.*too few to divide with data\.val_share=0\.2"):
+    with pytest.raises(DataError, match=r"3 pairs are too few to divide with data\.val_share=0\.2, of 1 recording by"):
         open_folder(root, "train")
 
 

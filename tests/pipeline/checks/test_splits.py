@@ -78,7 +78,7 @@ def test_images_that_are_also_in_training_are_refused_by_name() -> None:
     copied = test.images.copy()
     copied[2] = train.images[1]
     (problem,), _ = examine_arrays(train, replace(test, images=copied), "data.root", "published", True)
-    assert "1 test images are also in training (ec is tb)" in problem
+    assert "1 test image is also in training (ec is tb)" in problem
     assert "Remove them from one of both" in problem
 
 

@@ -124,7 +124,7 @@ def test_video_neighbours_are_a_note_not_a_warning() -> None:
     noise = np.random.default_rng(5).normal(0, 9, (32, 32))
     near = changed(VAL, "thumbnails", 0, np.clip(TRAIN.thumbnails[0] + noise, 0, 255).astype(np.uint8))
     check = data_checks.check_leakage(TRAIN, near)
-    assert check.status == "note" and "1 validation images look like neighbours" in check.summary
+    assert check.status == "note" and "1 validation image looks like a neighbour" in check.summary
 
 
 def test_duplicates_within_training() -> None:

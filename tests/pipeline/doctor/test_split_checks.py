@@ -34,7 +34,7 @@ def checks_of(root: Path, *changes: str) -> dict[str, Check]:
 def test_a_held_out_split_is_counted_and_looked_for_in_training(root: Path) -> None:
     checks = checks_of(root, "data.holdout=0.25")
     assert checks["test split"].status == "ok"
-    assert checks["test split"].summary == "15 images of 1 recordings are for testing alone (data.holdout, held out)."
+    assert checks["test split"].summary == "15 images of 1 recording are for testing alone (data.holdout, held out)."
     assert "15 test images are of recordings that training has as well" in checks["leakage into the test split"].summary
     assert checks["amount"].summary.startswith("Only 35 training and 12 validation samples")
 

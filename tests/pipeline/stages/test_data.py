@@ -394,7 +394,7 @@ def test_an_extra_test_set_must_have_the_classes_of_the_data_and_none_of_its_ima
         shutil.copy(config.root / f"train/{kind}/a_003.png", night / f"val/{kind}/n_005.png")  # type: ignore[operator]
     with pytest.raises(DataError) as caught:
         prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
-    assert caught.value.problems[0].startswith("report.extra_test.night: 1 test images are also in training")
+    assert caught.value.problems[0].startswith("report.extra_test.night: 1 test image is also in training")
     (night / "classes.csv").write_text(CLASSES.replace("car", "lorry"))
     with pytest.raises(DataError, match=r"report\.extra_test\.night: its 3 classes .* class 1 is 'lorry', 'car' is"):
         prepare_extra_test(tmp_path / "extra", "night", config, night, train, NO_PROGRESS)
