@@ -69,8 +69,9 @@ def divide_recordings(ids: Sequence[str], fraction: float, gap: int) -> Division
         raise DataError(
             "data.holdout: no recording is long enough for a test split. Of "
             f"{counted(len(recordings), 'recording')}, as the names of their files tell them (equal but for the last "
-            f"number), the longest has {counted(longest, 'image')}. A fraction of {fraction:g} with {gap} images left out on both sides needs {LEAST_TEST} images or more to "
-            "test on and as many for training. Change data.holdout, lower data.holdout_gap, or set data.holdout to 0."
+            f"number), the longest has {counted(longest, 'image')}. A fraction of {fraction:g} with {gap} images left "
+            f"out on both sides needs {LEAST_TEST} images or more to test on and as many for training. Change "
+            "data.holdout, lower data.holdout_gap, or set data.holdout to 0."
         )
     return Division(sorted(train), sorted(test))
 
