@@ -56,6 +56,7 @@ _LEAST_FILES_PLACED = 6
 _CLEARLY = 2
 """Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
+_STEPS = {1: "one", 2: "two"}
 _BACKGROUND = frozenset({"background", "bg", "back", "other", "others", "unlabeled", "unlabelled", "void", "none"})
 _MOSTLY_BACKGROUND = 25
 """Percentage of the pixels from which 255 is taken for the background and not for borders or what nobody labelled."""
@@ -492,10 +493,11 @@ def _decide_spread(
         )
     elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
         texts.append(_one_too_many(values, numbers, table, where))
-    elif own and bad == [count] and 0 not in used and len(used) > 2:
+    elif own and 0 not in used and len(used) > 2 and (bad == [count] or largest - min(used) == count - 1):
+        first = largest - count + 1
         texts.append(
-            f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
-            "the value of each class into a column id of the class file"
+            f"the label values run from {first} to {largest}: ids seem to count from {first}. Set data.label_offset to "
+            f"-{first}, or write the value of each class into a column id of the class file"
         )
     mostly = own and 2 * len(with_bad) > len(numbers.of_files)
     if not texts and mostly and len(seen) > max(_SMOOTHED, 2 * count):
@@ -680,44 +682,66 @@ def _ask_for_offset(
                     f"{listed([str(value) for value in odd])}, which the published labels never do. {_ASK} to "
                     f"{offset} if so, {as_published}",
                 )
-    now, _, against = _fit(reading.values, numbers, table)
+    now, right, against = _fit(reading.values, numbers, table)
+    # Of exchanged classes, others are where they should be.
+    exchanged = f". If it was exchanged with another class instead ({' and '.join(right)} {'seems' if len(right) == 1 else 'seem'} right), correct it"
+    exchanged = exchanged if right and len(against) == 1 else ""
     with_255 = IGNORE_ID in numbers.seen - reading.values.ignored
-    for offset in (1, -1):
+    shifts: list[tuple[int, str]] = []
+    for offset in (1, -1, 2, -2):
         shifted = reading.values.shifted(offset)
         # What was counted up with the classes, but is none, was unlabelled.
-        beyond = {IGNORE_ID, last} if offset > 0 else {IGNORE_ID}
+        beyond = {IGNORE_ID, last} if offset == 1 else {IGNORE_ID}
         if any(not shifted.allowed[value] for value in numbers.seen - beyond):
             continue
         fit, named, otherwise = _fit(shifted, numbers, table)
         # Where the values as they are contradict images, and shifted ones do not, one more class that fits is enough.
         clear = fit - now >= (1 if against else _CLEARLY) and len(named) >= _CLEARLY
-        without_last = own and offset > 0 and with_255 and last not in numbers.seen and bool(against) and fit > now
+        without_last = own and offset == 1 and with_255 and last not in numbers.seen and bool(against) and fit > now
         if not otherwise and (clear or without_last):
             absent = (
-                f"255 occurs, {last} does not, and " if offset > 0 and with_255 and last not in numbers.seen else ""
+                f"255 occurs, {last} does not, and " if offset == 1 and with_255 and last not in numbers.seen else ""
             )
-            moved = f"moved by one, {' and '.join(named)} are where images have them" if named else ""
+            by = _STEPS[abs(offset)]
+            moved = f"moved by {by}, {' and '.join(named)} are where images have them" if named else ""
             odd = f"by their values {' and '.join(against)} would be where images do not have it" if against else ""
-            return _refused(
-                reading,
-                f"these labels seem {'reduced' if offset > 0 else 'raised'} by one: {absent}"
-                f"{'; '.join(filter(None, [odd, moved]))}. {_remedy_of_offset(offset, table, own, with_255)}",
+            text = (
+                f"these labels seem {'reduced' if offset > 0 else 'raised'} by {by}: {absent}"
+                f"{'; '.join(filter(None, [odd, moved]))}. {_remedy_of_offset(offset, table, own, with_255)}{exchanged}"
             )
-    if own and min(numbers.seen) == min(reading.values.ids) + 1 == 1 and table.names[0].lower() not in _BACKGROUND:
-        text = (
-            f"No label shows 0 ({table.names[0]}), the first class. If ids count from 1, set data.label_offset to -1."
-        )
-        reading = _noted(reading, text)
+            shifts.append((fit, text))
+    if shifts:
+        return _refused(reading, max(shifts, key=lambda shift: shift[0])[1])
+    if own:
+        reading = _tell_first_classes(reading, numbers, table)
     reading = _ask_for_train_ids(reading, numbers, table, against)
-    if len(against) > 1 and not reading.problems:
-        text = f"By their values, {' and '.join(against)} are where images do not have them."
+    if against and not reading.problems:
+        where = "is where images do not have it" if len(against) == 1 else "are where images do not have them"
+        text = f"By their values, {' and '.join(against)} {where}."
         reading = _noted(reading, f"{text} Look whether each value stands for the class that the table says.")
     return reading
 
 
+def _tell_first_classes(reading: LabelReading, numbers: _Numbers, table: ClassTable) -> LabelReading:
+    """Note that labels show all classes but the first or the first two, as where ids count from 1 or 2.
+
+    A background may well be in no label. Of two, no other class may be missing up to the last one that occurs, as
+    tables of many classes have others that no label shows.
+    """
+    first, last = min(numbers.seen), max(numbers.seen & reading.values.ids.keys())
+    absent = {value: table.names[reading.values.ids[value]] for value in range(first) if value in reading.values.ids}
+    without_gap = first == 1 or (first == 2 and numbers.seen >= set(range(first, last + 1)))
+    if len(absent) < first or not without_gap or all(name.lower() in _BACKGROUND for name in absent.values()):
+        return reading
+    shown = " and ".join(f"{value} ({name})" for value, name in absent.items())
+    classes = "the first class" if first == 1 else "the first classes"
+    text = f"No label shows {shown}, {classes}. If ids count from {first}, set data.label_offset to -{first}."
+    return _noted(reading, text)
+
+
 def _remedy_of_offset(offset: int, table: ClassTable, own: bool, with_255: bool) -> str:
     """Return what to do about labels that seem shifted: 255 may have been the first class, or unlabelled."""
-    if offset < 0 or not with_255:
+    if offset != 1 or not with_255:
         return f"{_ASK} to {offset} if so, or to 0 to read them as they are"
     add = (
         "write the value of each class into a column id of the class file (255, 0, 1, ...)"

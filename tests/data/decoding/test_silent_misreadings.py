@@ -116,3 +116,67 @@ def test_255_in_place_of_the_background_is_asked_about(tmp_path: Path) -> None:
 def test_ids_shifted_by_8_bits_are_named(tmp_path: Path) -> None:
     save: Save = lambda path, label, _: Image.fromarray(label.astype(np.uint16) << 8).save(path)  # noqa: E731
     assert "divide them by 256" in refusal(write_folder(tmp_path, save))
+
+
+def with_a_tree_above(index: int) -> np.ndarray:
+    label = scene(index)
+    label[:6, 2:9] = 3
+    return label
+
+
+def in_rows(*values: int) -> Save:
+    return lambda path, label, index: Image.fromarray(np.array(values, np.uint8)[label]).save(path)
+
+
+def notes_of(root: Path) -> list[str]:
+    return [note for dataset in opened(root) for note in dataset.notes]
+
+
+def test_ids_raised_by_two_are_told_by_where_classes_lie(tmp_path: Path) -> None:
+    names = "name\nsky\nroad\ncar\ntree\nbus\ntram\n"
+    root = write_folder(tmp_path, in_rows(2, 3, 4, 5), classes=names)
+    text = refusal(root)
+    assert "seem raised by two" in text and "Set data.label_offset to -2" in text
+    assert wrong_pixels(opened(root, LabelSettings(offset=-2))) == 0
+
+
+def test_ids_from_2_up_to_as_many_as_there_are_classes(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, in_rows(2, 3, 4, 5), classes="name\na\nb\nc\nd\n")
+    assert "run from 2 to 5: ids seem to count from 2. Set data.label_offset to -2" in refusal(root)
+    assert wrong_pixels(opened(root, LabelSettings(offset=-2))) == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "count", "said"),
+    [
+        ((1, 2, 3, 4), 6, "No label shows 0 (k0), the first class. If ids count from 1"),
+        ((2, 3, 4, 5), 7, "No label shows 0 (k0) and 1 (k1), the first classes. If ids count from 2"),
+        ((2, 3, 5, 6), 7, ""),
+        ((0, 2, 3, 4), 5, ""),
+    ],
+)
+def test_first_classes_without_a_meaning_that_no_label_shows_are_noted(
+    tmp_path: Path, values: tuple[int, ...], count: int, said: str
+) -> None:
+    names = "name\n" + "".join(f"k{number}\n" for number in range(count))
+    notes = notes_of(write_folder(tmp_path, in_rows(*values), classes=names))
+    assert all(said in note for note in notes) if said else not notes
+    assert bool(notes) == bool(said)
+
+
+def test_a_single_class_in_a_wrong_place_is_noted(tmp_path: Path) -> None:
+    # Drawn are 0 sky, 1 road, 2 car and 3 tree; road and tree have each other's values.
+    names = "name\ntree\nsky\ncar\nroad\n"
+    root = write_folder(tmp_path / "wrong", in_rows(1, 0, 2, 3), truth=with_a_tree_above, classes=names)
+    (note,) = set(notes_of(root))
+    assert "'road' (mean height" in note and "is where images do not have it. Look whether" in note
+    right = write_folder(tmp_path / "right", in_rows(1, 3, 2, 0), truth=with_a_tree_above, classes=names)
+    assert not notes_of(right)
+
+
+def test_exchanged_classes_that_may_be_shifted_ones_are_asked_about_as_both(tmp_path: Path) -> None:
+    root = write_folder(tmp_path, in_rows(0, 3, 2, 1), truth=with_a_tree_above)
+    text = refusal(root)
+    assert (
+        "by their values 'road'" in text and "If it was exchanged with another class instead (sky seems right)" in text
+    )

@@ -87,7 +87,7 @@ def test_images_that_nearly_are_in_training_are_a_warning() -> None:
     near = test.images.copy()
     near[0] = np.asarray(Image.fromarray(train.images[3]).point(lambda value: value * 0.9))
     problems, (warning,) = examine_arrays(train, replace(test, images=near), "data.holdout", "held out", True)
-    assert problems == [] and "1 test images are nearly identical" in warning
+    assert problems == [] and "1 test image is nearly identical" in warning
     assert "ea" in warning and "td" in warning and "data.holdout_gap" in warning
 
 
