@@ -91,9 +91,12 @@ _FOREIGN: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\x1f\x8b", "a gzip archive"),
     (0, b"\x93NUMPY", "a NumPy array"),
     (0, b"\x89HDF", "an HDF5 file"),
+    (128, b"DICM", "a DICOM file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
     (0, b"\x00\x05\x16\x07", "a file that macOS keeps beside another"),
 )
 _WEB_PAGE = "a web page"
+_LEAST_TEXT = 16
 _EIGHT_BITS = frozenset({"RGB", "RGBA", "RGBX", "RGBa", "L", "LA", "La", "P", "PA", "1", "CMYK", "YCbCr"})
 _PNG_TEXT = frozenset({b"iCCP", b"tEXt", b"zTXt", b"iTXt"})
 
@@ -409,7 +412,11 @@ def _foreign(content: bytes) -> str | None:
     start = content[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if start.startswith((b"<!doctype html", b"<html")):
         return _WEB_PAGE
-    return "an SVG or XML file" if start.startswith((b"<svg", b"<?xml")) else None
+    if start.startswith((b"<svg", b"<?xml")):
+        return "an SVG or XML file"
+    # So many letters, spaces and line breaks alone are no damaged image: an annotation, or a pointer to another file.
+    is_text = len(content) >= _LEAST_TEXT and all(32 <= byte < 127 or byte in b"\t\r\n" for byte in content[:256])
+    return "a text" if is_text else None
 
 
 def _without_text(content: bytes) -> bytes:

@@ -53,6 +53,8 @@ _LEAST_RAMPS = 20
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _LEAST_FILES_PLACED = 6
+_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED, _MOST_PART_SHIFTED = 3, 0.01, 0.75
+"""Fewest labels, and least and most share of all, that tell of labels shifted in part: fewer may be odd images."""
 _CLEARLY = 2
 """Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
@@ -398,12 +400,14 @@ class _Numbers:
         of_files: Those of each file.
         pixels: Pixels of each number over all files, int64 [256].
         heights: Mean height of each number over all files, 0 at the top; NaN where unknown.
+        heights_of: Mean heights in each file, as far as known.
         lossy: The files whose format may have changed values.
     """
 
     of_files: Mapping[str, frozenset[int]]
     pixels: np.ndarray
     heights: np.ndarray
+    heights_of: Mapping[str, Mapping[int, float]]
     lossy: frozenset[str] = frozenset()
 
     @property
@@ -414,6 +418,7 @@ class _Numbers:
 def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> _Numbers:
     """Gather the numbers of all files that are not read by colour."""
     of_files: dict[str, frozenset[int]] = {}
+    heights_of: dict[str, dict[int, float]] = {}
     pixels = np.zeros(256, np.int64)
     summed, weights = np.zeros(256), np.zeros(256)
     for name, label in labels.items():
@@ -425,8 +430,10 @@ def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary]) -> _Numb
         fine = np.isfinite(label.heights)
         np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
         np.add.at(weights, values[fine], label.counts[fine])
+        heights_of[name] = dict(zip(values[fine].tolist(), label.heights[fine].tolist(), strict=True))
     with np.errstate(invalid="ignore", divide="ignore"):
-        return _Numbers(of_files, pixels, summed / weights, frozenset(name for name in of_files if labels[name].lossy))
+        heights = summed / weights
+    return _Numbers(of_files, pixels, heights, heights_of, frozenset(name for name in of_files if labels[name].lossy))
 
 
 def _decide_spread(
@@ -485,6 +492,10 @@ def _decide_spread(
     if own and set(with_bad) <= numbers.lossy:
         return reading
     texts, step = list[str](), reduce(gcd, used)
+    if own and bad == [count] and len(with_bad) <= _MOST_PART_SHIFTED * len(numbers.of_files):
+        shifted = _ask_for_shifted_files(reading, numbers, table)
+        if shifted.problems != reading.problems:
+            return shifted
     if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
         texts.append(
             f"all label values are multiples of {step} ({listed(list(map(str, sorted(used))))}), as if ids had been "
@@ -683,9 +694,12 @@ def _ask_for_offset(
                     f"{offset} if so, {as_published}",
                 )
     now, right, against = _fit(reading.values, numbers, table)
-    # Of exchanged classes, others are where they should be.
-    exchanged = f". If it was exchanged with another class instead ({' and '.join(right)} {'seems' if len(right) == 1 else 'seem'} right), correct it"
-    exchanged = exchanged if right and len(against) == 1 else ""
+    exchanged = ""
+    if right and len(against) == 1:
+        seem = f"{' and '.join(right)} {'seems' if len(right) == 1 else 'seem'} right"
+        exchanged = (
+            f". If {against[0].partition(' (')[0]} was exchanged with another class instead ({seem}), correct it"
+        )
     with_255 = IGNORE_ID in numbers.seen - reading.values.ignored
     shifts: list[tuple[int, str]] = []
     for offset in (1, -1, 2, -2):
@@ -715,6 +729,8 @@ def _ask_for_offset(
     if own:
         reading = _tell_first_classes(reading, numbers, table)
     reading = _ask_for_train_ids(reading, numbers, table, against)
+    if not reading.problems:
+        reading = _ask_for_shifted_files(reading, numbers, table)
     if against and not reading.problems:
         where = "is where images do not have it" if len(against) == 1 else "are where images do not have them"
         text = f"By their values, {' and '.join(against)} {where}."
@@ -776,14 +792,55 @@ def _ask_for_train_ids(
 
 def _fit(values: LabelValues, numbers: _Numbers, table: ClassTable) -> tuple[int, list[str], list[str]]:
     """Return how well classes lie where they are to be expected: a score, and who is where it should and should not."""
-    fine, wrong = [], []
-    for number in sorted(numbers.seen & values.ids.keys() - values.ignored):
-        if sum(number in seen for seen in numbers.of_files.values()) < _LEAST_FILES_PLACED:
-            continue
-        name, height = table.names[values.ids[number]], numbers.heights[number]
-        top, bottom = plain_name(name) in AT_THE_TOP, plain_name(name) in AT_THE_BOTTOM
-        if (top and height < _TOP) or (bottom and height > _BOTTOM):
-            fine.append(name)
-        elif (top and height > _BOTTOM) or (bottom and height < _TOP):
-            wrong.append(f"'{name}' (mean height {100 * (1 - height):.0f} %)")
-    return len(fine) - len(wrong), fine, wrong
+    heights = {
+        number: numbers.heights[number]
+        for number in sorted(numbers.seen)
+        if sum(number in seen for seen in numbers.of_files.values()) >= _LEAST_FILES_PLACED
+    }
+    right, wrong = _placed(values, heights, _expected(table))
+    fine = [table.names[values.ids[number]] for number in right]
+    odd = [f"'{table.names[values.ids[n]]}' (mean height {100 * (1 - heights[n]):.0f} %)" for n in wrong]
+    return len(fine) - len(odd), fine, odd
+
+
+def _expected(table: ClassTable) -> dict[int, bool]:
+    """Return the ids of classes of which it is known where images have them, and whether that is at the top."""
+    plain = {class_id: plain_name(name) for class_id, name in enumerate(table.names)}
+    return {k: name in AT_THE_TOP for k, name in plain.items() if name in AT_THE_TOP or name in AT_THE_BOTTOM}
+
+
+def _placed(
+    values: LabelValues, heights: Mapping[int, float], expected: Mapping[int, bool]
+) -> tuple[list[int], list[int]]:
+    """Return the numbers whose classes are where they are to be expected, and those whose classes are elsewhere."""
+    right, wrong = [], []
+    for number, height in heights.items():
+        at_the_top = None if number in values.ignored else expected.get(values.ids.get(number, -1))
+        if at_the_top is not None and not _TOP <= height <= _BOTTOM:
+            (right if at_the_top == (height < _TOP) else wrong).append(number)
+    return right, wrong
+
+
+def _ask_for_shifted_files(reading: LabelReading, numbers: _Numbers, table: ClassTable) -> LabelReading:
+    """Ask where some files alone seem shifted by one, as where two people or tools made labels.
+
+    One seems so if classes of it lie where images do not have them and, moved by one, two such classes or more lie
+    where images have them and none does not. Of the 468 labels of CamVid none does.
+    """
+    expected = _expected(table)
+    for offset in (-1, 1):
+        moved = reading.values.shifted(offset)
+        found = []
+        for name, heights in numbers.heights_of.items():
+            right, wrong = _placed(moved, heights, expected)
+            if len(right) >= _CLEARLY and not wrong and _placed(reading.values, heights, expected)[1]:
+                found.append(name)
+        if len(found) >= max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files)):
+            return _refused(
+                reading,
+                f"{len(found)} of {_labels(numbers.of_files)} (such as {listed(found, _EXAMPLES)}) seem "
+                f"{'reduced' if offset > 0 else 'raised'} by one, the others not: moved by one, classes in these are "
+                f"where images have them, and else they are not. {'Add 1 to' if offset > 0 else 'Subtract 1 from'} the "
+                "values of these files if so; or set data.label_offset to 0 to read all as they are",
+            )
+    return reading

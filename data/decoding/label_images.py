@@ -29,6 +29,10 @@ _PADDING = 8
 _MOST_VALUES = 4096
 """Most values of a label whose summary is kept; a photograph has a hundred times as many."""
 _KEPT = 2**17
+_MOST_SPREAD = 32
+"""Most different values of 16-bit labels that are taken for spread ids; instances have more."""
+_BEYOND = 10**9
+"""Floating-point numbers beyond it are cut off there."""
 _LEAST_STEP, _MOST_ROWS = 4, 128
 """Of every fourth row and column, or of at least 128 rows, it is looked where values lie."""
 
@@ -237,7 +241,7 @@ def read_label(path: Path) -> LabelImage:
                 "ids. Save them as integers with 8 bits, 255 where there is no class",
                 kind=ProblemKind.LABEL_FORMAT,
             )
-        pixels = np.clip(pixels, -1, 65536).astype(np.int64)  # beyond, they are refused all the same
+        pixels = np.clip(pixels, -_BEYOND, _BEYOND).astype(np.int64)  # beyond, they are refused all the same
     shown = 255 if image.mode == "1" else 1
     if bits in (2, 4):  # which Pillow spreads over 0 to 255
         shown = 255 // (2**bits - 1)
@@ -278,6 +282,11 @@ def _remedy_of_values(pixels: np.ndarray) -> str:
         return "All are multiples of 256, as if ids had been shifted by 8 bits: divide them by 256 if so"
     if pixels.min() >= 0 and pixels.max() == 65535 and pixels[pixels < 65535].max(initial=0) <= IGNORE_ID:
         return "Save 255 in place of 65535, if it stands for no class"
+    if pixels.min() >= 0 and pixels.max() in (65534, 65535) and len(np.unique(pixels)) <= _MOST_SPREAD:
+        return (
+            "They seem to be spread over 16 bits to be visible: save class ids, or values spread over 0 to 255, with 8 "
+            "bits"
+        )
     return "Files of instances (such as *_instanceIds.png) are no labels of classes"
 
 

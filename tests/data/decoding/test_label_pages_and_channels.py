@@ -102,6 +102,23 @@ def test_values_of_jpeg_labels_suggest_nothing(tmp_path: Path) -> None:
     assert "it is a JPEG file" in text and "ignore_ids" not in text
 
 
+def test_ids_spread_over_16_bits_are_no_instances(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(np.array([0, 21845, 43690, 65534], np.uint16)[label]).save(path)
+
+    text = refusal(write_folder(tmp_path, save))
+    assert "spread over 16 bits to be visible: save class ids" in text and "nstances" not in text
+
+
+def test_what_a_map_holds_below_0_is_stated(tmp_path: Path) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(np.where(label == 3, np.float32(-9999), label.astype(np.float32))).save(
+            path.with_suffix(".tif")
+        )
+
+    assert "holds values from -9999 to 2" in refusal(write_folder(tmp_path, save))
+
+
 def test_65535_of_16_bits_is_no_instance(tmp_path: Path) -> None:
     def save(path: Path, label: np.ndarray, index: int) -> None:
         Image.fromarray(np.where(label == 3, 65535, label.astype(np.uint16)).astype(np.uint16)).save(path)

@@ -178,5 +178,30 @@ def test_exchanged_classes_that_may_be_shifted_ones_are_asked_about_as_both(tmp_
     root = write_folder(tmp_path, in_rows(0, 3, 2, 1), truth=with_a_tree_above)
     text = refusal(root)
     assert (
-        "by their values 'road'" in text and "If it was exchanged with another class instead (sky seems right)" in text
+        "by their values 'road'" in text
+        and "If 'road' was exchanged with another class instead (sky seems right)" in text
     )
+
+
+@pytest.mark.parametrize("part", ["val", "half"])
+@pytest.mark.parametrize(
+    ("change", "names"), [(1, "sky road car tree"), (1, "sky road car tree bus"), (-1, "bus sky road car tree")]
+)
+def test_labels_shifted_in_some_files_alone_are_asked_about(tmp_path: Path, change: int, names: str, part: str) -> None:
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        is_shifted = "val" in path.parts if part == "val" else index % 2
+        value = label.astype(int) + names.split().index("sky") + (change if is_shifted else 0)
+        Image.fromarray(value.astype(np.uint8)).save(path)
+
+    text = refusal(write_folder(tmp_path, save, classes="\n".join(["name", *names.split()])))
+    assert f"of 12 labels (such as {'val' if part == 'val' else 'train'}/labels/s" in text
+    assert f"seem {'raised' if change > 0 else 'reduced'} by one, the others not" in text
+
+
+def test_a_few_odd_images_are_no_shifted_labels(tmp_path: Path) -> None:
+    """Of two that are upside down, sky and road are in each other's place."""
+
+    def truth(index: int) -> np.ndarray:
+        return scene(index)[:: -1 if index in (1, 9) else 1].copy()
+
+    assert wrong_pixels(opened(write_folder(tmp_path, in_rows(0, 1, 2, 3), truth=truth)), truth) == 0
