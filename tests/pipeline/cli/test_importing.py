@@ -53,3 +53,12 @@ def test_help_and_page_name_every_format(name: str) -> None:
     assert name in " ".join(output.split())
     page = (Path(__file__).parents[3] / "docs/data/importing.md").read_text(encoding="utf-8")
     assert f"## {name}" in page
+
+
+@pytest.mark.parametrize("listed", ["[0, 4]", "0,4"])
+def test_values_without_a_class_are_given_as_messages_write_them(listed: str, source: Path, tmp_path: Path) -> None:
+    arguments = (str(source), "--from", "labelme", "--to", str(tmp_path / "out"), "--ignore-ids")
+    _, errors = invoke(*arguments, listed, expected=1)
+    assert "--ignore-ids is for voc, colours, huggingface alone" in errors
+    _, errors = invoke(*arguments, "none", expected=2)
+    assert "required are numbers" in errors
