@@ -816,7 +816,7 @@ def _placed(
     right, wrong = [], []
     for number, height in heights.items():
         at_the_top = None if number in values.ignored else expected.get(values.ids.get(number, -1))
-        if at_the_top is not None and not _TOP <= height <= _BOTTOM:
+        if at_the_top is not None and (height < _TOP or height > _BOTTOM):  # it may be NaN
             (right if at_the_top == (height < _TOP) else wrong).append(number)
     return right, wrong
 

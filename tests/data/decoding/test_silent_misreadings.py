@@ -205,3 +205,13 @@ def test_a_few_odd_images_are_no_shifted_labels(tmp_path: Path) -> None:
         return scene(index)[:: -1 if index in (1, 9) else 1].copy()
 
     assert wrong_pixels(opened(write_folder(tmp_path, in_rows(0, 1, 2, 3), truth=truth)), truth) == 0
+
+
+def test_of_labels_of_equal_channels_nothing_is_said_of_where_classes_lie(tmp_path: Path) -> None:
+    """Where values lie is not looked at in them."""
+
+    def save(path: Path, label: np.ndarray, index: int) -> None:
+        Image.fromarray(np.repeat(label[..., None], 3, 2)).save(path)
+
+    (note,) = set(notes_of(write_folder(tmp_path, save)))
+    assert note.endswith("all equal: one of them is read.")
