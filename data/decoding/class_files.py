@@ -62,12 +62,12 @@ _MOST_NOTED = 4
 _LIST_KEYS = ("names", "labels", "categories", "id2label", "CLASSES")
 """What tools call their classes: YOLO, Mapillary, COCO, Hugging Face, mmsegmentation of old."""
 _RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
-_LINES = (
+_COLOURED_LINES = (
     rf"(?P<name>[^:]+):\s*(?P<color>{_RED_GREEN_BLUE})\s*(:.*)?",
     rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
     rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
-    r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)",
 )
+_NUMBERED_LINE = r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)"
 """Lines of class files without a header, the first that all lines have."""
 
 
@@ -160,9 +160,8 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
         if isinstance(stated.get("classes"), list | dict):
             stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
     except (csv.Error, ValueError) as error:
-        raise DataError(
-            f"The class file {path} is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}"
-        ) from error
+        fault = "cannot be used" if kind == ".txt" else f"is not valid {kind[1:].upper()}"
+        raise DataError(f"The class file {path} {fault}: {' '.join(str(error).split())}") from error
     try:
         return ClassFile.model_validate({**stated, "notes": tuple(f"{path.name}: {note}" for note in notes)})
     except ValidationError as error:
@@ -221,10 +220,16 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
     if files := [line for line in lines if Path(line).suffix.lower() in ENDINGS]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
-    for pattern in _LINES:
+    for pattern in (*_COLOURED_LINES, _NUMBERED_LINE):
         found = [re.fullmatch(pattern, line) for line in lines]
         if lines and all(found):
             return [{key: value.strip() for key, value in line.groupdict().items()} for line in found if line]
+    for pattern in _COLOURED_LINES:
+        if (others := [line for line in lines if not re.fullmatch(pattern, line)]) and len(others) < len(lines):
+            raise ValueError(
+                f"{short(repr(others[0]), 60)} is no class as on other lines, which have a name and a colour, such "
+                "as road:128,64,128 or road 128 64 128. Write all lines so"
+            )
     return [{"name": line} for line in lines]
 
 
