@@ -124,13 +124,11 @@ def decide(
         if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
             return _refused(
                 reading,
-                f"{_labels(transparent, 'has', 'have')} one colour (such as {transparent[0]}) and differ in "
+                f"{_have(transparent)} one colour (such as {transparent[0]}) and differ in "
                 "transparency alone, which is not read: the masks seem to be in the alpha channel. Save that channel "
                 "as a grey image",
             )
-        reading = _noted(
-            reading, f"{_labels(transparent, 'has', 'have')} transparent pixels; their colours alone are read."
-        )
+        reading = _noted(reading, f"{_have(transparent)} transparent pixels; their colours alone are read.")
     return reading
 
 
@@ -168,8 +166,12 @@ def _class_of(classes: Sequence[int], table: ClassTable, *, published: bool) -> 
     return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
 
 
-def _labels(labels: Sized, verb: str = "", verb_of_many: str = "") -> str:
-    return counted(len(labels), f"label {verb}".strip(), f"labels {verb_of_many}".strip())
+def _labels(labels: Sized) -> str:
+    return counted(len(labels), "label")
+
+
+def _have(labels: Sized) -> str:
+    return counted(len(labels), "label has", "labels have")
 
 
 def _noted(reading: LabelReading, *notes: str) -> LabelReading:
@@ -187,10 +189,7 @@ def _decide_channels(
     """Decide what files of several channels hold."""
     if not labels:
         return reading
-    encoding, count = (
-        settings.encoding,
-        counted(len(labels), "label has several channels", "labels have several channels"),
-    )
+    encoding, count = settings.encoding, f"{_have(labels)} several channels"
     if encoding in CHANNELS:
         return replace(reading, channels=encoding)
     every = np.unique(np.concatenate([label.values for label in labels.values()]))
@@ -242,12 +241,9 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if not labels:
         return reading
     if reading.by_colour:
-        return _noted(reading, f"{_labels(labels, 'has', 'have')} a palette: decoded by its colours.")
+        return _noted(reading, f"{_have(labels)} a palette: decoded by its colours.")
     if reading.by_index:
-        return _noted(
-            reading,
-            counted(len(labels), "label has a palette: its", "labels have a palette: their") + " indices are read.",
-        )
+        return _noted(reading, f"The palettes of {_labels(labels)} are ignored: their indices are read.")
     said: dict[str, list[str]] = {}
     for name, label in labels.items():
         said.setdefault(reading.palette_of(label), []).append(name)
@@ -295,9 +291,8 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
         text = "hold greys that are class ids, at other indices: their greys are read"
         reading = _noted(reading, f"The palettes of {_labels(by_grey)} {text} (such as {by_grey[0]}).")
     if silent:
-        own, others = "of other colours than the classes': its", "of other colours than the classes': their"
-        text = counted(len(silent), f"label has a palette {own}", f"labels have palettes {others}")
-        reading = _noted(reading, f"{text} indices are read (such as {silent[0]}).")
+        text = "have other colours than the classes': their indices are read"
+        reading = _noted(reading, f"The palettes of {_labels(silent)} {text} (such as {silent[0]}).")
     return replace(reading, problems=(*reading.problems, *problems))
 
 
@@ -323,8 +318,7 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
             "classes' colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or "
             "convert them",
         )
-    text = counted(len(greys), "label of one channel is read", "labels of one channel are read")
-    text = f"{text} as greys of classes' colours (such as {next(iter(greys))})."
+    text = f"{_have(greys)} one channel: read as greys of classes' colours (such as {next(iter(greys))})."
     return _noted(replace(reading, greys_are_colours=True), text)
 
 
@@ -540,10 +534,7 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
             by_count.setdefault(len(seen), []).append(name)
     if len(by_count) < 2:
         return ""
-    shown = ", ".join(
-        f"{counted(len(names), 'holds', 'hold')} {count} values, such as {names[0]}"
-        for count, names in by_count.items()
-    )
+    shown = ", ".join(f"{len(names)} with {count} values, such as {names[0]}" for count, names in by_count.items())
     return (
         f"the values of each label are evenly spread over 0 to 255 ({shown}), as if each had been scaled by its own "
         "largest id: 255 would be another class in each. Export the labels again without scaling; or, if a value "
@@ -574,9 +565,8 @@ def _decide_255(
     if count == 2 and not both and with_255 and with_1:
         return _refused(
             reading,
-            f"{counted(len(with_1), 'label holds', 'labels hold')} 0 and 1 (such as {with_1[0]}), "
-            f"{counted(len(with_255), 'holds', 'hold')} 0 and 255 (such as {with_255[0]}), none holds both "
-            "1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
+            f"{_have(with_1)} 0 and 1 (such as {with_1[0]}), {len(with_255)} 0 and 255 (such as {with_255[0]}), none "
+            "has both 1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
             "data.label_encoding to ids, if 255 stands for ignored pixels",
         )
     first = table.names[0].lower()
