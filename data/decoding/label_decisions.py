@@ -7,7 +7,7 @@ a problem that names the setting which settles it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, floor, gcd
@@ -431,38 +431,34 @@ def _decide_spread(
     seen = numbers.seen - values.ignored
     if not plain or not seen or settings.offset is not None:
         return reading
-    bad = sorted(seen - {IGNORE_ID} - values.ids.keys())
-    classes = seen & values.ids.keys()
-    share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     # What the class file says of greys goes before what even steps suggest.
     greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
     classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
-    if not bad:
-        if not own or IGNORE_ID not in seen or IGNORE_ID in values.ignored or IGNORE_ID in values.ids:
+    if seen - {IGNORE_ID} <= values.ids.keys():
+        if not own or IGNORE_ID not in seen or IGNORE_ID in values.ids:
             return reading
         if not (IGNORE_ID in classes_grey and len(seen) > 1 and seen <= classes_grey.keys()):
-            return _decide_255(reading, numbers, table, classes, share)
+            return _decide_255(reading, numbers, table)
     if len(set(classes_grey.values())) == count and _lie_on(numbers, seen, greys, settings.tolerance):
         ignored = {grey for grey, entry in greys.items() if entry == IGNORE_ID} | values.ignored
         text = "Label values are the greys of the class file's colours, and read as these classes"
         return _spread(reading, classes_grey, ignored, settings, seen, f"{text} ({_shown_ids(classes_grey)}).")
-    if texts := _scaled_by_file(numbers, values.ignored):
-        return _refused(reading, texts)
+    if text := _scaled_by_file(numbers, values.ignored):
+        return _refused(reading, text)
     enough = len(seen) >= min(_MOST_NEEDED, _LEAST_PART * count)
     for grid in _grids(count):
         if enough and _lie_on(numbers, seen, grid, settings.tolerance):
             ids = {value: class_id for class_id, value in enumerate(grid)}
             text = f"Label values are {count} ids spread over 0 to 255 to be visible, and read as such"
             return _spread(reading, ids, values.ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
-    used = seen - {IGNORE_ID}
-    largest = max(used)
-    evenly = next((len(seen) for grid in _grids(len(seen)) if seen == set(grid)), 0) if len(seen) > 2 else 0
-    if evenly and IGNORE_ID in seen:
+    if IGNORE_ID in seen and len(seen) > 2 and _are_evenly_spread(seen):
         return _refused(
             reading,
-            f"the values {listed(list(map(str, sorted(seen))))} are {evenly} evenly spread over 0 to 255, but the "
+            f"the values {listed(list(map(str, sorted(seen))))} are {len(seen)} evenly spread over 0 to 255, but the "
             f"class file has {count} classes: name the missing ones, or write the value of each class into a column id",
         )
+    used = seen - {IGNORE_ID}
+    largest = max(used)
     # Data sets that count "unlabelled" after their classes have one more number.
     for last in (count - 1, *(value for value in (count,) if value in values.ignored)):
         step = largest // last if last else 0
@@ -472,40 +468,49 @@ def _decide_spread(
             text = f"Label values are class ids times {step}, and read as such"
             ignored = frozenset(value * step for value in values.ignored if value * step < IGNORE_ID)
             return _spread(reading, ids, ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
+    text = _question_of_values(values, numbers, table, used, own=own)
+    return _refused(reading, text) if text else reading
+
+
+def _question_of_values(
+    values: LabelValues, numbers: _Numbers, table: ClassTable, used: frozenset[int], *, own: bool
+) -> str:
+    """Return what to ask where label values are no class ids and show no pattern that is certain, or nothing."""
+    count, shown = table.num_classes, list(map(str, sorted(used)))
+    bad = used - values.ids.keys()
     with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
     # Of files that a lossy format changed, each has a problem that says so; their values suggest nothing.
     if own and set(with_bad) <= numbers.lossy:
-        return reading
-    texts, step = list[str](), reduce(gcd, used)
-    if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
-        texts.append(
-            f"all label values are multiples of {step} ({listed(list(map(str, sorted(used))))}), as if ids had been "
-            f"multiplied, but none is {step * (count - 1)}, the last of {count} classes. If they were, write the value "
-            "of each class into a column id of the class file"
+        return ""
+    step = reduce(gcd, used)
+    if step >= 2 and len(used - {0}) >= 2 and max(used) // step < count:
+        return (
+            f"all label values are multiples of {step} ({listed(shown)}), as if ids had been multiplied, but none is "
+            f"{step * (count - 1)}, the last of {count} classes. If they were, write the value of each class into a "
+            "column id of the class file"
         )
-    elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
-        texts.append(_one_too_many(values, numbers, table, where))
-    elif own and bad == [count] and 0 not in used and len(used) > 2:
-        texts.append(
-            f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or write "
-            "the value of each class into a column id of the class file"
-        )
-    mostly = own and 2 * len(with_bad) > len(numbers.of_files)
-    if not texts and mostly and len(seen) > max(_SMOOTHED, 2 * count):
-        texts.append(
-            f"the labels hold {len(seen)} different values, of {count} classes (in {where}), as smoothing or resizing "
+    if own and bad == {count} and len(used) > 2:
+        if 0 not in used:
+            return (
+                f"the label values run from 1 to {count}: ids seem to count from 1. Set data.label_offset to -1, or "
+                "write the value of each class into a column id of the class file"
+            )
+        if len(with_bad) > 1:
+            return _one_too_many(values, numbers, table, where)
+    if not own or 2 * len(with_bad) <= len(numbers.of_files):
+        return ""
+    if (different := len(numbers.seen - values.ignored)) > max(_SMOOTHED, 2 * count):
+        return (
+            f"the labels hold {different} different values, of {count} classes (in {where}), as smoothing or resizing "
             "leaves at borders, or as labels of more classes have. Export them again without smoothing; or set "
             "data.colour_tolerance, if they hold 0 and 255 or the greys of the class file, to take each pixel for the "
             "nearest of these; or name all classes in the class file"
         )
-    if not texts and mostly:
-        texts.append(
-            f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {where}), but by the "
-            f"class file, allowed are {values}. Add a column id to it that says the value of each class, and list "
-            "what is no class under data.ignore_ids"
-        )
-    return _refused(reading, *texts)
+    return (
+        f"the label values are {listed(shown, _SHOWN)} (in {where}), but by the class file, allowed are {values}. Add "
+        "a column id to it that says the value of each class, and list what is no class under data.ignore_ids"
+    )
 
 
 def _one_too_many(values: LabelValues, numbers: _Numbers, table: ClassTable, where: str) -> str:
@@ -529,7 +534,7 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
     for name, held in numbers.of_files.items():
         seen = held.difference(ignored)
         if len(seen) > 1:
-            if not any(seen == set(grid) for grid in _grids(len(seen))):
+            if not _are_evenly_spread(seen):
                 return ""
             by_count.setdefault(len(seen), []).append(name)
     if len(by_count) < 2:
@@ -542,10 +547,10 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
     )
 
 
-def _decide_255(
-    reading: LabelReading, numbers: _Numbers, table: ClassTable, classes: frozenset[int], share: float
-) -> LabelReading:
+def _decide_255(reading: LabelReading, numbers: _Numbers, table: ClassTable) -> LabelReading:
     """Decide whether 255 is a class where all other values are class ids."""
+    classes = (numbers.seen - reading.values.ignored) & reading.values.ids.keys()
+    share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     count, settle = table.num_classes, "write the value of each class into a column id of the class file"
     if count == 2 and classes == {0}:
         text = "255 is the second class: the labels hold only 0 and 255, which are read as the ids 0 and 1"
@@ -630,6 +635,10 @@ def _grids(count: int) -> list[list[int]]:
     # 0, 64, 128, 192, 255: steps of 256.
     steps = [min(255, 256 * place // (count - 1)) for place in range(count)]
     return [grid for grid in (*rounded, steps) if len(set(grid)) == count]
+
+
+def _are_evenly_spread(values: Collection[int]) -> bool:
+    return any(set(values) == set(grid) for grid in _grids(len(values)))
 
 
 def _shown_ids(ids: Mapping[int, int]) -> str:

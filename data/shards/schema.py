@@ -213,6 +213,26 @@ def row_problems(row: Row) -> list[str]:
     if height * width > MAX_PIXELS:
         problems.append(f"{height} x {width} pixels are more than the {MAX_PIXELS} that readers decode")
     problems += _palette_problems(row, label_fits)
+    problems += _kind_problems(row)
+    problems += _inserted_problems(row)
+    if row.edit_box is not None and label_fits and not _is_inside(row.edit_box, height, width):
+        problems.append(f"edit_box {list(row.edit_box)} is not a (top, left, height, width) inside {[height, width]}")
+    return problems
+
+
+def _is_inside(box: Sequence[int], height: int, width: int) -> bool:
+    return (
+        len(box) == 4
+        and None not in box
+        and min(box) >= 0
+        and min(box[2:]) >= 1
+        and box[0] + box[2] <= height
+        and box[1] + box[3] <= width
+    )
+
+
+def _kind_problems(row: Row) -> list[str]:
+    problems = []
     if not is_kind(row.kind):
         problems.append(f"kind is {row.kind!r}, not a name such as {', '.join(KIND_CARDS)}")
     elif row.kind == "full" and (row.source_id is not None or row.edit_box is not None):
@@ -224,21 +244,8 @@ def row_problems(row: Row) -> list[str]:
     if row.kind == "semi" and (row.layout_model is not None or row.edit_box is not None):
         problems.append("the layout of a semi row is as it was found: its edit_box and layout_model must be null")
     asked, counted = (np.asarray(shares, dtype=np.float32) for shares in (row.palette_target, row.palette_achieved))
-    problems += _inserted_problems(row)
     if row.kind in ("semi", "pseudo", "insert") and not np.array_equal(asked, counted):
         problems.append(f"nothing is asked of the layout of a {row.kind} row: its palettes must be equal")
-    if row.edit_box is not None and label_fits:
-        box = list(row.edit_box)
-        inside = (
-            len(box) == 4
-            and None not in box
-            and min(box) >= 0
-            and min(box[2:]) >= 1
-            and box[0] + box[2] <= height
-            and box[1] + box[3] <= width
-        )
-        if not inside:
-            problems.append(f"edit_box {box} is not a (top, left, height, width) inside {[height, width]}")
     return problems
 
 
