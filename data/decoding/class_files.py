@@ -349,18 +349,7 @@ def _keys_of(rows: Sequence[dict[Any, Any]]) -> dict[Any, str]:
 
 def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     """Return the rows with the keys of `_ClassRow`, and whether they state colours."""
-    if isinstance(classes, dict) and classes and all(type(number) is int for number in classes.values()):
-        classes = [{"id": number, "name": name} for name, number in classes.items()]  # {road: 0, car: 1}
-    elif isinstance(classes, dict):  # {0: road, 1: car}
-        classes = [{"id": number, "name": name} for number, name in classes.items()]
-    for place, row in enumerate(rows_of := list(classes)):
-        if isinstance(row, bool):
-            raise ValueError(
-                f"the name of class {place} is read as {str(row).lower()}; put names such as yes, no, on and off into "
-                "quotes"
-            )
-        rows_of[place] = {"name": str(row)} if isinstance(row, str | int | float) else row
-    rows: list[Any] = rows_of
+    rows = _listed_rows(classes)
     if not all(isinstance(row, dict) for row in rows):
         return rows, True
     keys = _keys_of(rows)
@@ -372,16 +361,7 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
             row["id"] = _ids_of(row["id"])
         for channel in _CHANNELS:
             row |= {channel: _whole(row[channel])} if channel in row else {}
-    in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
-    if in_none:
-        names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
-        notes.append(f"no label holds the id -1: {names} stands for no class.")
-        # A label of 8 bits holds -1 as 255; one of colours may show the row's colour all the same.
-        is_free = not any(str(IGNORE_ID) in map(str, row.get("id", ())) for row in rows)
-        shown = [row for row in in_none if is_free and all(channel in row for channel in _CHANNELS)]
-        rows = [row for row in rows if row not in in_none or row in shown]
-        for row in shown:
-            row["id"] = [IGNORE_ID]
+    rows = _without_minus_one(rows, notes)
     stated = [str(row["name"]) for row in rows if row.get("name")]
     folded = [name.strip().casefold() for name in stated]
     alike = sorted({name for name, key in zip(stated, folded, strict=True) if folded.count(key) > 1})
@@ -399,6 +379,39 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
         for number, row in enumerate(rows):
             row |= dict(zip(_CHANNELS, colour_of(voc_colour(number % 256)), strict=True))
     return rows, has_colours
+
+
+def _listed_rows(classes: Any) -> list[Any]:
+    """Return a list of rows for {road: 0, car: 1}, {0: road, 1: car} and [road, car]."""
+    if isinstance(classes, dict):
+        by_name = bool(classes) and all(type(number) is int for number in classes.values())
+        pairs = ((number, name) if by_name else (name, number) for name, number in classes.items())
+        return [{"id": number, "name": name} for number, name in pairs]
+    for place, row in enumerate(classes):
+        if isinstance(row, bool):
+            raise ValueError(
+                f"the name of class {place} is read as {str(row).lower()}; put names such as yes, no, on and off into "
+                "quotes"
+            )
+    return [{"name": str(row)} if isinstance(row, str | int | float) else row for row in classes]
+
+
+def _without_minus_one(rows: Sequence[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """Return the rows without those that state -1 for no class; with 255 in its place where they state a colour."""
+    in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
+    if not in_none:
+        return list(rows)
+    names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
+    notes.append(f"no label holds the id -1: {names} stands for no class.")
+    # A label of 8 bits holds -1 as 255; one of colours may show the row's colour all the same.
+    is_free = not any(str(IGNORE_ID) in map(str, row.get("id", ())) for row in rows)
+    kept = []
+    for row in rows:
+        if row not in in_none:
+            kept.append(row)
+        elif is_free and all(channel in row for channel in _CHANNELS):
+            kept.append({**row, "id": [IGNORE_ID]})
+    return kept
 
 
 def _refuse_unread_numbers(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.png import png_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_kind
 
@@ -321,20 +322,18 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
     problems = row_problems(row)
     if problems:
         raise DataError(f"Row {row.id!r} cannot be written.", problems)
-    image_bytes, label_bytes = io.BytesIO(), io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(row.image))
     if image_format == "jpeg":
+        buffer = io.BytesIO()
         # 4:4:4: halved colour would bleed over the borders that the label marks.
-        picture.save(image_bytes, "JPEG", quality=jpeg_quality, subsampling=0)
+        Image.fromarray(np.ascontiguousarray(row.image)).save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
+        image = {"bytes": buffer.getvalue(), "path": f"{row.id}.jpg"}
     else:
-        picture.save(image_bytes, "PNG")
-    # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
-    Image.fromarray(np.ascontiguousarray(row.label)).save(label_bytes, "PNG")
-    suffix = "jpg" if image_format == "jpeg" else "png"
+        image = {"bytes": png_of(row.image), "path": f"{row.id}.png"}
     return {
         "id": row.id,
-        "image": {"bytes": image_bytes.getvalue(), "path": f"{row.id}.{suffix}"},
-        "label": {"bytes": label_bytes.getvalue(), "path": f"{row.id}.label.png"},
+        "image": image,
+        # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
+        "label": {"bytes": png_of(row.label), "path": f"{row.id}.label.png"},
         "kind": row.kind,
         "palette_target": np.asarray(row.palette_target, dtype=np.float32),
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),

@@ -12,6 +12,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
+from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
@@ -205,23 +206,29 @@ def _image_problems(config: RunSections) -> list[str]:
         problems += [f"images.{text}" for text in system.settings_problems(config.images.settings())]
     if (problem := system.augmentation_problem(config.images.settings())) is not None:
         problems.append(f"images.{problem}")
+    return [*problems, *_image_generator_problems(config, system)]
+
+
+def _image_generator_problems(config: RunSections, system: ImageSystem) -> list[str]:
+    """Return what keeps the generator of an image system from being built, or from taking noise as configured."""
     try:
         size = config.generator_size
     except ConfigError:
-        return problems  # the size is reported with the layouts
+        return []  # the size is reported with the layouts
     try:
         with torch.device("meta"):
             generator = system.build_generator(ClassTable.unnamed(2), size, config.images.settings())
     except ConfigError as error:
         text = f"data.size: {error}"
-        return problems if text in _layout_problems(config) else [*problems, text]
+        return [] if text in _layout_problems(config) else [text]
     except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
         # torch's ways of saying that no tensor has so many numbers.
-        return [*problems, f"images: no network can be built of these numbers ({short(str(error))})"]
+        return [f"images: no network can be built of these numbers ({short(str(error))})"]
     schemes: dict[str, NoiseScheme | None] = {
         "images.noise_scheme": config.images.noise_scheme,
         "generate.noise_scheme": config.generate.noise_scheme,
     }
+    problems = []
     for field, scheme in schemes.items():
         try:
             generator.choose_scheme(scheme)
