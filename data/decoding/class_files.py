@@ -384,8 +384,9 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
 def _listed_rows(classes: Any) -> list[Any]:
     """Return a list of rows for {road: 0, car: 1}, {0: road, 1: car} and [road, car]."""
     if isinstance(classes, dict):
-        by_name = bool(classes) and all(type(number) is int for number in classes.values())
-        pairs = ((number, name) if by_name else (name, number) for name, number in classes.items())
+        pairs = list(classes.items())
+        if pairs and all(type(number) is int for _, number in pairs):
+            pairs = [(number, name) for name, number in pairs]
         return [{"id": number, "name": name} for number, name in pairs]
     for place, row in enumerate(classes):
         if isinstance(row, bool):
