@@ -23,9 +23,10 @@ class Registry(Generic[T]):
         [project.entry-points."scenepalette.datasets"]
         my-data = "my_package.reader:MY_DATA"
 
-    `add` does the same for the running process alone. Built-in entries win over plug-ins of the same name. A plug-in
-    that cannot be used is logged once as a warning and left out; only asking for it by name is an error. Entry points
-    are read once per process.
+    `add` does the same for the running process alone. Built-in entries win over plug-ins of the same name, and of two
+    such plug-ins the one whose package comes first by name, unless it cannot be used. A plug-in that cannot be used is
+    logged once as a warning and left out; only asking for it by name is an error. Entry points are read once per
+    process.
     """
 
     _all: ClassVar[list[Registry[Any]]] = []
@@ -55,7 +56,7 @@ class Registry(Generic[T]):
         self._added: dict[str, T] = {}
         self._loaded: dict[str, T] = {}
         self._refused: dict[str, str] = {}
-        self._clashes: list[str] = []
+        self._left_out: list[str] = []
         self._declared: dict[str, EntryPoint] | None = None
         Registry._all.append(self)
 
@@ -98,6 +99,11 @@ class Registry(Generic[T]):
         """Iterate over the names with their entries, all of which are imported."""
         return ((name, self.get(name)) for name in self.names())
 
+    def refusal(self, name: str) -> str | None:
+        """Return why the plug-in of that name cannot be used; None if it can, or if there is none."""
+        self._load(name)
+        return self._refused.get(name)
+
     def source(self, name: str) -> str:
         """Return where an entry comes from: "scenepalette", name and version of a distribution, or "this process".
 
@@ -111,12 +117,12 @@ class Registry(Generic[T]):
     def problems(self) -> tuple[str, ...]:
         """Return one line per plug-in that cannot be used, naming its package and the remedy."""
         self.names()
-        return (*self._clashes, *self._refused.values())
+        return (*self._left_out, *self._refused.values())
 
     def reset(self) -> None:
         """Forget what was added, imported and installed, so that entry points are read again."""
         self._added = {}
-        self._loaded, self._refused, self._clashes, self._declared = {}, {}, [], None
+        self._loaded, self._refused, self._left_out, self._declared = {}, {}, [], None
         _installed.cache_clear()
 
     def __iter__(self) -> Iterator[str]:
@@ -129,20 +135,22 @@ class Registry(Generic[T]):
         return isinstance(name, str) and self._load(name) is None
 
     def _plugins(self) -> dict[str, EntryPoint]:
-        """Return the entry points that have a name of their own; the others are problems."""
+        """Return an entry point for each name that is not built in; the others are problems."""
         if self._declared is not None:
             return self._declared
         self._declared = {}
         for entry in sorted(_installed(self.group), key=lambda entry: (entry.name, _distribution(entry))):
             name, package = entry.name, _distribution(entry)
-            if name not in self._builtin and name not in self._declared:
+            if name not in self._builtin and (name not in self._declared or self._load(name) is not None):
+                if name in self._refused:
+                    self._left_out.append(self._refused.pop(name))
                 self._declared[name] = entry
                 continue
             text = (
                 f"{package}: its {self.noun} '{name}' has the same name as one of {self.source(name)}, which is used "
                 "instead. Rename it there, or uninstall the package that you do not need."
             )
-            self._clashes.append(_warned(text))
+            self._left_out.append(_warned(text))
         return self._declared
 
     def _problem(self, name: str, entry: object) -> str | None:

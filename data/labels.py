@@ -71,28 +71,25 @@ def count_by_rows(ids: torch.Tensor, count: int) -> torch.Tensor:
     return counts.view(rows, count).sum(dim=0)
 
 
-def one_hot(
-    label: torch.Tensor, num_classes: int, dtype: torch.dtype = torch.float32, *, checked: bool = False
-) -> torch.Tensor:
+def one_hot(label: torch.Tensor, num_classes: int, *, checked: bool = False) -> torch.Tensor:
     """Turn class ids into a layout with a 1 at each pixel's class.
 
     Args:
         label: int64 [B, H, W] of ids 0..K-1, or IGNORE_ID.
         num_classes: K.
-        dtype: Type of the result.
         checked: Whether the maps are known to have such ids; a GPU is then not waited for.
 
     Returns:
-        [B, K, H, W] of 0 and 1; ignored pixels are 0 in every class.
+        float32 [B, K, H, W] of 0 and 1; ignored pixels are 0 in every class.
 
     Raises:
         ScenepaletteError: An id is outside 0..K-1.
     """
     labelled = _labelled_pixels(label, num_classes, checked)
     batch, height, width = label.shape
-    layout = torch.zeros(batch, num_classes, height, width, dtype=dtype, device=label.device)
+    layout = torch.zeros(batch, num_classes, height, width, device=label.device)
     ids = label.masked_fill(~labelled, 0)
-    return layout.scatter_(1, ids[:, None], labelled[:, None].to(dtype))
+    return layout.scatter_(1, ids[:, None], labelled[:, None].float())
 
 
 def soft_to_label(soft: torch.Tensor) -> torch.Tensor:

@@ -57,6 +57,7 @@ from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
 from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
 from scenepalette.pipeline.systems import plugin_problems
+from scenepalette.pipeline.units.workspace import Unit
 from scenepalette.pipeline.verbs import VERBS, verb_of
 
 
@@ -101,14 +102,8 @@ def make_stage(
             if isinstance(unit, PairsUnit):
                 generate_pairs(run, unit.name, pool)
             else:
-                stages = {run.units[name].stage for name in together}
-                verb, what = verb_of(unit.stage), f"{len(together)} {unit.stage}"
-                if len(together) == 1:
-                    what = unit.part
-                elif len(stages) > 1:
-                    verb, what = "train", f"{len(together)} units"
-                label = f"{verb} {what}".strip()
                 task = tagged(make_units, config, unit)
+                label = _label([run.units[name] for name in together])
                 task(label, config.model_dump_json(), str(run.run_dir), together, run.command)
                 for name in together:
                     publish_samples(run.run_dir / name, name)
@@ -127,6 +122,16 @@ def make_stage(
         if push is not None:
             push.run(run.run_dir)
     return str(run.run_dir / stage)
+
+
+def _label(units: Sequence[Unit]) -> str:
+    """Return what the task that makes some units at once is called."""
+    stage = units[0].stage
+    if len(units) == 1:
+        return f"{verb_of(stage)} {units[0].part}".strip()
+    if any(unit.stage != stage for unit in units):
+        return f"train {len(units)} units"
+    return f"{verb_of(stage)} {len(units)} {stage}"
 
 
 def held(run_dir: Path, wait_minutes: float) -> AbstractContextManager[None]:

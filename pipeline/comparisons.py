@@ -90,6 +90,11 @@ class _Rows(Mapping[str, Row]):
     def __len__(self) -> int:
         return len(self._all())
 
+    def refusal(self, name: str) -> str | None:
+        """Return why the system of another package that the row is of cannot be used; None if it can or is unknown."""
+        image_system = name.removeprefix("real-layouts-")
+        return LAYOUT_SYSTEMS.refusal(name) if image_system == name else IMAGE_SYSTEMS.refusal(image_system)
+
 
 ROWS = _Rows()
 """Rows by name. A layout system that no row names gets one with GauGAN images, an image system one on real layouts."""

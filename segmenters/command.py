@@ -17,12 +17,13 @@ from typing_extensions import Doc
 
 from scenepalette.common.commands import command_problems, named_files, program_problem, run_command
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.png import png_of
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import write_json
 from scenepalette.data.arrays import images_to_uint8
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.decoding.image_opening import bits_of, open_image_content
-from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, label_png, name_problems, names_of
+from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, name_problems, names_of
 from scenepalette.training.settings import IDLE
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _export(folder: Path, domains: Mapping[str, AnyPairs | None], table: ClassTa
             for number, (image, label) in enumerate(_each(pairs)):
                 name = f"{origin}-{number:06d}.png"
                 Image.fromarray(image).save(folder / "images" / name, compress_level=1)
-                (folder / "labels" / name).write_bytes(label_png(label))
+                (folder / "labels" / name).write_bytes(png_of(label))
                 rows.writerow([name, origin, ids[number]])
                 progress.advance()
             progress.finish()

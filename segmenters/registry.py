@@ -60,7 +60,8 @@ def segmenter_problems(architecture: str, encoder: str, encoder_weights: str | N
         One text each, which begins with the field of the configuration.
     """
     if architecture not in SEGMENTERS:
-        return [f"segmenters.architecture: got {short(repr(architecture))}; segmenters are {', '.join(SEGMENTERS)}"]
+        known = f"got {short(repr(architecture))}; segmenters are {', '.join(SEGMENTERS)}"
+        return [f"segmenters.architecture: {SEGMENTERS.refusal(architecture) or known}"]
     if SEGMENTERS[architecture].takes_encoder:
         return encoder_problems(encoder, encoder_weights, architecture)
     if encoder_weights is not None:

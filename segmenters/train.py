@@ -24,7 +24,7 @@ import contextlib
 import copy
 import math
 import sys
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -176,20 +176,13 @@ def train_segmenter(
     reference: Domain = "real" if adapted == "synthetic" else "synthetic"
     identity = _identity(settings, domains, supervise_real, table, seed)
 
-    seed_step(seed, f"{STAGE} weights", 0)
     checkpoints = CheckpointFolder(folder / CHECKPOINT_FOLDER)
-    if (folder / WEIGHTS_FILE).exists():
-        network = build_segmenter(settings, table)
-        try:
-            load_weights(folder / WEIGHTS_FILE, network, identity)
-        except DamagedCheckpointError as error:
-            print(f"Training again, because the weights are damaged: {error}", file=sys.stderr, flush=True)
-        else:
-            checkpoints.clear()  # if the training was killed after its weights were written
-            accelerate(network)
-            return channels_last(fabric.to_device(network)).eval()
-        seed_step(seed, f"{STAGE} weights", 0)
+    if (network := _trained_before(folder, settings, table, identity)) is not None:
+        checkpoints.clear()  # if the training was killed after its weights were written
+        accelerate(network)
+        return channels_last(fabric.to_device(network)).eval()
 
+    seed_step(seed, f"{STAGE} weights", 0)
     network = build_segmenter(settings, table, settings.encoder_weights)
     accelerate(network)
     segmenter, discriminator = Trainee("segmenter", network, _optimizer(settings), fabric), None
@@ -216,14 +209,6 @@ def train_segmenter(
     counts = _counts(settings, domains[supervised[0]])
     weights = _class_weights(settings, counts, {domain: domains[domain] for domain in supervised}, table, fabric.device)
     mix = _mixing(settings, counts, table)
-    chosen: dict[str, Any] = {}
-    for domain in supervised if settings.prior_correction else supervised[:1]:
-        if domain in weights:
-            named = zip(table.names, weights[domain].tolist(), strict=True)
-            field = "class_weights" if domain == supervised[0] else f"{domain}_class_weights"
-            chosen[field] = {name: round(weight, 4) for name, weight in named}
-    if settings.mixing == "copy-paste":
-        chosen["rare_classes"] = [table.names[index] for index in _rare(settings, counts, table)]
     statistics = partial(_renew_statistics, settings, domains if supervise_real else {}, fabric)
     validated = {math.ceil(part * settings.steps) for part in VALIDATED} if validate is not None else set()
 
@@ -295,7 +280,7 @@ def train_segmenter(
                 line["synthetic_images"] = numbers.get("synthetic", 0)
             if training.finished == settings.steps:
                 statistics(segmenter.module)
-                line |= chosen
+                line |= _chosen_by_counts(settings, counts, weights, supervised, table)
             if validate is not None and training.finished in validated:
                 trained = copy.deepcopy(segmenter.module)
                 if training.finished < settings.steps:
@@ -309,6 +294,40 @@ def train_segmenter(
     save_weights(folder / WEIGHTS_FILE, segmenter.module, identity)
     checkpoints.clear()
     return segmenter.module.eval()
+
+
+def _trained_before(
+    folder: Path, settings: SegmenterSettings, table: ClassTable, identity: dict[str, Any]
+) -> nn.Module | None:
+    """Return the network of the folder's weights; None if there are none, or they are damaged."""
+    if not (folder / WEIGHTS_FILE).exists():
+        return None
+    network = build_segmenter(settings, table)
+    try:
+        load_weights(folder / WEIGHTS_FILE, network, identity)
+    except DamagedCheckpointError as error:
+        print(f"Training again, because the weights are damaged: {error}", file=sys.stderr, flush=True)
+        return None
+    return network
+
+
+def _chosen_by_counts(
+    settings: SegmenterSettings,
+    counts: ClassCounts | None,
+    weights: Mapping[Domain, Tensor],
+    supervised: Sequence[Domain],
+    table: ClassTable,
+) -> dict[str, Any]:
+    """Return what the log says of classes: their weights, and which of them are rare."""
+    chosen: dict[str, Any] = {}
+    for domain in supervised if settings.prior_correction else supervised[:1]:
+        if domain in weights:
+            named = zip(table.names, weights[domain].tolist(), strict=True)
+            field = "class_weights" if domain == supervised[0] else f"{domain}_class_weights"
+            chosen[field] = {name: round(weight, 4) for name, weight in named}
+    if settings.mixing == "copy-paste":
+        chosen["rare_classes"] = [table.names[index] for index in _rare(settings, counts, table)]
+    return chosen
 
 
 def _optimizer(settings: SegmenterSettings) -> Callable[[Iterator[nn.Parameter]], torch.optim.Optimizer]:

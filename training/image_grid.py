@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.png import png_of
 from scenepalette.common.storage.files import write_atomically
 
 SHORTEST_SIDE = 64
@@ -34,9 +35,7 @@ def tile_images(path: Path, images: Sequence[np.ndarray], columns: int = 0) -> N
     for index, image in enumerate(images):
         top, left = (index // columns) * (height + 2), (index % columns) * (width + 2)
         sheet[top : top + height, left : left + width] = enlarge(image, factor)
-    buffer = io.BytesIO()
-    Image.fromarray(sheet).save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, png_of(sheet))
 
 
 def enlarge(image: np.ndarray, factor: int) -> np.ndarray:

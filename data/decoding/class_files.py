@@ -62,12 +62,12 @@ _MOST_NOTED = 4
 _LIST_KEYS = ("names", "labels", "categories", "id2label", "CLASSES")
 """What tools call their classes: YOLO, Mapillary, COCO, Hugging Face, mmsegmentation of old."""
 _RED_GREEN_BLUE = r"\d{1,3}[ ,\t]+\d{1,3}[ ,\t]+\d{1,3}"
-_LINES = (
+_COLOURED_LINES = (
     rf"(?P<name>[^:]+):\s*(?P<color>{_RED_GREEN_BLUE})\s*(:.*)?",
     rf"(?P<color>{_RED_GREEN_BLUE})[ ,\t]+(?P<name>\S.*)",
     rf"(?P<name>.*\S)[ ,\t]+(?P<color>{_RED_GREEN_BLUE})",
-    r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)",
 )
+_NUMBERED_LINE = r"(?P<id>\d{1,3})(\s*[:=,;.]\s*|\s+)(?P<name>\S.*)"
 """Lines of class files without a header, the first that all lines have."""
 
 
@@ -160,9 +160,8 @@ def read_class_file(path: Path, *, within: Path | None = None) -> ClassFile:
         if isinstance(stated.get("classes"), list | dict):
             stated["classes"], stated["has_colours"] = _normalised(stated["classes"], notes)
     except (csv.Error, ValueError) as error:
-        raise DataError(
-            f"The class file {path} is not valid {path.suffix[1:].upper()}: {' '.join(str(error).split())}"
-        ) from error
+        fault = "cannot be used" if kind == ".txt" else f"is not valid {kind[1:].upper()}"
+        raise DataError(f"The class file {path} {fault}: {' '.join(str(error).split())}") from error
     try:
         return ClassFile.model_validate({**stated, "notes": tuple(f"{path.name}: {note}" for note in notes)})
     except ValidationError as error:
@@ -221,10 +220,16 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
     if files := [line for line in lines if Path(line).suffix.lower() in ENDINGS]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
-    for pattern in _LINES:
+    for pattern in (*_COLOURED_LINES, _NUMBERED_LINE):
         found = [re.fullmatch(pattern, line) for line in lines]
         if lines and all(found):
             return [{key: value.strip() for key, value in line.groupdict().items()} for line in found if line]
+    for pattern in _COLOURED_LINES:
+        if (others := [line for line in lines if not re.fullmatch(pattern, line)]) and len(others) < len(lines):
+            raise ValueError(
+                f"{short(repr(others[0]), 60)} is no class as on other lines, which have a name and a colour, such "
+                "as road:128,64,128 or road 128 64 128. Write all lines so"
+            )
     return [{"name": line} for line in lines]
 
 
@@ -344,18 +349,7 @@ def _keys_of(rows: Sequence[dict[Any, Any]]) -> dict[Any, str]:
 
 def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     """Return the rows with the keys of `_ClassRow`, and whether they state colours."""
-    if isinstance(classes, dict) and classes and all(type(number) is int for number in classes.values()):
-        classes = [{"id": number, "name": name} for name, number in classes.items()]  # {road: 0, car: 1}
-    elif isinstance(classes, dict):  # {0: road, 1: car}
-        classes = [{"id": number, "name": name} for number, name in classes.items()]
-    for place, row in enumerate(rows_of := list(classes)):
-        if isinstance(row, bool):
-            raise ValueError(
-                f"the name of class {place} is read as {str(row).lower()}; put names such as yes, no, on and off into "
-                "quotes"
-            )
-        rows_of[place] = {"name": str(row)} if isinstance(row, str | int | float) else row
-    rows: list[Any] = rows_of
+    rows = _listed_rows(classes)
     if not all(isinstance(row, dict) for row in rows):
         return rows, True
     keys = _keys_of(rows)
@@ -367,16 +361,7 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
             row["id"] = _ids_of(row["id"])
         for channel in _CHANNELS:
             row |= {channel: _whole(row[channel])} if channel in row else {}
-    in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
-    if in_none:
-        names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
-        notes.append(f"no label holds the id -1: {names} stands for no class.")
-        # A label of 8 bits holds -1 as 255; one of colours may show the row's colour all the same.
-        is_free = not any(str(IGNORE_ID) in map(str, row.get("id", ())) for row in rows)
-        shown = [row for row in in_none if is_free and all(channel in row for channel in _CHANNELS)]
-        rows = [row for row in rows if row not in in_none or row in shown]
-        for row in shown:
-            row["id"] = [IGNORE_ID]
+    rows = _without_minus_one(rows, notes)
     stated = [str(row["name"]) for row in rows if row.get("name")]
     folded = [name.strip().casefold() for name in stated]
     alike = sorted({name for name, key in zip(stated, folded, strict=True) if folded.count(key) > 1})
@@ -394,6 +379,40 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
         for number, row in enumerate(rows):
             row |= dict(zip(_CHANNELS, colour_of(voc_colour(number % 256)), strict=True))
     return rows, has_colours
+
+
+def _listed_rows(classes: Any) -> list[Any]:
+    """Return a list of rows for {road: 0, car: 1}, {0: road, 1: car} and [road, car]."""
+    if isinstance(classes, dict):
+        pairs = list(classes.items())
+        if pairs and all(type(number) is int for _, number in pairs):
+            pairs = [(number, name) for name, number in pairs]
+        return [{"id": number, "name": name} for number, name in pairs]
+    for place, row in enumerate(classes):
+        if isinstance(row, bool):
+            raise ValueError(
+                f"the name of class {place} is read as {str(row).lower()}; put names such as yes, no, on and off into "
+                "quotes"
+            )
+    return [{"name": str(row)} if isinstance(row, str | int | float) else row for row in classes]
+
+
+def _without_minus_one(rows: Sequence[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+    """Return the rows without those that state -1 for no class; with 255 in its place where they state a colour."""
+    in_none = [row for row in rows if row.get("id") in ([-1], ["-1"]) and _plain(row.get("name")) in _NO_CLASS]
+    if not in_none:
+        return list(rows)
+    names = ", ".join(short(str(row.get("name"))) for row in in_none[:_MOST_NOTED])
+    notes.append(f"no label holds the id -1: {names} stands for no class.")
+    # A label of 8 bits holds -1 as 255; one of colours may show the row's colour all the same.
+    is_free = not any(str(IGNORE_ID) in map(str, row.get("id", ())) for row in rows)
+    kept = []
+    for row in rows:
+        if row not in in_none:
+            kept.append(row)
+        elif is_free and all(channel in row for channel in _CHANNELS):
+            kept.append({**row, "id": [IGNORE_ID]})
+    return kept
 
 
 def _refuse_unread_numbers(rows: Sequence[dict[str, Any]], columns: Iterable[str]) -> None:

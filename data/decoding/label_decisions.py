@@ -7,7 +7,7 @@ a problem that names the setting which settles it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Collection, Iterable, Mapping, Sequence, Sized
 from dataclasses import dataclass, replace
 from functools import reduce
 from math import ceil, floor, gcd
@@ -127,13 +127,11 @@ def decide(
         if len({code for name in transparent for code in labels[name].values.tolist()}) == 1:
             return _refused(
                 reading,
-                f"{_labels(transparent, 'has', 'have')} one colour (such as {transparent[0]}) and differ in "
+                f"{_have(transparent)} one colour (such as {transparent[0]}) and differ in "
                 "transparency alone, which is not read: the masks seem to be in the alpha channel. Save that channel "
                 "as a grey image",
             )
-        reading = _noted(
-            reading, f"{_labels(transparent, 'has', 'have')} transparent pixels; their colours alone are read."
-        )
+        reading = _noted(reading, f"{_have(transparent)} transparent pixels; their colours alone are read.")
     return reading
 
 
@@ -171,8 +169,12 @@ def _class_of(classes: Sequence[int], table: ClassTable, *, published: bool) -> 
     return UNKNOWN if len(classes) > 1 and evaluated else classes[0]
 
 
-def _labels(labels: Sized, verb: str = "", verb_of_many: str = "") -> str:
-    return counted(len(labels), f"label {verb}".strip(), f"labels {verb_of_many}".strip())
+def _labels(labels: Sized) -> str:
+    return counted(len(labels), "label")
+
+
+def _have(labels: Sized) -> str:
+    return counted(len(labels), "label has", "labels have")
 
 
 def _noted(reading: LabelReading, *notes: str) -> LabelReading:
@@ -190,10 +192,7 @@ def _decide_channels(
     """Decide what files of several channels hold."""
     if not labels:
         return reading
-    encoding, count = (
-        settings.encoding,
-        counted(len(labels), "label has several channels", "labels have several channels"),
-    )
+    encoding, count = settings.encoding, f"{_have(labels)} several channels"
     if encoding in CHANNELS:
         return replace(reading, channels=encoding)
     every = np.unique(np.concatenate([label.values for label in labels.values()]))
@@ -245,12 +244,9 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
     if not labels:
         return reading
     if reading.by_colour:
-        return _noted(reading, f"{_labels(labels, 'has', 'have')} a palette: decoded by its colours.")
+        return _noted(reading, f"{_have(labels)} a palette: decoded by its colours.")
     if reading.by_index:
-        return _noted(
-            reading,
-            counted(len(labels), "label has a palette: its", "labels have a palette: their") + " indices are read.",
-        )
+        return _noted(reading, f"The palettes of {_labels(labels)} are ignored: their indices are read.")
     said: dict[str, list[str]] = {}
     for name, label in labels.items():
         said.setdefault(reading.palette_of(label), []).append(name)
@@ -298,9 +294,8 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
         text = "hold greys that are class ids, at other indices: their greys are read"
         reading = _noted(reading, f"The palettes of {_labels(by_grey)} {text} (such as {by_grey[0]}).")
     if silent:
-        own, others = "of other colours than the classes': its", "of other colours than the classes': their"
-        text = counted(len(silent), f"label has a palette {own}", f"labels have palettes {others}")
-        reading = _noted(reading, f"{text} indices are read (such as {silent[0]}).")
+        text = "have other colours than the classes': their indices are read"
+        reading = _noted(reading, f"The palettes of {_labels(silent)} {text} (such as {silent[0]}).")
     return replace(reading, problems=(*reading.problems, *problems))
 
 
@@ -326,8 +321,7 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
             "classes' colours, which the other labels hold. Set data.label_encoding to colours if they are greys, or "
             "convert them",
         )
-    text = counted(len(greys), "label of one channel is read", "labels of one channel are read")
-    text = f"{text} as greys of classes' colours (such as {next(iter(greys))})."
+    text = f"{_have(greys)} one channel: read as greys of classes' colours (such as {next(iter(greys))})."
     return _noted(replace(reading, greys_are_colours=True), text)
 
 
@@ -445,38 +439,34 @@ def _decide_spread(
     seen = numbers.seen - values.ignored
     if not plain or not seen or settings.offset is not None:
         return reading
-    bad = sorted(seen - {IGNORE_ID} - values.ids.keys())
-    classes = seen & values.ids.keys()
-    share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     # What the class file says of greys goes before what even steps suggest.
     greys = {code & 255: entry for code, entry in reading.colours.items() if code == grey_code(code & 255)}
     classes_grey = {grey: entry for grey, entry in greys.items() if entry not in (UNKNOWN, IGNORE_ID)}
-    if not bad:
-        if not own or IGNORE_ID not in seen or IGNORE_ID in values.ignored or IGNORE_ID in values.ids:
+    if seen - {IGNORE_ID} <= values.ids.keys():
+        if not own or IGNORE_ID not in seen or IGNORE_ID in values.ids:
             return reading
         if not (IGNORE_ID in classes_grey and len(seen) > 1 and seen <= classes_grey.keys()):
-            return _decide_255(reading, numbers, table, classes, share)
+            return _decide_255(reading, numbers, table)
     if len(set(classes_grey.values())) == count and _lie_on(numbers, seen, greys, settings.tolerance):
         ignored = {grey for grey, entry in greys.items() if entry == IGNORE_ID} | values.ignored
         text = "Label values are the greys of the class file's colours, and read as these classes"
         return _spread(reading, classes_grey, ignored, settings, seen, f"{text} ({_shown_ids(classes_grey)}).")
-    if texts := _scaled_by_file(numbers, values.ignored):
-        return _refused(reading, texts)
+    if text := _scaled_by_file(numbers, values.ignored):
+        return _refused(reading, text)
     enough = len(seen) >= min(_MOST_NEEDED, _LEAST_PART * count)
     for grid in _grids(count):
         if enough and _lie_on(numbers, seen, grid, settings.tolerance):
             ids = {value: class_id for class_id, value in enumerate(grid)}
             text = f"Label values are {count} ids spread over 0 to 255 to be visible, and read as such"
             return _spread(reading, ids, values.ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
-    used = seen - {IGNORE_ID}
-    largest = max(used)
-    evenly = next((len(seen) for grid in _grids(len(seen)) if seen == set(grid)), 0) if len(seen) > 2 else 0
-    if evenly and IGNORE_ID in seen:
+    if IGNORE_ID in seen and len(seen) > 2 and _are_evenly_spread(seen):
         return _refused(
             reading,
-            f"the values {listed(list(map(str, sorted(seen))))} are {evenly} evenly spread over 0 to 255, but the "
+            f"the values {listed(list(map(str, sorted(seen))))} are {len(seen)} evenly spread over 0 to 255, but the "
             f"class file has {count} classes: name the missing ones, or write the value of each class into a column id",
         )
+    used = seen - {IGNORE_ID}
+    largest = max(used)
     # Data sets that count "unlabelled" after their classes have one more number.
     for last in (count - 1, *(value for value in (count,) if value in values.ignored)):
         step = largest // last if last else 0
@@ -486,45 +476,52 @@ def _decide_spread(
             text = f"Label values are class ids times {step}, and read as such"
             ignored = frozenset(value * step for value in values.ignored if value * step < IGNORE_ID)
             return _spread(reading, ids, ignored, settings, seen, f"{text} ({_shown_ids(ids)}).")
+    text = _question_of_values(values, numbers, table, used, own=own)
+    return _refused(reading, text) if text else reading
+
+
+def _question_of_values(
+    values: LabelValues, numbers: _Numbers, table: ClassTable, used: frozenset[int], *, own: bool
+) -> str:
+    """Return what to ask where label values are no class ids and show no pattern that is certain, or nothing."""
+    count, largest, shown = table.num_classes, max(used), list(map(str, sorted(used)))
+    bad = used - values.ids.keys()
     with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
     # Of files that a lossy format changed, each has a problem that says so; their values suggest nothing.
     if own and set(with_bad) <= numbers.lossy:
-        return reading
-    texts, step = list[str](), reduce(gcd, used)
-    if own and bad == [count] and len(with_bad) <= _MOST_PART_SHIFTED * len(numbers.of_files):
-        shifted = _ask_for_shifted_files(reading, numbers, table)
-        if shifted.problems != reading.problems:
-            return shifted
+        return ""
+    few = len(with_bad) <= _MOST_PART_SHIFTED * len(numbers.of_files)
+    if own and bad == {count} and few and (text := _question_of_shifted_files(values, numbers, table)):
+        return text
+    step = reduce(gcd, used)
     if step >= 2 and len(used - {0}) >= 2 and largest // step < count:
-        texts.append(
-            f"all label values are multiples of {step} ({listed(list(map(str, sorted(used))))}), as if ids had been "
-            f"multiplied, but none is {step * (count - 1)}, the last of {count} classes. If they were, write the value "
-            "of each class into a column id of the class file"
+        return (
+            f"all label values are multiples of {step} ({listed(shown)}), as if ids had been multiplied, but none is "
+            f"{step * (count - 1)}, the last of {count} classes. If they were, write the value of each class into a "
+            "column id of the class file"
         )
-    elif own and bad == [count] and 0 in used and len(used) > 2 and len(with_bad) > 1:
-        texts.append(_one_too_many(values, numbers, table, where))
-    elif own and 0 not in used and len(used) > 2 and (bad == [count] or largest - min(used) == count - 1):
+    if own and bad == {count} and 0 in used and len(used) > 2 and len(with_bad) > 1:
+        return _one_too_many(values, numbers, table, where)
+    if own and 0 not in used and len(used) > 2 and (bad == {count} or largest - min(used) == count - 1):
         first = largest - count + 1
-        texts.append(
+        return (
             f"the label values run from {first} to {largest}: ids seem to count from {first}. Set data.label_offset to "
             f"-{first}, or write the value of each class into a column id of the class file"
         )
-    mostly = own and 2 * len(with_bad) > len(numbers.of_files)
-    if not texts and mostly and len(seen) > max(_SMOOTHED, 2 * count):
-        texts.append(
-            f"the labels hold {len(seen)} different values, of {count} classes (in {where}), as smoothing or resizing "
+    if not own or 2 * len(with_bad) <= len(numbers.of_files):
+        return ""
+    if (different := len(numbers.seen - values.ignored)) > max(_SMOOTHED, 2 * count):
+        return (
+            f"the labels hold {different} different values, of {count} classes (in {where}), as smoothing or resizing "
             "leaves at borders, or as labels of more classes have. Export them again without smoothing; or set "
             "data.colour_tolerance, if they hold 0 and 255 or the greys of the class file, to take each pixel for the "
             "nearest of these; or name all classes in the class file"
         )
-    if not texts and mostly:
-        texts.append(
-            f"the label values are {listed([str(value) for value in sorted(used)], _SHOWN)} (in {where}), but by the "
-            f"class file, allowed are {values}. Add a column id to it that says the value of each class, and list "
-            "what is no class under data.ignore_ids"
-        )
-    return _refused(reading, *texts)
+    return (
+        f"the label values are {listed(shown, _SHOWN)} (in {where}), but by the class file, allowed are {values}. Add "
+        "a column id to it that says the value of each class, and list what is no class under data.ignore_ids"
+    )
 
 
 def _one_too_many(values: LabelValues, numbers: _Numbers, table: ClassTable, where: str) -> str:
@@ -548,15 +545,12 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
     for name, held in numbers.of_files.items():
         seen = held.difference(ignored)
         if len(seen) > 1:
-            if not any(seen == set(grid) for grid in _grids(len(seen))):
+            if not _are_evenly_spread(seen):
                 return ""
             by_count.setdefault(len(seen), []).append(name)
     if len(by_count) < 2:
         return ""
-    shown = ", ".join(
-        f"{counted(len(names), 'holds', 'hold')} {count} values, such as {names[0]}"
-        for count, names in by_count.items()
-    )
+    shown = ", ".join(f"{len(names)} with {count} values, such as {names[0]}" for count, names in by_count.items())
     return (
         f"the values of each label are evenly spread over 0 to 255 ({shown}), as if each had been scaled by its own "
         "largest id: 255 would be another class in each. Export the labels again without scaling; or, if a value "
@@ -564,10 +558,10 @@ def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
     )
 
 
-def _decide_255(
-    reading: LabelReading, numbers: _Numbers, table: ClassTable, classes: frozenset[int], share: float
-) -> LabelReading:
+def _decide_255(reading: LabelReading, numbers: _Numbers, table: ClassTable) -> LabelReading:
     """Decide whether 255 is a class where all other values are class ids."""
+    classes = (numbers.seen - reading.values.ignored) & reading.values.ids.keys()
+    share = 100 * numbers.pixels[IGNORE_ID] / max(1, numbers.pixels.sum())
     count, settle = table.num_classes, "write the value of each class into a column id of the class file"
     if count == 2 and classes == {0}:
         text = "255 is the second class: the labels hold only 0 and 255, which are read as the ids 0 and 1"
@@ -587,9 +581,8 @@ def _decide_255(
     if count == 2 and not both and with_255 and with_1:
         return _refused(
             reading,
-            f"{counted(len(with_1), 'label holds', 'labels hold')} 0 and 1 (such as {with_1[0]}), "
-            f"{counted(len(with_255), 'holds', 'hold')} 0 and 255 (such as {with_255[0]}), none holds both "
-            "1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
+            f"{_have(with_1)} 0 and 1 (such as {with_1[0]}), {len(with_255)} 0 and 255 (such as {with_255[0]}), none "
+            "has both 1 and 255: 255 seems to be the second class in these. Convert them to 0 and 1, or set "
             "data.label_encoding to ids, if 255 stands for ignored pixels",
         )
     first = table.names[0].lower()
@@ -653,6 +646,10 @@ def _grids(count: int) -> list[list[int]]:
     # 0, 64, 128, 192, 255: steps of 256.
     steps = [min(255, 256 * place // (count - 1)) for place in range(count)]
     return [grid for grid in (*rounded, steps) if len(set(grid)) == count]
+
+
+def _are_evenly_spread(values: Collection[int]) -> bool:
+    return any(set(values) == set(grid) for grid in _grids(len(values)))
 
 
 def _shown_ids(ids: Mapping[int, int]) -> str:
@@ -729,8 +726,8 @@ def _ask_for_offset(
     if own:
         reading = _tell_first_classes(reading, numbers, table)
     reading = _ask_for_train_ids(reading, numbers, table, against)
-    if not reading.problems:
-        reading = _ask_for_shifted_files(reading, numbers, table)
+    if not reading.problems and (text := _question_of_shifted_files(reading.values, numbers, table)):
+        reading = _refused(reading, text)
     if against and not reading.problems:
         where = "is where images do not have it" if len(against) == 1 else "are where images do not have them"
         text = f"By their values, {' and '.join(against)} {where}."
@@ -821,26 +818,25 @@ def _placed(
     return right, wrong
 
 
-def _ask_for_shifted_files(reading: LabelReading, numbers: _Numbers, table: ClassTable) -> LabelReading:
-    """Ask where some files alone seem shifted by one, as where two people or tools made labels.
+def _question_of_shifted_files(values: LabelValues, numbers: _Numbers, table: ClassTable) -> str:
+    """Return what to ask where some files alone seem shifted by one, as where two people made labels, or nothing.
 
     One seems so if classes of it lie where images do not have them and, moved by one, two such classes or more lie
     where images have them and none does not. Of the 468 labels of CamVid none does.
     """
     expected = _expected(table)
     for offset in (-1, 1):
-        moved = reading.values.shifted(offset)
+        moved = values.shifted(offset)
         found = []
         for name, heights in numbers.heights_of.items():
             right, wrong = _placed(moved, heights, expected)
-            if len(right) >= _CLEARLY and not wrong and _placed(reading.values, heights, expected)[1]:
+            if len(right) >= _CLEARLY and not wrong and _placed(values, heights, expected)[1]:
                 found.append(name)
         if len(found) >= max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files)):
-            return _refused(
-                reading,
+            return (
                 f"{len(found)} of {_labels(numbers.of_files)} (such as {listed(found, _EXAMPLES)}) seem "
                 f"{'reduced' if offset > 0 else 'raised'} by one, the others not: moved by one, classes in these are "
                 f"where images have them, and else they are not. {'Add 1 to' if offset > 0 else 'Subtract 1 from'} the "
-                "values of these files if so; or set data.label_offset to 0 to read all as they are",
+                "values of these files if so; or set data.label_offset to 0 to read all as they are"
             )
-    return reading
+    return ""

@@ -202,65 +202,72 @@ class LabelReading:
             (self.snapped or (by_colour and self.tolerance)) and pixels <= MOST_UNCLEAR * label.counts.sum()
         ):
             return ""
-        if not by_colour:
-            values = np.unique(self.numbers_of(label)[wrong])
-            shown = ", ".join(map(str, values[:_SHOWN].tolist())) + (", ..." if len(values) > _SHOWN else "")
-            return f"label values {shown} in {counted(pixels, 'pixel')}; allowed are {self.values}"
-        many = len(np.unique(_codes_of(label))) > _PHOTOGRAPH * label.counts.sum()
-        if not self.colours and many:
-            return (
-                f"it holds {len(label.values)} colours, as photographs do: look whether images and labels are exchanged"
-            )
-        if not self.colours and _are_channels(_codes_of(label)):
-            return (
-                "it holds pure red, green or blue, as if each channel were the mask of a class. Add the columns red, "
-                "green and blue to the class file: 255,0,0 for the class of the first channel"
-            )
+        if by_colour:
+            return self._unclear_colours(label, wrong, pixels)
+        values = np.unique(self.numbers_of(label)[wrong])
+        shown = ", ".join(map(str, values[:_SHOWN].tolist())) + (", ..." if len(values) > _SHOWN else "")
+        return f"label values {shown} in {counted(pixels, 'pixel')}; allowed are {self.values}"
+
+    def _unclear_colours(self, label: LabelSummary, wrong: np.ndarray, pixels: int) -> str:
+        """Return what is wrong with the colours of a file, of which some, in so many pixels, are no class's."""
+        codes = _codes_of(label)
         if not self.colours:
+            if len(np.unique(codes)) > _PHOTOGRAPH * label.counts.sum():
+                found = f"{len(label.values)} colours, as photographs do"
+                return f"it holds {found}: look whether images and labels are exchanged"
+            if _are_channels(codes):
+                return (
+                    "it holds pure red, green or blue, as if each channel were the mask of a class. Add the columns "
+                    "red, green and blue to the class file: 255,0,0 for the class of the first channel"
+                )
             return (
                 "it holds colours, and the class file states none. Add the columns red, green and blue to it, or set "
                 "data.label_encoding to the channel that holds ids (red, green or blue)"
             )
-        codes = _codes_of(label)[wrong]
-        codes = [code for code in codes[np.argsort(-label.counts[wrong], kind="stable")].tolist() if code != NO_COLOUR]
-        shown = listed([str(colour_of(code)) for code in codes])
-        if any(self.colours.get(code) == UNKNOWN for code in codes):
+        by_pixels = codes[wrong][np.argsort(-label.counts[wrong], kind="stable")].tolist()
+        strange = [code for code in by_pixels if code != NO_COLOUR]
+        shown = listed([str(colour_of(code)) for code in strange])
+        if any(self.colours.get(code) == UNKNOWN for code in strange):
             return (
                 f"colours {shown} in {counted(pixels, 'pixel')} are those of several classes; give each its own, or "
                 "labels of ids"
             )
+        text = f"colours {shown} in {counted(pixels, 'pixel')} are no class's"
         if self.tolerance:
             text = counted(pixels, "pixel is", "pixels are")
             text += f" farther than {self.tolerance} from the colour of every class: {shown}"
-        else:
-            text = f"colours {shown} in {counted(pixels, 'pixel')} are no class's"
-        hint = ""
-        if all(code_of(reversed(colour_of(code))) in self.colours for code in codes):
-            hint = ". With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"
-        elif not self.tolerance and (_nearest(np.array(codes), self.colours, _NEARLY) != UNKNOWN).all():
-            hint = f". All are within {_NEARLY} of classes' colours: set data.colour_tolerance, if they are these"
-        elif len(codes) > _PHOTOGRAPH * label.counts.sum() and 2 * pixels > label.counts.sum():
-            hint = (
-                ". So many colours are those of photographs, or of small labels stored as JPEG: look whether images "
-                "and labels are exchanged. If not, set data.colour_tolerance, or export labels again"
+        hint = self._hint_of_colours(label, strange, mostly=2 * pixels > label.counts.sum())
+        return f"{text}; colours of classes are {self._shown_colours()}{hint and f'. {hint}'}"
+
+    def _hint_of_colours(self, label: LabelSummary, strange: Sequence[int], *, mostly: bool) -> str:
+        """Return what may have happened to a file, some or most of whose pixels have strange colours, or nothing."""
+        many = len(strange) > _PHOTOGRAPH * label.counts.sum()
+        if all(code_of(reversed(colour_of(code))) in self.colours for code in strange):
+            return "With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"
+        if not self.tolerance and (_nearest(np.array(strange), self.colours, _NEARLY) != UNKNOWN).all():
+            return f"All are within {_NEARLY} of classes' colours: set data.colour_tolerance, if they are these"
+        if many and mostly:
+            return (
+                "So many colours are those of photographs, or of small labels stored as JPEG: look whether images and "
+                "labels are exchanged. If not, set data.colour_tolerance, or export labels again"
             )
-        elif _are_channels(codes):
-            hint = ". If each channel is the mask of a class, give these classes pure red, green or blue as colours"
-        elif self._are_segments(codes):
-            hint = (
-                ". As red + 256 green they are class * 1000 + number, as panoptic files hold: `scenepalette import` "
+        if _are_channels(strange):
+            return "If each channel is the mask of a class, give these classes pure red, green or blue as colours"
+        if self._are_segments(strange):
+            return (
+                "As red + 256 green they are class * 1000 + number, as panoptic files hold: `scenepalette import` "
                 "reads these with the JSON file beside them (--from coco)"
             )
-        elif channel := self._channel_of_ids(_codes_of(label)):
-            hint = f". If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
-        elif len(codes) > _MANY_COLOURS:
-            hint = (
-                ". So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
+        if channel := self._channel_of_ids(_codes_of(label)):
+            return f"If ids are in one channel, set data.label_encoding to it: all values of {channel} are ids"
+        if len(strange) > _MANY_COLOURS:
+            return (
+                "So many colours are mostly of smoothed borders or JPEG: set data.colour_tolerance, or export labels "
                 "again without smoothing"
             )
-        elif not self.tolerance:
-            hint = ". A colour that stands for no class needs a row in the class file with ignore true"
-        return f"{text}; colours of classes are {self._shown_colours()}{hint}"
+        if not self.tolerance:
+            return "A colour that stands for no class needs a row in the class file with ignore true"
+        return ""
 
     def _channel_of_ids(self, codes: np.ndarray) -> str:
         """Return the first channel of all colours of a label that changes and holds nothing but ids, or nothing."""

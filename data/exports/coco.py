@@ -8,7 +8,6 @@ Categories count from 1, so that category id minus 1 is the class id.
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 from pycocotools import mask as run_lengths
 
+from scenepalette.common.png import png_of
 from scenepalette.common.storage.files import encoded, open_atomically, write_atomically
 from scenepalette.data.cards.dataset_card import label_origins_of, title_of
 from scenepalette.data.classes import IGNORE_ID
@@ -81,9 +80,7 @@ def panoptic_png(label: np.ndarray) -> bytes:
     """
     pixels = np.zeros((*label.shape, 3), dtype=np.uint8)
     pixels[..., 0] = np.where(label == IGNORE_ID, 0, label + np.uint8(1))
-    content = io.BytesIO()
-    Image.fromarray(pixels).save(content, "PNG")
-    return content.getvalue()
+    return png_of(pixels)
 
 
 def segments_of(label: np.ndarray) -> list[dict[str, Any]]:

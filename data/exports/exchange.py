@@ -9,9 +9,6 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import read_file, short
 from scenepalette.data.classes import ClassTable
@@ -37,13 +34,6 @@ def class_csv(table: ClassTable) -> bytes:
 def names_of(count: int) -> list[str]:
     """Return the names of so many files, without their extensions."""
     return [f"{number:05d}" for number in range(count)]
-
-
-def label_png(label: np.ndarray) -> bytes:
-    """Return a label map uint8 [H, W] as an 8-bit grey PNG whose values are the class ids."""
-    file = io.BytesIO()
-    Image.fromarray(label).save(file, "PNG")
-    return file.getvalue()
 
 
 def contents_of(folder: Path) -> dict[str, bytes]:

@@ -6,14 +6,13 @@ there is no label; `mask_targets.json` says which value is which class, for `def
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from scenepalette.common.png import png_of
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
@@ -24,11 +23,10 @@ TARGETS = "mask_targets.json"
 def write_fiftyone(out: Path, shards: VerifiedShards, rows: Iterator[ExportedRow]) -> None:
     """Write OUT/data/ID.(jpg|png), OUT/labels/ID.png and OUT/mask_targets.json."""
     for row in rows:
-        content = io.BytesIO()
         label = row.row.label
         # 255 classes at most, so that the largest value is 255.
-        Image.fromarray(np.where(label == IGNORE_ID, 0, label + np.uint8(1)).astype(np.uint8)).save(content, "PNG")
+        mask = png_of(np.where(label == IGNORE_ID, 0, label + np.uint8(1)).astype(np.uint8))
         write_atomically(out / "data" / row.image_name, row.image, durable=False)
-        write_atomically(out / "labels" / f"{row.key}.png", content.getvalue(), durable=False)
+        write_atomically(out / "labels" / f"{row.key}.png", mask, durable=False)
     targets = {str(value): name for value, name in enumerate(shards.table.names, start=1)}
     write_atomically(out / TARGETS, json.dumps(targets, indent=2, ensure_ascii=False) + "\n")

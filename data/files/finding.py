@@ -75,9 +75,9 @@ class Search:
         """Tell whether it was said of a file or folder that it is not read."""
         return any(name in names for names in self._passed_over.values())
 
-    def refuse(self, path: Path, text: str, kind: ProblemKind = ProblemKind.PAIRING) -> None:
+    def refuse(self, path: Path, text: str) -> None:
         """Say what is wrong with a file."""
-        self.problems.append(Problem(kind, self.name(path), text))
+        self.problems.append(Problem(ProblemKind.PAIRING, self.name(path), text))
 
     def name(self, path: Path) -> str:
         """Return what messages call a file."""
@@ -120,26 +120,25 @@ class Search:
                 found.append(path)
         return found
 
-    def images(self, folder: str, *, end: str = "", deep: bool = True, beside: Collection[str] = ()) -> dict[str, Path]:
+    def images(self, folder: str, *, end: str = "", deep: bool = True) -> dict[str, Path]:
         """Return a folder's images by their keys.
 
         Args:
             folder: The folder, relative to the root.
             end: What the names of the images end with before the ending; it is no part of their keys.
             deep: Whether files in sub-folders count.
-            beside: As `paths` takes it.
 
         Returns:
             Path of each key: name without ending, after the sub-folders if any, joined by "/".
         """
-        return self._by_key(folder, self._ending(self.paths(folder, deep=deep, beside=beside), end), end, "image")
+        return self._by_key(folder, self._ending(self.paths(folder, deep=deep), end), end, "image")
 
-    def labels(self, folder: str, *, end: str = "", deep: bool = True, beside: Collection[str] = ()) -> dict[str, Path]:
-        """Return a folder's label files by their keys, as `images` does.
+    def labels(self, folder: str, *, end: str = "", beside: Collection[str] = ()) -> dict[str, Path]:
+        """Return a folder's label files by their keys, as `images` does; `beside` is as `paths` takes it.
 
         Of a JPEG beside a label of the same name in another format the JPEG is passed over: it does not keep ids.
         """
-        paths = self._ending(self.paths(folder, deep=deep, beside=beside), end)
+        paths = self._ending(self.paths(folder, beside=beside), end)
         exact = {path.with_suffix("") for path in paths if path.suffix.lower() not in _LOSSY}
         shown = [path for path in paths if path.suffix.lower() in _LOSSY and path.with_suffix("") in exact]
         self.pass_over(shown, "a JPEG beside a label of the same name, which keeps ids exactly")

@@ -304,22 +304,10 @@ class _Drawing:
             canvas.mask(mask, 0, 0, value)
 
     def _mask(self, shape: object, canvas: Canvas, text: str, findings: Findings) -> np.ndarray | None:
-        height, width = canvas.size
+        if isinstance(shape, dict):
+            return _mask_of_runs(shape, canvas, text)
         if isinstance(shape, list) and all(map(is_number, shape)):
             shape = [shape]  # one polygon without a list around it, as pycocotools takes it too
-        if isinstance(shape, dict):
-            counts, size = shape.get("counts"), shape.get("size")
-            mask = None
-            if size == [height, width]:
-                counts = _counts_of(counts) if isinstance(counts, str) else counts
-                if isinstance(counts, list) and all(isinstance(count, int) for count in counts):
-                    mask = mask_of_counts(counts, canvas.size, by_column=True)
-            if mask is None:
-                said = f"size {short(repr(size), 40)}, the image has [{height}, {width}]"
-                if size == [height, width]:
-                    said = f"counts {short(repr(shape.get('counts')), 40)} are not those of {height} x {width} pixels"
-                canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({said})")
-            return mask
         polygons = []
         for part in shape if isinstance(shape, list) else [None]:
             if not isinstance(part, list) or len(part) % 2 or not all(map(is_number, part)):
@@ -334,7 +322,7 @@ class _Drawing:
                 polygons.append([float(number) for number in part])
         if not polygons:
             return None
-        merged: Any = run_lengths.merge(run_lengths.frPyObjects(polygons, height, width))  # type: ignore[arg-type]
+        merged: Any = run_lengths.merge(run_lengths.frPyObjects(polygons, *canvas.size))  # type: ignore[arg-type]
         counts = _counts_of(merged["counts"].decode("ascii")) or []
         return mask_of_counts(counts, canvas.size, by_column=True)
 
@@ -362,6 +350,22 @@ class _Drawing:
                 value = self._value(part, findings)
                 if value is not None:
                     canvas.mask(ids == part.get("id"), 0, 0, value)
+
+
+def _mask_of_runs(shape: dict[str, Any], canvas: Canvas, text: str) -> np.ndarray | None:
+    """Return the mask of run lengths, compressed or not; None after reporting that they do not fit."""
+    (height, width), stated, counts = canvas.size, shape.get("size"), shape.get("counts")
+    if stated != [height, width]:
+        said = f"size {short(repr(stated), 40)}, the image has [{height}, {width}]"
+    else:
+        counts = _counts_of(counts) if isinstance(counts, str) else counts
+        if isinstance(counts, list) and all(isinstance(count, int) for count in counts):
+            mask = mask_of_counts(counts, canvas.size, by_column=True)
+            if mask is not None:
+                return mask
+        said = f"counts {short(repr(shape.get('counts')), 40)} are not those of {height} x {width} pixels"
+    canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({said})")
+    return None
 
 
 def _counts_of(text: str) -> list[int] | None:

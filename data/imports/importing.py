@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import numpy as np
-from PIL import Image
 
 from scenepalette.common.errors import ConfigError, DataError
+from scenepalette.common.png import png_of
 from scenepalette.common.problems import printable
 from scenepalette.common.processors import worker_count
 from scenepalette.common.progress import NO_PROGRESS, Progress
@@ -407,9 +407,7 @@ def _write_pair(out: Path, entry: _Placed, writing: bool, link: bool) -> tuple[n
             target.symlink_to(image.absolute())
         else:
             write_atomically(target, drawn.content, durable=False)
-        png = io.BytesIO()
-        Image.fromarray(drawn.label).save(png, "PNG")
-        write_atomically(out / entry.split / "labels" / f"{entry.name}.png", png.getvalue(), durable=False)
+        write_atomically(out / entry.split / "labels" / f"{entry.name}.png", png_of(drawn.label), durable=False)
     return np.bincount(drawn.label.ravel(), minlength=256), findings
 
 

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.problems import Problem
 from scenepalette.common.storage.files import write_atomically
-from scenepalette.common.storage.untrusted import YAML_BYTES, read_file, read_text, short
+from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data import class_tables
+from scenepalette.data.decoding.class_files import ClassFile, read_class_file
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
-from scenepalette.data.decoding.label_images import colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
 from scenepalette.data.files.folder_layouts import has_labelled_test
 from scenepalette.data.files.image_files import PairedFiles
@@ -26,7 +25,7 @@ from scenepalette.data.sample import FolderOptions
 VOC_FILE = Path(class_tables.__file__).with_name("voc.csv")
 _LABELMAP, _CLASS_NAMES = "labelmap.txt", "class_names.txt"
 _MASKS = "SegmentationClass"
-_VOID = ("void", 255, (224, 224, 192), True)
+_BORDER = (224, 224, 192)
 _DEEPEST = 3
 
 
@@ -56,10 +55,16 @@ def read_voc(source: Path, options: ImportOptions, scratch: Path) -> Source:
         raise ConfigError(f"{' and '.join(map(str, roots[:3]))} are data sets of their own. Give one of them.")
     root, findings, files = roots[0], Findings(), list[Path]()
     class_file = options.classes
-    for name, rows_of in ((_LABELMAP, _rows_of_labelmap), (_CLASS_NAMES, _rows_of_names)):
+    for name in (_LABELMAP, _CLASS_NAMES):
         if class_file is None and (root / name).is_file():
             class_file, files = scratch / "classes.csv", [root / name]
-            write_atomically(class_file, _csv_of(rows_of(_lines_of(root / name), root / name)))
+            declared = read_class_file(root / name)
+            if name == _LABELMAP and not declared.has_colours:
+                raise DataError(
+                    f"{root / name} states no colours. Required are lines such as road:128,64,128::, or a class file "
+                    "(--classes)."
+                )
+            write_atomically(class_file, _with_border(declared))
             findings.note(f"Classes are those of {name}; --classes names others.")
     if class_file is None:
         class_file = VOC_FILE
@@ -199,45 +204,13 @@ def _folders_around(source: Path) -> list[Path]:
     return found
 
 
-def _lines_of(path: Path) -> list[str]:
-    try:
-        text = read_text(path, YAML_BYTES)
-    except DataError as error:
-        raise DataError(f"{path} cannot be used: {error.summary}.") from error
-    return [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
-
-
-_Row = tuple[str, int, tuple[int, int, int], bool]
-
-
-def _rows_of_labelmap(lines: list[str], path: Path) -> list[_Row]:
-    """Return the classes of lines such as "road:128,64,128::"."""
-    rows: list[_Row] = []
-    for number, line in enumerate(lines):
-        name, _, rest = line.partition(":")
-        colour = rest.partition(":")[0].strip()
-        if not re.fullmatch(r"\d{1,3},\d{1,3},\d{1,3}", colour) or max(map(int, colour.split(","))) > 255:
-            raise DataError(
-                f"{path} cannot be used: {short(repr(line), 60)} is no class. Required are lines such as "
-                "road:128,64,128::, or a class file (--classes)."
-            )
-        red, green, blue = map(int, colour.split(","))
-        rows.append((name.strip(), number, (red, green, blue), False))
-    return rows
-
-
-def _rows_of_names(lines: list[str], path: Path) -> list[_Row]:
-    """Return the classes of a list of names, whose label maps have VOC's colour map."""
-    names = [line for line in lines if line != "__ignore__"]
-    return [(name, number, colour_of(voc_colour(number)), False) for number, name in enumerate(names[:255])]
-
-
-def _csv_of(rows: list[_Row]) -> str:
-    """Return a class file."""
-    taken = {colour for _, _, colour, _ in rows}
+def _with_border(declared: ClassFile) -> str:
+    """Return a class file of the same classes and, unless its colour is taken, of VOC's border, which is ignored."""
+    rows = [
+        [*(row.id or [place]), row.name, row.red, row.green, row.blue, ""] for place, row in enumerate(declared.classes)
+    ]
+    if all((row.red, row.green, row.blue) != _BORDER for row in declared.classes) and len(rows) < 256:
+        rows.append([255, "void", *_BORDER, "true"])
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "name", "red", "green", "blue", "ignore"])
-    for name, number, colour, ignored in [*rows, *([_VOID] if _VOID[2] not in taken and len(rows) < 256 else [])]:
-        writer.writerow([number, name, *colour, "true" if ignored else ""])
+    csv.writer(text, lineterminator="\n").writerows([["id", "name", "red", "green", "blue", "ignore"], *rows])
     return text.getvalue()

@@ -327,21 +327,10 @@ def _damaged_columns(path: Path, file: pq.ParquetFile, group: int) -> str:
 
 
 def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger: _Ledger) -> Iterator[str]:
-    name, index = values["id"], values["index"]
-    if name is None or index is None:
+    if values["id"] is None or values["index"] is None:
         ledger.whole = False
     else:
-        if not ledger.add(number, name, index):
-            yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
-        if index < 0 or (index >= facts.rows and not facts.selected):
-            yield f"the index {index} is not in 0 to {facts.rows - 1}"
-        match, ids = facts.numbered.fullmatch(name), facts.ids_of(index)
-        if ledger.form is None and name in ids:
-            ledger.form = ids.index(name)
-        if match is not None and int(match[1]) != index:
-            yield f"the id and the index {index} name different rows"
-        elif ids and name != ids[ledger.form or 0]:
-            yield f"the id of index {index} must be {ids[ledger.form or 0]}"
+        yield from _id_problems(values["id"], values["index"], number, facts, ledger)
     try:
         row = decode_row(values, "this row")
     except DataError as error:
@@ -362,15 +351,33 @@ def _row_problems(values: Mapping[str, Any], number: int, facts: _Facts, ledger:
         ledger.size = size
     elif size != ledger.size:
         yield f"it has {size[0]} x {size[1]} pixels, the first row {ledger.size[0]} x {ledger.size[1]}"
-    for column, suffixes in (("image", (".jpg", ".png")), ("label", (".label.png",))):
-        name = values[column]["path"]
-        if name is not None and not is_safe_relative_path(name):
-            yield f"{column}.path {name!r} leaves the folder"
-        elif name is not None and name not in [row.id + suffix for suffix in suffixes]:
-            yield f"{column}.path is {name!r}; it must be {' or '.join(row.id + suffix for suffix in suffixes)}"
+    yield from _path_problems(values)
     for column in ("layout_model", "image_model"):
         if values[column] != facts.models.get(column):
             yield f"{column} is {values[column]!r}, the manifest says {facts.models.get(column)!r}"
+
+
+def _id_problems(name: str, index: int, number: int, facts: _Facts, ledger: _Ledger) -> Iterator[str]:
+    if not ledger.add(number, name, index):
+        yield f"the index {index} is below that of the row before; rows must be in the order of their indices"
+    if index < 0 or (index >= facts.rows and not facts.selected):
+        yield f"the index {index} is not in 0 to {facts.rows - 1}"
+    match, ids = facts.numbered.fullmatch(name), facts.ids_of(index)
+    if ledger.form is None and name in ids:
+        ledger.form = ids.index(name)
+    if match is not None and int(match[1]) != index:
+        yield f"the id and the index {index} name different rows"
+    elif ids and name != ids[ledger.form or 0]:
+        yield f"the id of index {index} must be {ids[ledger.form or 0]}"
+
+
+def _path_problems(values: Mapping[str, Any]) -> Iterator[str]:
+    for column, extensions in (("image", (".jpg", ".png")), ("label", (".label.png",))):
+        path, fitting = values[column]["path"], [values["id"] + extension for extension in extensions]
+        if path is not None and not is_safe_relative_path(path):
+            yield f"{column}.path {path!r} leaves the folder"
+        elif path is not None and path not in fitting:
+            yield f"{column}.path is {path!r}; it must be {' or '.join(fitting)}"
 
 
 def _container_problems(values: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from PIL import Image, UnidentifiedImageError
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.png import png_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_kind
 
@@ -213,6 +214,26 @@ def row_problems(row: Row) -> list[str]:
     if height * width > MAX_PIXELS:
         problems.append(f"{height} x {width} pixels are more than the {MAX_PIXELS} that readers decode")
     problems += _palette_problems(row, label_fits)
+    problems += _kind_problems(row)
+    problems += _inserted_problems(row)
+    if row.edit_box is not None and label_fits and not _is_inside(row.edit_box, height, width):
+        problems.append(f"edit_box {list(row.edit_box)} is not a (top, left, height, width) inside {[height, width]}")
+    return problems
+
+
+def _is_inside(box: Sequence[int], height: int, width: int) -> bool:
+    return (
+        len(box) == 4
+        and None not in box
+        and min(box) >= 0
+        and min(box[2:]) >= 1
+        and box[0] + box[2] <= height
+        and box[1] + box[3] <= width
+    )
+
+
+def _kind_problems(row: Row) -> list[str]:
+    problems = []
     if not is_kind(row.kind):
         problems.append(f"kind is {row.kind!r}, not a name such as {', '.join(KIND_CARDS)}")
     elif row.kind == "full" and (row.source_id is not None or row.edit_box is not None):
@@ -224,21 +245,8 @@ def row_problems(row: Row) -> list[str]:
     if row.kind == "semi" and (row.layout_model is not None or row.edit_box is not None):
         problems.append("the layout of a semi row is as it was found: its edit_box and layout_model must be null")
     asked, counted = (np.asarray(shares, dtype=np.float32) for shares in (row.palette_target, row.palette_achieved))
-    problems += _inserted_problems(row)
     if row.kind in ("semi", "pseudo", "insert") and not np.array_equal(asked, counted):
         problems.append(f"nothing is asked of the layout of a {row.kind} row: its palettes must be equal")
-    if row.edit_box is not None and label_fits:
-        box = list(row.edit_box)
-        inside = (
-            len(box) == 4
-            and None not in box
-            and min(box) >= 0
-            and min(box[2:]) >= 1
-            and box[0] + box[2] <= height
-            and box[1] + box[3] <= width
-        )
-        if not inside:
-            problems.append(f"edit_box {box} is not a (top, left, height, width) inside {[height, width]}")
     return problems
 
 
@@ -314,20 +322,18 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
     problems = row_problems(row)
     if problems:
         raise DataError(f"Row {row.id!r} cannot be written.", problems)
-    image_bytes, label_bytes = io.BytesIO(), io.BytesIO()
-    picture = Image.fromarray(np.ascontiguousarray(row.image))
     if image_format == "jpeg":
+        buffer = io.BytesIO()
         # 4:4:4: halved colour would bleed over the borders that the label marks.
-        picture.save(image_bytes, "JPEG", quality=jpeg_quality, subsampling=0)
+        Image.fromarray(np.ascontiguousarray(row.image)).save(buffer, "JPEG", quality=jpeg_quality, subsampling=0)
+        image = {"bytes": buffer.getvalue(), "path": f"{row.id}.jpg"}
     else:
-        picture.save(image_bytes, "PNG")
-    # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
-    Image.fromarray(np.ascontiguousarray(row.label)).save(label_bytes, "PNG")
-    suffix = "jpg" if image_format == "jpeg" else "png"
+        image = {"bytes": png_of(row.image), "path": f"{row.id}.png"}
     return {
         "id": row.id,
-        "image": {"bytes": image_bytes.getvalue(), "path": f"{row.id}.{suffix}"},
-        "label": {"bytes": label_bytes.getvalue(), "path": f"{row.id}.label.png"},
+        "image": image,
+        # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
+        "label": {"bytes": png_of(row.label), "path": f"{row.id}.label.png"},
         "kind": row.kind,
         "palette_target": np.asarray(row.palette_target, dtype=np.float32),
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
@@ -13,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from scenepalette.common.errors import DataError
+from scenepalette.common.png import png_of
 from scenepalette.common.storage.files import open_atomically
 from scenepalette.data.shards.reading import explained_read, groups_of
 from scenepalette.data.shards.schema import decode_label
@@ -111,16 +110,10 @@ def _encoded(row: QualityRow) -> dict[str, Any]:
     values: dict[str, Any] = {name: getattr(row, name) for name in SCHEMA.names if name != "judged"}
     values["judged"] = bool(row.judges)
     for name in MAPS:
-        values[name] = None if values[name] is None else _png(values[name])
+        values[name] = None if values[name] is None else png_of(values[name])
     if row.level_counts is not None:
         values["level_counts"] = row.level_counts.ravel().tolist()
     return values
-
-
-def _png(values: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(values)).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 class Maps(NamedTuple):

@@ -263,7 +263,7 @@ def _problem(name: str, entry: LayoutSystem) -> str | None:
         return f"its {' and '.join(missing)} cannot be called"
     if entry.losses is not None and not callable(entry.losses):
         return "its losses cannot be called, and are not None, as of a system that comes trained"
-    if unknown := sorted(entry.options - OPTIONAL):
+    if unknown := sorted(set(entry.options) - OPTIONAL):
         return f"its options {', '.join(unknown)} are not among {', '.join(sorted(OPTIONAL))}"
     return folder_problem(name)
 

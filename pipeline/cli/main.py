@@ -237,12 +237,10 @@ def systems(
     match = re.fullmatch(r"(\d+)x(\d+)", size)
     if match is None:
         raise ConfigError(f"--size is {size!r}; write height and width in pixels as HxW, for example 128x256.")
-    from scenepalette.pipeline.systems import other_entries, plugin_problems
+    from scenepalette.pipeline.systems import other_entries
     from scenepalette.pipeline.systems import systems as all_systems
 
     entries, others = all_systems(classes, (int(match[1]), int(match[2]))), other_entries()
-    for line in plugin_problems():
-        typer.echo(line, err=True)
     if as_json:
         typer.echo(json.dumps([asdict(entry) for entry in (*entries, *others)], indent=2, ensure_ascii=False))
         return

@@ -6,6 +6,7 @@ import io
 import json
 import shlex
 import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,6 +18,7 @@ from scenepalette.pipeline.cli.options import folder_or_url, given_path
 from scenepalette.pipeline.cli.terminal.tables import print_table
 
 if TYPE_CHECKING:
+    from scenepalette.data.shards.checking import Problem
     from scenepalette.data.shards.schema import Row
 
 SHOWN_IDS = 5
@@ -71,28 +73,40 @@ def verify(
         raise DataError(f"{absent} Give the folder of one kind of shards, for example runs/demo/shards/full.")
     repaired = mend_documents(folder) if mend and not absent else []
     warnings = [] if absent else find_warnings(folder)
-    if not as_json:
+    problems = [Problem(absent)] if absent else find_problems(folder)
+    if as_json:
+        count = _print_json(folder, problems, warnings)
+    else:
         for text in repaired:
             typer.echo(f"Repaired: {text}")
-        for text in warnings:
-            typer.echo(f"Warning: {text}", err=True)
-        if warnings:
-            command = f"scenepalette shards verify {shlex.quote(str(folder))} --mend"
-            typer.echo(f"The rows do not depend on it. To write it again from the manifest: {command}", err=True)
+        count = _print_problems(named, folder, problems, warnings)
+    if count:
+        raise typer.Exit(FAILED)
+
+
+# Problems are told as they are found: however many there are, they are not held.
+def _print_json(folder: Path, problems: Iterable[Problem], warnings: Sequence[str]) -> int:
+    typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
+    count = 0
+    for problem in problems:
+        typer.echo(("," if count else "") + "\n" + json.dumps(asdict(problem)), nl=False)
+        count += 1
+    typer.echo(f'], "count": {count}, "warnings": {json.dumps(warnings)}, "ok": {json.dumps(count == 0)}}}')
+    return count
+
+
+def _print_problems(named: Path | str, folder: Path, problems: Iterable[Problem], warnings: Sequence[str]) -> int:
+    for text in warnings:
+        typer.echo(f"Warning: {text}", err=True)
+    if warnings:
+        command = f"scenepalette shards verify {shlex.quote(str(folder))} --mend"
+        typer.echo(f"The rows do not depend on it. To write it again from the manifest: {command}", err=True)
     count, files = 0, set[str | None]()
-    if as_json:
-        typer.echo(f'{{"folder": {json.dumps(str(folder))}, "problems": [', nl=False)
-    for problem in [Problem(absent)] if absent else find_problems(folder):
-        # Told as they are found: however many there are, they are not held.
-        if as_json:
-            typer.echo(("," if count else "") + "\n" + json.dumps(asdict(problem)), nl=False)
-        else:
-            typer.echo(f"  - {problem}", err=True)
+    for problem in problems:
+        typer.echo(f"  - {problem}", err=True)
         count += 1
         files.add(problem.file)
-    if as_json:
-        typer.echo(f'], "count": {count}, "warnings": {json.dumps(warnings)}, "ok": {json.dumps(count == 0)}}}')
-    elif count:
+    if count:
         typer.echo(f"Error: {folder} has {count} problem(s).\n{_remedy(folder, files)}", err=True)
     else:
         from scenepalette.data.shards.manifest import read_manifest
@@ -101,8 +115,7 @@ def verify(
         typer.echo(
             f"{named}: {manifest['rows']} pairs in {len(manifest['shards'])} shard(s), all as they were written."
         )
-    if count:
-        raise typer.Exit(FAILED)
+    return count
 
 
 @shards_app.command()
@@ -132,20 +145,18 @@ def show(
     else:
         _show_row(folder, row, table.names)
     if picture is not None:
+        import numpy as np
+
+        from scenepalette.common.png import png_of
         from scenepalette.common.storage.files import write_atomically
         from scenepalette.data.shards.reading import contact_sheet, read_row
 
         if row is None:
-            sheet = contact_sheet(folder, count)
+            pixels = np.asarray(contact_sheet(folder, count))
         else:
-            import numpy as np
-            from PIL import Image
-
             pair = read_row(folder, row)
-            sheet = Image.fromarray(np.concatenate([pair.image, table.colorize(pair.label)]))
-        buffer = io.BytesIO()
-        sheet.save(buffer, "PNG")
-        write_atomically(picture, buffer.getvalue())
+            pixels = np.concatenate([pair.image, table.colorize(pair.label)])
+        write_atomically(picture, png_of(pixels))
         typer.echo(f"image: {picture}")
 
 

@@ -12,6 +12,7 @@ from scenepalette.data.classes import ClassTable
 from scenepalette.data.datasets import DATASETS
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.streets.dataset import SMALLEST_SIDE as SMALLEST_STREETS_SIDE
+from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, settings_problems
@@ -153,9 +154,8 @@ def _layout_problems(config: RunSections) -> list[str]:
             problems += [f"layouts.{name}.{text}" for text in settings_problems(layout.system, layout.settings())]
         else:
             what = "edit layouts" if name == "partial" else "make whole layouts"
-            problems.append(
-                f"layouts.{name}.system: got {layout.system!r}; systems that {what} are {', '.join(fitting)}"
-            )
+            known = f"got {layout.system!r}; systems that {what} are {', '.join(fitting)}"
+            problems.append(f"layouts.{name}.system: {LAYOUT_SYSTEMS.refusal(layout.system) or known}")
     return problems
 
 
@@ -179,15 +179,14 @@ def _list_problems(config: RunSections, name: str, layout: LayoutConfig, levels:
 
 
 def _image_problems(config: RunSections) -> list[str]:
-    names = list(config.images.systems)
+    names, known = list(config.images.systems), f"image systems are {', '.join(IMAGE_SYSTEMS)}"
     problems = [
-        f"images.systems.{name}: there is no such image system; image systems are {', '.join(IMAGE_SYSTEMS)}"
+        f"images.systems.{name}: {IMAGE_SYSTEMS.refusal(name) or f'there is no such image system; {known}'}"
         for name in names
         if name not in IMAGE_SYSTEMS
     ]
-    if config.images.system not in IMAGE_SYSTEMS:
-        problems.append(f"images.system: got {config.images.system!r}; image systems are {', '.join(IMAGE_SYSTEMS)}")
-        return problems
+    if (name := config.images.system) not in IMAGE_SYSTEMS:
+        return [*problems, f"images.system: {IMAGE_SYSTEMS.refusal(name) or f'got {name!r}; {known}'}"]
     row_names = config.compare.rows
     for name, key in EXTERNAL_KEYS.items():
         if getattr(config.images, key) and name != config.images.system and f"real-layouts-{name}" not in row_names:
@@ -207,23 +206,29 @@ def _image_problems(config: RunSections) -> list[str]:
         problems += [f"images.{text}" for text in system.settings_problems(config.images.settings())]
     if (problem := system.augmentation_problem(config.images.settings())) is not None:
         problems.append(f"images.{problem}")
+    return [*problems, *_image_generator_problems(config, system)]
+
+
+def _image_generator_problems(config: RunSections, system: ImageSystem) -> list[str]:
+    """Return what keeps the generator of an image system from being built, or from taking noise as configured."""
     try:
         size = config.generator_size
     except ConfigError:
-        return problems  # the size is reported with the layouts
+        return []  # the size is reported with the layouts
     try:
         with torch.device("meta"):
             generator = system.build_generator(ClassTable.unnamed(2), size, config.images.settings())
     except ConfigError as error:
         text = f"data.size: {error}"
-        return problems if text in _layout_problems(config) else [*problems, text]
+        return [] if text in _layout_problems(config) else [text]
     except (RuntimeError, OverflowError, MemoryError, TypeError) as error:
         # torch's ways of saying that no tensor has so many numbers.
-        return [*problems, f"images: no network can be built of these numbers ({short(str(error))})"]
+        return [f"images: no network can be built of these numbers ({short(str(error))})"]
     schemes: dict[str, NoiseScheme | None] = {
         "images.noise_scheme": config.images.noise_scheme,
         "generate.noise_scheme": config.generate.noise_scheme,
     }
+    problems = []
     for field, scheme in schemes.items():
         try:
             generator.choose_scheme(scheme)
@@ -266,8 +271,9 @@ def _shard_problems(config: RunSections) -> list[str]:
 
 
 def _comparison_problems(config: RunSections) -> list[str]:
+    known = ", ".join(ROWS)
     problems = [
-        f"compare.rows: unknown row {name!r}; rows are {', '.join(ROWS)}"
+        f"compare.rows: {ROWS.refusal(name) or f'unknown row {name!r}; rows are {known}'}"
         for name in config.compare.rows
         if name not in ROWS
     ]
@@ -314,9 +320,11 @@ def _list_entry_problems(config: RunSections) -> list[str]:
 
 
 def _arm_problems(config: RunSections) -> list[str]:
-    arms, made = config.segmenters.arms, config.generate.kinds
+    arms, made, known = config.segmenters.arms, config.generate.kinds, ", ".join(ARMS)
     problems = [
-        f"segmenters.arms: unknown arm {name!r}; arms are {', '.join(ARMS)}" for name in arms if name not in ARMS
+        f"segmenters.arms: {ARMS.refusal(name) or f'unknown arm {name!r}; arms are {known}'}"
+        for name in arms
+        if name not in ARMS
     ]
     if not made:
         problems.append("generate.kinds: there is none; name at least one kind of pairs to make")

@@ -89,7 +89,8 @@ def test_a_plugin_that_cannot_be_used_is_one_line_and_nothing_else_fails(
     assert line.endswith(". Update or uninstall that package.") and "\n" not in line
     with pytest.raises(ConfigError, match=reason) as caught:
         numbers.get("dozen")
-    assert str(caught.value) == line
+    assert str(caught.value) == line == numbers.refusal("dozen")
+    assert numbers.refusal("gross") is numbers.refusal("ten") is numbers.refusal("eleven") is None
 
 
 def test_a_plugin_with_the_name_of_another_is_left_out(
@@ -104,6 +105,19 @@ def test_a_plugin_with_the_name_of_another_is_left_out(
         "second 1.0: its round number 'dozen' has the same name as one of first 1.0, which is used instead",
         "first 1.0: its round number 'ten' has the same name as one of scenepalette, which is used instead",
     ]
+
+
+def test_a_plugin_that_cannot_be_used_keeps_no_other_of_its_name_from_being_used(
+    numbers: Registry[int], plugins: Plugins, caplog: pytest.LogCaptureFixture
+) -> None:
+    plugins.install(numbers, {"dozen": "{module}:ABSENT"}, name="first")
+    plugins.install(numbers, {"dozen": "{module}:DOZEN"}, source="DOZEN = 12", name="second")
+    plugins.install(numbers, {"dozen": "{module}:DOZEN"}, source="DOZEN = 13", name="third")
+    assert (numbers.get("dozen"), numbers.source("dozen"), numbers.refusal("dozen")) == (12, "second 1.0", None)
+    assert list(numbers.problems()) == [record.message for record in caplog.records]
+    broken, clash = numbers.problems()
+    assert broken.startswith("first 1.0: its round number 'dozen' cannot be used: first_module:ABSENT")
+    assert clash.startswith("third 1.0: its round number 'dozen' has the same name as one of second 1.0")
 
 
 def test_an_entry_can_be_added_for_this_process(numbers: Registry[int], plugins: Plugins) -> None:

@@ -18,6 +18,8 @@ import pytest
 import yaml
 from PIL import Image
 
+from scenepalette.evaluation.evidence import NEEDS
+
 ROOT = Path(__file__).parents[2]
 PLUGIN = ROOT / "examples/plugin"
 PAGES = sorted((ROOT / "docs/extending").glob("adding-*.md"))
@@ -118,6 +120,12 @@ def test_systems_and_doctor_say_where_extensions_come_from(scenepalette: Scenepa
 def blocks(page: Path) -> list[tuple[str, str]]:
     """Return language and text of a page's code blocks."""
     return re.findall(r"^```(\w+)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def test_the_page_on_metrics_lists_everything_that_they_can_be_given() -> None:
+    table = (ROOT / "docs/extending/adding-a-metric.md").read_text(encoding="utf-8").partition("| Name |")[2]
+    names = re.findall(r"`(\w+)`", " ".join(re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)))
+    assert sorted(names) == sorted(NEEDS)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)

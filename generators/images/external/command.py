@@ -13,8 +13,9 @@ from annotated_types import Gt
 from typing_extensions import Doc
 
 from scenepalette.common.commands import command_problems, named_files, program_problem, run_command
+from scenepalette.common.png import png_of
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, label_png, names_of
+from scenepalette.data.exports.exchange import CLASS_CSV, class_csv, contents_of, names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem
 from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images
 from scenepalette.training.settings import IDLE
@@ -54,7 +55,7 @@ class CommandGenerator(PaintedElsewhere):
             (folder / "labels").mkdir()
             (folder / "out").mkdir()
             for name, label in zip(names, labels, strict=True):
-                (folder / "labels" / f"{name}.png").write_bytes(label_png(label))
+                (folder / "labels" / f"{name}.png").write_bytes(png_of(label))
             (folder / CLASS_CSV).write_bytes(class_csv(self.table))
             lines = [f"{name}.png,{seed}\n" for name, seed in zip(names, seeds, strict=True)]
             (folder / SEED_FILE).write_text("".join(["name,seed\n", *lines]), encoding="utf-8")

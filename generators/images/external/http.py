@@ -18,10 +18,11 @@ from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.png import png_of
 from scenepalette.common.storage.untrusted import short
 from scenepalette.common.urls import holds_credentials, masked
 from scenepalette.data.classes import ClassTable
-from scenepalette.data.exports.exchange import label_png, names_of
+from scenepalette.data.exports.exchange import names_of
 from scenepalette.generators.images.base import ImageSettings, ImageSystem
 from scenepalette.generators.images.external.exchange import PaintedElsewhere, decoded_images
 from scenepalette.training.settings import IDLE
@@ -76,7 +77,7 @@ class HttpGenerator(PaintedElsewhere):
             for number, entry in enumerate(self.table.classes)
         ]
         images = [
-            {"name": f"{name}.png", "seed": seed, "label": base64.b64encode(label_png(label)).decode()}
+            {"name": f"{name}.png", "seed": seed, "label": base64.b64encode(png_of(label)).decode()}
             for name, seed, label in zip(names, seeds, labels, strict=True)
         ]
         body = json.dumps({"classes": classes, "version": self.version, "images": images}).encode()

@@ -74,6 +74,8 @@ def test_they_are_found_and_named(tmp_path: Path, name: str) -> None:
     [
         ("no.yaml", "- sky\n- no\n- car\n", "the name of class 1 is read as false"),
         ("files.txt", "train/a.png\ntrain/b.png\n", "it lists image files (such as train/a.png), not classes"),
+        ("mixed.txt", "road:128,64,128::\ncar;1;2;3\n", "mixed.txt cannot be used: 'car;1;2;3' is no class as on"),
+        ("colourless.txt", "128 64 128 road\nsky\n", "'sky' is no class as on other lines"),
         ("book.csv", "PK\x03\x04rest", "a spreadsheet or a ZIP archive"),
         (
             "short.json",

@@ -7,9 +7,13 @@ import pytest
 
 from plugins import Plugins
 from scenepalette.common.errors import ConfigError
+from scenepalette.common.registry import Registry
 from scenepalette.data.datasets import DATASETS
+from scenepalette.generators.images.registry import IMAGE_SYSTEMS
+from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import (
     DataConfig,
     RunConfig,
@@ -23,6 +27,7 @@ from scenepalette.pipeline.config import (
 )
 from scenepalette.pipeline.recipes import RECIPES
 from scenepalette.pipeline.run import units_of
+from scenepalette.segmenters.registry import SEGMENTERS
 
 
 def problems_of(values: dict[str, Any], *assignments: str) -> tuple[str, ...]:
@@ -51,6 +56,30 @@ def test_a_data_set_of_another_package_can_be_named(plugins: Plugins, tmp_path: 
     (problem,) = problems_of(values, "data.name=broken")
     assert problem.startswith("data.name: stranger 1.0: its data set 'broken' cannot be used: ")
     assert problems_of(values, "data.root=null") == ("data.root: mine needs its folder; add --set data.root=FOLDER",)
+
+
+@pytest.mark.parametrize(
+    ("registry", "field", "value"),
+    [
+        (LAYOUT_SYSTEMS, "layouts.full.system", "broken"),
+        (LAYOUT_SYSTEMS, "layouts.partial.system", "broken"),
+        (LAYOUT_SYSTEMS, "compare.rows", "[broken]"),
+        (IMAGE_SYSTEMS, "compare.rows", "[real-layouts-broken]"),
+        (IMAGE_SYSTEMS, "images.system", "broken"),
+        (IMAGE_SYSTEMS, "images.systems.broken", "{width: 3}"),
+        (SEGMENTERS, "segmenters.architecture", "broken"),
+        (SEGMENTERS, "teachers.architecture", "broken"),
+        (ARMS, "segmenters.arms", "[real, broken]"),
+    ],
+    ids=lambda value: value.noun if isinstance(value, Registry) else value,
+)
+def test_who_names_a_plugin_that_cannot_be_used_is_told_why(
+    plugins: Plugins, registry: Registry, field: str, value: str
+) -> None:
+    plugins.install(registry, {"broken": "{module}:ABSENT"})
+    (problem,) = problems_of(RECIPES["demo"](), f"{field}={value}")
+    (line,) = registry.problems()
+    assert problem == f"{field}: {line}" and "stranger 1.0" in line
 
 
 def test_an_unknown_data_set_is_told_with_the_known_ones() -> None:
