@@ -41,6 +41,7 @@ def test_large_figures_are_shrunk_until_they_fit(tmp_path: Path) -> None:
     assert base64.b64decode(contents[1]) == (tmp_path / "figures/small.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_figure_that_cannot_fit_is_named(tmp_path: Path) -> None:
     write_figure(tmp_path / "figures/large.png", (600, 900), noise=True)
     assert inline_figures("![L](figures/large.png)", tmp_path, 100) == "*L: figures/large.png in the run directory*"
@@ -62,6 +63,7 @@ def seen_width(table: list[str]) -> int:
     return sum(7 * max(column) + 24 for column in zip(*lengths, strict=True))
 
 
+@pytest.mark.slow
 def test_no_table_of_a_published_report_is_cut_off(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published: dict[str, str] = {}
     monkeypatch.setattr(artifacts, "create_markdown_artifact", lambda text, key, **_: published.update({key: text}))

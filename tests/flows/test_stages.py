@@ -232,6 +232,7 @@ def test_generate_dataset_adds_pairs_to_a_finished_run(copy_of_run: Callable[...
     assert {path: sha256_of_file(path) for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("server")
 def test_a_finished_run_starts_no_task(finished_run: Path, tiny_recipe: Path) -> None:
     for name, stage in FLOWS.items():

@@ -156,5 +156,5 @@ def test_a_worker_whose_starter_is_gone_ends_before_it_makes_anything(tmp_path: 
     path = json.dumps([str(Path(entry).resolve()) for entry in sys.path])
     command = [sys.executable, "-P", "-c", beside.WORKER, path, str(tmp_path), "images/oasis", "1", str(gone.pid)]
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 143, ended.stderr

@@ -27,6 +27,7 @@ def rewrite(run_dir: Path, change: Callable[[dict[str, Any]], object]) -> None:
     (run_dir / "report/manifest.json").write_text(json.dumps(sealed(manifest)))
 
 
+@pytest.mark.slow
 def test_settings_scores_and_gains_stand_side_by_side(
     finished_run: Path, copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:

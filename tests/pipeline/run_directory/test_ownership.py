@@ -100,6 +100,7 @@ def test_a_run_of_the_first_version_is_named(finished_run: Path, tiny_config: Ru
         (folder / mark).unlink()
 
 
+@pytest.mark.slow
 def test_a_users_files_in_a_run_directory_stay(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig, tmp_path: Path
 ) -> None:
@@ -167,6 +168,7 @@ def test_only_what_was_asked_for_and_what_it_needs_has_to_fit(
     assert read_manifest(run_dir / "shards/full")["rows"] == 10
 
 
+@pytest.mark.slow
 def test_reset_sets_units_aside_with_what_was_made_from_them(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig, results_of: Callable[[Path], dict[str, Any]]
 ) -> None:
@@ -227,6 +229,7 @@ def test_more_pairs_come_after_those_that_are_there(
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.slow
 def test_arms_of_more_pairs_are_trained_anew_and_the_others_kept(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:
@@ -282,6 +285,7 @@ def test_shards_of_an_interrupted_call_fit_another_number_of_pairs(
     assert [(plan.name, plan.rows) for plan in plans_for(folder, more)][-1] == ("train-00004-of-00005.parquet", 1)
 
 
+@pytest.mark.slow
 def test_arms_and_seeds_come_and_go_and_the_report_follows(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig
 ) -> None:
@@ -676,6 +680,7 @@ def test_a_damaged_mark_is_read_from_the_folders(
         make(tiny_config, run_dir)
 
 
+@pytest.mark.slow
 def test_weights_that_were_absent_are_used_once_they_are_there(
     copy_of_run: Callable[..., Path], tiny_config: RunConfig, tmp_path: Path
 ) -> None:

@@ -54,6 +54,7 @@ def tracking(config: RunConfig, *names: str) -> RunConfig:
     return config.model_copy(update={"compute": config.compute.model_copy(update={"tracking": names})})
 
 
+@pytest.mark.slow
 def test_each_unit_is_told_and_no_result_depends_on_it(
     finished_run: Path, copy_of_run: Callable[..., Path], tiny_config: RunConfig, heard: type[Heard],
     results_of: Callable[[Path], Any],

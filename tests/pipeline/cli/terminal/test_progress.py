@@ -87,6 +87,7 @@ def test_an_interrupted_training_is_not_said_to_be_done(
     assert "done in" not in "".join(lines)
 
 
+@pytest.mark.slow
 def test_every_piece_of_a_run_counts_to_its_end(
     tiny_config: RunConfig, copy_of_run: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:

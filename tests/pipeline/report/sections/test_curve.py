@@ -172,6 +172,7 @@ def test_points_whose_miou_is_not_defined_are_drawn_and_worded() -> None:
     assert "| 100 (25 %) | – [–, –] |" in markdown_of(document)
 
 
+@pytest.mark.slow
 def test_the_report_has_the_section_and_its_figures(make_inputs: Callable[..., ReportInputs], tmp_path: Path) -> None:
     curve = document_of({**REAL, (0.25, 1): 70, (0.5, 1): 80, (1.0, 1): 99, **DOSES})
     write_report(tmp_path, make_inputs(curve=curve))
