@@ -46,6 +46,7 @@ LINE_STYLES = ("-", "--", ":", "-.")
 WIDTH = 10.0  # inches
 DPI = 110
 ROWS_PER_SHEET = 6
+_GAP = 0.06  # inches between images
 CLASS_PANELS = 40
 CLASSES_PER_LEGEND = 40
 BARS_PER_PALETTE = 24
@@ -285,12 +286,12 @@ def draw_pairs(samples: Sequence[PairSample], table: ClassTable, real: bool = Fa
     largest = np.max([np.maximum(each.palette_target, each.palette_achieved) for each in shown], axis=0)
     classes = np.sort(np.argsort(-largest, kind="stable")[:BARS_PER_PALETTE])
     titles = [*(["real image"] if sources else []), "layout", "image", "class shares"]
-    figure, panels = _sheet(rows, titles, table, [classes, *(sample.label for sample in shown)])
+    sheet = _sheet(rows, titles, table, [classes, *(sample.label for sample in shown)])
     top = min(1.0, 1.08 * math.sqrt(largest.max()))
-    for row, sample in zip(panels, shown, strict=True):
-        _palette(row[-1], sample, table, classes, top, requested=not real)
-    panels[-1][-1].set_xlabel("classes in the order of the legend; root scale", fontsize=7, color=MUTED)
-    return figure
+    for axes, sample in zip(sheet.plots, shown, strict=True):
+        _palette(axes, sample, table, classes, top, requested=not real)
+    sheet.plots[-1].set_xlabel("classes in the order of the legend; root scale", fontsize=7, color=MUTED)
+    return sheet.figure
 
 
 def draw_edits(samples: Sequence[PairSample], table: ClassTable) -> Figure:
@@ -303,22 +304,22 @@ def draw_edits(samples: Sequence[PairSample], table: ClassTable) -> Figure:
     ]
     labels = [each for sample in shown for each in (sample.label, sample.source_label) if each is not None]
     titles = ["real image", "real layout", "edited layout", "generated image"]
-    figure, panels = _sheet(rows, titles, table, labels)
-    for cells, images, sample in zip(panels, rows, shown, strict=True):
-        for cell, image in zip(cells, images, strict=True):
+    sheet = _sheet(rows, titles, table, labels)
+    for row, (images, sample) in enumerate(zip(rows, shown, strict=True)):
+        for column, image in enumerate(images):
             if image is not None and sample.edit_box is not None:
-                _outline(cell, sample.edit_box)
-    return figure
+                sheet.outline(row, column, sample.edit_box)
+    return sheet.figure
 
 
 def draw_worst_pairs(worst: Sequence[WorstPair], table: ClassTable) -> Figure:
     """A row per pair: its layout, its image, and what the reference segmenter sees in it."""
     rows = [[table.colorize(pair.label), pair.image, table.colorize(pair.prediction)] for pair in worst]
     labels = [label for pair in worst for label in (pair.label, pair.prediction)]
-    figure, panels = _sheet(rows, ["layout", "image", "seen by the reference segmenter"], table, labels)
-    for row, pair in zip(panels, worst, strict=True):
-        row[0].set_ylabel(f"row {pair.row}\n{100 * pair.agreement:.0f} % agree", fontsize=8, color=MUTED)
-    return figure
+    sheet = _sheet(rows, ["layout", "image", "seen by the reference segmenter"], table, labels)
+    for row, pair in enumerate(worst):
+        sheet.name_row(row, f"row {pair.row}\n{100 * pair.agreement:.0f} % agree", MUTED)
+    return sheet.figure
 
 
 def draw_changed_images(changed: Sequence[ChangedImage], table: ClassTable) -> Figure:
@@ -328,11 +329,11 @@ def draw_changed_images(changed: Sequence[ChangedImage], table: ClassTable) -> F
         for each in changed
     ]
     labels = [label for each in changed for label in (each.label, each.real, each.arm)]
-    figure, panels = _sheet(rows, ["image", "truth", "real", "chosen arm"], table, labels)
-    for row, each in zip(panels, changed, strict=True):
+    sheet = _sheet(rows, ["image", "truth", "real", "chosen arm"], table, labels)
+    for row, each in enumerate(changed):
         text = f"{each.name}\n{points(each.difference)} points"
-        row[0].set_ylabel(text, fontsize=8, color=BLUE if each.difference > 0 else ORANGE)
-    return figure
+        sheet.name_row(row, text, BLUE if each.difference > 0 else ORANGE)
+    return sheet.figure
 
 
 def draw_noise(noise_samples: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]], table: ClassTable) -> Figure:
@@ -341,7 +342,7 @@ def draw_noise(noise_samples: Sequence[tuple[np.ndarray, Sequence[np.ndarray]]],
     columns = min(5, max(len(images) for _, images in shown))
     titles = ["layout", *(f"noise {index + 1}" for index in range(columns))]
     rows = [[table.colorize(label), *images[:columns]] for label, images in shown]
-    return _sheet(rows, titles, table, [label for label, _ in shown])[0]
+    return _sheet(rows, titles, table, [label for label, _ in shown]).figure
 
 
 def draw_class_shares(real: np.ndarray, full: np.ndarray, table: ClassTable) -> Figure:
@@ -512,46 +513,90 @@ def tidy(axes: Axes, grid: Literal["x", "y"], xlabel: str = "", ylabel: str = ""
     axes.set_axisbelow(True)
 
 
+@dataclass(frozen=True)
+class _Sheet:
+    """Rows of images of one size, and a plot beside each row if there is one.
+
+    All images are in one panel, since each panel of matplotlib costs as much as dozens of images.
+
+    Attributes:
+        figure: The drawing.
+        images: The panel of the images, in pixels.
+        step: Pixels from one image to the next, down and across.
+        size: Height and width of an image.
+        plots: An empty plot for each row, or none.
+    """
+
+    figure: Figure
+    images: Axes
+    step: tuple[float, float]
+    size: tuple[int, int]
+    plots: Sequence[Axes]
+
+    def show(self, row: int, column: int, image: np.ndarray) -> None:
+        """Draw an image, or another of its shape, in its place."""
+        top, left = row * self.step[0] - 0.5, column * self.step[1] - 0.5
+        extent = (left, left + self.size[1], top + self.size[0], top)
+        self.images.imshow(image, extent=extent, interpolation="nearest")
+
+    def name_row(self, row: int, text: str, color: str) -> None:
+        """Write upwards, to the left of a row."""
+        middle = row * self.step[0] + (self.size[0] - 1) / 2
+        at = {"ha": "right", "va": "center", "rotation": 90, "fontsize": 8, "multialignment": "center"}
+        self.images.text(-0.5 - self.step[1] + self.size[1], middle, text, color=color, parse_math=False, **at)
+
+    def outline(self, row: int, column: int, box: tuple[int, int, int, int]) -> None:
+        """Outline a box, top, left, height and width, of an image."""
+        top, left, height, width = box
+        self.images.add_patch(
+            Rectangle(
+                (column * self.step[1] + left - 0.5, row * self.step[0] + top - 0.5),
+                width,
+                height,
+                fill=False,
+                edgecolor="white",
+                linewidth=1.8,
+                path_effects=[matplotlib.patheffects.withStroke(linewidth=3.6, foreground="black")],
+            )
+        )
+
+
 def _sheet(
     rows: Sequence[Sequence[np.ndarray | None]], titles: Sequence[str], table: ClassTable, labels: Iterable[np.ndarray]
-) -> tuple[Figure, list[list[Axes]]]:
+) -> _Sheet:
     """A grid of images, titled on top, with a legend of the classes in `labels`; a cell may stay empty.
 
-    Titles without an image are columns of plots.
+    A title more than there are images in a row is that of a plot beside each row.
     """
     columns, images = len(titles), max(map(len, rows))
     height, width = next(image for image in rows[0] if image is not None).shape[:2]
-    spacing = ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.03, wspace=0.0, hspace=0.0)
-    cell_height = (WIDTH - 0.4) / columns * height / width
-    figure = Figure(figsize=(WIDTH, len(rows) * (cell_height + 0.06) + 0.9), layout=spacing)
-    panels = figure.subplots(len(rows), columns, squeeze=False)
-    for cell, title in zip(panels[0], titles, strict=True):
-        cell.set_title(title, fontsize=9, color=MUTED)
-    for cells, row in zip(panels, rows, strict=True):
-        for cell, image in itertools.zip_longest(cells, row):
-            cell.set_xticks([])
-            cell.set_yticks([])
+    cell_width = (WIDTH - 0.4) / columns
+    gap = _GAP / cell_width * width  # pixels
+    down, across = height + gap, width + gap
+    spacing = ConstrainedLayoutEngine(w_pad=_GAP / 2, h_pad=_GAP / 2, wspace=0.0, hspace=0.0)
+    figure = Figure(figsize=(WIDTH, len(rows) * (cell_width * height / width + _GAP) + 0.9), layout=spacing)
+    grid = figure.add_gridspec(len(rows), columns)
+    panel = figure.add_subplot(grid[:, :images])
+    panel.set_axis_off()
+    plots = [figure.add_subplot(grid[row, images]) for row in range(len(rows)) if columns > images]
+    for plot in plots:
+        plot.set_xticks([])
+    sheet = _Sheet(figure, panel, (down, across), (height, width), plots)
+    for row, cells in enumerate(rows):
+        for column, image in enumerate(cells):
             if image is not None:
-                cell.imshow(image, interpolation="nearest")
-        for cell in cells[:images]:
-            cell.set_frame_on(False)
+                sheet.show(row, column, image)
+    if plots:
+        panel.set_aspect("auto")  # images stay beside their plots, at the cost of some per cent of height
+    panel.set_xlim(-0.5, images * across - gap - 0.5)
+    panel.set_ylim(len(rows) * down - gap - 0.5, -0.5)
+    for column, title in enumerate(titles[:images]):
+        middle = column * across + (width - 1) / 2
+        panel.annotate(title, (middle, -0.5), (0, 4), textcoords="offset points", ha="center", fontsize=9, color=MUTED)
+    for plot, title in zip(plots, titles[images:], strict=False):
+        plot.set_title(title, fontsize=9, color=MUTED)
     draw_legend(figure, table, labels)
-    return figure, [list(cells) for cells in panels]
-
-
-def _outline(axes: Axes, box: tuple[int, int, int, int]) -> None:
-    top, left, height, width = box
-    axes.add_patch(
-        Rectangle(
-            (left - 0.5, top - 0.5),
-            width,
-            height,
-            fill=False,
-            edgecolor="white",
-            linewidth=1.8,
-            path_effects=[matplotlib.patheffects.withStroke(linewidth=3.6, foreground="black")],
-        )
-    )
+    return sheet
 
 
 def _palette(

@@ -23,10 +23,12 @@ def test_the_palette_bars_are_the_achieved_shares_on_a_root_scale(make_inputs: M
     inputs = make_inputs()
     sample = inputs.samples["full"][0]
     figure = figures.draw_pairs([sample], inputs.table)
-    heights = [patch.get_height() for patch in figure.axes[2].patches if isinstance(patch, Rectangle)]
+    pictures, plot = figure.axes
+    heights = [patch.get_height() for patch in plot.patches if isinstance(patch, Rectangle)]
     np.testing.assert_allclose(np.square(heights), sample.palette_achieved, atol=1e-9)
-    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), inputs.table.colorize(sample.label))
-    np.testing.assert_array_equal(figure.axes[1].images[0].get_array(), sample.image)
+    layout, image = pictures.images
+    np.testing.assert_array_equal(layout.get_array(), inputs.table.colorize(sample.label))
+    np.testing.assert_array_equal(image.get_array(), sample.image)
 
 
 def test_a_figure_that_is_drawn_once_is_the_one_that_matplotlib_saves(make_inputs: MakeInputs) -> None:
@@ -40,9 +42,13 @@ def test_a_figure_that_is_drawn_once_is_the_one_that_matplotlib_saves(make_input
 def test_an_edit_box_is_outlined_where_it_is(make_inputs: MakeInputs) -> None:
     inputs = make_inputs()
     figure = figures.draw_edits(inputs.samples["partial"], inputs.table)
-    for cell in figure.axes:
-        (box,) = [patch for patch in cell.patches if isinstance(patch, Rectangle)]
-        assert (box.get_y() + 0.5, box.get_x() + 0.5, box.get_height(), box.get_width()) == (1, 2, 4, 6)
+    (pictures,) = figure.axes
+    boxes = [patch for patch in pictures.patches if isinstance(patch, Rectangle)]
+    assert len(boxes) == len(pictures.images) >= 4
+    for box, image in zip(boxes, pictures.images, strict=True):
+        left, _, _, top = image.get_extent()
+        found = (box.get_y() - top, box.get_x() - left, box.get_height(), box.get_width())
+        assert found == pytest.approx((1, 2, 4, 6))
 
 
 def test_an_arm_far_from_real_does_not_squeeze_the_axis(make_inputs: MakeInputs) -> None:
