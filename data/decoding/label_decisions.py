@@ -53,8 +53,10 @@ _LEAST_RAMPS = 20
 _VISIBLE_STEP = 8
 """Smallest factor by which somebody would multiply ids to see them."""
 _LEAST_FILES_PLACED = 6
-_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED, _MOST_PART_SHIFTED = 3, 0.01, 0.75
+_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED, _MOST_PART_SHIFTED = 3, 0.05, 0.75
 """Fewest labels, and least and most share of all, that tell of labels shifted in part: fewer may be odd images."""
+_BEYOND_CHANCE = 4
+"""How many times as many files seem shifted one way as the other, where that is no chance."""
 _CLEARLY = 2
 """Classes that lie where images have them, of which labels are taken to be numbered otherwise."""
 _TOP, _BOTTOM = 0.4, 0.6
@@ -822,19 +824,23 @@ def _question_of_shifted_files(values: LabelValues, numbers: _Numbers, table: Cl
     """Return what to ask where some files alone seem shifted by one, as where two people made labels, or nothing.
 
     One seems so if classes of it lie where images do not have them and, moved by one, two such classes or more lie
-    where images have them and none does not. Of the 468 labels of CamVid none does.
+    where images have them and none does not. By chance, as many seem raised as reduced. Of the 468 labels of CamVid
+    none seems either.
     """
     expected = _expected(table)
-    for offset in (-1, 1):
-        moved = values.shifted(offset)
-        found = []
-        for name, heights in numbers.heights_of.items():
-            right, wrong = _placed(moved, heights, expected)
-            if len(right) >= _CLEARLY and not wrong and _placed(values, heights, expected)[1]:
-                found.append(name)
-        if len(found) >= max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files)):
+    found: dict[int, list[str]] = {-1: [], 1: []}
+    for name, heights in numbers.heights_of.items():
+        if not _placed(values, heights, expected)[1]:
+            continue
+        for offset, names in found.items():
+            right, wrong = _placed(values.shifted(offset), heights, expected)
+            if len(right) >= _CLEARLY and not wrong:
+                names.append(name)
+    least = max(_LEAST_FILES_SHIFTED, _LEAST_PART_SHIFTED * len(numbers.of_files))
+    for offset, names in found.items():
+        if len(names) >= max(least, _BEYOND_CHANCE * len(found[-offset])):
             return (
-                f"{len(found)} of {_labels(numbers.of_files)} (such as {listed(found, _EXAMPLES)}) seem "
+                f"{len(names)} of {_labels(numbers.of_files)} (such as {listed(names, _EXAMPLES)}) seem "
                 f"{'reduced' if offset > 0 else 'raised'} by one, the others not: moved by one, classes in these are "
                 f"where images have them, and else they are not. {'Add 1 to' if offset > 0 else 'Subtract 1 from'} the "
                 "values of these files if so; or set data.label_offset to 0 to read all as they are"

@@ -211,7 +211,7 @@ def test_numbers_of_classes(count: int, tmp_path: Path) -> None:
         write_json_file(path, labelme(shapes, f"{path.stem}.png"))
     if count == 1:
         assert imported(source, "labelme", tmp_path / "out").classes == ["background", "c0"]
-        with pytest.raises(DataError, match="The source has 1 classes"):
+        with pytest.raises(DataError, match="The source has 1 class "):
             imported(source, "labelme", tmp_path / "other", background="ignore")
     else:
         with pytest.raises(DataError, match=r"The source has 301 classes.*2 to 255.*--classes"):

@@ -78,7 +78,7 @@ def test_every_problem_of_a_class_file_is_listed(folder_root: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("- {name: a, red: 0, green: 0, blue: 0}", "1 classes; 2 to 255"),
+        ("- {name: a, red: 0, green: 0, blue: 0}", "1 class; 2 to 255"),
         ("[unclosed", "not valid YAML"),
         ("just text", "cannot be used"),
         ("ignore_ids: [2]\nclasses:" + YAML_LIST, r"\[2\] both as class ids and as ignored"),
