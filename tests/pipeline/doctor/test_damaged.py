@@ -134,7 +134,10 @@ DATA: dict[str, tuple[Damage, str]] = {
     "validation image cut": (cut("val/images/d.png", 0.5), "files"),
     "image is text": (content(IMAGE, "no image"), "files"),
     "image is a web page": (content(IMAGE, "<!doctype html><title>404</title>"), "files"),
-    "image is a pointer file": (content(IMAGE, "version https://git-lfs.github.com/spec/v1\noid sha256:0"), "image format"),
+    "image is a pointer file": (
+        content(IMAGE, "version https://git-lfs.github.com/spec/v1\noid sha256:0"),
+        "image format",
+    ),
     "image is a HEIC": (content(IMAGE, b"\0\0\0\x18ftypheic" + bytes(40)), "image format"),
     "image is zeros": (content(IMAGE, bytes(4000)), "files"),
     "image is an EPS": (saved(IMAGE, image(), "EPS"), "image format"),
