@@ -206,8 +206,8 @@ class PairedFiles:
         found.extend(of_turns)
         ignored = [pair for pair, seen in zip(pairs, looked, strict=True) if seen.ignored]
         if ignored and len(ignored) == len(pairs) and not found:
-            labels = "the only label" if len(pairs) == 1 else f"all {len(pairs)} labels"
-            text = f"every pixel of {labels} is ignored; allowed are {self._reading.values}"
+            which = "the only label" if len(pairs) == 1 else f"all {len(pairs)} labels"
+            text = f"every pixel of {which} is ignored; allowed are {self._reading.values}"
             found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
             text = f"the split '{split}' is empty: there is no image with a label"
