@@ -36,7 +36,8 @@ from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.segmenters import train
 from scenepalette.segmenters.train import train_segmenter
 from scenepalette.training import trainee
-from scenepalette.training.fabric import computes_bfloat16, make_fabric
+from scenepalette.training.device.abilities import computes_bfloat16
+from scenepalette.training.fabric import make_fabric
 
 NEVER = "segmenters.checkpoint_every=1000000"
 SCENES = 200

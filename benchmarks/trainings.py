@@ -44,8 +44,9 @@ from scenepalette.pipeline.stages.data import prepare_data, read_data
 from scenepalette.pipeline.stages.images import image_model, untrained_features
 from scenepalette.pipeline.stages.layouts import SECTIONS, layout_model
 from scenepalette.pipeline.stages.palettes import fit_palettes, load_sampler
+from scenepalette.training.device.abilities import computes_bfloat16
 from scenepalette.training.device.speed import usual_speed
-from scenepalette.training.fabric import computes_bfloat16, make_fabric
+from scenepalette.training.fabric import make_fabric
 
 PLAIN = "plain: contiguous fp32"
 WAYS = {PLAIN: ("32-true", True), "as trained, fp32": ("32-true", False)}

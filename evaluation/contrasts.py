@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from scipy import stats
+import scipy
 
 LEVEL = 0.95
 """Coverage of every interval, and 1 minus the level of every test."""
@@ -81,7 +81,7 @@ def tail(degrees: np.ndarray | float) -> np.ndarray:
     Args:
         degrees: Degrees of freedom, of any shape.
     """
-    return stats.norm.sf(stats.t.ppf(0.5 + LEVEL / 2, degrees))
+    return scipy.stats.norm.sf(scipy.stats.t.ppf(0.5 + LEVEL / 2, degrees))
 
 
 def percentile_interval(samples: np.ndarray, degrees: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -137,8 +137,8 @@ def simultaneous_interval(
             beyond = np.count_nonzero(largest >= abs(centre[chosen]) / errors[chosen])
         else:
             beyond = 0 if centre[chosen] else len(largest)
-        normal = stats.norm.isf((beyond + 1) / (len(largest) + 1) / 2)
-        p_values[column] = 2.0 * stats.t.sf(normal, degrees[column])
+        normal = scipy.stats.norm.isf((beyond + 1) / (len(largest) + 1) / 2)
+        p_values[column] = 2.0 * scipy.stats.t.sf(normal, degrees[column])
     return ends[0], ends[1], p_values
 
 
@@ -162,7 +162,7 @@ def bootstrap_p_value(difference: float, samples: np.ndarray, degrees: float) ->
     error = float(values.std())
     if error == 0:
         return 0.0 if difference else 1.0
-    return float(2.0 * stats.t.sf(abs(difference) / error, degrees))
+    return float(2.0 * scipy.stats.t.sf(abs(difference) / error, degrees))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -203,7 +203,7 @@ def detectable_effect(standard_error: float, seeds: int, degrees: float | None =
     if seeds < 2:
         return float("nan")
     degrees = seeds - 1 if degrees is None else degrees
-    return float((stats.t.ppf(0.5 + LEVEL / 2, degrees) + stats.t.ppf(POWER, degrees)) * standard_error)
+    return float((scipy.stats.t.ppf(0.5 + LEVEL / 2, degrees) + scipy.stats.t.ppf(POWER, degrees)) * standard_error)
 
 
 def seeds_to_detect(effect: float, seed_deviation: float, other_error: float, most: int) -> int | None:

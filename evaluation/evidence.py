@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from lightning_fabric import Fabric
 from torch import nn
 
 from scenepalette.common.errors import AbsentError
@@ -20,6 +19,8 @@ from scenepalette.evaluation.images.precision_recall import PrecisionRecall, pre
 from scenepalette.evaluation.miou import confusion_per_image
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import AbsentError, DataError
@@ -25,6 +24,8 @@ from scenepalette.evaluation.registry import METRICS, Metric
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.classes import ClassTable
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import DataError
@@ -16,6 +15,8 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional
 
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.evaluation.miou import apply_to_pairs, check_classes, confusion_of_batch, confusion_per_image
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 _NUMBERS_AT_ONCE = 2**25
 

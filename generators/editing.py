@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError
@@ -24,6 +23,9 @@ from scenepalette.generators.layouts.crops import EditBox, boxes_to_crop, crop_p
 from scenepalette.generators.layouts.hardening import Hardening, harden
 from scenepalette.generators.layouts.networks.progressive import LayoutNetwork, crop_layout, partial_budget
 from scenepalette.generators.palettes import interpolate_palettes
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 ROUNDING = 1e-6  # how far the sum of shares in single precision may lie from 1
 

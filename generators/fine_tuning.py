@@ -11,12 +11,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
 from annotated_types import Ge
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from typing_extensions import Doc
 
@@ -45,6 +44,9 @@ from scenepalette.training.monitor import CollapseMonitor, watch_interval
 from scenepalette.training.ranks import ALONE, Ranks
 from scenepalette.training.settings import Count, Decay, Rate, Weight, settings_of_result
 from scenepalette.training.trainee import Trainee, frozen, require_finite, take_step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 STAGE = "end-to-end"
 STATISTICS_BATCHES = 16

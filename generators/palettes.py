@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
 from typing_extensions import Doc
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
@@ -268,6 +266,9 @@ def fit_palette_sampler(
             f"{len(wrong)} of {len(palettes)} palettes do not sum to 1; the first is row {wrong[0]}, which sums to "
             f"{palettes[wrong[0]].sum():.4f}. Divide each by its sum."
         )
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
     best: GaussianMixture | None = None
     aic: list[float] = []
     for components in range(1, max(1, min(max_components, len(palettes) // 2)) + 1):

@@ -82,7 +82,7 @@ class Run(RunState):
         """
         check_holds_run(run_dir)
         # Trackers are told of trainings, and need not be installed where none is.
-        return cls(load_config(str(run_dir / CONFIG), ["compute.tracking=[]"]), run_dir, look=False)
+        return cls(load_config(str(run_dir / CONFIG), ["compute.tracking=[]"], written=True), run_dir, look=False)
 
     def plan(self) -> PlannedUnits:
         """Return the units that the configuration has."""

@@ -1,4 +1,8 @@
-"""Networks of segmentation-models-pytorch; DeepLabV3 is that of Le Moing et al., 2021, Appendix F."""
+"""Networks of segmentation-models-pytorch; DeepLabV3 is that of Le Moing et al., 2021, Appendix F.
+
+The library, and timm and torchvision with it, takes seconds to import, which is done when a network is built or the
+name of an encoder is checked: `scenepalette status` needs neither.
+"""
 
 from __future__ import annotations
 
@@ -6,15 +10,11 @@ import functools
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-import segmentation_models_pytorch as smp
-import timm
 import torch
-from segmentation_models_pytorch.encoders import encoders as known_encoders
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.transforms.v2.functional import normalize
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.untrusted import short
@@ -36,7 +36,17 @@ def _to_encoder_range(module: nn.Module, arguments: tuple[Any, ...]) -> tuple[An
 
 def to_encoder_range(image: Tensor) -> Tensor:
     """Turn images B3HW in [-1, 1] into what encoders expect that were trained on ImageNet."""
+    from torchvision.transforms.v2.functional import normalize
+
     return normalize(image, IMAGE_MEAN, IMAGE_DEVIATION)
+
+
+@functools.cache
+def known_encoders() -> dict[str, dict[str, Any]]:
+    """Return the encoders of segmentation-models-pytorch by name, without those of timm."""
+    from segmentation_models_pytorch.encoders import encoders
+
+    return encoders
 
 
 @functools.cache
@@ -52,7 +62,7 @@ def encoder_names() -> tuple[str, ...]:
             return True
         return True
 
-    return tuple(sorted(name for name, entry in known_encoders.items() if can_be_dilated(entry["encoder"])))
+    return tuple(sorted(name for name, entry in known_encoders().items() if can_be_dilated(entry["encoder"])))
 
 
 def is_fetched(encoder: str) -> bool:
@@ -71,24 +81,38 @@ def _halving(channels: int, rates: Sequence[int], stride: int) -> Numbers:
     return {"decoder_channels": tuple(max(1, channels >> i) for i in range(5))}
 
 
-# What each architecture makes of the width of its decoder (256 is everyone's usual one), and of the dilations and the
-# output stride of DeepLabV3 and DeepLabV3+.
-ARCHITECTURES: dict[str, Callable[[int, Sequence[int], int], Numbers]] = {
-    "deeplabv3": _dilated,
-    "deeplabv3plus": _dilated,
-    "unet": _halving,
-    "unetplusplus": _halving,
-    "manet": _halving,
-    "linknet": lambda channels, rates, stride: {},
-    "fpn": lambda channels, rates, stride: {
-        "decoder_pyramid_channels": channels,
-        "decoder_segmentation_channels": max(32, channels // 64 * 32),  # its normalisation has 32 groups
-    },
-    "pspnet": lambda channels, rates, stride: {"psp_out_channels": 2 * channels},
-    "pan": lambda channels, rates, stride: {"decoder_channels": max(1, channels // 8)},
-    "upernet": lambda channels, rates, stride: {"decoder_channels": channels},
-    "segformer": lambda channels, rates, stride: {"decoder_segmentation_channels": channels},
-    "dpt": lambda channels, rates, stride: {"decoder_fusion_channels": channels, "dynamic_img_size": True},
+class Architecture(NamedTuple):
+    """An architecture of segmentation-models-pytorch: its name in papers, and what it takes besides an encoder.
+
+    `numbers` makes its arguments of the width of its decoder (256 is everyone's usual one), and of the dilations and
+    the output stride of DeepLabV3 and DeepLabV3+.
+    """
+
+    title: str
+    numbers: Callable[[int, Sequence[int], int], Numbers]
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    "deeplabv3": Architecture("DeepLabV3", _dilated),
+    "deeplabv3plus": Architecture("DeepLabV3+", _dilated),
+    "unet": Architecture("Unet", _halving),
+    "unetplusplus": Architecture("Unet++", _halving),
+    "manet": Architecture("MAnet", _halving),
+    "linknet": Architecture("Linknet", lambda channels, rates, stride: {}),
+    "fpn": Architecture(
+        "FPN",
+        lambda channels, rates, stride: {
+            "decoder_pyramid_channels": channels,
+            "decoder_segmentation_channels": max(32, channels // 64 * 32),  # its normalisation has 32 groups
+        },
+    ),
+    "pspnet": Architecture("PSPNet", lambda channels, rates, stride: {"psp_out_channels": 2 * channels}),
+    "pan": Architecture("PAN", lambda channels, rates, stride: {"decoder_channels": max(1, channels // 8)}),
+    "upernet": Architecture("UPerNet", lambda channels, rates, stride: {"decoder_channels": channels}),
+    "segformer": Architecture("Segformer", lambda channels, rates, stride: {"decoder_segmentation_channels": channels}),
+    "dpt": Architecture(
+        "DPT", lambda channels, rates, stride: {"decoder_fusion_channels": channels, "dynamic_img_size": True}
+    ),
 }
 """The architectures of segmentation-models-pytorch by name, the usual one first."""
 DEFAULT_ARCHITECTURE = "deeplabv3"
@@ -98,8 +122,7 @@ WEIGHTS_SUFFIXES = (".safetensors", ".pth", ".pt")
 
 def title_of(architecture: str) -> str:
     """Return the name that papers have for an architecture."""
-    name = smp.MODEL_ARCHITECTURES_MAPPING[architecture].__name__ if architecture in ARCHITECTURES else architecture
-    return name.replace("Plus", "+")
+    return ARCHITECTURES[architecture].title if architecture in ARCHITECTURES else architecture
 
 
 def weights_file(encoder_weights: str | None) -> Path | None:
@@ -126,7 +149,7 @@ def encoder_problems(
     """
     title = title_of(architecture)
     if not encoder.startswith(TIMM_PREFIX):
-        if encoder not in known_encoders:
+        if encoder not in known_encoders():
             return (
                 f"segmenters.encoder: got {short(repr(encoder))}, which segmentation-models-pytorch does not have. Use "
                 f"one of {', '.join(encoder_names())}, or '{TIMM_PREFIX}' and the name of a timm model",
@@ -138,12 +161,14 @@ def encoder_problems(
             )
         if architecture not in DILATING and (reason := _building_problem(architecture, encoder)):
             return (_unfit(architecture, encoder, reason),)
-        available = sorted(known_encoders[encoder].get("pretrained_settings") or {})
+        available = sorted(known_encoders()[encoder].get("pretrained_settings") or {})
     else:
         name = encoder.removeprefix(TIMM_PREFIX)
         if is_fetched(encoder):
             return ()
         model = name.partition(".")[0]
+        import timm
+
         if not timm.is_model(model):
             near = [TIMM_PREFIX + other for other in get_close_matches(model, timm.list_models(), 3)]
             hint = f" Similar names are {', '.join(near)}." if near else ""
@@ -185,7 +210,9 @@ def _building_problem(architecture: str, encoder: str) -> str:
     """Return why a network of this package cannot be built on an encoder, or nothing; it is tried without memory."""
     if architecture not in ARCHITECTURES:
         return ""
-    numbers = ARCHITECTURES[architecture](64, (12, 24, 36), 8)
+    import segmentation_models_pytorch as smp
+
+    numbers = ARCHITECTURES[architecture].numbers(64, (12, 24, 36), 8)
     return trial(lambda: smp.create_model(architecture, encoder, None, classes=2, **numbers))
 
 
@@ -240,10 +267,12 @@ def build_network(
             does not fit it.
         ScenepaletteError: The pre-trained weights cannot be had.
     """
+    import segmentation_models_pytorch as smp
+
     if problems := encoder_problems(encoder, encoder_weights, architecture):
         raise ConfigError("The segmenter cannot be built.", problems)
     file = weights_file(encoder_weights)
-    numbers = ARCHITECTURES[architecture](decoder_channels, atrous_rates, output_stride)
+    numbers = ARCHITECTURES[architecture].numbers(decoder_channels, atrous_rates, output_stride)
     try:
         pretrained = encoder_weights if file is None else None
         model = smp.create_model(architecture, encoder, pretrained, classes=num_classes, **numbers)

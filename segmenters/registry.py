@@ -12,7 +12,7 @@ from torch import nn
 from scenepalette.common.registry import Registry
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import ClassTable
-from scenepalette.segmenters.model import ARCHITECTURES, build_network, encoder_problems, feature_maps, title_of, trial
+from scenepalette.segmenters.model import ARCHITECTURES, build_network, encoder_problems, feature_maps, trial
 from scenepalette.segmenters.settings import SegmenterSettings
 
 
@@ -53,8 +53,12 @@ def _problem(name: str, entry: Segmenter) -> str | None:
     return None if callable(entry.build) else "its build cannot be called"
 
 
-def segmenter_problems(architecture: str, encoder: str, encoder_weights: str | None) -> Sequence[str]:
+def segmenter_problems(
+    architecture: str, encoder: str, encoder_weights: str | None, *, look_up: bool = True
+) -> Sequence[str]:
     """Return what keeps a choice of architecture, encoder and weights from being used, without loading anything.
+
+    With `look_up`, the encoder's name is looked up in segmentation-models-pytorch and timm, which takes seconds.
 
     Returns:
         One text each, which begins with the field of the configuration.
@@ -63,7 +67,7 @@ def segmenter_problems(architecture: str, encoder: str, encoder_weights: str | N
         known = f"got {short(repr(architecture))}; segmenters are {', '.join(SEGMENTERS)}"
         return [f"segmenters.architecture: {SEGMENTERS.refusal(architecture) or known}"]
     if SEGMENTERS[architecture].takes_encoder:
-        return encoder_problems(encoder, encoder_weights, architecture)
+        return encoder_problems(encoder, encoder_weights, architecture) if look_up else []
     if encoder_weights is not None:
         return [f"segmenters.encoder_weights: {architecture} brings its own encoder; leave it empty"]
     return []
@@ -88,5 +92,5 @@ def network_problem(settings: SegmenterSettings, size: tuple[int, int]) -> str:
     return f"{settings.architecture} cannot take it ({reason}); choose another size, encoder or architecture"
 
 
-BUILT_IN = {name: Segmenter(name, title_of(name), partial(_build, name)) for name in ARCHITECTURES}
+BUILT_IN = {name: Segmenter(name, kind.title, partial(_build, name)) for name, kind in ARCHITECTURES.items()}
 SEGMENTERS: Registry[Segmenter] = Registry("scenepalette.segmenters", BUILT_IN, Segmenter, _problem)

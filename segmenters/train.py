@@ -33,7 +33,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.errors import ConfigError, DamagedCheckpointError, DataError
@@ -82,6 +81,8 @@ from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, channels_last, frozen, require_finite, take_step
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.device.resident import ResidentPairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ConfigError
-from scenepalette.training.device.speed import DeviceFabric, Speed
+from scenepalette.training.device.speed import Speed, usual_speed
 from scenepalette.training.memory import keep_freed_memory
+
+
+class DeviceFabric(Fabric):
+    """A Fabric with the choices for its device."""
+
+    def __init__(self, speed: Speed | None = None, **arguments: Any) -> None:
+        """Set up a Fabric; `speed` is the usual one of its device if it is left out."""
+        super().__init__(**arguments)
+        self.speed = speed or usual_speed(self.device.type)
 
 
 def make_fabric(
@@ -38,30 +47,3 @@ def make_fabric(
     fabric = DeviceFabric(speed, accelerator=accelerator, devices=devices, precision=precision)
     fabric.launch()
     return fabric
-
-
-def chosen_accelerator(accelerator: str) -> str:
-    """Return "cpu" or "cuda" for a setting, of which "auto" is a GPU where torch sees one."""
-    if accelerator == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return accelerator
-
-
-def computes_bfloat16(accelerator: str) -> bool:
-    """Tell whether a device computes bfloat16 in hardware, where it is faster than float32.
-
-    Args:
-        accelerator: "cpu" or "cuda".
-    """
-    if accelerator == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    try:
-        capable = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        return False
-    return "avx512_bf16" in capable or "amx_bf16" in capable
-
-
-def inference_type(fabric: Fabric) -> torch.dtype:
-    """Return the type of the numbers that networks which are not trained compute with."""
-    return torch.bfloat16 if str(fabric._precision.precision).startswith("bf16") else torch.float32

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Generic
+from typing import TYPE_CHECKING, Any, Generic
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -17,6 +16,9 @@ from scenepalette.training.device.compiling import compiled
 from scenepalette.training.device.finite import LARGEST_GRADIENT, DeferredChecks, gradient_error, loss_error
 from scenepalette.training.device.speed import speed_of
 from scenepalette.training.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def require_finite(step: int, **losses: Tensor | float) -> None:

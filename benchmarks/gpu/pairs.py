@@ -19,8 +19,9 @@ from scenepalette.generators.kernels.passes import prepare_for_inference
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.generators.pairs.batches import made_ahead
 from scenepalette.generators.pairs.registry import PAIR_KINDS
+from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.device.speed import speed_of
-from scenepalette.training.fabric import inference_type, make_fabric
+from scenepalette.training.fabric import make_fabric
 
 KINDS = ("semi", "full")
 ROWS_AHEAD, MOST_ENCODERS = 64, 16  # as `pipeline/stages/generate.py` has them

@@ -18,7 +18,7 @@ from scenepalette.data.labels import fill_ignored
 from scenepalette.data.splits.holdout import PartOfDataset
 from scenepalette.generators.layouts.inputs import palettes_of
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
-from scenepalette.training.fabric import computes_bfloat16
+from scenepalette.training.device.abilities import computes_bfloat16
 
 Size = tuple[int, int]
 SCENES = 64

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import wasserstein_distance
+import scipy
 from skimage.color import rgb2gray, rgb2lab
 
 from scenepalette.common.errors import DataError
@@ -94,7 +94,7 @@ def color_distance(real: AppearanceHistograms, generated: AppearanceHistograms) 
     distances = np.full(len(real.colors), np.nan)
     for class_id, (one, other) in enumerate(zip(real.colors, generated.colors, strict=True)):
         if one.any() and other.any():
-            channels = [wasserstein_distance(values, values, a, b) for a, b in zip(one, other, strict=True)]
+            channels = [scipy.stats.wasserstein_distance(values, values, a, b) for a, b in zip(one, other, strict=True)]
             distances[class_id] = np.mean(channels)
     return distances
 

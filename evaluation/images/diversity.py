@@ -15,9 +15,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
-from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-from torchvision.models import AlexNet_Weights
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.downloads import load_published
@@ -29,9 +26,14 @@ SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 WINDOW = 11
 # Below this size AlexNet's last pooling has nothing left to look at.
 LPIPS_SMALLEST_SIDE = 31
-ALEXNET_URL: str = AlexNet_Weights.IMAGENET1K_V1.url
-ALEXNET_FILE = ALEXNET_URL.rpartition("/")[2]
 PAIRS_AT_ONCE = 32
+
+
+def alexnet_url() -> str:
+    """Return where torchvision publishes the weights of LPIPS' backbone."""
+    from torchvision.models import AlexNet_Weights
+
+    return AlexNet_Weights.IMAGENET1K_V1.url
 
 
 def number_of_scales(height: int, width: int) -> int:
@@ -73,6 +75,8 @@ def mean_pairwise_ms_ssim(images: np.ndarray, device: torch.device | str = "cpu"
     Raises:
         DataError: These are not at least 2 images, or they are smaller than the window.
     """
+    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+
     _check_draws(images)
     chosen = SCALE_EXPONENTS[: number_of_scales(*images.shape[1:3])]
     exponents = tuple(value / sum(chosen) for value in chosen)
@@ -120,7 +124,7 @@ def load_lpips(weights_path: Path | None = None) -> nn.Module:
     Raises:
         AbsentError: The weights cannot be downloaded or loaded.
     """
-    return load_published("AlexNet", ALEXNET_URL, _build_lpips, weights_path)
+    return load_published("AlexNet", alexnet_url(), _build_lpips, weights_path)
 
 
 def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
@@ -138,6 +142,8 @@ def mean_pairwise_lpips(images: np.ndarray, network: nn.Module) -> float:
     Raises:
         DataError: These are not at least 2 images, or they are too small.
     """
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
     assert isinstance(network, LearnedPerceptualImagePatchSimilarity)
     _check_draws(images)
     if min(images.shape[1:3]) < LPIPS_SMALLEST_SIDE:
@@ -199,12 +205,14 @@ def _pairs(count: int) -> Iterator[tuple[Tensor, Tensor]]:
 
 def _build_lpips(path: Path) -> nn.Module:
     """Build LPIPS from a file of AlexNet weights."""
+    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+
     # torchmetrics takes no path: it asks torchvision, which looks in torch.hub's folder. It is shown one that holds
     # this file alone, under the name that is looked for.
     folder_before = torch.hub.get_dir()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "checkpoints").mkdir()
-        shutil.copyfile(path, Path(folder) / "checkpoints" / ALEXNET_FILE)
+        shutil.copyfile(path, Path(folder) / "checkpoints" / alexnet_url().rpartition("/")[2])
         torch.hub.set_dir(folder)
         try:
             return LearnedPerceptualImagePatchSimilarity(net_type="alex")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor
 
@@ -31,6 +30,8 @@ class EncoderFeatures(FeatureNetwork):
         Raises:
             ConfigError: There is no such encoder.
         """
+        import segmentation_models_pytorch as smp
+
         super().__init__()
         self.description = description
         if is_fetched(name):

@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3 as INCEPTION_URL
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.downloads import load_published
@@ -21,10 +18,19 @@ from scenepalette.segmenters.model import feature_maps, pooled_features
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
 INCEPTION_LAYER = "2048"
+
+
+def inception_url() -> str:
+    """Return where torch-fidelity publishes the weights of FID's network."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    return URL_INCEPTION_V3
 
 
 def load_inception(weights_path: Path | None = None) -> nn.Module:
@@ -41,9 +47,11 @@ def load_inception(weights_path: Path | None = None) -> nn.Module:
     """
 
     def build(path: Path) -> nn.Module:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
         return FeatureExtractorInceptionV3("inception-v3-compat", [INCEPTION_LAYER], str(path))
 
-    return load_published("Inception", INCEPTION_URL, build, weights_path)
+    return load_published("Inception", inception_url(), build, weights_path)
 
 
 def inception_features(

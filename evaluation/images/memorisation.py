@@ -14,10 +14,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import scipy
 import torch
 import torch.nn.functional as F
-from lightning_fabric import Fabric
-from scipy.stats import rankdata
 from torch import Tensor
 
 from scenepalette.common.errors import DataError
@@ -27,6 +26,8 @@ from scenepalette.generators.images.base import FeatureNetwork
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 
@@ -105,7 +106,7 @@ class Memorisation:
         The statistic of Mann and Whitney over the product of the numbers of images (Meehan et al., 2020, section 3).
         """
         count, others = len(self.distances), len(self.validation)
-        ranks = rankdata(np.concatenate([self.distances, self.validation]))[:count]
+        ranks = scipy.stats.rankdata(np.concatenate([self.distances, self.validation]))[:count]
         return float(1 - (ranks.sum() - count * (count + 1) / 2) / (count * others))
 
     @property

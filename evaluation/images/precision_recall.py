@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
 
 from scenepalette.common.errors import DataError
 
@@ -47,6 +46,8 @@ def precision_recall(real: ArrayLike, generated: ArrayLike, neighbors: int = NEI
     Raises:
         DataError: The shapes do not fit, there are too few samples, or a value is not finite.
     """
+    from torch_fidelity.metric_prc import KEY_METRIC_PRECISION, KEY_METRIC_RECALL, prc_features_to_metric
+
     a, b = np.asarray(real, dtype=np.float64), np.asarray(generated, dtype=np.float64)
     if neighbors < 1 or a.ndim != 2 or b.ndim != 2 or a.shape[1] != b.shape[1] or min(len(a), len(b)) <= neighbors:
         raise DataError(

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.progress import Progress
@@ -24,6 +23,8 @@ from scenepalette.evaluation.pair_quality.trust import (
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
     from scenepalette.data.arrays import Pairs
     from scenepalette.data.shards.pairs import FirstPairs, ShardPairs
 

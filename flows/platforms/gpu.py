@@ -8,7 +8,7 @@ from prefect import Task
 
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.units.workspace import Unit
-from scenepalette.training.fabric import chosen_accelerator
+from scenepalette.training.device.abilities import chosen_accelerator
 
 GPU_TAG = "gpu"
 

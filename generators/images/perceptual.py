@@ -9,7 +9,6 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import VGG19_Weights, vgg19
 
 from scenepalette.common.storage.downloads import load_published
 from scenepalette.generators.images.base import FeatureNetwork
@@ -33,6 +32,8 @@ class Vgg19Features(FeatureNetwork):
         Args:
             layers: Ascending positions, in torchvision's `features`, of the layers whose outputs are returned.
         """
+        from torchvision.models import vgg19
+
         super().__init__()
         self.layers = tuple(layers)
         self.features = cast(nn.Sequential, vgg19(weights=None).features)[: layers[-1] + 1]
@@ -64,6 +65,7 @@ def load_vgg19(path: Path | None = None, layers: Sequence[int] = VGG_LAYERS) -> 
     Raises:
         AbsentError: The weights cannot be downloaded or loaded.
     """
+    from torchvision.models import VGG19_Weights
 
     def build(file: Path) -> Vgg19Features:
         network = Vgg19Features(layers)

@@ -10,7 +10,6 @@ from collections.abc import Callable
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.transforms.functional import gaussian_blur
 
 from scenepalette.generators.kernels.winograd import input_gradients_alone
 from scenepalette.generators.layouts.networks.saa import LOG_EPSILON
@@ -89,6 +88,8 @@ def soften_layout(layout: Tensor, sigma: float) -> Tensor:
         layout: One-hot BKHW.
         sigma: Standard deviation of the blur in pixels.
     """
+    from torchvision.transforms.functional import gaussian_blur
+
     side = min(layout.shape[2:])
     radius = min(max(1, round(3 * sigma)), (side - 1) // 2)
     if radius < 1:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from scenepalette.common.errors import ConfigError
@@ -45,6 +45,9 @@ from scenepalette.training.monitor import CollapseMonitor, preserve_state, watch
 from scenepalette.training.ranks import ALONE, Ranks
 from scenepalette.training.settings import settings_of_result
 from scenepalette.training.trainee import Trainee, frozen, take_step
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 STATISTICS_BATCHES = 16
 

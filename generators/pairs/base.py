@@ -6,11 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
@@ -33,6 +32,9 @@ from scenepalette.generators.pairs.composite import RealPart, composite, usual_f
 from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 Labeller = Callable[[Tensor], Tensor]
 Composite = Literal["none", "box"]

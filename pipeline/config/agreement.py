@@ -28,8 +28,11 @@ from scenepalette.segmenters.command import trainer_problems
 from scenepalette.segmenters.registry import segmenter_problems
 
 
-def disagreements(config: RunSections) -> list[str]:
-    """Return all that keeps the sections from going together."""
+def disagreements(config: RunSections, *, written: bool = False) -> list[str]:
+    """Return all that keeps the sections from going together.
+
+    With `written`, for what a run directory holds, encoders are not looked up again, which takes seconds.
+    """
     return [
         *_data_problems(config),
         *_fit_problems(config),
@@ -40,9 +43,9 @@ def disagreements(config: RunSections) -> list[str]:
         *_trainer_problems(config),
         *_tracking_problems(config),
         *_primary_problems(config),
-        *_architecture_problems(config),
+        *_architecture_problems(config, written),
         *_composite_problems(config),
-        *_teacher_problems(config),
+        *_teacher_problems(config, written),
         *_shard_problems(config),
         *_comparison_problems(config),
         *_curve_problems(config),
@@ -409,13 +412,17 @@ def _curve_problems(config: RunSections) -> list[str]:
     return []
 
 
-def _architecture_problems(config: RunSections) -> Sequence[str]:
-    segmenters = config.segmenters
-    return segmenter_problems(segmenters.architecture, segmenters.encoder, segmenters.encoder_weights)
+def _architecture_problems(config: RunSections, written: bool) -> Sequence[str]:
+    return _segmenter_problems(config, config.segmenters.architecture, written)
 
 
-def _teacher_problems(config: RunSections) -> list[str]:
-    segmenters, own = config.segmenters, config.teachers.architecture
-    problems = segmenter_problems(own, segmenters.encoder, segmenters.encoder_weights) if own else []
-    shared = _architecture_problems(config)
+def _segmenter_problems(config: RunSections, architecture: str, written: bool) -> Sequence[str]:
+    encoder, weights = config.segmenters.encoder, config.segmenters.encoder_weights
+    return segmenter_problems(architecture, encoder, weights, look_up=not written)
+
+
+def _teacher_problems(config: RunSections, written: bool) -> list[str]:
+    own = config.teachers.architecture
+    problems = _segmenter_problems(config, own, written) if own else []
+    shared = _architecture_problems(config, written)
     return [text.replace("segmenters.arch", "teachers.arch") for text in problems if text not in shared]

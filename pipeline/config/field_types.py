@@ -122,6 +122,14 @@ class OneOf:
         return {**handler(core), "propertyNames": names} if self.keys else {"type": "string", **names}
 
 
+class _EncoderPattern:
+    """As `OneOf`, by a pattern: the models of timm are too many to list."""
+
+    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema with the pattern."""
+        return {"type": "string", "pattern": rf"^({'|'.join(sorted(known_encoders()))}|{TIMM_PREFIX}.+)$"}
+
+
 def layout_names(partial: bool) -> list[str]:
     """Return the names of the layout systems that make whole layouts, or of those that edit them."""
     return [name for name, system in LAYOUT_SYSTEMS.items() if system.partial == partial]
@@ -163,10 +171,7 @@ ArchitectureName = Annotated[str, OneOf(SEGMENTERS.names)]
 EncoderWeights = Annotated[
     str | None, AfterValidator(lambda name: str(_absolute(file)) if (file := weights_file(name)) else name)
 ]
-# A pattern, as the models of timm are too many to list.
-EncoderName = Annotated[
-    str, WithJsonSchema({"type": "string", "pattern": rf"^({'|'.join(sorted(known_encoders))}|{TIMM_PREFIX}.+)$"})
-]
+EncoderName = Annotated[str, _EncoderPattern()]
 
 # Bounds of what is counted, far above what anyone trains on: a slip of the hand must not exhaust memory.
 LARGEST_SIZE = 8192

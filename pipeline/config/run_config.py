@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, ValidationInfo, model_validator
 
 from scenepalette.common.errors import ConfigError, DataError, ScenepaletteError
 from scenepalette.common.storage.files import write_atomically
@@ -39,19 +39,22 @@ class RunConfig(RunSections):
         return self.model_copy(update={"layouts": self.layouts.model_copy(update={"full": full, "partial": partial})})
 
     @model_validator(mode="after")
-    def _check_together(self) -> Self:
-        if problems := disagreements(self):
+    def _check_together(self, info: ValidationInfo) -> Self:
+        if problems := disagreements(self, written=bool(info.context)):
             raise ValueError("\n".join(problems))
         return self
 
 
-def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None) -> RunConfig:
+def load_config(
+    recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: Path | None = None, *, written: bool = False
+) -> RunConfig:
     """Resolve what a command line gives into a checked configuration.
 
     Args:
         recipe_or_yaml: Name of a recipe, or a YAML file: a whole configuration, or a `recipe:` with changes to it.
         assignments: `section.key=value` changes.
         run_dir: Where the run is kept: what it has borrowed serves also when the lender is gone.
+        written: Whether it is the file of a run directory, checked when it was written.
 
     Raises:
         ConfigError: The recipe or file is unknown, or the configuration cannot be run; all problems at once.
@@ -64,17 +67,17 @@ def load_config(recipe_or_yaml: str, assignments: Sequence[str] = (), run_dir: P
     if isinstance(lender, str) and lender and not is_url(lender) and not decided:
         return _with_borrowed_sections(Path(lender).expanduser().absolute(), values, assignments, run_dir)
     given = with_overrides({}, assignments)
-    return make_config(with_following_lists(resolved, given))
+    return make_config(with_following_lists(resolved, given), written=written)
 
 
-def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """Check nested values as a whole.
+def make_config(values: Mapping[str, Any], *, written: bool = False) -> RunConfig:
+    """Check nested values as a whole; `written` as of `load_config`.
 
     Raises:
         ConfigError: All problems, each with its field.
     """
     try:
-        return RunConfig.model_validate(values)
+        return RunConfig.model_validate(values, context=written)
     except ValidationError as error:
         raise ConfigError("The configuration cannot be run.", problems_of(error)) from error
 

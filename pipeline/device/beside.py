@@ -26,7 +26,7 @@ from scenepalette.pipeline.device.memory import available_memory, ending_of
 from scenepalette.pipeline.run_directory.activity import TELL_SECONDS, forget_beside, read_beside, told
 from scenepalette.pipeline.units.records import account
 from scenepalette.pipeline.units.workspace import Workspace
-from scenepalette.training.fabric import chosen_accelerator
+from scenepalette.training.device.abilities import chosen_accelerator
 
 # A script or a notebook may have told only this process where the package is.
 WORKER = """

@@ -34,9 +34,9 @@ from scenepalette.pipeline.stages.segment import arm_settings, load_reference_se
 from scenepalette.pipeline.units.sources import ABSENT, Sources, is_there
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import build_segmenter
+from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.device.compiling import compiled
 from scenepalette.training.device.speed import speed_of
-from scenepalette.training.fabric import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
 

@@ -18,7 +18,7 @@ from scenepalette.pipeline.checks.preflight import network_problem
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.palettes import load_sampler
 from scenepalette.pipeline.units.workspace import Unit, Workspace
-from scenepalette.training.fabric import inference_type
+from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
 

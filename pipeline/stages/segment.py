@@ -6,10 +6,9 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from lightning_fabric import Fabric
 from torch import nn
 
 from scenepalette.common.errors import DataError, ScenepaletteError
@@ -38,6 +37,9 @@ from scenepalette.segmenters.train import size_problems, train_segmenter
 from scenepalette.training.arms import Arm
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import fields_of
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 VERSION = 2
 CONFUSION = "validation-confusion.npy"

@@ -12,20 +12,22 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 
 from scenepalette.common.processors import ThreadChoice, choose_threads
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.data.arrays import Pairs
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.run_directory.manifests import check_contents
+from scenepalette.training.device.abilities import chosen_accelerator, computes_bfloat16
 from scenepalette.training.device.speed import usual_speed
-from scenepalette.training.fabric import chosen_accelerator, computes_bfloat16, make_fabric
 from scenepalette.training.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True)
@@ -307,6 +309,8 @@ class Workspace(ABC):
     @cached_property
     def fabric(self) -> Fabric:
         """This process's device, and precision."""
+        from scenepalette.training.fabric import make_fabric
+
         compute = self.config.compute
         torch.set_num_threads(self.threads.threads)
         accelerator = chosen_accelerator(compute.accelerator)

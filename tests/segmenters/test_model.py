@@ -7,10 +7,15 @@ import pytest
 import segmentation_models_pytorch as smp
 import torch
 from safetensors.torch import save_file
-from segmentation_models_pytorch.encoders import encoders as known_encoders
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
-from scenepalette.segmenters.model import build_network, encoder_names, encoder_problems, pooled_features
+from scenepalette.segmenters.model import (
+    build_network,
+    encoder_names,
+    encoder_problems,
+    known_encoders,
+    pooled_features,
+)
 
 
 def test_parameter_count_of_the_papers_layout() -> None:
@@ -89,7 +94,7 @@ def test_unknown_names_are_answered_with_the_known_ones(encoder: str, weights: s
 def test_names_of_encoders_are_those_that_can_be_built_and_dilated() -> None:
     """By building each, without memory."""
     built = set()
-    for name in known_encoders:
+    for name in known_encoders():
         try:
             with torch.device("meta"):
                 smp.DeepLabV3(encoder_name=name, encoder_weights=None, encoder_output_stride=8)

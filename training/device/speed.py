@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from lightning_fabric import Fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 CompileMode = Literal["off", "default", "graphs"]
 
@@ -50,18 +52,10 @@ def usual_speed(
     return Speed(True, gpu, gpu, gpu, gpu, compile, label_patches)
 
 
-class DeviceFabric(Fabric):
-    """A Fabric with the choices for its device."""
-
-    def __init__(self, speed: Speed | None = None, **arguments: Any) -> None:
-        """Set up a Fabric; `speed` is the usual one of its device if it is left out."""
-        super().__init__(**arguments)
-        self.speed = speed or usual_speed(self.device.type)
-
-
 def speed_of(fabric: Fabric) -> Speed:
     """Return the choices that a Fabric was made with; those of a CPU for any other."""
-    return fabric.speed if isinstance(fabric, DeviceFabric) else Speed()
+    speed = getattr(fabric, "speed", None)
+    return speed if isinstance(speed, Speed) else Speed()
 
 
 def wait_for_device() -> None:

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+import scipy
 import torch
-from scipy.stats import gaussian_kde
 from torch import Tensor, nn
 
 from scenepalette.common.randomness import epoch_batch, numpy_generator, torch_generator
@@ -69,7 +69,7 @@ def color_rarity(colors: np.ndarray) -> np.ndarray:
             continue
         if np.linalg.eigvalsh(np.cov(points))[0] < SMALLEST_DEVIATION**2:
             continue
-        rarity[present[:, p], p] = 1.0 / gaussian_kde(points)(points)
+        rarity[present[:, p], p] = 1.0 / scipy.stats.gaussian_kde(points)(points)
         estimated[present[:, p], p] = True
     rarity[present & ~estimated] = np.median(rarity[estimated]) if estimated.any() else 1.0
     return rarity

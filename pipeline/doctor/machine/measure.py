@@ -17,12 +17,11 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 import psutil
 import torch
-from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ScenepaletteError
 from scenepalette.common.progress import NO_PROGRESS, EnoughError
@@ -46,8 +45,11 @@ from scenepalette.pipeline.stages.segment import arm_settings
 from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.stages.shard_files import ShardPlan
 from scenepalette.segmenters.train import train_segmenter
+from scenepalette.training.device.abilities import inference_type
 from scenepalette.training.device.speed import wait_for_device
-from scenepalette.training.fabric import inference_type
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 TIMED_STEPS = 2
 READY = "ready"

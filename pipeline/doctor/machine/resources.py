@@ -16,8 +16,8 @@ from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.processors import ThreadChoice
 from scenepalette.common.storage.downloads import local_weights
 from scenepalette.data.classes import ClassTable
-from scenepalette.evaluation.images.diversity import ALEXNET_URL
-from scenepalette.evaluation.images.features import INCEPTION_URL
+from scenepalette.evaluation.images.diversity import alexnet_url
+from scenepalette.evaluation.images.features import inception_url
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.nn.parameters import count_parameters
@@ -231,9 +231,9 @@ def check_options(config: RunConfig) -> list[Check]:
     from torchvision.models import VGG19_Weights
 
     weights = (
-        ("Inception weights", INCEPTION_URL, "report.inception_weights", "FID"),
+        ("Inception weights", inception_url(), "report.inception_weights", "FID"),
         ("VGG-19 weights", VGG19_Weights.IMAGENET1K_V1.url, "images.vgg_weights", "perceptual losses"),
-        ("AlexNet weights", ALEXNET_URL, "compare.alexnet_weights", "LPIPS in `compare`"),
+        ("AlexNet weights", alexnet_url(), "compare.alexnet_weights", "LPIPS in `compare`"),
     )
     for name, url, key, purpose in weights:
         path: Path | None = attrgetter(key)(config)

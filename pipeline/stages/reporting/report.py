@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from scenepalette.common.randomness import torch_generator
@@ -82,6 +81,9 @@ from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace,
 from scenepalette.segmenters.loading import load_segmenter
 from scenepalette.training.loop import METRICS_FILE
 from scenepalette.training.settings import settings_of_result
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 VERSION = 2
 SHOWN_PAIRS = 8

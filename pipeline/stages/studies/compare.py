@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from scenepalette.common.randomness import torch_generator
@@ -45,6 +44,9 @@ from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, in_order
 from scenepalette.training.checkpoint import read_metadata
 from scenepalette.training.device.fitting import in_fitting_batches
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 VERSION = 1
 METRICS = "metrics.json"

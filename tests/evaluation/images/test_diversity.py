@@ -16,8 +16,8 @@ from torchvision.models import alexnet
 from scenepalette.common.errors import AbsentError, DataError
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.evaluation.images.diversity import (
-    ALEXNET_URL,
     SCALE_EXPONENTS,
+    alexnet_url,
     class_variance,
     load_lpips,
     mean_pairwise_difference,
@@ -195,7 +195,7 @@ def test_lpips_without_weights_is_absent_with_its_reason(monkeypatch: pytest.Mon
         "AlexNet weights could not be downloaded (<urlopen error no network>); give the path of "
         "alexnet-owt-7be5be79.pth."
     )
-    assert asked == [ALEXNET_URL]
+    assert asked == [alexnet_url()]
 
 
 def test_lpips_with_weights_of_another_network_is_absent(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +40,24 @@ def test_a_finished_run_is_finished_and_not_touched(finished_run: Path) -> None:
     for unit in found.units:
         assert unit.seconds == seconds_spent(finished_run, run.units[unit.name])
     assert contents(finished_run) == before
+
+
+def test_what_takes_long_to_import_is_not_imported(finished_run: Path) -> None:
+    code = "import sys, pathlib; from scenepalette.pipeline.inspection.status import status_of; "
+    code += "print(status_of(pathlib.Path(sys.argv[1])).count('finished'), *sys.modules)"
+    command = [sys.executable, "-c", code, str(finished_run)]
+    count, *loaded = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    assert int(count) > 5 and "torch" in loaded
+    slow = {"lightning_fabric", "torchvision", "timm", "segmentation_models_pytorch", "torchmetrics", "torch_fidelity"}
+    assert (slow | {"sklearn", "torch._dynamo"}).isdisjoint(loaded)
+
+
+def test_a_run_of_a_segmenter_that_is_gone_is_refused_by_its_name(copy_of_run: Callable[..., Path]) -> None:
+    run_dir = copy_of_run()
+    config = run_dir / "config.yaml"
+    config.write_text(config.read_text().replace("architecture: deeplabv3", "architecture: gone"))
+    with pytest.raises(ScenepaletteError, match=r"segmenters\.architecture: got 'gone'; segmenters are"):
+        status_of(run_dir)
 
 
 def test_each_state_is_told(copy_of_run: Callable[..., Path], tiny_config: RunConfig) -> None:
