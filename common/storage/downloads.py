@@ -9,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from urllib.error import URLError
 
 import torch
 
@@ -57,6 +58,13 @@ def published_weights(url: str) -> Path:
     return path
 
 
+def _reason(error: BaseException) -> str:
+    """Return what went wrong, without the words that urllib and Python put around it."""
+    if type(error) is URLError:  # an HTTPError says it with its status
+        return getattr(error.reason, "strerror", None) or str(error.reason)
+    return str(error)
+
+
 def load_published(name: str, url: str, build: Callable[[Path], Network], path: Path | None = None) -> Network:
     """Build a network from published weights.
 
@@ -85,7 +93,7 @@ def load_published(name: str, url: str, build: Callable[[Path], Network], path: 
         pickle.UnpicklingError,
         http.client.HTTPException,
     ) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
+        reason = _reason(error).partition("\n")[0] or type(error).__name__
         failed = f"{path} could not be loaded" if path else "could not be downloaded"
         file_name = url.rpartition("/")[2]
         raise AbsentError(f"{name} weights {failed} ({reason}); give the path of {file_name}.") from error

@@ -27,7 +27,7 @@ from scenepalette.pipeline.report.sections.curve import curve_blocks
 from scenepalette.pipeline.report.sections.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.sections.quality import quality_blocks
 from scenepalette.pipeline.report.sections.shortfall import shortfall_sentences
-from scenepalette.pipeline.report.wording import estimated, interval, number, percent
+from scenepalette.pipeline.report.wording import estimated, interval, number, p_value, percent
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
 # In a table; sentences say it in full.
@@ -162,7 +162,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
                 _estimate(arm["miou"]),
                 *([_estimate(arm["miou_rare"])] if rare else []),
                 against,
-                *([number(arm["p_adjusted"])] if corrected else []),
+                *([p_value(arm["p_adjusted"])] if corrected else []),
                 Cell(verdict, style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
                 *validation,

@@ -16,6 +16,7 @@ from scenepalette.training.monitor import COLLAPSES, SAME_IMAGE
 
 NO_VALUE = "\N{EN DASH}"
 ROUNDING = 1e-12  # of double precision, with room
+SMALLEST_P = 0.001
 MINUS = "\N{MINUS SIGN}"
 # A class below this IoU is not found in any useful sense, and its changes say little.
 NOT_FOUND = 0.05
@@ -117,6 +118,11 @@ def number(value: float | None) -> str:
         return NO_VALUE
     # What is left of sums that cancel is no figure.
     return f"{0.0 if abs(value) < ROUNDING else value:.3g}"
+
+
+def p_value(value: float | None) -> str:
+    """Three significant digits, from one in a thousand on: a bootstrap tells no smaller ones apart."""
+    return "< 0.001" if value is not None and value < SMALLEST_P else number(value)
 
 
 def metric_value(value: float | None, scale: float) -> str:
@@ -435,7 +441,7 @@ def _adjusted(arm: Mapping[str, Any]) -> str:
     alone = low is not None and (low > 0 or high < 0)
     if not alone or arm["verdict"] in ("gains", "loses"):
         return ""
-    return f"; not after Holm's correction, p = {number(arm['p_adjusted'])}"
+    return f"; not after Holm's correction, p = {p_value(arm['p_adjusted'])}"
 
 
 def listing(names: Sequence[str], limit: int = 8) -> str:

@@ -149,7 +149,8 @@ def next_command(document: Mapping[str, Any], decision: Decision) -> str | None:
         ]
         runs = f" --set {shlex.quote(assignment('report.runs', folders))}" if pooled else ""
         out = shlex.quote(f"{run_dir}-longer")
-        return "\n".join([*lines, f"{command} {change} {shlex.quote(run_dir)}{runs} --out {out}"])
+        elsewhere = command.removesuffix(f" --out {shlex.quote(run_dir)}")
+        return "\n".join([*lines, f"{elsewhere} {change} {shlex.quote(run_dir)}{runs} --out {out}"])
     primary = document["primary"]
     if primary is None:
         return None

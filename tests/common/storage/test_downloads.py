@@ -4,6 +4,7 @@ import socket
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
+from urllib.error import URLError
 
 import pytest
 import torch
@@ -70,8 +71,17 @@ def test_without_a_network_the_reason_is_one_line(hub: Path) -> None:
     with pytest.raises(AbsentError) as absent:
         load_published("Line", URL, build)
     assert str(absent.value) == (
-        "Line weights could not be downloaded (<urlopen error no network>); give the path of line-0123abcd.pth."
+        "Line weights could not be downloaded (no network); give the path of line-0123abcd.pth."
     )
+
+
+def test_a_name_that_is_not_found_is_told_without_error_numbers(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(url: str, path: str, progress: bool) -> None:
+        raise URLError(socket.gaierror(-2, "Name or service not known"))
+
+    monkeypatch.setattr("torch.hub.download_url_to_file", download)
+    with pytest.raises(AbsentError, match=r"could not be downloaded \(Name or service not known\); give"):
+        load_published("Line", URL, build)
 
 
 class Malicious:

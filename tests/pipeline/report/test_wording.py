@@ -263,6 +263,11 @@ def test_numbers_have_three_digits_and_rounding_is_no_figure() -> None:
     assert shown == [wording.NO_VALUE, "1.23e+03", "0.0123", "0", "0"]
 
 
+def test_p_values_are_bounded_below_one_in_a_thousand() -> None:
+    shown = [wording.p_value(value) for value in (None, 0.0, 5e-14, 9.99e-4, 1e-3, 0.0123456)]
+    assert shown == [wording.NO_VALUE, "< 0.001", "< 0.001", "< 0.001", "0.001", "0.0123"]
+
+
 def _with_generators(inputs: ReportInputs, *generators: int) -> ReportInputs:
     """The same arms, those with generated pairs trained for each of some generators."""
     arms = [

@@ -107,7 +107,7 @@ def test_wanted_seeds_are_those_that_would_show_the_gain() -> None:
         (
             Decision("do not", "", steps=200),
             5,
-            "scenepalette run demo --out runs/a --set segmenters.steps=200 --models-from runs/a --out runs/a-longer",
+            "scenepalette run demo --set segmenters.steps=200 --models-from runs/a --out runs/a-longer",
         ),
     ],
 )
@@ -126,7 +126,7 @@ def test_pooled_runs_get_a_line_each_before_the_command() -> None:
     assert longer == (
         "scenepalette train-segmenter '/my b/config.yaml' --set segmenters.steps=200 --models-from "
         "'/my b' --out '/my b-longer'\n"
-        "scenepalette run demo --out runs/a --set segmenters.steps=200 --models-from runs/a "
+        "scenepalette run demo --set segmenters.steps=200 --models-from runs/a "
         "--set 'report.runs=[/my b-longer]' --out runs/a-longer"
     )
 
