@@ -268,12 +268,14 @@ def fit_palette_sampler(
         )
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
+    from threadpoolctl import threadpool_limits
 
     best: GaussianMixture | None = None
     aic: list[float] = []
     for components in range(1, max(1, min(max_components, len(palettes) // 2)) + 1):
         mixture = GaussianMixture(components, covariance_type="full", random_state=seed, reg_covar=1e-6, max_iter=200)
-        with warnings.catch_warnings():
+        # Matrices are small: threads that multiply them mostly wait for each other, for long where the machine is busy.
+        with threadpool_limits(1), warnings.catch_warnings():
             # Mixtures with too many components may not converge; their AIC rules them out.
             warnings.simplefilter("ignore", ConvergenceWarning)
             mixture.fit(palettes)

@@ -31,6 +31,7 @@ from scenepalette.generators.layouts.networks.progressive import (
 from scenepalette.generators.layouts.networks.saa import conditional_loss
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.generators.nn.padding import replicate_borders
 
 SEMANTIC_PALETTE = "Semantic Palette: Guiding Scene Generation with Class Proportions (Le Moing et al., CVPR 2021)"
 SB_GAN = "Semantic Bottleneck Scene Generation (Azadi et al., 2019)"
@@ -106,6 +107,8 @@ class LayoutSystem:
                 "LayoutNetwork in scenepalette.generators.layouts.networks.progressive, and set the attribute in "
                 "its constructor."
             )
+        if settings.padding_mode == "replicate":
+            replicate_borders(network)
         return network
 
     def build_discriminator(

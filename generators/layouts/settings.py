@@ -9,7 +9,8 @@ from annotated_types import Ge, Gt, Le
 from typing_extensions import Doc
 
 from scenepalette.generators.layouts.crops import CropMode
-from scenepalette.training.settings import Count, Decay, Rate, Weight
+from scenepalette.generators.nn.padding import PaddingMode
+from scenepalette.training.settings import ADDED, Count, Decay, Rate, Weight
 
 PaletteSource = Literal["sampled", "real"]
 Edits = Literal["replace", "add"]
@@ -74,3 +75,6 @@ class LayoutSettings:
     warp: Annotated[
         float, Ge(0), Le(0.25), Doc("Random warps of real layouts: largest shift of a pixel as a fraction of the side.")
     ] = 0.0
+    padding_mode: Annotated[
+        PaddingMode, ADDED, Doc("What the generator's convolutions see beyond borders; replicate draws no frame.")
+    ] = "zeros"
