@@ -40,7 +40,6 @@ from scenepalette.generators.images.perceptual import feature_distances
 from scenepalette.generators.images.systems.patch_losses import perceptual_loss
 from scenepalette.generators.nn.blocks import SLOPE, SpadeResidualBlock, Upsampling
 from scenepalette.generators.nn.grids import base_grid
-from scenepalette.generators.nn.padding import PaddingMode, replicate_borders
 from scenepalette.generators.nn.resampling import PooledConv2d, UpsampledConv2d
 from scenepalette.generators.nn.spectral_norm import spectral_norm
 from scenepalette.training.ranks import ALONE, Ranks
@@ -78,9 +77,6 @@ class OasisSettings(ImageSettings):
     upsampling: Annotated[
         Upsampling, ADDED, Doc("How generator blocks double their input; bilinear paints no grid when trained briefly.")
     ] = "nearest"
-    padding_mode: Annotated[
-        PaddingMode, ADDED, Doc("What the generator's convolutions see beyond borders; replicate paints no frame.")
-    ] = "zeros"
 
 
 class OasisGenerator(ImageGenerator):
@@ -373,7 +369,7 @@ def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: Oa
     _, reachable = base_grid(size, smallest_side=1)
     doublings = min(DOUBLINGS, reachable)
     base = (size[0] >> doublings, size[1] >> doublings)
-    generator = OasisGenerator(
+    return OasisGenerator(
         len(table),
         base,
         doublings,
@@ -382,9 +378,6 @@ def build_oasis_generator(table: ClassTable, size: tuple[int, int], settings: Oa
         settings.hidden_channels,
         settings.upsampling,
     )
-    if settings.padding_mode == "replicate":
-        replicate_borders(generator)
-    return generator
 
 
 def build_oasis_objective(
