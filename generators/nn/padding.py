@@ -32,6 +32,12 @@ def replicate_borders(network: nn.Module) -> None:
 
 
 def _adds_a_pixel(module: nn.Conv2d | EqualizedConv2d) -> bool:
+    if isinstance(module, nn.Conv2d) and (module.stride, module.dilation, module.padding_mode) != (
+        (1, 1),
+        (1, 1),
+        "zeros",
+    ):
+        return False
     return module.weight.shape[2:] == (3, 3) and module.padding in (1, (1, 1))
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -56,6 +57,14 @@ def test_what_is_the_same_everywhere_stays_so() -> None:
     assert network(even).std() > 1e-3
     replicate_borders(network)
     assert network(even).std() < 1e-6
+
+
+@pytest.mark.parametrize("options", [{"stride": 2}, {"dilation": 2}, {"padding": 0}, {"padding_mode": "circular"}])
+def test_other_convolutions_are_left_alone(options: dict[str, Any]) -> None:
+    convolution = nn.Conv2d(3, 2, 3, **{"padding": 1, **options})
+    before = convolution(images())
+    replicate_borders(convolution)
+    assert torch.equal(convolution(images()), before)
 
 
 def test_modulations_keep_their_zeros() -> None:
