@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.segmenters.model import (
+    ARCHITECTURES,
     build_network,
     encoder_names,
     encoder_problems,
@@ -127,3 +128,8 @@ def test_images_of_any_size_are_framed_with_grey_and_their_scores_cut(architectu
         scores = model(image)
         assert scores.shape == (2, 3, 45, 60)
         assert torch.equal(scores, model(framed[:, :, :height, :width])[:, :, :45, :60])
+
+
+def test_titles_are_the_names_that_the_library_has() -> None:
+    named = {name: kind.__name__.replace("Plus", "+") for name, kind in smp.MODEL_ARCHITECTURES_MAPPING.items()}
+    assert {name: named[name] for name in ARCHITECTURES} == {name: kind.title for name, kind in ARCHITECTURES.items()}
