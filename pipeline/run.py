@@ -35,8 +35,9 @@ from scenepalette.pipeline.stages.segment_by_command import CommandSegmenterUnit
 from scenepalette.pipeline.stages.segmenter_data import SegmenterDataUnit
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.compare import comparison_units
-from scenepalette.pipeline.stages.studies.curve import curve_units, with_curve
+from scenepalette.pipeline.stages.studies.curve import curve_units
 from scenepalette.pipeline.stages.studies.loop_report import loop_units
+from scenepalette.pipeline.stages.studies.shown import with_results
 from scenepalette.pipeline.units.borrowing import lending_problems
 from scenepalette.pipeline.units.records import begin, finish, misfits, timed, work_folder
 from scenepalette.pipeline.units.sources import Sources
@@ -90,7 +91,7 @@ class Run(RunState):
         run = units_of(config, sources)
         comparison, loop = comparison_units(config, sources, run), loop_units(config, sources, run)
         curve = {unit.name: unit for unit in curve_units(config, sources)}
-        return PlannedUnits(with_curve(self.run_dir, run, comparison, curve), comparison, curve, loop)
+        return PlannedUnits(with_results(self.run_dir, run, comparison | curve | loop), comparison, curve, loop)
 
     def missing(self, names: Sequence[str]) -> list[str]:
         """Return the units to make among `names` and among all that they are made from, in order.

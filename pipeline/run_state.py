@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 from scenepalette.common.errors import ConfigError
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.pipeline.config import config_text
-from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
 from scenepalette.pipeline.run_directory.manifests import MANIFEST
 from scenepalette.pipeline.run_directory.ownership import CONFIG, remember, write_document, write_shards_card
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, SourceUnit, read_data, with_known_paths
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
@@ -49,7 +49,7 @@ class RunState(Workspace):
         """The units; planned again when one that reads sources, or decides on others, is finished in any process."""
         folders = ["data", "unlabelled", *(f"{EXTRA_TESTS}/{name}" for name in self.config.report.extra_test)]
         folders += [decision_name(number) for number in range(1, self.config.loop.rounds + 1)]
-        return self._keep("units", self.plan, *folders, CURVE_RESULT)
+        return self._keep("units", self.plan, *folders, CURVE_RESULT, LOOP_RESULT)
 
     @property
     def data(self) -> PreparedData:
@@ -97,6 +97,9 @@ class RunState(Workspace):
                     "segmenters.arms, for example --set 'segmenters.arms=[real, semi]'."
                 )
             names.append("report")  # which shows it
+        if stage == LOOP and (self.run_dir / "report" / MANIFEST).is_file():
+            # It shows the loop from then on, unless there is more to make for it.
+            names += ["report"] if all(map(self.is_finished, planned.run["report"].inputs)) else []
         if stage == "finetuned" and not names:
             raise ConfigError(
                 "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "

@@ -367,6 +367,8 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     alike = sorted({name for name, key in zip(stated, folded, strict=True) if folded.count(key) > 1})
     if len(alike) > len({name.strip().casefold() for name in alike}):
         notes.append(f"{', '.join(map(repr, alike[:_MOST_NOTED]))} differ in capitals alone and are different classes.")
+    if repeated := sorted({name for name in stated if stated.count(name) > 1 and any("id" in row for row in rows)}):
+        notes.append(f"{', '.join(map(repr, repeated[:_MOST_NOTED]))} of several rows: their label values are one class.")
     has_colours = any(channel in row for row in rows for channel in _CHANNELS)
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}

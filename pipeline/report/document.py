@@ -21,6 +21,7 @@ from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
 from scenepalette.pipeline.report.sections.curve_figures import draw_curve
+from scenepalette.pipeline.report.sections.loop import SHOWN_OF_LOOP
 from scenepalette.pipeline.report.sections.shortfall import reached_by_class
 from scenepalette.pipeline.report.sections.splits import compare_on_validation, extra_tests, reported_split
 from scenepalette.pipeline.report.statistics import ArmStatistics, Comparison, PrimaryContrast, compare, estimate_miou
@@ -144,6 +145,7 @@ def build_document(
         },
         **({"quality": inputs.quality} if inputs.quality else {}),
         **({"curve": inputs.curve} if inputs.curve else {}),
+        **({"loop": {key: inputs.loop[key] for key in SHOWN_OF_LOOP}} if inputs.loop else {}),
         "memorisation": {kind: copy_document(check) for kind, check in inputs.copy_checks.items()},
         "training": {name: summary_of_log(read_metrics(path)) for name, path in inputs.training_logs.items()},
         "convergence": _convergence(inputs),

@@ -29,11 +29,11 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
+from scenepalette.pipeline.report.sections.loop import arms_of_loop, loop_headline, why_it_ended, with_interval
 from scenepalette.pipeline.report.sections.splits import resolution
 from scenepalette.pipeline.report.statistics import Comparison, compare, verdict
 from scenepalette.pipeline.report.wording import (
     NO_VALUE,
-    ONE_SEED,
     duration,
     interval,
     listing,
@@ -218,38 +218,9 @@ def round_name(number: int) -> str:
     return f"round {number}"
 
 
-def loop_headline(document: Mapping[str, Any]) -> str:
-    """What asking for classes gained over random palettes, in one sentence."""
-    found, rounds = document["against_random"], document["rounds"]
-    scope = f", {ONE_SEED}" if len(found["seeds"]) < 2 else f" on {document['dataset']['evaluated_on']} images"
-    count = f"{len(rounds)} round{'s' if len(rounds) > 1 else ''}"
-    return (
-        f"Asking for lacking classes in {count} changes mIoU by {points(found['miou']['mean'])} points "
-        f"{interval(found['miou'], signed=True)} against as many pairs at random palettes{scope}: {found['verdict']}."
-    )
-
-
-def why_it_ended(document: Mapping[str, Any]) -> str:
-    """Why there was no further round."""
-    last = document["rounds"][-1]
-    if last["continue"]:
-        return f"It ended after {last['round']} rounds, as many as loop.rounds allows; the last still gained enough."
-    why = (
-        "the least gain that is worth it (report.smallest_gain; with one seed nothing is known of what can be seen)"
-        if last["detectable"] is None
-        else "the least gain that these seeds and images can show"
-        if last["detectable"] >= last["least"]
-        else "the least gain that is worth it (report.smallest_gain)"
-    )
-    return (
-        f"It ended after round {last['round']} of at most {document['most_rounds']}: the round changed mIoU on "
-        f"validation images by {points(last['gain'])} points, less than {percent(last['least'])}, {why}."
-    )
-
-
 def loop_page(document: Mapping[str, Any]) -> Page:
     """Return the page of what loop.json holds."""
-    dataset, rounds, arms = document["dataset"], document["rounds"], document["arms"]
+    dataset, rounds = document["dataset"], document["rounds"]
     rare, on_test = dataset["rare_classes"], dataset["evaluated_on"] != "validation"
     found, bootstrap = document["against_random"], document["bootstrap"]
     cautions = []
@@ -265,28 +236,9 @@ def loop_page(document: Mapping[str, Any]) -> Page:
     if len(found["seeds"]) < 2:
         cautions.append("One seed cannot tell a gain from the chance of a training: add segmenters.seeds.")
     command = document["provenance"].get("command")
-    head = ["Arm", "mIoU, % [95 %]", *(["Rare classes, % [95 %]"] if rare else []), "Against real, points [95 %]"]
     blocks: list[Block] = [
         Text(why_it_ended(document)),
-        Table(
-            [*head, "Generated pairs", "Seeds x steps", "Trained on"],
-            [
-                (
-                    arm["name"],
-                    _with_interval(arm["miou"]),
-                    *([_with_interval(arm["miou_rare"])] if rare else []),
-                    NO_VALUE
-                    if arm["name"] == REAL_ARM
-                    else f"{points(arm['delta_vs_real']['mean'])} {interval(arm['delta_vs_real'], signed=True)}",
-                    str(arm["pairs"]),
-                    f"{len(arm['seeds'])} x {arm['steps']}",
-                    arm["description"],
-                )
-                for arm in arms
-            ],
-            numeric=range(1, len(head) + 2),
-            long=1,
-        ),
+        arms_of_loop(document),
         Text(
             f"{dataset['evaluated_on'].capitalize()} images; {LOOP} against {RANDOM}: "
             + seeds_of_contrast(len(found["seeds"]))
@@ -332,13 +284,9 @@ def loop_page(document: Mapping[str, Any]) -> Page:
     )
 
 
-def _with_interval(estimate: Mapping[str, Any]) -> str:
-    return f"{percent(estimate['mean'])} {interval(estimate)}"
-
-
 def _rounds(document: Mapping[str, Any]) -> Table:
     validation = document["validation"]
-    rows = [("0 (real)", "0", _with_interval(validation[REAL_ARM]), NO_VALUE, NO_VALUE, NO_VALUE)]
+    rows = [("0 (real)", "0", with_interval(validation[REAL_ARM]), NO_VALUE, NO_VALUE, NO_VALUE)]
     for each in document["rounds"]:
         asked = {
             kind: ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda item: -item[1]))
@@ -348,14 +296,14 @@ def _rounds(document: Mapping[str, Any]) -> Table:
             (
                 str(each["round"]),
                 str(each["pairs"]),
-                _with_interval(each["miou"]),
+                with_interval(each["miou"]),
                 f"{points(each['gain'])} {interval(each, signed=True)}",
                 percent(each["least"]),
                 "; ".join(f"{kind}: {text or 'nothing'}" for kind, text in asked.items()),
             )
         )
     pairs = str(document["rounds"][-1]["pairs"])
-    rows.append(("random palettes", pairs, _with_interval(validation[RANDOM]), NO_VALUE, NO_VALUE, NO_VALUE))
+    rows.append(("random palettes", pairs, with_interval(validation[RANDOM]), NO_VALUE, NO_VALUE, NO_VALUE))
     head = ("Round", "Pairs", "mIoU, % [95 %]", "Gain, points [95 %]", "Least gain", "Asked for")
     return Table(head, rows, numeric=range(1, 5), long=1)
 

@@ -24,6 +24,7 @@ from scenepalette.pipeline.report.page import (
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.sections import splits
 from scenepalette.pipeline.report.sections.curve import curve_blocks
+from scenepalette.pipeline.report.sections.loop import loop_blocks
 from scenepalette.pipeline.report.sections.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.sections.quality import quality_blocks
 from scenepalette.pipeline.report.sections.shortfall import shortfall_sentences
@@ -74,6 +75,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         *figures_of(document, "arms"),
         *splits.extra_blocks(document),
         *curve_blocks(document),
+        *loop_blocks(document),
         Heading("Generated pairs by themselves"),
         Text(
             "GAN-train: a segmenter trained on generated pairs alone, tested on real images; higher is better. "

@@ -198,6 +198,7 @@ class ReportInputs:
             the scores of each kind, and "warnings"; JSON values.
         copy_checks: Kind of pairs whose images are generated whole -> whether they copy training images.
         curve: Result of `curve_document`, if a curve of labels and doses was made.
+        loop: Document of the loop's page, if there was a loop.
         pooled_runs: Run directory -> seed of its generators, of this run and those that are pooled with it; empty if
             none is.
         pooling_notes: What of pooled runs is left out, and what of them differs that should not; sentences.
@@ -241,6 +242,7 @@ class ReportInputs:
     quality: Mapping[str, Any] = field(default_factory=dict)
     copy_checks: Mapping[str, CopyCheck] = field(default_factory=dict)
     curve: Mapping[str, Any] | None = None
+    loop: Mapping[str, Any] | None = None
     pooled_runs: Mapping[str, int] = field(default_factory=dict)
     pooling_notes: Sequence[str] = ()
 

@@ -288,7 +288,7 @@ class Workspace(ABC):
 
     @property
     def units(self) -> dict[str, Unit]:
-        """All units by name, each after those that it reads: the report, which may show a curve, is the last."""
+        """All units by name, each after those that it reads: the report, which may show studies, is the last."""
         planned = self.planned
         units = planned.run | planned.comparison | planned.curve | planned.loop
         report = units.pop("report")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from scenepalette.common.storage.files import read_json
 from scenepalette.pipeline.cli.terminal.tables import print_table
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT, read_result
 
 
 def print_results(run_dir: Path, stage: str) -> None:
@@ -20,13 +19,6 @@ def print_results(run_dir: Path, stage: str) -> None:
         typer.echo(f"Done: {run_dir / stage}")
 
 
-def _read_checked(folder: Path, name: str) -> dict[str, Any]:
-    from scenepalette.pipeline.run_directory.manifests import check_contents
-
-    check_contents(folder)
-    return read_json(folder / f"{name}.json")
-
-
 def _print_place(folder: Path, name: str) -> None:
     typer.echo(f"\n{name.capitalize()}: {folder / name}.html\n{' ' * len(name)}  {folder / name}.md")
 
@@ -36,7 +28,7 @@ def _print_summary(run_dir: Path) -> None:
     from scenepalette.pipeline.report.wording import interval, percent, points
 
     folder = run_dir / "report"
-    document = _read_checked(folder, "report")
+    document = read_result(folder, "report")
     rows = []
     for arm in document["arms"]:
         delta = arm["delta_vs_real"]
@@ -53,7 +45,7 @@ def _print_comparison(run_dir: Path) -> None:
     from scenepalette.pipeline.report.comparison import show_metric
 
     folder = run_dir / "comparison" / "report"
-    document = _read_checked(folder, "comparison")
+    document = read_result(folder, "comparison")
     columns = columns_of_comparison("terminal")
     rows = [[row["name"], *(show_metric(row, column) for column in columns)] for row in document["rows"]]
     print_table(["row", *(column["title"] for column in columns)], rows)
@@ -63,19 +55,18 @@ def _print_comparison(run_dir: Path) -> None:
 def print_curve(run_dir: Path) -> None:
     """Print what a finished curve of labels and doses says, and where the report that shows it lies."""
     from scenepalette.pipeline.report.sections.curve import curve_sentences
-    from scenepalette.pipeline.run_directory.curve_result import read_curve
 
-    for sentence in curve_sentences(read_curve(run_dir)):
+    for sentence in curve_sentences(read_result(run_dir / CURVE_RESULT, "curve")):
         typer.echo(sentence)
     _print_place(run_dir / "report", "report")
 
 
 def _print_loop(run_dir: Path) -> None:
-    from scenepalette.pipeline.report.loop import loop_headline, why_it_ended
+    from scenepalette.pipeline.report.sections.loop import loop_headline, why_it_ended
     from scenepalette.pipeline.report.wording import interval, percent, points
 
-    folder = run_dir / "loop" / "report"
-    document = _read_checked(folder, "loop")
+    folder = run_dir / LOOP_RESULT
+    document = read_result(folder, "loop")
     validation, rounds = document["validation"], document["rounds"]
     rows = [["real", "0", percent(validation["real"]["mean"]), "", ""]]
     for each in rounds:

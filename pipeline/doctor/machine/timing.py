@@ -32,6 +32,8 @@ from scenepalette.pipeline.device.memory import KILLED, ending_of
 from scenepalette.pipeline.doctor.findings import Check
 from scenepalette.pipeline.doctor.machine.measure import READY, START, Step, timed_steps
 from scenepalette.pipeline.stages.data import FILLED
+from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
+from scenepalette.pipeline.stages.pair_quality.teachers import needs_teachers, teacher_settings
 from scenepalette.pipeline.stages.segmenter_data import NAME as SEGMENTER_DATA
 from scenepalette.pipeline.units.records import show_seconds
 
@@ -199,8 +201,8 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
     """Extrapolate measured steps by the configuration's step counts.
 
     A level of a layout generator that was not measured is taken to cost what the nearest measured one does, by its
-    pixels and batch. Batches of all arms are equal; AdvEnt costs 1.3 times, and some arms take more steps. Parts
-    without a measurement are left out.
+    pixels and batch. Batches of all arms and teachers are equal; AdvEnt costs 1.3 times, and some arms take more steps.
+    Parts without a measurement are left out.
 
     Args:
         config: The configuration.
@@ -237,6 +239,11 @@ def estimates_of(config: RunConfig, measured: Measured, read_seconds: float, sam
             estimates.append(Estimate(f"shards/{name}", pairs * each, f"{counted(pairs, 'pair')}, {_ms(each)} each"))
     if "segmenter" in known:
         second, steps = known["segmenter"], config.segmenters.steps
+        if needs_teachers(config):
+            folds, steps_of_teacher = config.teachers.folds, teacher_settings(config).steps
+            basis = f"{counted(folds, 'training')} of {counted(steps_of_teacher, 'step')}, {_ms(second)} each"
+            each = steps_of_teacher * second
+            estimates.append(Estimate(TEACHERS, folds * each, basis, folds * (each,)))
         trainings, waiting = list[float](), list[float]()
         for name in config.segmenters.arms:
             waits = ARMS[name].synthetic is not None or ARMS[name].teacher_labels

@@ -47,9 +47,8 @@ from scenepalette.pipeline.report.results import (
     WorstPair,
 )
 from scenepalette.pipeline.report.statistics import choose
-from scenepalette.pipeline.run_directory.curve_result import RESULT as CURVE_RESULT
-from scenepalette.pipeline.run_directory.curve_result import read_curve
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, read_record
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT, LOOP_RESULT, read_result
 from scenepalette.pipeline.stages.data import EXTRA_TESTS, read_findings
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.images import image_model
@@ -242,6 +241,7 @@ def measure_run(run: Workspace) -> ReportInputs:
         if unit.stage in ("layouts", "images", "finetuned")
         and not read_record(run.run_dir / unit.name / MANIFEST).get("comes_trained")
     ]
+    shown_studies = run.units["report"].inputs
     reported, train_pixels = seen.validation if seen.test is None else seen.test, class_counts(train).pixels
     recordings = DATASETS.get(config.data.name).recordings
     treatments, controls = config.treatments(), config.controls()
@@ -295,7 +295,8 @@ def measure_run(run: Workspace) -> ReportInputs:
         extra_tests=_extra_splits(run),
         quality=found_by_teachers(run),
         copy_checks=copy_checks,
-        curve=read_curve(run_dir) if CURVE_RESULT in run.units["report"].inputs else None,
+        curve=read_result(run_dir / CURVE_RESULT, "curve") if CURVE_RESULT in shown_studies else None,
+        loop=read_result(run_dir / LOOP_RESULT, "loop") if LOOP_RESULT in shown_studies else None,
         pooled_runs={str(each.run_dir): each.generator_seed for each in pooled} if len(pooled) > 1 else {},
         pooling_notes=pooling_notes(pooled),
     )

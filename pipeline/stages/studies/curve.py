@@ -29,8 +29,7 @@ from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_document, to_percent
-from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
-from scenepalette.pipeline.run_directory.manifests import MANIFEST
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
@@ -41,12 +40,13 @@ from scenepalette.pipeline.stages.segment import (
     read_confusion,
     segmenter_name,
 )
-from scenepalette.pipeline.units.records import is_finished, seconds_spent
+from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
 STAGE = "curve"
+RESULT_FILE = "curve.json"
 MORE_PAIRS = f"{STAGE}/pairs"
 """The unit of the pairs for doses above 1: those of the kind's shards, and more."""
 
@@ -301,7 +301,7 @@ class CurveUnit(Unit):
             seconds=sum(seconds_spent(run.run_dir, unit) for unit in made),
             judged=ARMS[self.arm].trust != "none",
         )
-        write_json(folder / CURVE_FILE, document)
+        write_json(folder / RESULT_FILE, document)
 
 
 def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
@@ -348,11 +348,11 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     inputs += tuple(name for names in trained.values() for name in names)
     result = CurveUnit(
         STAGE,
-        "result",
+        CURVE_RESULT.removeprefix(f"{STAGE}/"),
         VERSION,
         settings,
         inputs,
-        (CURVE_FILE,),
+        (RESULT_FILE,),
         renewed=True,
         resumable=False,
         arm=arm,
@@ -360,17 +360,3 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
         seeds=seeds,
     )
     return [*units, result]
-
-
-def with_curve(
-    run_dir: Path, units: dict[str, Unit], comparison: dict[str, Unit], curve: dict[str, Unit]
-) -> dict[str, Unit]:
-    """Return the units of a run whose report shows the curve, if that of these settings is finished."""
-    result = curve.get(RESULT)
-    # What lies there unfinished, or damaged, concerns whoever asks for the curve, and no other verb.
-    if result is None or not (run_dir / RESULT / MANIFEST).is_file():
-        return units
-    if not is_finished(run_dir, result, units | comparison | curve):
-        return units
-    report = units["report"]
-    return {**units, "report": replace(report, inputs=(*report.inputs, RESULT))}

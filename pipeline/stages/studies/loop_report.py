@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
+from scenepalette.pipeline.run_directory.study_results import LOOP_RESULT
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
@@ -58,6 +60,9 @@ class LoopReportUnit(Unit):
         ended: Whether the last of them is known to be the last: then there is a control.
     """
 
+    # The report shows it from then on.
+    replans: ClassVar[bool] = True
+
     rounds: int
     ended: bool
 
@@ -71,7 +76,15 @@ class LoopReportUnit(Unit):
         }
         inputs = (*config.data_of_segmenters, *Round(config, 0).segmenters, *(unit.name for unit in units))
         return cls(
-            STAGE, "report", VERSION, settings, inputs, renewed=True, resumable=False, rounds=rounds, ended=ended
+            STAGE,
+            LOOP_RESULT.removeprefix(f"{STAGE}/"),
+            VERSION,
+            settings,
+            inputs,
+            renewed=True,
+            resumable=False,
+            rounds=rounds,
+            ended=ended,
         )
 
     @classmethod

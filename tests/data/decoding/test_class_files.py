@@ -103,11 +103,12 @@ def test_class_files_as_they_are_written(tmp_path: Path, name: str) -> None:
 
 def test_what_is_left_out_is_noted(tmp_path: Path) -> None:
     path = tmp_path / "classes.csv"
-    path.write_text("id,name\n# old,\n#3,bus\n-1,void\n0,Sky\n1,sky\n2,road\n")
+    path.write_text("id,name\n# old,\n#3,bus\n-1,void\n0,Sky\n1,sky\n2,road\n3,road\n")
     assert read_class_file(path).notes == (
         "classes.csv: 2 lines that begin with # are not read (such as # old).",
         "classes.csv: no label holds the id -1: void stands for no class.",
         "classes.csv: 'Sky', 'sky' differ in capitals alone and are different classes.",
+        "classes.csv: 'road' of several rows: their label values are one class.",
     )
 
 

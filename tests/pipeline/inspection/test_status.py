@@ -17,9 +17,9 @@ from scenepalette.pipeline.config import RunConfig, config_text
 from scenepalette.pipeline.inspection.status import UnitStatus, status_of
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.run_directory.activity import read_activity, told
-from scenepalette.pipeline.run_directory.curve_result import RESULT
 from scenepalette.pipeline.run_directory.manifests import UNFINISHED
 from scenepalette.pipeline.run_directory.ownership import exclusive
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT
 from scenepalette.pipeline.units.records import seconds_spent
 
 
@@ -159,12 +159,12 @@ def test_a_damaged_record_of_an_unfinished_curve_is_told_of_the_curve_alone(
     run_dir = copy_of_run()
     run = Run(tiny_config, run_dir)
     with exclusive(run_dir):
-        run.begin(RESULT)
-    (run_dir / RESULT / UNFINISHED).write_text("{")
+        run.begin(CURVE_RESULT)
+    (run_dir / CURVE_RESULT / UNFINISHED).write_text("{")
     run = Run(tiny_config, run_dir)
     assert run.missing(run.names_of("report")) == []
     found = by_name(run_dir)
-    assert found[RESULT].state == "damaged" and UNFINISHED in found[RESULT].detail
+    assert found[CURVE_RESULT].state == "damaged" and UNFINISHED in found[CURVE_RESULT].detail
     assert {unit.state for name, unit in found.items() if not name.startswith("curve/")} == {"finished"}
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scenepalette.data.streets.dataset import Streets
-from scenepalette.pipeline.config import RunConfig
+from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.doctor.machine import timing
 from scenepalette.pipeline.doctor.machine.measure import timed_steps
 from scenepalette.pipeline.doctor.machine.timing import (
@@ -42,6 +42,14 @@ def test_steps_are_extrapolated_by_the_recipes_counts(tiny_config: RunConfig) ->
         # real 1, real+syn-advent 1.3, real+partial 1, syn 1, semi 1; two steps each.
         "segmenters": pytest.approx((4 + timing.ADVENT) * 2 * 3.0),
     }
+
+
+def test_teachers_are_counted_where_an_arm_trusts_them(tiny_config: RunConfig) -> None:
+    values = {"teachers": {"folds": 3, "steps": 5}, "segmenters": {"arms": ["real", "semi-trusted"]}}
+    config = make_config(merge(tiny_config.model_dump(mode="json"), values))
+    parts = {part.name: part for part in estimates_of(config, Measured({"segmenter": 2.0}), 1.0, 20)}
+    assert parts["teachers"].trainings == (10.0, 10.0, 10.0) and not parts["teachers"].waiting
+    assert "3 trainings of 5 steps" in parts["teachers"].basis
 
 
 def test_the_longest_of_trainings_at_once_decides_and_pairs_are_waited_for() -> None:

@@ -19,10 +19,17 @@ from scenepalette.data.splits.folds import ChosenPairs
 from scenepalette.pipeline.cli.terminal.results import print_curve
 from scenepalette.pipeline.config import RunConfig, make_config
 from scenepalette.pipeline.run import Run
-from scenepalette.pipeline.run_directory.curve_result import CURVE_FILE, RESULT
+from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT
 from scenepalette.pipeline.stages.data import read_data
 from scenepalette.pipeline.stages.studies import curve as stage
-from scenepalette.pipeline.stages.studies.curve import PointUnit, control_of, part_problems, points_of, rows_within
+from scenepalette.pipeline.stages.studies.curve import (
+    RESULT_FILE,
+    PointUnit,
+    control_of,
+    part_problems,
+    points_of,
+    rows_within,
+)
 from scenepalette.segmenters import train as train_module
 
 CURVE = {"arm": "semi", "labels": [0.5], "doses": [0.5, 2]}
@@ -50,9 +57,9 @@ def test_points_that_the_run_has_are_trained_once(values: dict[str, Any], tmp_pa
         for point in ("labels25/real", "labels50/real", "labels25/semi", "labels50/semi", "dose0.5/semi", "dose2/semi")
         for seed in (0, 1)
     ]
-    assert curve_of(run) == ["curve/pairs", *own, RESULT]
+    assert curve_of(run) == ["curve/pairs", *own, CURVE_RESULT]
     shared = [f"segmenters/{arm}/seed{seed}" for arm in ("real", "semi") for seed in (0, 1)]
-    assert set(run.units[RESULT].inputs) == {"data", "shards/semi", "curve/pairs", *own, *shared}
+    assert set(run.units[CURVE_RESULT].inputs) == {"data", "shards/semi", "curve/pairs", *own, *shared}
     # Seeds that the run has not are trained for all points.
     other = curve_of(Run(config_of(values, seeds=[1, 2]), tmp_path))
     assert {"curve/labels100/real/seed2", "curve/dose1/semi/seed2"} <= set(other)
@@ -62,7 +69,7 @@ def test_points_that_the_run_has_are_trained_once(values: dict[str, Any], tmp_pa
 def test_more_pairs_are_made_for_doses_above_one_alone(values: dict[str, Any], tmp_path: Path) -> None:
     values["segmenters"]["arms"] += ["semi-trusted"]
     few, many = (Run(config_of(values, arm="semi-trusted", doses=doses), tmp_path) for doses in ([0.5, 1], [0.25, 4]))
-    assert not {"curve/pairs", "curve/quality"} & set(curve_of(few)) and "shards/semi" in few.units[RESULT].inputs
+    assert not {"curve/pairs", "curve/quality"} & set(curve_of(few)) and "shards/semi" in few.units[CURVE_RESULT].inputs
     assert few.units["curve/dose0.5/semi-trusted/seed0"].inputs == (
         "data",
         "shards/semi",
@@ -84,7 +91,7 @@ def test_without_a_named_arm_the_first_of_the_primary_contrast_is_taken(values: 
 
 def test_every_point_takes_equally_many_images_with_the_same_seeds(values: dict[str, Any], tmp_path: Path) -> None:
     run = Run(config_of(values, seeds=[0, 7]), tmp_path)
-    result = run.units[RESULT]
+    result = run.units[CURVE_RESULT]
     assert isinstance(result, stage.CurveUnit) and set(result.trained) == set(points_of(run.config))
     for names in result.trained.values():
         units = [run.units[name] for name in names]
@@ -103,7 +110,7 @@ def test_an_arm_is_set_against_the_one_that_lacks_its_generated_pairs_alone(
     values["segmenters"]["arms"] += ["copy-paste"]
     run = Run(config_of(values, arm="copy-paste+syn-trusted", doses=[1]), tmp_path)
     assert "curve/labels100/copy-paste/seed0" not in curve_of(run)
-    assert "segmenters/copy-paste/seed0" in run.units[RESULT].inputs
+    assert "segmenters/copy-paste/seed0" in run.units[CURVE_RESULT].inputs
 
 
 def test_changes_of_labels_and_doses_leave_other_points_as_they_are(values: dict[str, Any], tmp_path: Path) -> None:
@@ -112,7 +119,7 @@ def test_changes_of_labels_and_doses_leave_other_points_as_they_are(values: dict
         for changes in ({}, {"labels": [0.25, 0.5], "doses": [0.5, 2, 3]})
     )
     assert before.keys() < now.keys()
-    assert all(now[name].settings == unit.settings for name, unit in before.items() if name != RESULT)
+    assert all(now[name].settings == unit.settings for name, unit in before.items() if name != CURVE_RESULT)
 
 
 def test_settings_that_make_no_curve_are_refused_together(values: dict[str, Any], tmp_path: Path) -> None:
@@ -190,7 +197,7 @@ def test_the_report_of_a_finished_run_shows_the_curve_and_keeps_it(made: Run) ->
     text, document = (made.run_dir / "report/report.md").read_text(), made.run_dir / "report/report.json"
     assert "## What generated pairs are worth" in text and "(figures/curve-labels.png)" in text
     curve = json.loads(document.read_text())["curve"]
-    assert curve == json.loads((made.run_dir / RESULT / CURVE_FILE).read_text())
+    assert curve == json.loads((made.run_dir / CURVE_RESULT / RESULT_FILE).read_text())
     assert [(entry["fraction"], entry["images"]) for entry in curve["labels"]] == [(0.5, 8), (1.0, 16)]
     assert [(each["dose"], each["pairs"]) for each in curve["doses"]] == [(0.5, 5), (1.0, 10), (2.0, 20)]
     assert curve["arm"] == curve["kind"] == "semi" and curve["seeds"] == [0] and curve["seconds"] > 0
@@ -210,9 +217,9 @@ def test_the_command_prints_what_the_curve_says(made: Run, capsys: pytest.Captur
 
 def test_a_report_shows_no_curve_of_other_settings(made: Run, values: dict[str, Any]) -> None:
     other = Run(config_of(values, doses=[0.5]), made.run_dir)
-    assert RESULT not in other.units["report"].inputs and other.missing(other.names_of("report")) == ["report"]
-    assert other.missing(other.names_of("curve")) == [RESULT, "report"]
-    assert RESULT in made.units["report"].inputs
+    assert CURVE_RESULT not in other.units["report"].inputs and other.missing(other.names_of("report")) == ["report"]
+    assert other.missing(other.names_of("curve")) == [CURVE_RESULT, "report"]
+    assert CURVE_RESULT in made.units["report"].inputs
 
 
 def test_parts_of_a_point_are_those_of_a_run_of_its_own(made: Run, values: dict[str, Any], tmp_path: Path) -> None:
@@ -240,7 +247,7 @@ def test_pairs_made_from_real_ones_outside_of_a_part_are_left_out(made: Run, mon
     assert rows_within(made, unit.pairs, 0.5).tolist() == expected and 2 <= len(expected) < 10
     pairs = unit.generated_pairs(made)
     assert isinstance(pairs, ChosenPairs) and pairs.indices.tolist() == expected
-    curve = json.loads((made.run_dir / RESULT / CURVE_FILE).read_text())
+    curve = json.loads((made.run_dir / CURVE_RESULT / RESULT_FILE).read_text())
     assert curve["labels"][0]["pairs"] == len(expected)
     # Whole layouts have no source.
     assert len(rows_within(made, ("shards/full", 7), 0.5)) == 7
@@ -282,7 +289,11 @@ def test_an_interrupted_curve_ends_like_an_uninterrupted_one_with_equal_images_p
     monkeypatch.setattr(Run, "finish", fail_once)
     with pytest.raises(ScenepaletteError, match="killed"):
         again.make(again.names_of("curve"))
-    assert again.missing(again.names_of("curve")) == ["curve/dose0.5/semi/seed0", "curve/dose2/semi/seed0", RESULT]
+    assert again.missing(again.names_of("curve")) == [
+        "curve/dose0.5/semi/seed0",
+        "curve/dose2/semi/seed0",
+        CURVE_RESULT,
+    ]
     again.make(again.names_of("curve"))
     found, expected = results_of(again.run_dir), results_of(made.run_dir)
     for results in (found, expected):
@@ -301,5 +312,5 @@ def test_an_arm_that_trusts_teachers_has_a_curve(copy_of_run: Callable[..., Path
     assert isinstance(larger, PointUnit)
     pairs = larger.generated_pairs(run)
     assert pairs is not None and len(pairs) == 20
-    text = (run.run_dir / RESULT / CURVE_FILE).read_text()
+    text = (run.run_dir / CURVE_RESULT / RESULT_FILE).read_text()
     assert json.loads(text)["judged"] is True

@@ -21,6 +21,7 @@ from scenepalette.evaluation.oracle import oracle_confusion
 from scenepalette.generators.pairs.class_budget import divide_rows
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
+from scenepalette.pipeline.report.sections.loop import SHOWN_OF_LOOP, loop_headline
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, arm_settings
 from scenepalette.pipeline.stages.studies import loop as stage
@@ -169,8 +170,27 @@ def test_gains_are_those_of_a_round_over_the_one_before_on_validation(made: Made
         assert each["gain"] == pytest.approx(expected, abs=1e-9)
         before = after
     page = (made.folder / "loop/report/loop.md").read_text()
-    assert "It ended after 2 rounds, as many as loop.rounds allows" in page
+    assert "The loop ended after 2 rounds, as many as loop.rounds allows" in page
     assert "against as many pairs at random palettes on test images" in page
+
+
+def test_the_report_shows_the_loop_which_renews_one_that_is_there(made: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    shutil.copytree(made.folder, folder)
+    run = Run(made.config, folder)
+    assert "report" not in run.names_of("loop")  # nobody asked for one
+    run.make(run.names_of("report"))
+    shown = json.loads((folder / "report/report.json").read_text())["loop"]
+    document = _document(folder)
+    assert shown == {key: document[key] for key in SHOWN_OF_LOOP}
+    text = (folder / "report/report.md").read_text()
+    assert "## What asking for lacking classes gains" in text and loop_headline(document) in text
+    assert run.missing(run.names_of("loop")) == [] == run.missing(run.names_of("report"))
+
+    shutil.rmtree(folder / "loop/report")
+    again = Run(made.config, folder)
+    assert again.names_of("loop")[-1] == "report"
+    assert again.missing(again.names_of("loop")) == ["loop/report", "report"]
 
 
 def test_a_second_call_makes_nothing_and_an_interrupted_one_ends_alike(made: Made, tmp_path: Path) -> None:
@@ -208,7 +228,7 @@ def test_a_round_that_gains_too_little_is_the_last(made: Made, tmp_path: Path) -
     document = _document(tmp_path / "run")
     assert [each["continue"] for each in document["rounds"]] == [False]
     assert [arm["pairs"] for arm in document["arms"]] == [0, 2 * PAIRS, 2 * PAIRS]
-    assert "It ended after round 1 of at most 2" in (tmp_path / "run/loop/report/loop.md").read_text()
+    assert "The loop ended after round 1 of at most 2" in (tmp_path / "run/loop/report/loop.md").read_text()
 
 
 def test_more_rounds_go_on_from_those_there_are(made: Made) -> None:
