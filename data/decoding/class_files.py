@@ -363,12 +363,15 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
             row |= {channel: _whole(row[channel])} if channel in row else {}
     rows = _without_minus_one(rows, notes)
     stated = [str(row["name"]) for row in rows if row.get("name")]
-    folded = [name.strip().casefold() for name in stated]
-    alike = sorted({name for name, key in zip(stated, folded, strict=True) if folded.count(key) > 1})
-    if len(alike) > len({name.strip().casefold() for name in alike}):
+    spellings = dict[str, set[str]]()
+    for name in stated:
+        spellings.setdefault(name.strip().casefold(), set()).add(name)
+    if alike := sorted(name for same in spellings.values() if len(same) > 1 for name in same):
         notes.append(f"{', '.join(map(repr, alike[:_MOST_NOTED]))} differ in capitals alone and are different classes.")
-    if repeated := sorted({name for name in stated if stated.count(name) > 1 and any("id" in row for row in rows)}):
-        notes.append(f"{', '.join(map(repr, repeated[:_MOST_NOTED]))} of several rows: their label values are one class.")
+    repeated = sorted({name for name in stated if stated.count(name) > 1})
+    if repeated and any("id" in row for row in rows):
+        listed = ", ".join(map(repr, repeated[:_MOST_NOTED]))
+        notes.append(f"{listed} of several rows: their label values are one class.")
     has_colours = any(channel in row for row in rows for channel in _CHANNELS)
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}
