@@ -8,6 +8,7 @@ from typing import Any
 from scenepalette.pipeline.report.page import Block, Bullets, Cell, Code, Heading, Table, Text
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
 from scenepalette.pipeline.report.sections.decision import decide, further_gain, next_command
+from scenepalette.pipeline.report.sections.shortfall import ENOUGH
 from scenepalette.pipeline.report.wording import (
     FEW_BLOCKS,
     NO_VALUE,
@@ -284,9 +285,16 @@ def class_advice(document: Mapping[str, Any]) -> list[str]:
             )
             add(f"the real arm {how} {{}}; {remedy}", name)
         if generated is not None and shares[generated][name] < SHORT * shares["real"][name]:
+            reached = document["palettes"].get("reached", {}).get(generated, {}).get(name)
+            remedy = (
+                f"less than was asked for. Train the layout generator longer, try layouts.{generated}.balance, or set "
+                "generate.hardening=exact."
+                if reached is not None and reached < ENOUGH
+                else "as was asked for. Ask for more with generate.minimum or generate.bias."
+            )
             add(
-                f"generated layouts ({generated}) hold less than {100 * SHORT:.0f} % of the real share of {{}}: raise "
-                "it with generate.minimum or generate.bias.",
+                f"generated layouts ({generated}) hold less than {100 * SHORT:.0f} % of the real share of {{}}, "
+                f"{remedy}",
                 name,
             )
         if name in deltas and direction(deltas[name]) == "▼":

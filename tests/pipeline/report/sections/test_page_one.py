@@ -108,7 +108,8 @@ def test_twice_the_steps_show_whether_real_data_was_trained_enough(make_inputs: 
         ("absent from the images", "No validation image shows car_<b>|x"),
         ("never predicted", "The real arm never predicts car_<b>|x; an image that shows it has fewer than 144"),
         ("never predicted though large", "images show enough of it, so that size is not the cause"),
-        ("short of it", "Generated layouts (full) hold less than 50 % of the real share of car_<b>|x"),
+        ("short of it", "hold less than 50 % of the real share of car_<b>|x, as was asked for. Ask for more"),
+        ("shorter than asked", "of the real share of car_<b>|x, less than was asked for. Train the layout generator"),
         ("loses it", "The arm real+full loses car_<b>|x"),
     ],
 )
@@ -119,8 +120,10 @@ def test_what_to_change_for_a_class_follows_from_what_is_known(
     assert page_one.class_advice(_document(inputs)) == []
     if change == "absent from training":
         inputs = replace(inputs, train_pixels=np.array([1500, 700, 0, 60]))
-    elif change == "short of it":
-        inputs = replace(inputs, class_shares={**inputs.class_shares, "full": np.array([0.4, 0.25, 0.1, 0.25])})
+    elif change.startswith("short"):
+        reached = {"full": np.array([1.6, 1.0, 1.0 if change == "short of it" else 0.4, 1.0])}
+        shares = {**inputs.class_shares, "full": np.array([0.4, 0.25, 0.1, 0.25])}
+        inputs = replace(inputs, class_shares=shares, palette_reached=reached)
     else:
         arms = []
         for run in inputs.arms:
