@@ -24,7 +24,7 @@ from scenepalette.data.labels import soft_to_label
 from scenepalette.generators.layouts.networks.gumbel import SMALLEST_SHARE
 from scenepalette.generators.layouts.networks.progressive import LayoutBatch
 
-Hardening = Literal["argmax", "exact"]
+Hardening = Literal["argmax", "exact", "objects"]
 
 TEMPERATURES = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03, 0.02)
 ITERATIONS = 12
@@ -41,11 +41,12 @@ def harden(batch: LayoutBatch, hardening: Hardening, palettes: Tensor, kept: Ten
         batch: What a layout generator put out.
         hardening: "argmax": the largest share at each pixel, or the drawn class. "exact": by `harden_exactly` from
             smoothed shares, since what a class lacks would else be made up by single pixels all over the layout.
+            "objects": as "argmax"; what is lacking is added by `PairMaker.generate_layouts`.
         palettes: BK, what exact hardening keeps to where it chooses.
         kept: int64 [B, H, W], class ids that exact hardening leaves as they are, IGNORE_ID where it chooses; None to
             choose everywhere.
     """
-    if hardening == "argmax":
+    if hardening != "exact":
         return soft_to_label(batch.layout)
     if kept is None:
         return harden_exactly(smoothed(batch.soft), palettes)

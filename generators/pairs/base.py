@@ -29,6 +29,7 @@ from scenepalette.generators.layouts.settings import Edits
 from scenepalette.generators.pairs.batches import BatchSize
 from scenepalette.generators.pairs.class_budget import ClassBudget, palette_holding
 from scenepalette.generators.pairs.composite import RealPart, composite, usual_feather
+from scenepalette.generators.pairs.placement import draw_objects, lacking_objects
 from scenepalette.generators.pairs.segment_bank import SegmentBank, build_bank, chosen_classes
 from scenepalette.generators.palettes import PaletteControls, PaletteSampler
 from scenepalette.training.arms import Arm
@@ -148,7 +149,8 @@ class PairMaker:
         feather: Pixels over which painted parts fade into real images; None for a sixteenth of the shorter side.
         insert_classes: Names of the classes whose objects are inserted; all rare ones if none is named.
         insert_objects: Largest number of objects that are put into one image.
-        hardening: How class ids follow from generated soft layouts: "argmax", or "exact" under the palettes asked for.
+        hardening: How class ids follow from generated soft layouts: "argmax", "exact" under the palettes asked for, or
+            "objects" of the bank beside what "argmax" gives.
         unlabelled: Images whose layouts are predicted; for pseudo only.
         labeller: Predicts class ids BHW of images B3HW in [-1, 1] on the fabric's device; for pseudo only.
         budget: Which rows are asked for which class, for kinds that take a budget; None to ask for nothing.
@@ -305,7 +307,7 @@ class PairMaker:
             indices: B indices of rows.
             randoms: A source of randomness for each of them.
             condition: What the generator takes beside its noise, on the device.
-            palettes: BK, the shares that exact hardening keeps to.
+            palettes: BK, the shares that hardening keeps to, exactly or by objects.
             kept: BHW class ids that it leaves as they are, IGNORE_ID where it chooses; None to choose everywhere.
         """
         assert self.layout_generator is not None
@@ -315,7 +317,11 @@ class PairMaker:
         generators = [torch_generator(self.seed, "generate", self.kind.name, "classes", index) for index in indices]
         batch = self.layout_generator(noise, *condition, generators=generators)
         # As bytes, which they fit into: an eighth of what a GPU would have to send.
-        return harden(batch, self.hardening, palettes, kept).to(torch.uint8).cpu().long()
+        labels = harden(batch, self.hardening, palettes, kept).to(torch.uint8).cpu().long()
+        if self.hardening == "objects":
+            for label, palette, random in zip(labels.numpy(), palettes.cpu().numpy(), randoms, strict=True):
+                draw_objects(label, lacking_objects(label, palette, self.bank, random))
+        return labels
 
     def _images(self, layout: Tensor, indices: list[int]) -> Tensor:
         """Return the images of layouts, B3HW on the device."""

@@ -156,7 +156,7 @@ def chosen_classes(pairs: Pairs, names: Sequence[str]) -> list[int]:
             "No class is rare.",
             [
                 f"every class has {100 * RARE_SHARE:g} % or more of the training pixels, or none; name classes in "
-                "generate.insert_classes, or leave the kind insert out"
+                "generate.insert_classes"
             ],
         )
     return rare
@@ -194,12 +194,18 @@ def build_bank(pairs: Pairs, class_ids: Sequence[int]) -> SegmentBank:
     return SegmentBank(classes, ground, shares)
 
 
-def bank_problems(pairs: Pairs, names: Sequence[str]) -> list[str]:
-    """Say why classes cannot be inserted: unknown, none rare, or no segment of a wanted one."""
+def bank_problems(pairs: Pairs, names: Sequence[str], otherwise: str = "leave the kind insert out") -> list[str]:
+    """Say why classes cannot be inserted: unknown, none rare, or no segment of a wanted one.
+
+    Args:
+        pairs: Training pairs.
+        names: Names of the classes; none for all rare ones.
+        otherwise: What to do where there is nothing to insert.
+    """
     try:
         wanted = chosen_classes(pairs, names)
     except ConfigError as error:
-        return [f"insert_classes: {text}" for text in error.problems]
+        return [f"insert_classes: {text}{'' if names else f', or {otherwise}'}" for text in error.problems]
     bank, table = build_bank(pairs, wanted), pairs.table
     empty = [table.names[k] for k in wanted if k not in bank.classes]
     rule = (
@@ -213,7 +219,7 @@ def bank_problems(pairs: Pairs, names: Sequence[str]) -> list[str]:
         return []
     return [
         f"insert_classes: none of the rare classes ({', '.join(empty)}) can be inserted: {rule.replace('of it ', '')}; "
-        "name other classes, raise data.size, or leave the kind insert out"
+        f"name other classes, raise data.size, or {otherwise}"
     ]
 
 

@@ -215,7 +215,8 @@ class _Production(Section):
     )
     insert_classes: tuple[str, ...] = Field(
         default=(),
-        description="Classes whose objects insert pairs add; if none is named, all with less than "
+        description="Classes whose objects insert pairs add, and hardening by objects; if none is named, all with less "
+        "than "
         f"{100 * RARE_SHARE:g} % of the training pixels.",
     )
     insert_objects: int = Field(
@@ -224,8 +225,9 @@ class _Production(Section):
 
     hardening: Hardening = Field(
         default="exact",
-        description="How class ids follow from generated soft layouts: by the largest share at each pixel, or so that "
-        "every class has exactly the share that was asked for.",
+        description="How class ids follow from generated soft layouts: by the largest share at each pixel; so that "
+        "every class has exactly the share that was asked for; or by the largest share, with shapes of real objects "
+        "for what full layouts lack of insert_classes.",
     )
 
 

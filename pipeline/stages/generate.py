@@ -153,11 +153,14 @@ def model_units(config: RunConfig, sources: Sources, models: Iterable[PairModels
 def hardening_of(config: RunConfig, models: PairModels, stage: str) -> Hardening:
     """Return how layouts of these models become class ids.
 
-    There is nothing to keep to where no layout is made or no palette asked for. The comparison of systems measures how
-    well these keep to palettes by themselves, as their papers do.
+    There is nothing to keep to where no layout is made or no palette asked for, and objects are added to whole layouts
+    alone. The comparison of systems measures how well these keep to palettes by themselves, as their papers do.
     """
+    hardening = config.generate.hardening
     asked = models.layout is not None and LAYOUT_SYSTEMS[models.layout.system].conditional
-    return config.generate.hardening if asked and stage != "comparison" else "argmax"
+    if not asked or stage == "comparison" or (hardening == "objects" and not models.kind.from_scratch):
+        return "argmax"
+    return hardening
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +199,8 @@ class PairsUnit(Unit):
         hardening = hardening_of(config, models, stage)
         if hardening != "argmax":  # which was there first and is not named
             settings["hardening"] = hardening
+        if hardening == "objects":
+            settings["insert_classes"] = list(generation.insert_classes)
         if generation.keep_real_pixels(models.kind):
             feather = generation.feather or usual_feather(config.generator_size)
             own = generation.model_dump(mode="json", include=set(models.kind.settings))
@@ -234,9 +239,13 @@ class PairsUnit(Unit):
     @classmethod
     def problems_of_data(cls, units: Sequence[PairsUnit], config: RunConfig, data: PreparedData) -> list[str]:
         """Say which objects cannot be inserted."""
-        if not any("insert_classes" in unit.models.kind.settings for unit in units):
+        inserts = any("insert_classes" in unit.models.kind.settings for unit in units)
+        adds = any(unit.hardening == "objects" for unit in units)
+        ways = ["leave the kind insert out"] * inserts + ["set generate.hardening=exact"] * adds
+        if not ways:
             return []
-        return [f"generate.{text}" for text in bank_problems(data.train, config.generate.insert_classes)]
+        found = bank_problems(data.train, config.generate.insert_classes, " and ".join(ways))
+        return [f"generate.{text}" for text in found]
 
     def generation(self, config: RunConfig) -> GenerateConfig:
         """Return the settings by which the pairs are made."""

@@ -205,6 +205,7 @@ def _generate_seconds(
     """Return the seconds that one pair takes, drawn, painted and written."""
     size = pairs.size
     models = pair_models(config, kind)
+    hardening = hardening_of(config, models, "shards")
     image = image_model(config)
     painter = find_image_system(image.system).build_generator(pairs.table, size, image.settings)
     fabric.to_device(painter)
@@ -228,7 +229,8 @@ def _generate_seconds(
         crop_mode=config.layouts.partial.crop_mode,
         edits=config.layouts.partial.edits,
         **config.generate.for_composites(),
-        hardening=hardening_of(config, models, "shards"),
+        # Few samples need not hold an object; adding some takes next to no time.
+        hardening="argmax" if hardening == "objects" else hardening,
     )
     generation = config.generate.of_kind(models.kind)
     count = generation.batch_size

@@ -116,6 +116,11 @@ def test_card_tells_that_edits_added_to_whole_layouts():
     assert "`edit_box` is null" in text and "Inside `edit_box`" not in text
 
 
+def test_card_tells_that_layouts_got_shapes_of_real_objects():
+    text = card_text(manifest_of(1, kind="full", extra={"settings": {"hardening": "objects"}}), TABLE)
+    assert "added in the shapes of real objects" in text and "Nothing in a row is real" not in text
+
+
 def test_card_tells_that_edits_were_painted_into_real_images():
     text = card_text(manifest_of(1, kind="partial", extra={"settings": {"composite": "box"}}), TABLE)
     assert "an image model painted them" in text and "no pixel of it is real" not in text

@@ -16,7 +16,7 @@ from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.pairs.base import PairMaker
 from scenepalette.generators.pairs.composite import usual_feather
-from scenepalette.generators.pairs.insert import BUDGET, SCALES, hidden, place_objects, places, scale_at
+from scenepalette.generators.pairs.placement import BUDGET, SCALES, hidden, place_objects, places, scale_at
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.generators.pairs.segment_bank import build_bank, rows_below
 

@@ -172,6 +172,12 @@ def test_layouts_are_hardened_as_configured_where_a_palette_is_asked_for() -> No
     assert all("hardening" not in unit.settings for unit in [*largest.values(), exact["shards/semi"]])
     assert exact["shards/full"].settings == {**largest["shards/full"].settings, "hardening": "exact"}
     assert units("layouts.full.system=sb-gan")["shards/full"].hardening == "argmax"
+    # Objects are added to whole layouts alone, and which ones identifies the pairs.
+    objects = units("generate.hardening=objects", "generate.insert_classes=[pole]")
+    assert [unit.hardening for unit in objects.values()] == ["objects", "argmax", "argmax"]
+    added = {"hardening": "objects", "insert_classes": ["pole"]}
+    assert objects["shards/full"].settings == {**largest["shards/full"].settings, **added}
+    assert objects["shards/partial"].settings == largest["shards/partial"].settings
 
 
 def test_a_comparison_measures_how_systems_keep_to_palettes_by_themselves() -> None:
