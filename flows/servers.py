@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import httpx
 
+DRAIN_SECONDS = 5.0
+
 
 def unreachable() -> str | None:
     """Return what is wrong with the server that is configured, and what to do, or None if it answers.
@@ -37,6 +39,8 @@ def shared_server() -> Iterator[None]:
 
     Prefect would start one by itself, but one in each process that runs a task.
     """
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogHandler
     from prefect.server.api.server import SubprocessASGIServer
     from prefect.settings import PREFECT_API_URL, get_current_settings, temporary_settings
 
@@ -48,4 +52,7 @@ def shared_server() -> Iterator[None]:
         try:
             yield
         finally:
+            # What is queued still needs the server: the last lines of the log, and how the last tasks ended.
+            APILogHandler().flush()
+            EventsWorker.drain_all(timeout=DRAIN_SECONDS)
             del os.environ["PREFECT_API_URL"]

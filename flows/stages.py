@@ -38,7 +38,7 @@ from scenepalette.flows.parameters import (
     parameters_of,
     signature_of,
 )
-from scenepalette.flows.platforms.events import emit_report_finished
+from scenepalette.flows.platforms.events import emit_report_finished, expect_report
 from scenepalette.flows.platforms.gpu import tagged
 from scenepalette.flows.platforms.pushing import Part, PushRequest
 from scenepalette.flows.shards import LOG_SECONDS, ONE_AT_A_TIME, ShardPool, generate_pairs
@@ -102,17 +102,19 @@ def make_stage(
             if isinstance(unit, PairsUnit):
                 generate_pairs(run, unit.name, pool)
             else:
+                if unit.name == "report":
+                    expect_report(run.run_dir)
                 task = tagged(make_units, config, unit)
                 label = _label([run.units[name] for name in together])
                 task(label, config.model_dump_json(), str(run.run_dir), together, run.command)
                 for name in together:
                     publish_samples(run.run_dir / name, name)
-            if unit.name == "report":
-                emit_report_finished(run.run_dir)
-            elif unit.name == "data" and push is not None:
+            if unit.name == "data" and push is not None:
                 push.check(run, missing)
             done += len(together)
         progress.show(len(missing) or 1)
+        if "report" in names:
+            emit_report_finished(run.run_dir)
         if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")
         elif stage == COMPARISON:

@@ -18,8 +18,9 @@ from scenepalette.common.remote.store import store_problem
 from scenepalette.common.urls import MASK, is_url, masked
 
 PUSH_PATTERN = (
-    # Neither a query nor a password before an @, which would be stored with the flow run.
-    r"^([A-Za-z][A-Za-z0-9+.\-]+://([^{}\s?@:/\x00]+@)?|[a-z0-9][a-z0-9\-]*/)"
+    # Neither a query nor a password before an @, which would be stored with the flow run. Digits before letters, as
+    # Prefect's command line shows a refused value with its pattern and takes "[a" for markup.
+    r"^([A-Za-z][A-Za-z0-9+.\-]+://([^{}\s?@:/\x00]+@)?|[0-9a-z][0-9a-z\-]*/)"
     r"([^{}\s?@\x00]|\{(date|time)\})+$"
 )
 """What a flow's `push_to` takes, for schemas: a URL without credentials, or BLOCK-TYPE/NAME."""

@@ -12,6 +12,7 @@ from scenepalette.pipeline.report.sections.decision import decide
 
 REPORT_FINISHED = "scenepalette.report.finished"
 RESOURCE = "scenepalette.run"
+_DUE = ".scenepalette-report-event"
 
 
 def report_event(run_dir: Path) -> dict[str, Any]:
@@ -51,13 +52,24 @@ def report_event(run_dir: Path) -> dict[str, Any]:
     }
 
 
+def expect_report(run_dir: Path) -> None:
+    """Note in a run directory that a flow makes the report, so that a flow run that dies owes the event to the next."""
+    (run_dir / _DUE).touch()
+
+
 def emit_report_finished(run_dir: Path) -> Event | None:
-    """Tell Prefect that a report is finished; the flow run is among what the event is related to.
+    """Tell Prefect, once, that a report that flows began is finished; the event is related to the flow run.
 
     Args:
-        run_dir: The run directory.
+        run_dir: The run directory, which the caller holds, with a finished report.
 
     Returns:
-        The event, or None where there is no server that takes events, which never stops a run.
+        The event, or None if the report has had its event, if no flow began it, or where there is no server that takes
+        events, which never stops a run.
     """
-    return emit_event(**report_event(run_dir))
+    if not (run_dir / _DUE).exists():
+        return None
+    event = emit_event(**report_event(run_dir))
+    if event is not None:
+        (run_dir / _DUE).unlink()
+    return event

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, GetJsonSchemaHandler, PlainValidator, WithJsonSchema
 from pydantic_core import CoreSchema
 
 from scenepalette.common.errors import ConfigError
@@ -68,7 +68,8 @@ FilePath = Annotated[
 
 Location = Annotated[
     Path | str,
-    BeforeValidator(_place),
+    # Plain, as JSON has no paths: one that a validator before the type returned would be refused there.
+    PlainValidator(_place),
     BeforeValidator(_not_empty),
     WithJsonSchema({"type": "string", "format": "path", "minLength": 1}),
 ]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect.filesystems import LocalFileSystem, RemoteFileSystem
 from pydantic import SecretStr
+from rich.text import Text
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.common.remote.store import Store, StoreError, TransferError
@@ -36,6 +37,10 @@ from scenepalette.flows.platforms.destinations import BLOCKS, PUSH_PATTERN, Dest
 )
 def test_what_is_taken_when_a_run_is_submitted(text: str, taken: bool) -> None:
     assert (re.search(PUSH_PATTERN, text) is not None) is taken
+
+
+def test_a_refusal_shows_the_whole_pattern_on_a_command_line() -> None:
+    assert Text.from_markup(PUSH_PATTERN).plain == PUSH_PATTERN
 
 
 def test_a_url_is_itself_and_a_bad_one_is_explained_without_its_secret() -> None:

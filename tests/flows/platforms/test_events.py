@@ -20,6 +20,7 @@ from prefect.server.events.schemas.events import ReceivedEvent
 from scenepalette.common.storage.files import read_json
 from scenepalette.flows import stages
 from scenepalette.flows.automations import DEFAULT_FILE, apply_automations
+from scenepalette.flows.platforms import events as platform_events
 from scenepalette.flows.platforms.events import REPORT_FINISHED, emit_report_finished, report_event
 from scenepalette.pipeline.report.sections.page_one import ANSWERS, decision_headline
 
@@ -92,8 +93,9 @@ def test_a_report_that_is_made_is_an_event_and_one_that_was_there_is_none(
     told: list[Path] = []
 
     def noted(folder: Path) -> Any:
-        told.append(folder)
-        return emit_report_finished(folder)
+        event = emit_report_finished(folder)
+        told.extend([folder] if event else [])
+        return event
 
     monkeypatch.setattr(stages, "emit_report_finished", noted)
     state = stages.report(str(tiny_recipe), str(run_dir), return_state=True)
@@ -106,6 +108,33 @@ def test_a_report_that_is_made_is_an_event_and_one_that_was_there_is_none(
     assert f"prefect.flow-run.{state.state_details.flow_run_id}" in related
     stages.report(str(tiny_recipe), str(run_dir))
     assert told == [run_dir]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("server")
+def test_a_flow_run_that_dies_before_it_tells_of_its_report_leaves_that_to_the_next(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_dir, told = copy_of_run("report"), list[Any]()
+
+    def dies(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    def noted(**event: Any) -> Any:
+        told.append(event)
+        return emit_event(**event)
+
+    with monkeypatch.context() as dying:
+        dying.setattr(platform_events, "emit_event", dies)
+        with pytest.raises(KeyboardInterrupt):
+            stages.report(str(tiny_recipe), str(run_dir))
+    assert (run_dir / "report/report.json").is_file()
+    monkeypatch.setattr(platform_events, "emit_event", noted)
+    stages.train_segmenter(str(tiny_recipe), str(run_dir))
+    assert told == []
+    for _ in range(2):
+        stages.report(str(tiny_recipe), str(run_dir))
+        assert told == [report_event(run_dir)]
 
 
 @pytest.mark.parametrize(("verdict", "acts"), [("adopt", True), ("do not", False), ("try more seeds", False)])

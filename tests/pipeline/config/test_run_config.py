@@ -315,6 +315,19 @@ def test_written_config_reads_back_equal(tiny_config: RunConfig, tmp_path: Path)
     assert load_config(str(path)) == tiny_config
 
 
+def test_a_config_sent_to_a_worker_means_the_same_folders_and_urls(tmp_path: Path) -> None:
+    overrides = [
+        f"data.root={tmp_path}",
+        "data.unlabelled=s3://bucket/more",
+        f"report.extra_test={{night: {tmp_path}/night, fog: 's3://bucket/fog'}}",
+        f"report.inception_weights={tmp_path}/inception.pth",
+    ]
+    config = load_config("camvid", overrides)
+    sent = RunConfig.model_validate_json(config.model_dump_json())
+    assert sent == config and sent.data.root == tmp_path and sent.data.unlabelled == "s3://bucket/more"
+    assert sent.report.extra_test == {"night": tmp_path / "night", "fog": "s3://bucket/fog"}
+
+
 def test_values_cannot_be_changed(tiny_config: RunConfig) -> None:
     with pytest.raises(ValueError, match="frozen"):
         tiny_config.seed = 3  # type: ignore[misc]
