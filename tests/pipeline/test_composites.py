@@ -56,10 +56,12 @@ def test_a_feather_matters_only_where_real_pixels_are_kept(tiny_config: RunConfi
 def test_classes_that_cannot_be_inserted_are_told_before_a_training(tiny_recipe: Path, finished_run: Path) -> None:
     data = read_data(finished_run / "data")
     for wanted, expected in (("tram", "there is no class 'tram'"), ("sky", "'sky' cannot be inserted: ")):
-        config = load_config(str(tiny_recipe), [INSERT, f"generate.insert_classes=[{wanted}]"])
-        (problem,) = data_problems(config, units_of(config).values(), data)
-        assert problem.startswith(f"generate.insert_classes: {expected}")
-        without = load_config(str(tiny_recipe), [f"generate.insert_classes=[{wanted}]"])
+        named = f"generate.insert_classes=[{wanted}]"
+        for way in (INSERT, "generate.hardening=objects"):
+            config = load_config(str(tiny_recipe), [way, named])
+            (problem,) = data_problems(config, units_of(config).values(), data)
+            assert problem.startswith(f"generate.insert_classes: {expected}")
+        without = load_config(str(tiny_recipe), ["generate.hardening=exact", named])
         assert data_problems(without, units_of(without).values(), data) == []
 
 
