@@ -743,10 +743,11 @@ def _tell_first_classes(reading: LabelReading, numbers: _Numbers, table: ClassTa
     A background may well be in no label. Of two, no other class may be missing up to the last one that occurs, as
     tables of many classes have others that no label shows.
     """
-    first, last = min(numbers.seen), max(numbers.seen & reading.values.ids.keys())
-    absent = {value: table.names[reading.values.ids[value]] for value in range(first) if value in reading.values.ids}
-    without_gap = first == 1 or (first == 2 and numbers.seen >= set(range(first, last + 1)))
-    if len(absent) < first or not without_gap or all(name.lower() in _BACKGROUND for name in absent.values()):
+    ids, seen = reading.values.ids, numbers.seen
+    first, last = min(seen), max(seen & ids.keys(), default=-1)  # perhaps no value is a class's
+    absent = {value: table.names[ids[value]] for value in range(first) if value in ids}
+    without_gap = first == 1 or (first == 2 and seen >= set(range(first, last + 1)))
+    if last < 0 or len(absent) < first or not without_gap or all(name.lower() in _BACKGROUND for name in absent.values()):
         return reading
     shown = " and ".join(f"{value} ({name})" for value, name in absent.items())
     classes = "the first class" if first == 1 else "the first classes"
