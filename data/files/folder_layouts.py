@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import os
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +24,7 @@ from scenepalette.common.wording import counted
 from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS
 from scenepalette.data.files.finding import Search, is_litter, require_folders
 from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
+from scenepalette.data.files.naming import composed
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
 
@@ -96,26 +96,18 @@ def labels_of_splits(root: Path, splits: Iterable[str], options: FolderOptions) 
 
 def has_labelled_test(root: Path) -> bool:
     """Tell whether a folder has a test split with labels."""
-    if _is_plain(root, "train"):
+    if all((root / "train" / folder).is_dir() for folder in ("images", "labels")):
         return (root / "test" / "labels").is_dir()
-    search, options = Search(root), FolderOptions()
     if not root.is_dir():
         return False
-    try:
+    search, options = Search(root), FolderOptions()
+    with suppress(DataError):
         if _place_of_split(search, "test", options) is not None:
             return bool(pairs_of_split(search, "test", options))
         whole, lists = _whole(search, options), _lists(search)
-        return (
-            whole is not None
-            and "test" in lists
-            and bool(_listed(search, lists, "test", _pairs_at(search, whole, options, listed=True)))
-        )
-    except DataError:
-        return False
-
-
-def _is_plain(root: Path, split: str) -> bool:
-    return (root / split / "images").is_dir() and (root / split / "labels").is_dir()
+        if whole is not None and "test" in lists:
+            return bool(_listed(search, lists, "test", _pairs_at(search, whole, options, listed=True)))
+    return False
 
 
 def _folders(search: Search, parent: str) -> dict[str, str]:
@@ -130,12 +122,21 @@ def _folders(search: Search, parent: str) -> dict[str, str]:
     }
 
 
+def _is_image_name(text: str) -> bool:
+    return PurePosixPath(text).suffix.lower() in ENDINGS
+
+
+def _names_of_images(names: Iterable[str]) -> list[str]:
+    """Return those names of files that are of images and not hidden."""
+    return [name for name in names if _is_image_name(name) and not name.startswith(".")]
+
+
+def _names_in(search: Search, folder: str) -> list[str]:
+    return _names_of_images(os.listdir(search.root / folder))
+
+
 def _holds_images(search: Search, folder: str) -> bool:
-    return any(
-        name.lower().endswith(tuple(ENDINGS)) and not name.startswith(".")
-        for _, _, names in os.walk(search.root / folder, followlinks=False)
-        for name in names
-    )
+    return any(_names_of_images(names) for _, _, names in os.walk(search.root / folder, followlinks=False))
 
 
 def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], setting: str = "") -> str | None:
@@ -155,56 +156,74 @@ def _one_of(search: Search, folders: Mapping[str, str], names: Sequence[str], se
         search.pass_over(others, f"beside {plain}/, which is read{overrule}")
         return plain
     if len(holding) > 1:
-        or_set = f", or set {setting} to the right one" if setting else ""
-        raise DataError(
-            f"In {search.root}, {' and '.join(f'{folder}/' for folder in holding)} could both be meant. Remove or "
-            f"rename all but one{or_set}."
-        )
+        raise _both_meant(search, holding, setting)
     return holding[0] if holding else plain or found[0]
 
 
-def _label_folder(search: Search, folders: Mapping[str, str], options: FolderOptions) -> str | None:
-    if options.label_folder is not None:
-        first, _, rest = options.label_folder.partition("/")
-        folder = folders.get(first)
-        below = f"{folder}/{rest}" if rest else folder
-        return below if folder and (search.root / str(below)).is_dir() else None
-    return _one_of(search, folders, LABEL_FOLDERS, "data.label_folder")
+def _both_meant(search: Search, folders: Iterable[str], setting: str = "") -> DataError:
+    or_set = f", or set {setting} to the right one" if setting else ""
+    return DataError(
+        f"In {search.root}, {' and '.join(f'{folder}/' for folder in folders)} could both be meant. Remove or rename "
+        f"all but one{or_set}."
+    )
+
+
+def _images_and_labels(
+    search: Search, folders: Mapping[str, str], options: FolderOptions
+) -> tuple[str | None, str | None]:
+    """Return the folder of images among some folders, and that of labels; None for one that is not there."""
+    images = _one_of(search, folders, IMAGE_FOLDERS)
+    if options.label_folder is None:
+        return images, _one_of(search, folders, LABEL_FOLDERS, "data.label_folder")
+    first, _, rest = options.label_folder.partition("/")
+    if first not in folders:
+        return images, None
+    labels = f"{folders[first]}/{rest}" if rest else folders[first]
+    return images, labels if (search.root / labels).is_dir() else None
 
 
 def _place_of_split(search: Search, split: str, options: FolderOptions) -> _Place | None:
     """Return where a split lies that has folders of its own; None if there are none."""
     top = _folders(search, ".")
-    own = _one_of(search, top, SPLIT_FOLDERS[split])
-    if own is not None:
-        inner = _folders(search, own)
-        images, labels = _one_of(search, inner, IMAGE_FOLDERS), _label_folder(search, inner, options)
-        if images is not None and labels is not None:
-            _tell_loose(search, own, {images, labels})
-            return _Place(images, labels)
-        if labels is not None:
-            return _Place(own, labels, deep=False)
-        if (beside := _beside(search, top, split, LABEL_FOLDERS, options.label_folder)) is not None:
-            return _Place(images or own, beside)
-        if images is None and options.label_folder is None and _names_in(search, own):
-            return _Place(own, own)
-        if options.label_folder is not None:
-            raise _no_label_folder(search, split, options.label_folder)
-        _require(search, [f"{own}/images", f"{own}/labels"])
-    own, labels = (
-        _beside(search, top, split, words, named)
-        for words, named in ((IMAGE_FOLDERS, None), (LABEL_FOLDERS, options.label_folder))
-    )
-    if own is not None and labels is not None:
-        return _Place(own, labels)
-    images, labels = _one_of(search, top, IMAGE_FOLDERS), _label_folder(search, top, options)
+    if (own := _one_of(search, top, SPLIT_FOLDERS[split])) is not None:
+        return _place_in_own_folder(search, top, split, own, options)
+    images = _beside(search, top, split, IMAGE_FOLDERS, None)
+    labels = _beside(search, top, split, LABEL_FOLDERS, options.label_folder)
     if images is not None and labels is not None:
-        inner = [_one_of(search, _folders(search, folder), SPLIT_FOLDERS[split]) for folder in (images, labels)]
-        if inner[0] is not None and inner[1] is not None:
-            return _Place(inner[0], inner[1])
-        if any(inner):
-            wanted = [path or f"{folder}/{split}" for path, folder in zip(inner, (images, labels), strict=True)]
-            _require(search, wanted)
+        return _Place(images, labels)
+    images, labels = _images_and_labels(search, top, options)
+    if images is None or labels is None:
+        return None
+    inner = [_one_of(search, _folders(search, folder), SPLIT_FOLDERS[split]) for folder in (images, labels)]
+    if inner[0] is not None and inner[1] is not None:
+        return _Place(inner[0], inner[1])
+    if any(inner):
+        wanted = [path or f"{folder}/{split}" for path, folder in zip(inner, (images, labels), strict=True)]
+        _require(search, wanted)
+    return None
+
+
+def _place_in_own_folder(
+    search: Search, top: Mapping[str, str], split: str, own: str, options: FolderOptions
+) -> _Place | None:
+    """Return where a split lies that has one folder of its own, such as train/: its labels are in it, or beside it.
+
+    Raises:
+        DataError: It has no labels, or not where the user says.
+    """
+    images, labels = _images_and_labels(search, _folders(search, own), options)
+    if images is not None and labels is not None:
+        _tell_loose(search, own, {images, labels})
+        return _Place(images, labels)
+    if labels is not None:
+        return _Place(own, labels, deep=False)
+    if (beside := _beside(search, top, split, LABEL_FOLDERS, options.label_folder)) is not None:
+        return _Place(images or own, beside)
+    if options.label_folder is not None:
+        raise _no_label_folder(search, split, options.label_folder)
+    if images is None and _names_in(search, own):
+        return _Place(own, own)
+    _require(search, [f"{own}/images", f"{own}/labels"])
     return None
 
 
@@ -296,19 +315,8 @@ def _beside(
                 found.append(path)
                 break
     if len(found) > 1:
-        raise DataError(
-            f"In {search.root}, {' and '.join(f'{path}/' for path in found)} could both be meant. Remove or rename all "
-            "but one."
-        )
+        raise _both_meant(search, found)
     return found[0] if found else None
-
-
-def _names_in(search: Search, folder: str) -> list[str]:
-    return [
-        name
-        for name in os.listdir(search.root / folder)
-        if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")
-    ]
 
 
 def _tell_loose(search: Search, folder: str, used: Collection[str]) -> None:
@@ -324,27 +332,28 @@ def _tell_unread(search: Search, options: FolderOptions) -> None:
     for split in SPLIT_FOLDERS:
         told.append(Search(search.root))
         with suppress(DataError):
-            place = _place_of_split(told[-1], split, options)
-            places += [] if place is None else [place]
+            if (place := _place_of_split(told[-1], split, options)) is not None:
+                places.append(place)
     if not places:
         with suppress(DataError):
-            place = _whole(Search(search.root), options)
-            places += [] if place is None else [place]
-    deep = {folder for place in places for folder in (place.labels, *([place.images] if place.deep else []))} - {"."}
-    unread = []
-    for folder, count in _folders_with_images(search, ".", deep, _MOST_LEVELS):
+            if (place := _whole(Search(search.root), options)) is not None:
+                places.append(place)
+    deep = {place.labels for place in places} | {place.images for place in places if place.deep}
+    deep.discard(".")
+    read = deep.union(place.images for place in places)
+    linked = {os.path.realpath(search.root / folder) for folder in deep}
+
+    def is_accounted_for(folder: str) -> bool:
         # Loose images beside the folders of a split have been told; a test split may come without labels.
-        is_around = any(f"{used}/".startswith(f"{folder}/") for used in [*deep, *(place.images for place in places)])
-        is_test = any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
-        real = os.path.realpath(search.root / folder)
-        is_linked = any(os.path.realpath(search.root / used) == real for used in deep)
-        if (
-            not is_around
-            and not is_linked
-            and not is_test
-            and not any(other.has_passed_over(f"{folder}/") for other in told)
-        ):
-            unread.append(f"{folder}/ with {counted(count, 'image')}")
+        return (
+            any(f"{used}/".startswith(f"{folder}/") for used in read)
+            or any(part.lower().startswith(SPLIT_FOLDERS["test"]) for part in folder.split("/"))
+            or os.path.realpath(search.root / folder) in linked
+            or any(other.has_passed_over(f"{folder}/") for other in told)
+        )
+
+    holding = _folders_with_images(search, ".", deep, _MOST_LEVELS)
+    unread = [f"{folder}/ with {counted(count, 'image')}" for folder, count in holding if not is_accounted_for(folder)]
     search.pass_over(unread, "folders outside of those that are read")
 
 
@@ -389,8 +398,8 @@ def _renamed(
     if not left or not images:
         return labels
     # Names that differ in the form of their accents, or in capitals, are matched when they are paired.
-    shape = {_nfc(key): key for key in images.keys() - exact}
-    counts = _suffixes(shape, map(_nfc, left))
+    shape = {composed(key): key for key in images.keys() - exact}
+    counts = _suffixes(shape, map(composed, left))
     # What also follows names of images that have a label says something else of them.
     further = _suffixes(exact, left)
     fitting = {
@@ -405,8 +414,8 @@ def _renamed(
     used: set[str] = set(exact)
     for suffix in fitting:
         for key in sorted(left):
-            base = shape.get(_nfc(key).removesuffix(suffix), "")
-            if _nfc(key).endswith(suffix) and base and base not in renamed:
+            base = shape.get(composed(key).removesuffix(suffix), "")
+            if composed(key).endswith(suffix) and base and base not in renamed:
                 renamed[base] = labels[key]
                 used.add(key)
         search.note(
@@ -414,17 +423,13 @@ def _renamed(
             + f" with '{suffix}' added; data.label_suffix overrules it"
         )
     if not exact and not fitting:
-        if {_nfc(key).casefold() for key in images} & {_nfc(key).casefold() for key in labels}:
+        if {composed(key).casefold() for key in images} & {composed(key).casefold() for key in labels}:
             return labels
         return _without_affixes(search, images, labels)
     # A further file for an image that has its label, x_color.png beside x.png, is no label without an image.
     spare = [key for key in left - used if any(key.startswith(base) for base in _bases(key, renamed))]
     search.pass_over((labels[key] for key in sorted(spare)), "beside a label of the same image")
     return {**renamed, **{key: labels[key] for key in left - used - set(spare)}}
-
-
-def _nfc(key: str) -> str:
-    return unicodedata.normalize("NFC", key)
 
 
 def _bases(key: str, names: Collection[str]) -> list[str]:
@@ -472,36 +477,33 @@ def _is_label_word(suffix: str) -> bool:
 
 def _without_affixes(search: Search, images: Mapping[str, Path], labels: dict[str, Path]) -> dict[str, Path]:
     """Return the labels by the keys of their images where both have something of their own: x_sat, x_mask."""
-    affixes = [_affixes(keys) for keys in (images, labels)]
-    cores = [{_core(key, *affix): key for key in keys} for keys, affix in zip((images, labels), affixes, strict=True)]
-    both = cores[0].keys() & cores[1].keys() - {""}
-    if len(both) < _LEAST_SUFFIXED or any(
-        len(core) < len(keys) for core, keys in zip(cores, (images, labels), strict=True)
-    ):
+    before, behind = _affixes(images)
+    label_before, label_behind = _affixes(labels)
+    image_keys = {_core(key, before, behind): key for key in images}
+    label_keys = {_core(key, label_before, label_behind): key for key in labels}
+    both = image_keys.keys() & label_keys.keys() - {""}
+    if len(both) < _LEAST_SUFFIXED or len(image_keys) < len(images) or len(label_keys) < len(labels):
         return labels
-    (before, behind), (label_before, label_behind) = affixes
     search.note(
         f"{len(both)} images are named {before}*{behind} and their labels {label_before}*{label_behind}; what is at * "
         "pairs them"
     )
-    return {cores[0].get(core, key): labels[key] for core, key in cores[1].items()}
+    return {image_keys.get(core, key): labels[key] for core, key in label_keys.items()}
 
 
 def _affixes(keys: Iterable[str]) -> tuple[str, str]:
     """Return what all names begin and end with, cut at a separator or a number: names share parts of those too."""
     stems = [key.rsplit("/", 1)[-1] for key in keys]
-    shared, shared_end = _common(stems), _common([stem[::-1] for stem in stems])[::-1]
-    before = re.match(r"(.*[_\-. ])?", shared)
+    shared = _common(stems)
+    before = shared[: max(shared.rfind(separator) for separator in "_-. ") + 1]
     letters = re.match(r"[^\W\d_]+(?=\d)", stems[0])
-    if before is not None and before[0]:
-        start = before[0]
-    else:
-        start = letters[0] if letters is not None and shared.startswith(letters[0]) else ""
-    separator = _SEPARATED.search(shared_end)
-    if separator is not None:
-        return start, shared_end[separator.start() :]
-    word = re.search(r"(?<=\d)[^\W\d_]+$", stems[0])
-    return start, word[0] if word is not None and shared_end.endswith(word[0]) else ""
+    if not before and letters is not None and shared.startswith(letters[0]):
+        before = letters[0]
+    shared_end = _common([stem[::-1] for stem in stems])[::-1]
+    if (separator := _SEPARATED.search(shared_end)) is not None:
+        return before, shared_end[separator.start() :]
+    last_letters = re.search(r"(?<=\d)[^\W\d_]+$", stems[0])
+    return before, last_letters[0] if last_letters is not None and shared_end.endswith(last_letters[0]) else ""
 
 
 def _common(words: Sequence[str]) -> str:
@@ -511,12 +513,8 @@ def _common(words: Sequence[str]) -> str:
 
 
 def _core(key: str, before: str, behind: str) -> str:
-    folder, _, stem = key.rpartition("/")
-    return (
-        f"{folder}/{stem.removeprefix(before).removesuffix(behind)}"
-        if folder
-        else stem.removeprefix(before).removesuffix(behind)
-    )
+    folder, slash, stem = key.rpartition("/")
+    return folder + slash + stem.removeprefix(before).removesuffix(behind)
 
 
 def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[dict[str, Path], dict[str, Path]]:
@@ -524,27 +522,18 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
     keys: dict[str, list[Path]] = {}
     for path in search.paths(folder, deep=folder != "."):
         keys.setdefault(path.relative_to(search.root / folder).with_suffix("").as_posix(), []).append(path)
-    lossy = FORMATS["JPEG"]
-    kinds = [sorted(path.suffix.lower() in lossy for path in paths) for paths in keys.values()]
-    if keys and options.label_suffix is None and all(kind == [False, True] for kind in kinds):
-        search.note("images are the JPEG files, labels the others of the same names")
-        split = [
-            {
-                key: next(path for path in paths if (path.suffix.lower() in lossy) == is_image)
-                for key, paths in keys.items()
-            }
-            for is_image in (True, False)
-        ]
-        return split[0], split[1]
+    # A label's other format comes before JPEG.
+    by_format = {key: sorted(paths, key=_is_jpeg) for key, paths in keys.items()}
     suffix = options.label_suffix
+    if keys and suffix is None and all([*map(_is_jpeg, paths)] == [False, True] for paths in by_format.values()):
+        search.note("images are the JPEG files, labels the others of the same names")
+        return {key: paths[1] for key, paths in by_format.items()}, {key: paths[0] for key, paths in by_format.items()}
     if suffix is None:
-        counts = Counter(
-            {
-                suffix: count
-                for suffix, count in _suffixes(keys, keys).items()
-                if _is_label_word(suffix) or 2 * count == len(keys)
-            }
-        )
+        counts = {
+            added: count
+            for added, count in _suffixes(keys, keys).items()
+            if _is_label_word(added) or 2 * count == len(keys)
+        }
         suffix = _best_suffix(counts, search.root / folder) if counts else None
     labelled = {
         key
@@ -569,10 +558,14 @@ def _told_apart(search: Search, folder: str, options: FolderOptions) -> tuple[di
     return images, labels
 
 
+def _is_jpeg(path: Path) -> bool:
+    return path.suffix.lower() in FORMATS["JPEG"]
+
+
 def _whole(search: Search, options: FolderOptions) -> _Place | None:
     """Return where images and labels lie that no folder divides."""
     top = _folders(search, ".")
-    images, labels = _one_of(search, top, IMAGE_FOLDERS), _label_folder(search, top, options)
+    images, labels = _images_and_labels(search, top, options)
     if images is not None and labels is not None:
         return _Place(images, labels)
     if labels is not None and _names_in(search, "."):
@@ -647,7 +640,7 @@ def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequen
     for pair in pairs:
         stem = pair.image.relative_to(search.root).with_suffix("").as_posix()
         parts = stem.split("/")
-        for name in {_nfc(pair.id), *(_nfc("/".join(parts[place:])) for place in range(len(parts)))}:
+        for name in {composed(pair.id), *(composed("/".join(parts[place:])) for place in range(len(parts)))}:
             by_name.setdefault(name, []).append(pair)
     chosen = {name: _read_list(search, path, by_name, needed=name != "test") for name, path in lists.items()}
     named = {pair.id for entries in chosen.values() for pair, _ in entries.values()}
@@ -678,7 +671,6 @@ def _read_list(
         if wrong >= MOST_LINE_PROBLEMS:
             search.problems.append(not_read_further(path, number))
             break
-        why = ""
         if len(matches) != 1:
             why = ": several images have that name" if matches else ": no image with a label has that name"
         elif matches[0].id in found:
@@ -716,10 +708,8 @@ def _entries_of_table(
             rows += [(reader.line_num, cells, named)] if any(cells) else []
     except csv.Error as error:
         return refuse(f"it is no table ({error}); list images as text, a name per line", reader.line_num)
-    with_extension, any_name = (
-        Counter(place for _, cells, named in rows for place in named if not extension or _is_image_name(cells[place]))
-        for extension in (True, False)
-    )
+    any_name = Counter(place for _, _, named in rows for place in named)
+    with_extension = Counter(place for _, cells, named in rows for place in named if _is_image_name(cells[place]))
     columns = with_extension or any_name
     if not columns:
         if needed:
@@ -743,17 +733,13 @@ def _entries_of_table(
     return None
 
 
-def _is_image_name(text: str) -> bool:
-    return PurePosixPath(text).suffix.lower() in ENDINGS
-
-
 def _named_on(text: str, by_name: Mapping[str, Sequence[FilePair]]) -> tuple[Sequence[FilePair], list[str]]:
     """Return the pairs that a line names, and what stands behind the name: names may have spaces, two be on a line."""
     for words in ([text], re.split(r"[,;\t]", text), text.split()):
         name, *others = (word.strip().strip("\"'") for word in words)
         # The last parts of two paths that are taken for one would be the second's.
         for path in _listed_paths(name)[: 1 if _SEVERAL_PATHS.search(name) else None]:
-            if (key := _nfc(_without_extension(path))) in by_name:
+            if (key := composed(_without_extension(path))) in by_name:
                 return by_name[key], others
     return [], []
 
@@ -788,4 +774,4 @@ def _is_named(search: Search, label: Path, word: str) -> bool:
     found = next((file for path in paths if os.path.isfile(file := search.root / path)), None)
     if found is not None:
         return os.path.samefile(found, label)
-    return _nfc(PurePosixPath(paths[-1]).stem).casefold() == _nfc(label.stem).casefold()
+    return composed(PurePosixPath(paths[-1]).stem).casefold() == composed(label.stem).casefold()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,3 +32,8 @@ def flat_name(key: str) -> str:
     for folder in reversed(folders):
         name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"
     return name
+
+
+def composed(name: str) -> str:
+    """Return a name with accents as parts of their letters (NFC), as names are compared; macOS splits them off."""
+    return unicodedata.normalize("NFC", name)
