@@ -19,6 +19,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
     UNKNOWN,
+    VOC_BORDER,
     LabelSummary,
     LabelValues,
     code_of,
@@ -37,8 +38,6 @@ _SMOOTH_TO_BARE = 4
 """Values between their neighbours, for each border without one, from which labels seem smoothed."""
 _LEAST_RAMPS = 20
 """Fewer of such values may be chance."""
-VOC_BORDER = code_of((224, 224, 192))
-"""PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
 
 
 def decide(

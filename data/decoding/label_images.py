@@ -180,6 +180,10 @@ def voc_colour(index: int) -> int:
     return code_of(sum(bits[3 * k + channel] << 7 - k for k in range(3)) for channel in range(3))
 
 
+VOC_BORDER = code_of((224, 224, 192))
+"""PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
+
+
 def grey_code(value: int) -> int:
     """Return the number of the grey of a value 0 to 255."""
     return value * 0x010101
