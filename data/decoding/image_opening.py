@@ -326,6 +326,8 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
             # Of a JPEG; else without effect.
             image.draft(image.mode, (max(1, image.width // _BLOCK), max(1, image.height // _BLOCK)))
         image.load()
+        if getattr(image, "n_frames", 1) > 1:  # counting the pages of a TIFF file undoes its decoding
+            image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         stated = re.search(r"\d+", str(error))  # Pillow's own text speaks of attacks
         raise DataError(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
-from scenepalette.common.storage.untrusted import read_file
+from scenepalette.common.storage.untrusted import read_file, short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, bits_of, open_image_content, open_lossless
 
@@ -254,14 +254,24 @@ def read_label(path: Path) -> LabelImage:
 
 
 def _pages_differ(content: bytes, pages: int) -> bool:
-    """Tell whether further pages are as large as the first and show something else; smaller ones are previews."""
+    """Tell whether further pages are as large as the first and show something else; smaller ones are previews.
+
+    Raises:
+        DataError: One of them cannot be decoded.
+    """
     with open_image_content(content) as image:
         first = image.convert("RGB") if image.mode in ("P", "RGBA") else image.copy()
         for page in range(1, pages):
-            image.seek(page)
-            other = image.convert(first.mode) if image.mode in ("P", "RGB", "RGBA") else image
-            if other.size == first.size and other.tobytes() != first.tobytes():
-                return True
+            try:
+                image.seek(page)
+                other = image.convert(first.mode) if image.mode in ("P", "RGB", "RGBA") else image
+                if other.size == first.size and other.tobytes() != first.tobytes():
+                    return True
+            except Exception as error:  # of many types, as for the first page
+                raise DataError(
+                    f"page {page + 1} of its {pages} cannot be decoded ({short(str(error))}). Copy it again from its "
+                    "source; or, if the first page is the label, save that alone"
+                ) from error
     return False
 
 
