@@ -36,7 +36,7 @@ ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings
 UNREAD = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".dng": "raw"}
 """Extensions of images in formats that are not read; those of them that are in `ENDINGS` are."""
 READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
-_SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG", "DIB": "BMP"}
+_SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG"}
 
 MAX_PIXELS = 2**26
 """Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
@@ -281,7 +281,7 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
 def format_remarks(path: Path, image: Image.Image) -> list[str]:
     """Return what has to be said of a file's format: that its name says another one, that only a part is read."""
     remarks = []
-    kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format or "", image.format or "")
+    kind = "JPEG" if image.format == "MPO" else image.format or ""
     if path.suffix.lower() in ENDINGS and path.suffix.lower() not in FORMATS.get(kind, ()):
         remarks.append(f"read as {shown_format(kind)}, whatever their extensions say")
     # Further images of an MPO file are previews of its first.
@@ -316,11 +316,11 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
         content = _without_text(content)
     try:
         # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
-        with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
+        with _opened(content) as image:
             if (pixels := image.width * image.height) > (limit := _most_pixels()):
                 raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
             image.verify()
-        image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+        image = _opened(content)
         orientation, size = _exif_orientation(image), (image.height, image.width)
         if reduced:
             # Of a JPEG; else without effect.
@@ -346,6 +346,10 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
     return image
 
 
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+
+
 def _most_pixels() -> int:
     return min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
 
@@ -358,9 +362,7 @@ def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
     """
     kind = _kind_of(content)
     try:
-        with Image.open(
-            io.BytesIO(_without_text(content) if kind == "PNG" else content), formats=tuple(FORMATS)
-        ) as image:
+        with _opened(_without_text(content) if kind == "PNG" else content) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
             stored, turned = (image.height, image.width), (image.width, image.height)
