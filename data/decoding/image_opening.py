@@ -160,7 +160,7 @@ def decode_image(path: Path) -> tuple[ImageFacts, Image.Image]:
         path: As for `read_stored`.
 
     Returns:
-        What is known of it, and the image: of a TIFF file turned as viewers show it, else as stored.
+        What is known of it, and the image as stored.
 
     Raises:
         DataError: As `read_stored`.
@@ -170,17 +170,34 @@ def decode_image(path: Path) -> tuple[ImageFacts, Image.Image]:
 
 
 def _decoded(path: Path, *, reduced: bool = False) -> tuple[ImageFacts, Image.Image]:
+    """Return what is known of an image, and the image of 8 bits per channel, as stored and in any mode."""
     content = read_file(path, MAX_FILE_BYTES)
-    with open_image_content(content, reduced=reduced) as image:
-        # Whether 16 bits are dark can be said of pixels alone.
-        if image.mode in _EIGHT_BITS and bits_of(image, content) != 16:
-            orientation = image.info.get(_STATED_ORIENTATION, 1)
-            height, width = image.info.get(_STATED_SIZE, (image.height, image.width))
-            if image.format == "TIFF" and orientation >= 5:  # which Pillow has turned
-                height, width = width, height
-            return ImageFacts((height, width), orientation, tuple(format_remarks(path, image))), image
-    stored = read_stored(path)
-    return stored, Image.fromarray(stored.pixels)
+    image = open_image_content(content, reduced=reduced)
+    orientation, size = image.info[_STATED_ORIENTATION], image.info.get(_STATED_SIZE)
+    remarks, deep, black = _format_remarks(path, image), bits_of(image, content) == 16, False
+    if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
+        image = image.transpose(_BACK[orientation])
+    if image.mode.startswith("I;16") or (deep and image.mode == "I"):
+        values = np.asarray(image)
+        black = not values.any()
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    elif image.mode not in _EIGHT_BITS:
+        raise DataError(
+            f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
+            "bits per channel",
+            kind=ProblemKind.IMAGE_FORMAT,
+        )
+    if deep:
+        remarks.append(SIXTEEN_BITS)
+        brightest = int(np.asarray(_rgb(image)).max())
+        if brightest < _DARK and not black:
+            raise DataError(
+                f"it has 16 bits per channel, but no value above {(brightest + 1) * 256 - 1} of 65535, so that 8 bits "
+                "of it would be nearly black. Spread its values over the whole range, or save it with 8 bits per "
+                "channel",
+                kind=ProblemKind.IMAGE_FORMAT,
+            )
+    return ImageFacts(size or (image.height, image.width), orientation, tuple(remarks)), image
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -196,35 +213,8 @@ def read_stored(path: Path) -> StoredImage:
         DataError: The file is missing, damaged, cut off, far too large, no such image, or its pixels cannot be brought
             to 8 bits per channel.
     """
-    content = read_file(path, MAX_FILE_BYTES)
-    with open_image_content(content) as image:
-        orientation = image.info.get(_STATED_ORIENTATION, 1)
-        remarks = list(format_remarks(path, image))
-        deep = bits_of(image, content) == 16
-        if image.mode.startswith("I;16") or (deep and image.mode == "I"):
-            values = np.asarray(image)
-            pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-            black = not values.any()
-        elif image.mode in _EIGHT_BITS:
-            pixels, black = np.array(_rgb(image)), False
-        else:
-            raise DataError(
-                f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
-                "bits per channel",
-                kind=ProblemKind.IMAGE_FORMAT,
-            )
-        if deep:
-            remarks.append(SIXTEEN_BITS)
-            if pixels.max(initial=0) < _DARK and not black:
-                raise DataError(
-                    f"it has 16 bits per channel, but no value above {(int(pixels.max(initial=0)) + 1) * 256 - 1} of "
-                    "65535, so that 8 bits of it would be nearly black. Spread its values over the whole range, or "
-                    "save it with 8 bits per channel",
-                    kind=ProblemKind.IMAGE_FORMAT,
-                )
-    if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
-        pixels = _turned(pixels, _BACK[orientation])
-    return StoredImage(pixels.shape[:2], orientation, tuple(remarks), pixels=pixels)
+    facts, image = _decoded(path)
+    return StoredImage(facts.stored_size, facts.orientation, facts.remarks, pixels=np.array(_rgb(image)))
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
@@ -278,7 +268,7 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
     return image
 
 
-def format_remarks(path: Path, image: Image.Image) -> list[str]:
+def _format_remarks(path: Path, image: Image.Image) -> list[str]:
     """Return what has to be said of a file's format: that its name says another one, that only a part is read."""
     remarks = []
     kind = "JPEG" if image.format == "MPO" else image.format or ""

@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, UNREAD
 from scenepalette.data.files.image_files import FilePair
-from scenepalette.data.files.naming import composed, counted, flat_name, name_within
+from scenepalette.data.files.naming import composed, flat_name, name_within, with_examples
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _LITTER_FOLDERS = frozenset(
@@ -47,7 +47,7 @@ class Search:
     @property
     def notes(self) -> list[str]:
         """What was decided and what was skipped, a line each."""
-        lines = [counted(names, f"skipped, {reason}") for reason, names in self._passed_over.items()]
+        lines = [with_examples(names, f"skipped, {reason}") for reason, names in self._passed_over.items()]
         return [*self._notes, *lines]
 
     def note(self, text: str) -> None:
@@ -210,7 +210,9 @@ class Search:
                 more = _unique_matches(*left, form)
                 label_of |= more
                 if more:
-                    self.note(counted((self.name(images[key]) for key in sorted(more)), f"paired, although {how}"))
+                    self.note(
+                        with_examples((self.name(images[key]) for key in sorted(more)), f"paired, although {how}")
+                    )
         alone = sorted(images.keys() - label_of.keys()), sorted(labels.keys() - set(label_of.values()))
         if alone_allowed:
             self.pass_over((images[key] for key in alone[0]), "without a label")

@@ -13,7 +13,7 @@ _SHOWN = 3
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def counted(names: Iterable[str], text: str) -> str:
+def with_examples(names: Iterable[str], text: str) -> str:
     """Return what is said of files, their number, and three examples."""
     listed = list(names)
     rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""

@@ -32,7 +32,7 @@ from PIL import Image, ImageFilter
 
 from labelled_folders import grey_png
 from scenepalette.common.errors import DataError
-from scenepalette.data.decoding.label_images import colour_of, voc_colour
+from scenepalette.data.decoding.label_images import LabelValues, colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.folder import open_folder
@@ -529,6 +529,11 @@ def test_values_of_which_none_is_a_class_are_named(tmp_path: Path, values: list[
     rows = [f"{value},{name}\n" for value, name in zip(values, NAMES.split()[1:], strict=True)]
     (tmp_path / "classes.csv").write_text(f"id,name\n{''.join(rows)}")
     assert "label values 0, 1, 2, 3 in 768 pixels; allowed are the class ids" in refusal(tmp_path)
+
+
+def test_values_of_which_all_are_ignored_are_named() -> None:
+    assert str(LabelValues({0: 0, 1: 1}, frozenset({0, 1}))) == "the class ids (none) and, as ignored, 0 to 1, 255"
+    assert str(LabelValues({0: 0, 1: 1, 7: 2})) == "the class ids 0 to 1, 7 and, as ignored, 255"
 
 
 def test_labels_that_are_ignored_everywhere_are_named(tmp_path: Path) -> None:
