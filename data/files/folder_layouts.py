@@ -399,7 +399,8 @@ def _renamed(
         return labels
     # Names that differ in the form of their accents, or in capitals, are matched when they are paired.
     shape = {composed(key): key for key in images.keys() - exact}
-    counts = _suffixes(shape, map(composed, left))
+    names = {composed(key) for key in left}
+    counts = _suffixes(shape, names)
     # What also follows names of images that have a label says something else of them.
     further = _suffixes(exact, left)
     fitting = {
@@ -407,12 +408,13 @@ def _renamed(
         for suffix, count in counts.items()
         if suffix not in further and (count >= _LEAST_SUFFIXED or _is_label_word(suffix))
     }
-    if not exact and len(fitting) > 1:
+    are_rivals = any(sum(base + suffix in names for suffix in fitting) > 1 for base in shape)
+    if len(fitting) > 1 and (are_rivals or not exact):
         best = _best_suffix(fitting, search.root)
         fitting = {best: fitting[best]}
     renamed = {key: labels[key] for key in exact}
     used: set[str] = set(exact)
-    for suffix in fitting:
+    for suffix in sorted(fitting):
         for key in sorted(left):
             base = shape.get(composed(key).removesuffix(suffix), "")
             if composed(key).endswith(suffix) and base and base not in renamed:
@@ -427,18 +429,17 @@ def _renamed(
             return labels
         return _without_affixes(search, images, labels)
     # A further file for an image that has its label, x_color.png beside x.png, is no label without an image.
-    spare = [key for key in left - used if any(key.startswith(base) for base in _bases(key, renamed))]
+    spare = {key for key in left - used if _continues(key, renamed)}
     search.pass_over((labels[key] for key in sorted(spare)), "beside a label of the same image")
-    return {**renamed, **{key: labels[key] for key in left - used - set(spare)}}
+    return {**renamed, **{key: labels[key] for key in left - used - spare}}
 
 
-def _bases(key: str, names: Collection[str]) -> list[str]:
-    """Return the names that a key begins with, with a separator and a word behind it."""
-    return [
-        key[:end]
+def _continues(key: str, names: Collection[str]) -> bool:
+    """Tell whether a key begins with one of some names, with a separator and a word behind it."""
+    return any(
+        key[:end] in names and _SEPARATED.match(key[end]) and re.search(r"[^\W\d_]", key[end:])
         for end in range(1, len(key))
-        if key[:end] in names and _SEPARATED.match(key[end]) and re.search(r"[^\W\d_]", key[end:])
-    ]
+    )
 
 
 def _suffixes(images: Iterable[str], labels: Iterable[str]) -> Counter[str]:
@@ -650,9 +651,10 @@ def _listed(search: Search, lists: Mapping[str, Path], split: str, pairs: Sequen
     )
     search.note(f"the splits are those of {', '.join(search.name(path) for path in lists.values())}")
     for other, entries in chosen.items():
-        for key in entries.keys() & chosen[split].keys() if other != split else ():
-            text = f"{chosen[split][key][0].id} is also in {lists[other].name}; keep it in one list"
-            search.problems.append(Problem(ProblemKind.LIST, search.name(lists[split]), text, chosen[split][key][1]))
+        for key, (pair, line) in chosen[split].items():
+            if other != split and key in entries:
+                text = f"{pair.id} is also in {lists[other].name}; keep it in one list"
+                search.problems.append(Problem(ProblemKind.LIST, search.name(lists[split]), text, line))
     return [pair for pair, _ in chosen[split].values()]
 
 
