@@ -22,7 +22,7 @@ from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_f
 from scenepalette.common.wording import counted
 from scenepalette.data import class_tables
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.data.decoding.image_opening import ENDINGS
+from scenepalette.data.decoding.image_opening import has_image_ending
 from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -225,7 +225,7 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
-    if files := [line for line in lines if Path(line).suffix.lower() in ENDINGS]:
+    if files := [line for line in lines if has_image_ending(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
     for pattern in (*_COLOURED_LINES, _NUMBERED_LINE):
         found = [re.fullmatch(pattern, line) for line in lines]

@@ -10,7 +10,7 @@ import io
 import re
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -278,6 +278,11 @@ def _format_remarks(path: Path, image: Image.Image) -> list[str]:
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         remarks.append(SEVERAL_FRAMES)
     return remarks
+
+
+def has_image_ending(name: str) -> bool:
+    """Tell whether a file's name ends, in any case, as those of `FORMATS` do."""
+    return PurePath(name).suffix.lower() in ENDINGS
 
 
 def shown_format(kind: str | None) -> str:

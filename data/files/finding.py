@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
-from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, UNREAD
+from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_ending
 from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import composed, flat_name, name_within, with_examples
 
@@ -97,7 +97,7 @@ class Search:
                 continue
             if name.endswith(tuple(end.lower() for end in beside)):
                 continue
-            if path.suffix.lower() not in ENDINGS:
+            if not has_image_ending(path.name):
                 if path.suffix.lower() in UNREAD:
                     self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
@@ -238,7 +238,7 @@ class Search:
             path = PurePosixPath(name)
             if path.suffix.lower() in _LABEL_FORMS:
                 stem = path.stem  # a.json, and a.png.json
-                stem = PurePosixPath(stem).stem if PurePosixPath(stem).suffix.lower() in ENDINGS else stem
+                stem = PurePosixPath(stem).stem if has_image_ending(stem) else stem
                 found[composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
         return found
 
@@ -311,7 +311,7 @@ def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
         for entry in listed:
             # What looks like an image is reported as one that cannot be read, even if it is a folder.
             folder_like = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
-            if folder_like and Path(entry.name).suffix.lower() not in ENDINGS:
+            if folder_like and not has_image_ending(entry.name):
                 if deep and entry.name.lower() not in _LITTER_FOLDERS:
                     folders.append(current / entry.name)
             else:
