@@ -16,7 +16,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
 from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
-from scenepalette.data.decoding.image_opening import ENDINGS, read_image
+from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _SCHEMA = 1
@@ -88,7 +88,7 @@ def find_images(root: Path) -> list[Path]:
     for parent, folders, files in os.walk(root, onerror=cannot_list):
         folders[:] = [name for name in folders if not name.startswith(".")]
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
-        images = [name for name in files if Path(name).suffix.lower() in ENDINGS and not name.startswith(".")]
+        images = [name for name in files if has_image_ending(name) and not name.startswith(".")]
         for name in [*links, *images]:
             path = Path(parent, name)
             if printable(name) != name:

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import cache
@@ -21,7 +22,7 @@ from scenepalette.common.storage.untrusted import YAML_BYTES, parse_yaml, read_f
 from scenepalette.common.wording import counted
 from scenepalette.data import class_tables
 from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
-from scenepalette.data.decoding.image_opening import ENDINGS
+from scenepalette.data.decoding.image_opening import has_image_ending
 from scenepalette.data.decoding.label_images import LabelValues, code_of, colour_of, voc_colour
 
 _Byte = Annotated[int, Field(ge=0, le=255)]
@@ -56,6 +57,7 @@ _COLUMNS = {
 }  # fmt: skip
 _KEY_OF = {spelling: key for key, spellings in _COLUMNS.items() for spelling in spellings}
 _CHANNELS = ("red", "green", "blue")
+_COLOUR = frozenset(_CHANNELS)
 _NO_CLASS = frozenset({"void", "ignore", "ignored", "unlabeled", "unlabelled", "dontcare", "border", "none"})
 """Names under which 255 is listed where it stands for no class."""
 _MOST_NOTED = 4
@@ -82,6 +84,11 @@ class _ClassRow(BaseModel):
     evaluated: bool = True
     id: list[_Byte] = []
     ignore: bool = False
+
+    @property
+    def color(self) -> tuple[int, int, int]:
+        """Red, green and blue, 0 to 255."""
+        return self.red, self.green, self.blue
 
     @property
     def stands_for_none(self) -> bool:
@@ -218,7 +225,7 @@ def _parse_lines(text: str) -> list[dict[str, Any]]:
     """
     lines = [line.strip() for line in text.splitlines()]
     lines = [line for line in lines if line and not line.startswith(("#", "//")) and line != "__ignore__"]
-    if files := [line for line in lines if Path(line).suffix.lower() in ENDINGS]:
+    if files := [line for line in lines if has_image_ending(line)]:
         raise ValueError(f"it lists image files (such as {short(files[0])}), not classes")
     for pattern in (*_COLOURED_LINES, _NUMBERED_LINE):
         found = [re.fullmatch(pattern, line) for line in lines]
@@ -253,7 +260,7 @@ def _sections(content: dict[Any, Any], notes: list[str]) -> dict[str, Any]:
     if key is not None and key != "classes":
         others = sorted(map(str, content.keys() - ClassFile.model_fields.keys() - {key}))
         if others and key != "names":
-            notes.append(f"beside '{key}', {', '.join(map(repr, others[:_MOST_NOTED]))} are not read.")
+            notes.append(f"beside '{key}', {_quoted(others)} are not read.")
         return {"classes": content[key], **{name: content[name] for name in content.keys() & ClassFile.model_fields}}
     if "classes" in content:
         return dict(content)
@@ -293,9 +300,10 @@ def _parse_csv(text: str, notes: list[str]) -> list[dict[str, Any]]:
     comments, classes = list[str](), list[dict[str, Any]]()
     for row in filter(None, kept):
         start = str(row.get(columns[0], ""))
-        is_comment = start.startswith("#") and _key_of(columns[0]) != "color"
-        comments += [start] if is_comment else []
-        classes += [] if is_comment else [row]
+        if start.startswith("#") and _key_of(columns[0]) != "color":
+            comments.append(start)
+        else:
+            classes.append(row)
     if comments:
         stated = any(_key_of(column) == "id" for column in columns)
         order = "" if stated else " There is no column id, so label values count the other rows."
@@ -355,35 +363,42 @@ def _normalised(classes: Any, notes: list[str]) -> tuple[list[Any], bool]:
     keys = _keys_of(rows)
     rows = [{keys[key]: value for key, value in row.items()} for row in rows]
     for row in rows:
-        if "color" in row and not any(channel in row for channel in _CHANNELS):
+        if "color" in row and row.keys().isdisjoint(_COLOUR):
             row |= dict(zip(_CHANNELS, _channels_of(row.pop("color")), strict=True))
         if "id" in row:
             row["id"] = _ids_of(row["id"])
-        for channel in _CHANNELS:
-            row |= {channel: _whole(row[channel])} if channel in row else {}
+        row |= {channel: _whole(row[channel]) for channel in row.keys() & _COLOUR}
     rows = _without_minus_one(rows, notes)
-    stated = [str(row["name"]) for row in rows if row.get("name")]
-    spellings = dict[str, set[str]]()
-    for name in stated:
-        spellings.setdefault(name.strip().casefold(), set()).add(name)
-    if alike := sorted(name for same in spellings.values() if len(same) > 1 for name in same):
-        notes.append(f"{', '.join(map(repr, alike[:_MOST_NOTED]))} differ in capitals alone and are different classes.")
-    repeated = sorted({name for name in stated if stated.count(name) > 1})
-    if repeated and any("id" in row for row in rows):
-        listed = ", ".join(map(repr, repeated[:_MOST_NOTED]))
-        notes.append(f"{listed} of several rows: their label values are one class.")
-    has_colours = any(channel in row for row in rows for channel in _CHANNELS)
+    notes += _notes_of_names(rows)
+    has_colours = not all(row.keys().isdisjoint(_COLOUR) for row in rows)
     known = {"name", "id", "evaluated", "ignore", "too many values", *_CHANNELS}
     others = {key for row in rows for key in row.keys() - known}
-    complete = all(all(channel in row for channel in _CHANNELS) for row in rows)
     _refuse_unread_numbers(rows, {"name", *others})
-    if others and (complete or not has_colours):
-        notes.append(f"the columns {', '.join(sorted(map(repr, others))[:_MOST_NOTED])} are not read.")
+    if others and (not has_colours or all(row.keys() >= _COLOUR for row in rows)):
+        notes.append(f"the columns {_quoted(sorted(others, key=repr))} are not read.")
         rows = [{key: value for key, value in row.items() if key not in others} for row in rows]
     if not has_colours:
         for number, row in enumerate(rows):
             row |= dict(zip(_CHANNELS, colour_of(voc_colour(number % 256)), strict=True))
     return rows, has_colours
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_MOST_NOTED]))
+
+
+def _notes_of_names(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """Return what is to be said of names that differ in capitals alone, and of those of several rows."""
+    stated, notes = [str(row["name"]) for row in rows if row.get("name")], list[str]()
+    spellings: defaultdict[str, set[str]] = defaultdict(set)
+    for name in stated:
+        spellings[name.strip().casefold()].add(name)
+    if alike := sorted(name for same in spellings.values() if len(same) > 1 for name in same):
+        notes.append(f"{_quoted(alike)} differ in capitals alone and are different classes.")
+    repeated = sorted({name for name in stated if stated.count(name) > 1})
+    if repeated and any("id" in row for row in rows):
+        notes.append(f"{_quoted(repeated)} of several rows: their label values are one class.")
+    return notes
 
 
 def _listed_rows(classes: Any) -> list[Any]:
@@ -415,7 +430,7 @@ def _without_minus_one(rows: Sequence[dict[str, Any]], notes: list[str]) -> list
     for row in rows:
         if row not in in_none:
             kept.append(row)
-        elif is_free and all(channel in row for channel in _CHANNELS):
+        elif is_free and row.keys() >= _COLOUR:
             kept.append({**row, "id": [IGNORE_ID]})
     return kept
 
@@ -487,8 +502,7 @@ def table_of_class_file(path: Path, declared: ClassFile) -> ClassTable:
     Raises:
         DataError: The classes do not make a table, or a label value is that of two classes, or of one and ignored.
     """
-    table, _, _ = classes_of_class_file(path, declared)
-    return table
+    return classes_of_class_file(path, declared)[0]
 
 
 def classes_of_class_file(
@@ -514,52 +528,55 @@ def classes_of_class_file(
     ignored = {*declared.ignore_ids, *ignore_ids}
     with_ids = any(row.id for row in rows)
     first = next(number for number in range(257) if number not in ignored)
-    groups: dict[str, tuple[_ClassRow, list[int], list[_ClassRow]]] = {}
+    groups: dict[str, tuple[list[_ClassRow], list[int]]] = {}
     for place, row in enumerate(rows):
         ids = row.id if with_ids else [first + place]
         if not ids:
             problems.append(f"classes.{place}: '{row.name}' has no id, others have; give all of them one")
         if row.stands_for_none:
             ignored.update(ids)
-        elif with_ids and row.name in groups:
-            groups[row.name][1].extend(ids)
-            groups[row.name][2].append(row)
-        else:
-            # Without ids, a name that comes twice is for the table to refuse.
-            groups[row.name if with_ids else str(place)] = (row, list(ids), [row])
+            continue
+        # Without ids, a name that comes twice is for the table to refuse.
+        same, numbers = groups.setdefault(row.name if with_ids else str(place), ([], []))
+        same.append(row)
+        numbers.extend(ids)
     ordered = sorted(groups.values(), key=lambda group: min(group[1], default=0))
     owner: dict[int, str] = {}
-    for row, ids, _ in ordered:
-        for number in ids:
-            if owner.setdefault(number, row.name) != row.name:
-                problems.append(f"the label value {number} is that of '{owner[number]}' and of '{row.name}'")
+    for same, numbers in ordered:
+        for number in numbers:
+            if owner.setdefault(number, same[0].name) != same[0].name:
+                problems.append(f"the label value {number} is that of '{owner[number]}' and of '{same[0].name}'")
     if conflicting := sorted(ignored & owner.keys()):
         problems.append(
             f"{conflicting} both as class ids and as ignored. Without a column id, ids count in the order of the "
             "classes; remove the values from what is ignored, or write each class's value into a column id"
         )
     if problems:
-        raise DataError(f"The class file {path} cannot be used. Correct:", [_problem(text) for text in problems])
+        raise _not_usable(path, problems)
     try:
         table = ClassTable(
             name=declared.name,
             classes=tuple(
-                SemanticClass(name=row.name.strip(), color=(row.red, row.green, row.blue), evaluated=row.evaluated)
-                for row, _, _ in ordered
+                SemanticClass(name=same[0].name.strip(), color=same[0].color, evaluated=same[0].evaluated)
+                for same, _ in ordered
             ),
         )
     except ConfigError as error:
-        raise DataError(
-            f"The class file {path} cannot be used. Correct:", [_problem(text) for text in error.problems]
-        ) from error
-    ids = {number: class_id for class_id, (_, numbers, _) in enumerate(ordered) for number in numbers}
+        raise _not_usable(path, error.problems) from error
+    ids = {number: class_id for class_id, (_, numbers) in enumerate(ordered) for number in numbers}
     colours: dict[int, list[int]] = {}
     if declared.has_colours:
-        stated = [(row, class_id) for class_id, (_, _, same) in enumerate(ordered) for row in same]
-        for row, class_id in [*stated, *((row, IGNORE_ID) for row in rows if row.stands_for_none)]:
-            classes = colours.setdefault(code_of((row.red, row.green, row.blue)), [])
-            classes += [class_id] if class_id not in classes else []
+        stated = [(row, class_id) for class_id, (same, _) in enumerate(ordered) for row in same]
+        stated += [(row, IGNORE_ID) for row in rows if row.stands_for_none]
+        for row, class_id in stated:
+            classes = colours.setdefault(code_of(row.color), [])
+            if class_id not in classes:
+                classes.append(class_id)
     return table, LabelValues(ids, frozenset(ignored)), colours
+
+
+def _not_usable(path: Path, problems: Iterable[str]) -> DataError:
+    return DataError(f"The class file {path} cannot be used. Correct:", [_problem(text) for text in problems])
 
 
 @cache

@@ -10,7 +10,7 @@ import io
 import re
 import zlib
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError, features
@@ -36,7 +36,7 @@ ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings
 UNREAD = {".heic": "HEIC", ".heif": "HEIC", ".avif": "AVIF", ".jxl": "JPEG XL", ".jp2": "JPEG 2000", ".dng": "raw"}
 """Extensions of images in formats that are not read; those of them that are in `ENDINGS` are."""
 READ_FORMATS = f"PNG, JPEG, TIFF, BMP, WebP, GIF{', AVIF' if 'AVIF' in FORMATS else ''} and PNM"
-_SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG", "DIB": "BMP"}
+_SHOWN_FORMATS = {"WEBP": "WebP", "PPM": "PNM", "MPO": "JPEG"}
 
 MAX_PIXELS = 2**26
 """Most pixels of an image, 8192 x 8192; Pillow only warns up to 178 million. In colour that many take 200 MB."""
@@ -160,7 +160,7 @@ def decode_image(path: Path) -> tuple[ImageFacts, Image.Image]:
         path: As for `read_stored`.
 
     Returns:
-        What is known of it, and the image: of a TIFF file turned as viewers show it, else as stored.
+        What is known of it, and the image as stored.
 
     Raises:
         DataError: As `read_stored`.
@@ -170,17 +170,34 @@ def decode_image(path: Path) -> tuple[ImageFacts, Image.Image]:
 
 
 def _decoded(path: Path, *, reduced: bool = False) -> tuple[ImageFacts, Image.Image]:
+    """Return what is known of an image, and the image of 8 bits per channel, as stored and in any mode."""
     content = read_file(path, MAX_FILE_BYTES)
-    with open_image_content(content, reduced=reduced) as image:
-        # Whether 16 bits are dark can be said of pixels alone.
-        if image.mode in _EIGHT_BITS and bits_of(image, content) != 16:
-            orientation = image.info.get(_STATED_ORIENTATION, 1)
-            height, width = image.info.get(_STATED_SIZE, (image.height, image.width))
-            if image.format == "TIFF" and orientation >= 5:  # which Pillow has turned
-                height, width = width, height
-            return ImageFacts((height, width), orientation, tuple(format_remarks(path, image))), image
-    stored = read_stored(path)
-    return stored, Image.fromarray(stored.pixels)
+    image = open_image_content(content, reduced=reduced)
+    orientation, size = image.info[_STATED_ORIENTATION], image.info.get(_STATED_SIZE)
+    remarks, deep, black = _format_remarks(path, image), bits_of(image, content) == 16, False
+    if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
+        image = image.transpose(_BACK[orientation])
+    if image.mode.startswith("I;16") or (deep and image.mode == "I"):
+        values = np.asarray(image)
+        black = not values.any()
+        image = Image.fromarray((values >> 8).astype(np.uint8))
+    elif image.mode not in _EIGHT_BITS:
+        raise DataError(
+            f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
+            "bits per channel",
+            kind=ProblemKind.IMAGE_FORMAT,
+        )
+    if deep:
+        remarks.append(SIXTEEN_BITS)
+        brightest = int(np.asarray(_rgb(image)).max())
+        if brightest < _DARK and not black:
+            raise DataError(
+                f"it has 16 bits per channel, but no value above {(brightest + 1) * 256 - 1} of 65535, so that 8 bits "
+                "of it would be nearly black. Spread its values over the whole range, or save it with 8 bits per "
+                "channel",
+                kind=ProblemKind.IMAGE_FORMAT,
+            )
+    return ImageFacts(size or (image.height, image.width), orientation, tuple(remarks)), image
 
 
 def read_stored(path: Path) -> StoredImage:
@@ -196,35 +213,8 @@ def read_stored(path: Path) -> StoredImage:
         DataError: The file is missing, damaged, cut off, far too large, no such image, or its pixels cannot be brought
             to 8 bits per channel.
     """
-    content = read_file(path, MAX_FILE_BYTES)
-    with open_image_content(content) as image:
-        orientation = image.info.get(_STATED_ORIENTATION, 1)
-        remarks = list(format_remarks(path, image))
-        deep = bits_of(image, content) == 16
-        if image.mode.startswith("I;16") or (deep and image.mode == "I"):
-            values = np.asarray(image)
-            pixels = np.repeat((values >> 8).astype(np.uint8)[:, :, None], 3, axis=2)
-            black = not values.any()
-        elif image.mode in _EIGHT_BITS:
-            pixels, black = np.array(_rgb(image)), False
-        else:
-            raise DataError(
-                f"its pixels are of mode {image.mode} ({_MODES.get(image.mode, 'more than 8 bits')}); save it with 8 "
-                "bits per channel",
-                kind=ProblemKind.IMAGE_FORMAT,
-            )
-        if deep:
-            remarks.append(SIXTEEN_BITS)
-            if pixels.max(initial=0) < _DARK and not black:
-                raise DataError(
-                    f"it has 16 bits per channel, but no value above {(int(pixels.max(initial=0)) + 1) * 256 - 1} of "
-                    "65535, so that 8 bits of it would be nearly black. Spread its values over the whole range, or "
-                    "save it with 8 bits per channel",
-                    kind=ProblemKind.IMAGE_FORMAT,
-                )
-    if image.format == "TIFF" and orientation != 1:  # which Pillow has turned
-        pixels = _turned(pixels, _BACK[orientation])
-    return StoredImage(pixels.shape[:2], orientation, tuple(remarks), pixels=pixels)
+    facts, image = _decoded(path)
+    return StoredImage(facts.stored_size, facts.orientation, facts.remarks, pixels=np.array(_rgb(image)))
 
 
 def read_image(path: Path, *, upright: bool = False) -> np.ndarray:
@@ -278,16 +268,21 @@ def open_lossless(path: Path, noun: str) -> Image.Image:
     return image
 
 
-def format_remarks(path: Path, image: Image.Image) -> list[str]:
+def _format_remarks(path: Path, image: Image.Image) -> list[str]:
     """Return what has to be said of a file's format: that its name says another one, that only a part is read."""
     remarks = []
-    kind = {"MPO": "JPEG", "DIB": "BMP"}.get(image.format or "", image.format or "")
+    kind = "JPEG" if image.format == "MPO" else image.format or ""
     if path.suffix.lower() in ENDINGS and path.suffix.lower() not in FORMATS.get(kind, ()):
         remarks.append(f"read as {shown_format(kind)}, whatever their extensions say")
     # Further images of an MPO file are previews of its first.
     if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
         remarks.append(SEVERAL_FRAMES)
     return remarks
+
+
+def has_image_ending(name: str) -> bool:
+    """Tell whether a file's name ends, in any case, as those of `FORMATS` do."""
+    return PurePath(name).suffix.lower() in ENDINGS
 
 
 def shown_format(kind: str | None) -> str:
@@ -316,16 +311,18 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
         content = _without_text(content)
     try:
         # verify() tests checksums, which decoding skips; decoding notices missing pixels, which verify() may not.
-        with Image.open(io.BytesIO(content), formats=tuple(FORMATS)) as image:
+        with _opened(content) as image:
             if (pixels := image.width * image.height) > (limit := _most_pixels()):
                 raise Image.DecompressionBombError(f"{pixels} pixels, at most {limit} are decoded")
             image.verify()
-        image = Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+        image = _opened(content)
         orientation, size = _exif_orientation(image), (image.height, image.width)
         if reduced:
             # Of a JPEG; else without effect.
             image.draft(image.mode, (max(1, image.width // _BLOCK), max(1, image.height // _BLOCK)))
         image.load()
+        if getattr(image, "n_frames", 1) > 1:  # counting the pages of a TIFF file undoes its decoding
+            image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         stated = re.search(r"\d+", str(error))  # Pillow's own text speaks of attacks
         raise DataError(
@@ -344,6 +341,10 @@ def open_image_content(content: bytes, *, reduced: bool = False) -> Image.Image:
     return image
 
 
+def _opened(content: bytes) -> Image.Image:
+    return Image.open(io.BytesIO(content), formats=tuple(FORMATS))
+
+
 def _most_pixels() -> int:
     return min(MAX_PIXELS, Image.MAX_IMAGE_PIXELS or MAX_PIXELS)
 
@@ -356,9 +357,7 @@ def sizes_of_content(content: bytes) -> tuple[tuple[int, int], tuple[int, int]]:
     """
     kind = _kind_of(content)
     try:
-        with Image.open(
-            io.BytesIO(_without_text(content) if kind == "PNG" else content), formats=tuple(FORMATS)
-        ) as image:
+        with _opened(_without_text(content) if kind == "PNG" else content) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise DataError(f"it has {image.width} x {image.height} pixels, at most {MAX_PIXELS} are decoded")
             stored, turned = (image.height, image.width), (image.width, image.height)

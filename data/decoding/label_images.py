@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
-from itertools import groupby, pairwise
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import ProblemKind
-from scenepalette.common.storage.untrusted import read_file
+from scenepalette.common.storage.untrusted import read_file, short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, bits_of, open_image_content, open_lossless
 
@@ -91,7 +91,7 @@ class LabelValues:
 
     def __str__(self) -> str:
         ignored = f" and, as ignored, {_ranges(self.all_ignored)}" if self.all_ignored else ""
-        return f"the class ids {_ranges(self.ids.keys() - self.all_ignored)}{ignored}"
+        return f"the class ids {_ranges(self.ids.keys() - self.all_ignored) or '(none)'}{ignored}"
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,10 @@ def voc_colour(index: int) -> int:
     return code_of(sum(bits[3 * k + channel] << 7 - k for k in range(3)) for channel in range(3))
 
 
+VOC_BORDER = code_of((224, 224, 192))
+"""PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
+
+
 def grey_code(value: int) -> int:
     """Return the number of the grey of a value 0 to 255."""
     return value * 0x010101
@@ -250,14 +254,24 @@ def read_label(path: Path) -> LabelImage:
 
 
 def _pages_differ(content: bytes, pages: int) -> bool:
-    """Tell whether further pages are as large as the first and show something else; smaller ones are previews."""
+    """Tell whether further pages are as large as the first and show something else; smaller ones are previews.
+
+    Raises:
+        DataError: One of them cannot be decoded.
+    """
     with open_image_content(content) as image:
         first = image.convert("RGB") if image.mode in ("P", "RGBA") else image.copy()
         for page in range(1, pages):
-            image.seek(page)
-            other = image.convert(first.mode) if image.mode in ("P", "RGB", "RGBA") else image
-            if other.size == first.size and other.tobytes() != first.tobytes():
-                return True
+            try:
+                image.seek(page)
+                other = image.convert(first.mode) if image.mode in ("P", "RGB", "RGBA") else image
+                if other.size == first.size and other.tobytes() != first.tobytes():
+                    return True
+            except Exception as error:  # of many types, as for the first page
+                raise DataError(
+                    f"page {page + 1} of its {pages} cannot be decoded ({short(str(error))}). Copy it again from its "
+                    "source; or, if the first page is the label, save that alone"
+                ) from error
     return False
 
 
@@ -299,7 +313,7 @@ def _is_lossy(image: Image.Image, content: bytes) -> bool:
 def summarise(label: LabelImage) -> LabelSummary:
     """Return what a label image holds, in time that is short for images of large areas."""
     pixels = label.pixels
-    heights, ramps, steps = None, 0, 0
+    step = max(_LEAST_STEP, len(pixels) // _MOST_ROWS)
     if label.kind == "colour":
         flat = pixels.ravel()
         # Areas are long runs of one colour: only their starts are sorted.
@@ -307,24 +321,23 @@ def summarise(label: LabelImage) -> LabelSummary:
         values, places = np.unique(flat[starts], return_inverse=True)
         counts = np.bincount(places, weights=np.diff([*starts, flat.size])).astype(np.int64)
         values = values.astype(np.int64)
+        heights = np.full(len(values), np.nan)
     else:
         every = value_counts(pixels)
         values = np.flatnonzero(every)
         counts = every[values]
-        step = max(_LEAST_STEP, len(pixels) // _MOST_ROWS)
         some = pixels[::step, ::step]
         rows = np.broadcast_to(((np.arange(len(some)) + 0.5) / len(some))[:, None], some.shape)
         with np.errstate(invalid="ignore"):
             mean = np.bincount(some.ravel(), rows.ravel(), 256) / np.bincount(some.ravel(), minlength=256)
         heights = mean[values].round(4)
-        if label.kind == "grey":
-            ramps, steps = _ramps_and_steps(pixels[::step])
+    ramps, steps = _ramps_and_steps(pixels[::step]) if label.kind == "grey" else (0, 0)
     return LabelSummary(
         kind=label.kind,
         shape=(pixels.shape[0], pixels.shape[1]),
         values=values,
         counts=counts,
-        heights=np.full(len(values), np.nan) if heights is None else heights,
+        heights=heights,
         colours=_used_colours(label.palette, values) if label.kind == "palette" else None,
         lossy=label.lossy,
         transparent=label.transparent,
@@ -336,17 +349,16 @@ def summarise(label: LabelImage) -> LabelSummary:
 
 def _ramps_and_steps(rows: np.ndarray) -> tuple[int, int]:
     """Count the ends of runs that pass into another value step by step, and borders of two or more without a step."""
-    before, first, second, behind = (rows[:, k : rows.shape[1] - 3 + k].astype(np.int16) for k in range(4))
-    known = (before != IGNORE_ID) & (first != IGNORE_ID) & (second != IGNORE_ID) & (behind != IGNORE_ID)
+    changes = np.diff(rows.astype(np.int16), axis=1)
+    before, between, behind = changes[:, :-2], changes[:, 1:-1], changes[:, 2:]
+    known = rows != IGNORE_ID
+    known = known[:, :-3] & known[:, 1:-2] & known[:, 2:-1] & known[:, 3:]
     # From a run on one side of it: in noise there is as much of either.
-    rising = ((before == first) & (first < second) & (second < behind)) | (
-        (before < first) & (first < second) & (second == behind)
-    )
-    falling = ((before == first) & (first > second) & (second > behind)) | (
-        (before > first) & (first > second) & (second == behind)
-    )
-    bare = (before == first) & (second == behind) & (abs(first - second) > 1)
-    return int(((rising | falling) & known).sum()), int((bare & known).sum())
+    direction = np.sign(between)
+    into, out_of = (before == 0) & (np.sign(behind) == direction), (np.sign(before) == direction) & (behind == 0)
+    ramps = (direction != 0) & (into | out_of)
+    bare = (before == 0) & (behind == 0) & (abs(between) > 1)
+    return int((ramps & known).sum()), int((bare & known).sum())
 
 
 def _used_colours(palette: tuple[int, ...], values: np.ndarray) -> np.ndarray:
@@ -398,16 +410,10 @@ def _remembered(path: Path, size: int, changed: int, sketch: Sketch | None) -> t
     summary = summarise(label)
     if len(summary.values) <= _MOST_VALUES:
         return summary, sketch(label.pixels, summary.values) if sketch else None
+    # Only colours can be so many.
     most = np.sort(np.argsort(-summary.counts, kind="stable")[:_MOST_VALUES])
-    cut = LabelSummary(
-        kind=summary.kind,
-        shape=summary.shape,
-        values=summary.values[most],
-        counts=summary.counts[most],
-        heights=summary.heights[most],
-        cut=True,
-        lossy=summary.lossy,
-        transparent=summary.transparent,
+    cut = replace(
+        summary, values=summary.values[most], counts=summary.counts[most], heights=summary.heights[most], cut=True
     )
     return cut, None
 
@@ -446,9 +452,6 @@ def value_counts(label: np.ndarray) -> np.ndarray:
 
 def _ranges(values: Iterable[int]) -> str:
     """Write numbers in order, with runs of them as "a to b"."""
-    ordered = sorted(values)
-    starts = [ordered[0], *(after for before, after in pairwise(ordered) if after != before + 1)]
-    ends = [*(before for before, after in pairwise(ordered) if after != before + 1), ordered[-1]]
-    return ", ".join(
-        str(first) if first == last else f"{first} to {last}" for first, last in zip(starts, ends, strict=True)
-    )
+    # In a run, value and place differ by the same.
+    runs = [[value for _, value in run] for _, run in groupby(enumerate(sorted(values)), lambda at: at[1] - at[0])]
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]} to {run[-1]}" for run in runs)

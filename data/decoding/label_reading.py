@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from scenepalette.common.problems import Problem
+from scenepalette.common.problems import Problem, ProblemKind
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.label_images import (
@@ -91,6 +91,14 @@ class LabelReading:
     snapped: bool = False
     notes: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+
+    def noted(self, text: str) -> LabelReading:
+        """Return this reading with a further note."""
+        return replace(self, notes=(*self.notes, text))
+
+    def refused(self, text: str) -> LabelReading:
+        """Return this reading with a further problem: what was found, and the setting that settles it."""
+        return replace(self, problems=(*self.problems, Problem(ProblemKind.LABEL_MEANING, "", text)))
 
     def method(self, label: LabelSummary) -> str:
         """Return how one file is read: "ids", "colours", "grey", or the name of a channel."""

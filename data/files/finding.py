@@ -7,16 +7,15 @@ passes over and of what it decided, so that nothing vanishes without a word.
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
-from scenepalette.data.decoding.image_opening import ENDINGS, FORMATS, UNREAD
+from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_ending
 from scenepalette.data.files.image_files import FilePair
-from scenepalette.data.files.naming import counted, flat_name, name_within
+from scenepalette.data.files.naming import composed, flat_name, name_within, with_examples
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _LITTER_FOLDERS = frozenset(
@@ -28,10 +27,6 @@ _ARRAY = "Save the array of class ids as a grey PNG file, uint8 [H, W]"
 _SHAPES = "Annotations become labels by `scenepalette import`"
 _LABEL_FORMS = {**dict.fromkeys((".npy", ".npz", ".mat", ".pt"), _ARRAY), **dict.fromkeys((".json", ".xml"), _SHAPES)}
 """What to do with labels that are no images."""
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
 
 
 class Search:
@@ -52,7 +47,7 @@ class Search:
     @property
     def notes(self) -> list[str]:
         """What was decided and what was skipped, a line each."""
-        lines = [counted(names, f"skipped, {reason}") for reason, names in self._passed_over.items()]
+        lines = [with_examples(names, f"skipped, {reason}") for reason, names in self._passed_over.items()]
         return [*self._notes, *lines]
 
     def note(self, text: str) -> None:
@@ -102,7 +97,7 @@ class Search:
                 continue
             if name.endswith(tuple(end.lower() for end in beside)):
                 continue
-            if path.suffix.lower() not in ENDINGS:
+            if not has_image_ending(path.name):
                 if path.suffix.lower() in UNREAD:
                     self._unread[_stem(path.name)] = path
                 # Around the splits lie class files, lists and what else tells about a data set.
@@ -215,7 +210,9 @@ class Search:
                 more = _unique_matches(*left, form)
                 label_of |= more
                 if more:
-                    self.note(counted((self.name(images[key]) for key in sorted(more)), f"paired, although {how}"))
+                    self.note(
+                        with_examples((self.name(images[key]) for key in sorted(more)), f"paired, although {how}")
+                    )
         alone = sorted(images.keys() - label_of.keys()), sorted(labels.keys() - set(label_of.values()))
         if alone_allowed:
             self.pass_over((images[key] for key in alone[0]), "without a label")
@@ -223,14 +220,14 @@ class Search:
             alone = [], []
         unread = self._unread_forms()
         for key in alone[0]:
-            if form := unread.get(_composed(key.rsplit("/", 1)[-1])):
+            if form := unread.get(composed(key.rsplit("/", 1)[-1])):
                 self.refuse(images[key], f"its label {form[0]} is in a form that is not read. {form[1]}")
                 continue
             self.refuse(images[key], f"no label for it, {wanted_label.format(id=printable(key))} is missing")
         for key in alone[1]:
             self.refuse(labels[key], f"no image for it{self._unread_of(key)}")
         return [
-            FilePair(flat_name(key if label == key else unicodedata.normalize("NFC", key)), images[key], labels[label])
+            FilePair(flat_name(key if label == key else composed(key)), images[key], labels[label])
             for key, label in sorted(label_of.items())
         ]
 
@@ -241,13 +238,13 @@ class Search:
             path = PurePosixPath(name)
             if path.suffix.lower() in _LABEL_FORMS:
                 stem = path.stem  # a.json, and a.png.json
-                stem = PurePosixPath(stem).stem if PurePosixPath(stem).suffix.lower() in ENDINGS else stem
-                found[_composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
+                stem = PurePosixPath(stem).stem if has_image_ending(stem) else stem
+                found[composed(stem)] = name, _LABEL_FORMS[path.suffix.lower()]
         return found
 
 
 def _stem(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold().rsplit(".", 1)[0]
+    return composed(name).casefold().rsplit(".", 1)[0]
 
 
 def is_litter(folder: str) -> bool:
@@ -281,9 +278,9 @@ def require_folders(name: str, root: Path, folders: Collection[str], layout: str
 
 _FOLDERS = "only images or only labels lie in sub-folders"
 _FORMS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("the label's name has another Unicode form", lambda key: unicodedata.normalize("NFC", key)),
-    ("the label's name has other capitals", lambda key: unicodedata.normalize("NFC", key).casefold()),
-    (_FOLDERS, lambda key: unicodedata.normalize("NFC", key.rsplit("/", 1)[-1])),
+    ("the label's name has another Unicode form", composed),
+    ("the label's name has other capitals", lambda key: composed(key).casefold()),
+    (_FOLDERS, lambda key: composed(key.rsplit("/", 1)[-1])),
 )
 
 
@@ -314,7 +311,7 @@ def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
         for entry in listed:
             # What looks like an image is reported as one that cannot be read, even if it is a folder.
             folder_like = entry.is_dir(follow_symlinks=False) or (entry.is_symlink() and os.path.isdir(entry))
-            if folder_like and Path(entry.name).suffix.lower() not in ENDINGS:
+            if folder_like and not has_image_ending(entry.name):
                 if deep and entry.name.lower() not in _LITTER_FOLDERS:
                     folders.append(current / entry.name)
             else:

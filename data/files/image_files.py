@@ -14,6 +14,7 @@ from PIL import Image
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.common.storage.files import sha256_of_files, sha256_of_json
+from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.image_opening import ImageFacts, check_image, decode_image, read_stored
 from scenepalette.data.decoding.label_decisions import decide
@@ -30,7 +31,7 @@ from scenepalette.data.decoding.label_images import (
 )
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelReading, LabelSettings
 from scenepalette.data.files.checking import Look, Subject, check_all
-from scenepalette.data.files.naming import counted, name_within
+from scenepalette.data.files.naming import name_within, with_examples
 from scenepalette.data.sample import Orientation, Sample
 
 _MOST_REMEMBERED = 512
@@ -214,10 +215,8 @@ class PairedFiles:
             found.append(Problem(ProblemKind.PAIRING, "", text))
         self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs, looked))
         if found:
-            noun = "problem" if len(found) == 1 else "problems"
-            raise DataError(
-                f"The data set '{name}', split '{split}', in {root} has {len(found)} {noun}:", found, notes=self.notes
-            )
+            many = counted(len(found), "problem")
+            raise DataError(f"The data set '{name}', split '{split}', in {root} has {many}:", found, notes=self.notes)
         self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
         self._methods = {pair.id: seen.method for pair, seen in zip(pairs, looked, strict=True)}
         self.ids = tuple(pair.id for pair in self._pairs)
@@ -262,7 +261,8 @@ class PairedFiles:
         image = stored_image.upright if pair.id in self._turned else stored_image.pixels
         label = _read_label_of(pair)
         summary = summarise(label)
-        problems = [*self._size_problems(pair, image.shape[:2], summary), *self._value_problems(pair, summary)]
+        size = self._size_of(summary)
+        problems = [*self._size_problems(pair, image.shape[:2], size), *self._value_problems(pair, summary)]
         if problems:
             raise DataError(f"{pair.id} in {self._root} has changed since it was checked:", problems)
         # Samples may be changed; what a decoder holds may not.
@@ -341,16 +341,16 @@ class PairedFiles:
 
     def _check(self, pair: FilePair, look: Look | None) -> tuple[_Looked, Any]:
         problems: list[Problem] = []
-        stored_image: ImageFacts | None = None
+        facts: ImageFacts | None = None
         image: Image.Image | None = None
         stored: LabelImage | None = None
         label: LabelSummary | None = None
         sketched = None
         try:
             if look is None:
-                stored_image = check_image(pair.image)
+                facts = check_image(pair.image)
             else:
-                stored_image, image = decode_image(pair.image)
+                facts, image = decode_image(pair.image)
         except DataError as error:
             problems.append(Problem(error.kind, self._relative(pair.image), error.summary))
         try:
@@ -361,26 +361,25 @@ class PairedFiles:
                 label = summarise(stored)
         except DataError as error:
             problems.extend(error.found or [Problem(error.kind, self._label_name(pair), error.summary)])
-        tagged = stored_image is not None and stored_image.orientation != 1
-        if label is not None and stored_image is not None and not tagged:
-            problems.extend(self._size_problems(pair, stored_image.stored_size, label))
-        unclear = [] if label is None else self._value_problems(pair, label)
-        ignored = label is not None and not unclear and bool((self._reading_of(pair).ids_of(label) == IGNORE_ID).all())
-        problems.extend(unclear)
-        looked = _Looked(
-            tuple(problems),
-            stored_image.remarks if stored_image else (),
-            stored_image.stored_size if stored_image else None,
-            stored_image.upright_size if stored_image else None,
-            tagged,
-            None if label is None else (label.shape[0] * self._label_scale, label.shape[1] * self._label_scale),
-            ignored,
-            "" if label is None else self._reading_of(pair).method(label),
+        looked = _Looked(turned_by_tag=facts is not None and facts.orientation != 1)
+        if facts is not None:
+            looked = replace(looked, remarks=facts.remarks, stored=facts.stored_size, upright=facts.upright_size)
+        if label is None:
+            return replace(looked, problems=tuple(problems)), None
+        reading, size = self._reading_of(pair), self._size_of(label)
+        if facts is not None and not looked.turned_by_tag:
+            problems += self._size_problems(pair, facts.stored_size, size)
+        ids, unclear = reading.ids_of(label), self._value_problems(pair, label)
+        looked = replace(
+            looked,
+            problems=(*problems, *unclear),
+            label=size,
+            ignored=not unclear and bool((ids == IGNORE_ID).all()),
+            method=reading.method(label),
         )
-        if problems or image is None or label is None or tagged or look is None:
+        if looked.problems or image is None or looked.turned_by_tag or look is None:
             return looked, None  # how a tagged image is turned is decided once all were seen
-        ids, counts = self._reading_of(pair).ids_of(label), np.zeros(256, np.int64)
-        ids = np.where(ids == UNKNOWN, IGNORE_ID, ids).astype(np.uint8)
+        ids, counts = np.where(ids == UNKNOWN, IGNORE_ID, ids).astype(np.uint8), np.zeros(256, np.int64)
         np.add.at(counts, ids, label.counts * self._label_scale**2)
         if stored is not None:
             sketched, ids = look.sketch(self._ids_of(pair, stored, label), EVERY_ID), EVERY_ID
@@ -421,25 +420,23 @@ class PairedFiles:
                 (turn,) = votes
                 followed.append(name)
             shape = seen.upright if turn else seen.stored
-            if seen.label != shape and seen.label is not None and shape is not None:
-                problems.append(self._size_problem(pair, shape, seen.label))
+            if shape is not None and seen.label is not None:
+                problems += self._size_problems(pair, shape, seen.label)
             if turn:
                 turned.add(pair.id)
-        notes = []
-        names = {
-            turn: [self._relative(pair.image) for pair, _ in tagged if (pair.id in turned) == turn]
-            for turn in (True, False)
-        }
         why = (
             "as their labels' sizes ask for" if orientation == "by size" else f"as data.orientation={orientation} says"
         )
-        if names[True]:
-            notes.append(counted(names[True], f"turned upright by their EXIF tags, {why}"))
-        if names[False] and not problems:
-            notes.append(counted(names[False], f"read as stored despite EXIF tags that would turn them, {why}"))
+        upright = [self._relative(pair.image) for pair, _ in tagged if pair.id in turned]
+        as_stored = [self._relative(pair.image) for pair, _ in tagged if pair.id not in turned]
+        notes = []
+        if upright:
+            notes.append(with_examples(upright, f"turned upright by their EXIF tags, {why}"))
+        if as_stored and not problems:
+            notes.append(with_examples(as_stored, f"read as stored despite EXIF tags that would turn them, {why}"))
         if followed:
             notes.append(
-                counted(followed, "of these, fit both ways and follow the others (data.orientation overrules it)")
+                with_examples(followed, "of these, fit both ways and follow the others (data.orientation overrules it)")
             )
         return frozenset(turned), problems, notes
 
@@ -450,36 +447,37 @@ class PairedFiles:
                 names[remark].append(self._relative(pair.image))
             if seen.ignored:
                 names["left out, because every pixel of the label is ignored"].append(self._label_name(pair))
-        return [counted(files, text) for text, files in names.items()]
+        return [with_examples(files, text) for text, files in names.items()]
 
-    def _size_problems(self, pair: FilePair, image_size: Sequence[int], label: LabelSummary) -> list[Problem]:
-        scale = self._label_scale
-        size = (label.shape[0] * scale, label.shape[1] * scale)
-        return [] if size == tuple(image_size) else [self._size_problem(pair, image_size, size)]
+    def _size_of(self, label: LabelSummary) -> tuple[int, int]:
+        """Return height and width of a label in image pixels."""
+        return label.shape[0] * self._label_scale, label.shape[1] * self._label_scale
 
-    def _size_problem(self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int]) -> Problem:
+    def _size_problems(self, pair: FilePair, image_size: Sequence[int], size: tuple[int, int]) -> list[Problem]:
+        """Return what is wrong if a label, of a size in image pixels, is not as large as its image."""
+        if size == tuple(image_size):
+            return []
         scale = self._label_scale
         rule = "both must be equal" if scale == 1 else f"the image must be {scale} times as high and as wide"
         text = (
             f"{size[0] // scale} x {size[1] // scale} pixels (height x width), but its image "
             f"{self._relative(pair.image)} has {image_size[0]} x {image_size[1]}; {rule}"
         )
-        return Problem(ProblemKind.SIZE, self._label_name(pair), text)
+        return [Problem(ProblemKind.SIZE, self._label_name(pair), text)]
 
     def _value_problems(self, pair: FilePair, label: LabelSummary) -> list[Problem]:
         """Return what of a label stands for no class."""
         name, reading = self._label_name(pair), self._reading_of(pair)
-        problems: list[Problem] = []
         if label.lossy and not reading.bears_loss(label):
             text = (
                 "it is a JPEG file or of another format that changes values. Export labels as PNG; or, if they hold "
                 "colours or 0 and 255, set data.colour_tolerance to take each pixel for the nearest of these"
             )
-            problems.append(Problem(ProblemKind.LABEL_FORMAT, name, text))
-        elif text := reading.unclear(label):
+            return [Problem(ProblemKind.LABEL_FORMAT, name, text)]
+        if text := reading.unclear(label):
             kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
-            problems.append(Problem(kind, name, text, ignored=reading.values.all_ignored))
-        return problems
+            return [Problem(kind, name, text, ignored=reading.values.all_ignored)]
+        return []
 
 
 def not_read_further(listing: Path, line: int) -> Problem:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ _SHOWN = 3
 _UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def counted(names: Iterable[str], text: str) -> str:
+def with_examples(names: Iterable[str], text: str) -> str:
     """Return what is said of files, their number, and three examples."""
     listed = list(names)
     rest = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
@@ -31,3 +32,8 @@ def flat_name(key: str) -> str:
     for folder in reversed(folders):
         name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"
     return name
+
+
+def composed(name: str) -> str:
+    """Return a name with accents as parts of their letters (NFC), as names are compared; macOS splits them off."""
+    return unicodedata.normalize("NFC", name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from enum import Enum
 
-from scenepalette.data.files.naming import counted
+from scenepalette.data.files.naming import with_examples
 
 
 class Fault(Enum):
@@ -123,12 +123,12 @@ class Findings:
     @property
     def problems(self) -> list[str]:
         """A line per kind of problem: what, how many, three examples, what is expected and what to do."""
-        return [f"{counted(places, fault.found)}. {fault.remedy}" for fault, places in self._faults.items()]
+        return [f"{with_examples(places, fault.found)}. {fault.remedy}" for fault, places in self._faults.items()]
 
     @property
     def notes(self) -> list[str]:
         """A line per decision or kind of thing left out."""
-        return [*self._sentences, *(f"{counted(places, what)}." for what, places in self._notes.items())]
+        return [*self._sentences, *(f"{with_examples(places, what)}." for what, places in self._notes.items())]
 
     def every_problem(self) -> Iterator[dict[str, str]]:
         """Yield each problem for the record."""

@@ -14,6 +14,7 @@ from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data import class_tables
 from scenepalette.data.decoding.class_files import ClassFile, read_class_file
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
+from scenepalette.data.decoding.label_images import VOC_BORDER, colour_of
 from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
 from scenepalette.data.files.folder_layouts import has_labelled_test
 from scenepalette.data.files.image_files import PairedFiles
@@ -25,7 +26,7 @@ from scenepalette.data.sample import FolderOptions
 VOC_FILE = Path(class_tables.__file__).with_name("voc.csv")
 _LABELMAP, _CLASS_NAMES = "labelmap.txt", "class_names.txt"
 _MASKS = "SegmentationClass"
-_BORDER = (224, 224, 192)
+_BORDER = colour_of(VOC_BORDER)
 _DEEPEST = 3
 
 
@@ -206,10 +207,8 @@ def _folders_around(source: Path) -> list[Path]:
 
 def _with_border(declared: ClassFile) -> str:
     """Return a class file of the same classes and, unless its colour is taken, of VOC's border, which is ignored."""
-    rows = [
-        [*(row.id or [place]), row.name, row.red, row.green, row.blue, ""] for place, row in enumerate(declared.classes)
-    ]
-    if all((row.red, row.green, row.blue) != _BORDER for row in declared.classes) and len(rows) < 256:
+    rows = [[*(row.id or [place]), row.name, *row.color, ""] for place, row in enumerate(declared.classes)]
+    if all(row.color != _BORDER for row in declared.classes) and len(rows) < 256:
         rows.append([255, "void", *_BORDER, "true"])
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows([["id", "name", "red", "green", "blue", "ignore"], *rows])

@@ -19,7 +19,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_images import colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import LabelEncoding
-from scenepalette.data.files.folder_layouts import SPLIT_FOLDERS
+from scenepalette.data.files.split_lists import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole

@@ -23,6 +23,7 @@ from scenepalette.data.decoding.image_opening import (
     SIXTEEN_BITS,
     StoredImage,
     check_image,
+    decode_image,
     open_lossless,
     read_image,
     read_stored,
@@ -349,3 +350,40 @@ def test_a_check_by_blocks_states_the_size_of_the_file(tmp_path: Path, size: tup
     facts, stored = check_image(tmp_path / "a.jpg"), read_stored(tmp_path / "a.jpg")
     assert facts.stored_size == stored.stored_size == size == stored.pixels.shape[:2]
     assert (facts.orientation, facts.upright_size) == (orientation, stored.upright_size)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "P"])
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw"])
+def test_a_decoded_page_of_several_can_be_used(tmp_path: Path, mode: str, compression: str) -> None:
+    page = Image.fromarray(PIXELS).convert(mode)
+    page.save(tmp_path / "a.tif", save_all=True, append_images=[page.resize((2, 2))], compression=compression)
+    facts, image = decode_image(tmp_path / "a.tif")
+    assert facts.remarks == (SEVERAL_FRAMES,)
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(page.convert("RGB")))
+
+
+def test_further_pages_that_cannot_be_found_are_damage(tmp_path: Path) -> None:
+    content = encoded("TIFF", PIXELS, save_all=True, append_images=[Image.fromarray(PIXELS)])
+    place_of_strips = struct.pack("<HH", 273, 4)
+    start, second = content.index(place_of_strips), content.rindex(place_of_strips)
+    assert start < second
+    (tmp_path / "a.tif").write_bytes(content[:second] + struct.pack("<HH", 9, 4) + content[second + 4 :])
+    with pytest.raises(DataError, match="damaged or cut off, by its start a TIFF file"):
+        read_and_checked(tmp_path / "a.tif")
+    with pytest.raises(DataError, match="damaged or cut off, by its start a TIFF file"):
+        read_label(tmp_path / "a.tif")
+
+
+def test_a_label_with_a_damaged_further_page_is_refused(tmp_path: Path) -> None:
+    label = np.arange(60, dtype=np.uint8).reshape(6, 10)
+    path = tmp_path / "a.tif"
+    pages = [Image.fromarray(label)] * 2
+    pages[0].save(path, save_all=True, append_images=pages[1:], compression="tiff_adobe_deflate")
+    with Image.open(path) as image:
+        image.seek(1)
+        (start,) = image.tag_v2[273]  # type: ignore[attr-defined]
+    content = bytearray(path.read_bytes())
+    content[start : start + 8] = b"\xff" * 8
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=r"page 2 of its 2 cannot be decoded .* save that alone"):
+        read_label(path)

@@ -32,7 +32,7 @@ from PIL import Image, ImageFilter
 
 from labelled_folders import grey_png
 from scenepalette.common.errors import DataError
-from scenepalette.data.decoding.label_images import colour_of, voc_colour
+from scenepalette.data.decoding.label_images import LabelValues, colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.readers.folder import open_folder
@@ -521,6 +521,25 @@ def test_an_image_of_one_grey_in_a_data_set_of_colours_is_no_id(tmp_path: Path) 
     root = write_folder(tmp_path, save, truth=truth, classes=BLACK_LAST)
     assert "may hold class ids or greys of the classes' colours" in refusal(root)
     assert_read(root, truth, "read as greys of classes' colours", LabelSettings("colours"))
+
+
+@pytest.mark.parametrize("values", [[10, 20, 30, 40], [7, 8, 9, 10]])
+def test_values_of_which_none_is_a_class_are_named(tmp_path: Path, values: list[int]) -> None:
+    write_folder(tmp_path, save_values(IN_ORDER))
+    rows = [f"{value},{name}\n" for value, name in zip(values, NAMES.split()[1:], strict=True)]
+    (tmp_path / "classes.csv").write_text(f"id,name\n{''.join(rows)}")
+    assert "label values 0, 1, 2, 3 in 768 pixels; allowed are the class ids" in refusal(tmp_path)
+
+
+def test_values_of_which_all_are_ignored_are_named() -> None:
+    assert str(LabelValues({0: 0, 1: 1}, frozenset({0, 1}))) == "the class ids (none) and, as ignored, 0 to 1, 255"
+    assert str(LabelValues({0: 0, 1: 1, 7: 2})) == "the class ids 0 to 1, 7 and, as ignored, 255"
+
+
+def test_labels_that_are_ignored_everywhere_are_named(tmp_path: Path) -> None:
+    write_folder(tmp_path, save_values([255, 255, 255, 255]))
+    (tmp_path / "classes.csv").write_text("id,name,ignore\n0,sky,\n1,road,\n255,void,true\n")
+    assert "every pixel of all 8 labels is ignored" in "".join(refusal(tmp_path))
 
 
 def test_void_is_a_row_that_is_ignored(tmp_path: Path) -> None:

@@ -164,6 +164,16 @@ def test_suffixes_on_some_labels_only_are_read(tmp_path: Path) -> None:
     )
 
 
+def test_between_two_suffixes_of_some_labels_the_user_chooses(tmp_path: Path) -> None:
+    root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
+    for number in TRAIN[::2]:
+        path = root / f"train/labels/i{number:03d}.png"
+        shutil.copy(path, path.with_stem(f"{path.stem}_gt"))
+        path.rename(path.with_stem(f"{path.stem}_mask"))
+    with pytest.raises(DataError, match=r"could be NAME_gt \(6\) or NAME_mask \(6\)\. Set data\.label_suffix"):
+        open_folder(root, "train")
+
+
 @pytest.mark.parametrize("name", ["i000_1", "i0001", "i000_color"])
 def test_a_label_of_another_image_is_not_taken_for_one_with_a_suffix(tmp_path: Path, name: str) -> None:
     root = made(tmp_path / "data", "{s}/images/i{n}.png", "{s}/labels/i{n}.png")
