@@ -57,7 +57,13 @@ TINY: dict[str, Any] = {
             }
         },
     },
-    "generate": {"kinds": ["full", "partial", "semi"], "pairs": 10, "rows_per_shard": 4, "batch_size": 2},
+    "generate": {
+        "kinds": ["full", "partial", "semi"],
+        "pairs": 10,
+        "rows_per_shard": 4,
+        "batch_size": 2,
+        "hardening": "argmax",
+    },
     "segmenters": {
         "arms": ["real", "real+syn-advent", "real+partial", "syn", "semi"],
         "steps": 2,

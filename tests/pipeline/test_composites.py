@@ -105,6 +105,21 @@ def test_insert_shards_keep_the_real_pixels_and_can_be_made_again(
     assert again.differences == ()
 
 
+def test_full_shards_with_objects_are_made_again_alike_and_say_where_shapes_come_from(
+    copy_of_run: Callable[..., Path], tiny_recipe: Path
+) -> None:
+    run_dir = copy_of_run("shards", "segmenters", "report")
+    run = Run(load_config(str(tiny_recipe), ["generate.hardening=objects", CLASSES]), run_dir)
+    run.make(["shards/full"])
+    folder = run_dir / "shards/full"
+    assert verify_shards(folder) == []
+    manifest = read_manifest(folder)
+    assert manifest["extra"]["settings"]["insert_classes"] == ["car", "vegetation"]
+    assert "added in the shapes of real objects" in card_text(manifest, table_of_manifest(manifest))
+    (again,) = regenerate_rows(folder, ["1"], run_dir)
+    assert again.differences == ()
+
+
 def test_boxed_partial_pairs_are_other_pairs(tiny_recipe: Path, finished_run: Path) -> None:
     run = Run(load_config(str(tiny_recipe), ["generate.composite=box"]), finished_run)
     states = {name: run.state(name).status for name in ("shards/full", "shards/semi", "shards/partial")}
