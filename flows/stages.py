@@ -115,9 +115,8 @@ def make_stage(
         progress.show(len(missing) or 1)
         if "report" in names:
             emit_report_finished(run.run_dir)
-        if stage in ("report", CURVE):
             publish_report(run.run_dir / "report")
-        elif stage == COMPARISON:
+        if stage == COMPARISON:
             publish_report(run.run_dir / COMPARISON / "report", "comparison")
         elif stage == LOOP:
             publish_report(run.run_dir / LOOP / "report", "loop")
