@@ -18,7 +18,10 @@ class Full(PairKind):
 
     name = "full"
     card = KIND_CARDS["full"]
-    caption = "Layout and image both generated. Bars: achieved class shares; black lines: the shares asked for."
+    caption = (
+        "Layout and image both generated; under hardening by objects, the shapes of rare ones are real. Bars: achieved "
+        "class shares; black lines: the shares asked for."
+    )
     arms: ClassVar[Mapping[str, Arm]] = {
         "syn": Arm("generated pairs alone (GAN-train)", real="none", synthetic="full"),
         "syn-advent": Arm(
