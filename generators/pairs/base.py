@@ -252,7 +252,8 @@ class PairMaker:
     @cached_property
     def bank(self) -> SegmentBank:
         """Segments of the classes to insert, collected when first asked for."""
-        return build_bank(self.train, chosen_classes(self.train, self.insert_classes))
+        needed = self.hardening != "objects"  # to whose layouts nothing is added if there is nothing
+        return build_bank(self.train, chosen_classes(self.train, self.insert_classes, needed=needed))
 
     def choose_sources(self, indices: list[int], count: int) -> list[int]:
         """Return which of `count` samples each row is made from: all equally often, each pass in another order.

@@ -134,8 +134,13 @@ def class_shares(labels: np.ndarray, num_classes: int) -> np.ndarray:
     return counts[:num_classes] / max(1, counts[:num_classes].sum())
 
 
-def chosen_classes(pairs: Pairs, names: Sequence[str]) -> list[int]:
+def chosen_classes(pairs: Pairs, names: Sequence[str], *, needed: bool = True) -> list[int]:
     """Return the ids of the classes to insert: those that are named, or else all rare ones that are evaluated.
+
+    Args:
+        pairs: Training pairs; their images are not read.
+        names: Names of the classes, or none.
+        needed: Whether there has to be one.
 
     Raises:
         ConfigError: A name is not in the class table, or no class is rare; each problem with its remedy.
@@ -151,12 +156,12 @@ def chosen_classes(pairs: Pairs, names: Sequence[str]) -> list[int]:
         return [table.names.index(name) for name in dict.fromkeys(names)]
     shares = class_shares(pairs.labels, table.num_classes)
     rare = [k for k in table.eval_ids if 0 < shares[k] < RARE_SHARE]
-    if not rare:
+    if needed and not rare:
         raise ConfigError(
             "No class is rare.",
             [
                 f"every class has {100 * RARE_SHARE:g} % or more of the training pixels, or none; name classes in "
-                "generate.insert_classes"
+                "generate.insert_classes, or leave the kind insert out"
             ],
         )
     return rare
@@ -194,18 +199,12 @@ def build_bank(pairs: Pairs, class_ids: Sequence[int]) -> SegmentBank:
     return SegmentBank(classes, ground, shares)
 
 
-def bank_problems(pairs: Pairs, names: Sequence[str], otherwise: str = "leave the kind insert out") -> list[str]:
-    """Say why classes cannot be inserted: unknown, none rare, or no segment of a wanted one.
-
-    Args:
-        pairs: Training pairs.
-        names: Names of the classes; none for all rare ones.
-        otherwise: What to do where there is nothing to insert.
-    """
+def bank_problems(pairs: Pairs, names: Sequence[str]) -> list[str]:
+    """Say why classes cannot be inserted: unknown, none rare, or no segment of a wanted one."""
     try:
         wanted = chosen_classes(pairs, names)
     except ConfigError as error:
-        return [f"insert_classes: {text}{'' if names else f', or {otherwise}'}" for text in error.problems]
+        return [f"insert_classes: {text}" for text in error.problems]
     bank, table = build_bank(pairs, wanted), pairs.table
     empty = [table.names[k] for k in wanted if k not in bank.classes]
     rule = (
@@ -219,7 +218,7 @@ def bank_problems(pairs: Pairs, names: Sequence[str], otherwise: str = "leave th
         return []
     return [
         f"insert_classes: none of the rare classes ({', '.join(empty)}) can be inserted: {rule.replace('of it ', '')}; "
-        f"name other classes, raise data.size, or {otherwise}"
+        "name other classes, raise data.size, or leave the kind insert out"
     ]
 
 

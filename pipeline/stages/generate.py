@@ -241,11 +241,10 @@ class PairsUnit(Unit):
         """Say which objects cannot be inserted."""
         inserts = any("insert_classes" in unit.models.kind.settings for unit in units)
         adds = any(unit.hardening == "objects" for unit in units)
-        ways = ["leave the kind insert out"] * inserts + ["set generate.hardening=exact"] * adds
-        if not ways:
+        # Without rare classes there is nothing to add, which is no problem unless some are named.
+        if not (inserts or (adds and config.generate.insert_classes)):
             return []
-        found = bank_problems(data.train, config.generate.insert_classes, " and ".join(ways))
-        return [f"generate.{text}" for text in found]
+        return [f"generate.{text}" for text in bank_problems(data.train, config.generate.insert_classes)]
 
     def generation(self, config: RunConfig) -> GenerateConfig:
         """Return the settings by which the pairs are made."""

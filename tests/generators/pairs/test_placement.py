@@ -100,3 +100,8 @@ def test_full_rows_get_objects_of_what_they_lack_whatever_their_batch(fabric: Fa
         asked, held, had = (np.asarray(each)[[MAN, SIGN]] for each in shares)
         assert (np.abs(held - asked) <= np.abs(had - asked)).all()
     assert any(not np.array_equal(row.label, before.label) for row, before in zip(rows, plain, strict=True))
+
+    # Where no class is rare, and none is named, there is nothing to add.
+    bare = replace(maker, train=pairs_of(scene(), scene()), insert_classes=())
+    for row, before in zip(bare.rows(0, 6, 6), plain, strict=True):
+        np.testing.assert_array_equal(row.label, before.label)
