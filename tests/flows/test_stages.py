@@ -262,12 +262,13 @@ def test_the_loop_plans_its_control_once_the_last_round_is_known(
     finished_run: Path, tiny_recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(finished_run, tmp_path / "run")
-    published: list[tuple[Path, str]] = []
+    published: list[tuple[Path | str, ...]] = []
     monkeypatch.setattr(stages, "publish_report", lambda *given: published.append(given))
     chosen = {"rounds": 1, "pairs": 6}
     state = stages.loop(str(tiny_recipe), str(tmp_path / "run"), loop=chosen, return_state=True)
     assert state.result() == str(tmp_path / "run/loop")
-    assert published == [(tmp_path / "run/loop/report", "loop")]
+    # The report that was there shows the loop from then on.
+    assert published == [(tmp_path / "run/report",), (tmp_path / "run/loop/report", "loop")]
     made = task_runs(state.state_details.flow_run_id)
     assert {"loop round1/budget", "loop round1/decision", "loop random/seed0", "loop report"} <= made.keys()
     assert not any(name.startswith(("train-images", "train-layouts")) for name in made)
