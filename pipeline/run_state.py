@@ -97,9 +97,9 @@ class RunState(Workspace):
                     "segmenters.arms, for example --set 'segmenters.arms=[real, semi]'."
                 )
             names.append("report")  # which shows it
-        if stage == LOOP and (self.run_dir / "report" / MANIFEST).is_file():
-            # It shows the loop from then on, unless there is more to make for it.
-            names += ["report"] if all(map(self.is_finished, planned.run["report"].inputs)) else []
+        there = stage == LOOP and (self.run_dir / "report" / MANIFEST).is_file()
+        if there and all(map(self.is_finished, planned.run["report"].inputs)):  # there is no more to make for it
+            names.append("report")
         if stage == "finetuned" and not names:
             raise ConfigError(
                 "No generators are to be fine-tuned. Name the kinds of pairs whose generators are: "

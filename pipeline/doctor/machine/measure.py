@@ -205,7 +205,6 @@ def _generate_seconds(
     """Return the seconds that one pair takes, drawn, painted and written."""
     size = pairs.size
     models = pair_models(config, kind)
-    hardening = hardening_of(config, models, "shards")
     image = image_model(config)
     painter = find_image_system(image.system).build_generator(pairs.table, size, image.settings)
     fabric.to_device(painter)
@@ -229,8 +228,7 @@ def _generate_seconds(
         crop_mode=config.layouts.partial.crop_mode,
         edits=config.layouts.partial.edits,
         **config.generate.for_composites(),
-        # Few samples need not hold an object; adding some takes next to no time.
-        hardening="argmax" if hardening == "objects" else hardening,
+        hardening=hardening_of(config, models, "shards"),
     )
     generation = config.generate.of_kind(models.kind)
     count = generation.batch_size
