@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.storage.untrusted import MAX_LINES, read_file, short
-from scenepalette.data.decoding.image_opening import ENDINGS, MAX_FILE_BYTES, sizes_of_content
+from scenepalette.common.storage.untrusted import MAX_LINES, short
+from scenepalette.data.decoding.image_opening import ENDINGS
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import split_of
 
@@ -114,55 +114,6 @@ class ImageFolder:
         """Note the images that no annotation file names."""
         for key in sorted(self._paths.keys() - self._used):
             findings.left_out("images that no annotation names, skipped", printable(key))
-
-
-def read_checked(
-    path: Path, stated: tuple[int, int] | None, findings: Findings, where: str
-) -> tuple[bytes, tuple[int, int]] | None:
-    """Read an image file and compare its size.
-
-    Args:
-        path: The file.
-        stated: Height and width that the annotations are for; None where they do not say.
-        findings: Takes what is wrong.
-        where: What messages call the image.
-
-    Returns:
-        Its bytes, and height and width of its label map; None after reporting why not.
-    """
-    try:
-        content = read_file(path, MAX_FILE_BYTES)
-    except DataError as error:
-        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
-        return None
-    return checked_content(content, stated, findings, where)
-
-
-def checked_content(
-    content: bytes, stated: tuple[int, int] | None, findings: Findings, where: str
-) -> tuple[bytes, tuple[int, int]] | None:
-    """Compare the size of an image with the one that its annotations are for, as `read_checked` does."""
-    try:
-        stored, upright = sizes_of_content(content)
-    except DataError as error:
-        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
-        return None
-    if stated is None:
-        # Tools that state no size show images upright.
-        return content, upright
-    if stated not in (stored, upright):
-        size = " x ".join(map(str, stated[::-1]))
-        findings.fault(Fault.SIZE, f"{where}: {size}, the image has {stored[1]} x {stored[0]}")
-        return None
-    return content, stated
-
-
-def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return a size that annotations state; None where it is absent or no size."""
-    sizes = [value for value in (height, width) if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(sizes) == 2 and all(0 < value < 2**16 and value == int(value) for value in sizes):
-        return int(sizes[0]), int(sizes[1])
-    return None
 
 
 def _images_below(root: Path) -> Iterator[Path]:

@@ -25,7 +25,6 @@ from scenepalette.data.sample import FolderOptions
 from scenepalette.data.splits.holdout import divide_whole
 
 BACKGROUND = "background"
-DEFAULT_SHARE = FolderOptions().val_share
 IGNORE = "ignore"
 MAX_CLASSES = 254
 """Most classes beside the background; 255 means ignored."""
@@ -78,6 +77,11 @@ class ImportOptions:
     colour_tolerance: int | None = None
     link: bool = False
     skip_problems: bool = False
+
+    @property
+    def share(self) -> float:
+        """The share for validation, that of the reader `folder` where the user does not say it."""
+        return FolderOptions().val_share if self.val_share is None else self.val_share
 
 
 class Drawn(NamedTuple):
@@ -265,7 +269,7 @@ def split_named(name: str) -> str | None:
     return _OF_SPLIT.get(name.strip().lower())
 
 
-def read_json_file(path: Path, limit: int = JSON_BYTES) -> Any:
+def read_json_file(path: Path, limit: int) -> Any:
     """Read an annotation file.
 
     Raises:
@@ -276,6 +280,16 @@ def read_json_file(path: Path, limit: int = JSON_BYTES) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"it is not JSON ({short(str(error))})") from error
+
+
+def read_annotations(path: Path, where: str, findings: Findings, limit: int = JSON_BYTES) -> dict[str, Any] | None:
+    """Return the object that an annotation file holds, an empty one for other JSON; None after reporting what it is."""
+    try:
+        content = read_json_file(path, limit)
+    except DataError as error:
+        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
+        return None
+    return content if isinstance(content, dict) else {}
 
 
 def require_folder(source: Path) -> None:
@@ -300,6 +314,14 @@ def relative_name(path: Path, root: Path) -> str:
     return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
 
 
+def as_options(text: str) -> str:
+    """Name the options of an import in place of the settings of a run: --val-seed 1 for data.val_seed=1."""
+    names = "label_encoding|label_offset|ignore_ids|colour_tolerance|val_share|val_seed"
+    return re.sub(
+        rf"data\.({names})(=?)", lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", text
+    )
+
+
 def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> tuple[list[int], list[int]]:
     """Divide images of a source without splits, as the reader `folder` does.
 
@@ -314,16 +336,12 @@ def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> 
     Raises:
         DataError: There are too few.
     """
-    share = DEFAULT_SHARE if options.val_share is None else options.val_share
     try:
-        divided = divide_whole(names, share, options.val_seed or 0)
+        divided = divide_whole(names, options.share, options.val_seed or 0)
     except DataError as error:
-        text = error.summary.replace("data.val_share=", "--val-share ").replace("data.val_share", "--val-share")
-        raise DataError(text, findings.problems) from error
+        raise DataError(as_options(error.summary), findings.problems) from error
     left_out = len(names) - len(divided.train) - len(divided.test)
-    how = divided.how.replace("data.val_seed=", "--val-seed ")
-    findings.note(
-        f"No split for validation is stated: {len(divided.test)} of {len(names)} images "
-        f"{'validates' if len(divided.test) == 1 else 'validate'} ({how}), {left_out} beside them left out."
-    )
+    said = counted(len(divided.test), f"of {len(names)} images validates", f"of {len(names)} images validate")
+    how = as_options(divided.how)
+    findings.note(f"No split for validation is stated: {said} ({how}), {left_out} beside them left out.")
     return divided.train, divided.test
