@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_ending
 from scenepalette.data.files.image_files import FilePair
-from scenepalette.data.files.naming import composed, flat_name, name_within, with_examples
+from scenepalette.data.files.naming import composed, flat_name, is_text, name_within, with_examples
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _LITTER_FOLDERS = frozenset(
@@ -109,7 +109,7 @@ class Search:
                 self.pass_over([path], "in a folder hidden by the dot before its name")
             elif len(path.name.splitlines()) > 1:
                 self.refuse(path, "its name has a line break, which lists and logs would take for two; rename it")
-            elif not _is_text(self.name_as_stored(path)):
+            elif not is_text(path.relative_to(self.root).as_posix()):
                 self.refuse(path, "its name is not text in UTF-8; rename it, for example with convmv -t utf8")
             else:
                 found.append(path)
@@ -171,10 +171,6 @@ class Search:
             else:
                 found[key] = path
         return found
-
-    def name_as_stored(self, path: Path) -> str:
-        """Return a file's name relative to the root, which need not be printable."""
-        return path.relative_to(self.root).as_posix()
 
     def _unread_of(self, key: str) -> str:
         """Return what is to be said of a file of a key whose format is not read, or nothing."""
@@ -320,11 +316,3 @@ def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
             yield from below(sub)
 
     return below(folder)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -15,9 +15,11 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.untrusted import MAX_LINES, short
 from scenepalette.data.decoding.image_opening import ENDINGS
+from scenepalette.data.files.naming import is_text
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import split_of
 
+_LONGEST_PATH = 4096
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][\w+.-]*://)")
 
 
@@ -66,7 +68,11 @@ class ImageFolder:
             Its path; None where there is none.
         """
         told = f"{where}: {short(repr(stated), 80)}"
-        if not isinstance(stated, str) or not stated.strip() or not _is_text(stated):
+        if (
+            not isinstance(stated, str)
+            or not stated.strip()
+            or not (is_text(stated, _LONGEST_PATH) and stated.isprintable())
+        ):
             findings.fault(Fault.NAME, told)
             return None
         name = stated.strip().replace("\\", "/")
@@ -138,10 +144,3 @@ def _images_below(root: Path) -> Iterator[Path]:
 
 def _form(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return len(name.encode("utf-8")) <= 4096 and name.isprintable()
-    except UnicodeEncodeError:
-        return False

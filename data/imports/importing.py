@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import shutil
@@ -34,9 +32,10 @@ from scenepalette.common.storage.files import (
 from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
-from scenepalette.data.files.naming import flat_name
+from scenepalette.data.files.naming import flat_name, is_text
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, ImportOptions, Item, Source, divide
@@ -69,38 +68,29 @@ class _Format(NamedTuple):
     on_hub: bool = False
 
 
+def _of_path(read: Callable[[Path, ImportOptions], Source]) -> Callable[[str, ImportOptions, Path], Source]:
+    """Return the reader of a format that needs no folder for files of its own."""
+    return lambda source, options, scratch: read(Path(source), options)
+
+
 _SHAPES = frozenset({"images", "background", "ignore", "link"})
 _LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance"})
 FORMATS: Mapping[str, _Format] = {
     "coco": _Format(
-        lambda source, options, _: coco.read_source(Path(source), options),
-        _SHAPES | {"crowds"},
-        "COCO: instances, stuff or panoptic, a JSON file per split",
+        _of_path(coco.read_source), _SHAPES | {"crowds"}, "COCO: instances, stuff or panoptic, a JSON file per split"
     ),
     "voc": _Format(
         lambda source, options, scratch: masks.read_voc(Path(source), options, scratch),
         _LABELS | {"label_encoding", "link"},
         "PASCAL VOC: JPEGImages and SegmentationClass; also as CVAT and LabelMe export it",
     ),
-    "labelme": _Format(
-        lambda source, options, _: labelme.read_source(Path(source), options),
-        _SHAPES | {"line_width"},
-        "LabelMe: a JSON file per image",
-    ),
-    "cvat": _Format(
-        lambda source, options, _: cvat.read_source(Path(source), options),
-        _SHAPES | {"line_width"},
-        "CVAT for images 1.1: annotations.xml",
-    ),
+    "labelme": _Format(_of_path(labelme.read_source), _SHAPES | {"line_width"}, "LabelMe: a JSON file per image"),
+    "cvat": _Format(_of_path(cvat.read_source), _SHAPES | {"line_width"}, "CVAT for images 1.1: annotations.xml"),
     "cityscapes-json": _Format(
-        lambda source, options, _: cityscapes_json.read_source(Path(source), options),
-        _SHAPES,
-        "Cityscapes' polygons: gtFine/SPLIT/CITY/*_polygons.json",
+        _of_path(cityscapes_json.read_source), _SHAPES, "Cityscapes' polygons: gtFine/SPLIT/CITY/*_polygons.json"
     ),
     "colours": _Format(
-        lambda source, options, _: masks.read_colours(Path(source), options),
-        _LABELS | {"link"},
-        "images and label maps in the colours of a class file",
+        _of_path(masks.read_colours), _LABELS | {"link"}, "images and label maps in the colours of a class file"
     ),
     "huggingface": _Format(
         huggingface.read_source,
@@ -357,7 +347,8 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
                 # a.jpg and a.png in one folder
                 name = f"{name}_{item.image.suffix[1:]}"
                 other = names.get((split, name.casefold()))
-            if re.search(r"[\x00-\x1f/\\:]", name) or name.startswith(".") or not _fits(name):
+            is_usable = name and not name.startswith(".") and not re.search(r"[\x00-\x1f/\\:]", name)
+            if not is_usable or not is_text(name, _LONGEST_NAME):
                 findings.fault(Fault.NAME, f"{item.where}: {name!r}")
             elif other is not None:
                 findings.fault(Fault.TWICE, f"{item.where} and {other.where}")
@@ -365,13 +356,6 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
                 names[split, name.casefold()] = item
                 placed.append((index, _Placed(item, split, name)))
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
-
-
-def _fits(name: str) -> bool:
-    try:
-        return 0 < len(name.encode("utf-8")) <= _LONGEST_NAME
-    except UnicodeEncodeError:
-        return False
 
 
 def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -> dict[int, str]:
@@ -437,14 +421,11 @@ def _shown(classes: Classes, pixels: np.ndarray) -> Iterator[int]:
 
 def _class_csv(classes: Classes, pixels: np.ndarray) -> str:
     """Return a class file with ids; 255 stands in a row of its own, so that it is not taken for a class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "name", "red", "green", "blue", "evaluated", "ignore"])
+    rows: list[list[object]] = [["id", "name", "red", "green", "blue", "evaluated", "ignore"]]
     for number in _shown(classes, pixels):
         entry = classes.table.classes[number]
-        writer.writerow([number, entry.name, *entry.color, str(entry.evaluated).lower(), ""])
+        rows.append([number, entry.name, *entry.color, str(entry.evaluated).lower(), ""])
     taken, names = {entry.color for entry in classes.table.classes}, set(classes.table.names)
     colour = next((colour for colour in _IGNORED_COLOURS if colour not in taken), _IGNORED_COLOURS[0])
     name = next(name for name in ("ignored", "no class", "ignored pixels", "255") if name not in names)
-    writer.writerow([IGNORE_ID, name, *colour, "", "true"])
-    return text.getvalue()
+    return csv_text([*rows, [IGNORE_ID, name, *colour, "", "true"]])

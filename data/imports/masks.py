@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +11,7 @@ from scenepalette.common.problems import Problem
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data import class_tables
-from scenepalette.data.decoding.class_files import ClassFile, read_class_file
+from scenepalette.data.decoding.class_files import ClassFile, csv_text, read_class_file
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
 from scenepalette.data.decoding.label_images import VOC_BORDER, colour_of
 from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
@@ -187,6 +185,4 @@ def _with_border(declared: ClassFile) -> str:
     rows = [[*(row.id or [place]), row.name, *row.color, ""] for place, row in enumerate(declared.classes)]
     if all(row.color != _BORDER for row in declared.classes) and len(rows) < 256:
         rows.append([255, "void", *_BORDER, "true"])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["id", "name", "red", "green", "blue", "ignore"], *rows])
-    return text.getvalue()
+    return csv_text([["id", "name", "red", "green", "blue", "ignore"], *rows])
