@@ -23,17 +23,9 @@ NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"
 SCENE_LIST = "sceneCategories.txt"
 SCENES = (
-    "airport_terminal",
-    "bathroom",
-    "bedroom",
-    "conference_room",
-    "corridor",
-    "dining_room",
-    "hotel_room",
-    "kitchen",
-    "living_room",
-    "office",
-)
+    "airport_terminal", "bathroom", "bedroom", "conference_room", "corridor", "dining_room", "hotel_room", "kitchen",
+    "living_room", "office",
+)  # fmt: skip
 """The scene categories of the published images."""
 
 
