@@ -241,7 +241,6 @@ class PairedFiles:
             meaning=lambda path: None,
             dump=lambda outline: outline.to_values() if outline and len(outline.values) <= _MOST_REMEMBERED else None,
             load=LabelSummary.of_values,
-            samples=False,
         )
         held = zip(paths, outlines, strict=True)
         looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
