@@ -70,9 +70,9 @@ class Search:
         """Tell whether it was said of a file or folder that it is not read."""
         return any(name in names for names in self._passed_over.values())
 
-    def refuse(self, path: Path, text: str) -> None:
-        """Say what is wrong with a file."""
-        self.problems.append(Problem(ProblemKind.PAIRING, self.name(path), text))
+    def refuse(self, path: Path, text: str, line: int | None = None, kind: ProblemKind = ProblemKind.PAIRING) -> None:
+        """Say what is wrong with a file, or with a line of it, counted from 1."""
+        self.problems.append(Problem(kind, self.name(path), text, line))
 
     def name(self, path: Path) -> str:
         """Return what messages call a file."""

@@ -36,8 +36,6 @@ from scenepalette.data.sample import Orientation, Sample
 
 _MOST_REMEMBERED = 512
 """Different values of a label up to which they are remembered; photographs and smoothed colours would fill disks."""
-MOST_LINE_PROBLEMS = 1000
-"""Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 
 
 class LabelFiles(Protocol):
@@ -477,12 +475,6 @@ class PairedFiles:
             kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
             return [Problem(kind, name, text, ignored=reading.values.all_ignored)]
         return []
-
-
-def not_read_further(listing: Path, line: int) -> Problem:
-    """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
-    text = f"not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
-    return Problem(ProblemKind.LIST, listing.name, text, line)
 
 
 def _label_paths(pair: FilePair) -> Sequence[Path]:
