@@ -7,7 +7,7 @@ Ids may have been multiplied or spread over 0 to 255 to be visible, counted from
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from math import ceil, floor, gcd
 from typing import NamedTuple
@@ -64,14 +64,13 @@ def decide_numbers(
     Returns:
         The reading, with other values where these are certain, and with a problem where something has to be asked.
     """
-    numbers = _numbers(reading, labels, table, own=own)
+    numbers = _Numbers(reading, labels, table, own=own)
     reading = _decide_spread(reading, numbers)
     return reading if reading.problems else _ask_for_offset(reading, numbers, never)
 
 
-@dataclass(frozen=True)
 class _Numbers:
-    """The numbers that some labels hold, and the classes that they may mean.
+    """The numbers of all files that are not read by colour, and the classes that they may mean.
 
     Attributes:
         table: The classes.
@@ -83,13 +82,27 @@ class _Numbers:
         lossy: The files whose format may have changed values.
     """
 
-    table: ClassTable
-    own: bool
-    of_files: Mapping[str, frozenset[int]]
-    pixels: np.ndarray
-    heights: np.ndarray
-    heights_of: Mapping[str, Mapping[int, float]]
-    lossy: frozenset[str]
+    def __init__(
+        self, reading: LabelReading, labels: Mapping[str, LabelSummary], table: ClassTable, *, own: bool
+    ) -> None:
+        self.table, self.own = table, own
+        self.of_files: dict[str, frozenset[int]] = {}
+        self.heights_of: dict[str, dict[int, float]] = {}
+        self.pixels = np.zeros(256, np.int64)
+        summed, weights = np.zeros(256), np.zeros(256)
+        for name, label in labels.items():
+            if reading.method(label) == "colours":
+                continue
+            values = reading.numbers_of(label)
+            self.of_files[name] = frozenset(values.tolist())
+            np.add.at(self.pixels, values, label.counts)
+            fine = np.isfinite(label.heights)
+            np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
+            np.add.at(weights, values[fine], label.counts[fine])
+            self.heights_of[name] = dict(zip(values[fine].tolist(), label.heights[fine].tolist(), strict=True))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.heights = summed / weights
+        self.lossy = frozenset(name for name in self.of_files if labels[name].lossy)
 
     @cached_property
     def seen(self) -> frozenset[int]:
@@ -106,28 +119,6 @@ class _Numbers:
         """The ids of classes of which it is known where images have them, and whether that is at the top."""
         plain = {class_id: plain_name(name) for class_id, name in enumerate(self.table.names)}
         return {k: name in AT_THE_TOP for k, name in plain.items() if name in AT_THE_TOP or name in AT_THE_BOTTOM}
-
-
-def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary], table: ClassTable, *, own: bool) -> _Numbers:
-    """Gather the numbers of all files that are not read by colour."""
-    of_files: dict[str, frozenset[int]] = {}
-    heights_of: dict[str, dict[int, float]] = {}
-    pixels = np.zeros(256, np.int64)
-    summed, weights = np.zeros(256), np.zeros(256)
-    for name, label in labels.items():
-        if reading.method(label) == "colours":
-            continue
-        values = reading.numbers_of(label)
-        of_files[name] = frozenset(values.tolist())
-        np.add.at(pixels, values, label.counts)
-        fine = np.isfinite(label.heights)
-        np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
-        np.add.at(weights, values[fine], label.counts[fine])
-        heights_of[name] = dict(zip(values[fine].tolist(), label.heights[fine].tolist(), strict=True))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        heights = summed / weights
-    lossy = frozenset(name for name in of_files if labels[name].lossy)
-    return _Numbers(table, own, of_files, pixels, heights, heights_of, lossy)
 
 
 class _Fit(NamedTuple):

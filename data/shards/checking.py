@@ -104,7 +104,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         return
     problems = manifest_problems(manifest)
     yield from (Problem(f"manifest.json: {problem}") for problem in problems)
-    facts = None if problems and not has_form_of_manifest(manifest) else _Facts.of(manifest)
+    facts = None if problems and not has_form_of_manifest(manifest) else _Facts(manifest)
     if facts is None:
         # What is wrong with it was said; without names and classes no shard can be checked against it.
         return
@@ -143,7 +143,6 @@ def find_warnings(folder: Path | str) -> list[str]:
     return document_problems(Path(folder), manifest) if has_form_of_manifest(manifest) else []
 
 
-@dataclass(frozen=True)
 class _Facts:
     """What the manifest says of every row.
 
@@ -156,44 +155,28 @@ class _Facts:
         schema: Version of the columns.
         kind: The kind of all rows.
         models: What `models` says by role.
-        seed: The seed of all rows, where the manifest has it.
+        seed: The seed of all rows; None where the manifest does not have it.
         collection: What the ids of its rows have in common, where a run generated them.
         numbered: Matches the ids that generation gives; the group is the index.
     """
 
-    shards: list[tuple[str, int, str]]
-    rows: int
-    selected: bool
-    classes: tuple[str, ...]
-    features: tuple[bytes, ...]
-    schema: int
-    kind: str
-    models: Mapping[str, Any]
-    seed: int | None
-    collection: str | None
-    numbered: re.Pattern[str]
-
-    @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> _Facts:
-        shards = [(shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]]
-        settings = manifest["extra"].get("settings")
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        extra, table = manifest["extra"], table_of_manifest(manifest)
+        self.shards: list[tuple[str, int, str]] = [
+            (shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]
+        ]
+        self.rows = sum(rows for _, rows, _ in self.shards)
+        self.selected = SELECTION in extra
+        self.classes = table.names
+        self.schema: int = manifest["schema"]
+        self.features = [(schema_of(each, self.schema).metadata or {})[b"huggingface"] for each in (table, None)]
+        self.kind: str = manifest["kind"]
+        self.models: Mapping[str, Any] = manifest["models"]
+        settings = extra.get("settings")
         seed = settings.get("seed") if isinstance(settings, Mapping) else None
-        table = table_of_manifest(manifest)
-        return cls(
-            shards=shards,
-            rows=sum(rows for _, rows, _ in shards),
-            selected=SELECTION in manifest["extra"],
-            classes=table.names,
-            features=tuple(
-                (schema_of(each, manifest["schema"]).metadata or {})[b"huggingface"] for each in (table, None)
-            ),
-            schema=manifest["schema"],
-            kind=manifest["kind"],
-            models=manifest["models"],
-            seed=seed if isinstance(seed, int) else None,
-            collection=collection_of(manifest),
-            numbered=re.compile(rf"{re.escape(manifest['kind'])}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})"),
-        )
+        self.seed = seed if isinstance(seed, int) else None
+        self.collection = collection_of(manifest)
+        self.numbered = re.compile(rf"{re.escape(self.kind)}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})")
 
     def ids_of(self, index: int) -> list[str]:
         """Return the ids that a row may have: that of this version and that of 0.1.0; none if no run made the rows."""
