@@ -91,7 +91,7 @@ class Search:
         """
         start = self.root / folder
         found = []
-        for path in _files_below(start, deep=deep):
+        for path in files_below(start, deep=deep):
             name = path.name.lower()
             if name in _LITTER or name.startswith("._"):
                 continue
@@ -293,8 +293,11 @@ def _unique_matches(first: Iterable[str], second: Iterable[str], form: Callable[
     }
 
 
-def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
-    """Yield the files of a folder, then those of each sub-folder, by name; no folder is entered twice."""
+def files_below(folder: Path, *, deep: bool = True) -> Iterator[Path]:
+    """Yield the files of a folder, then those of each sub-folder, by name.
+
+    Links are followed, no folder is entered twice, and those that systems and tools leave behind are not entered.
+    """
     entered: set[str] = set()
 
     def below(current: Path) -> Iterator[Path]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import unicodedata
@@ -14,10 +13,11 @@ from urllib.parse import unquote
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.untrusted import MAX_LINES, short
-from scenepalette.data.decoding.image_opening import ENDINGS
+from scenepalette.data.decoding.image_opening import has_image_ending
+from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.naming import is_text
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.source import split_of
+from scenepalette.data.imports.source import is_hidden, split_of
 
 _LONGEST_PATH = 4096
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][\w+.-]*://)")
@@ -123,23 +123,13 @@ class ImageFolder:
 
 
 def _images_below(root: Path) -> Iterator[Path]:
-    entered: set[str] = set()
-    count = 0
-    for folder, folders, names in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in entered:
-            folders.clear()
-            continue
-        entered.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        for name in sorted(names):
-            count += 1
-            if count > MAX_LINES:
-                raise DataError(
-                    f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
-                )
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
-                yield Path(folder, name)
+    for count, path in enumerate(files_below(root)):
+        if count >= MAX_LINES:
+            raise DataError(
+                f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
+            )
+        if has_image_ending(path.name) and not is_hidden(path, root):
+            yield path
 
 
 def _form(name: str) -> str:

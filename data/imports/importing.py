@@ -35,6 +35,7 @@ from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
+from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.naming import flat_name, is_text
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
@@ -208,7 +209,11 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 
 def _identity(source: str, format_name: str, options: ImportOptions) -> dict[str, Any]:
-    """Return what decides the result: of files, their names, sizes and times of change."""
+    """Return what decides the result: of files, their names, sizes and times of change.
+
+    Raises:
+        DataError: A folder in the source cannot be listed.
+    """
     stated = {
         field.name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for field in fields(options)
@@ -227,9 +232,13 @@ def _identity(source: str, format_name: str, options: ImportOptions) -> dict[str
 
 
 def _stamps(place: Path) -> list[list[Any]]:
-    paths = [place]
-    if place.is_dir():
-        paths = sorted(Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    try:
+        paths = sorted(files_below(place)) if place.is_dir() else [place]
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be read: {error.filename} ({error.strerror or error}). Give the user who runs this "
+            "permission to read every folder in it."
+        ) from error
     found = []
     for path in paths:
         if path.exists():  # no broken link

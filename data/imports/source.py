@@ -19,6 +19,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_images import colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import LabelEncoding
+from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.split_lists import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.sample import FolderOptions
@@ -304,9 +305,14 @@ def require_folder(source: Path) -> None:
 
 
 def files_named(root: Path, endings: Sequence[str]) -> list[Path]:
-    """Return the files below a folder whose names end so, hidden ones left out, sorted."""
-    found = (path for path in root.rglob("*") if path.name.lower().endswith(tuple(endings)) and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    """Return the files below a folder whose names end so, hidden ones left out, sorted; links are followed."""
+    found = (path for path in files_below(root) if path.name.lower().endswith(tuple(endings)))
+    return sorted(path for path in found if path.is_file() and not is_hidden(path, root))
+
+
+def is_hidden(path: Path, root: Path) -> bool:
+    """Tell whether a file below a folder, or a folder on the way to it, has a dot before its name."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def relative_name(path: Path, root: Path) -> str:
