@@ -18,7 +18,7 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sources_of
 
-_SCHEMA = 1
+INDEX_SCHEMA = 1
 _SAMPLES_AT_ONCE = 32
 
 
@@ -177,7 +177,7 @@ def write_arrays(
     write_json(
         _index_path(folder, dataset.split),
         {
-            "schema": _SCHEMA,
+            "schema": INDEX_SCHEMA,
             "name": dataset.name,
             "split": dataset.split,
             "size": [height, width],
@@ -222,24 +222,8 @@ def read_arrays(folder: Path, split: str) -> Pairs:
         DataError: The arrays are missing, unfinished, or not as their index describes them.
     """
     path = _index_path(folder, split)
-    if not path.is_file():
-        raise DataError(
-            f"{folder} holds no finished arrays of the split '{split}' ({path.name} is missing). Write them."
-        )
-    index: dict[str, Any] = read_json(path)
-    if not isinstance(index, dict):
-        raise DataError(f"{path} must hold an object, got {type(index).__name__}. Write the arrays again.")
-    if index.get("schema") != _SCHEMA:
-        raise DataError(
-            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays again."
-        )
+    index = read_index(path, {"ids": list, "table": dict, "name": str, "licence": str, "size": list})
     images, labels = open_array(_images_path(folder, split)), open_array(_labels_path(folder, split))
-    kinds = {"ids": list, "table": dict, "name": str, "licence": str, "size": list}
-    wrong = [key for key, kind in kinds.items() if not isinstance(index.get(key), kind)]
-    if wrong:
-        raise DataError(
-            f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays again."
-        )
     try:
         pairs = Pairs(
             images=images,
@@ -260,27 +244,34 @@ def read_arrays(folder: Path, split: str) -> Pairs:
 
 
 def content_of(folder: Path, split: str) -> str:
-    """Return the content hash of the data set that `write_arrays` wrote a split of.
-
-    Raises:
-        DataError: The split is unfinished, or its index does not state it.
-    """
+    """Return the content hash of the data set that `write_arrays` wrote a split of; raises as `read_index`."""
     return read_content(_index_path(folder, split))
 
 
-def read_content(index: Path) -> str:
-    """Return the content hash in an index of arrays.
+def read_index(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return the index of arrays, which is written last.
+
+    Args:
+        path: The file.
+        kinds: The type of each value that it must have.
 
     Raises:
-        DataError: There is no index, or it does not state a hash.
+        DataError: It is missing, as that of unfinished arrays, of another schema, or lacks a value.
     """
-    if not index.is_file():
-        raise DataError(f"{index.parent} holds no finished arrays ({index.name} is missing). Write them.")
-    stated = read_json(index)
-    content = stated.get("content") if isinstance(stated, dict) else None
-    if not isinstance(content, str):
-        raise DataError(f"{index} does not state the content of what it was made from. Write the arrays again.")
-    return content
+    if not path.is_file():
+        raise DataError(f"{path.parent} holds no finished arrays ({path.name} is missing). Write them.")
+    index = read_json(path)
+    stated = index.get("schema") if isinstance(index, dict) else None
+    if stated != INDEX_SCHEMA:
+        raise DataError(f"{path} has schema {stated}; schema {INDEX_SCHEMA} is required. Write the arrays again.")
+    if wrong := sorted(key for key, kind in kinds.items() if not isinstance(index.get(key), kind)):
+        raise DataError(f"{path} lacks {', '.join(wrong)}, or has something else there. Write the arrays again.")
+    return index
+
+
+def read_content(index: Path) -> str:
+    """Return the content hash in an index of arrays, of what they were made from; raises as `read_index`."""
+    return read_index(index, {"content": str})["content"]
 
 
 def open_array(

@@ -7,19 +7,25 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.storage.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
-from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
+from scenepalette.common.storage.files import open_atomically, sha256_of_files, sha256_of_json, write_json
+from scenepalette.data.arrays import (
+    INDEX_SCHEMA,
+    images_from_uint8,
+    open_array,
+    read_content,
+    read_index,
+    resize_image,
+    write_header,
+)
 from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
-_SCHEMA = 1
 _ARRAY = "images.npy"
 _INDEX = "images.json"
 _AT_ONCE = 32
@@ -190,7 +196,7 @@ def write_unlabelled(
             raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
     write_json(
         folder / _INDEX,
-        {"schema": _SCHEMA, "name": root.resolve().name, "size": list(size), "content": content, "ids": names},
+        {"schema": INDEX_SCHEMA, "name": root.resolve().name, "size": list(size), "content": content, "ids": names},
     )
 
 
@@ -200,14 +206,6 @@ def read_unlabelled(folder: Path) -> UnlabelledImages:
     Raises:
         DataError: The images are missing, unfinished, or not as their index describes them.
     """
-    path = folder / _INDEX
-    if not path.is_file():
-        raise DataError(f"{folder} holds no finished unlabelled images ({_INDEX} is missing). Write them.")
-    index: Any = read_json(path)
-    if not isinstance(index, dict) or index.get("schema") != _SCHEMA:
-        stated = index.get("schema") if isinstance(index, dict) else None
-        raise DataError(f"{path} has schema {stated}; schema {_SCHEMA} is required. Write the images again.")
-    if not isinstance(index.get("ids"), list) or not isinstance(index.get("name"), str):
-        raise DataError(f"{path} lacks its ids or its name. Write the images again.")
+    index = read_index(folder / _INDEX, {"ids": list, "name": str})
     images = open_array(folder / _ARRAY, "Write the unlabelled images again.")
     return UnlabelledImages(images, list(index["ids"]), index["name"])

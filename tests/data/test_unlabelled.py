@@ -69,7 +69,7 @@ def test_every_unreadable_picture_is_named_and_nothing_is_left_behind(tmp_path: 
         write_unlabelled(tmp_path / "in", (4, 6), tmp_path / "out")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["05.png", "37.png"]
     assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(DataError, match="no finished unlabelled images"):
+    with pytest.raises(DataError, match="no finished arrays"):
         read_unlabelled(tmp_path / "out")
 
 
@@ -109,7 +109,7 @@ def test_images_and_ids_must_fit_together() -> None:
     [
         ("[1]", "has schema None; schema 1 is required"),
         ('{"schema": 2}', "has schema 2; schema 1 is required"),
-        ('{"schema": 1, "ids": "ab", "name": "drives"}', "lacks its ids or its name"),
+        ('{"schema": 1, "ids": "ab", "name": "drives"}', "lacks ids, or has something else there"),
         ('{"schema": 1, "ids": ["a.png", "b.png"], "name": "drives"}', "with 2 ids"),
     ],
 )
