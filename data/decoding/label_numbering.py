@@ -14,11 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.class_names import AT_THE_BOTTOM, AT_THE_TOP, plain_name
 from scenepalette.data.decoding.label_images import UNKNOWN, LabelSummary, LabelValues, grey_code
-from scenepalette.data.decoding.label_reading import MOST_UNCLEAR, LabelReading, listed
+from scenepalette.data.decoding.label_reading import MOST_UNCLEAR, LabelReading
 
 _SHOWN = 8
 _EXAMPLES = 3
@@ -192,7 +192,7 @@ def _decide_spread(reading: LabelReading, numbers: _Numbers) -> LabelReading:
             return _spread(reading, ids, values.ignored, seen, text)
     if IGNORE_ID in seen and len(seen) > 2 and _are_evenly_spread(seen):
         return reading.refused(
-            f"the values {listed(list(map(str, sorted(seen))))} are {len(seen)} evenly spread over 0 to 255, but the "
+            f"the values {listed(sorted(seen))} are {len(seen)} evenly spread over 0 to 255, but the "
             f"class file has {count} classes: name the missing ones, or write the value of each class into a column id"
         )
     used = seen - {IGNORE_ID}
@@ -255,7 +255,7 @@ def _are_evenly_spread(values: Collection[int]) -> bool:
 
 def shown_ids(ids: Mapping[int, int]) -> str:
     """Write which class id each value is, of many the first few."""
-    return listed([f"{value} is {class_id}" for value, class_id in sorted(ids.items())])
+    return listed(f"{value} is {class_id}" for value, class_id in sorted(ids.items()))
 
 
 def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
@@ -286,7 +286,7 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
         of_two = LabelValues({0: 0, IGNORE_ID: 1}, values.ignored)
         return replace(reading, values=of_two).noted(f"{text} ({names[0]}, {names[1]}).")
     if len(classes) < 2:
-        other = f"only {listed([str(value) for value in classes])} and 255" if classes else "only 255"
+        other = f"only {listed(classes)} and 255" if classes else "only 255"
         return reading.refused(
             f"255 is the second class, or the labels show fewer than two: they hold {other}, and 255 stands for "
             f"ignored pixels unless the class file says otherwise. {_STATE_VALUES.capitalize()}"
@@ -316,7 +316,7 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
 
 def _question_of_values(values: LabelValues, numbers: _Numbers, used: frozenset[int]) -> str:
     """Return what to ask where label values are no class ids and show no pattern that is certain, or nothing."""
-    count, largest, shown = len(numbers.table), max(used), list(map(str, sorted(used)))
+    count, largest, shown = len(numbers.table), max(used), sorted(used)
     bad = used - values.ids.keys()
     with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
@@ -410,7 +410,7 @@ def _question_of_unpublished(values: LabelValues, numbers: _Numbers, never: froz
         moved = {value + offset for value in numbers.seen - {IGNORE_ID}}
         if moved.isdisjoint(never) and all(values.allowed[value] for value in moved if 0 <= value < IGNORE_ID):
             return (
-                f"these labels seem {_moved(offset)} by one: they hold {listed([str(value) for value in odd])}, which "
+                f"these labels seem {_moved(offset)} by one: they hold {listed(odd)}, which "
                 f"the published labels never do. {_ASK} to {offset} if so, {as_published}"
             )
     return ""

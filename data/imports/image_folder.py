@@ -13,6 +13,7 @@ from urllib.parse import unquote
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
 from scenepalette.common.storage.untrusted import MAX_LINES, short
+from scenepalette.common.wording import listed
 from scenepalette.data.decoding.image_opening import has_image_ending
 from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.naming import is_text
@@ -103,7 +104,7 @@ class ImageFolder:
         if len(found) == 1:
             return self._take(found[0])
         if found:
-            findings.fault(Fault.AMBIGUOUS, f"{told} ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})")
+            findings.fault(Fault.AMBIGUOUS, f"{told} ({listed(found, 2)})")
         elif not quiet:
             findings.fault(Fault.MISSING, told)
         return None

@@ -19,6 +19,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.common.wording import listed
 from scenepalette.data.shards.manifest import (
     SELECTION,
     document_problems,
@@ -236,9 +237,8 @@ class _Ledger:
         if self.whole and len(present) < rows:
             bounds = np.concatenate([[-1], present, [rows]])
             gaps = [(int(bounds[i]) + 1, int(bounds[i + 1]) - 1) for i in np.flatnonzero(np.diff(bounds) > 1)]
-            shown = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in gaps[:_SHOWN_GAPS])
-            more = ", ..." if len(gaps) > _SHOWN_GAPS else ""
-            yield Problem(f"{rows - len(present)} of the indices 0 to {rows - 1} are in no row: {shown}{more}")
+            shown = listed((str(a) if a == b else f"{a} to {b}" for a, b in gaps), _SHOWN_GAPS)
+            yield Problem(f"{rows - len(present)} of the indices 0 to {rows - 1} are in no row: {shown}")
 
     def _place(self, entry: int) -> str:
         shard = int(np.searchsorted(self._starts, entry, side="right")) - 1
