@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.storage.files import write_json
-from scenepalette.data.cards.dataset_card import columns_of, label_origins_of, making_of, title_of
+from scenepalette.data.cards.dataset_card import columns_of, flat_items, label_origins_of, making_of, title_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.manifest import CROISSANT_NAME, licence_of
 
@@ -83,7 +83,7 @@ def croissant_document(manifest: Mapping[str, Any], table: ClassTable) -> dict[s
             "description": f"config hash: {manifest['config_hash']}",
             "prov:used": [
                 {"@type": "prov:Entity", "name": role, "sha256": content}
-                for role, content in sorted(_flat(manifest["models"]))
+                for role, content in sorted(flat_items(manifest["models"]))
             ],
             "prov:wasAssociatedWith": {
                 "@type": "prov:SoftwareAgent",
@@ -174,19 +174,8 @@ def _classes(table: ClassTable) -> dict[str, Any]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested values with dotted keys, without absent ones."""
-    found = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            found.append((prefix + key, str(value)))
-    return found
-
-
 def _items(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key}: {value}" for key, value in _flat(values))
+    return "; ".join(f"{key}: {value}" for key, value in flat_items(values))
 
 
 def _plain(text: str) -> str:

@@ -417,11 +417,16 @@ def _cell(text: str) -> str:
 
 
 def _items(values: Mapping[str, Any], role: str) -> str:
-    """Return a Markdown list; nested values as dotted keys, absent ones left out."""
-    lines = []
+    """Return a Markdown list."""
+    return "\n".join(f"- {role} {key}: `{_cell(value)}`" for key, value in flat_items(values))
+
+
+def flat_items(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested values as texts with dotted keys, without absent ones."""
+    found = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            lines.append(_items({f"{key}.{inner}": item for inner, item in value.items()}, role))
+            found += flat_items(value, f"{prefix}{key}.")
         elif value is not None:
-            lines.append(f"- {role} {key}: `{_cell(str(value))}`")
-    return "\n".join(line for line in lines if line)
+            found.append((prefix + key, str(value)))
+    return found
