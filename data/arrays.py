@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -13,13 +12,13 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sources_of
 
 INDEX_SCHEMA = 1
-_SAMPLES_AT_ONCE = 32
 
 
 class OwnLabels(Protocol):
@@ -118,7 +117,7 @@ def write_arrays(
     dataset: SegmentationDataset,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[], object] = lambda: None,
     *,
     keep_lost: bool = False,
 ) -> None:
@@ -132,7 +131,7 @@ def write_arrays(
         dataset: An open data set.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (samples written, samples in all) as work proceeds.
+        advance: Called after each sample.
         keep_lost: Whether labels may lose all labelled pixels, as those of tiles may that are evaluated in their own
             size.
 
@@ -154,22 +153,16 @@ def write_arrays(
     fingerprint, content = dataset.fingerprint, dataset.content
     # Without its index a split is unfinished, so an old index must not outlive the arrays it describes.
     _index_path(folder, dataset.split).unlink(missing_ok=True)
-    with (
-        ThreadPoolExecutor() as executor,
-        open_atomically(_images_path(folder, dataset.split)) as images,
-        open_atomically(_labels_path(folder, dataset.split)) as labels,
-    ):
+    images_path, labels_path = _images_path(folder, dataset.split), _labels_path(folder, dataset.split)
+    with open_atomically(images_path) as images, open_atomically(labels_path) as labels:
         write_header(images, (total, height, width, 3))
         write_header(labels, (total, height, width))
-        for start in range(0, total, _SAMPLES_AT_ONCE):
-            stop = min(start + _SAMPLES_AT_ONCE, total)
-            for sample in executor.map(load, range(start, stop)):
-                if not keep_lost and (sample.label == IGNORE_ID).all():
-                    lost.append(lost_label(sample.id, size))
-                images.write(sample.image.tobytes())
-                labels.write(sample.label.tobytes())
-            if progress is not None:
-                progress(stop, total)
+        for sample in map_in_order(load, range(total)):
+            if not keep_lost and (sample.label == IGNORE_ID).all():
+                lost.append(lost_label(sample.id, size))
+            images.write(sample.image.tobytes())
+            labels.write(sample.label.tobytes())
+            advance()
         if lost:  # before the files get their names
             raise LostLabelsError(
                 lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for {size[0]} x {size[1]}:", lost

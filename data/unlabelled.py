@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import torch
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.files import open_atomically, sha256_of_files, sha256_of_json, write_json
 from scenepalette.data.arrays import (
     INDEX_SCHEMA,
@@ -28,7 +28,6 @@ from scenepalette.data.fitting.geometry import Fit, crop_box
 
 _ARRAY = "images.npy"
 _INDEX = "images.json"
-_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -143,7 +142,7 @@ def write_unlabelled(
     root: Path,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[], object] = lambda: None,
     *,
     fit: Fit = "stretch",
 ) -> None:
@@ -156,7 +155,7 @@ def write_unlabelled(
         root: Folder of image files of any size.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (images read, images in all) as work proceeds.
+        advance: Called after each image.
         fit: How images of another aspect ratio get to the size; with tile their middle is taken, as with crop.
 
     Raises:
@@ -181,17 +180,14 @@ def write_unlabelled(
 
     # Without its index an array is unfinished, so an old index must not outlive the array it describes.
     (folder / _INDEX).unlink(missing_ok=True)
-    with ThreadPoolExecutor() as executor, open_atomically(folder / _ARRAY) as file:
+    with open_atomically(folder / _ARRAY) as file:
         write_header(file, (len(paths), *size, 3))
-        for start in range(0, len(paths), _AT_ONCE):
-            chosen = slice(start, start + _AT_ONCE)
-            for name, image in zip(names[chosen], executor.map(load, paths[chosen]), strict=True):
-                if isinstance(image, DataError):
-                    problems.append(f"{name}: {image.summary}")
-                elif not problems:
-                    file.write(image.tobytes())
-            if progress is not None:
-                progress(min(start + _AT_ONCE, len(paths)), len(paths))
+        for name, image in zip(names, map_in_order(load, paths), strict=True):
+            if isinstance(image, DataError):
+                problems.append(f"{name}: {image.summary}")
+            elif not problems:
+                file.write(image.tobytes())
+            advance()
         if problems:
             raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
     write_json(

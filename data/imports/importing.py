@@ -7,7 +7,6 @@ import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -17,7 +16,7 @@ import numpy as np
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.png import png_of
 from scenepalette.common.problems import printable
-from scenepalette.common.processors import worker_count
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import (
     read_json,
@@ -45,8 +44,6 @@ CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"
 SPLITS = ("train", "val", "test")
 _VERSION = 1
-_AT_ONCE, _SUBMITTED = 8, 64
-"""Images in memory at once, and those between two looks at the problems so far."""
 _LONGEST_NAME = 200
 _SHOWN = 10
 _LEAST_CLASSES = 2
@@ -251,25 +248,20 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     """Draw and write all pairs, then what tells about them, the record last."""
     findings = source.findings
     placed = _placed(source.items, options, findings)
-    pixels = np.zeros(256, np.int64)
+    pixels_of = {split: np.zeros(256, np.int64) for split in SPLITS}
     pairs: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    bare = set(SPLITS)
+
+    def work(entry: _Placed) -> tuple[np.ndarray | None, Findings]:
+        return _write_pair(out, entry, not findings or options.skip_problems, options.link)
+
     progress.start("import", len(placed))
     try:
-        with ThreadPoolExecutor(worker_count(_AT_ONCE)) as executor:
-            for start in range(0, len(placed), _SUBMITTED):
-                some = placed[start : start + _SUBMITTED]
-                writing = not findings or options.skip_problems
-                jobs = [executor.submit(_write_pair, out, entry, writing, options.link) for entry in some]
-                for entry, job in zip(some, jobs, strict=True):
-                    counts, found = job.result()
-                    findings.add(found)
-                    if counts is not None:
-                        pixels += counts
-                        pairs[entry.split] += 1
-                        if counts[:IGNORE_ID].any():
-                            bare.discard(entry.split)
-                progress.advance(len(some))
+        for entry, (counts, found) in zip(placed, map_in_order(work, placed), strict=True):
+            findings.add(found)
+            if counts is not None:
+                pixels_of[entry.split] += counts
+                pairs[entry.split] += 1
+            progress.advance()
     finally:
         progress.finish()
     problems = findings.problems
@@ -283,12 +275,13 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     if not pairs["train"] or not pairs["val"]:
         said = ", ".join(f"{count} for {split}" for split, count in pairs.items())
         raise DataError(f"Too few images are left: {said}; training and validation need one each.", problems)
-    if bare := [split for split in SPLITS if split in bare and pairs[split]]:
+    if bare := [split for split in SPLITS if pairs[split] and not pixels_of[split][:IGNORE_ID].any()]:
         raise DataError(
             f"In {' and '.join(bare)}, every pixel of all images is ignored. Annotate some, ignore fewer classes, or "
             "leave out --background ignore.",
             problems,
         )
+    pixels = np.sum(list(pixels_of.values()), axis=0)
     if np.count_nonzero(pixels[:IGNORE_ID]) < _LEAST_CLASSES:
         shown = source.classes.table.names[int(pixels[:IGNORE_ID].argmax())]
         raise DataError(
