@@ -39,6 +39,7 @@ from scenepalette.data.files.naming import flat_name, is_text
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, ImportOptions, Item, Source, divide
+from scenepalette.data.sample import Orientation
 
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"
@@ -72,14 +73,15 @@ def _of_path(read: Callable[[Path, ImportOptions], Source]) -> Callable[[str, Im
 
 
 _SHAPES = frozenset({"images", "background", "ignore", "link"})
-_LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance"})
+_LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance", "orientation"})
+_FOLDERS = frozenset({"label_folder", "label_suffix", "link"})
 FORMATS: Mapping[str, _Format] = {
     "coco": _Format(
         _of_path(coco.read_source), _SHAPES | {"crowds"}, "COCO: instances, stuff or panoptic, a JSON file per split"
     ),
     "voc": _Format(
         lambda source, options, scratch: masks.read_voc(Path(source), options, scratch),
-        _LABELS | {"label_encoding", "link"},
+        _LABELS | _FOLDERS | {"label_encoding"},
         "PASCAL VOC: JPEGImages and SegmentationClass; also as CVAT and LabelMe export it",
     ),
     "labelme": _Format(_of_path(labelme.read_source), _SHAPES | {"line_width"}, "LabelMe: a JSON file per image"),
@@ -88,7 +90,7 @@ FORMATS: Mapping[str, _Format] = {
         _of_path(cityscapes_json.read_source), _SHAPES, "Cityscapes' polygons: gtFine/SPLIT/CITY/*_polygons.json"
     ),
     "colours": _Format(
-        _of_path(masks.read_colours), _LABELS | {"link"}, "images and label maps in the colours of a class file"
+        _of_path(masks.read_colours), _LABELS | _FOLDERS, "images and label maps in the colours of a class file"
     ),
     "huggingface": _Format(
         huggingface.read_source,
@@ -187,9 +189,9 @@ def _check_options(source: str, format_name: str, to: Path, options: ImportOptio
             problems.append(f"--{name.replace('_', '-')} is {value:g}; required is {least} to {most}")
     if options.crowds not in (None, "ignore", "class", "skip"):
         problems.append(f"--crowds is {options.crowds!r}; required is ignore, class or skip")
-    if options.label_encoding not in (None, *get_args(LabelEncoding)):
-        known_ones = ", ".join(get_args(LabelEncoding))
-        problems.append(f"--label-encoding is {options.label_encoding!r}; required is one of {known_ones}")
+    for name, values in (("label_encoding", get_args(LabelEncoding)), ("orientation", get_args(Orientation))):
+        if (value := getattr(options, name)) not in (None, *values):
+            problems.append(f"--{name.replace('_', '-')} is {value!r}; required is one of {', '.join(values)}")
     if not all(0 <= value <= IGNORE_ID for value in options.ignore_ids):
         problems.append(f"--ignore-ids is {list(options.ignore_ids)}; required are label values, 0 to 255")
     path = Path(source)

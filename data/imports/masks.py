@@ -125,7 +125,13 @@ def read_folder(
     Raises:
         DataError: As `scenepalette.data.readers.folder.open_folder`.
     """
-    folder_options = FolderOptions(val_share=options.share, val_seed=options.val_seed or 0)
+    folder_options = FolderOptions(
+        options.label_folder,
+        options.label_suffix,
+        options.orientation or "by size",
+        options.share,
+        options.val_seed or 0,
+    )
     labels = LabelSettings(
         options.label_encoding or encoding, options.label_offset, options.ignore_ids, options.colour_tolerance or 0
     )

@@ -22,7 +22,7 @@ from scenepalette.data.decoding.label_reading import LabelEncoding
 from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.split_lists import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.sample import FolderOptions
+from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.splits.holdout import divide_whole
 
 BACKGROUND = "background"
@@ -56,7 +56,10 @@ class ImportOptions:
         label_encoding: Of label maps: how they are read, as `LabelSettings.encoding`.
         label_offset: Of label maps: what is to be added to each value.
         ignore_ids: Of label maps: values without a class.
-        colour_tolerance: Of masks: largest difference of a channel from that of a class's colour.
+        colour_tolerance: Of label maps: largest difference of a channel from that of a class's colour.
+        label_folder: Of folders of label maps: which one holds them, as `FolderOptions.label_folder`.
+        label_suffix: Of such folders: what names of label maps have after those of their images.
+        orientation: Of label maps: how images are read that their EXIF tag turns.
         link: Whether images are linked instead of copied.
         skip_problems: Whether images with a problem are left out.
     """
@@ -76,6 +79,9 @@ class ImportOptions:
     label_offset: int | None = None
     ignore_ids: tuple[int, ...] = ()
     colour_tolerance: int | None = None
+    label_folder: str | None = None
+    label_suffix: str | None = None
+    orientation: Orientation | None = None
     link: bool = False
     skip_problems: bool = False
 
@@ -185,11 +191,12 @@ def classes_of_names(
         DataError: The class file cannot be used, or there are too many or too few classes.
     """
     names = list(names)
-    wanted = options.background or _spelling_of(background, names)
-    ignored = dict.fromkeys([*options.ignore], IGNORE_ID)
+    wanted, ignored = options.background or _spelling_of(background, names), dict.fromkeys(options.ignore, IGNORE_ID)
     if options.classes is not None:
         return _classes_of_file(options.classes, wanted, ignored)
     listed = dict.fromkeys(name.strip() for name in names)
+    for name in sorted(ignored.keys() - listed):
+        findings.left_out("names that --ignore gives and no annotation has", short(repr(name), 60))
     kept = [name for name in listed if name not in ignored and name != wanted]
     for name in [name for name in kept if not name or len(name) > _LONGEST_NAME or not name.isprintable()]:
         findings.fault(Fault.CLASS_NAME, short(repr(name), 60))
@@ -322,7 +329,10 @@ def relative_name(path: Path, root: Path) -> str:
 
 def as_options(text: str) -> str:
     """Name the options of an import in place of the settings of a run: --val-seed 1 for data.val_seed=1."""
-    names = "label_encoding|label_offset|ignore_ids|colour_tolerance|val_share|val_seed"
+    names = (
+        "label_encoding|label_offset|label_folder|label_suffix|ignore_ids|colour_tolerance|orientation|"
+        "val_share|val_seed"
+    )
     return re.sub(
         rf"data\.({names})(=?)", lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", text
     )

@@ -97,6 +97,12 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
         imported(source, "labelme", tmp_path / "out")
 
 
+def test_a_name_to_ignore_that_no_annotation_has_is_told(tmp_path: Path) -> None:
+    made = imported(make(tmp_path / "in"), "labelme", tmp_path / "out", ignore=("tree", "carr"))
+    assert made.classes == ["background", "car"]
+    assert "names that --ignore gives and no annotation has: 1 ('carr')." in made.notes
+
+
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:
     source = make(tmp_path / "in")
     (tmp_path / "out").mkdir()
