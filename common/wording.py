@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from itertools import islice
+
 
 def counted(count: int, noun: str, plural: str = "") -> str:
     """Return a number with its noun, in the plural where it has to be.
@@ -12,3 +15,9 @@ def counted(count: int, noun: str, plural: str = "") -> str:
         plural: The same in the plural; by default the noun with an "s".
     """
     return f"{count} {noun if count == 1 else plural or f'{noun}s'}"
+
+
+def listed(values: Iterable[object], most: int = 4) -> str:
+    """Write the first of some values with commas between them, and "..." for the others."""
+    first = [str(value) for value in islice(values, most + 1)]
+    return ", ".join([*first[:most], *["..." for _ in first[most:]]])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -13,13 +12,13 @@ import torch
 from PIL import Image
 
 from scenepalette.common.errors import DataError, ScenepaletteError
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.storage.files import open_atomically, read_json, write_json
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.sample import Sample, SegmentationDataset
 from scenepalette.data.sequences import sources_of
 
-_SCHEMA = 1
-_SAMPLES_AT_ONCE = 32
+INDEX_SCHEMA = 1
 
 
 class OwnLabels(Protocol):
@@ -118,7 +117,7 @@ def write_arrays(
     dataset: SegmentationDataset,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[], object] = lambda: None,
     *,
     keep_lost: bool = False,
 ) -> None:
@@ -132,7 +131,7 @@ def write_arrays(
         dataset: An open data set.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (samples written, samples in all) as work proceeds.
+        advance: Called after each sample.
         keep_lost: Whether labels may lose all labelled pixels, as those of tiles may that are evaluated in their own
             size.
 
@@ -154,22 +153,16 @@ def write_arrays(
     fingerprint, content = dataset.fingerprint, dataset.content
     # Without its index a split is unfinished, so an old index must not outlive the arrays it describes.
     _index_path(folder, dataset.split).unlink(missing_ok=True)
-    with (
-        ThreadPoolExecutor() as executor,
-        open_atomically(_images_path(folder, dataset.split)) as images,
-        open_atomically(_labels_path(folder, dataset.split)) as labels,
-    ):
+    images_path, labels_path = _images_path(folder, dataset.split), _labels_path(folder, dataset.split)
+    with open_atomically(images_path) as images, open_atomically(labels_path) as labels:
         write_header(images, (total, height, width, 3))
         write_header(labels, (total, height, width))
-        for start in range(0, total, _SAMPLES_AT_ONCE):
-            stop = min(start + _SAMPLES_AT_ONCE, total)
-            for sample in executor.map(load, range(start, stop)):
-                if not keep_lost and (sample.label == IGNORE_ID).all():
-                    lost.append(lost_label(sample.id, size))
-                images.write(sample.image.tobytes())
-                labels.write(sample.label.tobytes())
-            if progress is not None:
-                progress(stop, total)
+        for sample in map_in_order(load, range(total)):
+            if not keep_lost and (sample.label == IGNORE_ID).all():
+                lost.append(lost_label(sample.id, size))
+            images.write(sample.image.tobytes())
+            labels.write(sample.label.tobytes())
+            advance()
         if lost:  # before the files get their names
             raise LostLabelsError(
                 lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for {size[0]} x {size[1]}:", lost
@@ -177,7 +170,7 @@ def write_arrays(
     write_json(
         _index_path(folder, dataset.split),
         {
-            "schema": _SCHEMA,
+            "schema": INDEX_SCHEMA,
             "name": dataset.name,
             "split": dataset.split,
             "size": [height, width],
@@ -222,24 +215,8 @@ def read_arrays(folder: Path, split: str) -> Pairs:
         DataError: The arrays are missing, unfinished, or not as their index describes them.
     """
     path = _index_path(folder, split)
-    if not path.is_file():
-        raise DataError(
-            f"{folder} holds no finished arrays of the split '{split}' ({path.name} is missing). Write them."
-        )
-    index: dict[str, Any] = read_json(path)
-    if not isinstance(index, dict):
-        raise DataError(f"{path} must hold an object, got {type(index).__name__}. Write the arrays again.")
-    if index.get("schema") != _SCHEMA:
-        raise DataError(
-            f"{path} has schema {index.get('schema')}; schema {_SCHEMA} is required. Write the arrays again."
-        )
+    index = read_index(path, {"ids": list, "table": dict, "name": str, "licence": str, "size": list})
     images, labels = open_array(_images_path(folder, split)), open_array(_labels_path(folder, split))
-    kinds = {"ids": list, "table": dict, "name": str, "licence": str, "size": list}
-    wrong = [key for key, kind in kinds.items() if not isinstance(index.get(key), kind)]
-    if wrong:
-        raise DataError(
-            f"{path} lacks {', '.join(sorted(wrong))}, or has something else there. Write the arrays again."
-        )
     try:
         pairs = Pairs(
             images=images,
@@ -260,27 +237,34 @@ def read_arrays(folder: Path, split: str) -> Pairs:
 
 
 def content_of(folder: Path, split: str) -> str:
-    """Return the content hash of the data set that `write_arrays` wrote a split of.
-
-    Raises:
-        DataError: The split is unfinished, or its index does not state it.
-    """
+    """Return the content hash of the data set that `write_arrays` wrote a split of; raises as `read_index`."""
     return read_content(_index_path(folder, split))
 
 
-def read_content(index: Path) -> str:
-    """Return the content hash in an index of arrays.
+def read_index(path: Path, kinds: Mapping[str, type]) -> dict[str, Any]:
+    """Return the index of arrays, which is written last.
+
+    Args:
+        path: The file.
+        kinds: The type of each value that it must have.
 
     Raises:
-        DataError: There is no index, or it does not state a hash.
+        DataError: It is missing, as that of unfinished arrays, of another schema, or lacks a value.
     """
-    if not index.is_file():
-        raise DataError(f"{index.parent} holds no finished arrays ({index.name} is missing). Write them.")
-    stated = read_json(index)
-    content = stated.get("content") if isinstance(stated, dict) else None
-    if not isinstance(content, str):
-        raise DataError(f"{index} does not state the content of what it was made from. Write the arrays again.")
-    return content
+    if not path.is_file():
+        raise DataError(f"{path.parent} holds no finished arrays ({path.name} is missing). Write them.")
+    index = read_json(path)
+    stated = index.get("schema") if isinstance(index, dict) else None
+    if stated != INDEX_SCHEMA:
+        raise DataError(f"{path} has schema {stated}; schema {INDEX_SCHEMA} is required. Write the arrays again.")
+    if wrong := sorted(key for key, kind in kinds.items() if not isinstance(index.get(key), kind)):
+        raise DataError(f"{path} lacks {', '.join(wrong)}, or has something else there. Write the arrays again.")
+    return index
+
+
+def read_content(index: Path) -> str:
+    """Return the content hash in an index of arrays, of what they were made from; raises as `read_index`."""
+    return read_index(index, {"content": str})["content"]
 
 
 def open_array(

@@ -8,24 +8,10 @@ PRETRAINED = "pretrained"
 """Where sources of shards, metadata of weights and manifests of units state the terms of weights from elsewhere."""
 
 # Terms under which anyone may pass on what derives from the data, for any purpose.
-_FREE = (
-    "apache-2.0",
-    "bsd-2-clause",
-    "bsd-3-clause",
-    "cc-by-3.0",
-    "cc-by-4.0",
-    "cc-by-sa-3.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "cdla-permissive-1.0",
-    "cdla-permissive-2.0",
-    "mit",
-    "odbl",
-    "odc-by",
-    "pddl",
-    "public-domain",
-    "unlicense",
-)
+_FREE = frozenset({
+    "apache-2.0", "bsd-2-clause", "bsd-3-clause", "cc-by-3.0", "cc-by-4.0", "cc-by-sa-3.0", "cc-by-sa-4.0", "cc0-1.0",
+    "cdla-permissive-1.0", "cdla-permissive-2.0", "mit", "odbl", "odc-by", "pddl", "public-domain", "unlicense",
+})  # fmt: skip
 _SAME = {
     "apache-license-2.0": "apache-2.0",
     "mit-license": "mit",
@@ -57,15 +43,15 @@ def licence_problem(terms: str) -> str | None:
     Returns:
         A reason, also where the terms are not known to be free.
     """
-    if all(_name(part) in _FREE for part in terms.split(";")):
+    if all(licence_id(part) in _FREE for part in terms.split(";")):
         return None
     lower = terms.lower()
     reasons = [reason for pattern, reason in _REASONS if re.search(pattern, lower)]
     return " and ".join(reasons) or "they are not among the terms that are known to be free"
 
 
-def _name(terms: str) -> str:
-    """Return terms as the Hub and SPDX write them: "CC BY 4.0" as cc-by-4.0."""
+def licence_id(terms: str) -> str:
+    """Return the terms of one licence as the Hub and SPDX write them: "CC BY 4.0" as cc-by-4.0."""
     lower = terms.strip().lower().rstrip(".")
     if match := _CREATIVE_COMMONS.fullmatch(lower):
         kind = "cc0" if match[2] == "zero" else f"cc-{match[2]}"

@@ -4,25 +4,30 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.storage.files import open_atomically, read_json, sha256_of_files, sha256_of_json, write_json
-from scenepalette.data.arrays import images_from_uint8, open_array, read_content, resize_image, write_header
+from scenepalette.common.processors import map_in_order
+from scenepalette.common.storage.files import open_atomically, sha256_of_files, sha256_of_json, write_json
+from scenepalette.data.arrays import (
+    INDEX_SCHEMA,
+    images_from_uint8,
+    open_array,
+    read_content,
+    read_index,
+    resize_image,
+    write_header,
+)
 from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending, read_image
 from scenepalette.data.fitting.geometry import Fit, crop_box
 
-_SCHEMA = 1
 _ARRAY = "images.npy"
 _INDEX = "images.json"
-_AT_ONCE = 32
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,7 @@ def write_unlabelled(
     root: Path,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[], object] = lambda: None,
     *,
     fit: Fit = "stretch",
 ) -> None:
@@ -150,7 +155,7 @@ def write_unlabelled(
         root: Folder of image files of any size.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (images read, images in all) as work proceeds.
+        advance: Called after each image.
         fit: How images of another aspect ratio get to the size; with tile their middle is taken, as with crop.
 
     Raises:
@@ -175,22 +180,19 @@ def write_unlabelled(
 
     # Without its index an array is unfinished, so an old index must not outlive the array it describes.
     (folder / _INDEX).unlink(missing_ok=True)
-    with ThreadPoolExecutor() as executor, open_atomically(folder / _ARRAY) as file:
+    with open_atomically(folder / _ARRAY) as file:
         write_header(file, (len(paths), *size, 3))
-        for start in range(0, len(paths), _AT_ONCE):
-            chosen = slice(start, start + _AT_ONCE)
-            for name, image in zip(names[chosen], executor.map(load, paths[chosen]), strict=True):
-                if isinstance(image, DataError):
-                    problems.append(f"{name}: {image.summary}")
-                elif not problems:
-                    file.write(image.tobytes())
-            if progress is not None:
-                progress(min(start + _AT_ONCE, len(paths)), len(paths))
+        for name, image in zip(names, map_in_order(load, paths), strict=True):
+            if isinstance(image, DataError):
+                problems.append(f"{name}: {image.summary}")
+            elif not problems:
+                file.write(image.tobytes())
+            advance()
         if problems:
             raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
     write_json(
         folder / _INDEX,
-        {"schema": _SCHEMA, "name": root.resolve().name, "size": list(size), "content": content, "ids": names},
+        {"schema": INDEX_SCHEMA, "name": root.resolve().name, "size": list(size), "content": content, "ids": names},
     )
 
 
@@ -200,14 +202,6 @@ def read_unlabelled(folder: Path) -> UnlabelledImages:
     Raises:
         DataError: The images are missing, unfinished, or not as their index describes them.
     """
-    path = folder / _INDEX
-    if not path.is_file():
-        raise DataError(f"{folder} holds no finished unlabelled images ({_INDEX} is missing). Write them.")
-    index: Any = read_json(path)
-    if not isinstance(index, dict) or index.get("schema") != _SCHEMA:
-        stated = index.get("schema") if isinstance(index, dict) else None
-        raise DataError(f"{path} has schema {stated}; schema {_SCHEMA} is required. Write the images again.")
-    if not isinstance(index.get("ids"), list) or not isinstance(index.get("name"), str):
-        raise DataError(f"{path} lacks its ids or its name. Write the images again.")
+    index = read_index(folder / _INDEX, {"ids": list, "name": str})
     images = open_array(folder / _ARRAY, "Write the unlabelled images again.")
     return UnlabelledImages(images, list(index["ids"]), index["name"])

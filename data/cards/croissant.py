@@ -11,22 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.storage.files import write_json
-from scenepalette.data.cards.dataset_card import columns_of, label_origins_of, making_of, title_of
+from scenepalette.data.cards.dataset_card import columns_of, flat_items, label_origins_of, making_of, title_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.shards.manifest import CROISSANT_NAME, licence_of
 
 _PARQUET = "application/x-parquet"  # as Croissant and its reader spell it; the registered name is another
-_DATA_TYPES = {
-    "image": "sc:ImageObject",
-    "label": "sc:ImageObject",
-    "palette_target": "sc:Float",
-    "palette_achieved": "sc:Float",
-    "edit_box": "sc:Integer",
-    "seed": "sc:Integer",
-    "index": "sc:Integer",
-}
-_LISTS = ("palette_target", "palette_achieved", "edit_box", "inserted_classes", "source_ids")
-
+_DATA_TYPES = {"struct": "sc:ImageObject", "float32": "sc:Float", "int32": "sc:Integer", "int64": "sc:Integer"}
+"""Croissant's names of types, by a word of those that cards write; all others are texts."""
 _TERMS = (
     "citeAs column equivalentProperty extract field fileObject fileProperty fileSet format includes isLiveDataset "
     "jsonPath key md5 parentField path recordSet references regex repeated replace samplingRate separator source "
@@ -92,7 +83,7 @@ def croissant_document(manifest: Mapping[str, Any], table: ClassTable) -> dict[s
             "description": f"config hash: {manifest['config_hash']}",
             "prov:used": [
                 {"@type": "prov:Entity", "name": role, "sha256": content}
-                for role, content in sorted(_flat(manifest["models"]))
+                for role, content in sorted(flat_items(manifest["models"]))
             ],
             "prov:wasAssociatedWith": {
                 "@type": "prov:SoftwareAgent",
@@ -136,20 +127,21 @@ def _pairs(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "@id": "pairs",
         "description": "One record per pair of an image and a label map.",
         "key": {"@id": "pairs/id"},
-        "field": [_column(name, description) for name, _, description in columns_of(manifest)],
+        "field": [_column(*column) for column in columns_of(manifest)],
     }
 
 
-def _column(name: str, description: str) -> dict[str, Any]:
+def _column(name: str, kind: str, description: str) -> dict[str, Any]:
     source: dict[str, Any] = {"fileSet": {"@id": "shards"}, "extract": {"column": name}}
-    if _DATA_TYPES.get(name) == "sc:ImageObject":
+    data_type = next((found for word, found in _DATA_TYPES.items() if word in kind), "sc:Text")
+    if data_type == "sc:ImageObject":
         source["transform"] = {"jsonPath": "bytes"}
     return {
         "@type": "cr:Field",
         "@id": f"pairs/{name}",
         "description": _plain(description),
-        "dataType": _DATA_TYPES.get(name, "sc:Text"),
-        **({"repeated": True} if name in _LISTS else {}),
+        "dataType": data_type,
+        **({"repeated": True} if kind.startswith("list") else {}),
         "source": source,
     }
 
@@ -182,19 +174,8 @@ def _classes(table: ClassTable) -> dict[str, Any]:
     }
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Return nested values with dotted keys, without absent ones."""
-    found = []
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found += _flat(value, f"{prefix}{key}.")
-        elif value is not None:
-            found.append((prefix + key, str(value)))
-    return found
-
-
 def _items(values: Mapping[str, Any]) -> str:
-    return "; ".join(f"{key}: {value}" for key, value in _flat(values))
+    return "; ".join(f"{key}: {value}" for key, value in flat_items(values))
 
 
 def _plain(text: str) -> str:

@@ -11,23 +11,16 @@ import yaml
 
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.data.classes import IGNORE_ID, ClassTable
-from scenepalette.data.licences import PRETRAINED
+from scenepalette.data.licences import PRETRAINED, licence_id
 from scenepalette.data.shards.kinds import card_of_kind
 from scenepalette.data.shards.manifest import CARD_NAME, SELECTION, licence_of
 from scenepalette.data.shards.schema import ROW_GROUP
 
 # Identifiers that the Hub knows; any other licence is "other" with its name.
-_HUB_LICENCES = (
-    "apache-2.0",
-    "cc-by-4.0",
-    "cc-by-nc-4.0",
-    "cc-by-nc-nd-4.0",
-    "cc-by-nc-sa-3.0",
-    "cc-by-nc-sa-4.0",
-    "cc-by-sa-4.0",
-    "cc0-1.0",
-    "mit",
-)
+_HUB_LICENCES = frozenset({
+    "apache-2.0", "cc-by-4.0", "cc-by-nc-4.0", "cc-by-nc-nd-4.0", "cc-by-nc-sa-3.0", "cc-by-nc-sa-4.0", "cc-by-sa-4.0",
+    "cc0-1.0", "mit",
+})  # fmt: skip
 
 _SIZES = (
     (1_000, "n<1K"),
@@ -167,7 +160,7 @@ def front_matter(manifests: Sequence[Mapping[str, Any]], title: str, files: Mapp
         files: Which files each configuration has, by its name: "train-*.parquet".
     """
     licence = "; ".join(dict.fromkeys(map(licence_of, manifests)))
-    known = licence.strip().lower().replace(" ", "-")
+    known = licence_id(licence)
     front: dict[str, Any] = {"license": known if known in _HUB_LICENCES else "other"}
     if front["license"] == "other":
         front["license_name"] = re.sub(r"[^a-z0-9.]+", "-", licence.lower())[:64].strip("-.") or "other"
@@ -424,11 +417,16 @@ def _cell(text: str) -> str:
 
 
 def _items(values: Mapping[str, Any], role: str) -> str:
-    """Return a Markdown list; nested values as dotted keys, absent ones left out."""
-    lines = []
+    """Return a Markdown list."""
+    return "\n".join(f"- {role} {key}: `{_cell(value)}`" for key, value in flat_items(values))
+
+
+def flat_items(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Return nested values as texts with dotted keys, without absent ones."""
+    found = []
     for key, value in values.items():
         if isinstance(value, Mapping):
-            lines.append(_items({f"{key}.{inner}": item for inner, item in value.items()}, role))
+            found += flat_items(value, f"{prefix}{key}.")
         elif value is not None:
-            lines.append(f"- {role} {key}: `{_cell(str(value))}`")
-    return "\n".join(line for line in lines if line)
+            found.append((prefix + key, str(value)))
+    return found

@@ -575,6 +575,13 @@ def classes_of_class_file(
     return table, LabelValues(ids, frozenset(ignored)), colours
 
 
+def csv_text(rows: Iterable[Iterable[object]]) -> str:
+    """Return the text of a CSV file as `read_class_file` reads it, of its rows with the header first."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
+
+
 def _not_usable(path: Path, problems: Iterable[str]) -> DataError:
     return DataError(f"The class file {path} cannot be used. Correct:", [_problem(text) for text in problems])
 

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
@@ -25,15 +25,12 @@ from scenepalette.data.decoding.label_images import (
     code_of,
     colour_of,
     grey_code,
-    grey_codes,
     voc_colour,
 )
 from scenepalette.data.decoding.label_numbering import decide_numbers, shown_ids
-from scenepalette.data.decoding.label_reading import AS_FOUND, CHANNELS, LabelReading, LabelSettings, listed
+from scenepalette.data.decoding.label_reading import AS_FOUND, CHANNELS, NEARLY, LabelReading, LabelSettings
 
 _EXAMPLES = 3
-_NEARLY = 16
-"""Largest difference of a channel up to which a palette's colour is nearly a class's."""
 _SMOOTH_TO_BARE = 4
 """Values between their neighbours, for each border without one, from which labels seem smoothed."""
 _LEAST_RAMPS = 20
@@ -163,7 +160,7 @@ def _decide_channels(
     if encoding in CHANNELS:
         return replace(reading, channels=encoding)
     every = np.unique(np.concatenate([label.values for label in labels.values()]))
-    equal = bool((every == grey_codes(every & 255)).all())
+    equal = bool((every == grey_code(every & 255)).all())
     if reading.by_index:
         if equal:
             return replace(reading, channels="grey")
@@ -234,11 +231,11 @@ def _decide_palettes(reading: LabelReading, labels: Mapping[str, LabelSummary]) 
             "file, set data.colour_tolerance if they are near to these, or data.label_encoding to ids if indices are "
             "class ids all the same"
         )
-    nearly = replace(reading, tolerance=_NEARLY)
+    nearly = replace(reading, tolerance=NEARLY)
     if near := [name for name in silent if nearly.palette_of(labels[name]) == "colours"]:
         return reading.refused(
             f"the palettes of {_labels(near)} (such as {near[0]}) have nearly the classes' colours, at other "
-            f"indices than the classes' ids. Set data.colour_tolerance to {_NEARLY} if these are the classes, or "
+            f"indices than the classes' ids. Set data.colour_tolerance to {NEARLY} if these are the classes, or "
             "data.label_encoding to ids if indices are class ids"
         )
     if unordered := [name for name in silent if _has_greys_in_another_order(labels[name])]:
@@ -266,7 +263,7 @@ def _decide_greys(reading: LabelReading, labels: Mapping[str, LabelSummary], set
     unclear = [
         name
         for name, label in greys.items()
-        if reading.values.allowed[label.values].all() and not _same_by_grey(reading, grey_codes(label.values))
+        if reading.values.allowed[label.values].all() and not _same_by_grey(reading, grey_code(label.values))
     ]
     if unclear and settings.encoding == "auto":
         return reading.refused(
@@ -322,14 +319,14 @@ def _is_strange(reading: LabelReading, label: LabelSummary) -> bool:
         return False
     if all(code == voc_colour(value) for value, code in zip(label.values[known].tolist(), seen.tolist(), strict=True)):
         return False
-    return replace(reading, tolerance=max(reading.tolerance, _NEARLY)).palette_of(label) != "same"
+    return replace(reading, tolerance=max(reading.tolerance, NEARLY)).palette_of(label) != "same"
 
 
 def _has_greys_in_another_order(label: LabelSummary) -> bool:
     assert label.colours is not None
     seen = label.colours[label.colours != NO_COLOUR]
     steps = np.diff(seen)
-    is_grey = bool((seen == grey_codes(seen & 255)).all()) and len(np.unique(seen)) == len(seen)
+    is_grey = bool((seen == grey_code(seen & 255)).all()) and len(np.unique(seen)) == len(seen)
     return is_grey and bool((steps > 0).any() and (steps < 0).any())
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -36,6 +36,7 @@ _BEYOND = 10**9
 _LEAST_STEP, _MOST_ROWS = 4, 128
 """Of every fourth row and column, or of at least 128 rows, it is looked where values lie."""
 
+Values = TypeVar("Values", int, np.ndarray)
 Sketch = Callable[[np.ndarray, np.ndarray], Any]
 """What is taken down of a label's pixels, integers [H, W], and its different values, sorted, while it is decoded."""
 
@@ -184,14 +185,9 @@ VOC_BORDER = code_of((224, 224, 192))
 """PASCAL VOC's colour of the value 255; labels in its colours use it for pixels without a class."""
 
 
-def grey_code(value: int) -> int:
-    """Return the number of the grey of a value 0 to 255."""
+def grey_code(value: Values) -> Values:
+    """Return the number of the grey of a value 0 to 255, or those of an array of them."""
     return value * 0x010101
-
-
-def grey_codes(values: np.ndarray) -> np.ndarray:
-    """Return the numbers of the greys of some values 0 to 255."""
-    return values * 0x010101
 
 
 def read_label(path: Path) -> LabelImage:

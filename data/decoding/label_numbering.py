@@ -7,18 +7,18 @@ Ids may have been multiplied or spread over 0 to 255 to be visible, counted from
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, reduce
 from math import ceil, floor, gcd
 from typing import NamedTuple
 
 import numpy as np
 
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.class_names import AT_THE_BOTTOM, AT_THE_TOP, plain_name
 from scenepalette.data.decoding.label_images import UNKNOWN, LabelSummary, LabelValues, grey_code
-from scenepalette.data.decoding.label_reading import MOST_UNCLEAR, LabelReading, listed
+from scenepalette.data.decoding.label_reading import MOST_UNCLEAR, LabelReading
 
 _SHOWN = 8
 _EXAMPLES = 3
@@ -64,14 +64,13 @@ def decide_numbers(
     Returns:
         The reading, with other values where these are certain, and with a problem where something has to be asked.
     """
-    numbers = _numbers(reading, labels, table, own=own)
+    numbers = _Numbers(reading, labels, table, own=own)
     reading = _decide_spread(reading, numbers)
     return reading if reading.problems else _ask_for_offset(reading, numbers, never)
 
 
-@dataclass(frozen=True)
 class _Numbers:
-    """The numbers that some labels hold, and the classes that they may mean.
+    """The numbers of all files that are not read by colour, and the classes that they may mean.
 
     Attributes:
         table: The classes.
@@ -83,13 +82,27 @@ class _Numbers:
         lossy: The files whose format may have changed values.
     """
 
-    table: ClassTable
-    own: bool
-    of_files: Mapping[str, frozenset[int]]
-    pixels: np.ndarray
-    heights: np.ndarray
-    heights_of: Mapping[str, Mapping[int, float]]
-    lossy: frozenset[str]
+    def __init__(
+        self, reading: LabelReading, labels: Mapping[str, LabelSummary], table: ClassTable, *, own: bool
+    ) -> None:
+        self.table, self.own = table, own
+        self.of_files: dict[str, frozenset[int]] = {}
+        self.heights_of: dict[str, dict[int, float]] = {}
+        self.pixels = np.zeros(256, np.int64)
+        summed, weights = np.zeros(256), np.zeros(256)
+        for name, label in labels.items():
+            if reading.method(label) == "colours":
+                continue
+            values = reading.numbers_of(label)
+            self.of_files[name] = frozenset(values.tolist())
+            np.add.at(self.pixels, values, label.counts)
+            fine = np.isfinite(label.heights)
+            np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
+            np.add.at(weights, values[fine], label.counts[fine])
+            self.heights_of[name] = dict(zip(values[fine].tolist(), label.heights[fine].tolist(), strict=True))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            self.heights = summed / weights
+        self.lossy = frozenset(name for name in self.of_files if labels[name].lossy)
 
     @cached_property
     def seen(self) -> frozenset[int]:
@@ -106,28 +119,6 @@ class _Numbers:
         """The ids of classes of which it is known where images have them, and whether that is at the top."""
         plain = {class_id: plain_name(name) for class_id, name in enumerate(self.table.names)}
         return {k: name in AT_THE_TOP for k, name in plain.items() if name in AT_THE_TOP or name in AT_THE_BOTTOM}
-
-
-def _numbers(reading: LabelReading, labels: Mapping[str, LabelSummary], table: ClassTable, *, own: bool) -> _Numbers:
-    """Gather the numbers of all files that are not read by colour."""
-    of_files: dict[str, frozenset[int]] = {}
-    heights_of: dict[str, dict[int, float]] = {}
-    pixels = np.zeros(256, np.int64)
-    summed, weights = np.zeros(256), np.zeros(256)
-    for name, label in labels.items():
-        if reading.method(label) == "colours":
-            continue
-        values = reading.numbers_of(label)
-        of_files[name] = frozenset(values.tolist())
-        np.add.at(pixels, values, label.counts)
-        fine = np.isfinite(label.heights)
-        np.add.at(summed, values[fine], label.heights[fine] * label.counts[fine])
-        np.add.at(weights, values[fine], label.counts[fine])
-        heights_of[name] = dict(zip(values[fine].tolist(), label.heights[fine].tolist(), strict=True))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        heights = summed / weights
-    lossy = frozenset(name for name in of_files if labels[name].lossy)
-    return _Numbers(table, own, of_files, pixels, heights, heights_of, lossy)
 
 
 class _Fit(NamedTuple):
@@ -201,7 +192,7 @@ def _decide_spread(reading: LabelReading, numbers: _Numbers) -> LabelReading:
             return _spread(reading, ids, values.ignored, seen, text)
     if IGNORE_ID in seen and len(seen) > 2 and _are_evenly_spread(seen):
         return reading.refused(
-            f"the values {listed(list(map(str, sorted(seen))))} are {len(seen)} evenly spread over 0 to 255, but the "
+            f"the values {listed(sorted(seen))} are {len(seen)} evenly spread over 0 to 255, but the "
             f"class file has {count} classes: name the missing ones, or write the value of each class into a column id"
         )
     used = seen - {IGNORE_ID}
@@ -264,7 +255,7 @@ def _are_evenly_spread(values: Collection[int]) -> bool:
 
 def shown_ids(ids: Mapping[int, int]) -> str:
     """Write which class id each value is, of many the first few."""
-    return listed([f"{value} is {class_id}" for value, class_id in sorted(ids.items())])
+    return listed(f"{value} is {class_id}" for value, class_id in sorted(ids.items()))
 
 
 def _scaled_by_file(numbers: _Numbers, ignored: Iterable[int]) -> str:
@@ -295,7 +286,7 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
         of_two = LabelValues({0: 0, IGNORE_ID: 1}, values.ignored)
         return replace(reading, values=of_two).noted(f"{text} ({names[0]}, {names[1]}).")
     if len(classes) < 2:
-        other = f"only {listed([str(value) for value in classes])} and 255" if classes else "only 255"
+        other = f"only {listed(classes)} and 255" if classes else "only 255"
         return reading.refused(
             f"255 is the second class, or the labels show fewer than two: they hold {other}, and 255 stands for "
             f"ignored pixels unless the class file says otherwise. {_STATE_VALUES.capitalize()}"
@@ -325,7 +316,7 @@ def _decide_255(reading: LabelReading, numbers: _Numbers) -> LabelReading:
 
 def _question_of_values(values: LabelValues, numbers: _Numbers, used: frozenset[int]) -> str:
     """Return what to ask where label values are no class ids and show no pattern that is certain, or nothing."""
-    count, largest, shown = len(numbers.table), max(used), list(map(str, sorted(used)))
+    count, largest, shown = len(numbers.table), max(used), sorted(used)
     bad = used - values.ids.keys()
     with_bad = [name for name, held in numbers.of_files.items() if not held.isdisjoint(bad)]
     where = f"{len(with_bad)} of {len(numbers.of_files)} labels, such as {listed(with_bad, _EXAMPLES)}"
@@ -419,7 +410,7 @@ def _question_of_unpublished(values: LabelValues, numbers: _Numbers, never: froz
         moved = {value + offset for value in numbers.seen - {IGNORE_ID}}
         if moved.isdisjoint(never) and all(values.allowed[value] for value in moved if 0 <= value < IGNORE_ID):
             return (
-                f"these labels seem {_moved(offset)} by one: they hold {listed([str(value) for value in odd])}, which "
+                f"these labels seem {_moved(offset)} by one: they hold {listed(odd)}, which "
                 f"the published labels never do. {_ASK} to {offset} if so, {as_published}"
             )
     return ""

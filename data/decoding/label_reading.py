@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.wording import counted
+from scenepalette.common.wording import counted, listed
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.label_images import (
     NO_COLOUR,
@@ -20,7 +20,6 @@ from scenepalette.data.decoding.label_images import (
     code_of,
     colour_of,
     grey_code,
-    grey_codes,
 )
 
 LabelEncoding = Literal["auto", "ids", "train-ids", "colours", "red", "green", "blue"]
@@ -29,10 +28,10 @@ MOST_UNCLEAR = 0.2
 """Largest share of a label's pixels that may be farther from every colour than the tolerance."""
 _SHOWN = 8
 _MANY_COLOURS = 16
-_NEARLY = 16
+NEARLY = 16
+"""Largest difference of a channel up to which a colour is nearly a class's."""
 _PHOTOGRAPH = 0.05
 """Different colours of a photograph by its pixels, at least; where half of the pixels have them, a label is none."""
-_EXAMPLES = 3
 CHANNELS: Mapping[str, int] = {"red": 16, "green": 8, "blue": 0}
 
 
@@ -140,7 +139,7 @@ class LabelReading:
         if elsewhere and not strange:
             return "colours"
         greys = seen & 255
-        if len(seen) and (seen == grey_codes(greys)).all() and not at_home + elsewhere:
+        if len(seen) and (seen == grey_code(greys)).all() and not at_home + elsewhere:
             indices = label.values[label.colours != NO_COLOUR]
             if (greys == indices).all():
                 return "same"
@@ -171,7 +170,7 @@ class LabelReading:
         numbers = self.numbers_of(label)
         if self.snapped:
             known = {grey_code(value): int(self.values.lookup[value]) for value in self.values.ids}
-            ids = _nearest(grey_codes(numbers), known, self.tolerance)
+            ids = _nearest(grey_code(numbers), known, self.tolerance)
             return np.where((ids == UNKNOWN) & self.values.allowed[numbers], self.values.lookup[numbers], ids)
         return np.where(self.values.allowed[numbers], self.values.lookup[numbers].astype(np.int64), UNKNOWN)
 
@@ -213,8 +212,7 @@ class LabelReading:
         if by_colour:
             return self._unclear_colours(label, wrong, pixels)
         values = np.unique(self.numbers_of(label)[wrong])
-        shown = ", ".join(map(str, values[:_SHOWN].tolist())) + (", ..." if len(values) > _SHOWN else "")
-        return f"label values {shown} in {counted(pixels, 'pixel')}; allowed are {self.values}"
+        return f"label values {listed(values, _SHOWN)} in {counted(pixels, 'pixel')}; allowed are {self.values}"
 
     def _unclear_colours(self, label: LabelSummary, wrong: np.ndarray, pixels: int) -> str:
         """Return what is wrong with the colours of a file, of which some, in so many pixels, are no class's."""
@@ -234,7 +232,7 @@ class LabelReading:
             )
         by_pixels = codes[wrong][np.argsort(-label.counts[wrong], kind="stable")].tolist()
         strange = [code for code in by_pixels if code != NO_COLOUR]
-        shown = listed([str(colour_of(code)) for code in strange])
+        shown = listed(map(colour_of, strange))
         if any(self.colours.get(code) == UNKNOWN for code in strange):
             return (
                 f"colours {shown} in {counted(pixels, 'pixel')} are those of several classes; give each its own, or "
@@ -252,8 +250,8 @@ class LabelReading:
         many = len(strange) > _PHOTOGRAPH * label.counts.sum()
         if all(code_of(reversed(colour_of(code))) in self.colours for code in strange):
             return "With red and blue exchanged they would be classes' (OpenCV saves so): exchange them"
-        if not self.tolerance and (_nearest(np.array(strange), self.colours, _NEARLY) != UNKNOWN).all():
-            return f"All are within {_NEARLY} of classes' colours: set data.colour_tolerance, if they are these"
+        if not self.tolerance and (_nearest(np.array(strange), self.colours, NEARLY) != UNKNOWN).all():
+            return f"All are within {NEARLY} of classes' colours: set data.colour_tolerance, if they are these"
         if many and mostly:
             return (
                 "So many colours are those of photographs, or of small labels stored as JPEG: look whether images and "
@@ -292,7 +290,7 @@ class LabelReading:
         return min(numbers) > 0 and max(classes) > 0 and len(classes) > 1 and classes <= self.values.ids.keys()
 
     def _shown_colours(self) -> str:
-        return listed([str(colour_of(code)) for code in self.places])
+        return listed(map(colour_of, self.places))
 
     def meaning(self, method: str) -> list[object]:
         """Return what decides class ids beside bytes of files read by a method: JSON values, for numbers a lookup."""
@@ -322,7 +320,7 @@ def _are_channels(codes: Iterable[int]) -> bool:
 def _codes_of(label: LabelSummary) -> np.ndarray:
     """Return the colour of each value of a label."""
     if label.kind == "grey":
-        return grey_codes(label.values * label.shown)
+        return grey_code(label.values * label.shown)
     return label.values if label.colours is None else label.colours
 
 
@@ -340,8 +338,3 @@ def _nearest(codes: np.ndarray, known: Mapping[int, int], tolerance: int) -> np.
         nearest = apart.argmin(1)
         result[start : start + 4096] = np.where(apart.min(1) <= tolerance, ids[nearest], UNKNOWN)
     return np.where(codes == NO_COLOUR, UNKNOWN, result)
-
-
-def listed(texts: Sequence[str], most: int = _EXAMPLES + 1) -> str:
-    """Write the first of some texts, with "..." for the others."""
-    return ", ".join([*texts[:most], *(["..."] if len(texts) > most else [])])

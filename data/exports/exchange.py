@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import stat
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from pathlib import Path
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import read_file, short
 from scenepalette.data.classes import ClassTable
+from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
 
 CLASS_CSV = "classes.csv"
@@ -23,12 +22,10 @@ def class_csv(table: ClassTable) -> bytes:
 
     The columns are id, name, red, green, blue and evaluated; there is a row per class, in the order of the ids.
     """
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(["id", "name", "red", "green", "blue", "evaluated"])
-    for number, entry in enumerate(table.classes):
-        rows.writerow([number, entry.name, *entry.color, str(entry.evaluated).lower()])
-    return text.getvalue().encode()
+    rows = [
+        [number, entry.name, *entry.color, str(entry.evaluated).lower()] for number, entry in enumerate(table.classes)
+    ]
+    return csv_text([["id", "name", "red", "green", "blue", "evaluated"], *rows]).encode()
 
 
 def names_of(count: int) -> list[str]:

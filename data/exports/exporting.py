@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from scenepalette.common.errors import ConfigError
@@ -16,10 +17,21 @@ from scenepalette.common.storage.files import (
 )
 from scenepalette.common.storage.whole_folders import WholeFolder
 from scenepalette.data.cards.dataset_card import lineage_text
-from scenepalette.data.exports.images import write_image_folder
 from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
 
-FORMATS = ("images", "coco", "webdataset", "mmseg", "fiftyone", "yolo-seg", "huggingface")
+FORMATS = {
+    "images": "scenepalette.data.exports.images:write_image_folder",
+    "coco": "scenepalette.data.exports.coco:write_coco",
+    "webdataset": "scenepalette.data.exports.webdataset:write_tars",
+    "mmseg": "scenepalette.data.exports.mmseg:write_mmseg",
+    "fiftyone": "scenepalette.data.exports.fiftyone:write_fiftyone",
+    "yolo-seg": "scenepalette.data.exports.yolo:write_yolo",
+    "huggingface": "scenepalette.data.exports.huggingface:write_huggingface",
+}
+"""What writes the pairs in each form, imported when asked for: pycocotools, scipy and tarfile are for some forms alone.
+
+It may return its parts, where these are others than the shards.
+"""
 FOLDER = WholeFolder("export", "exporting into", "an export of other shards or in another form")
 EXPORT, UNFINISHED, LOCK = FOLDER.record, FOLDER.unfinished, FOLDER.lock
 LICENCE = "LICENCE.md"
@@ -66,12 +78,13 @@ def export_shards(
     if problems:
         raise ConfigError("The pairs cannot be exported like this.", problems)
     shards = VerifiedShards(folder)
-    per_tar = min(rows_per_tar or _ROWS_PER_TAR, shards.manifest["rows"])
-    options = {"rows_per_tar": per_tar} if to == "webdataset" else {}
+    options = (
+        {"rows_per_tar": min(rows_per_tar or _ROWS_PER_TAR, shards.manifest["rows"])} if to == "webdataset" else {}
+    )
     # Of the pairs and what is told of them: documents beside the shards are not exported.
     told = {key: value for key, value in shards.manifest.items() if key not in ("documents", "sha256")}
     identity = {"version": _VERSION, "format": to, **options, "shards": sha256_of_json(told)}
-    FOLDER.make(out, identity, lambda unfinished: _write(unfinished, to, shards, per_tar, identity, progress))
+    FOLDER.make(out, identity, lambda unfinished: _write(unfinished, to, shards, options, identity, progress))
     return out
 
 
@@ -79,7 +92,7 @@ def _write(
     out: Path,
     to: str,
     shards: VerifiedShards,
-    rows_per_tar: int,
+    options: dict[str, int],
     identity: dict[str, Any],
     progress: Callable[[int, int], None] | None,
 ) -> None:
@@ -89,45 +102,10 @@ def _write(
     rows = _watched(shards.rows(), manifest["rows"], progress)
     parts = [{"rows": shard["rows"]} for shard in manifest["shards"]]
     with writing_explained(out):
-        parts = _write_pairs(out, to, shards, rows, rows_per_tar) or parts
+        parts = resolve_name(FORMATS[to])(out, shards, rows, **options) or parts
     sync_disks()
     kept = ("kind", "rows", "class_table", "config_hash", "models", "source", "extra")
     write_json(out / EXPORT, {"identity": identity, **{key: manifest[key] for key in kept}, "parts": parts})
-
-
-def _write_pairs(
-    out: Path, to: str, shards: VerifiedShards, rows: Iterator[ExportedRow], rows_per_tar: int
-) -> list[dict[str, Any]] | None:
-    """Write the pairs in a form; return its parts where they are others than the shards."""
-    # Imported when asked for: pycocotools, scipy and tarfile are for some forms alone.
-    match to:
-        case "images":
-            write_image_folder(out, shards, rows)
-        case "coco":
-            from scenepalette.data.exports.coco import write_coco
-
-            write_coco(out, shards, rows)
-        case "webdataset":
-            from scenepalette.data.exports.webdataset import write_tars
-
-            return write_tars(out, rows, shards.manifest["rows"], rows_per_tar)
-        case "mmseg":
-            from scenepalette.data.exports.mmseg import write_mmseg
-
-            write_mmseg(out, shards, rows)
-        case "fiftyone":
-            from scenepalette.data.exports.fiftyone import write_fiftyone
-
-            write_fiftyone(out, shards, rows)
-        case "yolo-seg":
-            from scenepalette.data.exports.yolo import write_yolo
-
-            write_yolo(out, shards, rows)
-        case "huggingface":
-            from scenepalette.data.exports.huggingface import write_huggingface
-
-            return write_huggingface(out, shards, rows)
-    return None
 
 
 def _watched(

@@ -16,8 +16,8 @@ from scenepalette.common.errors import ConfigError
 from scenepalette.data.cards.croissant import write_croissant
 from scenepalette.data.cards.dataset_card import write_card
 from scenepalette.data.shards.manifest import SELECTION, make_manifest, table_of_manifest, write_manifest
-from scenepalette.data.shards.reading import open_folder, open_shard, read_group
-from scenepalette.data.shards.schema import shard_name
+from scenepalette.data.shards.reading import open_folder, open_shard, tables_of_folder
+from scenepalette.data.shards.schema import schema_of, shard_name
 from scenepalette.data.shards.writing import write_tables
 
 PIXELS = ("image", "label")
@@ -29,7 +29,8 @@ def read_columns(folder: Path) -> pa.Table:
     Raises:
         DataError: The folder is not complete or damaged.
     """
-    return pa.concat_tables(list(_groups(folder, pixels=False)))
+    columns = [name for name in schema_of(None, open_folder(folder)["schema"]).names if name not in PIXELS]
+    return pa.concat_tables(tables_of_folder(folder, columns))
 
 
 def write_selection(
@@ -106,17 +107,8 @@ def check_empty(out: Path) -> None:
         raise ConfigError(f"{out} {what}; the selected rows need a folder of their own. Give another, or remove it.")
 
 
-def _groups(folder: Path, *, pixels: bool) -> Iterator[pa.Table]:
-    for shard in open_folder(folder)["shards"]:
-        path = folder / shard["name"]
-        with open_shard(path, shard["rows"]) as file:
-            columns = [name for name in file.schema_arrow.names if pixels or name not in PIXELS]
-            for group in range(file.num_row_groups):
-                yield read_group(file, path, group, columns)
-
-
 def _selected(folder: Path, wanted: Collection[str]) -> Iterator[pa.Table]:
-    for table in _groups(folder, pixels=True):
+    for table in tables_of_folder(folder):
         chosen = table.filter(pa.array([name in wanted for name in table["id"].to_pylist()]))
         if chosen.num_rows:
             yield chosen

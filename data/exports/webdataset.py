@@ -11,25 +11,27 @@ from pathlib import Path
 from typing import Any
 
 from scenepalette.common.storage.files import open_atomically, sha256_of_open
-from scenepalette.data.exports.verified_shards import ExportedRow
-from scenepalette.data.shards.schema import INSERTED, Row, schema_version_of
+from scenepalette.data.exports.verified_shards import ExportedRow, VerifiedShards
+from scenepalette.data.shards.schema import INSERTED, PLAIN, Row, schema_version_of
 
 
-def write_tars(out: Path, rows: Iterator[ExportedRow], count: int, rows_per_tar: int) -> list[dict[str, Any]]:
+def write_tars(
+    out: Path, shards: VerifiedShards, rows: Iterator[ExportedRow], rows_per_tar: int
+) -> list[dict[str, Any]]:
     """Write OUT/train-000000.tar and so on, each sample ID.(jpg|png), ID.json and ID.label.png.
 
     Equal rows give equal bytes.
 
     Args:
         out: Where to write.
-        rows: The rows.
-        count: Their number.
+        shards: The shards.
+        rows: Their rows.
         rows_per_tar: Samples in each tar.
 
     Returns:
         Name, rows, bytes and SHA-256 of each tar.
     """
-    tars = []
+    tars, count = [], shards.manifest["rows"]
     for number, first in enumerate(range(0, count, rows_per_tar)):
         path, samples = out / f"train-{number:06d}.tar", min(rows_per_tar, count - first)
         with open_atomically(path) as file:
@@ -46,16 +48,11 @@ def write_tars(out: Path, rows: Iterator[ExportedRow], count: int, rows_per_tar:
 def facts_of(row: Row) -> dict[str, Any]:
     """Return all columns of a row but its images, as JSON values."""
     return {
-        "id": row.id,
-        "kind": row.kind,
+        **{name: getattr(row, name) for name in PLAIN},
         "palette_target": [float(share) for share in row.palette_target],
         "palette_achieved": [float(share) for share in row.palette_achieved],
         "source_id": row.source_id,
         "edit_box": None if row.edit_box is None else list(row.edit_box),
-        "seed": row.seed,
-        "index": row.index,
-        "layout_model": row.layout_model,
-        "image_model": row.image_model,
         **({name: getattr(row, name) for name in INSERTED} if schema_version_of(row) > 1 else {}),
     }
 

@@ -107,7 +107,7 @@ class Subject:
         name: Name of the data set.
         split: Its split.
         root: Its folder.
-        ids: Sample ids, one a pair.
+        ids: Sample ids, one a pair; none where the labels alone are checked, at which nobody looks.
         num_classes: Number of its classes.
     """
 
@@ -127,7 +127,6 @@ def check_all(
     meaning: Callable[[Pair], Any],
     dump: Callable[[Result], Any],
     load: Callable[[Any], Result],
-    samples: bool = True,
 ) -> list[Result]:
     """Check pairs of files, all cores at once.
 
@@ -139,7 +138,6 @@ def check_all(
         meaning: Returns, as JSON values, whatever else decides what is found of a pair.
         dump: Returns a result as JSON values, or None if it is not to be remembered, as of a damaged file.
         load: Returns the result of such values.
-        samples: Whether these are samples, at which somebody may look, or their labels alone.
 
     Returns:
         What was found of each.
@@ -150,7 +148,7 @@ def check_all(
     known = {place: line for place, key in enumerate(keys) if memory and key and (line := memory.found.get(key))}
     if len(known) == len(pairs):
         return [load(json.loads(known[place])) for place in range(len(pairs))]
-    look = now.look if samples else None
+    look = now.look if subject.ids else None
     if look is not None:
         look.begin(subject.ids, subject.num_classes)
     places = [place for place in range(len(pairs)) if place not in known or look is not None]

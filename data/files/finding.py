@@ -15,7 +15,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind, printable
 from scenepalette.data.decoding.image_opening import FORMATS, UNREAD, has_image_ending
 from scenepalette.data.files.image_files import FilePair
-from scenepalette.data.files.naming import composed, flat_name, name_within, with_examples
+from scenepalette.data.files.naming import composed, flat_name, is_text, name_within, with_examples
 
 _LITTER = frozenset({"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r"})
 _LITTER_FOLDERS = frozenset(
@@ -70,9 +70,9 @@ class Search:
         """Tell whether it was said of a file or folder that it is not read."""
         return any(name in names for names in self._passed_over.values())
 
-    def refuse(self, path: Path, text: str) -> None:
-        """Say what is wrong with a file."""
-        self.problems.append(Problem(ProblemKind.PAIRING, self.name(path), text))
+    def refuse(self, path: Path, text: str, line: int | None = None, kind: ProblemKind = ProblemKind.PAIRING) -> None:
+        """Say what is wrong with a file, or with a line of it, counted from 1."""
+        self.problems.append(Problem(kind, self.name(path), text, line))
 
     def name(self, path: Path) -> str:
         """Return what messages call a file."""
@@ -91,7 +91,7 @@ class Search:
         """
         start = self.root / folder
         found = []
-        for path in _files_below(start, deep=deep):
+        for path in files_below(start, deep=deep):
             name = path.name.lower()
             if name in _LITTER or name.startswith("._"):
                 continue
@@ -109,7 +109,7 @@ class Search:
                 self.pass_over([path], "in a folder hidden by the dot before its name")
             elif len(path.name.splitlines()) > 1:
                 self.refuse(path, "its name has a line break, which lists and logs would take for two; rename it")
-            elif not _is_text(self.name_as_stored(path)):
+            elif not is_text(path.relative_to(self.root).as_posix()):
                 self.refuse(path, "its name is not text in UTF-8; rename it, for example with convmv -t utf8")
             else:
                 found.append(path)
@@ -171,10 +171,6 @@ class Search:
             else:
                 found[key] = path
         return found
-
-    def name_as_stored(self, path: Path) -> str:
-        """Return a file's name relative to the root, which need not be printable."""
-        return path.relative_to(self.root).as_posix()
 
     def _unread_of(self, key: str) -> str:
         """Return what is to be said of a file of a key whose format is not read, or nothing."""
@@ -297,8 +293,11 @@ def _unique_matches(first: Iterable[str], second: Iterable[str], form: Callable[
     }
 
 
-def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
-    """Yield the files of a folder, then those of each sub-folder, by name; no folder is entered twice."""
+def files_below(folder: Path, *, deep: bool = True) -> Iterator[Path]:
+    """Yield the files of a folder, then those of each sub-folder, by name.
+
+    Links are followed, no folder is entered twice, and those that systems and tools leave behind are not entered.
+    """
     entered: set[str] = set()
 
     def below(current: Path) -> Iterator[Path]:
@@ -320,11 +319,3 @@ def _files_below(folder: Path, *, deep: bool) -> Iterator[Path]:
             yield from below(sub)
 
     return below(folder)
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True

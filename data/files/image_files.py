@@ -36,8 +36,6 @@ from scenepalette.data.sample import Orientation, Sample
 
 _MOST_REMEMBERED = 512
 """Different values of a label up to which they are remembered; photographs and smoothed colours would fill disks."""
-MOST_LINE_PROBLEMS = 1000
-"""Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 
 
 class LabelFiles(Protocol):
@@ -194,7 +192,8 @@ class PairedFiles:
             dump=_Looked.to_values,
             load=_Looked.of_values,
         )
-        self._turned, of_turns, turn_notes = self._decide_turns(pairs, looked, orientation)
+        pairs_seen = list(zip(pairs, looked, strict=True))
+        self._turned, of_turns, turn_notes = self._decide_turns(pairs_seen, orientation)
         found.extend(self._reading.problems)
         undecided = bool(self._reading.problems)
         # What no file can be read without is said once.
@@ -205,20 +204,19 @@ class PairedFiles:
             if not (undecided and problem.kind is ProblemKind.LABEL_VALUE)
         )
         found.extend(of_turns)
-        ignored = [pair for pair, seen in zip(pairs, looked, strict=True) if seen.ignored]
-        if ignored and len(ignored) == len(pairs) and not found:
+        if pairs and all(seen.ignored for seen in looked) and not found:
             which = "the only label" if len(pairs) == 1 else f"all {len(pairs)} labels"
             text = f"every pixel of {which} is ignored; allowed are {self._reading.values}"
             found.append(Problem(ProblemKind.LABEL_VALUE, "", text, ignored=self._reading.values.all_ignored))
         if not pairs and not found:
             text = f"the split '{split}' is empty: there is no image with a label"
             found.append(Problem(ProblemKind.PAIRING, "", text))
-        self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs, looked))
+        self.notes = (*notes, *self._reading.notes, *turn_notes, *self._notes_of(pairs_seen))
         if found:
             many = counted(len(found), "problem")
             raise DataError(f"The data set '{name}', split '{split}', in {root} has {many}:", found, notes=self.notes)
-        self._pairs = tuple(pair for pair, seen in zip(pairs, looked, strict=True) if not seen.ignored)
-        self._methods = {pair.id: seen.method for pair, seen in zip(pairs, looked, strict=True)}
+        self._pairs = tuple(pair for pair, seen in pairs_seen if not seen.ignored)
+        self._methods = {pair.id: seen.method for pair, seen in pairs_seen}
         self.ids = tuple(pair.id for pair in self._pairs)
 
     def _decide(
@@ -241,7 +239,6 @@ class PairedFiles:
             meaning=lambda path: None,
             dump=lambda outline: outline.to_values() if outline and len(outline.values) <= _MOST_REMEMBERED else None,
             load=LabelSummary.of_values,
-            samples=False,
         )
         held = zip(paths, outlines, strict=True)
         looked_at = {self._relative(path): outline for path, outline in held if outline is not None}
@@ -386,17 +383,13 @@ class PairedFiles:
         return looked, look.at(image, sketched, ids, counts)
 
     def _decide_turns(
-        self, pairs: Sequence[FilePair], looked: Sequence[_Looked], orientation: Orientation
+        self, pairs_seen: Sequence[tuple[FilePair, _Looked]], orientation: Orientation
     ) -> tuple[frozenset[str], list[Problem], list[str]]:
         """Decide which images are turned upright: those whose labels fit them so.
 
         Where the size cannot tell (square images, half turns), the images whose sizes tell decide, if they agree.
         """
-        tagged = [
-            (pair, seen)
-            for pair, seen in zip(pairs, looked, strict=True)
-            if seen.turned_by_tag and seen.label is not None
-        ]
+        tagged = [(pair, seen) for pair, seen in pairs_seen if seen.turned_by_tag and seen.label is not None]
         if not tagged:
             return frozenset(), [], []
         by_size = {pair.id: seen.turn() for pair, seen in tagged}
@@ -440,9 +433,9 @@ class PairedFiles:
             )
         return frozenset(turned), problems, notes
 
-    def _notes_of(self, pairs: Sequence[FilePair], looked: Sequence[_Looked]) -> list[str]:
+    def _notes_of(self, pairs_seen: Sequence[tuple[FilePair, _Looked]]) -> list[str]:
         names: defaultdict[str, list[str]] = defaultdict(list)
-        for pair, seen in zip(pairs, looked, strict=True):
+        for pair, seen in pairs_seen:
             for remark in seen.remarks:
                 names[remark].append(self._relative(pair.image))
             if seen.ignored:
@@ -478,12 +471,6 @@ class PairedFiles:
             kind = ProblemKind.LABEL_FORMAT if reading.method(label) == "colours" else ProblemKind.LABEL_VALUE
             return [Problem(kind, name, text, ignored=reading.values.all_ignored)]
         return []
-
-
-def not_read_further(listing: Path, line: int) -> Problem:
-    """Say that a list was not read from a line on, as MOST_LINE_PROBLEMS lines before it are wrong."""
-    text = f"not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
-    return Problem(ProblemKind.LIST, listing.name, text, line)
 
 
 def _label_paths(pair: FilePair) -> Sequence[Path]:

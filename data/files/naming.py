@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -32,6 +33,14 @@ def flat_name(key: str) -> str:
     for folder in reversed(folders):
         name = name if name.startswith(f"{folder}_") else f"{folder}_{name}"
     return name
+
+
+def is_text(name: str, most_bytes: float = math.inf) -> bool:
+    """Tell whether a name is text in UTF-8, of so many bytes at most; bytes of file names need not be."""
+    try:
+        return len(name.encode("utf-8")) <= most_bytes
+    except UnicodeEncodeError:
+        return False
 
 
 def composed(name: str) -> str:

@@ -6,15 +6,15 @@ import csv
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.problems import ProblemKind
 from scenepalette.common.storage.untrusted import read_lines, short
 from scenepalette.data.decoding.image_opening import ENDINGS, has_image_ending
 from scenepalette.data.files.finding import Search
-from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, not_read_further
+from scenepalette.data.files.image_files import FilePair
 from scenepalette.data.files.naming import composed
 
 SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
@@ -26,6 +26,8 @@ SPLIT_FOLDERS: dict[str, tuple[str, ...]] = {
 LIST_FOLDERS = (".", "ImageSets/Segmentation", "imagesets/segmentation", "splits", "split", "lists", "list")
 LIST_NAMES = ("{}.txt", "{}.lst", "{}_list.txt", "{}_list.lst", "{}list.txt", "list_{}.txt")
 """What the list of a split may be called; of several the first."""
+MOST_LINE_PROBLEMS = 1000
+"""Wrong lines of a list after which it is not read further: it is no such list, or all lines have the same fault."""
 _SEVERAL_PATHS = re.compile(
     rf"({'|'.join(map(re.escape, sorted(ENDINGS)))})[\"']?[\s,;]|[\s,;][\"']?(/|[a-z]:[/\\]|file:)", re.IGNORECASE
 )
@@ -87,7 +89,7 @@ def listed_pairs(search: Search, lists: Mapping[str, Path], split: str, pairs: S
         for key, (pair, line) in chosen[split].items():
             if other != split and key in entries:
                 text = f"{pair.id} is also in {lists[other].name}; keep it in one list"
-                search.problems.append(Problem(ProblemKind.LIST, search.name(lists[split]), text, line))
+                search.refuse(lists[split], text, line, ProblemKind.LIST)
     return [pair for pair, _ in chosen[split].values()]
 
 
@@ -95,28 +97,55 @@ def _read_list(
     search: Search, path: Path, by_name: Mapping[str, Sequence[FilePair]], *, needed: bool = True
 ) -> dict[str, tuple[FilePair, int]]:
     """Return the pairs that a list names, with the lines that do, by id; of a table that is not needed maybe none."""
-    found: dict[str, tuple[FilePair, int]] = {}
-    name, wrong = search.name(path), 0
     if path.suffix == ".csv":
         entries = _entries_of_table(search, path, by_name, needed=needed)
     else:
-        stripped = ((number, line.strip()) for number, line in enumerate(read_lines(path, search.root), start=1))
-        entries = ((n, text, *_named_on(text, by_name)) for n, text in stripped if text and not text.startswith("#"))
-    for number, text, matches, others in entries:
+        lines = numbered_lines(path, search.root)
+        entries = ((n, text, *_named_on(text, by_name)) for n, text in lines if not text.startswith("#"))
+
+    def pair_of(text: str, matches: Sequence[FilePair], others: Sequence[str]) -> FilePair | str:
+        if len(matches) == 1:
+            return _other_label(search, text, matches[0], others) or matches[0]
+        why = "several images have that name" if matches else "no image with a label has that name"
+        return f"{short(text)}: {why}"
+
+    lines_and_pairs = ((n, text, pair_of(text, matches, others)) for n, text, matches, others in entries)
+    return pairs_of_lines(search, path, lines_and_pairs)
+
+
+def numbered_lines(path: Path, root: Path) -> Iterator[tuple[int, str]]:
+    """Return number and text of each line of a list that has any; errors are those of `read_lines`."""
+    lines = enumerate(read_lines(path, root), start=1)
+    return ((number, text) for number, line in lines if (text := line.strip()))
+
+
+def pairs_of_lines(
+    search: Search, path: Path, entries: Iterable[tuple[int, str, FilePair | str]]
+) -> dict[str, tuple[FilePair, int]]:
+    """Return the pairs that the lines of a list stand for, in their order.
+
+    Args:
+        search: Takes what is wrong: lines that stand for no pair, and those that come twice.
+        path: The list. It is not read further after MOST_LINE_PROBLEMS such lines.
+        entries: Number and text of each line, and its pair, or what is wrong with it.
+
+    Returns:
+        Each pair with the number of its line, by id.
+    """
+    found: dict[str, tuple[FilePair, int]] = {}
+    wrong = 0
+    for number, text, pair in entries:
         if wrong >= MOST_LINE_PROBLEMS:
-            search.problems.append(not_read_further(path, number))
+            why = f"not read from here on; {MOST_LINE_PROBLEMS} lines before it are wrong"
+            search.refuse(path, why, number, ProblemKind.LIST)
             break
-        if len(matches) != 1:
-            why = ": several images have that name" if matches else ": no image with a label has that name"
-        elif matches[0].id in found:
-            why = f" is listed before, in line {found[matches[0].id][1]}"
+        if isinstance(pair, FilePair) and pair.id in found:
+            pair = f"{short(text)} is listed before, in line {found[pair.id][1]}"
+        if isinstance(pair, FilePair):
+            found[pair.id] = pair, number
         else:
-            why = _other_label(search, matches[0], others)
-        if why:
             wrong += 1
-            search.problems.append(Problem(ProblemKind.LIST, name, f"{short(text)}{why}", number))
-        else:
-            found[matches[0].id] = matches[0], number
+            search.refuse(path, pair, number, ProblemKind.LIST)
     return found
 
 
@@ -127,10 +156,6 @@ def _entries_of_table(
 
     Names with an extension count first: row numbers may be names of images, too.
     """
-
-    def refuse(text: str, line: int | None = None) -> None:
-        search.problems.append(Problem(ProblemKind.LIST, search.name(path), text, line))
-
     lines = list(read_lines(path, search.root))
     reader = csv.reader(lines, delimiter=max(",;\t", key=lines[0].count) if lines else ",")
     rows: list[tuple[int, list[str], dict[int, Sequence[FilePair]]]] = []
@@ -142,13 +167,15 @@ def _entries_of_table(
             }
             rows += [(reader.line_num, cells, named)] if any(cells) else []
     except csv.Error as error:
-        return refuse(f"it is no table ({error}); list images as text, a name per line", reader.line_num)
+        text = f"it is no table ({error}); list images as text, a name per line"
+        return search.refuse(path, text, reader.line_num, ProblemKind.LIST)
     any_name = Counter(place for _, _, named in rows for place in named)
     with_extension = Counter(place for _, cells, named in rows for place in named if has_image_ending(cells[place]))
     columns = with_extension or any_name
     if not columns:
         if needed:
-            refuse("no column holds names of images that have a label; list names or paths of images in one")
+            text = "no column holds names of images that have a label; list names or paths of images in one"
+            search.refuse(path, text, kind=ProblemKind.LIST)
         else:
             search.pass_over([path], "no image with a label is named in it")
         return None
@@ -159,11 +186,9 @@ def _entries_of_table(
             place for place in columns if place != column and named.get(place, named.get(column)) != named.get(column)
         ]
         if others and column in named:
-            return refuse(
-                f"{short(cells[column])} and {short(cells[others[0]])} name different images in one row; keep one "
-                "column of images",
-                line,
-            )
+            both = f"{short(cells[column])} and {short(cells[others[0]])}"
+            text = f"{both} name different images in one row; keep one column of images"
+            return search.refuse(path, text, line, ProblemKind.LIST)
         yield line, ",".join(cells), named.get(column, ()), [*cells[:column], *cells[column + 1 :]]
     return None
 
@@ -193,14 +218,14 @@ def _without_extension(path: str) -> str:
     return path[: -len(suffix)] if (suffix := PurePosixPath(path).suffix).lower() in ENDINGS else path
 
 
-def _other_label(search: Search, pair: FilePair, words: Sequence[str]) -> str:
+def _other_label(search: Search, text: str, pair: FilePair, words: Sequence[str]) -> str:
     """Return what is wrong if image files are named beside an image on a line, and its label is none of them."""
     label, files = pair.label, [word for word in words if has_image_ending(word)]
     if not files or not isinstance(label, Path) or any(_is_named(search, label, word) for word in files):
         return ""
     return (
-        f": it names {short(files[0])}, but by its name the image's label is {search.name(label)}. Rename labels as "
-        "their images, or set data.label_folder or data.label_suffix"
+        f"{short(text)}: it names {short(files[0])}, but by its name the image's label is {search.name(label)}. Rename "
+        "labels as their images, or set data.label_folder or data.label_suffix"
     )
 
 

@@ -11,9 +11,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.decoding.image_opening import ENDINGS
-from scenepalette.data.imports.drawing import Canvas
+from scenepalette.data.imports.drawing import Canvas, canvas_of
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -22,7 +22,7 @@ from scenepalette.data.imports.source import (
     Source,
     classes_of_table,
     files_named,
-    read_json_file,
+    read_annotations,
     relative_name,
     require_folder,
     split_of,
@@ -74,12 +74,8 @@ def read_source(source: Path, options: ImportOptions) -> Source:
 def _objects_of(path: Path, source: Path, findings: Findings) -> dict[str, Any] | None:
     """Read an annotation file, which has a list of objects; None after reporting why it has none."""
     where = relative_name(path, source)
-    try:
-        content = read_json_file(path, _FILE_BYTES)
-    except DataError as error:
-        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
-        return None
-    if isinstance(content, dict) and isinstance(content.get("objects"), list):
+    content = read_annotations(path, where, findings, _FILE_BYTES)
+    if content is None or isinstance(content.get("objects"), list):
         return content
     findings.fault(Fault.UNREADABLE, f"{where}: without a list of objects")
     return None
@@ -127,20 +123,18 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw the objects in their order."""
-        where = relative_name(self.path, self.source)
         content = _objects_of(self.path, self.source, findings)
         if content is None:
             return None
-        size = stated_size(content.get("imgHeight"), content.get("imgWidth"))
-        checked = read_checked(self.image, size, findings, where)
-        if checked is None:
+        height, width, where = content.get("imgHeight"), content.get("imgWidth"), relative_name(self.path, self.source)
+        canvas = canvas_of(self.image, height, width, self.classes, findings, where)
+        if canvas is None:
             return None
-        canvas = Canvas(checked[1], self.classes.outside, findings, where)
         for number, entry in enumerate(content["objects"]):
-            self._draw(entry, f"object {number}", canvas, findings, where)
-        return Drawn(checked[0], canvas.label)
+            self._draw(entry, f"object {number}", canvas)
+        return canvas.drawn
 
-    def _draw(self, entry: object, text: str, canvas: Canvas, findings: Findings, where: str) -> None:
+    def _draw(self, entry: object, text: str, canvas: Canvas) -> None:
         if not isinstance(entry, dict):
             canvas.fault(Fault.SHAPE, f"{text} is {short(repr(entry), 40)}")
             return
@@ -152,7 +146,7 @@ class _Drawing:
             return
         if isinstance(label, str) and label not in self.classes.ids and label != _GROUP:
             label = label.removesuffix(_GROUP)
-        value = self.classes.id_of(label, findings, where)
+        value = canvas.id_of(label)
         points = canvas.points(entry.get("polygon"), f"{text}, {short(str(label), 40)}")
         if value is not None and points is not None:
-            canvas.plain_polygon(points, value, text)
+            canvas.polygon(points, value, text, outlined=False)

@@ -18,9 +18,9 @@ from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import open_lossless
-from scenepalette.data.imports.drawing import Canvas, is_number, mask_of_counts
+from scenepalette.data.imports.drawing import Canvas, canvas_of, is_number, mask_of_counts
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder
 from scenepalette.data.imports.source import (
     IGNORE,
     Classes,
@@ -30,13 +30,12 @@ from scenepalette.data.imports.source import (
     Source,
     classes_of_names,
     files_named,
-    read_json_file,
+    read_annotations,
     relative_name,
     split_of,
 )
 
 _NO_MASKS = ("captions", "person_keypoints", "image_info", "panoptic_coco_categories")
-_LEAST_NUMBERS = 6
 
 
 @dataclass
@@ -101,13 +100,10 @@ def _files_of(source: Path, findings: Findings) -> tuple[Path, list[Path]]:
 
 def _document(path: Path, root: Path, findings: Findings) -> _Document | None:
     name = relative_name(path, root)
-    try:
-        content = read_json_file(path)
-    except DataError as error:
-        findings.fault(Fault.UNREADABLE, f"{name}: {error.summary}")
+    content, keys = read_annotations(path, name, findings), ("images", "annotations", "categories")
+    if content is None:
         return None
-    keys = ("images", "annotations", "categories")
-    if not isinstance(content, dict) or not any(key in content for key in keys):
+    if not any(key in content for key in keys):
         findings.left_out("JSON files that are not COCO annotations, skipped", name)
         return None
     missing = [key for key in keys if not isinstance(content.get(key), list)]
@@ -235,7 +231,7 @@ def _items(
         seen.add(number)
         drawing = _Drawing(
             path=path,
-            size=stated_size(entry.get("height"), entry.get("width")),
+            size=(entry.get("height"), entry.get("width")),
             annotations=by_image.get(number, []),
             names=named[document.name],
             classes=classes,
@@ -253,7 +249,7 @@ class _Drawing:
     """How one image's label map is drawn."""
 
     path: Path
-    size: tuple[int, int] | None
+    size: tuple[object, object]
     annotations: list[dict[str, Any]]
     names: dict[object, str]
     classes: Classes
@@ -263,70 +259,42 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw its annotations in their order."""
-        checked = read_checked(self.path, self.size, findings, self.where)
-        if checked is None:
+        canvas = canvas_of(self.path, *self.size, self.classes, findings, self.where)
+        if canvas is None:
             return None
-        content, size = checked
-        canvas = Canvas(size, self.classes.outside, findings, self.where)
         if self.segments is not None:
-            self._fill_segments(self.segments, canvas, findings)
+            self._fill_segments(self.segments, canvas)
         else:
             for entry in self.annotations:
-                self._draw(entry, canvas, findings)
-        return Drawn(content, canvas.label)
+                self._draw(entry, canvas)
+        return canvas.drawn
 
-    def _value(self, entry: dict[str, Any], findings: Findings) -> int | None:
+    def _value(self, entry: dict[str, Any], canvas: Canvas) -> int | None:
         """Return what an annotation is drawn with; None if it is not."""
         number = entry.get("category_id")
         name = self.names.get(number) if _is_key(number) else None
         if name is None:
-            text = f"{self.where}: category {short(repr(number), 40)}, which is not listed"
-            findings.fault(Fault.UNKNOWN_CLASS, text)
+            canvas.fault(Fault.UNKNOWN_CLASS, f"category {short(repr(number), 40)}, which is not listed")
             return None
-        value = self.classes.id_of(name, findings, self.where)
+        value = canvas.id_of(name)
         if value is not None and entry.get("iscrowd") and self.crowds != "class":
-            findings.left_out(
-                f"images with crowds, {'left out' if self.crowds == 'skip' else 'which are ignored'}", self.where
-            )
+            canvas.left_out(f"images with crowds, {'left out' if self.crowds == 'skip' else 'which are ignored'}")
             return None if self.crowds == "skip" else IGNORE_ID
         return value
 
-    def _draw(self, entry: dict[str, Any], canvas: Canvas, findings: Findings) -> None:
-        value = self._value(entry, findings)
+    def _draw(self, entry: dict[str, Any], canvas: Canvas) -> None:
+        value = self._value(entry, canvas)
         if value is None:
             return
         shape, text = entry.get("segmentation"), f"annotation {short(repr(entry.get('id')), 40)}"
         if not shape:
             canvas.fault(Fault.NO_AREA, text)
             return
-        mask = self._mask(shape, canvas, text, findings)
+        mask = _mask_of_runs(shape, canvas, text) if isinstance(shape, dict) else _mask_of_polygons(shape, canvas, text)
         if mask is not None:
             canvas.mask(mask, 0, 0, value)
 
-    def _mask(self, shape: object, canvas: Canvas, text: str, findings: Findings) -> np.ndarray | None:
-        if isinstance(shape, dict):
-            return _mask_of_runs(shape, canvas, text)
-        if isinstance(shape, list) and all(map(is_number, shape)):
-            shape = [shape]  # one polygon without a list around it, as pycocotools takes it too
-        polygons = []
-        for part in shape if isinstance(shape, list) else [None]:
-            if not isinstance(part, list) or len(part) % 2 or not all(map(is_number, part)):
-                canvas.fault(Fault.SHAPE, f"{text}: {short(repr(part), 60)}")
-                return None
-            if len(part) < _LEAST_NUMBERS:
-                # pycocotools takes four numbers for a box.
-                findings.left_out("polygons of fewer than three points left out", f"{self.where}: {text}")
-            elif canvas.points([part[place : place + 2] for place in range(0, len(part), 2)], text) is None:
-                return None
-            else:
-                polygons.append([float(number) for number in part])
-        if not polygons:
-            return None
-        merged: Any = run_lengths.merge(run_lengths.frPyObjects(polygons, *canvas.size))  # type: ignore[arg-type]
-        counts = _counts_of(merged["counts"].decode("ascii")) or []
-        return mask_of_counts(counts, canvas.size, by_column=True)
-
-    def _fill_segments(self, folder: Path, canvas: Canvas, findings: Findings) -> None:
+    def _fill_segments(self, folder: Path, canvas: Canvas) -> None:
         """Fill the segments of a panoptic PNG: each pixel has the id R + 256 G + 65536 B, 0 where there is none."""
         for entry in self.annotations:
             name = entry.get("file_name")
@@ -347,9 +315,29 @@ class _Drawing:
             if others := sorted(set(np.unique(ids).tolist()) - listed - {0}):
                 canvas.fault(Fault.SHAPE, f"{folder.name}/{name}: segment {others[0]}, which is not listed")
             for part in _segments(entry):
-                value = self._value(part, findings)
+                value = self._value(part, canvas)
                 if value is not None:
                     canvas.mask(ids == part.get("id"), 0, 0, value)
+
+
+def _mask_of_polygons(shape: object, canvas: Canvas, text: str) -> np.ndarray | None:
+    """Return the mask of polygons; None after reporting that there are none, or what is wrong with one."""
+    if isinstance(shape, list) and all(map(is_number, shape)):
+        shape = [shape]  # one polygon without a list around it, as pycocotools takes it too
+    polygons = []
+    for part in shape if isinstance(shape, list) else [None]:
+        if not isinstance(part, list) or len(part) % 2 or not all(map(is_number, part)):
+            canvas.fault(Fault.SHAPE, f"{text}: {short(repr(part), 60)}")
+            return None
+        if canvas.has_area(len(part) // 2, text):  # pycocotools takes four numbers for a box
+            if canvas.points([part[place : place + 2] for place in range(0, len(part), 2)], text) is None:
+                return None
+            polygons.append([float(number) for number in part])
+    if not polygons:
+        return None
+    merged: Any = run_lengths.merge(run_lengths.frPyObjects(polygons, *canvas.size))  # type: ignore[arg-type]
+    counts = _counts_of(merged["counts"].decode("ascii")) or []
+    return mask_of_counts(counts, canvas.size, by_column=True)
 
 
 def _mask_of_runs(shape: dict[str, Any], canvas: Canvas, text: str) -> np.ndarray | None:

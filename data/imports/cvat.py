@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.storage.untrusted import parse_xml, read_file, short
-from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, is_number, mask_of_counts, turned
+from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, canvas_of, is_number, mask_of_counts, turned
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.image_folder import ImageFolder, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder
 from scenepalette.data.imports.source import (
     Classes,
     Drawn,
@@ -125,29 +125,28 @@ class _Drawing:
 
     def read(self, findings: Findings) -> Drawn | None:
         """Read the image and draw its shapes, those with a higher z_order above."""
-        size = stated_size(_number(self.element.get("height")), _number(self.element.get("width")))
-        checked = read_checked(self.path, size, findings, self.where)
-        if checked is None:
+        height, width = _number(self.element.get("height")), _number(self.element.get("width"))
+        canvas = canvas_of(self.path, height, width, self.classes, findings, self.where)
+        if canvas is None:
             return None
-        canvas = Canvas(checked[1], self.classes.outside, findings, self.where)
         shapes = [shape for shape in self.element if shape.tag != "attribute"]
         for shape in sorted(shapes, key=lambda shape: _number(shape.get("z_order", "0")) or 0):
-            self._draw(shape, canvas, findings)
-        return Drawn(checked[0], canvas.label)
+            self._draw(shape, canvas)
+        return canvas.drawn
 
-    def _draw(self, shape: Element, canvas: Canvas, findings: Findings) -> None:
+    def _draw(self, shape: Element, canvas: Canvas) -> None:
         text = f"{shape.tag} {short(shape.get('label', ''), 40)}"
         if shape.tag in _NO_AREA:
-            findings.left_out(f"images with {shape.tag}, which cover no area and are left out", self.where)
+            canvas.left_out(f"images with {shape.tag}, which cover no area and are left out")
             return
         if shape.tag not in _SHAPES or shape.tag == "cuboid":
             canvas.fault(Fault.KIND, text)
             return
-        value = self.classes.id_of(shape.get("label"), findings, self.where)
+        value = canvas.id_of(shape.get("label"))
         if value is None:
             return
         if shape.tag == "mask":
-            self._mask(shape, value, text, canvas)
+            _draw_mask(shape, value, text, canvas)
         elif shape.tag in ("polygon", "polyline"):
             points = canvas.points(_points(shape.get("points", "")), text)
             if points is None:
@@ -155,46 +154,48 @@ class _Drawing:
             if shape.tag == "polygon":
                 canvas.polygon(points, value, text)
             else:
-                findings.left_out(f"images with lines, drawn {self.line_width} pixels wide (--line-width)", self.where)
+                canvas.left_out(f"images with lines, drawn {self.line_width} pixels wide (--line-width)")
                 canvas.line(points, self.line_width, value)
         else:
-            self._round_or_square(shape, value, text, canvas)
+            _draw_round_or_square(shape, value, text, canvas)
 
-    def _round_or_square(self, shape: Element, value: int, text: str, canvas: Canvas) -> None:
-        keys = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
-        found = [_number(shape.get(key)) for key in (*keys, "rotation")]
-        a, b, c, d = (number if number is not None else float("nan") for number in found[:4])
-        if any(number is None for number in found[:4]) or (shape.tag == "ellipse" and min(c, d) <= 0):
-            canvas.fault(Fault.SHAPE, f"{text}: {short(repr(dict(shape.attrib)), 80)}")
-            return
-        degrees = found[4] or 0.0
-        if shape.tag == "ellipse":
-            if canvas.points([(a - c, b - d), (a + c, b + d)], text) is not None:
-                canvas.ellipse((a, b), (c, d), degrees, value)
-            return
-        corners: list[Point] = [(a, b), (c, b), (c, d), (a, d)]
-        if canvas.points(corners, text) is None:
-            return
-        if degrees:
-            canvas.polygon(turned(corners, ((a + c) / 2, (b + d) / 2), degrees), value, text)
-        else:
-            canvas.rectangle(corners, value)
 
-    def _mask(self, shape: Element, value: int, text: str, canvas: Canvas) -> None:
-        """Draw run lengths along the rows of a box, which begin with pixels outside."""
-        places = [_number(shape.get(key)) for key in ("left", "top", "width", "height")]
-        counts = [_number(part) for part in shape.get("rle", "").split(",")]
-        whole = [int(number) for number in (*places, *counts) if number is not None and number == int(number)]
-        mask = None
-        if len(whole) == len(places) + len(counts):
-            left, top, width, height = whole[:4]
-            if min(left, top) >= 0 and 0 < width <= canvas.size[1] - left and 0 < height <= canvas.size[0] - top:
-                mask = mask_of_counts(whole[4:], (height, width), by_column=False)
-        if mask is None:
-            box = ", ".join(f"{key} {shape.get(key)}" for key in ("left", "top", "width", "height"))
-            canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({short(box, 80)})")
-            return
-        canvas.mask(mask, int(places[0] or 0), int(places[1] or 0), value)
+def _draw_round_or_square(shape: Element, value: int, text: str, canvas: Canvas) -> None:
+    keys = ("xtl", "ytl", "xbr", "ybr") if shape.tag == "box" else ("cx", "cy", "rx", "ry")
+    found = [_number(shape.get(key)) for key in (*keys, "rotation")]
+    a, b, c, d = (number if number is not None else float("nan") for number in found[:4])
+    if any(number is None for number in found[:4]) or (shape.tag == "ellipse" and min(c, d) <= 0):
+        canvas.fault(Fault.SHAPE, f"{text}: {short(repr(dict(shape.attrib)), 80)}")
+        return
+    degrees = found[4] or 0.0
+    if shape.tag == "ellipse":
+        if canvas.points([(a - c, b - d), (a + c, b + d)], text) is not None:
+            canvas.ellipse((a, b), (c, d), degrees, value)
+        return
+    corners: list[Point] = [(a, b), (c, b), (c, d), (a, d)]
+    if canvas.points(corners, text) is None:
+        return
+    if degrees:
+        canvas.polygon(turned(corners, ((a + c) / 2, (b + d) / 2), degrees), value, text)
+    else:
+        canvas.rectangle(corners, value)
+
+
+def _draw_mask(shape: Element, value: int, text: str, canvas: Canvas) -> None:
+    """Draw run lengths along the rows of a box, which begin with pixels outside."""
+    places = [_number(shape.get(key)) for key in ("left", "top", "width", "height")]
+    counts = [_number(part) for part in shape.get("rle", "").split(",")]
+    whole = [int(number) for number in (*places, *counts) if number is not None and number == int(number)]
+    mask = None
+    if len(whole) == len(places) + len(counts):
+        left, top, width, height = whole[:4]
+        if min(left, top) >= 0 and 0 < width <= canvas.size[1] - left and 0 < height <= canvas.size[0] - top:
+            mask = mask_of_counts(whole[4:], (height, width), by_column=False)
+    if mask is None:
+        box = ", ".join(f"{key} {shape.get(key)}" for key in ("left", "top", "width", "height"))
+        canvas.fault(Fault.SHAPE, f"{text}: run lengths that do not fit ({short(box, 80)})")
+        return
+    canvas.mask(mask, int(places[0] or 0), int(places[1] or 0), value)
 
 
 def _number(text: str | None) -> float | None:

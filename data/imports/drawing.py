@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-from scenepalette.common.storage.untrusted import short
+from scenepalette.common.errors import DataError
+from scenepalette.common.storage.untrusted import read_file, short
+from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, sizes_of_content
 from scenepalette.data.imports.findings import Fault, Findings
+from scenepalette.data.imports.source import Classes, Drawn
 
 LINE_WIDTH = 10
 """Width of lines in pixels, LabelMe's own."""
@@ -22,30 +26,43 @@ Point = tuple[float, float]
 
 
 class Canvas:
-    """A label map that shapes are drawn into; what cannot be drawn is reported and leaves it as it is."""
+    """The label map of an image, into which shapes are drawn; what cannot be drawn is reported and leaves it as it is.
 
-    def __init__(self, size: tuple[int, int], outside: int, findings: Findings, where: str) -> None:
+    Attributes:
+        size: Height and width.
+    """
+
+    def __init__(self, content: bytes, size: tuple[int, int], classes: Classes, findings: Findings, where: str) -> None:
         """Begin a label map.
 
         Args:
+            content: The image file's bytes.
             size: Height and width.
-            outside: Value of pixels that nothing covers.
+            classes: The classes; pixels that nothing covers are `outside`.
             findings: Takes what cannot be drawn.
             where: What messages call the image.
         """
         self.size = size
-        self._image = Image.new("L", (size[1], size[0]), outside)
+        self._image = Image.new("L", (size[1], size[0]), classes.outside)
         self._draw = ImageDraw.Draw(self._image)
-        self._findings, self._where = findings, where
+        self._content, self._classes, self._findings, self._where = content, classes, findings, where
 
     @property
-    def label(self) -> np.ndarray:
-        """What was drawn: uint8 [H, W]."""
-        return np.array(self._image)
+    def drawn(self) -> Drawn:
+        """The image with what was drawn so far."""
+        return Drawn(self._content, np.array(self._image))
 
     def fault(self, fault: Fault, text: str) -> None:
         """Report what is wrong with a shape."""
         self._findings.fault(fault, f"{self._where}: {text}")
+
+    def left_out(self, what: str, text: str = "") -> None:
+        """Note what is drawn otherwise than it stands there, or not at all, with what messages call the shape."""
+        self._findings.left_out(what, f"{self._where}: {text}" if text else self._where)
+
+    def id_of(self, name: object) -> int | None:
+        """Return the class id of a name; None after reporting that it is none."""
+        return self._classes.id_of(name, self._findings, self._where)
 
     def points(self, values: object, text: str) -> list[Point] | None:
         """Return the points of a shape.
@@ -75,19 +92,16 @@ class Canvas:
             return None
         return points
 
-    def polygon(self, points: Sequence[Point], value: int, text: str) -> None:
-        """Fill a polygon, its outline included; one of fewer than three points covers nothing and is noted."""
-        if len(points) < _LEAST_CORNERS:
-            self._findings.left_out("polygons of fewer than three points left out", f"{self._where}: {text}")
-            return
-        self._draw.polygon(points, fill=value, outline=value)
+    def has_area(self, corners: int, text: str) -> bool:
+        """Tell whether a polygon of so many points covers anything; one of fewer than three is noted."""
+        if corners < _LEAST_CORNERS:
+            self.left_out("polygons of fewer than three points left out", text)
+        return corners >= _LEAST_CORNERS
 
-    def plain_polygon(self, points: Sequence[Point], value: int, text: str) -> None:
-        """Fill a polygon as Cityscapes' own scripts do."""
-        if len(points) < _LEAST_CORNERS:
-            self._findings.left_out("polygons of fewer than three points left out", f"{self._where}: {text}")
-            return
-        self._draw.polygon(points, fill=value)
+    def polygon(self, points: Sequence[Point], value: int, text: str, *, outlined: bool = True) -> None:
+        """Fill a polygon if it has an area, its outline included; without it, as Cityscapes' own scripts do."""
+        if self.has_area(len(points), text):
+            self._draw.polygon(points, fill=value, outline=value if outlined else None)
 
     def rectangle(self, corners: Sequence[Point], value: int) -> None:
         """Fill the rectangle around some points, its border included."""
@@ -112,6 +126,46 @@ class Canvas:
     def mask(self, mask: np.ndarray, left: int, top: int, value: int) -> None:
         """Set the pixels of a mask, bool [h, w], that lies with its upper left corner at a place."""
         self._image.paste(value, (left, top), Image.fromarray(mask.astype(np.uint8) * 255))
+
+
+def canvas_of(
+    image: Path | bytes, height: object, width: object, classes: Classes, findings: Findings, where: str
+) -> Canvas | None:
+    """Begin the label map of an image, whose size is compared with the one that its annotations are for.
+
+    Args:
+        image: Its file; or that file's bytes, which LabelMe keeps among the annotations.
+        height: Pixels from top to bottom that the annotations state; without it and the width, they are for the image
+            as viewers show it.
+        width: The same from left to right.
+        classes: The classes.
+        findings: Takes what is wrong.
+        where: What messages call the image.
+
+    Returns:
+        The canvas; None after reporting why there is none.
+    """
+    told, stated = where if isinstance(image, Path) else f"{where}: imageData", _stated_size(height, width)
+    try:
+        content = image if isinstance(image, bytes) else read_file(image, MAX_FILE_BYTES)
+        stored, upright = sizes_of_content(content)
+    except DataError as error:
+        findings.fault(Fault.IMAGE, f"{told}: {error.summary}")
+        return None
+    if stated is not None and stated not in (stored, upright):
+        size = " x ".join(map(str, stated[::-1]))
+        findings.fault(Fault.SIZE, f"{told}: {size}, the image has {stored[1]} x {stored[0]}")
+        return None
+    # Tools that state no size show images upright.
+    return Canvas(content, stated or upright, classes, findings, where)
+
+
+def _stated_size(height: object, width: object) -> tuple[int, int] | None:
+    """Return a size that annotations state; None where it is absent or no size."""
+    sizes = [value for value in (height, width) if isinstance(value, int | float) and not isinstance(value, bool)]
+    if len(sizes) == 2 and all(0 < value < 2**16 and value == int(value) for value in sizes):
+        return int(sizes[0]), int(sizes[1])
+    return None
 
 
 def turned(points: Sequence[Point], centre: Point, degrees: float) -> list[Point]:

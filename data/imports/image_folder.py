@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 import unicodedata
@@ -13,11 +12,15 @@ from urllib.parse import unquote
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import printable
-from scenepalette.common.storage.untrusted import MAX_LINES, read_file, short
-from scenepalette.data.decoding.image_opening import ENDINGS, MAX_FILE_BYTES, sizes_of_content
+from scenepalette.common.storage.untrusted import MAX_LINES, short
+from scenepalette.common.wording import listed
+from scenepalette.data.decoding.image_opening import has_image_ending
+from scenepalette.data.files.finding import files_below
+from scenepalette.data.files.naming import is_text
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.source import split_of
+from scenepalette.data.imports.source import is_hidden, split_of
 
+_LONGEST_PATH = 4096
 _ABSOLUTE = re.compile(r"^(/|[A-Za-z]:|[A-Za-z][\w+.-]*://)")
 
 
@@ -66,7 +69,11 @@ class ImageFolder:
             Its path; None where there is none.
         """
         told = f"{where}: {short(repr(stated), 80)}"
-        if not isinstance(stated, str) or not stated.strip() or not _is_text(stated):
+        if (
+            not isinstance(stated, str)
+            or not stated.strip()
+            or not (is_text(stated, _LONGEST_PATH) and stated.isprintable())
+        ):
             findings.fault(Fault.NAME, told)
             return None
         name = stated.strip().replace("\\", "/")
@@ -97,7 +104,7 @@ class ImageFolder:
         if len(found) == 1:
             return self._take(found[0])
         if found:
-            findings.fault(Fault.AMBIGUOUS, f"{told} ({', '.join(found[:2])}{', ...' if len(found) > 2 else ''})")
+            findings.fault(Fault.AMBIGUOUS, f"{told} ({listed(found, 2)})")
         elif not quiet:
             findings.fault(Fault.MISSING, told)
         return None
@@ -116,81 +123,15 @@ class ImageFolder:
             findings.left_out("images that no annotation names, skipped", printable(key))
 
 
-def read_checked(
-    path: Path, stated: tuple[int, int] | None, findings: Findings, where: str
-) -> tuple[bytes, tuple[int, int]] | None:
-    """Read an image file and compare its size.
-
-    Args:
-        path: The file.
-        stated: Height and width that the annotations are for; None where they do not say.
-        findings: Takes what is wrong.
-        where: What messages call the image.
-
-    Returns:
-        Its bytes, and height and width of its label map; None after reporting why not.
-    """
-    try:
-        content = read_file(path, MAX_FILE_BYTES)
-    except DataError as error:
-        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
-        return None
-    return checked_content(content, stated, findings, where)
-
-
-def checked_content(
-    content: bytes, stated: tuple[int, int] | None, findings: Findings, where: str
-) -> tuple[bytes, tuple[int, int]] | None:
-    """Compare the size of an image with the one that its annotations are for, as `read_checked` does."""
-    try:
-        stored, upright = sizes_of_content(content)
-    except DataError as error:
-        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
-        return None
-    if stated is None:
-        # Tools that state no size show images upright.
-        return content, upright
-    if stated not in (stored, upright):
-        size = " x ".join(map(str, stated[::-1]))
-        findings.fault(Fault.SIZE, f"{where}: {size}, the image has {stored[1]} x {stored[0]}")
-        return None
-    return content, stated
-
-
-def stated_size(height: object, width: object) -> tuple[int, int] | None:
-    """Return a size that annotations state; None where it is absent or no size."""
-    sizes = [value for value in (height, width) if isinstance(value, int | float) and not isinstance(value, bool)]
-    if len(sizes) == 2 and all(0 < value < 2**16 and value == int(value) for value in sizes):
-        return int(sizes[0]), int(sizes[1])
-    return None
-
-
 def _images_below(root: Path) -> Iterator[Path]:
-    entered: set[str] = set()
-    count = 0
-    for folder, folders, names in os.walk(root, followlinks=True):
-        place = os.path.realpath(folder)
-        if place in entered:
-            folders.clear()
-            continue
-        entered.add(place)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        for name in sorted(names):
-            count += 1
-            if count > MAX_LINES:
-                raise DataError(
-                    f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
-                )
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in ENDINGS:
-                yield Path(folder, name)
+    for count, path in enumerate(files_below(root)):
+        if count >= MAX_LINES:
+            raise DataError(
+                f"{root} holds more than {MAX_LINES} files. Name the folder of the images alone with --images."
+            )
+        if has_image_ending(path.name) and not is_hidden(path, root):
+            yield path
 
 
 def _form(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _is_text(name: str) -> bool:
-    try:
-        return len(name.encode("utf-8")) <= 4096 and name.isprintable()
-    except UnicodeEncodeError:
-        return False

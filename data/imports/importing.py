@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import re
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -19,7 +16,7 @@ import numpy as np
 from scenepalette.common.errors import ConfigError, DataError
 from scenepalette.common.png import png_of
 from scenepalette.common.problems import printable
-from scenepalette.common.processors import worker_count
+from scenepalette.common.processors import map_in_order
 from scenepalette.common.progress import NO_PROGRESS, Progress
 from scenepalette.common.storage.files import (
     read_json,
@@ -34,19 +31,20 @@ from scenepalette.common.storage.files import (
 from scenepalette.common.storage.whole_folders import IMPORTS
 from scenepalette.common.wording import counted
 from scenepalette.data.classes import IGNORE_ID
+from scenepalette.data.decoding.class_files import csv_text
 from scenepalette.data.decoding.image_opening import ending_of_content
 from scenepalette.data.decoding.label_reading import LARGEST_TOLERANCE, LabelEncoding
-from scenepalette.data.files.naming import flat_name
+from scenepalette.data.files.finding import files_below
+from scenepalette.data.files.naming import flat_name, is_text
 from scenepalette.data.imports import cityscapes_json, coco, cvat, huggingface, labelme, masks
 from scenepalette.data.imports.findings import Fault, Findings
 from scenepalette.data.imports.source import Classes, ImportOptions, Item, Source, divide
+from scenepalette.data.sample import Orientation
 
 CLASS_FILE, LICENCE = "classes.csv", "LICENCE.md"
 SCRATCH = ".source"
 SPLITS = ("train", "val", "test")
 _VERSION = 1
-_AT_ONCE, _SUBMITTED = 8, 64
-"""Images in memory at once, and those between two looks at the problems so far."""
 _LONGEST_NAME = 200
 _SHOWN = 10
 _LEAST_CLASSES = 2
@@ -69,38 +67,30 @@ class _Format(NamedTuple):
     on_hub: bool = False
 
 
+def _of_path(read: Callable[[Path, ImportOptions], Source]) -> Callable[[str, ImportOptions, Path], Source]:
+    """Return the reader of a format that needs no folder for files of its own."""
+    return lambda source, options, scratch: read(Path(source), options)
+
+
 _SHAPES = frozenset({"images", "background", "ignore", "link"})
-_LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance"})
+_LABELS = frozenset({"label_offset", "ignore_ids", "colour_tolerance", "orientation"})
+_FOLDERS = frozenset({"label_folder", "label_suffix", "link"})
 FORMATS: Mapping[str, _Format] = {
     "coco": _Format(
-        lambda source, options, _: coco.read_source(Path(source), options),
-        _SHAPES | {"crowds"},
-        "COCO: instances, stuff or panoptic, a JSON file per split",
+        _of_path(coco.read_source), _SHAPES | {"crowds"}, "COCO: instances, stuff or panoptic, a JSON file per split"
     ),
     "voc": _Format(
         lambda source, options, scratch: masks.read_voc(Path(source), options, scratch),
-        _LABELS | {"label_encoding", "link"},
+        _LABELS | _FOLDERS | {"label_encoding"},
         "PASCAL VOC: JPEGImages and SegmentationClass; also as CVAT and LabelMe export it",
     ),
-    "labelme": _Format(
-        lambda source, options, _: labelme.read_source(Path(source), options),
-        _SHAPES | {"line_width"},
-        "LabelMe: a JSON file per image",
-    ),
-    "cvat": _Format(
-        lambda source, options, _: cvat.read_source(Path(source), options),
-        _SHAPES | {"line_width"},
-        "CVAT for images 1.1: annotations.xml",
-    ),
+    "labelme": _Format(_of_path(labelme.read_source), _SHAPES | {"line_width"}, "LabelMe: a JSON file per image"),
+    "cvat": _Format(_of_path(cvat.read_source), _SHAPES | {"line_width"}, "CVAT for images 1.1: annotations.xml"),
     "cityscapes-json": _Format(
-        lambda source, options, _: cityscapes_json.read_source(Path(source), options),
-        _SHAPES,
-        "Cityscapes' polygons: gtFine/SPLIT/CITY/*_polygons.json",
+        _of_path(cityscapes_json.read_source), _SHAPES, "Cityscapes' polygons: gtFine/SPLIT/CITY/*_polygons.json"
     ),
     "colours": _Format(
-        lambda source, options, _: masks.read_colours(Path(source), options),
-        _LABELS | {"link"},
-        "images and label maps in the colours of a class file",
+        _of_path(masks.read_colours), _LABELS | _FOLDERS, "images and label maps in the colours of a class file"
     ),
     "huggingface": _Format(
         huggingface.read_source,
@@ -199,9 +189,9 @@ def _check_options(source: str, format_name: str, to: Path, options: ImportOptio
             problems.append(f"--{name.replace('_', '-')} is {value:g}; required is {least} to {most}")
     if options.crowds not in (None, "ignore", "class", "skip"):
         problems.append(f"--crowds is {options.crowds!r}; required is ignore, class or skip")
-    if options.label_encoding not in (None, *get_args(LabelEncoding)):
-        known_ones = ", ".join(get_args(LabelEncoding))
-        problems.append(f"--label-encoding is {options.label_encoding!r}; required is one of {known_ones}")
+    for name, values in (("label_encoding", get_args(LabelEncoding)), ("orientation", get_args(Orientation))):
+        if (value := getattr(options, name)) not in (None, *values):
+            problems.append(f"--{name.replace('_', '-')} is {value!r}; required is one of {', '.join(values)}")
     if not all(0 <= value <= IGNORE_ID for value in options.ignore_ids):
         problems.append(f"--ignore-ids is {list(options.ignore_ids)}; required are label values, 0 to 255")
     path = Path(source)
@@ -218,7 +208,11 @@ def _is_inside(path: Path, folder: Path) -> bool:
 
 
 def _identity(source: str, format_name: str, options: ImportOptions) -> dict[str, Any]:
-    """Return what decides the result: of files, their names, sizes and times of change."""
+    """Return what decides the result: of files, their names, sizes and times of change.
+
+    Raises:
+        DataError: A folder in the source cannot be listed.
+    """
     stated = {
         field.name: str(value) if isinstance(value, Path) else list(value) if isinstance(value, tuple) else value
         for field in fields(options)
@@ -237,9 +231,13 @@ def _identity(source: str, format_name: str, options: ImportOptions) -> dict[str
 
 
 def _stamps(place: Path) -> list[list[Any]]:
-    paths = [place]
-    if place.is_dir():
-        paths = sorted(Path(folder, name) for folder, _, names in os.walk(place) for name in names)
+    try:
+        paths = sorted(files_below(place)) if place.is_dir() else [place]
+    except OSError as error:
+        raise DataError(
+            f"{place} cannot be read: {error.filename} ({error.strerror or error}). Give the user who runs this "
+            "permission to read every folder in it."
+        ) from error
     found = []
     for path in paths:
         if path.exists():  # no broken link
@@ -252,25 +250,20 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     """Draw and write all pairs, then what tells about them, the record last."""
     findings = source.findings
     placed = _placed(source.items, options, findings)
-    pixels = np.zeros(256, np.int64)
+    pixels_of = {split: np.zeros(256, np.int64) for split in SPLITS}
     pairs: dict[str, int] = dict.fromkeys(SPLITS, 0)
-    bare = set(SPLITS)
+
+    def work(entry: _Placed) -> tuple[np.ndarray | None, Findings]:
+        return _write_pair(out, entry, not findings or options.skip_problems, options.link)
+
     progress.start("import", len(placed))
     try:
-        with ThreadPoolExecutor(worker_count(_AT_ONCE)) as executor:
-            for start in range(0, len(placed), _SUBMITTED):
-                some = placed[start : start + _SUBMITTED]
-                writing = not findings or options.skip_problems
-                jobs = [executor.submit(_write_pair, out, entry, writing, options.link) for entry in some]
-                for entry, job in zip(some, jobs, strict=True):
-                    counts, found = job.result()
-                    findings.add(found)
-                    if counts is not None:
-                        pixels += counts
-                        pairs[entry.split] += 1
-                        if counts[:IGNORE_ID].any():
-                            bare.discard(entry.split)
-                progress.advance(len(some))
+        for entry, (counts, found) in zip(placed, map_in_order(work, placed), strict=True):
+            findings.add(found)
+            if counts is not None:
+                pixels_of[entry.split] += counts
+                pairs[entry.split] += 1
+            progress.advance()
     finally:
         progress.finish()
     problems = findings.problems
@@ -284,12 +277,13 @@ def _write(out: Path, source: Source, options: ImportOptions, identity: dict[str
     if not pairs["train"] or not pairs["val"]:
         said = ", ".join(f"{count} for {split}" for split, count in pairs.items())
         raise DataError(f"Too few images are left: {said}; training and validation need one each.", problems)
-    if bare := [split for split in SPLITS if split in bare and pairs[split]]:
+    if bare := [split for split in SPLITS if pairs[split] and not pixels_of[split][:IGNORE_ID].any()]:
         raise DataError(
             f"In {' and '.join(bare)}, every pixel of all images is ignored. Annotate some, ignore fewer classes, or "
             "leave out --background ignore.",
             problems,
         )
+    pixels = np.sum(list(pixels_of.values()), axis=0)
     if np.count_nonzero(pixels[:IGNORE_ID]) < _LEAST_CLASSES:
         shown = source.classes.table.names[int(pixels[:IGNORE_ID].argmax())]
         raise DataError(
@@ -357,7 +351,8 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
                 # a.jpg and a.png in one folder
                 name = f"{name}_{item.image.suffix[1:]}"
                 other = names.get((split, name.casefold()))
-            if re.search(r"[\x00-\x1f/\\:]", name) or name.startswith(".") or not _fits(name):
+            is_usable = name and not name.startswith(".") and not re.search(r"[\x00-\x1f/\\:]", name)
+            if not is_usable or not is_text(name, _LONGEST_NAME):
                 findings.fault(Fault.NAME, f"{item.where}: {name!r}")
             elif other is not None:
                 findings.fault(Fault.TWICE, f"{item.where} and {other.where}")
@@ -365,13 +360,6 @@ def _placed(items: Sequence[Item], options: ImportOptions, findings: Findings) -
                 names[split, name.casefold()] = item
                 placed.append((index, _Placed(item, split, name)))
     return [entry for _, entry in sorted(placed, key=lambda pair: pair[0])]
-
-
-def _fits(name: str) -> bool:
-    try:
-        return 0 < len(name.encode("utf-8")) <= _LONGEST_NAME
-    except UnicodeEncodeError:
-        return False
 
 
 def _splits(items: Sequence[Item], options: ImportOptions, findings: Findings) -> dict[int, str]:
@@ -437,14 +425,11 @@ def _shown(classes: Classes, pixels: np.ndarray) -> Iterator[int]:
 
 def _class_csv(classes: Classes, pixels: np.ndarray) -> str:
     """Return a class file with ids; 255 stands in a row of its own, so that it is not taken for a class."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["id", "name", "red", "green", "blue", "evaluated", "ignore"])
+    rows: list[list[object]] = [["id", "name", "red", "green", "blue", "evaluated", "ignore"]]
     for number in _shown(classes, pixels):
         entry = classes.table.classes[number]
-        writer.writerow([number, entry.name, *entry.color, str(entry.evaluated).lower(), ""])
+        rows.append([number, entry.name, *entry.color, str(entry.evaluated).lower(), ""])
     taken, names = {entry.color for entry in classes.table.classes}, set(classes.table.names)
     colour = next((colour for colour in _IGNORED_COLOURS if colour not in taken), _IGNORED_COLOURS[0])
     name = next(name for name in ("ignored", "no class", "ignored pixels", "255") if name not in names)
-    writer.writerow([IGNORE_ID, name, *colour, "", "true"])
-    return text.getvalue()
+    return csv_text([*rows, [IGNORE_ID, name, *colour, "", "true"]])

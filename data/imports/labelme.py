@@ -18,9 +18,9 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.storage.untrusted import short
 from scenepalette.data.classes import IGNORE_ID
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES, open_image_content
-from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas
+from scenepalette.data.imports.drawing import LINE_WIDTH, Canvas, Point, canvas_of
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.image_folder import ImageFolder, checked_content, read_checked, stated_size
+from scenepalette.data.imports.image_folder import ImageFolder
 from scenepalette.data.imports.source import (
     BACKGROUND,
     Classes,
@@ -30,7 +30,7 @@ from scenepalette.data.imports.source import (
     Source,
     classes_of_names,
     files_named,
-    read_json_file,
+    read_annotations,
     relative_name,
     require_folder,
     split_of,
@@ -95,12 +95,10 @@ def _classes_of(names: set[str], options: ImportOptions, findings: Findings) -> 
 
 
 def _content_of(path: Path, where: str, findings: Findings) -> dict[str, Any] | None:
-    try:
-        content = read_json_file(path, _FILE_BYTES)
-    except DataError as error:
-        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
+    content = read_annotations(path, where, findings, _FILE_BYTES)
+    if content is None:
         return None
-    if not isinstance(content, dict) or "shapes" not in content:
+    if "shapes" not in content:
         findings.left_out("JSON files that are not LabelMe annotations, skipped", where)
         return None
     if not isinstance(content["shapes"], list):
@@ -124,39 +122,31 @@ class _Drawing:
         content = _content_of(self.path, self.where, findings)
         if content is None:
             return None
-        size = stated_size(content.get("imageHeight"), content.get("imageWidth"))
-        if self.image is not None:
-            checked = read_checked(self.image, size, findings, self.where)
-        else:
-            checked = self._stored(content.get("imageData"), size, findings)
-        if checked is None:
+        image, data = self.image, content.get("imageData")
+        if image is None:
+            try:
+                image = base64.b64decode(_DATA_ADDRESS.sub("", data) if isinstance(data, str) else "", validate=True)
+            except (binascii.Error, ValueError) as error:
+                findings.fault(Fault.IMAGE, f"{self.where}: imageData ({error})")
+                return None
+        height, width = content.get("imageHeight"), content.get("imageWidth")
+        canvas = canvas_of(image, height, width, self.classes, findings, self.where)
+        if canvas is None:
             return None
-        canvas = Canvas(checked[1], self.classes.outside, findings, self.where)
         for number, shape in enumerate(content["shapes"]):
-            self._draw(shape, f"shape {number}", canvas, findings)
-        return Drawn(checked[0], canvas.label)
+            self._draw(shape, f"shape {number}", canvas)
+        return canvas.drawn
 
-    def _stored(
-        self, data: object, size: tuple[int, int] | None, findings: Findings
-    ) -> tuple[bytes, tuple[int, int]] | None:
-        try:
-            text = _DATA_ADDRESS.sub("", data) if isinstance(data, str) else ""
-            content = base64.b64decode(text, validate=True)
-        except (binascii.Error, ValueError) as error:
-            findings.fault(Fault.IMAGE, f"{self.where}: imageData ({error})")
-            return None
-        return checked_content(content, size, findings, f"{self.where}: imageData")
-
-    def _draw(self, shape: object, text: str, canvas: Canvas, findings: Findings) -> None:
+    def _draw(self, shape: object, text: str, canvas: Canvas) -> None:
         if not isinstance(shape, dict):
             canvas.fault(Fault.SHAPE, f"{text} is {short(repr(shape), 40)}")
             return
         kind, label = shape.get("shape_type") or "polygon", shape.get("label")
         text = f"{text}, {short(str(label), 40)}"
         if kind in ("point", "points"):
-            findings.left_out("files with points, which cover no area and are left out", self.where)
+            canvas.left_out("files with points, which cover no area and are left out")
             return
-        value = self.classes.id_of(label, findings, self.where)
+        value = canvas.id_of(label)
         points = canvas.points(shape.get("points"), text)
         if value is None or points is None:
             return
@@ -169,30 +159,29 @@ class _Drawing:
         elif kind == "circle" and len(points) == 2:
             canvas.circle(points[0], points[1], value)
         elif kind in ("line", "linestrip") and len(points) > 1:
-            findings.left_out(f"files with lines, drawn {self.line_width} pixels wide (--line-width)", self.where)
+            canvas.left_out(f"files with lines, drawn {self.line_width} pixels wide (--line-width)")
             canvas.line(points, self.line_width, value)
         elif kind == "mask" and len(points) == 2:
-            self._mask(shape.get("mask"), points[0], points[1], value, text, canvas)
+            _draw_mask(shape.get("mask"), points[0], points[1], value, text, canvas)
         elif kind in ("rectangle", "oriented_rectangle", "circle", "line", "linestrip", "mask"):
             canvas.fault(Fault.SHAPE, f"{text}: {kind} of {len(points)} points")
         else:
             canvas.fault(Fault.KIND, f"{text}: {short(repr(kind), 40)}")
 
-    def _mask(
-        self, data: object, first: tuple[float, float], last: tuple[float, float], value: int, text: str, canvas: Canvas
-    ) -> None:
-        """Draw a PNG in text, which fills the box between two pixels, both included."""
-        try:
-            content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
-            with open_image_content(content) as image:
-                mask = np.asarray(image.convert("L")) > 0
-        except (binascii.Error, ValueError, DataError) as error:
-            reason = error.summary if isinstance(error, DataError) else str(error)
-            canvas.fault(Fault.SHAPE, f"{text}: mask ({reason})")
-            return
-        left, top, right, bottom = (int(part) for part in (*first, *last))
-        if mask.shape != (bottom - top + 1, right - left + 1):
-            wanted = f"{right - left + 1} x {bottom - top + 1}"
-            canvas.fault(Fault.SHAPE, f"{text}: mask of {mask.shape[1]} x {mask.shape[0]} for a box of {wanted}")
-            return
-        canvas.mask(mask, left, top, value)
+
+def _draw_mask(data: object, first: Point, last: Point, value: int, text: str, canvas: Canvas) -> None:
+    """Draw a PNG in text, which fills the box between two pixels, both included."""
+    try:
+        content = base64.b64decode(data if isinstance(data, str) else "", validate=True)
+        with open_image_content(content) as image:
+            mask = np.asarray(image.convert("L")) > 0
+    except (binascii.Error, ValueError, DataError) as error:
+        reason = error.summary if isinstance(error, DataError) else str(error)
+        canvas.fault(Fault.SHAPE, f"{text}: mask ({reason})")
+        return
+    left, top, right, bottom = (int(part) for part in (*first, *last))
+    if mask.shape != (bottom - top + 1, right - left + 1):
+        wanted = f"{right - left + 1} x {bottom - top + 1}"
+        canvas.fault(Fault.SHAPE, f"{text}: mask of {mask.shape[1]} x {mask.shape[0]} for a box of {wanted}")
+        return
+    canvas.mask(mask, left, top, value)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from scenepalette.common.errors import ConfigError, DataError
@@ -12,14 +11,23 @@ from scenepalette.common.problems import Problem
 from scenepalette.common.storage.files import write_atomically
 from scenepalette.common.storage.untrusted import read_file
 from scenepalette.data import class_tables
-from scenepalette.data.decoding.class_files import ClassFile, read_class_file
+from scenepalette.data.decoding.class_files import ClassFile, csv_text, read_class_file
 from scenepalette.data.decoding.image_opening import MAX_FILE_BYTES
 from scenepalette.data.decoding.label_images import VOC_BORDER, colour_of
 from scenepalette.data.decoding.label_reading import LabelEncoding, LabelSettings
 from scenepalette.data.files.folder_layouts import has_labelled_test
 from scenepalette.data.files.image_files import PairedFiles
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.imports.source import Classes, Drawn, ImportOptions, Item, Source, relative_name, require_folder
+from scenepalette.data.imports.source import (
+    Classes,
+    Drawn,
+    ImportOptions,
+    Item,
+    Source,
+    as_options,
+    relative_name,
+    require_folder,
+)
 from scenepalette.data.readers.folder import open_folder
 from scenepalette.data.sample import FolderOptions
 
@@ -118,11 +126,11 @@ def read_folder(
         DataError: As `scenepalette.data.readers.folder.open_folder`.
     """
     folder_options = FolderOptions(
-        **{
-            key: value
-            for key, value in {"val_share": options.val_share, "val_seed": options.val_seed}.items()
-            if value is not None
-        }
+        options.label_folder,
+        options.label_suffix,
+        options.orientation or "by size",
+        options.share,
+        options.val_seed or 0,
     )
     labels = LabelSettings(
         options.label_encoding or encoding, options.label_offset, options.ignore_ids, options.colour_tolerance or 0
@@ -134,8 +142,8 @@ def read_folder(
             opened.append(open_folder(root, split, class_file=class_file, options=folder_options, labels=labels))
         except DataError as error:
             # Problems of files keep their kinds, by which a message shows examples.
-            told = [replace(problem, text=_as_options(problem.text)) for problem in error.found]
-            problems += told or map(_as_options, error.problems or (error.summary,))
+            told = [replace(problem, text=as_options(problem.text)) for problem in error.found]
+            problems += told or map(as_options, error.problems or (error.summary,))
     if problems:
         raise DataError(
             f"The label maps in {source or root} cannot be imported:", list(dict.fromkeys(problems)), hint=""
@@ -143,52 +151,25 @@ def read_folder(
     items = []
     for dataset in opened:
         for note in dataset.notes:
-            findings.note(_as_options(note))
+            findings.note(as_options(note))
         # Files come in pairs, image and label.
         for index, (name, image) in enumerate(zip(dataset.ids, dataset.files[::2], strict=True)):
             where = relative_name(image, root)
-            items.append(Item(name, name, where, dataset.split, image, _Copying(dataset, index, image, where).read))
+            read = partial(_read_pair, dataset, index, image, where)
+            items.append(Item(name, name, where, dataset.split, image, read))
         files += dataset.files[1::2]
-    table = opened[0].table
     files += [options.classes] if options.classes is not None else []
-    return Source(items, Classes(table, {}, 0), files, findings, _licence_of(opened[0]))
+    licence = "" if opened[0].licence == "not stated" else opened[0].licence
+    return Source(items, Classes(opened[0].table, {}, 0), files, findings, licence)
 
 
-def _licence_of(dataset: PairedFiles) -> str:
-    return "" if dataset.licence == "not stated" else dataset.licence
-
-
-def _as_options(text: str) -> str:
-    """Name the options of an import in place of the settings of a run."""
-    for setting, option in (
-        ("data.label_encoding", "--label-encoding"),
-        ("data.label_offset", "--label-offset"),
-        ("data.ignore_ids", "--ignore-ids"),
-        ("data.colour_tolerance", "--colour-tolerance"),
-        ("data.val_share", "--val-share"),
-        ("data.val_seed", "--val-seed"),
-    ):
-        text = text.replace(setting, option)
-    return text
-
-
-@dataclass(frozen=True)
-class _Copying:
-    """How one label map is read."""
-
-    dataset: PairedFiles
-    index: int
-    image: Path
-    where: str
-
-    def read(self, findings: Findings) -> Drawn | None:
-        """Read the image's bytes and its label map."""
-        try:
-            content = read_file(self.image, MAX_FILE_BYTES)
-            return Drawn(content, self.dataset[self.index].label)
-        except DataError as error:
-            findings.fault(Fault.IMAGE, f"{self.where}: {error.summary}")
-            return None
+def _read_pair(dataset: PairedFiles, index: int, image: Path, where: str, findings: Findings) -> Drawn | None:
+    """Read an image's bytes and its label map."""
+    try:
+        return Drawn(read_file(image, MAX_FILE_BYTES), dataset[index].label)
+    except DataError as error:
+        findings.fault(Fault.IMAGE, f"{where}: {error.summary}")
+        return None
 
 
 def _folders_around(source: Path) -> list[Path]:
@@ -210,6 +191,4 @@ def _with_border(declared: ClassFile) -> str:
     rows = [[*(row.id or [place]), row.name, *row.color, ""] for place, row in enumerate(declared.classes)]
     if all(row.color != _BORDER for row in declared.classes) and len(rows) < 256:
         rows.append([255, "void", *_BORDER, "true"])
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([["id", "name", "red", "green", "blue", "ignore"], *rows])
-    return text.getvalue()
+    return csv_text([["id", "name", "red", "green", "blue", "ignore"], *rows])

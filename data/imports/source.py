@@ -19,13 +19,13 @@ from scenepalette.data.classes import IGNORE_ID, ClassTable, SemanticClass
 from scenepalette.data.decoding.class_files import classes_of_class_file, read_class_file
 from scenepalette.data.decoding.label_images import colour_of, voc_colour
 from scenepalette.data.decoding.label_reading import LabelEncoding
+from scenepalette.data.files.finding import files_below
 from scenepalette.data.files.split_lists import SPLIT_FOLDERS
 from scenepalette.data.imports.findings import Fault, Findings
-from scenepalette.data.sample import FolderOptions
+from scenepalette.data.sample import FolderOptions, Orientation
 from scenepalette.data.splits.holdout import divide_whole
 
 BACKGROUND = "background"
-DEFAULT_SHARE = FolderOptions().val_share
 IGNORE = "ignore"
 MAX_CLASSES = 254
 """Most classes beside the background; 255 means ignored."""
@@ -56,7 +56,10 @@ class ImportOptions:
         label_encoding: Of label maps: how they are read, as `LabelSettings.encoding`.
         label_offset: Of label maps: what is to be added to each value.
         ignore_ids: Of label maps: values without a class.
-        colour_tolerance: Of masks: largest difference of a channel from that of a class's colour.
+        colour_tolerance: Of label maps: largest difference of a channel from that of a class's colour.
+        label_folder: Of folders of label maps: which one holds them, as `FolderOptions.label_folder`.
+        label_suffix: Of such folders: what names of label maps have after those of their images.
+        orientation: Of label maps: how images are read that their EXIF tag turns.
         link: Whether images are linked instead of copied.
         skip_problems: Whether images with a problem are left out.
     """
@@ -76,8 +79,16 @@ class ImportOptions:
     label_offset: int | None = None
     ignore_ids: tuple[int, ...] = ()
     colour_tolerance: int | None = None
+    label_folder: str | None = None
+    label_suffix: str | None = None
+    orientation: Orientation | None = None
     link: bool = False
     skip_problems: bool = False
+
+    @property
+    def share(self) -> float:
+        """The share for validation, that of the reader `folder` where the user does not say it."""
+        return FolderOptions().val_share if self.val_share is None else self.val_share
 
 
 class Drawn(NamedTuple):
@@ -180,11 +191,12 @@ def classes_of_names(
         DataError: The class file cannot be used, or there are too many or too few classes.
     """
     names = list(names)
-    wanted = options.background or _spelling_of(background, names)
-    ignored = dict.fromkeys([*options.ignore], IGNORE_ID)
+    wanted, ignored = options.background or _spelling_of(background, names), dict.fromkeys(options.ignore, IGNORE_ID)
     if options.classes is not None:
         return _classes_of_file(options.classes, wanted, ignored)
     listed = dict.fromkeys(name.strip() for name in names)
+    for name in sorted(ignored.keys() - listed):
+        findings.left_out("names that --ignore gives and no annotation has", short(repr(name), 60))
     kept = [name for name in listed if name not in ignored and name != wanted]
     for name in [name for name in kept if not name or len(name) > _LONGEST_NAME or not name.isprintable()]:
         findings.fault(Fault.CLASS_NAME, short(repr(name), 60))
@@ -265,7 +277,7 @@ def split_named(name: str) -> str | None:
     return _OF_SPLIT.get(name.strip().lower())
 
 
-def read_json_file(path: Path, limit: int = JSON_BYTES) -> Any:
+def read_json_file(path: Path, limit: int) -> Any:
     """Read an annotation file.
 
     Raises:
@@ -276,6 +288,16 @@ def read_json_file(path: Path, limit: int = JSON_BYTES) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError(f"it is not JSON ({short(str(error))})") from error
+
+
+def read_annotations(path: Path, where: str, findings: Findings, limit: int = JSON_BYTES) -> dict[str, Any] | None:
+    """Return the object that an annotation file holds, an empty one for other JSON; None after reporting what it is."""
+    try:
+        content = read_json_file(path, limit)
+    except DataError as error:
+        findings.fault(Fault.UNREADABLE, f"{where}: {error.summary}")
+        return None
+    return content if isinstance(content, dict) else {}
 
 
 def require_folder(source: Path) -> None:
@@ -290,14 +312,30 @@ def require_folder(source: Path) -> None:
 
 
 def files_named(root: Path, endings: Sequence[str]) -> list[Path]:
-    """Return the files below a folder whose names end so, hidden ones left out, sorted."""
-    found = (path for path in root.rglob("*") if path.name.lower().endswith(tuple(endings)) and path.is_file())
-    return sorted(path for path in found if not any(part.startswith(".") for part in path.relative_to(root).parts))
+    """Return the files below a folder whose names end so, hidden ones left out, sorted; links are followed."""
+    found = (path for path in files_below(root) if path.name.lower().endswith(tuple(endings)))
+    return sorted(path for path in found if path.is_file() and not is_hidden(path, root))
+
+
+def is_hidden(path: Path, root: Path) -> bool:
+    """Tell whether a file below a folder, or a folder on the way to it, has a dot before its name."""
+    return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
 def relative_name(path: Path, root: Path) -> str:
     """Return a path as messages show it, from the source's folder."""
     return printable(path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix())
+
+
+def as_options(text: str) -> str:
+    """Name the options of an import in place of the settings of a run: --val-seed 1 for data.val_seed=1."""
+    names = (
+        "label_encoding|label_offset|label_folder|label_suffix|ignore_ids|colour_tolerance|orientation|"
+        "val_share|val_seed"
+    )
+    return re.sub(
+        rf"data\.({names})(=?)", lambda found: f"--{found[1].replace('_', '-')}{' ' if found[2] else ''}", text
+    )
 
 
 def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> tuple[list[int], list[int]]:
@@ -314,16 +352,12 @@ def divide(names: Sequence[str], options: ImportOptions, findings: Findings) -> 
     Raises:
         DataError: There are too few.
     """
-    share = DEFAULT_SHARE if options.val_share is None else options.val_share
     try:
-        divided = divide_whole(names, share, options.val_seed or 0)
+        divided = divide_whole(names, options.share, options.val_seed or 0)
     except DataError as error:
-        text = error.summary.replace("data.val_share=", "--val-share ").replace("data.val_share", "--val-share")
-        raise DataError(text, findings.problems) from error
+        raise DataError(as_options(error.summary), findings.problems) from error
     left_out = len(names) - len(divided.train) - len(divided.test)
-    how = divided.how.replace("data.val_seed=", "--val-seed ")
-    findings.note(
-        f"No split for validation is stated: {len(divided.test)} of {len(names)} images "
-        f"{'validates' if len(divided.test) == 1 else 'validate'} ({how}), {left_out} beside them left out."
-    )
+    said = counted(len(divided.test), f"of {len(names)} images validates", f"of {len(names)} images validate")
+    how = as_options(divided.how)
+    findings.note(f"No split for validation is stated: {said} ({how}), {left_out} beside them left out.")
     return divided.train, divided.test

@@ -10,12 +10,14 @@ from pathlib import Path
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.storage.untrusted import LIST_BYTES, read_lines, read_text
+from scenepalette.common.storage.untrusted import LIST_BYTES, read_text
 from scenepalette.data.classes import IGNORE_ID, ClassTable
 from scenepalette.data.decoding.class_files import packaged_table
 from scenepalette.data.decoding.label_images import LabelValues
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
-from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
+from scenepalette.data.files.finding import Search
+from scenepalette.data.files.image_files import FilePair, PairedFiles
+from scenepalette.data.files.split_lists import numbered_lines, pairs_of_lines
 from scenepalette.data.readers.ade20k import LICENCE, pair_ade20k
 from scenepalette.data.sample import DatasetEntry
 
@@ -23,17 +25,9 @@ NUM_CLASSES = 95
 CLASS_LIST = "ade_indoor_classes.txt"
 SCENE_LIST = "sceneCategories.txt"
 SCENES = (
-    "airport_terminal",
-    "bathroom",
-    "bedroom",
-    "conference_room",
-    "corridor",
-    "dining_room",
-    "hotel_room",
-    "kitchen",
-    "living_room",
-    "office",
-)
+    "airport_terminal", "bathroom", "bedroom", "conference_room", "corridor", "dining_room", "hotel_room", "kitchen",
+    "living_room", "office",
+)  # fmt: skip
 """The scene categories of the published images."""
 
 
@@ -56,9 +50,9 @@ def open_ade_indoor(
         chosen = _read_class_list(Path(class_file), within=None)
     listing, scenes = root / f"ade_indoor_im_info_{split}.txt", root / SCENE_LIST
     if listing.is_file():
-        pairs, of_list = _listed_pairs(listing, all_pairs)
+        pairs = _listed_pairs(search, listing, all_pairs)
     elif scenes.is_file():
-        pairs, of_list = _pairs_of_scenes(scenes, all_pairs)
+        pairs = _pairs_of_scenes(search, scenes, all_pairs)
     else:
         raise DataError(
             f"{root} has neither {listing.name}, the published list of ADE-Indoor's images, nor {SCENE_LIST}, ADE20K's "
@@ -76,7 +70,7 @@ def open_ade_indoor(
             ids={number: class_id for class_id, number in enumerate(chosen)},
             ignored=frozenset(range(ade20k.num_classes + 1)) - set(chosen),
         ),
-        problems=[*search.problems, *of_list],
+        problems=search.problems,
         notes=search.notes,
         labels=labels,
         other_labels=search.all_labels("annotations"),
@@ -129,31 +123,18 @@ def _read_class_list(path: Path, within: Path | None) -> list[int]:
     return chosen
 
 
-def _listed_pairs(listing: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
-    by_id = {pair.image.stem: pair for pair in pairs}
-    listed: list[FilePair] = []
-    problems: list[Problem] = []
-    for place, line in enumerate(read_lines(listing, listing.parent), start=1):
-        if len(problems) >= MOST_LINE_PROBLEMS:
-            problems.append(not_read_further(listing, place))
-            break
-        if not line.strip():
-            continue
-        name = Path(line.split()[0]).stem
-        if name in by_id:
-            listed.append(by_id[name])
-        else:
-            text = f"{name} listed, but its image or label is missing"
-            problems.append(Problem(ProblemKind.LIST, listing.name, text, place))
-    return listed, problems
+def _listed_pairs(search: Search, listing: Path, pairs: list[FilePair]) -> list[FilePair]:
+    by_stem = {pair.image.stem: pair for pair in pairs}
+    named = ((number, Path(line.split()[0]).stem) for number, line in numbered_lines(listing, search.root))
+    missing = "{} listed, but its image or label is missing"
+    entries = ((number, name, by_stem.get(name) or missing.format(name)) for number, name in named)
+    return [pair for pair, _ in pairs_of_lines(search, listing, entries).values()]
 
 
-def _pairs_of_scenes(scenes: Path, pairs: list[FilePair]) -> tuple[list[FilePair], list[Problem]]:
-    lines = read_lines(scenes, scenes.parent)
-    scene_of = {words[0]: words[1] for words in (line.split() for line in lines) if len(words) == 2}
-    problems = [
-        Problem(ProblemKind.LIST, pair.image.name, f"{scenes.name} states no scene category for it")
-        for pair in pairs
-        if pair.image.stem not in scene_of
-    ]
-    return [pair for pair in pairs if scene_of.get(pair.image.stem) in SCENES], problems
+def _pairs_of_scenes(search: Search, scenes: Path, pairs: list[FilePair]) -> list[FilePair]:
+    lines = (line.split() for _, line in numbered_lines(scenes, search.root))
+    scene_of = {words[0]: words[1] for words in lines if len(words) == 2}
+    for pair in pairs:
+        if pair.image.stem not in scene_of:
+            search.refuse(pair.image, f"{scenes.name} states no scene category for it", kind=ProblemKind.LIST)
+    return [pair for pair in pairs if scene_of.get(pair.image.stem) in SCENES]

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.storage.untrusted import read_lines, short
+from scenepalette.common.storage.untrusted import short
 from scenepalette.data.decoding.class_files import CAMVID
 from scenepalette.data.decoding.label_images import LabelValues
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
 from scenepalette.data.files.finding import Search, require_folders
-from scenepalette.data.files.image_files import MOST_LINE_PROBLEMS, FilePair, PairedFiles, not_read_further
+from scenepalette.data.files.image_files import FilePair, PairedFiles
+from scenepalette.data.files.split_lists import numbered_lines, pairs_of_lines
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = "CamVid, published for research; terms: http://mi.eng.cam.ac.uk/research/projects/VideoRec/CamVid/"
@@ -32,11 +32,11 @@ def open_camvid(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> 
     listing = root / f"{split}.txt"
     search = Search(root)
     if listing.is_file():
-        pairs, problems = _listed_pairs(root, split, listing)
+        lines = ((number, line, _pair_of_line(root, split, line)) for number, line in numbered_lines(listing, root))
+        pairs = [pair for pair, _ in pairs_of_lines(search, listing, lines).values()]
         used = {path for pair in pairs for path in (pair.image, pair.label)}
         found = [path for folder in (split, f"{split}annot") for path in search.paths(folder)]
         search.pass_over((path for path in found if path not in used), f"not listed in {listing.name}")
-        search.problems += problems
     else:
         images, labelled = search.images(split), search.labels(f"{split}annot")
         pairs = search.pair(images, labelled, f"{split}annot/{{id}}.png")
@@ -65,32 +65,14 @@ DATASET = DatasetEntry(
 )
 
 
-def _listed_pairs(root: Path, split: str, listing: Path) -> tuple[list[FilePair], list[Problem]]:
-    pairs: list[FilePair] = []
-    problems: list[Problem] = []
-    seen: set[str] = set()
-    repeated = 0
-    for number, line in enumerate(read_lines(listing, root), start=1):
-        # Repeated lines are listed as problems later.
-        if len(problems) + repeated >= MOST_LINE_PROBLEMS:
-            problems.append(not_read_further(listing, number))
-            break
-        paths = line.split()
-        if not paths:
-            continue
-        if len(paths) != 2:
-            text = f"{len(paths)} entries; an image and a label are required"
-            problems.append(Problem(ProblemKind.LIST, listing.name, text, number))
-            continue
-        image = root / split / Path(paths[0]).name
-        label = root / f"{split}annot" / Path(paths[1]).name
-        # Not Path.is_file, which raises an error for a name that is too long.
-        missing = [path.relative_to(root).as_posix() for path in (image, label) if not os.path.isfile(path)]
-        if missing:
-            names = " and ".join(short(name) for name in missing)
-            problems.append(Problem(ProblemKind.LIST, listing.name, f"{names} listed, but missing", number))
-            continue
-        repeated += image.stem in seen
-        seen.add(image.stem)
-        pairs.append(FilePair(id=image.stem, image=image, label=label))
-    return pairs, problems
+def _pair_of_line(root: Path, split: str, line: str) -> FilePair | str:
+    """Return the pair that a line of a list names, or what is wrong with the line."""
+    paths = line.split()
+    if len(paths) != 2:
+        return f"{len(paths)} entries; an image and a label are required"
+    image, label = root / split / Path(paths[0]).name, root / f"{split}annot" / Path(paths[1]).name
+    # Not Path.is_file, which raises an error for a name that is too long.
+    missing = [path.relative_to(root).as_posix() for path in (image, label) if not os.path.isfile(path)]
+    if missing:
+        return f"{' and '.join(map(short, missing))} listed, but missing"
+    return FilePair(id=image.stem, image=image, label=label)

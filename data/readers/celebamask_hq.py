@@ -11,12 +11,12 @@ import numpy as np
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.problems import Problem, ProblemKind
-from scenepalette.common.storage.untrusted import read_lines
 from scenepalette.data.decoding.class_files import CELEBAMASK_HQ
 from scenepalette.data.decoding.label_images import read_mask
 from scenepalette.data.files.finding import Search, require_folders
 from scenepalette.data.files.image_files import FilePair, PairedFiles
 from scenepalette.data.files.naming import name_within
+from scenepalette.data.files.split_lists import numbered_lines
 from scenepalette.data.sample import DatasetEntry
 
 LICENCE = (
@@ -117,8 +117,7 @@ def open_celebamask_hq(root: Path, split: str) -> PairedFiles:
             search.refuse(path, f"a second image of the face {int(name)} beside {search.name(images[int(name)])}")
         else:
             images[int(name)] = path
-    split_of, split_problems = _splits(root, images)
-    search.problems += split_problems
+    split_of = _splits(search, images)
 
     pairs: list[FilePair] = []
     for number in sorted(images):
@@ -180,29 +179,29 @@ def _find_masks(search: Search) -> dict[int, list[tuple[int, Path]]]:
     return found
 
 
-def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[Problem]]:
-    """Return the split of each face by CelebA's partition, and what is wrong with the two lists."""
-    problems: list[Problem] = []
+def _splits(search: Search, images: dict[int, Path]) -> dict[int, str]:
+    """Return the split of each face by CelebA's partition; what is wrong with the two lists is reported."""
+    mapping, listing = search.root / MAPPING, search.root / PARTITION
     originals: dict[int, str] = {}
-    for place, words in _lines(root / MAPPING):
+    for place, line in numbered_lines(mapping, search.root):
+        words = line.split()
         if place == 1 and words[0] == "idx":
             continue
         if len(words) == 3 and words[0].isdecimal():
             originals[int(words[0])] = words[2]
         else:
-            text = "required are a number, a number and the name of a file"
-            problems.append(Problem(ProblemKind.LIST, MAPPING, text, place))
+            search.refuse(mapping, "required are a number, a number and the name of a file", place, ProblemKind.LIST)
     partition: dict[str, str] | None = None
-    if (root / PARTITION).is_file():
+    if listing.is_file():
         partition = {}
-        for place, words in _lines(root / PARTITION):
+        for place, line in numbered_lines(listing, search.root):
+            words = line.split()
             if len(words) == 2 and words[1] in SPLIT_CODES:
                 partition[words[0]] = SPLIT_CODES[words[1]]
             else:
-                text = "required are the name of a file and 0, 1 or 2"
-                problems.append(Problem(ProblemKind.LIST, PARTITION, text, place))
+                search.refuse(listing, "required are the name of a file and 0, 1 or 2", place, ProblemKind.LIST)
     split_of: dict[int, str] = {}
-    for number, path in sorted(numbers.items()):
+    for number, path in sorted(images.items()):
         original, found, text = originals.get(number), None, ""
         if original is None:
             text = f"{MAPPING} does not list it"
@@ -217,11 +216,5 @@ def _splits(root: Path, numbers: dict[int, Path]) -> tuple[dict[int, str], list[
         if found is not None:
             split_of[number] = found
         else:
-            problems.append(Problem(ProblemKind.LIST, f"{IMAGES}/{path.name}", text))
-    return split_of, problems
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """Return the words of each line that has any, with its number."""
-    lines = read_lines(path, path.parent)
-    return [(place, line.split()) for place, line in enumerate(lines, start=1) if line.split()]
+            search.refuse(path, text, kind=ProblemKind.LIST)
+    return split_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from scipy.io import loadmat
 
 from scenepalette.common.errors import DataError
-from scenepalette.common.problems import Problem, ProblemKind
+from scenepalette.common.problems import ProblemKind
 from scenepalette.common.storage.untrusted import LIST_BYTES, read_file
 from scenepalette.data.decoding.class_files import CITYSCAPES
 from scenepalette.data.decoding.label_reading import AS_FOUND, LabelSettings
@@ -49,8 +50,8 @@ def open_gta5(root: Path, split: str, *, labels: LabelSettings = AS_FOUND) -> Pa
     for name in sorted(set(names) - set(numbered)):
         search.refuse((images | labelled)[name], "the name is not a number, as all published ones are")
     if (root / SPLIT_FILE).is_file():
-        members, split_problems = _published_split(root / SPLIT_FILE, numbered, split)
-        search.problems += split_problems
+        files = {name: (labelled | images)[name] for name in numbered}
+        members = _published_split(search, files, split)
     else:
         first_validation = len(numbered) - len(numbered) // VALIDATION_PART
         members = set(numbered[:first_validation] if split == "train" else numbered[first_validation:])
@@ -90,8 +91,9 @@ def _number(key: str) -> str:
     return key.rsplit("/", 1)[-1]
 
 
-def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str], list[Problem]]:
-    """Return the names that belong to a split, and what is wrong with the split file."""
+def _published_split(search: Search, files: Mapping[str, Path], split: str) -> set[str]:
+    """Return the names that belong to a split by the split file, which must have each file in one."""
+    path = search.root / SPLIT_FILE
     try:
         file = io.BytesIO(read_file(path, LIST_BYTES, within=path.parent))
         content = loadmat(file, variable_names=list(SPLIT_KEYS.values()))
@@ -102,14 +104,9 @@ def _published_split(path: Path, names: list[str], split: str) -> tuple[set[str]
             f"{path} cannot be used ({type(error).__name__}: {error}). Required is the published MATLAB file with "
             f"{', '.join(SPLIT_KEYS.values())}; copy it again, or remove it to split by number."
         ) from error
-    parts_of = {name: [part for part, members in numbers.items() if int(_number(name)) in members] for name in names}
-    problems = [
-        Problem(
-            ProblemKind.LIST,
-            f"{name}.png",
-            f"{path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required",
-        )
-        for name, parts in parts_of.items()
-        if len(parts) != 1
-    ]
-    return {name for name, parts in parts_of.items() if split in parts}, problems
+    parts_of = {name: [part for part, members in numbers.items() if int(_number(name)) in members] for name in files}
+    for name, parts in parts_of.items():
+        if len(parts) != 1:
+            text = f"{path.name} has it in {' and '.join(parts) or 'no split'}; exactly one is required"
+            search.refuse(files[name], text, kind=ProblemKind.LIST)
+    return {name for name, parts in parts_of.items() if split in parts}

@@ -19,6 +19,7 @@ from PIL import Image
 
 from scenepalette.common.errors import DataError
 from scenepalette.common.storage.files import sha256_of_file
+from scenepalette.common.wording import listed
 from scenepalette.data.shards.manifest import (
     SELECTION,
     document_problems,
@@ -104,7 +105,7 @@ def find_problems(folder: Path | str) -> Iterator[Problem]:
         return
     problems = manifest_problems(manifest)
     yield from (Problem(f"manifest.json: {problem}") for problem in problems)
-    facts = None if problems and not has_form_of_manifest(manifest) else _Facts.of(manifest)
+    facts = None if problems and not has_form_of_manifest(manifest) else _Facts(manifest)
     if facts is None:
         # What is wrong with it was said; without names and classes no shard can be checked against it.
         return
@@ -143,7 +144,6 @@ def find_warnings(folder: Path | str) -> list[str]:
     return document_problems(Path(folder), manifest) if has_form_of_manifest(manifest) else []
 
 
-@dataclass(frozen=True)
 class _Facts:
     """What the manifest says of every row.
 
@@ -156,44 +156,28 @@ class _Facts:
         schema: Version of the columns.
         kind: The kind of all rows.
         models: What `models` says by role.
-        seed: The seed of all rows, where the manifest has it.
+        seed: The seed of all rows; None where the manifest does not have it.
         collection: What the ids of its rows have in common, where a run generated them.
         numbered: Matches the ids that generation gives; the group is the index.
     """
 
-    shards: list[tuple[str, int, str]]
-    rows: int
-    selected: bool
-    classes: tuple[str, ...]
-    features: tuple[bytes, ...]
-    schema: int
-    kind: str
-    models: Mapping[str, Any]
-    seed: int | None
-    collection: str | None
-    numbered: re.Pattern[str]
-
-    @classmethod
-    def of(cls, manifest: Mapping[str, Any]) -> _Facts:
-        shards = [(shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]]
-        settings = manifest["extra"].get("settings")
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        extra, table = manifest["extra"], table_of_manifest(manifest)
+        self.shards: list[tuple[str, int, str]] = [
+            (shard["name"], shard["rows"], shard["sha256"]) for shard in manifest["shards"]
+        ]
+        self.rows = sum(rows for _, rows, _ in self.shards)
+        self.selected = SELECTION in extra
+        self.classes = table.names
+        self.schema: int = manifest["schema"]
+        self.features = [(schema_of(each, self.schema).metadata or {})[b"huggingface"] for each in (table, None)]
+        self.kind: str = manifest["kind"]
+        self.models: Mapping[str, Any] = manifest["models"]
+        settings = extra.get("settings")
         seed = settings.get("seed") if isinstance(settings, Mapping) else None
-        table = table_of_manifest(manifest)
-        return cls(
-            shards=shards,
-            rows=sum(rows for _, rows, _ in shards),
-            selected=SELECTION in manifest["extra"],
-            classes=table.names,
-            features=tuple(
-                (schema_of(each, manifest["schema"]).metadata or {})[b"huggingface"] for each in (table, None)
-            ),
-            schema=manifest["schema"],
-            kind=manifest["kind"],
-            models=manifest["models"],
-            seed=seed if isinstance(seed, int) else None,
-            collection=collection_of(manifest),
-            numbered=re.compile(rf"{re.escape(manifest['kind'])}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})"),
-        )
+        self.seed = seed if isinstance(seed, int) else None
+        self.collection = collection_of(manifest)
+        self.numbered = re.compile(rf"{re.escape(self.kind)}-(?:[0-9a-f]{{8}}-)?([0-9]{{1,18}})")
 
     def ids_of(self, index: int) -> list[str]:
         """Return the ids that a row may have: that of this version and that of 0.1.0; none if no run made the rows."""
@@ -253,9 +237,8 @@ class _Ledger:
         if self.whole and len(present) < rows:
             bounds = np.concatenate([[-1], present, [rows]])
             gaps = [(int(bounds[i]) + 1, int(bounds[i + 1]) - 1) for i in np.flatnonzero(np.diff(bounds) > 1)]
-            shown = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in gaps[:_SHOWN_GAPS])
-            more = ", ..." if len(gaps) > _SHOWN_GAPS else ""
-            yield Problem(f"{rows - len(present)} of the indices 0 to {rows - 1} are in no row: {shown}{more}")
+            shown = listed((str(a) if a == b else f"{a} to {b}" for a, b in gaps), _SHOWN_GAPS)
+            yield Problem(f"{rows - len(present)} of the indices 0 to {rows - 1} are in no row: {shown}")
 
     def _place(self, entry: int) -> str:
         shard = int(np.searchsorted(self._starts, entry, side="right")) - 1

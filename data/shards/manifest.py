@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from scenepalette.common.errors import DataError, ScenepaletteError
 from scenepalette.common.provenance import code_version
 from scenepalette.common.storage.files import read_json, sealed, sha256_of_file, write_json
+from scenepalette.common.wording import listed
 from scenepalette.data.classes import ClassTable
 from scenepalette.data.licences import PRETRAINED
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_known
@@ -254,7 +255,7 @@ def _name_problems(names: Sequence[str]) -> list[str]:
         problems.append("a shard's name tells of fewer shards than that of one before it")
     missing = sorted(set(range(max(counts))) - set(indices))
     if missing:
-        shown = ", ".join(map(str, missing[:_SHOWN_NUMBERS])) + (", ..." if len(missing) > _SHOWN_NUMBERS else "")
+        shown = listed(missing, _SHOWN_NUMBERS)
         problems.append(f"{len(missing)} of the {max(counts)} shards that the names tell of are not listed: {shown}")
     return problems
 

@@ -128,13 +128,13 @@ def tables_of(path: Path, rows: int | None = None, columns: list[str] | None = N
             yield read_group(file, path, group, columns)
 
 
-def tables_of_folder(folder: Path, columns: list[str]) -> Iterator[pa.Table]:
-    """Yield some columns of all row groups of a folder of shards, in order; no image is decoded.
+def tables_of_folder(folder: Path, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    """Yield all columns, or some, of all row groups of a folder of shards, in order; no image is decoded.
 
     Raises:
         DataError: The folder is not complete, or a shard is damaged or not that of the manifest.
     """
-    for shard in read_manifest(folder)["shards"]:
+    for shard in open_folder(folder)["shards"]:
         yield from tables_of(folder / shard["name"], shard["rows"], columns)
 
 

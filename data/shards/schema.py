@@ -18,6 +18,7 @@ from PIL import Image, UnidentifiedImageError
 from scenepalette.common.errors import DataError
 from scenepalette.common.png import png_of
 from scenepalette.data.classes import IGNORE_ID, ClassTable
+from scenepalette.data.decoding.image_opening import MAX_PIXELS
 from scenepalette.data.shards.kinds import INSERTING_KINDS, KIND_CARDS, is_kind
 
 SCHEMA_VERSIONS = (1, 2)
@@ -26,8 +27,6 @@ INSERTED = ("inserted_classes", "source_ids")
 ROW_GROUP = 64
 IMAGE_FORMATS = ("jpeg", "png")
 PALETTE_TOLERANCE = 1e-4
-# An image of a few kilobytes can claim billions of pixels; one with more than these is not decoded.
-MAX_PIXELS = 2**26
 MAX_ID = 200
 
 ImageFormat = Literal["jpeg", "png"]
@@ -74,59 +73,24 @@ class Row:
     source_ids: Sequence[str] | None = None
 
 
-def _hugging_face_features(table: ClassTable | None, version: int = 1) -> dict[str, Any]:
-    """Features of the `datasets` library; "Sequence" is the spelling that its old and new versions both read.
-
-    A label map has no type of its own there. Class names travel as the text that every feature may carry as its `id`.
-    """
-    classes = {} if table is None else {"id": json.dumps({"classes": list(table.names), "ignore_id": IGNORE_ID})}
-
-    def value(dtype: str) -> dict[str, str]:
-        return {"dtype": dtype, "_type": "Value"}
-
-    def values(dtype: str) -> dict[str, Any]:
-        return {"feature": value(dtype), "_type": "Sequence"}
-
-    return {
-        "id": value("string"),
-        "image": {"_type": "Image"},
-        "label": {"mode": "L", **classes, "_type": "Image"},
-        "kind": value("string"),
-        "palette_target": values("float32"),
-        "palette_achieved": values("float32"),
-        "source_id": value("string"),
-        "edit_box": values("int32"),
-        "seed": value("int64"),
-        "index": value("int64"),
-        "layout_model": value("string"),
-        "image_model": value("string"),
-        **({name: values("string") for name in INSERTED} if version > 1 else {}),
-    }
-
-
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-
-SCHEMA = pa.schema(
-    [
-        ("id", pa.string()),
-        ("image", _PICTURE),
-        ("label", _PICTURE),
-        ("kind", pa.string()),
-        ("palette_target", pa.list_(pa.float32())),
-        ("palette_achieved", pa.list_(pa.float32())),
-        ("source_id", pa.string()),
-        ("edit_box", pa.list_(pa.int32())),
-        ("seed", pa.int64()),
-        ("index", pa.int64()),
-        ("layout_model", pa.string()),
-        ("image_model", pa.string()),
-    ],
-    metadata={
-        "huggingface": json.dumps({"info": {"features": _hugging_face_features(None)}}),
-        "scenepalette_schema": "1",
-    },
-)
-"""The columns of schema 1; the metadata is that of shards that name no classes, as version 0.1.0 wrote them."""
+_COLUMNS = {
+    "id": pa.string(),
+    "image": _PICTURE,
+    "label": _PICTURE,
+    "kind": pa.string(),
+    "palette_target": pa.list_(pa.float32()),
+    "palette_achieved": pa.list_(pa.float32()),
+    "source_id": pa.string(),
+    "edit_box": pa.list_(pa.int32()),
+    "seed": pa.int64(),
+    "index": pa.int64(),
+    "layout_model": pa.string(),
+    "image_model": pa.string(),
+}
+"""The columns of schema 1."""
+PLAIN = ("id", "kind", "seed", "index", "layout_model", "image_model")
+"""Columns that hold a row's values as they are."""
 
 
 def schema_of(table: ClassTable | None, version: int = 1) -> pa.Schema:
@@ -136,9 +100,24 @@ def schema_of(table: ClassTable | None, version: int = 1) -> pa.Schema:
         table: The classes; None for the metadata of shards that name none.
         version: One of `SCHEMA_VERSIONS`.
     """
-    fields = [*SCHEMA, *([pa.field(name, pa.list_(pa.string())) for name in INSERTED] if version > 1 else [])]
-    features = json.dumps({"info": {"features": _hugging_face_features(table, version)}})
-    return pa.schema(fields, metadata={"huggingface": features, "scenepalette_schema": str(version)})
+    columns = _COLUMNS | (dict.fromkeys(INSERTED, pa.list_(pa.string())) if version > 1 else {})
+    # A label map has no type of its own in `datasets`; class names travel as the text that a feature may have as `id`.
+    classes = {} if table is None else {"id": json.dumps({"classes": list(table.names), "ignore_id": IGNORE_ID})}
+    images = {"image": {"_type": "Image"}, "label": {"mode": "L", **classes, "_type": "Image"}}
+    features = {name: images.get(name) or _feature_of(kind) for name, kind in columns.items()}
+    stated = json.dumps({"info": {"features": features}})
+    return pa.schema(list(columns.items()), metadata={"huggingface": stated, "scenepalette_schema": str(version)})
+
+
+def _feature_of(kind: pa.DataType) -> dict[str, Any]:
+    """Return what `datasets` calls a type; "Sequence" is the spelling that its old and new versions both read."""
+    if isinstance(kind, pa.ListType):
+        return {"feature": _feature_of(kind.value_type), "_type": "Sequence"}
+    return {"dtype": "float32" if kind == pa.float32() else str(kind), "_type": "Value"}
+
+
+SCHEMA = schema_of(None)
+"""Schema 1 with the metadata of shards that name no classes, as version 0.1.0 wrote them."""
 
 
 def schema_version_of(row: Row) -> int:
@@ -330,19 +309,14 @@ def encode_row(row: Row, *, image_format: ImageFormat, jpeg_quality: int) -> dic
     else:
         image = {"bytes": png_of(row.image), "path": f"{row.id}.png"}
     return {
-        "id": row.id,
+        **{name: getattr(row, name) for name in PLAIN},
         "image": image,
         # Greyscale ("L"), not palette: a palette PNG read as greyscale gives luminance in place of class ids.
         "label": {"bytes": png_of(row.label), "path": f"{row.id}.label.png"},
-        "kind": row.kind,
         "palette_target": np.asarray(row.palette_target, dtype=np.float32),
         "palette_achieved": np.asarray(row.palette_achieved, dtype=np.float32),
         "source_id": _text(row.source_id),
         "edit_box": None if row.edit_box is None else list(row.edit_box),
-        "seed": row.seed,
-        "index": row.index,
-        "layout_model": row.layout_model,
-        "image_model": row.image_model,
         **({name: _texts(getattr(row, name)) for name in INSERTED} if schema_version_of(row) > 1 else {}),
     }
 
@@ -410,17 +384,12 @@ def decode_row(values: Mapping[str, Any], where: str) -> Row:
         raise DataError(f"{where}: null in {', '.join(missing)}. Generate the shard again.")
     box = values["edit_box"]
     return Row(
-        id=values["id"],
+        **{name: values[name] for name in PLAIN},
         image=decode_image(values["image"]["bytes"], where),
         label=decode_label(values["label"]["bytes"], where),
-        kind=values["kind"],
         palette_target=np.asarray(values["palette_target"], dtype=np.float32),
         palette_achieved=np.asarray(values["palette_achieved"], dtype=np.float32),
         source_id=values["source_id"],
         edit_box=None if box is None else tuple(box),
-        seed=values["seed"],
-        index=values["index"],
-        layout_model=values["layout_model"],
-        image_model=values["image_model"],
         **{name: values.get(name) for name in INSERTED},
     )

@@ -113,9 +113,8 @@ def divide_whole(ids: Sequence[str], fraction: float, seed: int) -> DividedWhole
                 train, test = divide_recordings(ids, fraction, gap)
             except DataError:
                 continue
-            if len(ids) - len(train) - len(test) > len(test):
-                continue
-            return DividedWhole(train, test, "a run of frames in the middle of each recording")
+            if len(ids) - len(train) - len(test) <= len(test):
+                return DividedWhole(train, test, "a run of frames in the middle of each recording")
     chosen: list[int] = []
     for index in numpy_generator(seed, "validation").permutation(len(recordings)):
         if len(chosen) + len(recordings[index]) <= wanted:

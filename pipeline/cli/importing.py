@@ -56,6 +56,16 @@ def import_command(
     ignore_ids: Annotated[
         str | None, typer.Option(metavar="[N, ...]", help="Label maps: values without a class.", show_default="none")
     ] = None,
+    label_folder: Annotated[
+        str | None, typer.Option(metavar="NAME", help="voc, colours: folder of label maps, where several may be it.")
+    ] = None,
+    label_suffix: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="voc, colours: what label maps' names have after their images'.")
+    ] = None,
+    orientation: Annotated[
+        str | None,
+        typer.Option(metavar="HOW", help="Images with EXIF tags: stored or upright.", show_default="by size"),
+    ] = None,
     image_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of images.")] = None,
     label_column: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: column of label maps.")] = None,
     subset: Annotated[str | None, typer.Option(metavar="NAME", help="huggingface: which configuration.")] = None,
@@ -103,6 +113,9 @@ def import_command(
         label_encoding=label_encoding,  # type: ignore[arg-type]  # checked with the others
         label_offset=label_offset,
         ignore_ids=_numbers_of(ignore_ids),
+        label_folder=label_folder,
+        label_suffix=label_suffix,
+        orientation=orientation,  # type: ignore[arg-type]  # checked with the others
         link=link,
         skip_problems=skip_problems,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -38,14 +39,14 @@ def test_images_of_any_size_become_one_array(tmp_path: Path) -> None:
     same, larger = image(1, 4, 6), np.full((16, 24, 3), (10, 200, 90), dtype=np.uint8)
     write(tmp_path / "drives/b.png", larger)
     write(tmp_path / "drives/a.png", same)
-    seen: list[tuple[int, int]] = []
-    write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out", lambda *counts: seen.append(counts))
+    seen = itertools.count()
+    write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out", lambda: next(seen))
     images = read_unlabelled(tmp_path / "out")
     assert (images.ids, images.name, images.size, len(images)) == (["a.png", "b.png"], "drives", (4, 6), 2)
     assert isinstance(images.images, np.memmap)
     np.testing.assert_array_equal(images.images[0], same)
     np.testing.assert_array_equal(images.images[1], larger[:4, :6])
-    assert seen == [(2, 2)]
+    assert next(seen) == 2
     batch = images.batch([1, 0, 1])
     assert batch.shape == (3, 3, 4, 6)
     np.testing.assert_allclose(batch[1].permute(1, 2, 0).numpy(), same / 127.5 - 1, atol=1e-6)
@@ -69,7 +70,7 @@ def test_every_unreadable_picture_is_named_and_nothing_is_left_behind(tmp_path: 
         write_unlabelled(tmp_path / "in", (4, 6), tmp_path / "out")
     assert [problem.split(":")[0] for problem in caught.value.problems] == ["05.png", "37.png"]
     assert list((tmp_path / "out").iterdir()) == []
-    with pytest.raises(DataError, match="no finished unlabelled images"):
+    with pytest.raises(DataError, match="no finished arrays"):
         read_unlabelled(tmp_path / "out")
 
 
@@ -109,7 +110,7 @@ def test_images_and_ids_must_fit_together() -> None:
     [
         ("[1]", "has schema None; schema 1 is required"),
         ('{"schema": 2}', "has schema 2; schema 1 is required"),
-        ('{"schema": 1, "ids": "ab", "name": "drives"}', "lacks its ids or its name"),
+        ('{"schema": 1, "ids": "ab", "name": "drives"}', "lacks ids, or has something else there"),
         ('{"schema": 1, "ids": ["a.png", "b.png"], "name": "drives"}', "with 2 ids"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -70,6 +71,36 @@ def test_the_same_call_again_writes_nothing_and_another_one_is_refused(tmp_path:
     with pytest.raises(ConfigError, match="before the source changed"):
         imported(source, "labelme", tmp_path / "out")
     assert every_file(tmp_path / "out") == before
+
+
+def test_annotations_behind_links_are_read_and_their_changes_noticed(tmp_path: Path) -> None:
+    source, elsewhere = make(tmp_path / "in"), tmp_path / "elsewhere"
+    (source / "train").rename(elsewhere)
+    (source / "train").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(source)
+    assert imported(source, "labelme", tmp_path / "out").pairs["train"] == 2
+    write_json_file(elsewhere / "a.json", labelme(SHAPES[:1], "a.png"))
+    with pytest.raises(ConfigError, match="before the source changed"):
+        imported(source, "labelme", tmp_path / "out")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, listed = make(tmp_path / "in"), os.scandir
+
+    def refuse(folder: str | int) -> Any:
+        if not isinstance(folder, int) and Path(folder).name == "val":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
+        return listed(folder)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(DataError, match=r"in/val \(Permission denied\)\. Give the user"):
+        imported(source, "labelme", tmp_path / "out")
+
+
+def test_a_name_to_ignore_that_no_annotation_has_is_told(tmp_path: Path) -> None:
+    made = imported(make(tmp_path / "in"), "labelme", tmp_path / "out", ignore=("tree", "carr"))
+    assert made.classes == ["background", "car"]
+    assert "names that --ignore gives and no annotation has: 1 ('carr')." in made.notes
 
 
 def test_other_folders_are_left_alone(tmp_path: Path) -> None:

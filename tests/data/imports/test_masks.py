@@ -151,3 +151,20 @@ def test_near_colours_need_a_tolerance(tmp_path: Path) -> None:
         imported(root, "colours", tmp_path / "out", **options)
     imported(root, "colours", tmp_path / "out", **options, colour_tolerance=6)
     np.testing.assert_array_equal(labels_of(tmp_path / "out")["train0"], ids)
+
+
+def test_of_two_folders_of_label_maps_an_option_names_the_right_one(tmp_path: Path) -> None:
+    root, ids = tmp_path / "in", np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[6:] = 1
+    for split in ("train", "val"):
+        write_images(root / split / "images", [f"{split}.png"])
+        write_pixels(root / split / f"masks/{split}.png", COLOURS[ids + 1])
+        write_pixels(root / split / f"gt/{split}_gt.png", COLOURS[ids])
+    (tmp_path / "classes.csv").write_text(CLASSES)
+    with pytest.raises(DataError, match=r"could both be meant.* or set --label-folder to the right one"):
+        imported(root, "colours", tmp_path / "out", classes=tmp_path / "classes.csv")
+    made = imported(root, "colours", tmp_path / "out", classes=tmp_path / "classes.csv", label_folder="gt")
+    np.testing.assert_array_equal(labels_of(tmp_path / "out")["train"], ids)
+    assert any("with '_gt' added; --label-suffix overrules it" in note for note in made.notes)
+    with pytest.raises(ConfigError, match="--orientation is 'up'; required is one of by size, stored, upright"):
+        imported(root, "colours", tmp_path / "other", classes=tmp_path / "classes.csv", orientation="up")

@@ -32,7 +32,7 @@ def test_the_published_list_goes_before_scene_categories(ade_indoor_root: Path) 
         open_ade_indoor(ade_indoor_root, "train")
     assert caught.value.problems == (
         "ade_indoor_im_info_train.txt, line 3: ADE_train_00000077 listed, but its image or label is missing",
-        "images/training/ADE_train_00000003.jpg: the id 'ADE_train_00000003' occurs twice, keep one of them",
+        "ade_indoor_im_info_train.txt, line 4: ADE_train_00000003 is listed before, in line 1",
     )
 
 
@@ -94,7 +94,7 @@ def test_every_kind_of_damage_is_listed_with_its_file(ade_indoor_root: Path, wri
     *others, last = caught.value.problems
     assert others == [
         "annotations/training/ADE_train_00000001.png: no image for it",
-        "ADE_train_00000003.jpg: sceneCategories.txt states no scene category for it",
+        "images/training/ADE_train_00000003.jpg: sceneCategories.txt states no scene category for it",
         "annotations/training/ADE_train_00000002.png: 8 x 19 pixels (height x width), but its image "
         "images/training/ADE_train_00000002.jpg has 8 x 20; both must be equal",
         "annotations/training/ADE_train_00000002.png: label values 200 in 152 pixels; allowed are the class ids 56 to "

@@ -52,7 +52,7 @@ def test_a_list_with_missing_repeated_or_broken_lines_is_refused(camvid_root: Pa
     assert caught.value.problems == (
         "train.txt, line 2: train/z.png and trainannot/z.png listed, but missing",
         "train.txt, line 3: 1 entries; an image and a label are required",
-        "train/a.png: the id 'a' occurs twice, keep one of them",
+        "train.txt, line 4: /x/a.png /x/a.png is listed before, in line 1",
     )
 
 

@@ -46,8 +46,8 @@ def test_images_in_no_split_or_in_two_are_listed(gta5_root: Path) -> None:
     with pytest.raises(DataError) as caught:
         open_gta5(gta5_root, "train")
     assert caught.value.problems == (
-        "00004.png: split.mat has it in train and val; exactly one is required",
-        "00009.png: split.mat has it in no split; exactly one is required",
+        "images/00004.png: split.mat has it in train and val; exactly one is required",
+        "images/00009.png: split.mat has it in no split; exactly one is required",
     )
 
 
