@@ -24,7 +24,7 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
-from scenepalette.pipeline.run_directory.study_results import LOOP_RESULT
+from scenepalette.pipeline.run_directory.study_results import REPORT
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
@@ -75,17 +75,7 @@ class LoopReportUnit(Unit):
             "seed": config.seed,
         }
         inputs = (*config.data_of_segmenters, *Round(config, 0).segmenters, *(unit.name for unit in units))
-        return cls(
-            STAGE,
-            LOOP_RESULT.removeprefix(f"{STAGE}/"),
-            VERSION,
-            settings,
-            inputs,
-            renewed=True,
-            resumable=False,
-            rounds=rounds,
-            ended=ended,
-        )
+        return cls(STAGE, REPORT, VERSION, settings, inputs, renewed=True, resumable=False, rounds=rounds, ended=ended)
 
     @classmethod
     def problems_of_data(cls, units: Sequence[LoopReportUnit], config: RunConfig, data: PreparedData) -> list[str]:
