@@ -198,3 +198,8 @@ def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[],
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def count_parameters(network: nn.Module | None) -> int:
+    """Return the number of a network's parameters; 0 where there is none."""
+    return sum(parameter.numel() for parameter in network.parameters()) if network is not None else 0

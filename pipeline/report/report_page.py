@@ -24,7 +24,7 @@ from scenepalette.pipeline.report.page import (
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.sections import splits
 from scenepalette.pipeline.report.sections.curve import curve_blocks
-from scenepalette.pipeline.report.sections.loop import loop_blocks
+from scenepalette.pipeline.report.sections.loop_gain import loop_blocks
 from scenepalette.pipeline.report.sections.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.sections.quality import quality_blocks
 from scenepalette.pipeline.report.sections.shortfall import shortfall_sentences

@@ -62,7 +62,7 @@ def print_curve(run_dir: Path) -> None:
 
 
 def _print_loop(run_dir: Path) -> None:
-    from scenepalette.pipeline.report.sections.loop import loop_headline, why_it_ended
+    from scenepalette.pipeline.report.sections.loop_gain import loop_headline, why_it_ended
     from scenepalette.pipeline.report.wording import interval, percent, points
 
     folder = run_dir / LOOP_RESULT

@@ -14,7 +14,7 @@ from scenepalette.data.class_counts import class_counts
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.report.loop import (
+from scenepalette.pipeline.report.loop_page import (
     DESCRIPTIONS,
     LOOP,
     RANDOM,
@@ -29,7 +29,7 @@ from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, arm_settings, read_confusion
-from scenepalette.pipeline.stages.studies.loop import (
+from scenepalette.pipeline.stages.studies.loop_rounds import (
     STAGE,
     TRAINED_LIKE,
     VERSION,
