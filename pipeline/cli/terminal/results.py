@@ -35,8 +35,7 @@ def _print_summary(run_dir: Path) -> None:
         against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
     print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
-    if document["schema"] > 1:
-        typer.echo(f"\n{decision_headline(document)}")
+    typer.echo(f"\n{decision_headline(document)}")
     _print_place(folder, "report")
 
 
