@@ -118,7 +118,7 @@ def write_arrays(
     dataset: SegmentationDataset,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[int], object] = lambda count: None,
     *,
     keep_lost: bool = False,
 ) -> None:
@@ -132,7 +132,7 @@ def write_arrays(
         dataset: An open data set.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (samples written, samples in all) as work proceeds.
+        advance: Called with the number of samples that were written since.
         keep_lost: Whether labels may lose all labelled pixels, as those of tiles may that are evaluated in their own
             size.
 
@@ -168,8 +168,7 @@ def write_arrays(
                     lost.append(lost_label(sample.id, size))
                 images.write(sample.image.tobytes())
                 labels.write(sample.label.tobytes())
-            if progress is not None:
-                progress(stop, total)
+            advance(stop - start)
         if lost:  # before the files get their names
             raise LostLabelsError(
                 lost[0] if len(lost) == 1 else f"{len(lost)} labels are too fine for {size[0]} x {size[1]}:", lost

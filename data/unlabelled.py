@@ -137,7 +137,7 @@ def write_unlabelled(
     root: Path,
     size: tuple[int, int],
     folder: Path,
-    progress: Callable[[int, int], None] | None = None,
+    advance: Callable[[int], object] = lambda count: None,
     *,
     fit: Fit = "stretch",
 ) -> None:
@@ -150,7 +150,7 @@ def write_unlabelled(
         root: Folder of image files of any size.
         size: Height and width in pixels.
         folder: Where to write; created if needed.
-        progress: Called with (images read, images in all) as work proceeds.
+        advance: Called with the number of images that were read since.
         fit: How images of another aspect ratio get to the size; with tile their middle is taken, as with crop.
 
     Raises:
@@ -184,8 +184,7 @@ def write_unlabelled(
                     problems.append(f"{name}: {image.summary}")
                 elif not problems:
                     file.write(image.tobytes())
-            if progress is not None:
-                progress(min(start + _AT_ONCE, len(paths)), len(paths))
+            advance(len(paths[chosen]))
         if problems:
             raise DataError(f"{len(problems)} of {len(paths)} unlabelled images in {root} cannot be used:", problems)
     write_json(

@@ -580,14 +580,7 @@ def prepare_unlabelled(
     assert config.unlabelled is not None
     source = local_folder(config.unlabelled, progress)
     progress.start("unlabelled images", len(unlabelled.find_images(source)))
-    written = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        progress.advance(done - written)
-        written = done
-
-    unlabelled.write_unlabelled(source, size or config.size, folder, report, fit=config.fit)
+    unlabelled.write_unlabelled(source, size or config.size, folder, progress.advance, fit=config.fit)
     progress.finish()
 
 

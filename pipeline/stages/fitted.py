@@ -54,14 +54,7 @@ def write_watched(
         progress: Watches the samples; the caller starts and finishes it.
         tiles: Whether samples are tiles: of those that are evaluated, some may have few labelled pixels.
     """
-    written = 0
-
-    def report(done: int, total: int) -> None:
-        nonlocal written
-        progress.advance(done - written)
-        written = done
-
-    write_arrays(dataset, size, folder, report, keep_lost=tiles and dataset.split != "train")
+    write_arrays(dataset, size, folder, progress.advance, keep_lost=tiles and dataset.split != "train")
 
 
 def size_note(config: RunConfig) -> str:

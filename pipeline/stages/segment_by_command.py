@@ -67,18 +67,8 @@ class CommandSegmenterUnit(SegmenterUnit):
             if (identity := sources.file(path, like.name, f"file {name}")) not in (None, ABSENT)
         }
         shared = {key: value for key, value in like.settings.items() if key in kept}
-        return cls(
-            like.stage,
-            like.part,
-            VERSION,
-            {**shared, **settings_of_result(commands), **files},
-            like.inputs,
-            FILES,
-            arm=like.arm,
-            seed=like.seed,
-            pairs=like.pairs,
-            steps=like.steps,
-        )
+        settings = {**shared, **settings_of_result(commands), **files}
+        return cls(**{**vars(like), "version": VERSION, "settings": settings, "files": FILES})
 
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:

@@ -38,14 +38,14 @@ def test_images_of_any_size_become_one_array(tmp_path: Path) -> None:
     same, larger = image(1, 4, 6), np.full((16, 24, 3), (10, 200, 90), dtype=np.uint8)
     write(tmp_path / "drives/b.png", larger)
     write(tmp_path / "drives/a.png", same)
-    seen: list[tuple[int, int]] = []
-    write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out", lambda *counts: seen.append(counts))
+    seen: list[int] = []
+    write_unlabelled(tmp_path / "drives", (4, 6), tmp_path / "out", seen.append)
     images = read_unlabelled(tmp_path / "out")
     assert (images.ids, images.name, images.size, len(images)) == (["a.png", "b.png"], "drives", (4, 6), 2)
     assert isinstance(images.images, np.memmap)
     np.testing.assert_array_equal(images.images[0], same)
     np.testing.assert_array_equal(images.images[1], larger[:4, :6])
-    assert seen == [(2, 2)]
+    assert seen == [2]
     batch = images.batch([1, 0, 1])
     assert batch.shape == (3, 3, 4, 6)
     np.testing.assert_allclose(batch[1].permute(1, 2, 0).numpy(), same / 127.5 - 1, atol=1e-6)

@@ -34,7 +34,6 @@ from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
-    FILES,
     TEST_CONFUSION,
     SegmenterUnit,
     part_of_arm,
@@ -119,19 +118,7 @@ class PointUnit(SegmenterUnit):
         settings = {**like.settings, "segmenter_version": like.version}
         if point.labels < 1:
             settings |= {"labels": point.labels, "seed_of_parts": config.data_seed}
-        return cls(
-            STAGE,
-            like.part,
-            VERSION,
-            settings,
-            like.inputs,
-            FILES,
-            arm=trained,
-            seed=seed,
-            pairs=pairs,
-            steps=like.steps,
-            labels=point.labels,
-        )
+        return cls(**{**vars(like), "version": VERSION, "settings": settings}, labels=point.labels)
 
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:

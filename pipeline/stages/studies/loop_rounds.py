@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -194,10 +194,8 @@ class LoopPairsUnit(PairsUnit):
     def of_round(cls, config: RunConfig, kind: str, part: str, rows: int, budget: str | None) -> LoopPairsUnit:
         """Return the unit of a name within the stage."""
         like = PairsUnit.of(config, part, pair_models(config, kind), rows, config.generate.noise_scheme, stage=STAGE)
-        values = {field.name: getattr(like, field.name) for field in fields(like)}
-        values["inputs"] = (*like.inputs, *([budget] if budget else []))
-        values["settings"] = {**like.settings, "part": part}
-        return cls(**values, budget=budget)
+        inputs, settings = (*like.inputs, *([budget] if budget else [])), {**like.settings, "part": part}
+        return cls(**{**vars(like), "inputs": inputs, "settings": settings}, budget=budget)
 
     def pair_maker(self, run: Workspace) -> PairMaker:
         """Return what makes the pairs, from randomness of their own."""
