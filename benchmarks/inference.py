@@ -34,8 +34,8 @@ from scenepalette.generators.layouts.networks.progressive import PartialLayoutGe
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.nn.grids import base_grid
+from scenepalette.training.allocator import keep_freed_memory
 from scenepalette.training.device.abilities import computes_bfloat16
-from scenepalette.training.memory import keep_freed_memory
 
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 

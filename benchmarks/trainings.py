@@ -36,7 +36,7 @@ from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.images.training import train_image_generator
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.training import train_layout_generator
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.generators.palettes import PaletteSampler
 from scenepalette.pipeline.config import DataConfig, load_config
 from scenepalette.pipeline.doctor.machine.measure import StepTimes

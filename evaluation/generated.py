@@ -20,7 +20,7 @@ from scenepalette.evaluation.evidence import Draws, Evidence
 from scenepalette.evaluation.images.diversity import LPIPS_SMALLEST_SIDE, WINDOW
 from scenepalette.evaluation.images.precision_recall import NEIGHBORS
 from scenepalette.evaluation.miou import mean_of_defined
-from scenepalette.evaluation.registry import METRICS, Metric
+from scenepalette.evaluation.registry import METRICS, Metric, absence
 from scenepalette.training.device.fitting import in_fitting_batches
 
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
     if len({np.shape(value) for value in values}) > 1:
         absent = absent or f"{METRICS.source(name)} returned a number for some layouts and an array for others."
     if absent:
-        return {name: None, f"{name}_absent_because": f"{metric.heading} is absent: {absent}"}
+        return {name: None, f"{name}_absent_because": absence(metric.heading, absent)}
     if isinstance(values[0], int) and len(values) == 1:
         return {name: values[0]}
     mean = mean_of_defined(np.asarray(values, dtype=np.float64), axis=0)
@@ -190,7 +190,7 @@ def _entries(name: str, metric: Metric, values: list[Any], table: ClassTable) ->
         mean = np.mean(list(of_classes.values())) if of_classes else np.float64("nan")
     entries: ImageMetrics = {name: float(mean)}
     if not np.isfinite(mean):
-        entries = {name: None, f"{name}_absent_because": f"{name} is absent: {metric.undefined}."}
+        entries = {name: None, f"{name}_absent_because": absence(name, f"{metric.undefined}.")}
     return entries | {f"{name}/{key}": each for key, each in of_classes.items()}
 
 

@@ -355,6 +355,20 @@ def keys_of_metric(name: str, classes: Sequence[str]) -> list[str]:
     return [name, f"{name}_absent_because", *(f"{name}/{each}" for each in classes)]
 
 
+_ABSENT = " is absent: "
+
+
+def absence(name: str, reason: object) -> str:
+    """Return the sentence under `NAME_absent_because`."""
+    return f"{name}{_ABSENT}{reason}"
+
+
+def name_and_reason(sentence: str) -> tuple[str, str]:
+    """Return what `absence` made a sentence of."""
+    name, _, reason = sentence.partition(_ABSENT)
+    return name, reason
+
+
 def metrics_from_elsewhere() -> dict[str, Any]:
     """Return what a finished page depends on beside this package: plug-ins by name with their packages, or nothing."""
     sources = {name: METRICS.source(name) for name in METRICS}

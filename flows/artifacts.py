@@ -22,7 +22,7 @@ from prefect.artifacts import (
 from scenepalette.common.progress import PlainProgress
 from scenepalette.common.storage.files import read_json
 from scenepalette.pipeline.report.comparison import comparison_page
-from scenepalette.pipeline.report.loop import loop_page
+from scenepalette.pipeline.report.loop_page import loop_page
 from scenepalette.pipeline.report.page import to_markdown
 from scenepalette.pipeline.report.report_page import report_page
 

@@ -55,7 +55,7 @@ from scenepalette.pipeline.run_directory.ownership import check_holds_run, exclu
 from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
-from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.loop_rounds import STAGE as LOOP
 from scenepalette.pipeline.systems import plugin_problems
 from scenepalette.pipeline.units.workspace import Unit
 from scenepalette.pipeline.verbs import VERBS, verb_of

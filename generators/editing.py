@@ -83,7 +83,7 @@ def palette_interpolation(
     seed: int,
     hardening: Hardening = "argmax",
 ) -> list[Scene]:
-    """Draw the scenes between two palettes with everything else kept (Semantic Palette, Figure 5a).
+    """Draw the scenes between two palettes with everything else kept (Le Moing et al., 2021, Figure 5a).
 
     Args:
         layout_generator: A generator that follows palettes, in eval mode on the fabric's device.
@@ -225,7 +225,7 @@ def partial_edit(
     noise: Tensor | None = None,
     hardening: Hardening = "argmax",
 ) -> list[Scene]:
-    """Make a part of a real layout again, with a changed palette (Semantic Palette, section 4.2 and Figure 1).
+    """Make a part of a real layout again, with a changed palette (Le Moing et al., 2021, section 4.2 and Figure 1).
 
     Args:
         layout_generator: A generator that edits layouts, in eval mode on the fabric's device.

@@ -1,4 +1,4 @@
-"""End-to-end fine-tuning of a layout and an image generator (SB-GAN, section 3.3; Semantic Palette, section 3.3).
+"""End-to-end fine-tuning of a layout and an image generator (Azadi et al., 2019, 3.3; Le Moing et al., 2021, 3.3).
 
 Both generators keep their own losses. A further, unconditional discriminator D2 tells real images from those that
 are made from generated layouts; its gradient reaches the layout generator through one-hot layouts (straight-through).

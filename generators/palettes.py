@@ -1,4 +1,4 @@
-"""The palette sampler: which class proportions occur (Semantic Palette, section 4.1 and appendix F)."""
+"""The palette sampler: which class proportions occur (Le Moing et al., 2021, section 4.1 and appendix F)."""
 
 from __future__ import annotations
 

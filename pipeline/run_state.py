@@ -20,8 +20,8 @@ from scenepalette.pipeline.stages.generate import PairsUnit
 from scenepalette.pipeline.stages.segmenter_data import read_segmenter_data
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
-from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
-from scenepalette.pipeline.stages.studies.loop import decision_name
+from scenepalette.pipeline.stages.studies.loop_rounds import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.loop_rounds import decision_name
 from scenepalette.pipeline.units.records import State, state_of
 from scenepalette.pipeline.units.sources import Sources, may_be_there
 from scenepalette.pipeline.units.workspace import PlannedUnits, PreparedData, Workspace

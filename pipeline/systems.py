@@ -20,7 +20,7 @@ from scenepalette.generators.images.base import ImageSystem
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, LayoutSystem
 from scenepalette.generators.layouts.settings import LayoutSettings
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.segmenters.registry import SEGMENTERS, Segmenter
 from scenepalette.training.arms import Arm

@@ -17,7 +17,8 @@ from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.evaluation.pair_quality.trusted_pairs import TrustedPairs
 
 STAGE = "quality"
-TEACHERS_UNIT = f"{STAGE}/real"
+REAL = "real"
+TEACHERS_UNIT = f"{STAGE}/{REAL}"
 """The unit of what the teachers make of the real pairs."""
 TEACHERS_FILE = "teachers.json"
 TEACHERS_LABELS = "labels.npy"
@@ -78,40 +79,41 @@ def labels_of_teachers(folder: Path, train: Pairs) -> np.ndarray:
     return labels
 
 
-def quality_of(pairs: str) -> str:
-    """Return the unit with the scores of a unit of pairs: "quality/full" of "shards/full" or of rows selected from it.
+class TakenPairs(NamedTuple):
+    """The generated pairs that a segmenter takes.
 
-    Pairs of other stages have their scores beside them.
+    Attributes:
+        unit: Name of their unit.
+        count: How many of them, from the first on.
+        scores: Name of the unit of their scores; None if no teacher judges them.
     """
-    stage, part = pairs.split("/")
-    return f"{STAGE}/{part}" if stage in ("shards", "selected") else f"{stage}/{STAGE}"
+
+    unit: str
+    count: int
+    scores: str | None = None
 
 
 def trusted_pairs(
     run_dir: Path,
-    kind: str,
-    count: int,
+    pairs: TakenPairs,
     settings: TrustSettings,
     mode: Literal["mask", "relabel"],
     *,
-    unit: str | None = None,
     size: tuple[int, int] | None = None,
 ) -> TrustedPairs:
-    """Open the first pairs of a kind with labels as far as they are trusted.
+    """Open pairs with labels as far as they are trusted.
 
     Args:
         run_dir: A run directory with their shards and scores.
-        kind: The kind.
-        count: How many pairs.
+        pairs: Which ones; teachers have judged them.
         settings: The thresholds.
         mode: See `TrustedPairs`.
-        unit: Name of the unit of pairs; by default that of the kind's shards.
         size: Height and width that the pairs were judged at; by default those of the shards.
 
     Raises:
         DataError: A file is missing or damaged.
     """
-    unit = unit or f"shards/{kind}"
-    pairs = ShardPairs(run_dir / unit, size=size)
-    blind = read_teachers(run_dir / TEACHERS_UNIT, pairs.table.names).blind
-    return TrustedPairs(pairs, count, run_dir / quality_of(unit) / ROWS_FILE, settings, blind, mode)
+    assert pairs.scores is not None
+    shards = ShardPairs(run_dir / pairs.unit, size=size)
+    blind = read_teachers(run_dir / TEACHERS_UNIT, shards.table.names).blind
+    return TrustedPairs(shards, pairs.count, run_dir / pairs.scores / ROWS_FILE, settings, blind, mode)

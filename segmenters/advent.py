@@ -1,6 +1,6 @@
 """AdvEnt and MinEnt: align the predictions on two domains through their entropy.
 
-Le Moing et al., 2021, Appendix C, takes over from AdvEnt (Vu et al. 2019) its main ingredient: a discriminator tells
+Le Moing et al., 2021, Appendix C, takes over from AdvEnt (Vu et al., 2019) its main ingredient: a discriminator tells
 from the weighted self-information maps of a prediction which domain the image is of, and the segmenter is trained to
 fool it. K is the number of classes.
 """

@@ -64,6 +64,7 @@ from scenepalette.segmenters.advent import (
 from scenepalette.segmenters.kernels.passes import accelerate
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, model_identity
 from scenepalette.segmenters.model import weights_file
+from scenepalette.segmenters.norm_statistics import measure_statistics
 from scenepalette.segmenters.registry import network_problem
 from scenepalette.segmenters.schedule import (
     combined_loss,
@@ -73,7 +74,6 @@ from scenepalette.segmenters.schedule import (
     learning_rate_factor,
 )
 from scenepalette.segmenters.settings import Domain, SegmenterSettings
-from scenepalette.segmenters.statistics import measure_statistics
 from scenepalette.training.checkpoint import CheckpointFolder, load_weights, save_weights
 from scenepalette.training.device.speed import speed_of
 from scenepalette.training.loop import Training

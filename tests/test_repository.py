@@ -57,6 +57,16 @@ def test_issue_forms_have_unique_fields_and_ask_for_what_diagnoses_need() -> Non
     assert asked["doctor"]["validations"]["required"] == asked["provenance"]["validations"]["required"] == "true"
 
 
+def test_prose_of_the_documentation_is_wrapped() -> None:
+    generated = {ROOT / "docs/results/camvid-cpu/report.md", ROOT / "docs/results/systems/comparison.md"}
+    pages = {*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")} - generated
+    long = []
+    for page in sorted(pages):
+        prose = re.sub(r"^ *```.*?^ *```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+        long += [f"{page.name}: {line}" for line in prose.splitlines() if len(line) > 120 and line[:1] != "|"]
+    assert len(pages) > 30 and long == []
+
+
 def test_every_work_that_the_code_cites_is_among_the_references() -> None:
     citation = re.compile(
         r"(?<!, )\b((?:Le )?[A-Z]\w+ (?:et al\.|and [A-Z]\w+)),? "  # authors; not the end of a list of them

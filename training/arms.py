@@ -14,7 +14,7 @@ Trust = Literal["none", "mask", "relabel"]
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to compose a segmenter's training data (Semantic Palette, tables 1 to 3).
+    """One way to compose a segmenter's training data (Le Moing et al., 2021, tables 1 to 3).
 
     Attributes:
         description: What the arm trains on, in a few words.

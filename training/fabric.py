@@ -8,8 +8,8 @@ import torch
 from lightning_fabric import Fabric
 
 from scenepalette.common.errors import ConfigError
+from scenepalette.training.allocator import keep_freed_memory
 from scenepalette.training.device.speed import Speed, usual_speed
-from scenepalette.training.memory import keep_freed_memory
 
 
 class DeviceFabric(Fabric):

@@ -34,7 +34,7 @@ from benchmarks.gpu.record import Cases, Record, Row, measure_cases, table_of
 from benchmarks.gpu.scenes import Options, Size
 from benchmarks.measure import machine, markdown_table, product_rate
 from scenepalette.common.storage.files import write_atomically
-from scenepalette.training.memory import keep_freed_memory
+from scenepalette.training.allocator import keep_freed_memory
 
 TABLE = "gpu.md"
 LOG = "log.txt"

@@ -605,7 +605,7 @@ CITYSCAPES = packaged_table("cityscapes")
 
 Ids 0 to 33 are the published label ids. "license plate", published as -1 and therefore never drawn into the label
 files, is 34. The void classes (unlabeled, ego vehicle, ...) are classes like any other, because a layout generator has
-to draw them too (Semantic Palette, section 5, trains on all 35); they count in mIoU* only.
+to draw them too (Le Moing et al., 2021, section 5, trains on all 35); they count in mIoU* only.
 """
 
 IDD = packaged_table("idd")
@@ -615,7 +615,7 @@ Evaluated are the 31 classes that the published label table does not mark as ign
 """
 
 CELEBAMASK_HQ = packaged_table("celebamask-hq")
-"""CelebAMask-HQ's 19 classes in the order and colours of its face parsing code (Lee et al. 2020).
+"""CelebAMask-HQ's 19 classes in the order and colours of its face parsing code (Lee et al., 2020).
 
 The names are those in the mask files' names: eye_g are glasses, ear_r is an earring, neck_l a necklace.
 """

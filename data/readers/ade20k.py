@@ -1,4 +1,4 @@
-"""ADE20K in the layout of the scene parsing benchmark SceneParse150 (Zhou et al. 2017)."""
+"""ADE20K in the layout of the scene parsing benchmark SceneParse150 (Zhou et al., 2017)."""
 
 from __future__ import annotations
 

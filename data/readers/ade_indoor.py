@@ -1,4 +1,4 @@
-"""ADE-Indoor: the indoor part of ADE20K with 95 classes (Azadi et al. 2019, SB-GAN, section 4).
+"""ADE-Indoor: the indoor part of ADE20K with 95 classes (Azadi et al., 2019, section 4).
 
 Its authors publish the file names of its 4,377 training and 433 validation images, which are of ten indoor scene
 categories, but not which 95 of ADE20K's classes it has. Therefore these are read from a file in the data set's folder.

@@ -1,4 +1,4 @@
-"""CamVid in the layout of the SegNet release (Brostow et al. 2009; Badrinarayanan et al. 2017)."""
+"""CamVid in the layout of the SegNet release (Brostow et al., 2009; Badrinarayanan et al., 2017)."""
 
 from __future__ import annotations
 

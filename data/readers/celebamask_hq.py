@@ -1,4 +1,4 @@
-"""CelebAMask-HQ: faces with a mask file per part (Lee et al. 2020)."""
+"""CelebAMask-HQ: faces with a mask file per part (Lee et al., 2020)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cityscapes, fine annotations, in its published layout (Cordts et al. 2016)."""
+"""Cityscapes, fine annotations, in its published layout (Cordts et al., 2016)."""
 
 from __future__ import annotations
 

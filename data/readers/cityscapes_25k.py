@@ -18,7 +18,7 @@ LICENCE = f"{cityscapes.LICENCE}; labels of train_extra are machine-made, predic
 EXTRA = "train_extra"
 """Folder of the additional scenes, and what the ids of their samples begin with."""
 EXTRA_LABELS = "refinement_final/train_extra"
-"""Where the predicted labels lie, as their archive refinement_final_v0.zip unpacks (Tao et al. 2020)."""
+"""Where the predicted labels lie, as their archive refinement_final_v0.zip unpacks (Tao et al., 2020)."""
 EXTRA_VALUES = LabelValues(ids={value: value for value in CITYSCAPES.eval_ids}, ignored=frozenset({0}))
 """Predicted are the 19 evaluated classes, as published label ids; 0 says that nothing was predicted."""
 

@@ -1,4 +1,4 @@
-"""COCO-Stuff with its "stuffthingmaps" on COCO 2017 (Caesar et al. 2018)."""
+"""COCO-Stuff with its "stuffthingmaps" on COCO 2017 (Caesar et al., 2018)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""GTA-5, "Playing for Data" (Richter et al. 2016)."""
+"""GTA-5, "Playing for Data" (Richter et al., 2016)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The India Driving Dataset with prepared labels (Varma et al. 2019)."""
+"""The India Driving Dataset with prepared labels (Varma et al., 2019)."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ class AppearanceHistograms:
 def appearance_histograms(pairs: Iterable[tuple[np.ndarray, np.ndarray]], num_classes: int) -> AppearanceHistograms:
     """Count colours and textures per class; only counts are kept, whatever the number of images.
 
-    Colours are CIELAB (D65) of sRGB. The texture of a pixel is the local binary pattern of Ojala et al. 1996, which
+    Colours are CIELAB (D65) of sRGB. The texture of a pixel is the local binary pattern of Ojala et al., 1996, which
     Schönfeld et al., 2021, cites: for each of its 8 neighbours whether it is at least as bright, in grey levels of 8
     bits. A pixel counts for its own class, whatever its neighbours' classes; pixels at the image's border lack
     neighbours and have no texture.
@@ -102,7 +102,7 @@ def color_distance(real: AppearanceHistograms, generated: AppearanceHistograms) 
 def texture_distance(real: AppearanceHistograms, generated: AppearanceHistograms) -> np.ndarray:
     """Return the distance between the textures of real and generated images, per class.
 
-    It is the chi-square distance of the normalised histograms p and q as Rubner et al. 2000 define it, sum of
+    It is the chi-square distance of the normalised histograms p and q as Rubner et al., 2000 define it, sum of
     (p - m)^2 / m with m = (p + q) / 2. Few pixels give rough histograms and thus a distance well above 0 even for
     textures of one kind: compare only equal numbers of images.
 

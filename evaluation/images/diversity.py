@@ -20,7 +20,7 @@ from scenepalette.common.errors import DataError
 from scenepalette.common.storage.downloads import load_published
 from scenepalette.evaluation.images.image_checks import check_images, labelled_pixels
 
-# Exponents of the five scales, from fine to coarse (Wang et al. 2003, section 3.2).
+# Exponents of the five scales, from fine to coarse (Wang et al., 2003, section 3.2).
 SCALE_EXPONENTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 # Pixels of the Gaussian window of SSIM, each way.
 WINDOW = 11
@@ -41,7 +41,7 @@ def number_of_scales(height: int, width: int) -> int:
 
     torchmetrics takes n scales if the shorter side is at least 11 times the larger of 1 and (n - 1)^2; where n > 1, the
     image at the coarsest scale must also hold the window of 11 pixels. So 3 scales need 44 pixels, 4 need 99, and the 5
-    of Wang et al. 2003 need 176.
+    of Wang et al., 2003 need 176.
 
     Returns:
         1 to 5.

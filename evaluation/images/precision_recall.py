@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from scenepalette.common.errors import DataError
 
-# k of Kynkäänniemi et al. 2019, section 3.
+# k of Kynkäänniemi et al., 2019, section 3.
 NEIGHBORS = 3
 # Rows of the matrix of distances that are held at once.
 ROWS_AT_ONCE = 1000
@@ -29,7 +29,7 @@ class PrecisionRecall(NamedTuple):
 
 
 def precision_recall(real: ArrayLike, generated: ArrayLike, neighbors: int = NEIGHBORS) -> PrecisionRecall:
-    """Return the improved precision and recall of Kynkäänniemi et al. 2019, eq. 1 and 2.
+    """Return the improved precision and recall of Kynkäänniemi et al., 2019, eq. 1 and 2.
 
     The support of a set of samples is estimated as the union of balls around them, each as large as the distance to
     the sample's k-th nearest neighbour in the set, itself not counted. Both shares depend on the numbers of samples:

@@ -1,4 +1,4 @@
-"""3D noise of OASIS: one vector for the image, a region or a pixel (App. A.7)."""
+"""3D noise of OASIS: one vector for the image, a region or a pixel (Schönfeld et al., 2021, App. A.7)."""
 
 from __future__ import annotations
 

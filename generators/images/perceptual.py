@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from scenepalette.common.storage.downloads import load_published
 from scenepalette.generators.images.base import FeatureNetwork
 
-# conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs: positions in torchvision's `features` (CRN, Eq. 1).
+# conv1_2, conv2_2, conv3_2, conv4_2 and conv5_2 with their ReLUs (Chen and Koltun, 2017, Eq. 1): positions in
+# torchvision's `features`.
 VGG_LAYERS = (3, 8, 13, 22, 31)
 _MEAN = (0.485, 0.456, 0.406)
 _DEVIATION = (0.229, 0.224, 0.225)

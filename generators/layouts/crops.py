@@ -20,8 +20,8 @@ def sample_crop(generator: np.random.Generator, size: tuple[int, int], mode: Cro
     Args:
         generator: Source of randomness.
         size: Height and width in pixels.
-        mode: "rectangle": sides uniform in a quarter to three quarters of the frame's (Semantic Palette, 4.2 says a
-            random rectangle); "band": full height, width uniform in half to the whole frame.
+        mode: "rectangle": sides uniform in a quarter to three quarters of the frame's (Le Moing et al., 2021, 4.2 says
+            a random rectangle); "band": full height, width uniform in half to the whole frame.
 
     Returns:
         Top, left, height, width in pixels.

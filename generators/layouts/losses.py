@@ -1,4 +1,6 @@
-"""Losses of layouts beside L_COND, and real layouts as the discriminator sees them (Semantic Palette, section 3.2).
+"""Losses of layouts beside L_COND, and real layouts as the discriminator sees them.
+
+Le Moing et al., 2021, section 3.2.
 
 Shapes: B batch, K classes, H x W pixels.
 """
@@ -14,7 +16,7 @@ from torch import Tensor
 from scenepalette.generators.kernels.winograd import input_gradients_alone
 from scenepalette.generators.layouts.networks.saa import LOG_EPSILON
 
-DRIFT = 1e-3  # ProGAN, appendix A.1: keeps the discriminator's scores near zero
+DRIFT = 1e-3  # Karras et al., 2018, appendix A.1: keeps the discriminator's scores near zero
 
 
 def discriminator_loss(real_scores: Tensor, fake_scores: Tensor) -> Tensor:
@@ -103,7 +105,7 @@ def layout_at_level(layout: Tensor, size: tuple[int, int], fade: float, relative
 
     Pixels are picked, not averaged, when the layout is made smaller: rare classes keep their share on average and the
     result is one-hot again before it is softened. While a level fades in, real layouts are mixed with their own lower
-    resolution, as the generated ones are (ProGAN, Figure 2).
+    resolution, as the generated ones are (Karras et al., 2018, Figure 2).
 
     Args:
         layout: One-hot BKHW at full size.

@@ -152,7 +152,7 @@ def _no_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
 
 
 def _conditional_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
-    """L_COND at every level or at the active one (Semantic Palette, section 3.2 and Table 4)."""
+    """L_COND at every level or at the active one (Le Moing et al., 2021, section 3.2 and Table 4)."""
 
     def compute(batch: LayoutBatch, inputs: LayoutInputs) -> Tensor:
         return conditional_loss(batch.scales if settings.multi_scale else batch.scales[-1:], inputs.class_weights)
@@ -161,7 +161,7 @@ def _conditional_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
 
 
 def _matching_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
-    """L_MATCH of the generated layout (Semantic Palette, Eq. 13)."""
+    """L_MATCH of the generated layout (Le Moing et al., 2021, Eq. 13)."""
 
     def compute(batch: LayoutBatch, inputs: LayoutInputs) -> Tensor:
         return matching_loss(batch.soft, inputs.target)
@@ -170,7 +170,7 @@ def _matching_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
 
 
 def _partial_losses(settings: LayoutSettings) -> dict[str, LayoutLoss]:
-    """L_COND of the generated mask and, where edits add, L_NOV of the merged layout (Semantic Palette, Eq. 14)."""
+    """L_COND of the generated mask and, where edits add, L_NOV of the merged layout (Le Moing et al., 2021, Eq. 14)."""
 
     def compute(batch: LayoutBatch, inputs: LayoutInputs) -> Tensor:
         assert inputs.layout is not None and batch.edited is not None
@@ -223,7 +223,7 @@ BUILT_IN: dict[str, LayoutSystem] = {
             options=_ASSISTED | {"palettes", "crop_mode", "edits", "novelty_weight"},
             problems=_partial_problems,
         ),
-        # Also the layout half of PCGAN, as the equal FSD of both in Semantic Palette's Table 2 shows.
+        # Also the layout half of PCGAN, as the equal FSD of both in Table 2 of Le Moing et al., 2021, shows.
         LayoutSystem(
             name="sb-gan",
             paper=f"{SB_GAN}, section 3.1",

@@ -8,7 +8,7 @@ from typing import NamedTuple
 FINEST_BATCH = 8
 LARGEST_BATCH = 256
 COARSEST_EPOCHS = 4
-"""Epochs of the coarsest level for each one of the finest: 600 to 150 in Semantic Palette, appendix F."""
+"""Epochs of the coarsest level for each one of the finest: 600 to 150 in Le Moing et al., 2021, appendix F."""
 
 
 class LevelLists(NamedTuple):
@@ -28,7 +28,7 @@ class LevelLists(NamedTuple):
 def batch_sizes_of(levels: int) -> tuple[int, ...]:
     """Return batch sizes per level: 8 at the finest, twice as many at each coarser one, at most 256.
 
-    Semantic Palette, appendix F, has 8 at the finest level as well, and up to 1024 at the coarsest.
+    Le Moing et al., 2021, appendix F, has 8 at the finest level as well, and up to 1024 at the coarsest.
     """
     return tuple(min(LARGEST_BATCH, FINEST_BATCH * 2 ** (levels - 1 - level)) for level in range(levels))
 
@@ -36,9 +36,9 @@ def batch_sizes_of(levels: int) -> tuple[int, ...]:
 def lists_of(steps: int, levels: int, batch_sizes: Sequence[int] = ()) -> LevelLists:
     """Divide the steps of a training among the levels of a growing network.
 
-    Epochs fall in a straight line from the coarsest level to a quarter at the finest (Semantic Palette, appendix F:
-    600, 510, 420, 330, 240, 150), so that a level's steps are as its epochs divided by its batch size. Every level but
-    the first fades in during half of them (Karras et al., 2018, Progressive GAN).
+    Epochs fall in a straight line from the coarsest level to a quarter at the finest (Le Moing et al., 2021, appendix
+    F: 600, 510, 420, 330, 240, 150), so that a level's steps are as its epochs divided by its batch size. Every level
+    but the first fades in during half of them (Karras et al., 2018, Progressive GAN).
 
     Args:
         steps: Of the whole training, at least one per level.

@@ -23,7 +23,7 @@ PIXEL_NORM_EPSILON = 1e-8
 
 
 class EqualizedConv2d(nn.Module):
-    """Convolution with equalised learning rate (ProGAN, 4.1): unit-variance weights, scaled when used."""
+    """Convolution with equalised learning rate (Karras et al., 2018, 4.1): unit-variance weights, scaled when used."""
 
     def __init__(
         self, in_channels: int, out_channels: int, kernel_size: int | tuple[int, int], padding: int = 0
@@ -49,7 +49,7 @@ class EqualizedConv2d(nn.Module):
 
 
 class EqualizedLinear(nn.Module):
-    """Linear layer with equalised learning rate (ProGAN, 4.1)."""
+    """Linear layer with equalised learning rate (Karras et al., 2018, 4.1)."""
 
     def __init__(self, in_features: int, out_features: int, gain: float = math.sqrt(2.0)) -> None:
         """Create the layer; `gain` is that of the activation that follows."""
@@ -64,7 +64,7 @@ class EqualizedLinear(nn.Module):
 
 
 def pixel_norm(x: Tensor) -> Tensor:
-    """Divide by the root mean square over channels (ProGAN, 4.2); for BC or BCHW."""
+    """Divide by the root mean square over channels (Karras et al., 2018, 4.2); for BC or BCHW."""
     exact = x.to(torch.promote_types(x.dtype, torch.float32))
     return x * torch.rsqrt(exact.square().mean(dim=1, keepdim=True) + PIXEL_NORM_EPSILON).to(x.dtype)
 
@@ -198,3 +198,8 @@ def estimate_batch_statistics(network: nn.Module, batches: Iterable[Callable[[],
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
         norm.eval()
+
+
+def count_parameters(network: nn.Module | None) -> int:
+    """Return the number of a network's parameters; 0 where there is none."""
+    return sum(parameter.numel() for parameter in network.parameters()) if network is not None else 0

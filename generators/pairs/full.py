@@ -14,7 +14,7 @@ from scenepalette.training.arms import Arm
 
 
 class Full(PairKind):
-    """Layouts drawn for sampled palettes (Semantic Palette, section 3)."""
+    """Layouts drawn for sampled palettes (Le Moing et al., 2021, section 3)."""
 
     name = "full"
     card = KIND_CARDS["full"]

@@ -20,7 +20,7 @@ from scenepalette.training.arms import Arm
 
 
 class Partial(PairKind):
-    """Real layouts of which a crop is redone, or to which a sampled palette adds (Semantic Palette, section 3.4)."""
+    """Real layouts of which a crop is redone, or to which a sampled palette adds (Le Moing et al., 2021, 3.4)."""
 
     name = "partial"
     card = KIND_CARDS["partial"]

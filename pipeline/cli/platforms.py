@@ -8,7 +8,12 @@ from typing import Annotated
 import typer
 
 from scenepalette.pipeline.cli.options import given_path
-from scenepalette.pipeline.starting.platforms.files import IMAGE, PoolType, next_commands, write_platform_files
+from scenepalette.pipeline.starting.platforms.deployment_files import (
+    IMAGE,
+    PoolType,
+    next_commands,
+    write_platform_files,
+)
 
 prefect_app = typer.Typer(no_args_is_help=True, help="Prepare a folder for Prefect.")
 

@@ -71,6 +71,7 @@ _FINE_AND_WRONG: dict[ProblemKind, tuple[str, str]] = {
         "Label values that stand for no class",
     ),
 }
+_OF_READ_LABELS = (ProblemKind.LABEL_FORMAT, ProblemKind.LABEL_VALUE)
 
 
 def check_opening(
@@ -105,7 +106,7 @@ def check_opening(
             remedy = " ".join([kind.remedy, *guesses])
             details = tuple(str(problem) for problem in listed)
             result.append(Check(kind.title, "problem", f"{wrong}: {len(listed)}.", remedy, details, SHOWN_OF_KIND))
-        elif looked_at and fine and not (kind.title.startswith("label") and problems[ProblemKind.LABEL_MEANING]):
+        elif looked_at and fine and not (kind in _OF_READ_LABELS and problems[ProblemKind.LABEL_MEANING]):
             result.append(Check(kind.title, "ok", fine))
     return result
 

@@ -11,7 +11,6 @@ from typing import Any
 from scenepalette.common.errors import ConfigError, ScenepaletteError
 from scenepalette.common.storage.files import read_json
 from scenepalette.common.storage.untrusted import short
-from scenepalette.pipeline.report.wording import split_name
 from scenepalette.pipeline.run_directory.manifests import MANIFEST, check_contents, identity_in, read_record
 from scenepalette.pipeline.run_directory.ownership import check_holds_run
 
@@ -170,7 +169,8 @@ def _warnings(a: Mapping[str, Any], b: Mapping[str, Any], data: Mapping[str, boo
         texts.append(f"The classes differ: A has {len(first['classes'])}, B has {len(second['classes'])}.")
     elif first["eval_classes"] != second["eval_classes"]:
         texts.append("Other classes count in the mIoU.")
-    splits = split_name(a), split_name(b)
+    # Reports of version 0.2.0, which are of validation, do not name it.
+    splits = [document["dataset"].get("split", {}).get("name", "validation") for document in (a, b)]
     if splits[0] != splits[1]:
         texts.append(f"A reports on {splits[0]} images, B on {splits[1]} ones.")
     elif not data.get({"validation": "val"}.get(splits[0], splits[0]), True):

@@ -14,7 +14,7 @@ from scenepalette.pipeline.run_directory.activity import Activity, read_activity
 from scenepalette.pipeline.run_directory.manifests import identity_in
 from scenepalette.pipeline.stages.studies.compare import STAGE as COMPARISON
 from scenepalette.pipeline.stages.studies.curve import STAGE as CURVE
-from scenepalette.pipeline.stages.studies.loop import STAGE as LOOP
+from scenepalette.pipeline.stages.studies.loop_rounds import STAGE as LOOP
 from scenepalette.pipeline.units.records import reasons_of, seconds_spent, units_on_disk
 from scenepalette.pipeline.units.workspace import Unit
 

@@ -21,7 +21,7 @@ from scenepalette.pipeline.report.page import write_page
 from scenepalette.pipeline.report.report_page import report_page
 from scenepalette.pipeline.report.results import REAL_ARM, ArmCost, ReportInputs
 from scenepalette.pipeline.report.sections.curve_figures import draw_curve
-from scenepalette.pipeline.report.sections.loop import SHOWN_OF_LOOP
+from scenepalette.pipeline.report.sections.loop_gain import SHOWN_OF_LOOP
 from scenepalette.pipeline.report.sections.shortfall import reached_by_class
 from scenepalette.pipeline.report.sections.splits import compare_on_validation, extra_tests, reported_split
 from scenepalette.pipeline.report.statistics import ArmStatistics, Comparison, PrimaryContrast, compare, estimate_miou

@@ -151,18 +151,6 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Cards:
-    """The most important numbers, each as name, value and what to know of it; they are in tables too."""
-
-    kind: ClassVar[str] = "cards"
-    cards: Sequence[tuple[str, str, str]]
-
-    def markdown(self, narrow: bool) -> Lines:
-        """Yield nothing."""
-        yield []
-
-
-@dataclass(frozen=True)
 class Code:
     """Lines to copy."""
 

@@ -10,7 +10,6 @@ from scenepalette.pipeline.report.memorisation import copy_section
 from scenepalette.pipeline.report.page import (
     Block,
     Bullets,
-    Cards,
     Cell,
     Code,
     Heading,
@@ -24,16 +23,15 @@ from scenepalette.pipeline.report.page import (
 from scenepalette.pipeline.report.results import REAL_ARM
 from scenepalette.pipeline.report.sections import splits
 from scenepalette.pipeline.report.sections.curve import curve_blocks
-from scenepalette.pipeline.report.sections.loop import loop_blocks
+from scenepalette.pipeline.report.sections.loop_gain import loop_blocks
 from scenepalette.pipeline.report.sections.page_one import decision_headline, first_page
 from scenepalette.pipeline.report.sections.quality import quality_blocks
 from scenepalette.pipeline.report.sections.shortfall import shortfall_sentences
-from scenepalette.pipeline.report.wording import estimated, interval, number, p_value, percent
+from scenepalette.pipeline.report.wording import estimated, interval, p_value, percent
 
 STYLES = {"gains": "gains", "loses": "loses", "reference": ""}
-# In a table; sentences say it in full.
-UNDECIDED = "no difference that this evaluation can show"
 NO_DIFFERENCE = "no difference shown"
+"""In a table; sentences say it in full."""
 NUMERIC = (
     "mIoU, % [95 %]",
     "Rare classes, % [95 %]",
@@ -50,7 +48,7 @@ FAILURES = (
 
 
 def report_page(document: Mapping[str, Any]) -> Page:
-    """Return the page of what report.json holds; every report of schema 1 or 2 can be worded again."""
+    """Return the page of what report.json holds."""
     dataset = document["dataset"]
     height, width = dataset["size"]
     both = len(dataset["classes"]) != len(dataset["eval_classes"])
@@ -59,14 +57,12 @@ def report_page(document: Mapping[str, Any]) -> Page:
     durations = [(name, wording.duration(seconds)) for name, seconds in document["durations"].items()]
     command = document["provenance"].get("command")
     bootstrap = document["bootstrap"]
-    rare = dataset.get("rare_classes") or []
-    if rare:
+    if rare := dataset["rare_classes"]:
         note += f" Rare classes: {wording.listing(rare, limit=len(rare))}."
-    decides = document["schema"] > 1
     blocks: list[Block] = [
-        *(first_page(document) if decides else [_cards(document)]),
+        *first_page(document),
         *([Heading("Failures"), Text(FAILURES), *failures] if (failures := figures_of(document, "failures")) else []),
-        *([Heading("All arms in sentences")] if decides else []),
+        Heading("All arms in sentences"),
         Bullets(wording.findings(document)),
         Heading("Arms"),
         _arms(document, both),
@@ -85,8 +81,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
         _pairs(document),
         Table(("Metric", "Value", "Better", "What it says"), wording.measures(document), long=1),
         *([Bullets(sentences)] if (sentences := shortfall_sentences(document)) else []),
-        # Reports of earlier versions name none.
-        *([Bullets(document["metric_problems"])] if document.get("metric_problems") else []),
+        *([Bullets(document["metric_problems"])] if document["metric_problems"] else []),
         *figures_of(document, "generators"),
         *quality_blocks(document),
         *copy_section(document),
@@ -111,7 +106,7 @@ def report_page(document: Mapping[str, Any]) -> Page:
     ]
     return Page(
         title=f"Do generated pairs help on {dataset['name']}?",
-        headline=decision_headline(document) if decides else wording.headline(document),
+        headline=decision_headline(document),
         introduction=f"{splits.introduction(document)}, {height}x{width} (height x width), "
         f"{len(dataset['classes'])} classes, {len(dataset['eval_classes'])} of them evaluated. Licence of the "
         f"source: {dataset['licence'] or 'not given'}.{splits.resolution(document)}",
@@ -123,29 +118,12 @@ def _estimate(estimate: Mapping[str, Any] | None) -> Cell:
     return Cell(wording.NO_VALUE) if estimate is None else Cell(percent(estimate["mean"]), interval(estimate))
 
 
-def _cards(document: Mapping[str, Any]) -> Cards:
-    real, images = wording.arm_named(document, REAL_ARM)["miou"], document["images"]
-    cards = [("mIoU, real data alone", f"{percent(real['mean'])} %", f"95 % interval {interval(real)}")]
-    cards += [
-        (f"GAN-train, {kind}", f"{percent(estimate['mean'])} %", "trained on generated pairs alone")
-        for kind, estimate in document["gan_train"].items()
-    ]
-    cards.append(("FSD of layouts", number(document["layouts"]["fsd"]), "lower is better"))
-    if images["fid"] is not None:
-        cards.append(("FID of images", number(images["fid"]), "lower is better"))
-    else:
-        value = number(images["segmenter_frechet"])
-        cards.append(("Segmenter Fréchet distance", value, "lower is better; FID absent"))
-    return Cards(cards)
-
-
 def _arms(document: Mapping[str, Any], both: bool) -> Table:
     # Arms without real data are often far off and would squeeze the others; they get no axis where it does not reach.
     compared = wording.augmentation_arms(document) or document["arms"]
     ends = [abs(end) for arm in compared for end in arm["delta_vs_real"]["ci95"] if end is not None]
     scale = max([0.01, *ends])
-    rare = bool(document["dataset"].get("rare_classes"))
-    corrected = document["schema"] > 1
+    rare = bool(document["dataset"]["rare_classes"])
     several = any(len(wording.generator_seeds_of(arm)) > 1 for arm in document["arms"])
     rows = []
     beside = splits.validation_cells(document)
@@ -157,14 +135,14 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
             reached = max(abs(low), abs(high)) <= scale
             axis = (low / scale, delta["mean"] / scale, high / scale) if reached else None
             against = Cell(estimated(delta), interval(delta, signed=True), style, axis)
-        verdict = wording.verdict_of(arm).replace(UNDECIDED, NO_DIFFERENCE)
+        verdict = wording.verdict_of(arm, NO_DIFFERENCE)
         rows.append(
             (
                 arm["name"],
                 _estimate(arm["miou"]),
                 *([_estimate(arm["miou_rare"])] if rare else []),
                 against,
-                *([p_value(arm["p_adjusted"])] if corrected else []),
+                p_value(arm["p_adjusted"]),
                 Cell(verdict, style=style),
                 *([percent(arm["miou_all"]["mean"])] if both else []),
                 *validation,
@@ -179,7 +157,7 @@ def _arms(document: Mapping[str, Any], both: bool) -> Table:
         "mIoU, % [95 %]",
         *(["Rare classes, % [95 %]"] if rare else []),
         "Against real, points [95 %]",
-        *(["p (Holm)"] if corrected else []),
+        "p (Holm)",
         "Verdict",
         *(["mIoU*, %"] if both else []),
         *(["Validation mIoU, % [95 %]"] if any(beside) else []),
@@ -205,7 +183,7 @@ def _pairs(document: Mapping[str, Any]) -> Table:
 
 
 def _classes(document: Mapping[str, Any]) -> Table:
-    dataset, arms, shares = document["dataset"], document["arms"], splits.split_of(document)["class_shares"]
+    dataset, arms, shares = document["dataset"], document["arms"], document["dataset"]["split"]["class_shares"]
     rows = []
     for name in dataset["classes"]:
         cells: list[Cell | str] = [name if name in dataset["eval_classes"] else f"{name} *", percent(shares[name])]

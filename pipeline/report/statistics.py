@@ -39,7 +39,9 @@ MIOU, MIOU_ALL, RARE, CLASSES = range(4)
 # What is left of sums that cancel is no difference.
 ROUNDING = 1e-12
 
-Verdict = Literal["reference", "gains", "loses", "no difference that this evaluation can show"]
+Undecided = Literal["no difference that this evaluation can show"]
+Verdict = Literal["reference", "gains", "loses"] | Undecided
+UNDECIDED: Undecided = "no difference that this evaluation can show"
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class ArmStatistics:
         """What the interval of `delta` and its adjusted p-value allow to say together."""
         if self.name == REAL_ARM:
             return "reference"
-        return verdict(self.delta) if self.p_adjusted < 1 - LEVEL else "no difference that this evaluation can show"
+        return verdict(self.delta) if self.p_adjusted < 1 - LEVEL else UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def verdict(difference: Difference) -> Verdict:
         return "gains"
     if difference.high < -ROUNDING:
         return "loses"
-    return "no difference that this evaluation can show"
+    return UNDECIDED
 
 
 def compare(

@@ -10,8 +10,8 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from scenepalette.evaluation.registry import rows_of_report
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
+from scenepalette.pipeline.report.statistics import UNDECIDED
 from scenepalette.training.monitor import COLLAPSES, SAME_IMAGE
 
 NO_VALUE = "\N{EN DASH}"
@@ -106,9 +106,9 @@ def design(arm: Mapping[str, Any]) -> str:
     return f"{f'{generators} x ' if generators > 1 else ''}{len(seeds_of(arm))} x {arm['steps']}"
 
 
-def verdict_of(arm: Mapping[str, Any]) -> str:
+def verdict_of(arm: Mapping[str, Any], undecided: str = UNDECIDED) -> str:
     """An arm's verdict with what it holds for: with one seed nobody knows what another training would have shown."""
-    text = arm["verdict"]
+    text = undecided if arm["verdict"] == UNDECIDED else arm["verdict"]
     return f"{text}, {ONE_SEED}" if len(seeds_of(arm)) == 1 and text != "reference" else text
 
 
@@ -146,22 +146,14 @@ def arm_named(document: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def augmentation_arms(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Arms that add generated pairs to real labels; of reports of schema 1 all but "real" and those of GAN-train."""
-    if document["schema"] > 1:
-        return [arm for arm in document["arms"] if arm["pairs"] is not None]
-    apart = {REAL_ARM, *document["gan_train_arms"].values()}
-    return [arm for arm in document["arms"] if arm["name"] not in apart]
-
-
-def split_name(document: Mapping[str, Any]) -> str:
-    """The name of the split that numbers are of; reports of earlier versions name none."""
-    return document["dataset"].get("split", {}).get("name", "validation")
+    """Arms that add generated pairs to real labels."""
+    return [arm for arm in document["arms"] if arm["pairs"] is not None]
 
 
 def least_miou(document: Mapping[str, Any]) -> float:
     """The mIoU of predicting the most frequent class everywhere; pixels of classes that do not count are left out."""
     dataset = document["dataset"]
-    of_split = dataset.get("split", {}).get("class_shares") or dataset["val_class_shares"]
+    of_split = dataset["split"]["class_shares"]
     shares = [share for name in dataset["eval_classes"] if (share := of_split[name])]
     return max(shares) / sum(shares) / len(shares) if shares else 0.0
 
@@ -301,13 +293,7 @@ def cautions(document: Mapping[str, Any]) -> list[str]:
         *((True, note) for note in (document.get("pooled") or {}).get("notes", [])),
         (True, of_images),
         (
-            document["schema"] == 1 and compared > 1,
-            f"Each interval is taken alone at 95 %. Among {compared} comparisons about {0.05 * compared:.1f} would "
-            "leave out zero by chance if no arm differed, and the largest of several gains is flattered by being "
-            "picked.",
-        ),
-        (
-            document["schema"] > 1 and compared > 1,
+            compared > 1,
             f"Intervals of arms and classes are each taken alone at 95 %; verdicts are corrected for {compared} arms "
             "(Holm), arrows and colours of classes are not: read those as hints.",
         ),
@@ -360,8 +346,7 @@ def measures(document: Mapping[str, Any]) -> list[tuple[str, str, str, str]]:
         )
         for kind, mean in palettes["kl"].items()
     ]
-    # Reports of earlier versions hold the same metrics without naming them.
-    for row in document.get("metrics") or rows_of_report():
+    for row in document["metrics"]:
         values, key = document[row["of"]], row["key"]
         if key in values:
             value = f"{metric_value(values[key], row['scale'])} {row['unit']}".strip()
@@ -398,22 +383,15 @@ def _curves(entries: Sequence[Mapping[str, Any]]) -> str:
 
 def method(document: Mapping[str, Any]) -> str:
     """How the intervals were made."""
-    bootstrap, split = document["bootstrap"], document["dataset"].get("evaluated_on", "validation")
-    text = (
-        f"mIoU is computed over all pixels of the {split} split, once per seed; its mean over seeds is given. "
-        f"Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the "
-    )
-    if document["schema"] == 1:
-        return text + (
-            f"{bootstrap['images']} images, the same ones for all arms, and of the seeds of each arm. An arm gains or "
-            "loses only where the interval of its difference from real leaves out zero."
-        )
-    blocks = bootstrap["blocks"]
+    bootstrap, blocks = document["bootstrap"], document["bootstrap"]["blocks"]
     units = f"{blocks} blocks of consecutive frames" if blocks < bootstrap["images"] else f"{blocks} images"
     count = len(bootstrap.get("generator_seeds", []))
     generators = f" of the {count} generator seeds of arms that take generated pairs," if count > 1 else ""
-    return text + (
-        f"{units}, the same ones for all arms,{generators} and of the seeds, drawn in pairs where arms have the same; "
+    return (
+        f"mIoU is computed over all pixels of the {document['dataset']['evaluated_on']} split, once per seed; its mean "
+        "over seeds is given. "
+        f"Brackets are 95 % intervals of a bootstrap with {bootstrap['samples']} resamples of the {units}, the same "
+        f"ones for all arms,{generators} and of the seeds, drawn in pairs where arms have the same; "
         "they are widened for how few of these there are. An arm "
         "gains or loses only where the interval of its difference from real leaves out zero and the p-value, adjusted "
         "for the number of arms by Holm's procedure, is below 0.05. The primary contrast was named before the run and "

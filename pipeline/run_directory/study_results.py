@@ -7,7 +7,9 @@ from typing import Any
 
 from scenepalette.common.storage.files import read_json
 
-CURVE_RESULT, LOOP_RESULT = "curve/result", "loop/report"
+CURVE, RESULT = "curve", "result"
+LOOP, REPORT = "loop", "report"
+CURVE_RESULT, LOOP_RESULT = f"{CURVE}/{RESULT}", f"{LOOP}/{REPORT}"
 
 
 def read_result(folder: Path, name: str) -> dict[str, Any]:

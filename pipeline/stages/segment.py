@@ -26,7 +26,8 @@ from scenepalette.evaluation.pair_quality.trust import TrustSettings
 from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig, SegmentersConfig
 from scenepalette.pipeline.sections import settings_from
-from scenepalette.pipeline.trusted import TEACHERS_UNIT, labels_of_teachers, quality_of, trusted_pairs
+from scenepalette.pipeline.trusted import STAGE as QUALITY
+from scenepalette.pipeline.trusted import TEACHERS_UNIT, TakenPairs, labels_of_teachers, trusted_pairs
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 from scenepalette.segmenters.loading import WEIGHTS_FILE, build_segmenter, load_segmenter
@@ -42,6 +43,9 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 VERSION = 2
+STAGE = "segmenters"
+REFERENCE = "reference"
+"""Takes the place of an arm in the name of the reference segmenter, where commands train the arms."""
 CONFUSION = "validation-confusion.npy"
 TEST_CONFUSION = "test-confusion.npy"
 FILES = (WEIGHTS_FILE, METRICS_FILE, CONFUSION, TEST_CONFUSION)
@@ -55,7 +59,7 @@ class SegmenterUnit(Unit):
     Attributes:
         arm: Name of the arm.
         seed: Seed of the training.
-        pairs: The unit of the generated pairs that it takes, and how many of them; None if it takes none.
+        pairs: The generated pairs that it takes; None if it takes none.
         steps: Optimizer steps.
     """
 
@@ -63,7 +67,7 @@ class SegmenterUnit(Unit):
 
     arm: str
     seed: int
-    pairs: tuple[str, int] | None
+    pairs: TakenPairs | None
     steps: int
 
     @classmethod
@@ -74,10 +78,10 @@ class SegmenterUnit(Unit):
         part: str,
         arm: str,
         seed: int,
-        pairs: tuple[str, int] | None,
+        pairs: TakenPairs | None,
         *,
         steps: int | None = None,
-        stage: str = "segmenters",
+        stage: str = STAGE,
     ) -> SegmenterUnit:
         """Return the unit of a name within a stage; `steps`, by default the configuration's, are those arms share."""
         # What an arm has no use for does not identify it: another share of generated pairs leaves `real` as it is.
@@ -92,12 +96,8 @@ class SegmenterUnit(Unit):
         if file := weights_file(config.segmenters.encoder_weights):
             settings["encoder_weights"] = sources.file(file, f"{stage}/{part}", "encoder_weights")
         steps = arm_steps(steps or config.segmenters.steps, arm)
-        settings |= {"steps": steps, **({"pairs": pairs[1]} if pairs else {}), "arm": arm, "seed": seed}
-        inputs = (
-            *config.data_of_segmenters,
-            *([pairs[0]] if pairs else []),
-            *_judged_inputs(ARMS[arm], pairs[0] if pairs else None),
-        )
+        settings |= {"steps": steps, **({"pairs": pairs.count} if pairs else {}), "arm": arm, "seed": seed}
+        inputs = (*config.data_of_segmenters, *([pairs.unit] if pairs else []), *_judged_inputs(ARMS[arm], pairs))
         return cls(stage, part, VERSION, settings, inputs, FILES, arm=arm, seed=seed, pairs=pairs, steps=steps)
 
     @classmethod
@@ -107,10 +107,10 @@ class SegmenterUnit(Unit):
             cls.of(
                 config,
                 sources,
-                f"{arm}/seed{seed}",
+                part_of_arm(arm, seed),
                 arm,
                 seed,
-                (config.generate.unit_of_pairs(kind), config.generate.pairs) if (kind := ARMS[arm].synthetic) else None,
+                taken_pairs(config, kind) if (kind := ARMS[arm].synthetic) else None,
             )
             for arm in config.segmenters.arms
             for seed in config.segmenters.seeds
@@ -194,13 +194,11 @@ class SegmenterUnit(Unit):
         """Return the generated pairs that the arm takes, if any, with labels as far as it trusts them."""
         if self.pairs is None:
             return None
-        name, count = self.pairs
-        arm = ARMS[self.arm]
-        if arm.trust == "none" or arm.synthetic is None:
-            return FirstPairs(ShardPairs(run.run_dir / name, size=run.config.segmenter_size), count)
+        arm, size = ARMS[self.arm], run.config.segmenter_size
+        if arm.trust == "none":
+            return FirstPairs(ShardPairs(run.run_dir / self.pairs.unit, size=size), self.pairs.count)
         settings = settings_from(run.config.segmenters, TrustSettings)
-        size = run.config.segmenter_size
-        return trusted_pairs(run.run_dir, arm.synthetic, count, settings, arm.trust, unit=name, size=size)
+        return trusted_pairs(run.run_dir, self.pairs, settings, arm.trust, size=size)
 
 
 def size_field(config: RunConfig) -> str:
@@ -208,9 +206,19 @@ def size_field(config: RunConfig) -> str:
     return "data.size" if config.segmenters.size is None else "segmenters.size"
 
 
+def part_of_arm(arm: str, seed: int) -> str:
+    """Return which unit of the stage that of an arm and seed is."""
+    return f"{arm}/seed{seed}"
+
+
 def segmenter_name(arm: str, seed: int) -> str:
     """Return the name of the unit of an arm and seed."""
-    return f"segmenters/{arm}/seed{seed}"
+    return f"{STAGE}/{part_of_arm(arm, seed)}"
+
+
+def taken_pairs(config: RunConfig, kind: str) -> TakenPairs:
+    """Return the pairs of a kind that the configuration's arms take."""
+    return TakenPairs(config.generate.unit_of_pairs(kind), config.generate.pairs, f"{QUALITY}/{kind}")
 
 
 def arm_steps(steps: int, arm: str) -> int:
@@ -235,10 +243,11 @@ def _unused_settings(arm: Arm) -> list[str]:
     return unused
 
 
-def _judged_inputs(arm: Arm, pairs: str | None) -> list[str]:
-    """Return the units of what teachers found that an arm reads; `pairs` is the unit of its generated pairs."""
+def _judged_inputs(arm: Arm, pairs: TakenPairs | None) -> list[str]:
+    """Return the units of what teachers found that an arm reads; `pairs` are its generated pairs."""
     if arm.trust != "none" and pairs is not None:
-        return [TEACHERS_UNIT, quality_of(pairs)]
+        assert pairs.scores is not None
+        return [TEACHERS_UNIT, pairs.scores]
     return [TEACHERS_UNIT] if arm.teacher_labels else []
 
 
@@ -247,7 +256,7 @@ def reference_segmenter_of(config: RunConfig) -> str:
 
     It is the arm `real`, unless commands train the arms: of what they train, there are no features.
     """
-    return segmenter_name("reference" if config.segmenters.command.train else "real", config.segmenters.seeds[0])
+    return segmenter_name(REFERENCE if config.segmenters.command.train else "real", config.segmenters.seeds[0])
 
 
 def load_reference_segmenter(run: Workspace) -> nn.Module:

@@ -20,9 +20,10 @@ from scenepalette.pipeline.arms import ARMS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
+    REFERENCE,
     TEST_CONFUSION,
     SegmenterUnit,
-    reference_segmenter_of,
+    part_of_arm,
     write_confusion,
 )
 from scenepalette.pipeline.units.sources import ABSENT, Sources
@@ -51,8 +52,8 @@ class CommandSegmenterUnit(SegmenterUnit):
     @classmethod
     def of_arms(cls, config: RunConfig, sources: Sources) -> list[SegmenterUnit]:
         """Return the units of all arms and seeds, and that of the reference segmenter, a network of this package."""
-        name = reference_segmenter_of(config).removeprefix("segmenters/")
-        reference = SegmenterUnit.of(config, sources, name, "real", config.segmenters.seeds[0], None)
+        seed = config.segmenters.seeds[0]
+        reference = SegmenterUnit.of(config, sources, part_of_arm(REFERENCE, seed), "real", seed, None)
         return [reference, *(cls._of_unit(config, sources, unit) for unit in SegmenterUnit.of_arms(config, sources))]
 
     @classmethod
@@ -66,18 +67,8 @@ class CommandSegmenterUnit(SegmenterUnit):
             if (identity := sources.file(path, like.name, f"file {name}")) not in (None, ABSENT)
         }
         shared = {key: value for key, value in like.settings.items() if key in kept}
-        return cls(
-            like.stage,
-            like.part,
-            VERSION,
-            {**shared, **settings_of_result(commands), **files},
-            like.inputs,
-            FILES,
-            arm=like.arm,
-            seed=like.seed,
-            pairs=like.pairs,
-            steps=like.steps,
-        )
+        settings = {**shared, **settings_of_result(commands), **files}
+        return cls(**{**vars(like), "version": VERSION, "settings": settings, "files": FILES})
 
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:

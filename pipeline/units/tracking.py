@@ -31,6 +31,7 @@ def tracked(run: Workspace, unit: Unit) -> Iterator[None]:
     tags |= {"recipe": run.config.recipe, "command": masked(run.command)}
     told = UnitRun(
         name=unit.name,
+        stage=unit.stage,
         folder=folder,
         parent=run.run_dir.absolute().name,
         settings=flat(unit.settings),

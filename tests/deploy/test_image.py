@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from scenepalette.pipeline.starting.platforms.files import IMAGE, IMAGE_FOLDER
+from scenepalette.pipeline.starting.platforms.deployment_files import IMAGE, IMAGE_FOLDER
 
 ROOT = Path(__file__).parents[2]
 DOCKERFILE = (ROOT / "deploy/Dockerfile").read_text()

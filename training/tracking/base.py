@@ -21,6 +21,7 @@ class UnitRun:
 
     Attributes:
         name: The unit, such as "images/oasis".
+        stage: What sort of work it is, such as "images".
         folder: Where it writes.
         parent: Name of the whole run.
         settings: What identifies the unit's result, flat: "optimizer.rate" -> "0.1".
@@ -30,6 +31,7 @@ class UnitRun:
     """
 
     name: str
+    stage: str
     folder: Path
     parent: str
     settings: Mapping[str, str]

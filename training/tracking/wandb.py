@@ -37,7 +37,7 @@ class WandbTracker:
         units = memory.setdefault("units", {})
         if unit.is_new or unit.name not in units:
             units[unit.name] = secrets.token_hex(_ID_BYTES)
-        self._run = self._open(units[unit.name], unit.name, unit.name.partition("/")[0], unit.settings)
+        self._run = self._open(units[unit.name], unit.name, unit.stage, unit.settings)
 
     def _open(self, run_id: str, name: str, kind: str, settings: Mapping[str, str]) -> Any:
         return self._wandb.init(

@@ -14,7 +14,7 @@ from scenepalette.generators.images.diffusion.settings import ControlnetSettings
 
 
 class ControlnetObjective(ImageObjective):
-    """Predict the noise that was mixed into real images (Zhang et al. 2023, section 3.3); the base stays as it is."""
+    """Predict the noise that was mixed into real images (Zhang et al., 2023, section 3.3); the base stays as it is."""
 
     def __init__(self, prompt_dropout: float) -> None:
         """Leave this share of the prompts empty."""

@@ -1,6 +1,6 @@
 """Stable Diffusion with a ControlNet as an image generator: sampling, and the prediction that it is fine-tuned by.
 
-Rombach et al. 2022 (latent diffusion) and Zhang et al. 2023 (ControlNet), by diffusers.
+Rombach et al., 2022 (latent diffusion) and Zhang et al., 2023 (ControlNet), by diffusers.
 """
 
 from __future__ import annotations

@@ -242,7 +242,10 @@ class CrnMemory(nn.Module):
 
 
 class CrnObjective(ImageObjective):
-    """Perceptual regression to the real image, by the best of k outputs for each class (CRN, sections 3.3 and 3.4)."""
+    """Perceptual regression to the real image, by the best of k outputs for each class.
+
+    Chen and Koltun, 2017, sections 3.3 and 3.4.
+    """
 
     memory: CrnMemory
 

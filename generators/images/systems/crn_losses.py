@@ -91,7 +91,7 @@ def class_distances(generated: list[Tensor], real: list[Tensor], label_map: Tens
 
 
 def diversity_loss(distance: Tensor) -> Tensor:
-    """Return the loss of the best output, chosen for each class on its own (CRN, section 3.4).
+    """Return the loss of the best output, chosen for each class on its own (Chen and Koltun, 2017, section 3.4).
 
     Only the best output of a class is drawn towards the real image, so that the outputs come to differ. The mean over
     all outputs takes part with a thousandth, as in the authors' training: an output that is best nowhere still learns

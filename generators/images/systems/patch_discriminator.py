@@ -1,4 +1,6 @@
-"""Multi-scale PatchGAN discriminator (pix2pixHD, 3.2; SPADE, appendix A): patches of an image at several scales.
+"""Multi-scale PatchGAN discriminator: patches of an image at several scales.
+
+Wang et al., 2018, section 3.2; Park et al., 2019, appendix A.
 
 Shapes: B batch, L channels of the condition, H x W pixels.
 """

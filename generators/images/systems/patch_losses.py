@@ -34,7 +34,7 @@ def hinge_discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> 
 
 
 def least_squares_generator_loss(scores: Sequence[Tensor]) -> Tensor:
-    """Return E[(D(fake) - 1)^2], summed over scales (LSGAN, as pix2pixHD uses it, Eq. 3).
+    """Return E[(D(fake) - 1)^2], summed over scales (Mao et al., 2017, as Wang et al., 2018, Eq. 3, use it).
 
     Args:
         scores: The discriminator's scores of generated images.
@@ -43,7 +43,7 @@ def least_squares_generator_loss(scores: Sequence[Tensor]) -> Tensor:
 
 
 def least_squares_discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """Return (E[(D(real) - 1)^2] + E[D(fake)^2]) / 2, summed over scales (LSGAN, Eq. 9).
+    """Return (E[(D(real) - 1)^2] + E[D(fake)^2]) / 2, summed over scales (Mao et al., 2017, Eq. 9).
 
     Args:
         real: Scores of real images.
@@ -54,7 +54,9 @@ def least_squares_discriminator_loss(real: Sequence[Tensor], fake: Sequence[Tens
 
 
 def feature_matching_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Return the mean absolute difference of the discriminator's features, summed over layers (pix2pixHD, Eq. 4).
+    """Return the mean absolute difference of the discriminator's features, summed over layers.
+
+    Wang et al., 2018, Eq. 4.
 
     Scales are averaged, so that the weight of 10 means the same for any number of them.
 
@@ -71,7 +73,7 @@ def feature_matching_loss(real: Sequence[Sequence[Tensor]], fake: Sequence[Seque
 
 
 def perceptual_loss(distances: Sequence[Tensor]) -> Tensor:
-    """Return the weighted sum of distances of features, averaged over the batch (pix2pixHD, SPADE).
+    """Return the weighted sum of distances of features, averaged over the batch (Wang et al., 2018; Park et al., 2019).
 
     Args:
         distances: One [B] per layer from fine to coarse, at most five; of fewer, the coarsest weighs 1 as well.

@@ -17,7 +17,7 @@ SMALLEST_SHARE = 1e-30
 def straight_through(soft: Tensor) -> Tensor:
     """Return the one-hot layout of the largest shares, with the gradient of the shares themselves.
 
-    Bengio et al., "Estimating or propagating gradients through stochastic neurons", 2013; SB-GAN, section 3.1.
+    Bengio et al., 2013; Azadi et al., 2019, section 3.1.
 
     Args:
         soft: BKHW.
@@ -41,7 +41,7 @@ def sample_gumbel(shape: Sequence[int], generators: Sequence[torch.Generator]) -
 
 
 def gumbel_softmax(soft: Tensor, gumbel: Tensor, temperature: float = 1.0) -> Tensor:
-    """Draw a class at each pixel (SB-GAN, Eq. 1): forward arg max_k S_k, backward as S.
+    """Draw a class at each pixel (Azadi et al., 2019, Eq. 1): forward arg max_k S_k, backward as S.
 
     Args:
         soft: P, BKHW, summing to 1 over classes; a class of share 0 is never drawn.

@@ -1,6 +1,6 @@
 """Layout generators and their discriminator: progressive networks (ProGAN) with SAA or a plain softmax.
 
-Semantic Palette, sections 3.1 and 4.2; SB-GAN, section 3.1.
+Le Moing et al., 2021, sections 3.1 and 4.2; Azadi et al., 2019, section 3.1.
 
 Shapes: B batch, K classes, Z noise, H x W pixels. Level 0 is the base grid; each further level doubles it.
 
@@ -31,8 +31,8 @@ from scenepalette.generators.nn.resampling import UpsampledEqualizedConv2d, upsa
 from scenepalette.training.ranks import SpansRanks
 
 # When a network draws a class at each pixel (Gumbel-softmax) rather than put out shares. "training": its discriminator
-# is to see classes, while a sampled layout shows the largest shares (Semantic Palette, section 3.1). "always": a
-# sampled layout is a draw too (SB-GAN, Eq. 1, where the class of a pixel is sampled from its shares).
+# is to see classes, while a sampled layout shows the largest shares (Le Moing et al., 2021, section 3.1). "always": a
+# sampled layout is a draw too (Azadi et al., 2019, Eq. 1, where the class of a pixel is sampled from its shares).
 DrawnClasses = Literal["never", "training", "always"]
 
 
@@ -54,9 +54,9 @@ class LayoutBatch(NamedTuple):
 
 
 def progressive_widths(doublings: int, max_width: int, base_width: int) -> list[int]:
-    """Return the width of each level: min(max_width, base_width / 2^i) for the i-th block from 1 (ProGAN, table 2).
+    """Return the width of each level: min(max_width, base_width / 2^i) for the i-th block from 1.
 
-    The papers' networks have max_width 512 and base_width 8192.
+    The networks of Karras et al., 2018, table 2, have max_width 512 and base_width 8192.
     """
     return [min(max_width, max(base_width >> (level + 1), 8)) for level in range(doublings + 1)]
 
@@ -445,7 +445,7 @@ class LayoutDiscriminator(SpansRanks):
             if i == level - 1 and fade < 1:
                 before = self.activated(self.from_mask[i](self.pooled(layout)))
                 x = torch.lerp(before, x, fade)
-        # Minibatch standard deviation (ProGAN, section 3): one more feature, the same everywhere.
+        # Minibatch standard deviation (Karras et al., 2018, section 3): one more feature, the same everywhere.
         _, variance, _ = self.ranks.moments(x.float(), (0,))
         deviation = (variance + 1e-8).sqrt().mean().to(x.dtype)
         x = torch.cat([x, deviation.expand(len(x), 1, *x.shape[2:])], dim=1)

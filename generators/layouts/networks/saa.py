@@ -1,4 +1,4 @@
-"""Semantically-assisted activation (SAA) and the losses attached to it (Semantic Palette, sections 3.1 and 3.2)."""
+"""Semantically-assisted activation (SAA) and the losses attached to it (Le Moing et al., 2021, 3.1 and 3.2)."""
 
 from __future__ import annotations
 

@@ -35,8 +35,7 @@ def _print_summary(run_dir: Path) -> None:
         against = "" if arm["name"] == "real" else f"{points(delta['mean'])} {interval(delta, signed=True)}"
         rows.append([arm["name"], percent(arm["miou"]["mean"]), interval(arm["miou"]), against])
     print_table(["arm", "mIoU, %", "95 % interval", "against real, points"], rows)
-    if document["schema"] > 1:
-        typer.echo(f"\n{decision_headline(document)}")
+    typer.echo(f"\n{decision_headline(document)}")
     _print_place(folder, "report")
 
 
@@ -62,7 +61,7 @@ def print_curve(run_dir: Path) -> None:
 
 
 def _print_loop(run_dir: Path) -> None:
-    from scenepalette.pipeline.report.sections.loop import loop_headline, why_it_ended
+    from scenepalette.pipeline.report.sections.loop_gain import loop_headline, why_it_ended
     from scenepalette.pipeline.report.wording import interval, percent, points
 
     folder = run_dir / LOOP_RESULT

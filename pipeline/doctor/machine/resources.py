@@ -20,7 +20,7 @@ from scenepalette.evaluation.images.diversity import alexnet_url
 from scenepalette.evaluation.images.features import inception_url
 from scenepalette.generators.images.registry import IMAGE_SYSTEMS
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.generators.pairs.registry import PAIR_KINDS
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.device.beside import trainings_at_once

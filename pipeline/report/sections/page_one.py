@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from scenepalette.evaluation.registry import name_and_reason
 from scenepalette.pipeline.report.page import Block, Bullets, Cell, Code, Heading, Table, Text
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
 from scenepalette.pipeline.report.sections.decision import decide, further_gain, next_command
@@ -49,7 +50,7 @@ def decision_headline(document: Mapping[str, Any]) -> str:
 
 
 def first_page(document: Mapping[str, Any]) -> list[Block]:
-    """Return the blocks of the first page; the document is of schema 2 or later."""
+    """Return the blocks of the first page."""
     decision = decide(document)
     command = next_command(document, decision)
     blocks: list[Block] = [
@@ -195,8 +196,8 @@ def missing_metrics(document: Mapping[str, Any]) -> str:
         for key, value in document[part].items():
             reason = document[part].get(f"{key}_absent_because")
             if value is None and reason:
-                name, _, why = str(reason).partition(" is absent: ")
-                reasons.setdefault((why or name).rstrip(". "), []).append(name if why else key)
+                name, why = name_and_reason(reason)
+                reasons.setdefault(why.rstrip(". "), []).append(name)
     if not reasons:
         return ""
     return f"Not measured: {'; '.join(f'{listing(names)} ({why})' for why, names in reasons.items())}."

@@ -35,17 +35,11 @@ from scenepalette.pipeline.stages.pair_quality.teachers import STAGE as TEACHERS
 from scenepalette.pipeline.stages.pair_quality.teachers import judged_kinds, load_teachers, needs_teachers
 from scenepalette.pipeline.stages.palettes import stored_palettes
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, load_reference_segmenter, reference_segmenter_of
-from scenepalette.pipeline.trusted import (
-    STAGE,
-    TEACHERS_FILE,
-    TEACHERS_LABELS,
-    TEACHERS_UNIT,
-    quality_of,
-    read_teachers,
-)
+from scenepalette.pipeline.trusted import REAL, STAGE, TEACHERS_FILE, TEACHERS_LABELS, TEACHERS_UNIT, read_teachers
 from scenepalette.pipeline.units.workspace import Unit, Workspace
 
 VERSION = 1
+SELECTED = "selected"
 
 
 def quality_units(config: RunConfig) -> list[Unit]:
@@ -54,7 +48,7 @@ def quality_units(config: RunConfig) -> list[Unit]:
         return []
     units: list[Unit] = [
         LabelsOfTeachersUnit.of(config),
-        *(QualityUnit.of(config, kind) for kind in judged_kinds(config)),
+        *(QualityUnit.of_kind(config, kind) for kind in judged_kinds(config)),
     ]
     if config.generate.candidates > 1:
         units += [SelectedUnit.of(config, kind) for kind in config.generate.kinds]
@@ -73,8 +67,7 @@ class LabelsOfTeachersUnit(Unit):
     def of(cls, config: RunConfig) -> LabelsOfTeachersUnit:
         """Return the unit."""
         inputs = (*config.data_of_segmenters, *_teacher_names(config))
-        stage, part = TEACHERS_UNIT.split("/")
-        return cls(stage, part, VERSION, {"folds": config.teachers.folds}, inputs, (TEACHERS_FILE, TEACHERS_LABELS))
+        return cls(STAGE, REAL, VERSION, {"folds": config.teachers.folds}, inputs, (TEACHERS_FILE, TEACHERS_LABELS))
 
     def make(self, run: Workspace, folder: Path) -> None:
         """Let the teachers label the training pairs."""
@@ -123,19 +116,22 @@ class QualityUnit(Unit):
     pairs: str
 
     @classmethod
-    def of(cls, config: RunConfig, kind: str, pairs: tuple[str, int] | None = None) -> QualityUnit:
-        """Return the unit of a kind; `pairs`, by default the kind's shards, are the unit of pairs and its rows."""
-        unit, rows = pairs or (f"shards/{kind}", config.generate.rows)
-        stage, part = quality_of(unit).split("/")
+    def of_kind(cls, config: RunConfig, kind: str) -> QualityUnit:
+        """Return the unit of a kind's shards."""
+        return cls.of(config, STAGE, kind, kind, f"shards/{kind}", config.generate.rows)
+
+    @classmethod
+    def of(cls, config: RunConfig, stage: str, part: str, kind: str, pairs: str, rows: int) -> QualityUnit:
+        """Return the unit of a name within a stage, for the first rows of a unit of pairs."""
         inputs = (
             *config.data_of_segmenters,
             *_teacher_names(config),
             TEACHERS_UNIT,
             reference_segmenter_of(config),
-            unit,
+            pairs,
         )
         settings = {"folds": config.teachers.folds}
-        return cls(stage, part, VERSION, settings, inputs, (ROWS_FILE,), rows=rows, kind=kind, pairs=unit)
+        return cls(stage, part, VERSION, settings, inputs, (ROWS_FILE,), rows=rows, kind=kind, pairs=pairs)
 
     def record(self) -> Mapping[str, Any]:
         """Return how many rows have scores: there are more once more pairs are made."""
@@ -208,10 +204,9 @@ class SelectedUnit(Unit):
     def of(cls, config: RunConfig, kind: str) -> SelectedUnit:
         """Return the unit of a kind."""
         settings = {"pairs": config.generate.pairs, "candidates": config.generate.candidates}
-        stage, part = config.generate.unit_of_pairs(kind).split("/")
         return cls(
-            stage,
-            part,
+            SELECTED,
+            kind,
             VERSION,
             settings,
             (f"shards/{kind}", f"{STAGE}/{kind}"),
@@ -317,11 +312,11 @@ def found_by_teachers(run: Workspace) -> dict[str, Any]:
 
 def _selected(run_dir: Path, kind: str, rows: int) -> dict[str, Any]:
     """Return what the chosen rows of a kind are like beside all of them, as JSON values."""
-    manifest = read_manifest(run_dir / "selected" / kind)
+    manifest = read_manifest(run_dir / SELECTED / kind)
     scores = scores_beside(run_dir / "shards" / kind, None)
     assert scores is not None
     scores = scores.slice(0, rows)
-    names = set(read_columns(run_dir / "selected" / kind)["id"].to_pylist())
+    names = set(read_columns(run_dir / SELECTED / kind)["id"].to_pylist())
     chosen = scores.filter(pa.array([name in names for name in scores["id"].to_pylist()]))
     means = {
         # Rows that nobody judged have no values.

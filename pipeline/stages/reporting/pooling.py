@@ -131,7 +131,9 @@ def pooling_notes(runs: Sequence[PooledRun]) -> list[str]:
             )
         if further:
             notes.append(f"{other.run_dir} also trains {_listed(further)}, which this run does not: left out.")
-        differing = [name for name in _names(first.arms, seeds) if _differs(first, other, name)]
+        # What no generator has a part in is the same training in both.
+        common = [arm for arm in first.arms if ARMS[arm].synthetic is None and arm in other.arms]
+        differing = [name for name in _names(common, seeds) if _differs(first, other, name)]
         if differing:
             notes.append(
                 f"{other.run_dir} has other results for {differing[0]}, which no generator has a part in: its hardware "
@@ -141,10 +143,7 @@ def pooling_notes(runs: Sequence[PooledRun]) -> list[str]:
 
 
 def _differs(first: PooledRun, other: PooledRun, name: str) -> bool:
-    """Tell whether a training that no generator has a part in came out otherwise in another run."""
-    arm = Path(name).parent.name
-    if ARMS[arm].synthetic is not None or arm not in other.arms:
-        return False
+    """Tell whether a training came out otherwise in another run."""
     return not np.array_equal(read_confusion(first.run_dir / name), read_confusion(other.run_dir / name))
 
 
@@ -278,5 +277,6 @@ def _generator_seeds(run: Workspace, path: Path | None = None) -> dict[str, int]
 
 def _generator_seed(run: Workspace, path: Path) -> int:
     """Return the seed of a run's image generator, which all its pairs need."""
-    seeds = _generator_seeds(run, path)
-    return next((seed for name, seed in seeds.items() if name.startswith("images/")), run.config.seed)
+    units = run.planned.run
+    seeds = [seed for name, seed in _generator_seeds(run, path).items() if units[name].stage == "images"]
+    return next(iter(seeds), run.config.seed)

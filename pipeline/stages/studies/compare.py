@@ -39,6 +39,7 @@ from scenepalette.pipeline.stages.segment import (
     read_confusion,
     reference_segmenter_of,
 )
+from scenepalette.pipeline.trusted import TakenPairs
 from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace, in_order
@@ -255,7 +256,7 @@ def _units_of_rows(config: RunConfig, sources: Sources) -> list[Unit]:
             # Image systems other than the run's own have their usual noise.
             PairsUnit.of(config, f"{name}/pairs", models, count, None, stage=STAGE),
             SegmenterUnit.of(
-                config, sources, f"{name}/segmenter", "syn", first, (pairs, count), steps=steps, stage=STAGE
+                config, sources, f"{name}/segmenter", "syn", first, TakenPairs(pairs, count), steps=steps, stage=STAGE
             ),
             measured[-1],
         ]

@@ -29,26 +29,29 @@ from scenepalette.pipeline.arms import ARMS, added_kind
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.sections.curve import CurvePoint, curve_document, to_percent
-from scenepalette.pipeline.run_directory.study_results import CURVE_RESULT
+from scenepalette.pipeline.run_directory.study_results import CURVE, RESULT
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.pair_quality.quality import QualityUnit, as_text, sources_of
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
-    FILES,
     TEST_CONFUSION,
     SegmenterUnit,
+    part_of_arm,
     read_confusion,
     segmenter_name,
+    taken_pairs,
 )
+from scenepalette.pipeline.trusted import TakenPairs
 from scenepalette.pipeline.units.records import seconds_spent
 from scenepalette.pipeline.units.sources import Sources
 from scenepalette.pipeline.units.workspace import PreparedData, Unit, Workspace
 
 VERSION = 1
-STAGE = "curve"
+STAGE = CURVE
 RESULT_FILE = "curve.json"
-MORE_PAIRS = f"{STAGE}/pairs"
-"""The unit of the pairs for doses above 1: those of the kind's shards, and more."""
+PAIRS, QUALITY = "pairs", "quality"
+MORE_PAIRS, THEIR_SCORES = f"{STAGE}/{PAIRS}", f"{STAGE}/{QUALITY}"
+"""The units of the pairs for doses above 1, those of the kind's shards and more, and of their scores."""
 
 
 class Point(NamedTuple):
@@ -104,27 +107,18 @@ class PointUnit(SegmenterUnit):
         """Return the unit of a point."""
         kind = added_kind(arm)
         assert kind is not None  # which the configuration sees to
-        shards = MORE_PAIRS if point.dose > 1 else config.generate.unit_of_pairs(kind)
-        pairs = (shards, pairs_of(config, point.dose)) if point.dose else None
+        pairs = taken_pairs(config, kind)._replace(count=pairs_of(config, point.dose)) if point.dose else None
+        if pairs is not None and point.dose > 1:
+            pairs = pairs._replace(unit=MORE_PAIRS, scores=THEIR_SCORES)
         where = f"dose{point.dose:g}" if point.labels == 1 and point.dose else f"labels{to_percent(point.labels)}"
         trained = arm if point.dose else control_of(arm)
-        like = SegmenterUnit.of(config, sources, f"{where}/{trained}/seed{seed}", trained, seed, pairs, stage=STAGE)
+        like = SegmenterUnit.of(
+            config, sources, f"{where}/{part_of_arm(trained, seed)}", trained, seed, pairs, stage=STAGE
+        )
         settings = {**like.settings, "segmenter_version": like.version}
         if point.labels < 1:
             settings |= {"labels": point.labels, "seed_of_parts": config.data_seed}
-        return cls(
-            STAGE,
-            like.part,
-            VERSION,
-            settings,
-            like.inputs,
-            FILES,
-            arm=trained,
-            seed=seed,
-            pairs=pairs,
-            steps=like.steps,
-            labels=point.labels,
-        )
+        return cls(**{**vars(like), "version": VERSION, "settings": settings}, labels=point.labels)
 
     @classmethod
     def problems(cls, units: Sequence[SegmenterUnit], config: RunConfig, *, fetch: bool) -> list[str]:
@@ -134,12 +128,12 @@ class PointUnit(SegmenterUnit):
                 "segmenters.command: the curve trains this package's networks; leave the commands out, in another run "
                 "directory"
             ]
-        size, counts = config.segmenters.batch_size, {unit.pairs[1] for unit in units if unit.pairs is not None}
+        size, counts = config.segmenters.batch_size, {unit.pairs.count for unit in units if unit.pairs is not None}
         unchosen = [
             f"curve.doses: generate.candidates is {config.generate.candidates}, so that generate.pairs rows are chosen "
             "and a larger dose would hold others that are not; leave out doses above 1, or set generate.candidates to 1"
             for unit in units
-            if config.generate.candidates > 1 and unit.pairs is not None and unit.pairs[0] == MORE_PAIRS
+            if config.generate.candidates > 1 and unit.pairs is not None and unit.pairs.unit == MORE_PAIRS
         ]
         small = [
             f"curve.doses: {count / config.generate.pairs:g} of {config.generate.pairs} generated pairs are {count}, "
@@ -229,11 +223,11 @@ def chosen_part(run: Workspace, fraction: float) -> np.ndarray:
     return part_of(run.segmenter_data.train.ids, fraction, run.config.data_seed, recordings=recordings)
 
 
-def rows_within(run: Workspace, pairs: tuple[str, int], fraction: float) -> np.ndarray:
-    """Return the rows of a unit of pairs, of so many, that were made from no real pair outside a part."""
+def rows_within(run: Workspace, pairs: TakenPairs, fraction: float) -> np.ndarray:
+    """Return the rows of some pairs that were made from no real pair outside a part."""
     ids = [as_text(name) for name in run.segmenter_data.train.ids]
     outside = set(ids) - {ids[index] for index in chosen_part(run, fraction)}
-    sources = sources_of(run.run_dir / pairs[0])[: pairs[1]]
+    sources = sources_of(run.run_dir / pairs.unit)[: pairs.count]
     return np.flatnonzero([outside.isdisjoint(of_row) for of_row in sources])
 
 
@@ -265,7 +259,7 @@ class CurveUnit(Unit):
         for point, names in self.trained.items():
             unit = run.units[names[0]]
             assert isinstance(unit, SegmenterUnit)
-            pairs = 0 if unit.pairs is None else unit.pairs[1]
+            pairs = 0 if unit.pairs is None else unit.pairs.count
             if unit.pairs is not None and point.labels < 1:
                 pairs = len(rows_within(run, unit.pairs, point.labels))
             points.append(
@@ -287,7 +281,7 @@ class CurveUnit(Unit):
                     ],
                 )
             )
-        made = [run.units[name] for name in self.inputs if name.startswith(f"{STAGE}/")]
+        made = [unit for name in self.inputs if (unit := run.units[name]).stage == STAGE]
         document = curve_document(
             arm=self.arm,
             kind=kind,
@@ -321,10 +315,10 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     more = rows > config.generate.pairs
     if more:
         units.append(
-            PairsUnit.of(config, "pairs", pair_models(config, kind), rows, config.generate.noise_scheme, stage=STAGE)
+            PairsUnit.of(config, PAIRS, pair_models(config, kind), rows, config.generate.noise_scheme, stage=STAGE)
         )
         if ARMS[arm].trust != "none":
-            units.append(QualityUnit.of(config, kind, (MORE_PAIRS, rows)))
+            units.append(QualityUnit.of(config, STAGE, QUALITY, kind, MORE_PAIRS, rows))
     trained: dict[Point, list[str]] = {point: [] for point in points}
     for point in points:
         for seed in seeds:
@@ -348,7 +342,7 @@ def curve_units(config: RunConfig, sources: Sources) -> list[Unit]:
     inputs += tuple(name for names in trained.values() for name in names)
     result = CurveUnit(
         STAGE,
-        CURVE_RESULT.removeprefix(f"{STAGE}/"),
+        RESULT,
         VERSION,
         settings,
         inputs,

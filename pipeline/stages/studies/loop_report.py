@@ -14,7 +14,7 @@ from scenepalette.data.class_counts import class_counts
 from scenepalette.data.shards.reading import iterate_rows
 from scenepalette.evaluation.native import confusion_of_images
 from scenepalette.pipeline.config import RunConfig
-from scenepalette.pipeline.report.loop import (
+from scenepalette.pipeline.report.loop_page import (
     DESCRIPTIONS,
     LOOP,
     RANDOM,
@@ -24,12 +24,12 @@ from scenepalette.pipeline.report.loop import (
     write_loop,
 )
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, PairSample
-from scenepalette.pipeline.run_directory.study_results import LOOP_RESULT
+from scenepalette.pipeline.run_directory.study_results import REPORT
 from scenepalette.pipeline.stages.fitted import resolution_of
 from scenepalette.pipeline.stages.palettes import real_palettes, stored_palettes
 from scenepalette.pipeline.stages.reporting.report import provenance, rare_class_problems, rare_ids_of, reported_split
 from scenepalette.pipeline.stages.segment import EVALUATION_BATCH, TEST_CONFUSION, arm_settings, read_confusion
-from scenepalette.pipeline.stages.studies.loop import (
+from scenepalette.pipeline.stages.studies.loop_rounds import (
     STAGE,
     TRAINED_LIKE,
     VERSION,
@@ -75,17 +75,7 @@ class LoopReportUnit(Unit):
             "seed": config.seed,
         }
         inputs = (*config.data_of_segmenters, *Round(config, 0).segmenters, *(unit.name for unit in units))
-        return cls(
-            STAGE,
-            LOOP_RESULT.removeprefix(f"{STAGE}/"),
-            VERSION,
-            settings,
-            inputs,
-            renewed=True,
-            resumable=False,
-            rounds=rounds,
-            ended=ended,
-        )
+        return cls(STAGE, REPORT, VERSION, settings, inputs, renewed=True, resumable=False, rounds=rounds, ended=ended)
 
     @classmethod
     def problems_of_data(cls, units: Sequence[LoopReportUnit], config: RunConfig, data: PreparedData) -> list[str]:

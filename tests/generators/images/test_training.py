@@ -24,7 +24,7 @@ from scenepalette.generators.images.noise import NoiseScheme
 from scenepalette.generators.images.systems import oasis
 from scenepalette.generators.images.systems.oasis import OasisGenerator, OasisSettings, build_oasis_generator
 from scenepalette.generators.images.training import train_image_generator
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric
 from scenepalette.training.loop import read_metrics

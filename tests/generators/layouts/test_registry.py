@@ -28,7 +28,7 @@ from scenepalette.generators.layouts.networks.saa import conditional_loss
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS, layout_system, settings_problems
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import LayoutTrainees, Moment
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.generators.palettes import PaletteSampler, fit_palette_sampler
 from scenepalette.training.checkpoint import load_weights, save_weights
 from scenepalette.training.fabric import make_fabric

@@ -28,7 +28,7 @@ from scenepalette.generators.layouts.networks.progressive import (
 from scenepalette.generators.layouts.registry import LAYOUT_SYSTEMS
 from scenepalette.generators.layouts.settings import LayoutSettings
 from scenepalette.generators.layouts.training import Moment, moment_of, train_layout_generator
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 from scenepalette.generators.palettes import fit_palette_sampler
 from scenepalette.training.device.speed import Speed
 from scenepalette.training.fabric import make_fabric

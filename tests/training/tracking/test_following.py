@@ -70,8 +70,8 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[Any, ...]]]:
 def unit_in(tmp_path: Path, **changes: Any) -> UnitRun:
     folder = tmp_path / "images/oasis"
     folder.mkdir(parents=True, exist_ok=True)
-    values = {"name": "images/oasis", "folder": folder, "parent": "demo", "settings": {"steps": "40"}}
-    return UnitRun(**{**values, "parent_settings": {}, **changes})
+    values = {"name": "images/oasis", "stage": "images", "folder": folder, "parent": "demo"}
+    return UnitRun(**{**values, "settings": {"steps": "40"}, "parent_settings": {}, **changes})
 
 
 def sheet(folder: Path, name: str) -> None:

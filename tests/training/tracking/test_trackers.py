@@ -31,7 +31,8 @@ def unit_in(run_dir: Path, name: str, **changes: Any) -> UnitRun:
     settings = {f"setting.{number}": str(number) for number in range(150)} | {"long": "x" * 9000}
     tags = {"recipe": "demo"}
     return UnitRun(**{
-        "name": name, "folder": folder, "parent": run_dir.name, "settings": settings, "tags": tags,
+        "name": name, "stage": name.split("/")[0], "folder": folder, "parent": run_dir.name, "settings": settings,
+        "tags": tags,
         "parent_settings": {"seed": "7", "data.root": "s3://***@bucket"}, **changes,
     })  # fmt: skip
 

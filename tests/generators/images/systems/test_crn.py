@@ -37,7 +37,7 @@ from scenepalette.generators.images.systems.crn_losses import (
     layer_weights,
     total_distance,
 )
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 SIZE = (12, 16)
 SMALL = CrnSettings(width=1, steps=10, batch_size=3, generator_learning_rate=2e-3, checkpoint_every=3)

@@ -20,7 +20,7 @@ from scenepalette.generators.images.systems.gaugan import (
     build_gaugan_generator,
     build_gaugan_objective,
 )
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 
 @pytest.mark.parametrize(("classes", "size", "millions"), [(151, (256, 256), 96), (12, (128, 256), 92.33)])

@@ -9,7 +9,7 @@ from scenepalette.common.randomness import torch_generator
 from scenepalette.data.labels import one_hot
 from scenepalette.generators.images.noise import sample_noise
 from scenepalette.generators.images.systems.oasis import OasisDiscriminator, OasisGenerator
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 SMALL = {"width": 4, "noise_channels": 5, "hidden_channels": 6}
 

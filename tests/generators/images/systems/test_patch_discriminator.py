@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from scenepalette.generators.images.systems.patch_discriminator import PatchDiscriminator
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 
 def test_parameters_of_the_papers_discriminator() -> None:

@@ -15,7 +15,7 @@ from scenepalette.generators.images.systems.pix2pixhd import (
     build_pix2pixhd_generator,
     build_pix2pixhd_objective,
 )
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 
 @pytest.mark.parametrize("classes", [12, 36, 151])

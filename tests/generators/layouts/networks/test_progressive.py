@@ -19,7 +19,7 @@ from scenepalette.generators.layouts.networks.progressive import (
     progressive_widths,
     upsample,
 )
-from scenepalette.generators.nn.parameters import count_parameters
+from scenepalette.generators.nn.blocks import count_parameters
 
 CLASSES = 4
 SMALL = {"noise_features": 6, "max_width": 8, "base_width": 32}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +11,7 @@ import numpy as np
 import pytest
 
 from scenepalette.pipeline.report.document import build_document, compare_inputs, write_report
-from scenepalette.pipeline.report.page import Table, to_markdown
-from scenepalette.pipeline.report.report_page import report_page
+from scenepalette.pipeline.report.page import Table
 from scenepalette.pipeline.report.results import ArmCost, ReportInputs
 from scenepalette.pipeline.report.sections import page_one
 
@@ -153,14 +151,6 @@ def test_missing_metrics_are_one_sentence(make_inputs: MakeInputs) -> None:
     assert page_one.missing_metrics(document) == "Not measured: FID and Precision (Inception weights could not be had)."
     document["images"] = {"fid": 3.0}
     assert page_one.missing_metrics(document) == ""
-
-
-def test_a_report_of_schema_1_is_worded_as_before() -> None:
-    # As version 0.1.0 wrote it of CamVid.
-    document = json.loads((Path(__file__).parent / "report-schema-1.json").read_text(encoding="utf-8"))
-    assert document["schema"] == 1
-    text = to_markdown(report_page(document))
-    assert "**On camvid, of 8 arms" in text and "## Arms" in text and "What each class gains" not in text
 
 
 @pytest.mark.parametrize(("copies", "expected"), [(True, "Yes: full pairs repeat training images."), (False, "")])

@@ -22,7 +22,14 @@ from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.pair_quality import teachers as stage
 from scenepalette.pipeline.stages.pair_quality.quality import sources_of
 from scenepalette.pipeline.stages.pair_quality.teachers import fold_problems
-from scenepalette.pipeline.trusted import TEACHERS_FILE, TEACHERS_UNIT, labels_of_teachers, read_teachers, trusted_pairs
+from scenepalette.pipeline.trusted import (
+    TEACHERS_FILE,
+    TEACHERS_UNIT,
+    TakenPairs,
+    labels_of_teachers,
+    read_teachers,
+    trusted_pairs,
+)
 
 TABLE = ClassTable.unnamed(3)
 
@@ -166,7 +173,9 @@ def test_trusted_labels_are_those_of_the_shards_or_none(
 ) -> None:
     folder, _, _ = judged_run
     own = ShardPairs(folder / "shards" / "semi").batch(range(6))[1]
-    trusted = trusted_pairs(folder, "semi", 6, TrustSettings(), "mask").batch(range(6))[1]
+    trusted = trusted_pairs(folder, TakenPairs("shards/semi", 6, "quality/semi"), TrustSettings(), "mask").batch(
+        range(6)
+    )[1]
     kept = trusted != IGNORE_ID
     assert (trusted[kept] == own[kept]).all()
     share = kept.sum() / (own != IGNORE_ID).sum()

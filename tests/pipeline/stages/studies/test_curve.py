@@ -30,6 +30,7 @@ from scenepalette.pipeline.stages.studies.curve import (
     points_of,
     rows_within,
 )
+from scenepalette.pipeline.trusted import TakenPairs
 from scenepalette.segmenters import train as train_module
 
 CURVE = {"arm": "semi", "labels": [0.5], "doses": [0.5, 2]}
@@ -250,7 +251,7 @@ def test_pairs_made_from_real_ones_outside_of_a_part_are_left_out(made: Run, mon
     curve = json.loads((made.run_dir / CURVE_RESULT / RESULT_FILE).read_text())
     assert curve["labels"][0]["pairs"] == len(expected)
     # Whole layouts have no source.
-    assert len(rows_within(made, ("shards/full", 7), 0.5)) == 7
+    assert len(rows_within(made, TakenPairs("shards/full", 7), 0.5)) == 7
     monkeypatch.setattr(stage, "rows_within", lambda *_: np.array([3]))
     with pytest.raises(
         DataError, match=r"of 10 semi pairs, 1 are made from nothing but the 50 % .* Raise generate\.pairs"

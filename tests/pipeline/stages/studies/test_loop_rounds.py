@@ -21,11 +21,11 @@ from scenepalette.evaluation.oracle import oracle_confusion
 from scenepalette.generators.pairs.class_budget import divide_rows
 from scenepalette.pipeline.config import RunConfig, make_config, merge
 from scenepalette.pipeline.finished.regenerate import regenerate_rows
-from scenepalette.pipeline.report.sections.loop import SHOWN_OF_LOOP, loop_headline
+from scenepalette.pipeline.report.sections.loop_gain import SHOWN_OF_LOOP, loop_headline
 from scenepalette.pipeline.run import Run
 from scenepalette.pipeline.stages.segment import CONFUSION, TEST_CONFUSION, arm_settings
 from scenepalette.pipeline.stages.studies import loop as stage
-from scenepalette.pipeline.stages.studies.loop import (
+from scenepalette.pipeline.stages.studies.loop_rounds import (
     DecisionUnit,
     budget_of,
     least_gain,

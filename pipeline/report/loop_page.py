@@ -29,7 +29,7 @@ from scenepalette.pipeline.report.page import (
 )
 from scenepalette.pipeline.report.page import Figure as Shown
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun, EvaluatedSplit, PairSample
-from scenepalette.pipeline.report.sections.loop import arms_of_loop, loop_headline, why_it_ended, with_interval
+from scenepalette.pipeline.report.sections.loop_gain import arms_of_loop, loop_headline, why_it_ended, with_interval
 from scenepalette.pipeline.report.sections.splits import resolution
 from scenepalette.pipeline.report.statistics import Comparison, compare, verdict
 from scenepalette.pipeline.report.wording import (

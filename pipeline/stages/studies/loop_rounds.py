@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -34,6 +34,7 @@ from scenepalette.generators.pairs.segment_bank import bank_problems, build_bank
 from scenepalette.pipeline.config import RunConfig
 from scenepalette.pipeline.report.results import REAL_ARM, ArmRun
 from scenepalette.pipeline.report.statistics import compare
+from scenepalette.pipeline.run_directory.study_results import LOOP
 from scenepalette.pipeline.stages.generate import PairsUnit, pair_models
 from scenepalette.pipeline.stages.segment import (
     CONFUSION,
@@ -50,7 +51,7 @@ from scenepalette.segmenters.stride import decoder_stride
 from scenepalette.training.loop import METRICS_FILE
 
 VERSION = 1
-STAGE = "loop"
+STAGE = LOOP
 BUDGET = "budget.json"
 DECISION = "decision.json"
 CACHE_BYTES = 256 * 2**20
@@ -193,10 +194,8 @@ class LoopPairsUnit(PairsUnit):
     def of_round(cls, config: RunConfig, kind: str, part: str, rows: int, budget: str | None) -> LoopPairsUnit:
         """Return the unit of a name within the stage."""
         like = PairsUnit.of(config, part, pair_models(config, kind), rows, config.generate.noise_scheme, stage=STAGE)
-        values = {field.name: getattr(like, field.name) for field in fields(like)}
-        values["inputs"] = (*like.inputs, *([budget] if budget else []))
-        values["settings"] = {**like.settings, "part": part}
-        return cls(**values, budget=budget)
+        inputs, settings = (*like.inputs, *([budget] if budget else [])), {**like.settings, "part": part}
+        return cls(**{**vars(like), "inputs": inputs, "settings": settings}, budget=budget)
 
     def pair_maker(self, run: Workspace) -> PairMaker:
         """Return what makes the pairs, from randomness of their own."""
@@ -337,18 +336,27 @@ def read_decision(folder: Path) -> dict[str, Any]:
 
 def decision_name(number: int) -> str:
     """Return the unit that decides whether a round, from 1, was the last."""
-    return f"{STAGE}/round{number}/decision"
+    return f"{STAGE}/{_decision_part(number)}"
+
+
+def _decision_part(number: int) -> str:
+    return f"round{number}/decision"
 
 
 class Round:
-    """Names of the units of a round, from 1; round 0 is the arm "real"."""
+    """The units of a round, from 1: their parts within the stage, and their names; round 0 is the arm "real"."""
 
     def __init__(self, config: RunConfig, number: int) -> None:
-        self.number, home = number, f"{STAGE}/round{number}"
+        self.number, home = number, f"round{number}"
         seeds, kinds = config.segmenters.seeds, config.loop_kinds()
-        self.budget, self.decision = f"{home}/budget", decision_name(number)
-        self.pairs = tuple(f"{home}/pairs/{kind}" for kind in kinds) if number else ()
-        self.segmenters = tuple(f"{home}/seed{seed}" if number else segmenter_name(REAL_ARM, seed) for seed in seeds)
+        self.budget_part, self.decision_part = f"{home}/budget", _decision_part(number)
+        self.pair_parts = tuple(f"{home}/pairs/{kind}" for kind in kinds) if number else ()
+        self.segmenter_parts = tuple(f"{home}/seed{seed}" for seed in seeds) if number else ()
+        self.budget, self.decision = f"{STAGE}/{self.budget_part}", decision_name(number)
+        self.pairs = tuple(f"{STAGE}/{part}" for part in self.pair_parts)
+        self.segmenters = tuple(f"{STAGE}/{part}" for part in self.segmenter_parts)
+        if not number:
+            self.segmenters = tuple(segmenter_name(REAL_ARM, seed) for seed in seeds)
 
 
 def units_of_round(config: RunConfig, sources: Sources, number: int) -> list[Unit]:
@@ -363,7 +371,7 @@ def units_of_round(config: RunConfig, sources: Sources, number: int) -> list[Uni
     return [
         BudgetUnit(
             STAGE,
-            _part(now.budget),
+            now.budget_part,
             VERSION,
             settings,
             (*config.data_of_segmenters, *before.segmenters),
@@ -372,16 +380,16 @@ def units_of_round(config: RunConfig, sources: Sources, number: int) -> list[Uni
             before=before.segmenters,
         ),
         *(
-            LoopPairsUnit.of_round(config, kind, _part(name), loop.pairs, now.budget)
-            for kind, name in zip(config.loop_kinds(), now.pairs, strict=True)
+            LoopPairsUnit.of_round(config, kind, part, loop.pairs, now.budget)
+            for kind, part in zip(config.loop_kinds(), now.pair_parts, strict=True)
         ),
         *(
-            LoopSegmenterUnit.of_round(config, sources, _part(name), seed, pools, loop.pairs * len(pools))
-            for seed, name in zip(config.segmenters.seeds, now.segmenters, strict=True)
+            LoopSegmenterUnit.of_round(config, sources, part, seed, pools, loop.pairs * len(pools))
+            for seed, part in zip(config.segmenters.seeds, now.segmenter_parts, strict=True)
         ),
         DecisionUnit(
             STAGE,
-            _part(now.decision),
+            now.decision_part,
             VERSION,
             {**identity, **deciding},
             (*config.data_of_segmenters, *before.segmenters, *now.segmenters),
@@ -399,20 +407,19 @@ def units_of_control(config: RunConfig, sources: Sources, rounds: int) -> list[U
     count, kinds = rounds * config.loop.pairs, config.loop_kinds()
     pairs = [LoopPairsUnit.of_round(config, kind, f"random/pairs/{kind}", count, None) for kind in kinds]
     pools = [unit.name for unit in pairs]
-    names = control_segmenters(config)
     return [
         *pairs,
         *(
-            LoopSegmenterUnit.of_round(config, sources, _part(name), seed, pools, count * len(kinds))
-            for seed, name in zip(config.segmenters.seeds, names, strict=True)
+            LoopSegmenterUnit.of_round(config, sources, _control_part(seed), seed, pools, count * len(kinds))
+            for seed in config.segmenters.seeds
         ),
     ]
 
 
 def control_segmenters(config: RunConfig) -> tuple[str, ...]:
     """Return the units of the control's segmenters, one for each seed."""
-    return tuple(f"{STAGE}/random/seed{seed}" for seed in config.segmenters.seeds)
+    return tuple(f"{STAGE}/{_control_part(seed)}" for seed in config.segmenters.seeds)
 
 
-def _part(name: str) -> str:
-    return name.removeprefix(f"{STAGE}/")
+def _control_part(seed: int) -> str:
+    return f"random/seed{seed}"

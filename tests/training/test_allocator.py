@@ -5,13 +5,13 @@ import sys
 
 import pytest
 
-from scenepalette.training.memory import keep_freed_memory
+from scenepalette.training.allocator import keep_freed_memory
 
 # Faults of pages while 64 MiB are asked for, written and freed again, after the first time.
 PROGRAM = """
 import resource, sys
 import torch
-from scenepalette.training.memory import keep_freed_memory
+from scenepalette.training.allocator import keep_freed_memory
 if sys.argv[1] == "keep":
     assert keep_freed_memory()
 for _ in range(12):  # small pieces that the allocator keeps for itself lie between at first

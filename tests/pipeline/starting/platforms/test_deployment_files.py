@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from scenepalette.common.errors import ConfigError
 from scenepalette.pipeline.cli.main import app
-from scenepalette.pipeline.starting.platforms.files import (
+from scenepalette.pipeline.starting.platforms.deployment_files import (
     PLATFORMS,
     PoolType,
     next_commands,

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from scenepalette.segmenters.statistics import measure_statistics
+from scenepalette.segmenters.norm_statistics import measure_statistics
 
 
 def network() -> Any:
