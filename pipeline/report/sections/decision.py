@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from scenepalette.evaluation.contrasts import seeds_to_detect
 from scenepalette.pipeline.report.results import LONGER_ARM, REAL_ARM
-from scenepalette.pipeline.report.wording import arm_named, points, seeds_of_contrast
+from scenepalette.pipeline.report.wording import arm_named, direction, points, seeds_of_contrast
 from scenepalette.pipeline.request import assignment
 from scenepalette.pipeline.run_directory.ownership import CONFIG
 
@@ -52,7 +52,7 @@ def decide(document: Mapping[str, Any]) -> Decision:
     if primary is None:
         return Decision("do not", "no arm adds generated pairs to real labels, so nothing was tried.")
     real, longer = arm_named(document, REAL_ARM), further_gain(document)
-    if longer is not None and longer["mean"] >= least and longer["ci95"][0] > 0:
+    if longer is not None and still_gains(document):
         gain = points(longer["mean"], (least,))
         return Decision(
             "do not",
@@ -113,6 +113,12 @@ def decide(document: Mapping[str, Any]) -> Decision:
 def further_gain(document: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what the real arm gains from twice its steps, with the interval, or None where that was not tried."""
     return next((arm["delta_vs_real"] for arm in document["arms"] if arm["name"] == LONGER_ARM), None)
+
+
+def still_gains(document: Mapping[str, Any]) -> bool:
+    """Tell whether twice its steps gain the real arm as much as is worth it, and beyond chance."""
+    longer = further_gain(document)
+    return longer is not None and (longer["mean"] or 0.0) >= document["smallest_gain"] and direction(longer) == "▲"
 
 
 def _what_could(primary: Mapping[str, Any]) -> str:
